@@ -1,0 +1,56 @@
+"""Every way in which a job can end badly: one sentence for a person, and the exit code of the command line."""
+
+from __future__ import annotations
+
+EXIT_DONE = 0
+EXIT_BAD_INPUT = 2
+EXIT_ENVIRONMENT = 3
+EXIT_NO_OBJECT = 4
+EXIT_OUT_OF_MEMORY = 5
+EXIT_STORAGE = 6
+EXIT_CANCELLED = 130
+
+
+class EngineError(Exception):
+    """An end of a job that has a cause and a cure; `str(error)` is one sentence naming both.
+
+    Any other exception is a defect of ours and ends with exit code 1 and a traceback in the worker's log.
+    """
+
+    exit_code = 1
+
+
+class BadInputError(EngineError):
+    """What the person gave cannot be used: a prompt, a number, a path."""
+
+    exit_code = EXIT_BAD_INPUT
+
+
+class EnvironmentMissingError(EngineError):
+    """A Python package, a device or a model is not there."""
+
+    exit_code = EXIT_ENVIRONMENT
+
+
+class NoObjectError(EngineError):
+    """The optimisation ended without an object: empty space, fog, or numbers that are none."""
+
+    exit_code = EXIT_NO_OBJECT
+
+
+class OutOfMemoryError(EngineError):
+    """The device's memory did not suffice."""
+
+    exit_code = EXIT_OUT_OF_MEMORY
+
+
+class StorageError(EngineError):
+    """The results folder is full or cannot be written."""
+
+    exit_code = EXIT_STORAGE
+
+
+class JobCancelledError(EngineError):
+    """The person stopped the job; its last checkpoint is kept."""
+
+    exit_code = EXIT_CANCELLED

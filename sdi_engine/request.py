@@ -1,0 +1,172 @@
+"""What a person asks for: the settings of one job, as both Blender and the engine understand them.
+
+Standard library only. `None` in an optional field means "as the preset and the model recommend"
+(`sdi_engine.settings` resolves that).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import types
+import typing
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import BadInputError
+
+SCHEMA_VERSION = 1
+
+PRESETS = ("draft", "standard", "paper")
+NOISES = ("inversion", "random")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+STARTER_MODEL = "starter"
+
+MAX_PROMPT_LENGTH = 1000
+MAX_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """One object to make.
+
+    Attributes:
+        prompt: what to make, in words; 1 to `MAX_PROMPT_LENGTH` characters, white space folded.
+        negative_prompt: what to stay away from; may be empty.
+        model: "starter", a folder in Diffusers layout, a single `.safetensors` file, or a hub id.
+        preset: one of `PRESETS`: how long and how finely to optimise.
+        noise: one of `NOISES`: where κ comes from. "inversion" is SDI, eq. (11); "random" is SDS, eq. (4).
+        seed: 0 to `MAX_SEED`; the same request with the same seed gives the same object on the same machine.
+        steps: optimisation steps, at least 1.
+        guidance_scale: γ of eq. (3) for the prediction.
+        inversion_guidance_scale: γ_inv of eq. (3) for DDIM inversion; by default the negative of `guidance_scale`.
+        resolution: height and width of the renders in pixels.
+        views_per_step: renders per optimisation step.
+        face_budget: the mesh is simplified to at most this many triangles.
+        texture_size: height and width of the texture in pixels.
+        height: height of the object in metres.
+        device: one of `DEVICES`.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    model: str = STARTER_MODEL
+    preset: str = "standard"
+    noise: str = "inversion"
+    seed: int = 0
+    steps: int | None = None
+    guidance_scale: float | None = None
+    inversion_guidance_scale: float | None = None
+    resolution: int | None = None
+    views_per_step: int | None = None
+    face_budget: int = 20_000
+    texture_size: int = 1024
+    height: float = 1.0
+    device: str = "auto"
+    schema: int = SCHEMA_VERSION
+
+    def validated(self) -> JobRequest:
+        """This request with its white space folded.
+
+        Raises:
+            BadInputError: a field has a wrong type or is out of range; the sentence names it and what it may be.
+        """
+        _check_types(self)
+        request = dataclasses.replace(
+            self,
+            prompt=_folded(self.prompt),
+            negative_prompt=_folded(self.negative_prompt),
+            model=self.model.strip(),
+        )
+        if request.schema != SCHEMA_VERSION:
+            raise BadInputError(
+                f"This job was written by another version (schema {request.schema}, this one reads {SCHEMA_VERSION}): "
+                "start it again from its prompt."
+            )
+        if not request.prompt:
+            raise BadInputError('The prompt is empty: describe the object to make, for example "a red mug".')
+        for label, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
+            if len(text) > MAX_PROMPT_LENGTH:
+                raise BadInputError(
+                    f"The {label} has {len(text)} characters: shorten it to at most {MAX_PROMPT_LENGTH}; "
+                    "models read only the first 77 words or so."
+                )
+        if not request.model:
+            raise BadInputError('No model is chosen: use "starter", a model folder, a .safetensors file or a hub id.')
+        _check_choice("preset", request.preset, PRESETS)
+        _check_choice("noise", request.noise, NOISES)
+        _check_choice("device", request.device, DEVICES)
+        _check_range("seed", request.seed, 0, MAX_SEED)
+        _check_range("steps", request.steps, 1, 1_000_000)
+        _check_range("guidance scale", request.guidance_scale, -1000.0, 1000.0)
+        _check_range("inversion guidance scale", request.inversion_guidance_scale, -1000.0, 1000.0)
+        _check_range("resolution", request.resolution, 16, 2048)
+        _check_range("views per step", request.views_per_step, 1, 64)
+        _check_range("face budget", request.face_budget, 100, 2_000_000)
+        _check_range("texture size", request.texture_size, 64, 8192)
+        _check_range("height", request.height, 0.001, 1000.0)
+        return request
+
+    def to_json(self) -> str:
+        """The request as JSON text, field by field."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> JobRequest:
+        """The validated request that `to_json` wrote.
+
+        Raises:
+            BadInputError: the text is no JSON object, has an unknown field, or a field is out of range.
+        """
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise BadInputError(f"The job's request.json is damaged ({error}): start the job again.") from error
+        if not isinstance(fields, dict) or "prompt" not in fields:
+            raise BadInputError("The job's request.json holds no request: start the job again from its prompt.")
+        if fields.get("schema") != SCHEMA_VERSION:
+            raise BadInputError(
+                f"This job was written by another version (schema {fields.get('schema')}, this one reads "
+                f"{SCHEMA_VERSION}): start it again from its prompt."
+            )
+        unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise BadInputError(f"The job's request.json has unknown fields ({', '.join(unknown)}): start it again.")
+        return cls(**fields).validated()
+
+
+def slug(prompt: str, fallback: str = "object") -> str:
+    """The prompt as a harmless file name: at most 40 of a-z, 0-9 and single hyphens, never empty, no device name."""
+    ascii_text = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode("ascii").lower()
+    name = re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")[:40].rstrip("-")
+    reserved = re.fullmatch(r"con|prn|aux|nul|com\d|lpt\d", name)
+    return f"{fallback}-{name}" if reserved else name or fallback
+
+
+def _folded(text: str) -> str:
+    printable = "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)
+    return " ".join(printable.split())
+
+
+def _check_types(request: JobRequest) -> None:
+    for name, expected in typing.get_type_hints(JobRequest).items():
+        value = getattr(request, name)
+        allowed = typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
+        if float in allowed:
+            allowed += (int,)
+        if isinstance(value, bool) or not isinstance(value, allowed):
+            kinds = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in allowed)
+            raise BadInputError(f'The setting "{name.replace("_", " ")}" is {value!r}: it must be {kinds}.')
+
+
+def _check_choice(label: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise BadInputError(f'The {label} "{value}" does not exist: choose one of {", ".join(choices)}.')
+
+
+def _check_range(label: str, value: Any, low: float, high: float) -> None:
+    if value is not None and not (math.isfinite(value) and low <= value <= high):
+        raise BadInputError(f'The setting "{label}" is {value}: it must be between {low:,} and {high:,}.')
