@@ -1,0 +1,60 @@
+"""A textured mesh as a GLB file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from PIL import Image
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import PBRMaterial
+
+from ..job_folder import write_atomically
+from .unwrap import UnwrappedMesh
+
+ROUGHNESS = 0.8
+"""Of the material: diffusion models paint most things matt, and highlights are in the texture already."""
+
+
+def standing_on_ground(vertices: NDArray[np.float32], height: float) -> NDArray[np.float32]:
+    """The vertices scaled to a height and moved such that the object stands at the origin: z from 0 to `height`.
+
+    Args:
+        vertices: (V, 3), Z up.
+        height: metres.
+    """
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    base = np.array([(low[0] + high[0]) / 2.0, (low[1] + high[1]) / 2.0, low[2]])
+    return ((vertices - base) * (height / (high[2] - low[2]))).astype(np.float32)
+
+
+def write_glb(path: Path, mesh: UnwrappedMesh, albedo: NDArray[np.uint8], name: str) -> None:
+    """Write a binary glTF with one mesh and a metallic-roughness material with the texture embedded.
+
+    glTF is Y up with the front on +Z (Blender's importer turns that into Z up and front −Y).
+
+    Args:
+        mesh: vertices in metres, Z up, front −Y.
+        albedo: (n, n, 3), sRGB, row 0 at the top.
+        name: of the object, mesh and material.
+    """
+    material = PBRMaterial(
+        name=name, baseColorTexture=Image.fromarray(albedo), metallicFactor=0.0, roughnessFactor=ROUGHNESS
+    )
+    textured = trimesh.Trimesh(
+        vertices=_y_up(mesh.vertices),
+        faces=mesh.faces,
+        vertex_normals=_y_up(mesh.normals),
+        visual=TextureVisuals(uv=mesh.uv, material=material),
+        process=False,
+    )
+    scene = trimesh.Scene()
+    scene.add_geometry(textured, node_name=name, geom_name=name)
+    write_atomically(path, scene.export(file_type="glb", include_normals=True))
+
+
+def _y_up(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(x, y, z) with Z up to (x, z, −y) with Y up."""
+    return np.stack([vectors[:, 0], vectors[:, 2], -vectors[:, 1]], axis=1)

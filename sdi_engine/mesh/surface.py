@@ -1,0 +1,119 @@
+"""The isosurface of a density field, as a clean triangle mesh."""
+
+from __future__ import annotations
+
+import fast_simplification
+import mcubes
+import numpy as np
+import torch
+import trimesh
+from numpy.typing import NDArray
+
+from ..errors import NoObjectError
+from ..radiance.field import RadianceField
+from ..radiance.occupancy import OccupancyGrid
+
+MIN_COMPONENT_SHARE = 0.02
+"""Pieces whose surface is smaller than this share of the largest piece's are floaters and are left out."""
+
+NO_OBJECT = "No object emerged from this prompt: try another seed, more steps, or words which the model knows."
+
+
+@torch.no_grad()
+def density_grid(field: RadianceField, occupancy: OccupancyGrid, resolution: int) -> NDArray[np.float32]:
+    """Density at the vertices of a regular grid over the field's cube, (n, n, n) indexed x, y, z; 0 where none can be.
+
+    Evaluated only where the occupancy grid says that matter may be.
+    """
+    device = field.grids[0].device
+    axis = torch.linspace(-field.config.bound, field.config.bound, resolution, device=device)
+    density = torch.zeros(resolution, resolution, resolution, device=device)
+    for index, x in enumerate(axis):
+        points = torch.stack(torch.meshgrid(x, axis, axis, indexing="ij"), dim=-1).view(-1, 3)
+        # the last vertex of each axis lies on the cube's face; a hair inside counts as inside
+        wanted = occupancy.occupied_at(points * (1.0 - 1e-5))
+        if wanted.any():
+            plane = torch.zeros(len(points), device=device)
+            plane[wanted] = field.density(points[wanted])
+            density[index] = plane.view(resolution, resolution)
+    return density.cpu().numpy()
+
+
+def automatic_threshold(density: NDArray[np.float32], cell: float) -> float:
+    """The isovalue whose solid looks most like the volume, seen along the three axes.
+
+    Along each axis the volume's opacity is 1 − exp(−∫ density); where it exceeds one half the volume is seen. A
+    threshold's solid is seen where any density exceeds it. The threshold with the best mean intersection over union of
+    the two silhouettes is taken; so thin parts that can be seen are kept and fog that cannot is not.
+
+    Args:
+        density: (n, n, n), per scene unit of length.
+        cell: edge of a grid cell in scene units.
+
+    Raises:
+        NoObjectError: nothing can be seen.
+    """
+    seen = [1.0 - np.exp(-density.sum(axis=axis) * cell) > 0.5 for axis in range(3)]
+    highest = [density.max(axis=axis) for axis in range(3)]
+    if not all(silhouette.any() for silhouette in seen):
+        raise NoObjectError(NO_OBJECT)
+    peak = float(density.max())
+    candidates = np.geomspace(0.02 * peak, 0.9 * peak, 40)
+
+    def agreement(level: float) -> float:
+        overlaps = []
+        for silhouette, maximum in zip(seen, highest, strict=True):
+            solid = maximum > level
+            overlaps.append((silhouette & solid).sum() / max(1, (silhouette | solid).sum()))
+        return float(np.mean(overlaps))
+
+    return float(max(candidates, key=agreement))
+
+
+def extract_surface(
+    field: RadianceField, occupancy: OccupancyGrid, resolution: int, face_budget: int
+) -> trimesh.Trimesh:
+    """The field's surface: marching cubes, floaters removed, smoothed, simplified to at most `face_budget` triangles.
+
+    Vertices are in scene units, faces counter-clockwise seen from outside.
+
+    Raises:
+        NoObjectError: the field is empty, or fog without a surface.
+    """
+    bound = field.config.bound
+    density = density_grid(field, occupancy, resolution)
+    if not np.isfinite(density).all():
+        raise NoObjectError(NO_OBJECT)
+    cell = 2.0 * bound / (resolution - 1)
+    level = automatic_threshold(density, cell)
+    padded = np.pad(density, 1)
+    if (density > level).mean() > 0.9:
+        raise NoObjectError("The prompt's volume filled with fog, and no object emerged: try another seed.")
+    # the logarithm makes the surface vary evenly where the density rises steeply
+    vertices, faces = mcubes.marching_cubes(np.log(padded + 1e-6 * level), float(np.log(level)))
+    mesh = trimesh.Trimesh((vertices - 1.0) * cell - bound, faces.astype(np.int64), process=True)
+    mesh = _without_floaters(mesh)
+    trimesh.smoothing.filter_taubin(mesh, lamb=0.5, nu=0.53, iterations=10)
+    mesh = simplified(mesh, face_budget)
+    if len(mesh.faces) < 4:
+        raise NoObjectError(NO_OBJECT)
+    return mesh
+
+
+def simplified(mesh: trimesh.Trimesh, face_budget: int) -> trimesh.Trimesh:
+    """The mesh with at most `face_budget` triangles, by quadric edge collapse; itself if it has no more."""
+    if len(mesh.faces) <= face_budget:
+        return mesh
+    vertices, faces = fast_simplification.simplify(
+        np.asarray(mesh.vertices, dtype=np.float32), np.asarray(mesh.faces, dtype=np.int32), target_count=face_budget
+    )
+    return trimesh.Trimesh(vertices, faces, process=True)
+
+
+def _without_floaters(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """The largest pieces; neither crumbs nor the walls of closed cavities, which nobody can see."""
+    pieces = [piece for piece in mesh.split(only_watertight=False) if piece.volume > 0.0]
+    if not pieces:
+        raise NoObjectError(NO_OBJECT)
+    largest = max(piece.area for piece in pieces)
+    return trimesh.util.concatenate([piece for piece in pieces if piece.area >= MIN_COMPONENT_SHARE * largest])

@@ -1,0 +1,115 @@
+"""Volume rendering with nerfacc's batched functions, which are plain torch and so run on every device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import nerfacc
+import torch
+from torch import Generator, Tensor
+
+from .field import RadianceField
+from .occupancy import OccupancyGrid
+
+
+@dataclass(frozen=True)
+class RayColours:
+    """What N rays see (or B×H×W of them, once reshaped).
+
+    Attributes:
+        rgb: (N, 3), albedo weighted by visibility, *without* background (premultiplied).
+        opacity: (N, 1) in 0…1.
+        depth: (N, 1), mean distance of what is seen, scene units; 0 where nothing is.
+        depth_variance: (N, 1), spread of the matter along the ray, square scene units; 0 where nothing is.
+    """
+
+    rgb: Tensor
+    opacity: Tensor
+    depth: Tensor
+    depth_variance: Tensor
+
+    def map(self, function) -> RayColours:  # noqa: ANN001
+        """The same with `function` applied to every tensor."""
+        return RayColours(**{field.name: function(getattr(self, field.name)) for field in fields(self)})
+
+    @staticmethod
+    def cat(parts: list[RayColours]) -> RayColours:
+        """Rays of several patches as one."""
+        return RayColours(
+            **{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(RayColours)}
+        )
+
+
+def render_rays(
+    field: RadianceField,
+    occupancy: OccupancyGrid,
+    origins: Tensor,
+    directions: Tensor,
+    samples: int,
+    generator: Generator | None,
+) -> RayColours:
+    """Render N rays through the field's cube.
+
+    Args:
+        origins, directions: (N, 3); directions of unit length.
+        samples: evenly spaced intervals along each ray; only those which may be seen are evaluated.
+        generator: moves the samples of each ray within their intervals; None takes the middles.
+    """
+    near, far = _cube_intersection(origins, directions, field.config.bound)
+    step = (far - near) / samples
+    index = torch.arange(samples, device=origins.device)
+    starts = near[:, None] + step[:, None] * index
+    ends = starts + step[:, None]
+    if generator is None:
+        offset = torch.full_like(starts, 0.5)
+    else:
+        offset = torch.rand(starts.shape, generator=generator, device=generator.device).to(starts)
+    middles = starts + step[:, None] * offset
+    points = origins[:, None] + middles[..., None] * directions[:, None]
+    wanted = occupancy.visible(points, step)
+
+    density = torch.zeros_like(middles)
+    albedo = torch.zeros_like(points)
+    if wanted.any():
+        where = wanted.nonzero(as_tuple=True)
+        matter, colour = field(points[where])
+        density = density.index_put(where, matter)
+        albedo = albedo.index_put(where, colour)
+
+    weights, _, _ = nerfacc.render_weight_from_density(starts, ends, density)
+    opacity = nerfacc.accumulate_along_rays(weights, values=None)
+    rgb = nerfacc.accumulate_along_rays(weights, values=albedo)
+    share = weights / opacity.clamp(min=1e-4)
+    depth = (share * middles).sum(dim=1, keepdim=True)
+    variance = (share * (middles - depth).square()).sum(dim=1, keepdim=True)
+    return RayColours(rgb, opacity, depth, variance)
+
+
+@torch.no_grad()
+def render_image(
+    field: RadianceField,
+    occupancy: OccupancyGrid,
+    origins: Tensor,
+    directions: Tensor,
+    samples: int,
+    patch: int,
+) -> RayColours:
+    """Render (B, H, W, 3) rays for looking at, `patch` rays at a time; every tensor comes back as (B, H, W, …)."""
+    shape = origins.shape[:-1]
+    parts = [
+        render_rays(field, occupancy, some_origins, some_directions, samples, None)
+        for some_origins, some_directions in zip(
+            origins.reshape(-1, 3).split(patch), directions.reshape(-1, 3).split(patch), strict=True
+        )
+    ]
+    return RayColours.cat(parts).map(lambda tensor: tensor.view(*shape, -1))
+
+
+def _cube_intersection(origins: Tensor, directions: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave the cube [−bound, bound]³, each (N,), at least 0; equal where they miss it."""
+    safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
+    one = (-bound - origins) / safe
+    other = (bound - origins) / safe
+    near = torch.minimum(one, other).amax(dim=-1).clamp(min=0.0)
+    far = torch.maximum(one, other).amin(dim=-1)
+    return near, torch.maximum(near, far)

@@ -1,0 +1,215 @@
+"""From a request to a mesh file: load the model, optimise, take the surface, unwrap, bake, save."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from . import __version__, events
+from .diffusion.loading import load_prior
+from .diffusion.prior import Prior
+from .errors import EnvironmentMissingError, JobCancelledError
+from .generate import MAX_RAYS_PER_PATCH, Generation
+from .job_folder import JobFolder, storage_errors, write_atomically
+from .mesh.bake import bake_albedo
+from .mesh.export import standing_on_ground, write_glb
+from .mesh.surface import extract_surface
+from .mesh.unwrap import unwrap
+from .request import JobRequest
+from .settings import resolve
+
+CHECKPOINT_SECONDS = 15.0
+PROGRESS_SECONDS = 0.25
+PREVIEWS_PER_RUN = 12
+PREVIEW_RESOLUTION = 192
+PREVIEW_AZIMUTH_DEG = 30.0
+PREVIEW_ELEVATION_DEG = 20.0
+RATE_WINDOW_STEPS = 20
+"""The rate is measured over the last so many steps, since steps get cheaper as t falls."""
+
+TEXTURE_PADDING = 2
+"""Texels between charts."""
+
+Report = Callable[[events.Event], None]
+
+log = logging.getLogger(__name__)
+
+
+def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report) -> None:
+    """Do the whole job; ends with `mesh.glb` and `result.json` in the folder.
+
+    Raises:
+        EngineError: of the kinds in `sdi_engine.errors`.
+    """
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(name: str, key: str) -> Iterator[None]:
+        report(events.Progress(name, 0, 1))
+        start = time.perf_counter()
+        yield
+        seconds[key] = time.perf_counter() - start
+        log.info("%s: %.1f s", name, seconds[key])
+
+    device = choose_device(request.device)
+    report(events.StateChanged(events.RUNNING))
+    with phase("Loading the model", "load"):
+        prior = load_prior(request.model, device)
+    _tell_unknown_words(prior, request.prompt, report)
+    settings = resolve(request, prior.hints, prior.resolution)
+    generation = Generation(prior, request.prompt, request.negative_prompt, settings, request.seed)
+    checkpoint = folder.checkpoint_folder / "state.safetensors"
+    if resume and checkpoint.is_file():
+        generation.load(checkpoint)
+        log.info("Resumed at step %d.", generation.step)
+
+    start = time.perf_counter()
+    split = _optimise(generation, folder, report)
+    seconds["optimise"] = time.perf_counter() - start
+    seconds |= split
+
+    report(events.StateChanged(events.EXPORTING))
+    occupancy, field = generation.occupancy, generation.field
+    with phase("Extracting the surface", "mesh"):
+        occupancy.update(field, torch.Generator().manual_seed(request.seed))
+        surface = extract_surface(field, occupancy, settings.mesh_resolution, request.face_budget)
+    _check_cancel(folder)
+    with phase("Unwrapping", "unwrap"):
+        unwrapped = unwrap(surface, request.texture_size, TEXTURE_PADDING)
+    _check_cancel(folder)
+    with phase("Baking the texture", "bake"):
+        cell = 2.0 * settings.field.bound / settings.mesh_resolution
+        patch = MAX_RAYS_PER_PATCH[device.type]
+        albedo = bake_albedo(field, unwrapped, request.texture_size, 2.0 * cell, patch)
+    with phase("Saving", "save"), storage_errors(folder.path):
+        vertices = standing_on_ground(unwrapped.vertices, request.height)
+        write_glb(folder.mesh_file, dataclasses.replace(unwrapped, vertices=vertices), albedo, request.prompt[:60])
+    result = {
+        "mesh": folder.mesh_file.name,
+        "prompt": request.prompt,
+        "seed": request.seed,
+        "model": request.model,
+        "faces": len(unwrapped.faces),
+        "vertices": len(surface.vertices),
+        "texture_size": request.texture_size,
+        "height": request.height,
+        "steps": generation.step,
+        "seconds": {key: round(value, 3) for key, value in seconds.items()},
+        "peak_memory_mb": peak_memory_mb(device),
+        "device": device.type,
+        "settings": dataclasses.asdict(settings),
+        "versions": _versions(),
+    }
+    with storage_errors(folder.path):
+        write_atomically(folder.result_file, json.dumps(result, indent=2) + "\n")
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device for a request's choice; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        EnvironmentMissingError: the device is not there.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(device for device in ("cuda", "mps", "cpu") if available[device])
+    if not available[name]:
+        raise EnvironmentMissingError(
+            f'The device "{name}" is not available to torch {torch.__version__}: choose "auto" or "cpu", or install a '
+            "build of torch that supports it."
+        )
+    return torch.device(name)
+
+
+def peak_memory_mb(device: torch.device) -> dict[str, float]:
+    """Largest memory so far in MiB: of this process, and of torch on a CUDA device."""
+    peak: dict[str, float] = {}
+    if sys.platform != "win32":
+        import resource
+
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        peak["process"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+    if device.type == "cuda":
+        peak["cuda"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return peak
+
+
+def _optimise(generation: Generation, folder: JobFolder, report: Report) -> dict[str, float]:
+    """Run the loop to its end, or to where the person stops it; returns the seconds that the two models took."""
+    steps = generation.settings.steps
+    checkpoint = folder.checkpoint_folder / "state.safetensors"
+    preview_every = max(1, steps // PREVIEWS_PER_RUN)
+    recent: list[float] = [time.perf_counter()]
+    last_checkpoint = last_progress = recent[0]
+    seconds_2d = seconds_3d = 0.0
+    report(events.Progress("Optimising", generation.step, steps))
+
+    while not generation.done:
+        if folder.cancel_flag.exists():
+            with storage_errors(folder.path):
+                generation.save(checkpoint)
+            raise JobCancelledError("The job was cancelled.")
+        if folder.finish_flag.exists():
+            break
+        done = generation.advance()
+        seconds_2d += done.seconds_2d
+        seconds_3d += done.seconds_3d
+
+        now = time.perf_counter()
+        recent = [*recent[-RATE_WINDOW_STEPS:], now]
+        if now - last_progress >= PROGRESS_SECONDS or generation.done:
+            last_progress = now
+            rate = (len(recent) - 1) / (now - recent[0])
+            report(events.Progress("Optimising", done.step, steps, rate, (steps - done.step) / rate))
+        if done.step % preview_every == 0:
+            _save_preview(generation, folder, report)
+        if now - last_checkpoint >= CHECKPOINT_SECONDS or generation.done:
+            with storage_errors(folder.path):
+                generation.save(checkpoint)
+            last_checkpoint = time.perf_counter()
+    return {"optimise_2d": seconds_2d, "optimise_3d": seconds_3d}
+
+
+def _save_preview(generation: Generation, folder: JobFolder, report: Report) -> None:
+    picture = generation.view([PREVIEW_AZIMUTH_DEG], PREVIEW_ELEVATION_DEG, PREVIEW_RESOLUTION)[0]
+    with storage_errors(folder.path):
+        folder.previews_folder.mkdir(exist_ok=True)
+        numbered = folder.previews_folder / f"step-{generation.step:06d}.png"
+        to_image(picture).save(numbered)
+        write_atomically(folder.preview_file, numbered.read_bytes())
+    report(events.PreviewSaved(folder.preview_file.name, generation.step))
+
+
+def to_image(picture: Tensor) -> Image.Image:
+    """A (3, H, W) tensor in 0…1 as an 8-bit image."""
+    return Image.fromarray((picture.permute(1, 2, 0).cpu().numpy() * 255.0 + 0.5).astype(np.uint8))
+
+
+def _tell_unknown_words(prior: Prior, prompt: str, report: Report) -> None:
+    unknown = prior.unknown_words(prompt)
+    if unknown:
+        known = "; ".join(f"{kind}: {', '.join(words)}" for kind, words in prior.hints.knows.items())
+        words = ", ".join(f'"{word}"' for word in unknown)
+        report(events.Notice(f"This model does not know {words} and leaves it out. It knows {known}."))
+
+
+def _check_cancel(folder: JobFolder) -> None:
+    if folder.cancel_flag.exists():
+        raise JobCancelledError("The job was cancelled.")
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "diffusers", "transformers", "nerfacc", "trimesh")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {"sdi_engine": __version__, "python": sys.version.split()[0], **versions}

@@ -1,0 +1,190 @@
+"""Runs one job in its folder and answers for how it ends: heartbeat, events, exit code. Imports torch only to work."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from . import errors, events
+from .errors import BadInputError, EngineError, EnvironmentMissingError, JobCancelledError, OutOfMemoryError
+from .job_folder import HEARTBEAT_SECONDS, STALE_HEARTBEAT_SECONDS, JobFolder, storage_errors
+from .request import JobRequest
+
+Listener = Callable[[events.Event], None]
+
+log = logging.getLogger(__name__)
+
+
+def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: None) -> int:
+    """Do the job in a folder, from its beginning or from its last checkpoint.
+
+    Args:
+        path: a job folder.
+        resume: go on from the last checkpoint, where there is one. A job that is done stays as it is.
+        listener: also told every event, as it happens.
+
+    Returns:
+        The exit code (`sdi_engine.errors`), after the sentence that explains it was logged.
+    """
+    try:
+        folder = JobFolder.open(path)
+        _refuse_running(folder)
+    except EngineError as error:
+        log.error("%s", error)
+        return error.exit_code
+    if resume and folder.result() is not None:
+        log.info('The job "%s" is done already.', folder.path)
+        return errors.EXIT_DONE
+
+    def report(event: events.Event) -> None:
+        with storage_errors(folder.path):
+            folder.append(event)
+        listener(event)
+
+    try:
+        _forget_last_run(folder, resume)
+        with _heartbeat(folder), _stop_signals():
+            report(events.StateChanged(events.STARTING))
+            _do(folder, folder.request(), resume, report)
+            report(events.StateChanged(events.DONE))
+        return errors.EXIT_DONE
+    except (JobCancelledError, KeyboardInterrupt):
+        log.info("The job was cancelled; `resume` goes on from its last checkpoint.")
+        _report_end(report, events.StateChanged(events.CANCELLED))
+        return errors.EXIT_CANCELLED
+    except EngineError as error:
+        log.error("%s", error)
+        _report_end(report, events.Failed(str(error), error.exit_code), events.StateChanged(events.FAILED))
+        return error.exit_code
+    except Exception as error:
+        log.exception("a defect")
+        message = f"An unexpected error ended the job ({type(error).__name__}: {error}): please report it with the log."
+        _report_end(report, events.Failed(message, 1), events.StateChanged(events.FAILED))
+        return 1
+
+
+def _do(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
+    try:
+        import torch
+
+        from . import text_to_mesh
+    except ImportError as error:
+        raise EnvironmentMissingError(missing_package(error)) from error
+    try:
+        text_to_mesh.make(folder, request, resume, report)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemoryError(_OUT_OF_MEMORY) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):
+            raise OutOfMemoryError(_OUT_OF_MEMORY) from error
+        raise
+
+
+_OUT_OF_MEMORY = (
+    "The memory did not suffice: use a lower resolution, fewer views per step, or the device cpu; then resume the job."
+)
+
+
+def missing_package(error: ImportError) -> str:
+    """One sentence for a package that this Python does not have."""
+    requirements = Path(__file__).with_name("requirements.txt")
+    return (
+        f'The Python "{sys.executable}" lacks the package "{error.name or error}": install what the engine needs with '
+        f'"{sys.executable}" -m pip install -r "{requirements}", or choose another Python.'
+    )
+
+
+def process_alive(pid: int) -> bool:
+    """Whether a process with this number exists on this machine. On Windows: whether it can be opened."""
+    if os.name == "nt":
+        import ctypes
+
+        query_limited_information = 0x1000
+        still_active = 259
+        kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]
+        handle = kernel.OpenProcess(query_limited_information, False, pid)
+        if not handle:
+            return False
+        code = ctypes.c_ulong()
+        kernel.GetExitCodeProcess(handle, ctypes.byref(code))
+        kernel.CloseHandle(handle)
+        return code.value == still_active
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _refuse_running(folder: JobFolder) -> None:
+    status = folder.status() or {}
+    pid, heartbeat = status.get("pid"), status.get("heartbeat", 0.0)
+    fresh = time.time() - heartbeat < STALE_HEARTBEAT_SECONDS
+    if fresh and isinstance(pid, int) and pid != os.getpid() and process_alive(pid):
+        raise BadInputError(f'Another worker (process {pid}) is at the job "{folder.path}": wait for it or cancel it.')
+
+
+def _forget_last_run(folder: JobFolder, resume: bool) -> None:
+    with storage_errors(folder.path):
+        for flag in (folder.cancel_flag, folder.finish_flag, folder.result_file):
+            flag.unlink(missing_ok=True)
+        if not resume and folder.checkpoint_folder.is_dir():
+            for file in folder.checkpoint_folder.iterdir():
+                file.unlink()
+
+
+def _report_end(report: Listener, *last_events: events.Event) -> None:
+    """On a full disk even this cannot be written; the exit code and the log still say it."""
+    for event in last_events:
+        with suppress(EngineError):
+            report(event)
+
+
+@contextmanager
+def _heartbeat(folder: JobFolder) -> Iterator[None]:
+    started = time.time()
+    stop = threading.Event()
+    with storage_errors(folder.path):
+        folder.beat(started)
+
+    def beat() -> None:
+        while not stop.wait(HEARTBEAT_SECONDS):
+            try:
+                folder.beat(started)
+            except OSError as error:
+                log.warning("status.json could not be written: %s", error)
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        folder.status_file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[None]:
+    """SIGTERM ends the job like Ctrl+C does. Only the main thread may set that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

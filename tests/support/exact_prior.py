@@ -1,0 +1,65 @@
+"""A diffusion model in closed form: the exact denoiser of a finite set of images. No weights, exact scores.
+
+For images x_i the marginal of x(t) = a·x0 + b·ε is a mixture of Gaussians around a·x_i with variance b², so
+E[x0 | x] = Σ softmax_i(−‖x − a·x_i‖² / 2b²)·x_i, and ε = (x − a·E[x0 | x]) / b (Karras et al. 2022, app. B.3).
+"""
+
+import torch
+from torch import Tensor
+
+from sdi_engine.diffusion.prior import Conditioning, ModelHints, Prior
+from sdi_engine.diffusion.schedule import DiscreteSchedule
+
+
+class ExactPrior(Prior):
+    """Images in −1…1 are its x0; a prompt picks images by a word that it contains, the empty prompt means all."""
+
+    def __init__(self, images: dict[str, Tensor]) -> None:
+        """`images`: word → (N, 3, H, W) in 0…1."""
+        self.hints = ModelHints(guidance_scale=1.0)
+        self.resolution = next(iter(images.values())).shape[-1]
+        self.device = torch.device("cpu")
+        self.evaluations = 0
+        self._words = list(images)
+        self._images = torch.cat(list(images.values())).flatten(1) * 2.0 - 1.0
+        self._word_of_image = torch.cat([torch.full((len(v),), i) for i, v in enumerate(images.values())])
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+        self._schedule = DiscreteSchedule(torch.cumprod(1.0 - betas, dim=0))
+
+    def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = self._schedule.scales(t)
+        return a.view(-1, 1, 1, 1), b.view(-1, 1, 1, 1)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images * 2.0 - 1.0
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return (x0 * 0.5 + 0.5).clamp(0.0, 1.0)
+
+    def condition(self, prompts: list[str], negative_prompt: str = "") -> Conditioning:
+        def allowed(prompt: str) -> Tensor:
+            words = [i for i, word in enumerate(self._words) if word in prompt] or list(range(len(self._words)))
+            return torch.isin(self._word_of_image, torch.tensor(words))
+
+        negative = allowed(negative_prompt).expand(len(prompts), -1)
+        return Conditioning(torch.stack([allowed(prompt) for prompt in prompts]), negative)
+
+    def predict_unguided(self, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        self.evaluations += len(x)
+        a, b = self.scales(t)
+        distance = (x.flatten(1)[:, None] - a.view(-1, 1, 1) * self._images).square().sum(-1)
+        logits = torch.where(text, -distance / (2.0 * b.view(-1, 1).square()), -torch.inf)
+        x0 = (logits.softmax(dim=1).to(x) @ self._images.to(x)).view_as(x)
+        return (x - a * x0) / b
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        return []
+
+
+def ball_images(resolution: int = 32, radius: float = 0.6, greys: int = 6) -> Tensor:
+    """(greys, 3, H, W): a red disc of `radius` half frames before plain grey backgrounds: a ball, from any side."""
+    centre = (torch.arange(resolution) + 0.5) / resolution * 2.0 - 1.0
+    y, x = torch.meshgrid(centre, centre, indexing="ij")
+    disc = ((radius - (x * x + y * y).sqrt()) * resolution / 2.0 + 0.5).clamp(0.0, 1.0)
+    red = torch.tensor([0.9, 0.1, 0.1])[:, None, None]
+    return torch.stack([disc * red + (1.0 - disc) * grey for grey in torch.linspace(0.1, 0.9, greys)])
