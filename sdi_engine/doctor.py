@@ -16,6 +16,7 @@ REQUIREMENTS_FILE = Path(__file__).with_name("requirements.txt")
 STARTER_INDEX = Path(__file__).parent / "starter" / "weights" / "model_index.json"
 LOWEST_PYTHON = (3, 11)
 
+_REQUIREMENT = re.compile(r'([\w.\-]+)==([\w.]+)(?:; python_version (<|>=) "([\d.]+)")?')
 _MODULES = {"PyMCubes": "mcubes", "pillow": "PIL", "fast-simplification": "fast_simplification"}
 
 
@@ -44,9 +45,19 @@ def examine() -> dict[str, Any]:
 
 
 def pinned() -> list[tuple[str, str]]:
-    """(name, version) of each line of requirements.txt."""
-    lines = REQUIREMENTS_FILE.read_text(encoding="utf-8").splitlines()
-    return [(match[1], match[2]) for line in lines if (match := re.fullmatch(r"([\w.\-]+)==([\w.]+)", line.strip()))]
+    """(name, version) of each line of requirements.txt that is meant for this Python."""
+    requirements = []
+    for line in REQUIREMENTS_FILE.read_text(encoding="utf-8").splitlines():
+        match = _REQUIREMENT.fullmatch(line.strip())
+        if match is None:
+            continue
+        name, version, relation, bound = match.groups()
+        if bound is not None:
+            older = sys.version_info < tuple(map(int, bound.split(".")))
+            if older != (relation == "<"):
+                continue
+        requirements.append((name, version))
+    return requirements
 
 
 def report_lines(report: dict[str, Any]) -> list[str]:

@@ -1,0 +1,160 @@
+"""The project's commands; each sets up what it needs by itself. Standard library only.
+
+python3 dev.py demo ["a blue chair"]   make a mesh from a prompt in headless Blender
+python3 dev.py test [pytest options]   run all tests
+python3 dev.py lint                    ruff
+python3 dev.py package                 build the extension's zip with Blender
+python3 dev.py setup                   only make the environment
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+STAMP = VENV / "requirements.sha256"
+REQUIREMENT_FILES = (ROOT / "requirements-dev.txt", ROOT / "sdi_engine" / "requirements.txt")
+PYTHON_VERSION = (3, 11)
+DEMO_FOLDER = ROOT / "demo"
+PACKAGE_FOLDER = ROOT / "dist"
+
+
+class SetUpError(Exception):
+    """The environment cannot be made; the message is one sentence with the cure."""
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    try:
+        return options.command(options)
+    except SetUpError as error:
+        print(f"dev.py: {error}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        return 130
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Make one object through the extension's own operator in headless Blender."""
+    python = set_up()
+    arguments = ["--prompt", options.prompt, "--preset", options.preset, "--output", str(DEMO_FOLDER)]
+    arguments += ["--seed", str(options.seed), "--engine-python", str(python)]
+    script = str(ROOT / "scripts" / "demo.py")
+    if options.blender:
+        command = [_blender(options.blender), "--background", "--factory-startup", "--python-exit-code", "1"]
+        return _run([*command, "--python", script, "--", *arguments])
+    return _run([str(python), script, *arguments])
+
+
+def test(options: argparse.Namespace) -> int:
+    """Run pytest with whatever further options were given."""
+    return _run([str(set_up()), "-m", "pytest", *options.pytest])
+
+
+def lint(options: argparse.Namespace) -> int:
+    """Check style and format."""
+    python = str(set_up())
+    checks = [_run([python, "-m", "ruff", "check", "."]), _run([python, "-m", "ruff", "format", "--check", "."])]
+    return max(checks)
+
+
+def package(options: argparse.Namespace) -> int:
+    """Build the zip that Blender installs, and let Blender validate it."""
+    blender = _blender(options.blender or "blender")
+    PACKAGE_FOLDER.mkdir(exist_ok=True)
+    extension = [blender, "--factory-startup", "--command", "extension"]
+    built = _run([*extension, "build", "--source-dir", str(ROOT), "--output-dir", str(PACKAGE_FOLDER)])
+    if built != 0:
+        return built
+    newest = max(PACKAGE_FOLDER.glob("*.zip"), key=lambda file: file.stat().st_mtime)
+    return _run([*extension, "validate", str(newest)])
+
+
+def setup(options: argparse.Namespace) -> int:
+    """Make or update the environment."""
+    print(f"The environment's Python is {set_up()}")
+    return 0
+
+
+def set_up() -> Path:
+    """The Python of the environment, which is made or updated first if the requirements have changed.
+
+    Raises:
+        SetUpError: it cannot be made.
+    """
+    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    wanted = hashlib.sha256(b"".join(file.read_bytes() for file in REQUIREMENT_FILES)).hexdigest()
+    if python.exists() and STAMP.is_file() and STAMP.read_text(encoding="utf-8") == wanted:
+        return python
+    if not python.exists() or _run([str(python), "-m", "pip", "--version"], quiet=True) != 0:
+        print(f"Making the environment in {VENV} …", flush=True)
+        if _run([_base_python(), "-m", "venv", "--clear", str(VENV)]) != 0:
+            raise SetUpError("Python could not make the environment: on Debian and Ubuntu install python3-venv.")
+    print("Installing the requirements (some minutes, once) …", flush=True)
+    pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
+    if _run([*pip, "-r", str(REQUIREMENT_FILES[0])]) != 0:
+        raise SetUpError("pip could not install the requirements (its own message is above): check the network.")
+    STAMP.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def _base_python() -> str:
+    if sys.version_info[:2] == PYTHON_VERSION:
+        return sys.executable
+    needed = ".".join(map(str, PYTHON_VERSION))
+    found = shutil.which(f"python{needed}")
+    if found is None:
+        raise SetUpError(
+            f"Python {needed} is needed to make the environment, because Blender's Python module is built for it, and "
+            f"this is {sys.version.split()[0]}: install Python {needed} and run dev.py with that."
+        )
+    return found
+
+
+def _blender(path: str) -> str:
+    found = shutil.which(path)
+    if found is None:
+        raise SetUpError(f'There is no Blender at "{path}": give its path with --blender.')
+    return found
+
+
+def _run(command: list[str], quiet: bool = False) -> int:
+    """Run a command in the root folder; what this process's PYTHONPATH holds must not leak into the environment."""
+    output = subprocess.DEVNULL if quiet else None
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment | {"PYTHONUTF8": "1"}, stdout=output, stderr=output
+    ).returncode
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dev.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo_parser = commands.add_parser("demo", help="make a mesh from a prompt in headless Blender")
+    demo_parser.set_defaults(command=demo)
+    demo_parser.add_argument("prompt", nargs="?", default="a red mug", help="default: %(default)s")
+    demo_parser.add_argument("--preset", default="standard", help="default: %(default)s")
+    demo_parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    demo_parser.add_argument("--blender", metavar="PATH", help="an installed Blender, instead of the module")
+    test_parser = commands.add_parser("test", help="run all tests", add_help=False, prefix_chars="\0")
+    test_parser.set_defaults(command=test)
+    test_parser.add_argument("pytest", nargs="*", help="options for pytest")
+    package_parser = commands.add_parser("package", help="build the extension's zip")
+    package_parser.set_defaults(command=package)
+    package_parser.add_argument("--blender", metavar="PATH", help="default: the blender on the PATH")
+    for name, function in (("lint", lint), ("setup", setup)):
+        commands.add_parser(name, help=function.__doc__).set_defaults(command=function)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
