@@ -86,11 +86,10 @@ class DiffusersPrior(Prior):
         return a * output + b * x
 
     def unknown_words(self, prompt: str) -> list[str]:
-        unknown = self._tokenizer.unk_token_id
-        if unknown is None or unknown in (self._tokenizer.eos_token_id, self._tokenizer.bos_token_id):
+        if not self.hints.knows:
             return []
-        words = dict.fromkeys(prompt.replace(",", " ").split())
-        return [word for word in words if unknown in self._tokenizer(word, add_special_tokens=False).input_ids]
+        words = dict.fromkeys(prompt.lower().replace(",", " ").split())
+        return [word for word in words if len(self._tokenizer(word, add_special_tokens=False).input_ids) != 1]
 
     @torch.no_grad()
     def _embedding(self, prompt: str) -> Tensor:

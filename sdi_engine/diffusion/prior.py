@@ -73,7 +73,7 @@ class Prior(ABC):
 
     @abstractmethod
     def unknown_words(self, prompt: str) -> list[str]:
-        """Words of the prompt that the model's tokenizer does not know; empty for an open vocabulary."""
+        """Words that a model of a small vocabulary (`hints.knows`) has no token for; empty for an open vocabulary."""
 
     def predict_noise(self, x: Tensor, t: Tensor, conditioning: Conditioning, guidance: float) -> Tensor:
         """ε(x(t), y) after classifier-free guidance, eq. (3): ε̂(∅) + γ·(ε̂(y) − ε̂(∅)).

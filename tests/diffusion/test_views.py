@@ -1,0 +1,37 @@
+import pytest
+
+from sdi_engine.diffusion.views import all_view_words, view_words
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "four", "eight"),
+    [
+        (0.0, "front view", "front view"),
+        (44.0, "front view", "front left view"),
+        (90.0, "side view", "left side view"),
+        (180.0, "back view", "back view"),
+        (270.0, "side view", "right side view"),
+        (-30.0, "front view", "front right view"),
+        (359.9, "front view", "front view"),
+        (720.0 + 180.0, "back view", "back view"),
+    ],
+)
+def test_words_follow_the_azimuth(azimuth, four, eight):
+    assert view_words(azimuth, 0.0, "four") == four
+    assert view_words(azimuth, 0.0, "eight") == eight
+
+
+def test_high_cameras():
+    assert view_words(0.0, 70.0, "four") == "overhead view"
+    assert view_words(90.0, 40.0, "eight") == "left side view from above"
+    assert view_words(0.0, 40.0, "four") == "front view"
+
+
+def test_every_phrase_is_listed():
+    seen = {
+        view_words(azimuth, elevation, vocabulary)
+        for azimuth in range(0, 360, 5)
+        for elevation in (-10, 0, 40, 80)
+        for vocabulary in ("four", "eight")
+    }
+    assert seen == set(all_view_words())

@@ -1,0 +1,31 @@
+import torch
+from exact_prior import ExactPrior
+
+from sdi_engine.distillation.target import distillation_loss, distillation_target, without_background_shift
+
+
+def test_gradient_of_the_loss_is_sigma_times_the_bracket_of_equation_10():
+    prior = ExactPrior({"mug": torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))})
+    conditioning = prior.condition(["a mug"])
+    x0 = torch.randn(1, 3, 8, 8, requires_grad=True)
+    kappa, t = torch.randn(1, 3, 8, 8), torch.tensor([0.6])
+    target = distillation_target(prior, x0.detach(), t, kappa, conditioning, 7.5)
+    distillation_loss(x0, target).backward()
+    a, b = prior.scales(t)
+    predicted = prior.predict_noise(a * x0.detach() + b * kappa, t, conditioning, 7.5)
+    torch.testing.assert_close(x0.grad * x0.numel(), b / a * (predicted - kappa), atol=1e-4, rtol=1e-4)
+
+
+def test_background_shift_is_taken_off_and_the_object_is_kept():
+    transparency = torch.ones(2, 1, 8, 8)
+    transparency[:, :, 2:6, 2:6] = 0.0
+    x0 = torch.zeros(2, 3, 8, 8)
+    shift = torch.randn(2, 3, 1, 1) * transparency
+    change = torch.randn(2, 3, 8, 8) * (1.0 - transparency)
+    torch.testing.assert_close(without_background_shift(x0, x0 + shift + change, transparency), change)
+
+
+def test_background_shift_of_an_opaque_view_changes_nothing():
+    target = torch.randn(1, 3, 8, 8)
+    fitted = without_background_shift(torch.zeros(1, 3, 8, 8), target, torch.zeros(1, 1, 8, 8))
+    assert torch.equal(fitted, target)
