@@ -14,7 +14,7 @@ from ..errors import BadInputError
 from .prior import Conditioning, ModelHints, Prior
 from .schedule import DiscreteSchedule
 
-PREDICTION_TYPES = ("epsilon", "v_prediction")
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
 class DiffusersPrior(Prior):
@@ -83,6 +83,8 @@ class DiffusersPrior(Prior):
         if self._prediction_type == "epsilon":
             return output
         a, b = self.scales(t)
+        if self._prediction_type == "sample":
+            return (x - a * output) / b
         return a * output + b * x
 
     def unknown_words(self, prompt: str) -> list[str]:

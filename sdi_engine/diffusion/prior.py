@@ -40,7 +40,7 @@ class ModelHints:
 
 
 class Prior(ABC):
-    """A frozen 2D diffusion model, whatever it predicts (ε or v), in latent or pixel space.
+    """A frozen 2D diffusion model, whatever it predicts (ε, v or x0), in latent or pixel space.
 
     x, x0, ε: (B, C, h, w) in the model's own space; t: (B,) in [0, 1]; images: (B, 3, H, W) in 0…1, sRGB.
     """

@@ -16,6 +16,9 @@ from ..radiance.occupancy import OccupancyGrid
 MIN_COMPONENT_SHARE = 0.02
 """Pieces whose surface is smaller than this share of the largest piece's are floaters and are left out."""
 
+AGREEMENT_TOLERANCE = 0.002
+"""Thresholds whose agreement differs by less are as good as each other."""
+
 NO_OBJECT = "No object emerged from this prompt: try another seed, more steps, or words which the model knows."
 
 
@@ -44,7 +47,8 @@ def automatic_threshold(density: NDArray[np.float32], cell: float) -> float:
 
     Along each axis the volume's opacity is 1 − exp(−∫ density); where it exceeds one half the volume is seen. A
     threshold's solid is seen where any density exceeds it. The threshold with the best mean intersection over union of
-    the two silhouettes is taken; so thin parts that can be seen are kept and fog that cannot is not.
+    the two silhouettes is taken, and of several as good the middle one; so thin parts that can be seen are kept and fog
+    that cannot is not.
 
     Args:
         density: (n, n, n), per scene unit of length.
@@ -67,7 +71,9 @@ def automatic_threshold(density: NDArray[np.float32], cell: float) -> float:
             overlaps.append((silhouette & solid).sum() / max(1, (silhouette | solid).sum()))
         return float(np.mean(overlaps))
 
-    return float(max(candidates, key=agreement))
+    agreements = np.array([agreement(level) for level in candidates])
+    as_good = candidates[agreements >= agreements.max() - AGREEMENT_TOLERANCE]
+    return float(as_good[len(as_good) // 2])
 
 
 def extract_surface(

@@ -40,12 +40,12 @@ def test_pixel_model_encodes_without_loss(pixel_model):
     torch.testing.assert_close(prior.decode(prior.encode(images)), images)
 
 
-@pytest.mark.parametrize("model", ["latent_model", "pixel_model"])
-def test_noise_prediction_is_what_diffusers_scheduler_steps_with(model, request):
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+def test_noise_prediction_is_what_diffusers_scheduler_steps_with(prediction_type, tmp_path):
     """The noise and x0 that we find of a model's output are those of Diffusers' own DDIM step."""
     from diffusers import StableDiffusionPipeline
 
-    folder = request.getfixturevalue(model)
+    folder = write_stable_diffusion(tmp_path / "model", prediction_type, vae=False)
     prior = load_prior(str(folder), CPU)
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, vae=None)
     conditioning = prior.condition(["a red mug"])

@@ -1,0 +1,87 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from torch import nn
+
+from sdi_engine.mesh.bake import bake_albedo, rasterise_uv
+from sdi_engine.mesh.export import standing_on_ground, write_glb
+from sdi_engine.mesh.unwrap import unwrap
+
+SIZE = 128
+
+
+class ColouredBall(nn.Module):
+    """A ball whose colour says where a point is: red grows with x, green with y, blue with z."""
+
+    def __init__(self):
+        super().__init__()
+        self.grids = [torch.zeros(1)]
+
+    def forward(self, points):
+        return 500.0 * (points.norm(dim=-1) < 0.5), points.clamp(-0.5, 0.5) + 0.5
+
+
+@pytest.fixture(scope="module")
+def ball():
+    return unwrap(trimesh.creation.icosphere(subdivisions=3, radius=0.5), SIZE, 2)
+
+
+@pytest.fixture(scope="module")
+def albedo(ball):
+    return bake_albedo(ColouredBall(), ball, SIZE, 0.03, 1000)
+
+
+def sampled(albedo, uv):
+    """Nearest texel of uv, v upwards."""
+    column = (uv[:, 0] * SIZE).astype(int).clip(0, SIZE - 1)
+    row = ((1.0 - uv[:, 1]) * SIZE).astype(int).clip(0, SIZE - 1)
+    return albedo[row, column] / 255.0
+
+
+def test_charts_lie_in_the_unit_square_and_keep_the_surface(ball):
+    assert ball.uv.min() >= 0.0
+    assert ball.uv.max() <= 1.0
+    assert len(ball.faces) == 1280
+    torch.testing.assert_close(torch.tensor(np.linalg.norm(ball.vertices, axis=1)), torch.full((len(ball.uv),), 0.5))
+
+
+def test_every_face_has_texels_of_its_own_place(ball):
+    position, normal, covered = rasterise_uv(ball, SIZE)
+    assert covered.mean() > 0.3
+    np.testing.assert_allclose(np.linalg.norm(position[covered], axis=1), 0.5, atol=0.01)
+    np.testing.assert_allclose(normal[covered], position[covered] / 0.5, atol=0.03)
+
+
+def test_the_texture_shows_the_fields_colour_at_every_corner_and_face_centre(ball, albedo):
+    at_corners = sampled(albedo, ball.uv)
+    np.testing.assert_allclose(at_corners, ball.vertices + 0.5, atol=0.08)
+    centres_uv, centres = ball.uv[ball.faces].mean(axis=1), ball.vertices[ball.faces].mean(axis=1)
+    np.testing.assert_allclose(sampled(albedo, centres_uv), centres + 0.5, atol=0.08)
+
+
+def test_standing_on_ground():
+    vertices = np.array([[-1.0, 2.0, 3.0], [3.0, 4.0, 5.0], [0.0, 3.0, 4.0]], dtype=np.float32)
+    placed = standing_on_ground(vertices, 0.5)
+    np.testing.assert_allclose(placed.min(axis=0), [-0.5, -0.25, 0.0], atol=1e-6)
+    np.testing.assert_allclose(placed.max(axis=0), [0.5, 0.25, 0.5], atol=1e-6)
+
+
+def test_glb_is_upright_textured_and_outward(ball, albedo, tmp_path):
+    file = tmp_path / "ball.glb"
+    write_glb(file, ball, albedo, "a ball")
+    scene = trimesh.load(file)
+    (mesh,) = scene.geometry.values()
+    # glTF: Y up, front +Z; ours: Z up, front -Y
+    np.testing.assert_allclose(mesh.vertices[:, 1], ball.vertices[:, 2], atol=1e-6)
+    np.testing.assert_allclose(mesh.vertices[:, 2], -ball.vertices[:, 1], atol=1e-6)
+    assert mesh.volume > 0.4
+    assert (np.einsum("ij,ij->i", mesh.vertex_normals, mesh.vertices) > 0.0).all()
+    material = mesh.visual.material
+    assert material.metallicFactor == 0.0
+    stored = io.BytesIO()
+    material.baseColorTexture.save(stored, "PNG")
+    assert np.array_equal(np.asarray(Image.open(stored).convert("RGB")), albedo)

@@ -1,0 +1,83 @@
+import dataclasses
+import json
+
+import pytest
+
+from sdi_engine.errors import BadInputError
+from sdi_engine.request import MAX_PROMPT_LENGTH, JobRequest, slug
+
+
+def test_round_trip():
+    request = JobRequest('a "red" mug 🙂 \\ ünïcode', seed=7, steps=12, guidance_scale=3, model="C:\\models\\mine")
+    assert JobRequest.from_json(request.to_json()) == request
+
+
+def test_white_space_is_folded():
+    assert JobRequest("  a\tred\n\nmug\x00 ").validated().prompt == "a red mug"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": " \n\t"}, "prompt is empty"),
+        ({"prompt": "x" * 10_000}, "10000 characters"),
+        ({"prompt": 5}, "prompt"),
+        ({"negative_prompt": "x" * 10_000}, "negative prompt"),
+        ({"model": " "}, "No model"),
+        ({"preset": "best"}, "draft, standard, paper"),
+        ({"noise": "loud"}, "inversion, random"),
+        ({"device": "gpu"}, "auto, cpu"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**31}, "seed"),
+        ({"steps": 0}, '"steps" is 0'),
+        ({"steps": 1.5}, "steps"),
+        ({"steps": True}, "steps"),
+        ({"guidance_scale": float("nan")}, "guidance scale"),
+        ({"resolution": 8}, "resolution"),
+        ({"views_per_step": 0}, "views per step"),
+        ({"face_budget": 3}, "face budget"),
+        ({"texture_size": 10**6}, "texture size"),
+        ({"height": 0.0}, "height"),
+        ({"height": float("inf")}, "height"),
+    ],
+)
+def test_bad_settings_are_refused_with_one_sentence_that_names_them(changes, words):
+    with pytest.raises(BadInputError, match=words) as caught:
+        dataclasses.replace(JobRequest("a red mug"), **changes).validated()
+    assert "\n" not in str(caught.value)
+
+
+def test_longest_prompt_is_accepted():
+    assert len(JobRequest("x" * MAX_PROMPT_LENGTH).validated().prompt) == MAX_PROMPT_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "damaged"),
+        ("[]", "holds no request"),
+        ('{"prompt": "x", "schema": 99}', "another version"),
+        (json.dumps({"prompt": "x", "schema": 1, "magic": 1}), "magic"),
+        (json.dumps({"prompt": "x", "schema": 1, "seed": "one"}), "seed"),
+    ],
+)
+def test_damaged_requests(text, words):
+    with pytest.raises(BadInputError, match=words):
+        JobRequest.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("a red mug", "a-red-mug"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("Ein Häuschen; rm -rf ~", "ein-hauschen-rm-rf"),
+        ("🙂", "object"),
+        ("CON", "object-con"),
+        ("x" * 300, "x" * 40),
+        ('"; $(reboot) `', "reboot"),
+    ],
+)
+def test_slug_is_a_harmless_file_name(prompt, name):
+    assert slug(prompt) == name
