@@ -1,0 +1,102 @@
+"""The engine as a program: which Python runs it, with what command line and environment."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..sdi_engine.errors import EnvironmentMissingError
+
+PYTHON_VARIABLE = "SDI_ENGINE_PYTHON"
+"""The environment variable that names the engine's Python where the preferences do not."""
+
+_NAMES_ON_PATH = ("python3.11", "python3.12", "python3.13", "python3", "python")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How to run the engine.
+
+    Attributes:
+        python: the Python that has torch; None where none was found.
+        package_parent: the folder that contains `sdi_engine`.
+        online: whether the engine may download models.
+    """
+
+    python: Path | None
+    package_parent: Path
+    online: bool = False
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of `python -m sdi_engine …`.
+
+        Raises:
+            EnvironmentMissingError: no Python was found.
+        """
+        if self.python is None:
+            raise EnvironmentMissingError(
+                "No Python for the engine was found: choose one in the extension's preferences and press Check."
+            )
+        return [str(self.python), "-m", "sdi_engine", *arguments]
+
+    def environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The worker's environment: ours, but with no Python setting except those it needs."""
+        inherited = os.environ if base is None else base
+        kept = {name: value for name, value in inherited.items() if not _is_python_setting(name)}
+        kept |= {
+            "PYTHONPATH": str(self.package_parent),
+            "PYTHONNOUSERSITE": "1",
+            "PYTHONSAFEPATH": "1",  # the job folder, where it runs, is no place to import from
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONUTF8": "1",
+        }
+        if not self.online:
+            kept["HF_HUB_OFFLINE"] = "1"
+        return kept
+
+    def why_not_started(self, error: OSError) -> EnvironmentMissingError:
+        """One sentence for the operating system's refusal to start the engine's Python."""
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            cause = f'The engine\'s Python "{self.python}" does not exist'
+        elif isinstance(error, PermissionError):
+            cause = f'"{self.python}" is no program that may be run'
+        elif error.errno == errno.ENOEXEC or getattr(error, "winerror", None) == 193:
+            cause = f'"{self.python}" is no program that this computer can run'
+        else:
+            cause = f'The engine\'s Python "{self.python}" could not be started ({error.strerror or error})'
+        return EnvironmentMissingError(f"{cause}: choose another in the extension's preferences and press Check.")
+
+
+def find_python(chosen: str = "", private_environment: Path | None = None) -> Path | None:
+    """The engine's Python.
+
+    Args:
+        chosen: what the person set: a program, or the folder of a virtual environment; empty to search.
+        private_environment: the folder of the extension's own virtual environment, which need not exist.
+
+    Returns:
+        What was chosen, whether it exists or not; else the first found of `SDI_ENGINE_PYTHON`, the private
+        environment, and the search path; else None.
+    """
+    for given in (chosen.strip(), os.environ.get(PYTHON_VARIABLE, "").strip()):
+        if given:
+            path = Path(given).expanduser()
+            return _python_in(path) if path.is_dir() else path
+    if private_environment is not None and _python_in(private_environment).is_file():
+        return _python_in(private_environment)
+    found = next(filter(None, map(shutil.which, _NAMES_ON_PATH)), None)
+    return Path(found) if found else None
+
+
+def _python_in(environment: Path) -> Path:
+    inside = Path("Scripts", "python.exe") if sys.platform == "win32" else Path("bin", "python")
+    return environment / inside
+
+
+def _is_python_setting(name: str) -> bool:
+    return name.upper().startswith("PYTHON") or name in ("__PYVENV_LAUNCHER__", "VIRTUAL_ENV")

@@ -1,0 +1,85 @@
+"""Processes that outlive us: start one, ask whether one is alive, end one with everything it started."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_STILL_ACTIVE = 259
+_PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
+
+
+def start(command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start `command` in `folder`, in a process group of its own, everything it prints appended to `log`.
+
+    Raises:
+        OSError: it could not be started.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=sys.platform != "win32",
+            creationflags=_creation_flags(),
+        )
+
+
+def end_tree(pid: int) -> None:
+    """Kill the process that `start` started, and everything it started; nothing happens where it is gone already."""
+    if sys.platform == "win32":
+        subprocess.run(
+            ["taskkill", "/PID", str(pid), "/T", "/F"],
+            creationflags=subprocess.CREATE_NO_WINDOW,
+            capture_output=True,
+            check=False,
+        )
+        return
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process with this id exists."""
+    if sys.platform == "win32":  # where os.kill(pid, 0) would send Ctrl+C
+        kernel = ctypes.windll.kernel32
+        handle = kernel.OpenProcess(_PROCESS_QUERY_LIMITED_INFORMATION, False, pid)
+        if not handle:
+            return False
+        code = ctypes.c_ulong()
+        kernel.GetExitCodeProcess(handle, ctypes.byref(code))
+        kernel.CloseHandle(handle)
+        return code.value == _STILL_ACTIVE
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def is_group_leader(pid: int) -> bool:
+    """Whether the process leads a group, as one that `start` started does, so that `end_tree` ends only its own."""
+    if sys.platform == "win32":
+        return True
+    try:
+        return os.getpgid(pid) == pid
+    except ProcessLookupError:
+        return False
+
+
+def _creation_flags() -> int:
+    if sys.platform == "win32":
+        return subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+    return 0

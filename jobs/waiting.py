@@ -1,0 +1,45 @@
+"""Wait for a job where nothing else has to happen meanwhile: in the background, in scripts."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from .job import Job
+
+POLL_SECONDS = 0.1
+
+
+def wait(job: Job, on_change: Callable[[Job], None]) -> None:
+    """Poll until the job is over; Ctrl+C, or a request to end, cancels it, and the wait goes on until it is."""
+    with _on_stop_signals(job.cancel):
+        while not job.is_over:
+            if job.poll():
+                on_change(job)
+            time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def _on_stop_signals(action: Callable[[], None]) -> Iterator[None]:
+    """Call `action` on SIGINT (Ctrl+C) and SIGTERM, instead of what Python or Blender would do.
+
+    Blender in the background has handlers of its own, written in C: Python can neither hear of them nor put them back,
+    so after this block these signals end the process, which is what Blender does at the second Ctrl+C.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        action()
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

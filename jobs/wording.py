@@ -1,0 +1,28 @@
+"""Numbers as a person reads them, the same in the panel and in a terminal."""
+
+from __future__ import annotations
+
+from ..sdi_engine.events import Progress
+
+
+def duration(seconds: float) -> str:
+    """1:05 for 65 seconds, 1:01:01 for an hour more or less."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def fraction(progress: Progress) -> float:
+    """How much of the phase is done, 0 to 1."""
+    return min(1.0, max(0.0, progress.step / progress.steps)) if progress.steps > 0 else 0.0
+
+
+def steps(progress: Progress) -> str:
+    """For example "135/300 · 4.1 steps/s · 0:41 left"; what is not known is left out."""
+    parts = [f"{progress.step}/{progress.steps}"]
+    if progress.rate:
+        quick = progress.rate >= 0.1
+        parts.append(f"{progress.rate:.1f} steps/s" if quick else f"{1 / progress.rate:.0f} s/step")
+    if progress.eta is not None:
+        parts.append(f"{duration(progress.eta)} left")
+    return " · ".join(parts)

@@ -1,0 +1,164 @@
+"""What a person sets in the panel, and the one bridge from there to a job's request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+from bpy.props import EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
+
+from .sdi_engine.request import DEVICES, MAX_SEED, NOISES, PRESETS, STARTER_MODEL, JobRequest
+
+_PRESET_WORDS = {
+    "draft": ("Draft", "Quick and coarse, to see whether the prompt works"),
+    "standard": ("Standard", "A good object in reasonable time"),
+    "paper": ("Paper", "The settings of the paper: the best object; needs a strong GPU and patience"),
+}
+_NOISE_WORDS = {
+    "inversion": ("Inversion (SDI)", "Noise found by DDIM inversion: sharp shapes and textures"),
+    "random": ("Random (SDS)", "Random noise as in DreamFusion: smoother, more saturated; for comparison"),
+}
+_DEVICE_WORDS = {
+    "auto": ("Automatic", "The fastest that this computer has"),
+    "cpu": ("CPU", "The processor: works everywhere"),
+    "cuda": ("CUDA", "An NVIDIA graphics card"),
+    "mps": ("MPS", "The graphics of an Apple computer"),
+}
+
+
+def _items(values: tuple[str, ...], words: dict[str, tuple[str, str]]) -> list[tuple[str, str, str]]:
+    return [(value, *words.get(value, (value.capitalize(), ""))) for value in values]
+
+
+class SDI_PG_settings(bpy.types.PropertyGroup):
+    """Settings of the next object; in advanced ones, zero means "as the preset and the model recommend"."""
+
+    prompt: StringProperty(
+        name="Prompt",
+        description='What to make, in words, for example "a red mug"',
+    )  # type: ignore[valid-type]
+    negative_prompt: StringProperty(
+        name="Negative",
+        description="What to stay away from, in words; may be empty",
+    )  # type: ignore[valid-type]
+    model: StringProperty(
+        name="Model",
+        description=(
+            'The 2D diffusion model: "starter" for the one that comes with the extension, a folder in Diffusers '
+            "layout, a .safetensors file, or the id of a model on the Hugging Face hub"
+        ),
+        default=STARTER_MODEL,
+    )  # type: ignore[valid-type]
+    preset: EnumProperty(
+        name="Preset",
+        description="How long and how finely to work on the object",
+        items=_items(PRESETS, _PRESET_WORDS),
+        default="draft",
+    )  # type: ignore[valid-type]
+    seed: IntProperty(
+        name="Seed",
+        description="The same settings with the same seed give the same object; another seed gives another",
+        min=0,
+        max=MAX_SEED,
+    )  # type: ignore[valid-type]
+    height: FloatProperty(
+        name="Size",
+        description="Height of the object",
+        default=1.0,
+        min=0.001,
+        soft_min=0.01,
+        soft_max=10.0,
+        max=1000.0,
+        subtype="DISTANCE",
+        unit="LENGTH",
+    )  # type: ignore[valid-type]
+    noise: EnumProperty(
+        name="Noise",
+        description="Where the noise comes from that the 2D model takes away",
+        items=_items(NOISES, _NOISE_WORDS),
+    )  # type: ignore[valid-type]
+    steps: IntProperty(
+        name="Steps",
+        description="Optimisation steps; 0 for what the preset recommends",
+        min=0,
+        soft_max=20_000,
+        max=1_000_000,
+    )  # type: ignore[valid-type]
+    guidance: FloatProperty(
+        name="Guidance",
+        description="How closely to follow the prompt; 0 for what the model recommends",
+        min=0.0,
+        soft_max=100.0,
+        max=1000.0,
+    )  # type: ignore[valid-type]
+    resolution: IntProperty(
+        name="Resolution",
+        description="Width and height in pixels of the pictures that the 2D model looks at; 0 for its own",
+        min=0,
+        max=2048,
+        subtype="PIXEL",
+    )  # type: ignore[valid-type]
+    face_budget: IntProperty(
+        name="Faces",
+        description="The mesh is simplified to at most this many triangles",
+        default=20_000,
+        min=100,
+        soft_max=200_000,
+        max=2_000_000,
+    )  # type: ignore[valid-type]
+    texture_size: IntProperty(
+        name="Texture",
+        description="Width and height of the texture in pixels",
+        default=1024,
+        min=64,
+        max=8192,
+        subtype="PIXEL",
+    )  # type: ignore[valid-type]
+    device: EnumProperty(
+        name="Device",
+        description="What computes",
+        items=_items(DEVICES, _DEVICE_WORDS),
+    )  # type: ignore[valid-type]
+
+
+CLASSES = (SDI_PG_settings,)
+
+
+def attach() -> None:
+    bpy.types.Scene.sdi = PointerProperty(type=SDI_PG_settings)
+
+
+def detach() -> None:
+    del bpy.types.Scene.sdi
+
+
+def request_from(scene: Any) -> JobRequest:
+    """The request that a scene's settings describe.
+
+    Raises:
+        BadInputError: a setting cannot be used.
+    """
+    settings = scene.sdi
+    return JobRequest(
+        prompt=settings.prompt,
+        negative_prompt=settings.negative_prompt,
+        model=_absolute(settings.model),
+        preset=settings.preset,
+        noise=settings.noise,
+        seed=settings.seed,
+        steps=settings.steps or None,
+        guidance_scale=settings.guidance or None,
+        resolution=settings.resolution or None,
+        face_budget=settings.face_budget,
+        texture_size=settings.texture_size,
+        height=settings.height * scene.unit_settings.scale_length,
+        device=settings.device,
+    ).validated()
+
+
+def _absolute(model: str) -> str:
+    """The model as the engine, which runs in another folder, can find it."""
+    if model.startswith("//"):
+        return bpy.path.abspath(model)
+    return str(Path(model).expanduser()) if model.startswith("~") else model

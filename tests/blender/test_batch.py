@@ -1,0 +1,102 @@
+"""One object a line: `batch.py` and `blender --command sdi`."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import headless
+
+
+@pytest.fixture
+def command(bpy, extension, tmp_path, capsys):
+    """Run `blender --command sdi` in this process; exit code and the JSON object that it printed last."""
+
+    def run(text, *options):
+        (tmp_path / "prompts.txt").write_text(text, encoding="utf-8")
+        output = tmp_path / "out" / "objects.blend"
+        required = ["--prompts", str(tmp_path / "prompts.txt"), "--output", str(output)]
+        code = extension.commands.main([*required, *options, "--json"])
+        printed = capsys.readouterr().out
+        return code, json.loads(printed.splitlines()[-1]) if "{" in printed else printed
+
+    return run
+
+
+def test_objects_stand_side_by_side(bpy, command, tmp_path):
+    code, said = command("# mugs\na red mug\n\n   a blue mug \na green mug\n", "--spacing", "0.25", "--height", "2")
+    assert code == 0
+    assert said["ok"]
+    assert [each["object"] for each in said["objects"]] == ["a red mug", "a blue mug", "a green mug"]
+    bpy.ops.wm.open_mainfile(filepath=said["output"])
+    bpy.context.view_layer.update()
+    assert "Cube" not in bpy.data.objects
+    spans = []
+    for name in ("a red mug", "a blue mug", "a green mug"):
+        placed = bpy.data.objects[name]
+        xs = [(placed.matrix_world @ vertex.co).x for vertex in placed.data.vertices]
+        spans.append((min(xs), max(xs)))
+        assert placed.material_slots[0].material.node_tree.nodes["Image Texture"].image.packed_file
+    assert spans[0][0] == pytest.approx(0.0)
+    for left, right in itertools.pairwise(spans):
+        assert right[0] - left[1] == pytest.approx(0.25)
+
+
+def test_it_goes_on_after_a_prompt_that_fails(bpy, command):
+    code, said = command("a red mug\nfail 4 here\na blue mug\n")
+    assert code == 4
+    assert [each["exit_code"] for each in said["objects"]] == [0, 4, 0]
+    assert "as it was told" in said["objects"][1]["error"]
+    bpy.ops.wm.open_mainfile(filepath=said["output"])
+    assert len(bpy.data.collections["SDI"].objects) == 2
+
+
+def test_failures_of_several_kinds_end_with_1(command):
+    code, said = command("fail 4 here\nfail 5 here\n")
+    assert code == 1
+    assert said["output"] is None
+
+
+def test_settings_reach_the_engine(command, results):
+    command("a red mug", "--preset", "paper", "--seed", "9", "--steps", "12", "--model", "some/model")
+    request = json.loads(next(results.glob("*/request.json")).read_text())
+    assert (request["preset"], request["seed"], request["steps"]) == ("paper", 9, 12)
+    assert request["model"] == "some/model"
+
+
+def test_bad_settings_are_bad_input(command):
+    assert command("a red mug", "--steps", "0")[0] == 2
+    assert command("a red mug", "--preset", "best")[0] == 2
+    assert command("a red mug", "--no-such-option")[0] == 2
+    assert command("# only a comment\n")[0] == 2
+
+
+def test_paths_that_cannot_be_used_are_bad_input(extension, tmp_path, capsys):
+    (tmp_path / "prompts.txt").write_text("a red mug")
+    (tmp_path / "latin.txt").write_bytes("Kännchen".encode("latin-1"))
+    (tmp_path / "file").touch()
+    out = str(tmp_path / "out.blend")
+    for prompts, output in (("none.txt", out), ("latin.txt", out), ("prompts.txt", str(tmp_path / "file" / "x.blend"))):
+        assert extension.commands.main(["--prompts", str(tmp_path / prompts), "--output", output]) == 2
+        assert capsys.readouterr().out.startswith("error: ")
+
+
+def test_the_script_runs_from_a_plain_checkout(bpy, tmp_path, fake_python):
+    (tmp_path / "prompts.txt").write_text("a red mug\nfail 6 here\n")
+    environment = {**os.environ, "SDI_ENGINE_PYTHON": str(fake_python)}
+    options = ["--prompts", "prompts.txt", "--output", "out.blend", "--results", "results", "--preset", "draft"]
+    done = subprocess.run(
+        [sys.executable, str(headless.ROOT / "batch.py"), "--", *options],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 6, done.stdout + done.stderr
+    assert "1 of 2 objects made" in done.stdout
+    assert "fail 6 here" in done.stdout
+    assert (tmp_path / "out.blend").is_file()
+    assert not [line for line in done.stderr.splitlines() if "Traceback" in line]

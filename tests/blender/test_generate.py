@@ -1,0 +1,309 @@
+"""The operator, from the panel's settings to the object in the scene."""
+
+import contextlib
+import io
+import json
+import time
+
+import pytest
+
+PROMPT = "a red mug"
+
+
+@pytest.fixture
+def generate(bpy, extension):
+    """Press Generate in the background; what the operator reported, or None where it finished."""
+
+    def press(prompt=PROMPT, **settings):
+        bpy.context.scene.sdi.prompt = prompt
+        for name, value in settings.items():
+            setattr(bpy.context.scene.sdi, name, value)
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            try:
+                assert bpy.ops.sdi.generate() == {"FINISHED"}
+            except RuntimeError as error:
+                return str(error).removeprefix("Error: ").strip()
+        assert "Optimising" in output.getvalue()
+        return None
+
+    return press
+
+
+def corners(placed):
+    return [placed.matrix_world @ vertex.co for vertex in placed.data.vertices]
+
+
+def test_the_object_stands_at_the_cursor_as_an_artist_expects_it(bpy, generate, results):
+    bpy.context.scene.cursor.location = (1.0, 2.0, 3.0)
+    assert generate(height=2.0, seed=7) is None
+    placed = bpy.data.objects[PROMPT]
+    bpy.context.view_layer.update()
+
+    assert tuple(placed.location) == (1.0, 2.0, 3.0)
+    assert tuple(placed.rotation_euler) == (0.0, 0.0, 0.0)
+    assert tuple(placed.scale) == (1.0, 1.0, 1.0)
+    assert placed.rotation_mode == "XYZ"
+    assert placed.parent is None
+    x, y, z = zip(*corners(placed), strict=True)
+    assert (min(z), max(z)) == pytest.approx((3.0, 5.0))  # upright, on the ground of the cursor
+    assert (min(y), max(y)) == pytest.approx((2.0 - 0.8, 2.0 + 0.4))  # its front, which sticks out, faces -Y
+    assert (min(x), max(x)) == pytest.approx((1.0 - 0.4, 1.0 + 0.4))
+
+    assert [collection.name for collection in placed.users_collection] == ["SDI"]
+    assert bpy.context.view_layer.objects.active == placed
+    assert bpy.context.selected_objects == [placed]
+    assert placed.data.name == PROMPT
+    assert len(placed.data.vertices) == 8  # welded, though the file splits them for the texture
+    assert all(polygon.use_smooth for polygon in placed.data.polygons)
+
+    (material,) = placed.data.materials
+    assert material.name == PROMPT
+    shader = next(node for node in material.node_tree.nodes if node.bl_idname == "ShaderNodeBsdfPrincipled")
+    (link,) = shader.inputs["Base Color"].links
+    assert link.from_node.image.packed_file is not None
+    assert link.from_node.image.name == PROMPT
+    assert tuple(link.from_node.image.size) == (8, 8)
+
+    (folder,) = results.iterdir()
+    assert placed["sdi_prompt"] == PROMPT
+    assert placed["sdi_seed"] == 7
+    assert placed["sdi_model"] == "starter"
+    assert placed["sdi_job_folder"] == str(folder)
+    assert json.loads(placed["sdi_settings"])["steps"] == 4
+    assert json.loads((folder / "placement.json").read_text())["fate"] == "imported"
+
+
+def test_nothing_else_is_left_in_the_file(bpy, generate):
+    kinds = ("objects", "meshes", "materials", "images", "collections", "scenes", "texts", "node_groups")
+    before = {kind: len(getattr(bpy.data, kind)) for kind in kinds}
+    assert generate() is None
+    after = {kind: len(getattr(bpy.data, kind)) for kind in kinds}
+    more = {kind: after[kind] - before[kind] for kind in kinds if after[kind] != before[kind]}
+    assert more == {"objects": 1, "meshes": 1, "materials": 1, "images": 1, "collections": 1}
+
+
+def test_the_collection_is_found_again_by_its_name(bpy, generate):
+    assert generate() is None
+    assert generate() is None
+    assert [collection.name for collection in bpy.data.collections if "SDI" in collection.name] == ["SDI"]
+    assert {placed.name for placed in bpy.data.collections["SDI"].objects} == {PROMPT, f"{PROMPT}.001"}
+    bpy.context.scene.collection.children.unlink(bpy.data.collections["SDI"])
+    assert generate() is None
+    assert bpy.data.collections["SDI"] in bpy.context.scene.collection.children_recursive
+
+
+def test_the_size_is_in_metres_whatever_the_scenes_unit(bpy, generate, results):
+    bpy.context.scene.unit_settings.scale_length = 0.01
+    assert generate(height=50.0) is None  # which the panel shows as 0.5 m
+    placed = bpy.data.objects[PROMPT]
+    assert placed.dimensions.z == pytest.approx(50.0)
+    assert json.loads(next(results.glob("*/request.json")).read_text())["height"] == pytest.approx(0.5)
+
+
+def test_nobody_is_thrown_out_of_edit_mode(bpy, generate):
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert generate() is None
+    assert bpy.context.mode == "EDIT_MESH"
+    assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
+    assert bpy.context.view_layer.objects.active.name == "Cube"
+    assert PROMPT in bpy.data.objects
+
+
+def test_an_excluded_collection_does_not_stop_the_import(bpy, generate):
+    assert generate() is None
+    bpy.context.view_layer.layer_collection.children["SDI"].exclude = True
+    assert generate("a blue chair") is None
+    assert "a blue chair" in bpy.data.objects
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("🫖 a “teapot” with 'quotes'\nand\tlines", "🫖 a “teapot” with 'quotes' and lines"),
+        ("../../etc/passwd; rm -rf $HOME", "../../etc/passwd; rm -rf $HOME"),
+        ("🫖" * 40, "🫖" * 15),
+        ("con", "con"),
+    ],
+)
+def test_any_prompt_becomes_a_name(bpy, generate, prompt, name, results):
+    assert generate(prompt) is None
+    assert bpy.data.objects[name]["sdi_prompt"]
+    (folder,) = results.iterdir()
+    assert folder.name.isascii()
+
+
+@pytest.mark.parametrize("prompt", ["", "   \n\t "])
+def test_an_empty_prompt_is_refused(bpy, generate, prompt, extension, results):
+    said = generate(prompt)
+    assert said.startswith("The prompt is empty")
+    assert extension.session.complaint == said
+    assert not results.exists()
+
+
+def test_a_prompt_of_ten_thousand_characters_is_refused(generate):
+    assert "10000 characters" in generate("a mug " * 1666 + "abcd")
+
+
+def test_a_results_folder_that_cannot_be_written_is_refused(generate, results, extension):
+    results.write_text("a file in its place")
+    said = generate()
+    assert "choose a results folder" in said
+    assert extension.session.complaint == said
+
+
+def test_an_engine_that_cannot_start_is_reported(bpy, generate, extension, tmp_path):
+    bpy.context.preferences.addons[extension.__name__].preferences.engine_python = str(tmp_path / "nothing")
+    assert "does not exist: choose another" in generate()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"), [("fail 3 times", "It failed as it was told"), ("kill it", "killed"), ("crash", "exit code 1")]
+)
+def test_a_failed_job_is_reported_and_leaves_nothing_in_the_scene(bpy, generate, prompt, words):
+    before = len(bpy.data.objects)
+    assert words in generate(prompt)
+    assert len(bpy.data.objects) == before
+
+
+def test_a_mesh_that_cannot_be_read_is_reported(bpy, generate):
+    kinds = ("objects", "meshes", "scenes", "collections")
+    before = {kind: len(getattr(bpy.data, kind)) for kind in kinds}
+    assert "cannot be read" in generate("garbage")
+    assert {kind: len(getattr(bpy.data, kind)) for kind in kinds} == before
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_check_says_what_is_missing(bpy, extension):
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert bpy.ops.sdi.check_engine() == {"FINISHED"}
+    diagnosis = extension.session.examination.diagnosis
+    assert not diagnosis.ok
+    assert diagnosis.missing[0].fix == "pip install torch==2.13.0"
+
+
+class TestWithAWindow:
+    """What happens where timers fire: here the test is the timer."""
+
+    @pytest.fixture
+    def session(self, bpy, extension):
+        session = extension.session
+
+        class Session:
+            def __getattr__(self, name):
+                return getattr(session, name)
+
+            def start(self, prompt):
+                bpy.context.scene.sdi.prompt = prompt
+                context = bpy.context
+                session.start(
+                    extension.properties.request_from(context.scene),
+                    extension.preferences.results_folder(context),
+                    extension.preferences.engine(context),
+                    extension.operators.generate.placement_at_cursor(context),
+                )
+
+            def tick_until(self, condition):
+                deadline = time.monotonic() + 10
+                while not condition():
+                    assert time.monotonic() < deadline
+                    assert session.tick() is not None
+                    time.sleep(0.02)
+
+            def tick_to_the_end(self):
+                deadline = time.monotonic() + 10
+                while session.tick() is not None:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.02)
+
+        return Session()
+
+    def test_the_result_is_one_undo_step_named_after_the_prompt(self, bpy, session):
+        bpy.context.scene.cursor.location = (5.0, 0.0, 0.0)
+        bpy.ops.ed.undo_push(message="before")
+        session.start(PROMPT)
+        bpy.context.scene.cursor.location = (0.0, 0.0, 0.0)
+        assert session.is_running()
+        assert not bpy.ops.sdi.generate.poll()
+        session.tick_to_the_end()
+        assert not session.is_running()
+        assert bpy.data.objects[PROMPT].location.x == 5.0
+        assert [each.name for each in bpy.context.selected_objects] == [PROMPT]
+        bpy.ops.ed.undo()
+        assert PROMPT not in bpy.data.objects
+        assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
+        bpy.ops.ed.redo()
+        assert PROMPT in bpy.data.objects
+
+    def test_the_result_waits_until_edit_mode_is_left(self, bpy, session):
+        session.start(PROMPT)
+        bpy.ops.object.mode_set(mode="EDIT")
+        session.tick_until(lambda: session.waits_for)
+        assert "leave Edit Mode" in session.waits_for
+        assert session.is_running()
+        assert PROMPT not in bpy.data.objects
+        bpy.ops.object.mode_set(mode="OBJECT")
+        session.tick_to_the_end()
+        assert PROMPT in bpy.data.objects
+        assert session.waits_for == ""
+
+    def test_the_preview_follows_the_job(self, bpy, session):
+        session.start(PROMPT)
+        session.tick_to_the_end()
+        assert session._icon_step == 4
+        assert tuple(session._icons["preview"].image_size) == (64, 64)  # icon ids are for windows only
+        assert not [image for image in bpy.data.images if "preview" in image.name]
+
+    def test_cancel_resume_dismiss(self, bpy, session, results):
+        session.start("slow")
+        session.tick_until(lambda: session.job.progress is not None)
+        assert bpy.ops.sdi.cancel_job() == {"FINISHED"}
+        assert not bpy.ops.sdi.cancel_job.poll()
+        session.tick_to_the_end()
+        assert session.job.state == "cancelled"
+        assert not bpy.ops.sdi.cancel_job.poll()
+        assert bpy.ops.sdi.generate.poll()
+        assert bpy.ops.sdi.resume_job() == {"FINISHED"}
+        session.tick_to_the_end()
+        assert session.job.state == "done"
+        assert "slow" in bpy.data.objects
+        assert bpy.ops.sdi.dismiss_job() == {"FINISHED"}
+        assert session.job is None
+        assert not bpy.ops.sdi.dismiss_job.poll()
+
+    def test_a_killed_worker_is_noticed_and_resumed(self, bpy, session):
+        session.start("kill it")
+        session.tick_to_the_end()
+        assert session.job.state == "failed"
+        assert bpy.ops.sdi.resume_job() == {"FINISHED"}
+        session.tick_to_the_end()
+        assert "kill it" in bpy.data.objects
+
+    def test_another_file_gets_no_object_unasked(self, bpy, session):
+        session.start(PROMPT)
+        bpy.ops.wm.read_homefile(use_empty=True)
+        session.tick_to_the_end()
+        assert session.wants_import()
+        assert PROMPT not in bpy.data.objects
+        assert bpy.ops.sdi.import_result() == {"FINISHED"}
+        assert PROMPT in bpy.data.objects
+        assert not session.wants_import()
+
+    def test_what_a_blender_left_behind_is_found_and_offered(self, bpy, session, extension):
+        session.start("kill it")
+        session.tick_to_the_end()
+        folder = session.job.folder
+        placement = json.loads((folder.path / "placement.json").read_text())
+        (folder.path / "placement.json").write_text(json.dumps({**placement, "owner": 2**22 + 1}))
+        extension.session.end()
+        assert session.job is None
+        session._find_again()
+        assert session.job.state == "failed"
+        assert bpy.ops.sdi.resume_job() == {"FINISHED"}
+        session.tick_to_the_end()
+        assert "kill it" in bpy.data.objects
+
+    def test_garbage_in_place_of_a_mesh_is_said_in_the_panel(self, session):
+        session.start("garbage")
+        session.tick_to_the_end()
+        assert "cannot be read" in session.complaint
+        assert not session.is_running()

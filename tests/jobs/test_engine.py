@@ -1,0 +1,32 @@
+from pathlib import Path
+
+from sdi_text_to_3d.jobs import engine
+from sdi_text_to_3d.jobs.engine import find_python
+
+
+def environment_at(folder):
+    python = folder / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    return python
+
+
+def test_the_persons_choice_comes_first(tmp_path, monkeypatch):
+    monkeypatch.setenv(engine.PYTHON_VARIABLE, "/from/environment")
+    private = environment_at(tmp_path / "private")
+    assert find_python("/chosen/python", private.parents[1]) == Path("/chosen/python")
+    assert find_python("", private.parents[1]) == Path("/from/environment")
+    monkeypatch.delenv(engine.PYTHON_VARIABLE)
+    assert find_python("", private.parents[1]) == private
+    assert find_python("", tmp_path / "nowhere").name.startswith("python")
+
+
+def test_the_folder_of_an_environment_will_do(tmp_path):
+    python = environment_at(tmp_path / "venv")
+    assert find_python(str(tmp_path / "venv")) == python
+
+
+def test_no_python_at_all(tmp_path, monkeypatch):
+    monkeypatch.delenv(engine.PYTHON_VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_python() is None
