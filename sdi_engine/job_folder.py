@@ -90,9 +90,13 @@ class JobFolder:
             return JobRequest.from_json(self.request_file.read_text(encoding="utf-8", errors="replace"))
 
     def append(self, event: events.Event) -> None:
-        """Add an event to `events.jsonl`."""
-        with self.events_file.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(events.to_line(event))
+        """Add an event to `events.jsonl`; a line that a killed process left half-written is ended first."""
+        with self.events_file.open("ab+") as file:
+            if file.tell() > 0:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(events.to_line(event).encode("utf-8"))
 
     def beat(self, started: float) -> None:
         """Say in `status.json` that this process is alive; `started` is a Unix time in seconds."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import errors, events
+from .diffusion.location import locate
 from .errors import BadInputError, EngineError, EnvironmentMissingError, JobCancelledError, OutOfMemoryError
 from .job_folder import HEARTBEAT_SECONDS, STALE_HEARTBEAT_SECONDS, JobFolder, storage_errors
 from .request import JobRequest
@@ -71,6 +72,7 @@ def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: No
 
 
 def _do(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
+    locate(request.model)  # before torch is loaded, which takes seconds
     try:
         import torch
 
@@ -135,8 +137,10 @@ def _refuse_running(folder: JobFolder) -> None:
 
 def _forget_last_run(folder: JobFolder, resume: bool) -> None:
     with storage_errors(folder.path):
-        for flag in (folder.cancel_flag, folder.finish_flag, folder.result_file):
-            flag.unlink(missing_ok=True)
+        folder.result_file.unlink(missing_ok=True)
+        if resume:  # a flag from before a new run is meant for it; one from before a resumption has done its work
+            folder.cancel_flag.unlink(missing_ok=True)
+            folder.finish_flag.unlink(missing_ok=True)
         if not resume and folder.checkpoint_folder.is_dir():
             for file in folder.checkpoint_folder.iterdir():
                 file.unlink()

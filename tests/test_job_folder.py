@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sdi_engine import events
 from sdi_engine.errors import BadInputError, StorageError
 from sdi_engine.job_folder import JobFolder, storage_errors, write_atomically
 from sdi_engine.request import JobRequest
@@ -41,6 +42,16 @@ def test_a_full_disk_is_named_with_its_cure(tmp_path):
         pytest.skip("only Linux has a device that is always full")
     with pytest.raises(StorageError, match=r"is full: free some space"), storage_errors(tmp_path):
         Path("/dev/full").write_bytes(b"x" * 100_000)
+
+
+def test_an_event_after_a_half_written_line_is_not_lost(tmp_path):
+    folder = JobFolder.create(tmp_path / "job", REQUEST)
+    with folder.events_file.open("ab") as file:
+        file.write(b'{"type": "prog')
+    folder.append(events.StateChanged(events.STARTING))
+    folder.append(events.StateChanged(events.RUNNING))
+    seen, _ = events.read_new(folder.events_file, 0)
+    assert [event.state for event in seen] == ["queued", "starting", "running"]
 
 
 def test_atomic_writing_leaves_no_crumbs(tmp_path):

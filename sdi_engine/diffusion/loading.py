@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +12,15 @@ import torch
 
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError
 from ..request import STARTER_MODEL
+from .location import locate
 from .prior import ModelHints, Prior
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
-STARTER_FOLDER = Path(__file__).parent.parent / "starter" / "weights"
 HINTS_FILE = "sdi_engine.json"
 REQUIRED_PARTS = ("unet", "text_encoder", "tokenizer", "scheduler")
 UNUSED_PARTS = ("safety_checker", "feature_extractor", "image_encoder")
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +44,18 @@ def load_prior(model: str, device: torch.device) -> Prior:
             f'The Python package "{error.name}" is missing: install the engine\'s requirements.'
         ) from error
 
-    source, is_file = _source(model)
+    location = locate(model)
+    _quieten()
     try:
-        pipeline = _load_file(source, device) if is_file else _load_folder_or_hub(source, device)
+        load = _load_file if location.kind == "file" else _load_folder_or_hub
+        pipeline = load(location.source, device)
         missing = [part for part in REQUIRED_PARTS if getattr(pipeline, part, None) is None]
         if missing or getattr(pipeline, "text_encoder_2", None) is not None:
             raise BadInputError(
                 f'The model "{model}" is a {type(pipeline).__name__}, which is not supported yet: choose one of the '
                 "Stable Diffusion 1.x or 2.x family."
             )
-        return DiffusersPrior(pipeline, _hints(source), device)
+        return DiffusersPrior(pipeline, _hints(location.source), device)
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError(
             f'The device has too little memory for the model "{model}": close other programs, or choose the device cpu.'
@@ -68,31 +67,6 @@ def load_prior(model: str, device: torch.device) -> Prior:
         raise _explained(model, error) from error
 
 
-def _source(model: str) -> tuple[str, bool]:
-    """Where the model is, and whether it is a single file."""
-    if model == STARTER_MODEL:
-        if not (STARTER_FOLDER / "model_index.json").is_file():
-            raise EnvironmentMissingError("The starter prior's weights are missing: install the extension again.")
-        return str(STARTER_FOLDER), False
-    path = Path(model).expanduser()
-    if path.is_file():
-        if path.suffix != ".safetensors":
-            raise BadInputError(
-                f'The model file "{model}" is no .safetensors file: other formats can run code when they are opened; '
-                "convert it to safetensors or choose another one."
-            )
-        return str(path), True
-    if path.is_dir():
-        if not (path / "model_index.json").is_file():
-            raise BadInputError(
-                f'The folder "{model}" is no model: it has no model_index.json; choose a folder in Diffusers layout.'
-            )
-        return str(path), False
-    if _HUB_ID.fullmatch(model) and path.suffix != ".safetensors":
-        return model, False
-    raise EnvironmentMissingError(f'The model "{model}" does not exist: check the path, or use "{STARTER_MODEL}".')
-
-
 def _load_folder_or_hub(source: str, device: torch.device) -> DiffusionPipeline:
     from diffusers import DiffusionPipeline
 
@@ -101,14 +75,23 @@ def _load_folder_or_hub(source: str, device: torch.device) -> DiffusionPipeline:
     absent = {name: None for name, value in index.items() if isinstance(value, list) and value[0] is None}
     unused = {name: None for name in UNUSED_PARTS if name in index}
     return DiffusionPipeline.from_pretrained(
-        source, torch_dtype=_dtype(device), use_safetensors=True, local_files_only=offline, **(absent | unused)
+        source, dtype=_dtype(device), use_safetensors=True, local_files_only=offline, **(absent | unused)
     )
 
 
 def _load_file(source: str, device: torch.device) -> DiffusionPipeline:
     from diffusers import StableDiffusionPipeline
 
-    return StableDiffusionPipeline.from_single_file(source, torch_dtype=_dtype(device), safety_checker=None)
+    return StableDiffusionPipeline.from_single_file(source, dtype=_dtype(device), safety_checker=None)
+
+
+def _quieten() -> None:
+    """Without the libraries' own progress bars, which would fill the worker's log."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
 
 
 def _dtype(device: torch.device) -> torch.dtype:
@@ -128,7 +111,7 @@ def _hints(source: str) -> ModelHints:
 def _explained(model: str, error: Exception) -> EngineError:
     detail = " ".join(str(error).split())
     detail = detail if len(detail) <= 200 else f"{detail[:200]}…"
-    if Path(model).expanduser().exists() or model == STARTER_MODEL:
+    if locate(model).kind != "hub":
         return BadInputError(f'The model "{model}" cannot be loaded ({detail}): it is damaged or of another kind.')
     return EnvironmentMissingError(
         f'The model "{model}" is neither on this machine nor can it be fetched ({detail}): check its name and the '

@@ -8,7 +8,6 @@ from torch import Generator, Tensor, nn
 
 from .field import RadianceField
 
-
 MAX_OPTICAL_DEPTH = 4.0
 """Samples behind matter that lets less than e⁻⁴ (2 %) of the light through are not evaluated."""
 

@@ -1,0 +1,57 @@
+"""Where a model is, from what a person calls it. Standard library only: a wrong path is told before torch is loaded."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import BadInputError, EnvironmentMissingError
+from ..request import STARTER_MODEL
+
+STARTER_FOLDER = Path(__file__).parent.parent / "starter" / "weights"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
+
+
+@dataclass(frozen=True)
+class ModelLocation:
+    """A folder in Diffusers layout, a single `.safetensors` file, or an id on the Hugging Face hub."""
+
+    kind: Literal["folder", "file", "hub"]
+    source: str
+
+
+def locate(model: str) -> ModelLocation:
+    """Find a model: "starter", a folder, a file, or a hub id ("owner/name"), which is not looked up here.
+
+    Raises:
+        EnvironmentMissingError: there is nothing at this path.
+        BadInputError: what is there is no model.
+    """
+    if model == STARTER_MODEL:
+        if not (STARTER_FOLDER / "model_index.json").is_file():
+            raise EnvironmentMissingError("The starter prior's weights are missing: install the extension again.")
+        return ModelLocation("folder", str(STARTER_FOLDER))
+    path = Path(model).expanduser()
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except (OSError, ValueError):  # longer than a path can be, or with characters that no path has
+        is_file = is_folder = False
+    if is_file:
+        if path.suffix != ".safetensors":
+            raise BadInputError(
+                f'The model file "{model}" is no .safetensors file: other formats can run code when they are opened; '
+                "convert it to safetensors or choose another one."
+            )
+        return ModelLocation("file", str(path))
+    if is_folder:
+        if not (path / "model_index.json").is_file():
+            raise BadInputError(
+                f'The folder "{model}" is no model: it has no model_index.json; choose a folder in Diffusers layout.'
+            )
+        return ModelLocation("folder", str(path))
+    if _HUB_ID.fullmatch(model) and path.suffix != ".safetensors":
+        return ModelLocation("hub", model)
+    raise EnvironmentMissingError(f'The model "{model}" does not exist: check the path, or use "{STARTER_MODEL}".')
