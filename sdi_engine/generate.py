@@ -230,7 +230,8 @@ class Generation:
 
     def _image_regularisers(self, images: RayColours, progress: float) -> Tensor:
         settings = self.settings
-        loss = settings.sparsity * regularisers.sparsity(images.opacity)
+        sparsity = settings.sparsity * max(0.0, 1.0 - progress / settings.sparsity_end)
+        loss = sparsity * regularisers.sparsity(images.opacity)
         if progress >= settings.opaqueness_start:
             loss = loss + settings.opaqueness * regularisers.opaqueness(images.opacity)
             loss = loss + settings.z_variance * regularisers.z_variance(images.depth_variance, images.opacity)

@@ -35,6 +35,7 @@ class Settings:
         level_starts: when each grid of the field takes part.
         sparsity, opaqueness, z_variance, smoothness: weights of the regularisers, relative to the distillation loss
             summed over one view.
+        sparsity_end: sparsity falls linearly to 0 until here; kept on, it would eat thin parts and whole objects.
         opaqueness_start: when opaqueness and z-variance set in.
         fit_background: take what a shift of the background explains off the target.
         random_background: views get plain backgrounds of random grey or colour.
@@ -59,6 +60,7 @@ class Settings:
     samples_per_ray: int = 64
     level_starts: tuple[float, ...] = (0.0, 0.15, 0.4)
     sparsity: float = 0.0
+    sparsity_end: float = 0.3
     opaqueness: float = 0.0
     opaqueness_start: float = 0.3
     z_variance: float = 0.0
@@ -73,14 +75,15 @@ _DRAFT = Settings(
     resolution=None,
     views_per_step=2,
     field=FieldConfig(
-        bound=0.7, grid_resolutions=(12, 24, 48), features=4, hidden=32, blob_density=3.0, blob_radius=0.6
+        bound=0.7, grid_resolutions=(12, 24, 48), features=4, hidden=32, blob_density=5.0, blob_radius=0.6
     ),
     cameras=CameraRanges(elevation=(-10.0, 45.0), fov=(35.0, 50.0), half_frame=(0.7, 0.85), jitter=0.03),
     t_end=0.05,
     inversion_start=0.1,
     learning_rate=2e-2,
     samples_per_ray=48,
-    sparsity=0.02,
+    sparsity=0.03,
+    sparsity_end=0.6,
     opaqueness=0.01,
     smoothness=0.01,
     mesh_resolution=96,

@@ -8,12 +8,15 @@ from torch import Generator, Tensor, nn
 
 from .field import RadianceField
 
+MIN_OPTICAL_DEPTH = 0.03
+"""A cell through which 97 % of the light passes is empty."""
+
 MAX_OPTICAL_DEPTH = 4.0
 """Samples behind matter that lets less than e⁻⁴ (2 %) of the light through are not evaluated."""
 
 
 class OccupancyGrid(nn.Module):
-    """Cells of the field's cube whose density lets less than 99 % of the light through, and their neighbours.
+    """Cells of the field's cube whose density stops some light (`MIN_OPTICAL_DEPTH`), and their neighbours.
 
     Every update draws one random point in each cell, so that over some updates nothing thin is missed; the density a
     cell remembers fades, as in Instant-NGP (Müller et al. 2022).
@@ -38,7 +41,7 @@ class OccupancyGrid(nn.Module):
         remembered = torch.where(self.density.isinf(), torch.zeros_like(seen), self.density * fade)
         self.density.copy_(torch.maximum(seen, remembered))
         cell = 2.0 * self.bound / n
-        matter = (self.density * cell > 0.01).float()[None, None]
+        matter = (self.density * cell > MIN_OPTICAL_DEPTH).float()[None, None]
         self.occupied.copy_(F.max_pool3d(matter, kernel_size=3, stride=1, padding=1)[0, 0] > 0.5)
 
     def visible(self, points: Tensor, step: Tensor) -> Tensor:
