@@ -92,6 +92,7 @@ class Generation:
         self.field.activate_levels(progress, settings.level_starts)
         if self.step % OCCUPANCY_EVERY == 0:
             self.occupancy.update(self.field, random)
+            self._check_volume()
         cameras = settings.cameras.sample(settings.views_per_step, random).to(self.device)
         patches = self._patches(cameras, random)
         whole = patches.render()
@@ -118,10 +119,7 @@ class Generation:
 
         value = loss.item()
         if not math.isfinite(value):
-            raise NoObjectError(
-                f"The optimisation broke down at step {self.step} (its loss is no number): try another seed, "
-                "or a lower guidance scale."
-            )
+            raise NoObjectError(self._broke_down())
         return StepReport(self.step, value, seconds_2d, seconds_3d)
 
     def view(self, azimuths_deg: list[float], elevation_deg: float, resolution: int) -> Tensor:
@@ -167,6 +165,20 @@ class Generation:
             ) from error
         self.step = step
         self.field.activate_levels((step - 1) / self.settings.steps, self.settings.level_starts)
+
+    def _check_volume(self) -> None:
+        if not self.occupancy.density.isfinite().all():
+            raise NoObjectError(self._broke_down())
+        if not self.occupancy.occupied.any():
+            raise NoObjectError(
+                f"The volume has become empty by step {self.step}: try another seed, or words which the model knows."
+            )
+
+    def _broke_down(self) -> str:
+        return (
+            f"The optimisation broke down at step {self.step} (its numbers are none any more): try another seed, or a "
+            "lower guidance scale."
+        )
 
     def _patches(self, cameras: Cameras, random: Generator) -> _Patches:
         origins, directions = cameras.rays(self.settings.resolution)

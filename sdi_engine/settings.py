@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import TypeVar
 
 from .diffusion.prior import ModelHints
 from .radiance.cameras import CameraRanges
 from .radiance.field import FieldConfig
 from .request import JobRequest
+
+T = TypeVar("T")
 
 DEFAULT_GUIDANCE_SCALE = 7.5
 """γ of the paper (sec. 5) for a model that says nothing else of itself."""
@@ -133,6 +136,6 @@ def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Se
     )
 
 
-def _first(*values):  # noqa: ANN002, ANN202
+def _first(*values: T | None) -> T:
     """The first value that is not None."""
     return next(value for value in values if value is not None)

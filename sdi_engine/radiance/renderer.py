@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import nerfacc
@@ -28,7 +29,7 @@ class RayColours:
     depth: Tensor
     depth_variance: Tensor
 
-    def map(self, function) -> RayColours:  # noqa: ANN001
+    def map(self, function: Callable[[Tensor], Tensor]) -> RayColours:
         """The same with `function` applied to every tensor."""
         return RayColours(**{field.name: function(getattr(self, field.name)) for field in fields(self)})
 

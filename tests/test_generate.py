@@ -1,0 +1,107 @@
+"""The loop on the closed-form model of a ball: what comes out is known."""
+
+import dataclasses
+
+import pytest
+import torch
+from exact_prior import ExactPrior, ball_images
+
+from sdi_engine import generate
+from sdi_engine.errors import NoObjectError
+from sdi_engine.generate import Generation
+from sdi_engine.mesh.surface import extract_surface
+from sdi_engine.request import NOISES
+from sdi_engine.settings import PRESETS
+
+RESOLUTION = 24
+
+
+def settings(**changes):
+    options = {
+        "steps": 60,
+        "resolution": RESOLUTION,
+        "guidance_scale": 1.0,
+        "inversion_guidance_scale": -1.0,
+        "samples_per_ray": 32,
+    }
+    return dataclasses.replace(PRESETS["draft"], **(options | changes))
+
+
+@pytest.fixture
+def prior():
+    return ExactPrior({"ball": ball_images(RESOLUTION)})
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_a_model_that_knows_a_ball_makes_a_red_ball(prior, noise):
+    generation = Generation(prior, "ball", "", settings(noise=noise), seed=0)
+    while not generation.done:
+        generation.advance()
+    # the images show a ball of 0.6 half frames, and half a frame is 0.775 on average
+    mesh = extract_surface(generation.field, generation.occupancy, 48, 10_000)
+    low, high = mesh.bounds
+    assert low == pytest.approx([-0.46] * 3, abs=0.06)
+    assert high == pytest.approx([0.46] * 3, abs=0.06)
+    (view,) = generation.view([0.0], 0.0, 32)
+    assert view[:, 16, 16].tolist() == pytest.approx([0.9, 0.1, 0.1], abs=0.12)
+    assert view[:, 0, 0].tolist() == pytest.approx([0.9, 0.9, 0.9], abs=0.05), "there is fog in the corner"
+
+
+def test_the_same_seed_gives_the_same_field_and_another_seed_another(prior):
+    def field(seed):
+        generation = Generation(prior, "ball", "", settings(steps=3), seed)
+        while not generation.done:
+            generation.advance()
+        return generation.field.grids[0].detach()
+
+    first = field(1)
+    assert torch.equal(first, field(1))
+    assert not torch.equal(first, field(2))
+
+
+def test_patches_give_the_gradients_of_the_whole(prior, monkeypatch):
+    """Deferred back-propagation is exact: the memory changes, the numbers do not."""
+
+    def gradients(rays_per_patch):
+        monkeypatch.setitem(generate.MAX_RAYS_PER_PATCH, "cpu", rays_per_patch)
+        generation = Generation(prior, "ball", "", settings(), seed=0)
+        cameras = generation.settings.cameras.sample(2, torch.Generator().manual_seed(0))
+        patches = generation._patches(cameras, torch.Generator().manual_seed(1))
+        images = patches.render().map(lambda tensor: tensor.detach().requires_grad_())
+        (images.rgb.square().sum() + images.opacity.sum() + images.depth_variance.sum()).backward()
+        patches.backward(images)
+        return images.rgb.detach(), [parameter.grad for parameter in generation.field.parameters()]
+
+    whole_rgb, whole = gradients(10**6)
+    # each patch draws its own offsets, one after the other, so the split must not change what is drawn
+    patched_rgb, patched = gradients(RESOLUTION * RESOLUTION)
+    torch.testing.assert_close(patched_rgb, whole_rgb)
+    for one, other in zip(whole, patched, strict=True):
+        if one is None:  # a level that does not take part yet
+            assert other is None
+        else:
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("bias", "words"), [(float("nan"), "broke down at step"), (-1e3, "has become empty by step")])
+def test_a_volume_without_numbers_or_matter_ends_the_run_at_once(prior, bias, words):
+    generation = Generation(prior, "ball", "", settings(), seed=0)
+    for _ in range(2):
+        generation.advance()
+    with torch.no_grad():
+        generation.field.output.bias.fill_(bias)
+    with pytest.raises(NoObjectError, match=words):
+        for _ in range(30):
+            generation.advance()
+
+
+def test_levels_and_learning_rate_follow_the_progress(prior):
+    generation = Generation(prior, "ball", "", settings(steps=10), seed=0)
+    rates, levels = [], []
+    while not generation.done:
+        generation.advance()
+        rates.append(generation.optimizer.param_groups[0]["lr"])
+        levels.append(generation.field.active_levels)
+    assert levels == [1, 1, 2, 2, 3, 3, 3, 3, 3, 3]
+    assert rates[:7] == [pytest.approx(0.02)] * 7
+    assert rates[-1] < 0.5 * rates[0]
