@@ -18,6 +18,10 @@ from .errors import BadInputError, EngineError, EnvironmentMissingError, JobCanc
 from .job_folder import HEARTBEAT_SECONDS, STALE_HEARTBEAT_SECONDS, JobFolder, storage_errors
 from .request import JobRequest
 
+THREADS_WAIT = "PASSIVE"
+"""OpenMP's threads sleep while they wait for each other. Spinning, its default, makes a step many times slower as soon as
+another program (Blender itself, say) wants the same cores; read by torch's libraries when they are loaded."""
+
 Listener = Callable[[events.Event], None]
 
 log = logging.getLogger(__name__)
@@ -73,6 +77,7 @@ def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: No
 
 def _do(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
     locate(request.model)  # before torch is loaded, which takes seconds
+    os.environ.setdefault("OMP_WAIT_POLICY", THREADS_WAIT)
     try:
         import torch
 
