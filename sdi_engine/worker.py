@@ -19,8 +19,8 @@ from .job_folder import HEARTBEAT_SECONDS, STALE_HEARTBEAT_SECONDS, JobFolder, s
 from .request import JobRequest
 
 THREADS_WAIT = "PASSIVE"
-"""OpenMP's threads sleep while they wait for each other. Spinning, its default, makes a step many times slower as soon as
-another program (Blender itself, say) wants the same cores; read by torch's libraries when they are loaded."""
+"""OpenMP's threads sleep while they wait for each other. Spinning, its default, makes a step many times slower as soon
+as another program (Blender itself, say) wants the same cores. Read by torch's libraries when they are loaded."""
 
 Listener = Callable[[events.Event], None]
 

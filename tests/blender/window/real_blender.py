@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import logging
 import os
 import shlex
@@ -27,11 +26,21 @@ log = logging.getLogger("real_blender")
 SUITES = {"trixie": "4.3.2", "sid": "5.2.2"}  # what Debian had when this was written
 
 PACKAGES = (
-    "blender "
-    # Blender's extension module imports these; Debian's package does not pull all of them in.
-    "python3-cattr python3-numpy python3-requests python3-zstandard ca-certificates "
+    "blender",
+    # Blender's extension module imports these; its package does not ask for all of them.
+    "python3-cattr",
+    "python3-numpy",
+    "python3-requests",
+    "python3-zstandard",
+    "ca-certificates",
     # A screen without a screen, a hand for mouse and keyboard, a camera, OpenGL in software.
-    "xvfb xauth xdotool imagemagick libgl1-mesa-dri libegl1 libglx-mesa0"
+    "xvfb",
+    "xauth",
+    "xdotool",
+    "imagemagick",
+    "libgl1-mesa-dri",
+    "libegl1",
+    "libglx-mesa0",
 )
 
 # Where the machine's own root directory lies inside the chroot: programs from outside run there (`outside`).
@@ -42,6 +51,7 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "HOME": "/root",
     "LIBGL_ALWAYS_SOFTWARE": "1",
+    "MESA_SHADER_CACHE_DIR": "/var/cache/mesa",  # kept, so that only the first start compiles Blender's shaders
 }
 
 
@@ -84,9 +94,10 @@ def install(suite: str) -> Path:
         _configure_apt(suite, mirror, root)
         log.info("%s: apt-get install, about 1 GB", suite)
         apt = ["apt-get", "-q", "-y", "-o", "Acquire::Check-Valid-Until=false", "-o", "Acquire::Retries=3"]
+        apt += ["-o", "Acquire::Languages=none"]
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
         run_in(root, [*apt, "update"], env=quiet, check=True)
-        run_in(root, [*apt, "install", "--no-install-recommends", *_packages()], env=quiet, check=True)
+        run_in(root, [*apt, "install", "--no-install-recommends", *PACKAGES], env=quiet, check=True)
         run_in(root, ["apt-get", "clean"], check=True)
         version = run_in(root, ["blender", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
         _stamp(root).write_text(_stamp_text(), encoding="utf-8")
@@ -101,7 +112,7 @@ def command_in(
 
     /dev, /proc and /tmp are there, the machine's own `/` lies under `HOST`, and every folder in `binds` has the same
     path inside as outside. All of it is mounted in a mount namespace of the command's own, which ends with it, as do
-    all processes it started: nothing is left behind, however it ends.
+    all processes it started, at the latest with the thread that started it: nothing is left behind.
     """
     inside = {**ENVIRONMENT, **(env or {})}
     start = ["env", "-i", *(f"{name}={value}" for name, value in inside.items()), *argv]
@@ -111,9 +122,11 @@ def command_in(
     for folder in binds:
         outside = shlex.quote(str(folder))
         lines += [f"mkdir -p .{outside}", f"mount --rbind {outside} .{outside}"]
-    lines += [f"exec chroot . {shlex.join(start)}"]
+    # Not by `exec`: the shell stays the namespace's first process, since Blender would not do as one.
+    lines += ["trap : TERM INT", f"chroot . {shlex.join(start)}", "exit $?"]
+    die_together = ["setpriv", "--pdeathsig", "KILL"]
     namespace = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-    return [*namespace, "sh", "-c", "\n".join(lines)]
+    return [*die_together, *namespace, "sh", "-c", "\n".join(lines)]
 
 
 def run_in(
@@ -130,10 +143,6 @@ def outside(argv: Sequence[str]) -> str:
     working directory (which must be one that both sides see) stay the same.
     """
     return f'#!/bin/sh\nexec chroot {HOST} env -C "$PWD" {shlex.join(argv)} "$@"\n'
-
-
-def _packages() -> list[str]:
-    return " ".join(PACKAGES).split()
 
 
 def _require_linux_root() -> None:
@@ -155,7 +164,7 @@ def _stamp(root: Path) -> Path:
 
 
 def _stamp_text() -> str:
-    return "\n".join(_packages()) + "\n"
+    return "\n".join(PACKAGES) + "\n"
 
 
 def _is_installed(root: Path) -> bool:
@@ -165,6 +174,8 @@ def _is_installed(root: Path) -> bool:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
+    import fcntl  # not on Windows, where this module is imported too
+
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -234,6 +245,9 @@ def _configure_apt(suite: str, mirror: str, root: Path) -> None:
     if certificates.is_file():
         shutil.copy(certificates, root / "etc/ssl/certs/ca-certificates.crt")
     shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+    mounted = root / "etc/mtab"
+    mounted.unlink(missing_ok=True)
+    mounted.symlink_to("/proc/self/mounts")
     (root / "etc/dpkg/dpkg.cfg.d/90fast").write_text("force-unsafe-io\n", encoding="utf-8")
 
 
