@@ -1,0 +1,183 @@
+"""The starter prior itself: a pixel-space diffusion model in Diffusers' parts, and its folder.
+
+An image of 64 x 64 is folded by `pixel_unshuffle(4)` into 48 channels of 16 x 16, so that the U-Net costs as little as
+one for 16 x 16. A model without a VAE works in pixel space, and sqrt(in_channels / 3) is its patch size: the engine's
+loader reads it from there.
+
+The U-Net predicts x0 (Diffusers calls that "sample"). The noise of a patch has 48 independent numbers, more than 64
+channels carry through their activations, so a network that predicts noise or velocity stays wrong at low noise levels;
+an image's patch is far simpler (Li and He 2025, "Back to Basics: Let Denoising Generative Models Denoise").
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import diffusers
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from . import captions, world
+
+PATCH = 4
+GUIDANCE_SCALE = 3.0
+MAX_WEIGHT = 10.0
+
+Channels = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the networks are."""
+
+    channels: Channels = (64, 96, 128)
+    text_width: int = 96
+    resolution: int = 64
+
+
+class StarterModel(nn.Module):
+    """The two networks with the tokenizer and the noise schedule.
+
+    Args:
+        size: of the networks.
+    """
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.size = size
+        self.tokenizer: CLIPTokenizer = captions.build_tokenizer()
+        self.scheduler = DDIMScheduler(
+            num_train_timesteps=1000,
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            prediction_type="sample",
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+        )
+        self.text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(self.tokenizer),
+                hidden_size=size.text_width,
+                intermediate_size=2 * size.text_width,
+                projection_dim=size.text_width,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                max_position_embeddings=captions.MAX_LENGTH,
+                bos_token_id=self.tokenizer.bos_token_id,
+                eos_token_id=self.tokenizer.eos_token_id,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+        )
+        channels = 3 * PATCH**2
+        self.unet = UNet2DConditionModel(
+            sample_size=size.resolution // PATCH,
+            in_channels=channels,
+            out_channels=channels,
+            down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+            block_out_channels=size.channels,
+            layers_per_block=1,
+            cross_attention_dim=size.text_width,
+            attention_head_dim=4,  # Diffusers' name for the number of heads
+            norm_num_groups=16,
+        )
+
+    def token_ids(self, texts: list[str]) -> Tensor:
+        """(B, MAX_LENGTH) token ids, all pieces of foreign words replaced by the unknown word's."""
+        tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        return torch.where(tokens >= captions.piece_start(), self.tokenizer.unk_token_id, tokens)
+
+    def encode_text(self, texts: list[str]) -> Tensor:
+        """(B, MAX_LENGTH, text_width) embeddings."""
+        return self.text_encoder(self.token_ids(texts).to(self.unet.device)).last_hidden_state
+
+    def loss(self, images: Tensor, texts: list[str], timesteps: Tensor, noise: Tensor) -> Tensor:
+        """Mean squared error of x0, weighted by 1 / b^2 (which makes it velocity's error) up to `MAX_WEIGHT`.
+
+        Args:
+            images: (B, 3, H, W) in 0...1.
+            texts: B captions.
+            timesteps: (B,) int64 in 0...999.
+            noise: (B, 3, H, W) standard normal.
+        """
+        x0, noise = fold(2 * images - 1), fold(noise)
+        noisy = self.scheduler.add_noise(x0, noise, timesteps)
+        predicted = self.unet(noisy, timesteps, self.encode_text(texts)).sample
+        weight = (1 / (1 - self.scheduler.alphas_cumprod.to(x0.device)[timesteps])).clamp(max=MAX_WEIGHT)
+        return (weight * (predicted - x0).square().mean(dim=(1, 2, 3))).mean()
+
+    @torch.no_grad()
+    def sample(self, texts: list[str], seed: int, steps: int = 25, guidance: float = GUIDANCE_SCALE) -> Tensor:
+        """DDIM samples (B, 3, H, W) in 0...1 with classifier-free guidance."""
+        count, grid = len(texts), self.size.resolution // PATCH
+        scheduler = copy.deepcopy(self.scheduler)
+        scheduler.set_timesteps(steps)
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(count, 3 * PATCH**2, grid, grid, generator=generator).to(self.unet.device)
+        embeddings = self.encode_text([""] * count + texts)
+        for t in scheduler.timesteps:
+            free, conditioned = self.unet(torch.cat([x, x]), t, embeddings).sample.chunk(2)
+            x = scheduler.step(free + guidance * (conditioned - free), t, x).prev_sample
+        return ((unfold(x) + 1) / 2).clamp(0, 1)
+
+    def save(self, folder: Path, half: bool = True) -> None:
+        """Writes a Diffusers pipeline folder without a VAE, and `sdi_engine.json` with hints for the engine.
+
+        Args:
+            folder: created where missing.
+            half: whether the U-Net's weights are rounded to float16, which halves the file.
+        """
+        text_encoder = copy.deepcopy(self.text_encoder)
+        unet = copy.deepcopy(self.unet)
+        with torch.no_grad():
+            table = text_encoder.get_input_embeddings().weight
+            table[captions.piece_start() :] = table[self.tokenizer.unk_token_id]
+        self.tokenizer.save_pretrained(folder / "tokenizer")
+        text_encoder.save_pretrained(folder / "text_encoder", safe_serialization=True)
+        self.scheduler.save_pretrained(folder / "scheduler")
+        (unet.half() if half else unet).save_pretrained(folder / "unet", safe_serialization=True)
+        _write_json(folder / "model_index.json", _MODEL_INDEX | {"_diffusers_version": diffusers.__version__})
+        knows = {"things": list(world.things()), "colours": list(world.COLOURS)}
+        hints = {
+            "guidance_scale": GUIDANCE_SCALE,
+            "view_vocabulary": "eight",
+            "resolution": self.size.resolution,
+            "knows": knows,
+        }
+        _write_json(folder / "sdi_engine.json", hints)
+
+
+_MODEL_INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "vae": [None, None],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "safety_checker": [None, None],
+    "feature_extractor": [None, None],
+    "image_encoder": [None, None],
+    "requires_safety_checker": False,
+}
+
+
+def fold(images: Tensor) -> Tensor:
+    """(B, 3, H, W) to (B, 48, H / 4, W / 4)."""
+    return pixel_unshuffle(images, PATCH)
+
+
+def unfold(x: Tensor) -> Tensor:
+    """The inverse of `fold`."""
+    return pixel_shuffle(x, PATCH)
+
+
+def _write_json(file: Path, content: dict[str, object]) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

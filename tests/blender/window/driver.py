@@ -1,0 +1,321 @@
+"""Drives a real Blender in a window as a person does: mouse, keyboard, and pictures of the screen.
+
+    with Window(Blender("sid", home)) as window:
+        window.click_tab("SDI")
+        window.type_into("prompt", "a red mug")
+        window.press("sdi.generate")
+        window.wait_until("'a red mug' in bpy.data.objects")
+        window.screenshot(folder / "after.png")
+
+Blender offers no list of its buttons. It does tell what lies under the mouse, so the driver feels its way over the
+sidebar until the button that it looks for is there; nothing depends on the layout, or on Blender's version.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shlex
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from real_blender import command_in, require, run_in
+
+WIDTH, HEIGHT = 1280, 800
+HERE = Path(__file__).resolve().parent
+
+
+class Timeout(AssertionError):
+    """What the test waited for did not come."""
+
+
+class Blender:
+    """One of Debian's Blenders with a home folder, and so preferences and extensions, of its own."""
+
+    def __init__(self, suite: str, home: Path, binds: Sequence[Path] = ()) -> None:
+        self.root = require(suite)
+        self.home = home
+        self.binds = [HERE, home, *binds]
+        self.environment = {"HOME": str(home), "BLENDER_USER_RESOURCES": str(home / "blender"), "NO_AT_BRIDGE": "1"}
+        home.mkdir(parents=True, exist_ok=True)
+
+    def command_line(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> list[str]:
+        return command_in(self.root, argv, {**self.environment, **(env or {})}, self.binds)
+
+    def run(self, *argv: str, env: Mapping[str, str] | None = None, timeout: float = 180) -> str:
+        """A command without a window, to its end; what it printed."""
+        done = run_in(
+            self.root,
+            argv,
+            {**self.environment, **(env or {})},
+            self.binds,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+        )
+        output = done.stdout.decode("utf-8", "replace")
+        assert done.returncode == 0, f"{' '.join(argv)} ended with {done.returncode}:\n{output}"
+        return output
+
+    def install_extension(self, package: Path) -> str:
+        """Validate the zip, then install and enable it as `blender --command` does for anybody."""
+        output = self.run("blender", "--command", "extension", "validate", str(package))
+        return output + self.run(
+            *("blender", "--command", "extension", "install-file", "--repo", "user_default", "--enable", str(package))
+        )
+
+    def set_preferences(self, *statements: str) -> None:
+        """Run statements in the background with `bpy` and `preferences`, and save the preferences."""
+        lines = ["import bpy", "preferences = bpy.context.preferences", *statements, "bpy.ops.wm.save_userpref()"]
+        self.run("blender", "--background", "--python-exit-code", "1", "--python-expr", "\n".join(lines))
+
+
+class Window:
+    """A running Blender that fills a screen of its own."""
+
+    def __init__(self, blender: Blender, arguments: Sequence[str] = ()) -> None:
+        self.blender = blender
+        self.arguments = arguments
+        self.talk = blender.home / "talk"
+        self._ended = self.talk / "ended"
+        self._asked = 0
+
+    def __enter__(self) -> Window:
+        self.blender.set_preferences(
+            "preferences.view.show_splash = False",
+            "preferences.view.use_save_prompt = False",
+            "preferences.view.smooth_view = 0",
+        )
+        with contextlib.ExitStack() as stack:
+            self._log = stack.enter_context((self.blender.home / "blender.log").open("wb"))
+            self._shell = self._open_shell(stack, self._open_screen(stack))
+            self._open_blender()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def crash_and_start_again(self) -> None:
+        """End Blender as a crash does; what it started lives on; then start it anew on the same screen."""
+        self._do("kill", "-KILL", str(self.ask("os.getpid()")))
+        until = time.monotonic() + 30
+        while not self._ended.exists():
+            assert time.monotonic() < until, "Blender cannot be killed"
+            time.sleep(0.1)
+        self._open_blender()
+
+    def _open_screen(self, stack: contextlib.ExitStack) -> str:
+        size = f"{WIDTH}x{HEIGHT}x24"
+        screen = subprocess.Popen(
+            self.blender.command_line(["Xvfb", "-displayfd", "1", "-nolisten", "tcp", "-screen", "0", size]),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        stack.callback(_end, screen)
+        assert screen.stdout is not None
+        number = screen.stdout.readline().decode().strip()
+        assert number, "Xvfb did not start"
+        return f":{number}"
+
+    def _open_shell(self, stack: contextlib.ExitStack, display: str) -> subprocess.Popen[bytes]:
+        """One shell inside for Blender, mouse and keyboard: to enter the chroot again each time would take longer."""
+        shell = subprocess.Popen(
+            self.blender.command_line(["sh"], {"DISPLAY": display, "SDI_WINDOW_TALK": str(self.talk)}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+        stack.callback(_end, shell)
+        return shell
+
+    def _open_blender(self) -> None:
+        self.talk.mkdir(exist_ok=True)
+        for file in self.talk.iterdir():
+            file.unlink()
+        look = ["--gpu-backend", "opengl", "--window-geometry", "0", "0", str(WIDTH), str(HEIGHT)]
+        command = shlex.join(["blender", *look, "--python", str(HERE / "inside.py"), *self.arguments])
+        self._tell_shell(f"({command} >&2; echo $? >{shlex.quote(str(self._ended))}) &")
+        self.ask("True", timeout=90)
+
+    # Eyes
+
+    def ask(self, expression: str, timeout: float = 30) -> Any:
+        """The value, as JSON can carry it, of an expression in Blender: `bpy` and the names in `inside.py`."""
+        self._asked += 1
+        question, answer = (self.talk / f"{name}-{self._asked}.json" for name in ("question", "answer"))
+        draft = question.with_suffix(".draft")
+        draft.write_text(json.dumps(expression), encoding="utf-8")
+        draft.rename(question)
+        for _ in self._patience(timeout, f"an answer to {expression}"):
+            if answer.exists():
+                break
+        said = json.loads(answer.read_text(encoding="utf-8"))
+        answer.unlink()
+        if "error" in said:
+            raise AssertionError(f"Blender could not say {expression}:\n{said['error']}")
+        return said["value"]
+
+    def wait_until(self, expression: str, timeout: float = 30) -> Any:
+        """The expression's value as soon as it is true."""
+        for _ in self._patience(timeout, expression):
+            value = self.ask(expression)
+            if value:
+                return value
+        raise AssertionError  # `_patience` has raised already
+
+    def screenshot(self, path: Path) -> Path:
+        """A picture of the whole screen, as PNG."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.talk / "screen.png"
+        self._do("import", "-silent", "-window", "root", str(draft))
+        path.write_bytes(draft.read_bytes())
+        return path
+
+    def log(self) -> str:
+        """What Blender printed so far."""
+        return Path(self._log.name).read_text("utf-8", "replace")
+
+    # Hands; x and y are Blender's: pixels from the window's lower left corner
+
+    def move(self, x: float, y: float) -> None:
+        """Move the mouse there: in two steps, since Blender looks at a button when the mouse moves on it."""
+        there = (round(x), HEIGHT - 1 - round(y))
+        self._mouse("mousemove", str(there[0] - 1), str(there[1]), "mousemove", *map(str, there))
+
+    def click(self, x: float, y: float) -> None:
+        self.move(x, y)
+        time.sleep(0.3)
+        self._mouse("click", "1")
+
+    def double_click(self, x: float, y: float) -> None:
+        self.move(x, y)
+        time.sleep(0.3)
+        self._mouse("click", "--repeat", "2", "--delay", "60", "1")
+
+    def key(self, *names: str) -> None:
+        """Press keys, such as "Return" or "ctrl+z"."""
+        self._mouse("key", "--delay", "60", *names)
+
+    def type_text(self, text: str) -> None:
+        self._mouse("type", "--delay", "30", text)
+
+    # What a person does in the sidebar
+
+    def open_sidebar(self) -> None:
+        """Show the 3D viewport's sidebar."""
+        self.ask("show_sidebar()")
+        self.wait_until("sidebar()['width'] > 1")
+        time.sleep(0.5)
+
+    def click_tab(self, category: str) -> None:
+        """Show the sidebar with this tab in front."""
+        self.open_sidebar()
+        region = self.ask("sidebar()")
+        strip = region["x"] + region["width"] - 10
+        for y in range(region["y"] + region["height"] - 30, region["y"] + 10, -25):
+            if self.ask("sidebar()['category']") == category:
+                return
+            self.click(strip, y)
+            time.sleep(0.2)
+        assert self.ask("sidebar()['category']") == category, f"the sidebar has no tab {category}"
+
+    def find(self, target: str) -> tuple[int, int]:
+        """The middle of the button in the sidebar which sets the property, or runs the operator, `target`."""
+        region = self.ask("sidebar()")
+        x = region["x"] + round(region["width"] * 0.6)
+        top, bottom = region["y"] + region["height"] - 6, region["y"] + 6
+        first = next((y for y in range(top, bottom, -12) if self._is_under_mouse(target, x, y)), None)
+        if first is None:
+            raise AssertionError(f"nothing in the sidebar sets or runs {target}")
+        last = first
+        while last - 3 > bottom and self._is_under_mouse(target, x, last - 3):
+            last -= 3
+        return x, (first + last) // 2
+
+    def type_into(self, target: str, text: str) -> None:
+        """Write a text into the field of the property `target`, as by hand."""
+        self.double_click(*self.find(target))
+        time.sleep(0.3)
+        self.key("ctrl+a")
+        self.type_text(text)
+        self.key("Return")
+
+    def press(self, target: str) -> None:
+        """Click the button of the operator `target`, such as "sdi.generate"."""
+        self.click(*self.find(target))
+
+    def _is_under_mouse(self, target: str, x: int, y: int) -> bool:
+        self.move(x, y)
+        time.sleep(0.12)
+        seen = self.ask("under_mouse()")
+        return seen is not None and (seen == target or seen.endswith(f".{target}"))
+
+    def _mouse(self, *arguments: str) -> None:
+        self._do("xdotool", *arguments)
+
+    def _do(self, *argv: str) -> None:
+        code = self._tell_shell(f"{shlex.join(argv)} >&2")
+        assert code == "0", f"{' '.join(argv)} ended with {code}:\n{self.log()[-3000:]}"
+
+    def _tell_shell(self, line: str) -> str:
+        """The exit code of one line for the shell inside."""
+        assert self._shell.stdin is not None
+        assert self._shell.stdout is not None
+        self._shell.stdin.write(f"{line}\necho $?\n".encode())
+        self._shell.stdin.flush()
+        return self._shell.stdout.readline().decode().strip()
+
+    def _patience(self, seconds: float, what: str) -> Iterator[None]:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self._ended.exists():
+                raise AssertionError(f"Blender ended while the test waited for {what}:\n{self.log()[-3000:]}")
+            yield
+            time.sleep(0.03)
+        raise Timeout(f"waited {seconds:.0f} s for {what}:\n{self.log()[-3000:]}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()  # takes all that runs in the same namespace with it
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
+def main() -> None:
+    """Picture of a real Blender's window, for README and for looking."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("suite", help="such as sid, see real_blender.py")
+    parser.add_argument("picture", type=Path, help="PNG to write")
+    parser.add_argument("--extension", type=Path, metavar="ZIP", help="install and enable this first")
+    parser.add_argument("--tab", help="show this tab of the sidebar")
+    parser.add_argument("--do", action="append", default=[], metavar="EXPRESSION", help="evaluate in Blender, with bpy")
+    parser.add_argument("--wait", type=float, default=2.0, metavar="SECONDS", help="before the picture")
+    parser.add_argument("--open", type=Path, metavar="FILE", help="a .blend file")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        files = [file.resolve() for file in (options.extension, options.open) if file]
+        blender = Blender(options.suite, Path(home), [file.parent for file in files])
+        if options.extension:
+            blender.install_extension(options.extension.resolve())
+        with Window(blender, [str(options.open.resolve())] if options.open else []) as window:
+            if options.tab:
+                window.click_tab(options.tab)
+            for expression in options.do:
+                print(window.ask(expression, timeout=600))
+            time.sleep(options.wait)
+            window.screenshot(options.picture)
+
+
+if __name__ == "__main__":
+    main()

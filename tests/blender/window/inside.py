@@ -1,0 +1,168 @@
+"""Runs in Blender's window beside what is tested: answers the driver's questions and listens to Blender's pulse.
+
+The driver asks by files, a timer answers. It changes nothing that a person would have to do with mouse or keyboard.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import bpy
+
+TALK = Path(os.environ["SDI_WINDOW_TALK"])
+INTERVAL = 0.04
+
+
+class Pulse:
+    """How long Blender's interface stood still, at most, since `reset`, whoever held it up."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> bool:
+        self.longest = 0.0
+        self.rest()
+        return True
+
+    def beat(self) -> None:
+        self.longest = max(self.longest, time.monotonic() - self.last)
+
+    def rest(self) -> None:
+        self.last = time.monotonic()
+
+
+class Grip:
+    """How long one package's Python held Blender's interface, at most, at one go, since `watch`."""
+
+    def watch(self, package: str) -> bool:
+        self.package = package
+        self.longest = 0.0
+        self.where = ""
+        self.outermost: FrameType | None = None
+        sys.setprofile(self._notice)
+        return True
+
+    def _notice(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and self.outermost is None:
+            if str(frame.f_globals.get("__name__")).startswith(self.package):
+                self.outermost = frame
+                self.since = time.monotonic()
+        elif event == "return" and frame is self.outermost:
+            self.outermost = None
+            held = time.monotonic() - self.since
+            if held > self.longest:
+                self.longest, self.where = held, frame.f_code.co_qualname
+
+
+pulse = Pulse()
+grip = Grip()
+
+
+def viewport() -> tuple[bpy.types.Window, bpy.types.Area, bpy.types.Region]:
+    """The window, its 3D viewport, and that viewport's sidebar."""
+    window = bpy.context.window_manager.windows[0]
+    area = next(area for area in window.screen.areas if area.type == "VIEW_3D")
+    return window, area, next(region for region in area.regions if region.type == "UI")
+
+
+def show_sidebar() -> bool:
+    _, area, _ = viewport()
+    area.spaces.active.show_region_ui = True
+    return True
+
+
+def sidebar() -> dict[str, Any]:
+    _, _, region = viewport()
+    rectangle = {name: getattr(region, name) for name in ("x", "y", "width", "height")}
+    return {**rectangle, "category": getattr(region, "active_panel_category", "")}
+
+
+def show_object() -> bool:
+    """Turn the view to the active object and show its texture, in Solid mode: software OpenGL takes long for EEVEE."""
+    window, area, _ = viewport()
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region):
+        for slot in bpy.context.object.material_slots:
+            nodes = slot.material.node_tree.nodes
+            nodes.active = next(node for node in nodes if node.bl_idname == "ShaderNodeTexImage")
+        bpy.ops.view3d.view_selected()
+    space = area.spaces.active
+    space.shading.color_type = "TEXTURE"
+    space.region_3d.view_distance *= 2.0
+    return True
+
+
+def under_mouse() -> str | None:
+    """The sidebar's button under the mouse: its property's data path, or its operator's name such as "sdi.generate"."""
+    window, area, region = viewport()
+    with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region):
+        if bpy.context.property is not None:
+            return bpy.context.property[1]
+        if not bpy.ops.ui.copy_python_command_button.poll():
+            return None
+        bpy.ops.ui.copy_python_command_button()
+        return window.id_data.clipboard.removeprefix("bpy.ops.").split("(")[0]
+
+
+def objects() -> dict[str, dict[str, Any]]:
+    """Every object of the scene: where it stands, and what it is made of."""
+    bpy.context.view_layer.update()
+    return {thing.name: _about(thing) for thing in bpy.context.scene.objects}
+
+
+def _about(thing: bpy.types.Object) -> dict[str, Any]:
+    corners = [thing.matrix_world @ type(thing.location)(corner) for corner in thing.bound_box]
+    return {
+        "type": thing.type,
+        "collections": [collection.name for collection in thing.users_collection],
+        "low": [min(corner[axis] for corner in corners) for axis in range(3)],
+        "high": [max(corner[axis] for corner in corners) for axis in range(3)],
+        "faces": len(thing.data.polygons) if thing.type == "MESH" else 0,
+        "uv": bool(thing.data.uv_layers) if thing.type == "MESH" else False,
+        "selected": thing.select_get(),
+        "textured": [_textured(slot.material) for slot in thing.material_slots],
+    }
+
+
+def _textured(material: bpy.types.Material | None) -> bool:
+    """Whether an image with pixels feeds the base colour of a Principled BSDF."""
+    if material is None or material.node_tree is None:
+        return False
+    for node in material.node_tree.nodes:
+        if node.bl_idname == "ShaderNodeBsdfPrincipled":
+            links = node.inputs["Base Color"].links
+            if any(_has_pixels(link.from_node) for link in links):
+                return True
+    return False
+
+
+def _has_pixels(node: bpy.types.Node) -> bool:
+    if node.bl_idname == "ShaderNodeTexImage":
+        return node.image is not None and node.image.size[0] > 0
+    return any(_has_pixels(link.from_node) for socket in node.inputs for link in socket.links)
+
+
+def _answer() -> float:
+    pulse.beat()
+    for question in sorted(TALK.glob("question-*.json")):
+        expression = json.loads(question.read_text(encoding="utf-8"))
+        try:
+            said = json.dumps({"value": eval(expression, globals())})
+        except Exception:
+            said = json.dumps({"error": traceback.format_exc()})
+        draft = question.with_suffix(".reply")
+        draft.write_text(said, encoding="utf-8")
+        question.unlink()
+        draft.rename(TALK / question.name.replace("question", "answer"))
+    pulse.rest()
+    return INTERVAL
+
+
+bpy.app.timers.register(_answer, first_interval=0.5, persistent=True)

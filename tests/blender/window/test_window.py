@@ -1,0 +1,209 @@
+"""A person's whole way through a real Blender's window: tab, prompt, Generate, object, undo; and Cancel.
+
+Runs where a suite of `real_blender.py` is installed. `SDI_REQUIRE_WINDOW=1` makes its absence a failure;
+`SDI_PICTURES` names a folder for the pictures of the screen.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from driver import Blender, Window
+from real_blender import SUITES, CannotRun, outside, require
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+EXTENSION = "bl_ext.user_default.sdi_text_to_3d"
+SESSION = f"sys.modules['{EXTENSION}.session']"
+PREFERENCES = f"preferences.addons['{EXTENSION}'].preferences"
+
+PROMPT = "a red mug"
+STEPS = 12
+SETTINGS = {"preset": "draft", "steps": STEPS, "texture_size": 256, "face_budget": 2000, "device": "cpu"}
+JOB_SECONDS = 900
+LONGEST_GRIP_SECONDS = 1.0
+LONGEST_IMPORT_SECONDS = 5.0
+LONGEST_STALL_SECONDS = 10.0  # of Blender as a whole: software OpenGL and the job share the processor
+
+
+def _suites() -> list[str]:
+    """Those that are installed, or else one that shall say why it is not."""
+    return [suite for suite in SUITES if _why_not(suite) is None] or ["sid"]
+
+
+def _why_not(suite: str) -> str | None:
+    try:
+        require(suite)
+    except CannotRun as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture(scope="module", params=_suites())
+def blender(request, tmp_path_factory):
+    """A Blender with the extension, built from this checkout, installed and set up."""
+    reason = _why_not(request.param)
+    if reason is not None:
+        if os.environ.get("SDI_REQUIRE_WINDOW") == "1":
+            pytest.fail(f"SDI_REQUIRE_WINDOW is set, but {reason}")
+        pytest.skip(reason)
+    home = tmp_path_factory.mktemp(f"blender-{request.param}")
+    blender = Blender(request.param, home, [REPOSITORY])
+    source, packages = str(REPOSITORY), str(home / "packages")
+    (home / "packages").mkdir()
+    blender.run(
+        *("blender", "--command", "extension", "build", "--source-dir", source, "--output-dir", packages), timeout=600
+    )
+    (package,) = (home / "packages").glob("*.zip")
+    blender.install_extension(package)
+    python = home / "engine-python"
+    python.write_text(outside([sys.executable]), encoding="utf-8")
+    python.chmod(0o755)
+    blender.set_preferences(
+        f"{PREFERENCES}.engine_python = {str(python)!r}",
+        f"{PREFERENCES}.results_folder = {str(home / 'results')!r}",
+    )
+    return blender
+
+
+@pytest.fixture
+def window(blender):
+    """Its window, with an empty floor, the tab open and the prompt written, ready for Generate."""
+    with Window(blender) as window:
+        assert window.ask(f"[setattr(bpy.context.scene.sdi, *item) for item in {list(SETTINGS.items())}]")
+        window.click_tab("SDI")
+        _hover_viewport(window)
+        window.key("Delete")
+        window.wait_until("'Cube' not in bpy.context.scene.objects")
+        window.type_into("prompt", PROMPT)
+        window.wait_until(f"bpy.context.scene.sdi.prompt == {PROMPT!r}")
+        yield window
+
+
+@pytest.fixture
+def picture(blender, request, tmp_path):
+    """Takes a picture of the window under a name."""
+    folder = Path(os.environ.get("SDI_PICTURES") or tmp_path)
+
+    def take(window, name):
+        return window.screenshot(folder / f"window-{blender.root.name}-{name}.png")
+
+    return take
+
+
+def test_a_prompt_becomes_an_object_and_undo_takes_it_back(window, picture, record_property):
+    picture(window, "1-before")
+
+    assert window.ask(f"grip.watch({EXTENSION!r}) and pulse.reset()")
+    window.press("sdi.generate")
+    window.wait_until(f"{SESSION}.is_running()", timeout=10)
+    meanwhile = _work_on(window)
+    grip, stall = _watch_the_job(window, picture)
+    assert _state(window) == "done", window.ask(f"{SESSION}.job.failure and {SESSION}.job.failure.message")
+    window.wait_until(f"{PROMPT!r} in bpy.context.scene.objects", timeout=30)
+    import_grip = window.ask("[grip.longest, grip.where]")
+    record_property("longest stall, by us, of the import", [stall, grip, import_grip])
+
+    after = window.ask("objects()")
+    assert set(after) - set(meanwhile) == {PROMPT}
+    mug = after[PROMPT]
+    assert mug["type"] == "MESH"
+    assert mug["collections"] == ["SDI"]
+    assert mug["selected"]
+    assert mug["faces"] > 50
+    assert mug["uv"]
+    assert mug["textured"] == [True]
+    assert mug["low"][2] == pytest.approx(0.0, abs=1e-3), "it does not stand on the ground"
+    assert mug["high"][2] == pytest.approx(1.0, abs=1e-2), "it is not as high as the setting Size says"
+    for axis in (0, 1):
+        assert mug["low"][axis] + mug["high"][axis] == pytest.approx(0.0, abs=0.02), "it is not at the cursor"
+    assert grip[0] < LONGEST_GRIP_SECONDS, f"{grip[1]} held Blender up for {grip[0]:.2f} s while the job ran"
+    assert import_grip[0] < LONGEST_IMPORT_SECONDS, f"the import held Blender up for {import_grip[0]:.2f} s"
+    assert stall < LONGEST_STALL_SECONDS, f"Blender stood still for {stall:.2f} s while the job ran"
+
+    assert window.ask("show_object()")
+    time.sleep(2)
+    picture(window, "3-after")
+
+    _hover_viewport(window)
+    window.key("ctrl+z")
+    window.wait_until(f"{PROMPT!r} not in bpy.data.objects", timeout=10)
+    assert window.ask("objects()") == meanwhile, "undo took back more than the object"
+    assert window.ask("bpy.context.scene.sdi.prompt") == PROMPT
+    picture(window, "4-undone")
+
+    window.key("ctrl+shift+z")
+    window.wait_until(f"{PROMPT!r} in bpy.context.scene.objects", timeout=10)
+    assert window.ask("objects()")[PROMPT]["textured"] == [True]
+
+
+def test_cancel_ends_the_job_and_leaves_the_scene_alone(window, picture):
+    before = window.ask("objects()")
+    window.ask("setattr(bpy.context.scene.sdi, 'steps', 100000)")
+    window.press("sdi.generate")
+    window.wait_until(f"{SESSION}.job.progress is not None", timeout=120)
+    window.press("sdi.cancel_job")
+    window.wait_until(f"{SESSION}.job.is_over", timeout=60)
+    assert _state(window) == "cancelled"
+    assert window.ask("objects()") == before
+    picture(window, "5-cancelled")
+
+
+def test_a_job_outlives_a_crash_of_blender(window, picture):
+    window.press("sdi.generate")
+    window.wait_until(f"{SESSION}.job.progress is not None", timeout=120)
+    assert not window.ask(f"{SESSION}.job.is_over")
+    window.crash_and_start_again()
+    window.wait_until(f"{SESSION}.job is not None", timeout=30)
+    assert window.ask(f"{SESSION}.job.request.prompt") == PROMPT
+    window.wait_until(f"{SESSION}.job.is_over", timeout=JOB_SECONDS)
+    assert _state(window) == "done"
+    window.click_tab("SDI")
+    picture(window, "6-found-again")
+    window.press("sdi.import_result")
+    window.wait_until(f"{PROMPT!r} in bpy.context.scene.objects", timeout=30)
+
+
+def _state(window):
+    return window.ask(f"{SESSION}.job.state")
+
+
+def _work_on(window):
+    """Select everything while the job runs, as somebody who does not wait for it; the objects then."""
+    assert not any(thing["selected"] for thing in window.ask("objects()").values())
+    _hover_viewport(window)
+    window.key("a")
+    window.wait_until("all(thing['selected'] for thing in objects().values())", timeout=10)
+    assert not window.ask(f"{SESSION}.job.is_over"), "the job was over too soon to tell"
+    return window.ask("objects()")
+
+
+def _watch_the_job(window, picture):
+    """Stay until the job is over; what held Blender up most before that: by the extension's doing, and at all."""
+    held = ((0.0, ""), 0.0)
+    taken = False
+    until = time.monotonic() + JOB_SECONDS
+    while time.monotonic() < until:
+        over, has_preview, grip, stall = window.ask(
+            f"[{SESSION}.job.is_over, {SESSION}.job.preview is not None, [grip.longest, grip.where], pulse.longest]",
+            timeout=60,
+        )
+        if over:
+            assert taken, "the job was over before it had shown a preview"
+            return held
+        held = grip, stall
+        if has_preview and not taken:
+            time.sleep(1.5)  # Blender loads the preview in the background
+            picture(window, "2-during")
+            taken = True
+        time.sleep(0.1)
+    raise AssertionError(f"the job was not over after {JOB_SECONDS} s:\n{window.log()[-3000:]}")
+
+
+def _hover_viewport(window):
+    """The mouse over the empty floor, where keys mean the 3D viewport."""
+    window.move(300, 250)
+    time.sleep(0.3)
