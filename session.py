@@ -263,7 +263,10 @@ def _load_preview() -> None:
     if _icons is None:
         _icons = bpy.utils.previews.new()
     _icons.clear()
-    _icons.load("preview", str(file), "IMAGE", force_reload=True)
+    preview = _icons.load("preview", str(file), "IMAGE", force_reload=True)
+    len(
+        preview.image_size
+    )  # asking for it makes Blender read the file now; or the next picture would replace it unread
     _icon_step = job.preview.step
 
 

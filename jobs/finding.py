@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..sdi_engine import events
+from ..sdi_engine import events, processes
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.job_folder import JobFolder
-from . import process
 from .job import Job
 from .placement import PENDING, Placement
 
@@ -43,4 +42,4 @@ def last_job(results: Path) -> Job | None:
 
 
 def _belongs_to_another(placement: Placement) -> bool:
-    return placement.owner != os.getpid() and process.is_alive(placement.owner)
+    return placement.owner != os.getpid() and processes.is_alive(placement.owner)

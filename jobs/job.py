@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ..sdi_engine import events
+from ..sdi_engine import events, processes
 from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_ENVIRONMENT, EngineError
 from ..sdi_engine.job_folder import STALE_HEARTBEAT_SECONDS, JobFolder, storage_errors
 from ..sdi_engine.request import JobRequest, slug
@@ -191,7 +191,7 @@ class Job:
         pid = self._pid_elsewhere()
         if pid is None and self._said_its_last_word is not None:
             return False  # a worker takes its status away when it ends
-        if pid is not None and not process.is_alive(pid):
+        if pid is not None and not processes.is_alive(pid):
             return False
         return time.time() - self._last_sign_of_life() < STALE_HEARTBEAT_SECONDS
 

@@ -134,6 +134,7 @@ def _name(placed: bpy.types.Object, prompt: str) -> None:
         for node in material.node_tree.nodes:
             if node.bl_idname == "ShaderNodeTexImage" and node.image is not None:
                 node.image.name = name
+                material.node_tree.nodes.active = node  # which is what Solid shading shows as texture
 
 
 def _apply_transforms(placed: bpy.types.Object, scale: float) -> None:

@@ -16,6 +16,7 @@ from . import errors, events
 from .diffusion.location import locate
 from .errors import BadInputError, EngineError, EnvironmentMissingError, JobCancelledError, OutOfMemoryError
 from .job_folder import HEARTBEAT_SECONDS, STALE_HEARTBEAT_SECONDS, JobFolder, storage_errors
+from .processes import is_alive
 from .request import JobRequest
 
 THREADS_WAIT = "PASSIVE"
@@ -108,35 +109,11 @@ def missing_package(error: ImportError) -> str:
     )
 
 
-def process_alive(pid: int) -> bool:
-    """Whether a process with this number exists on this machine. On Windows: whether it can be opened."""
-    if os.name == "nt":
-        import ctypes
-
-        query_limited_information = 0x1000
-        still_active = 259
-        kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]
-        handle = kernel.OpenProcess(query_limited_information, False, pid)
-        if not handle:
-            return False
-        code = ctypes.c_ulong()
-        kernel.GetExitCodeProcess(handle, ctypes.byref(code))
-        kernel.CloseHandle(handle)
-        return code.value == still_active
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _refuse_running(folder: JobFolder) -> None:
     status = folder.status() or {}
     pid, heartbeat = status.get("pid"), status.get("heartbeat", 0.0)
     fresh = time.time() - heartbeat < STALE_HEARTBEAT_SECONDS
-    if fresh and isinstance(pid, int) and pid != os.getpid() and process_alive(pid):
+    if fresh and isinstance(pid, int) and pid != os.getpid() and is_alive(pid):
         raise BadInputError(f'Another worker (process {pid}) is at the job "{folder.path}": wait for it or cancel it.')
 
 

@@ -1,11 +1,11 @@
 import json
 import os
 
-from sdi_text_to_3d.jobs import finding, process
+from sdi_text_to_3d.jobs import finding
 from sdi_text_to_3d.jobs.job import Job
 from sdi_text_to_3d.jobs.placement import DISMISSED, IMPORTED, Placement
 from sdi_text_to_3d.jobs.waiting import wait
-from sdi_text_to_3d.sdi_engine import events
+from sdi_text_to_3d.sdi_engine import events, processes
 from sdi_text_to_3d.sdi_engine.request import JobRequest
 
 NOBODY = 2**22 + 1  # more than any process id of Linux
@@ -49,4 +49,4 @@ def test_rubbish_in_the_results_folder_does_no_harm(tmp_path, engine):
 
 
 def test_nobody_is_nobody():
-    assert not process.is_alive(NOBODY)
+    assert not processes.is_alive(NOBODY)

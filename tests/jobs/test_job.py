@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 from sdi_text_to_3d.jobs import job as job_module
-from sdi_text_to_3d.jobs import process
 from sdi_text_to_3d.jobs.engine import Engine
 from sdi_text_to_3d.jobs.job import Job
 from sdi_text_to_3d.jobs.waiting import wait
-from sdi_text_to_3d.sdi_engine import events
+from sdi_text_to_3d.sdi_engine import events, processes
 from sdi_text_to_3d.sdi_engine.errors import EXIT_ENVIRONMENT, BadInputError
 from sdi_text_to_3d.sdi_engine.request import JobRequest
 
@@ -110,7 +109,7 @@ def test_cancel_kills_a_worker_that_does_not_listen_and_all_it_started(make, eng
     child_file = job.folder.path / "child.pid"
     poll_until(job, lambda: child_file.exists() and child_file.read_text())
     child = int(child_file.read_text())
-    assert process.is_alive(child)
+    assert processes.is_alive(child)
     job.cancel()
     poll_until(job, lambda: job.is_over)
     assert job.state == events.CANCELLED
@@ -286,11 +285,11 @@ def _runs(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except (FileNotFoundError, ProcessLookupError):
-        return Path("/proc").exists() is False and process.is_alive(pid)
+        return Path("/proc").exists() is False and processes.is_alive(pid)
 
 
 def test_is_alive():
-    assert process.is_alive(os.getpid())
+    assert processes.is_alive(os.getpid())
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    assert not process.is_alive(child.pid)
+    assert not processes.is_alive(child.pid)
