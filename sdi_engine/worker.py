@@ -19,9 +19,10 @@ from .job_folder import HEARTBEAT_SECONDS, STALE_HEARTBEAT_SECONDS, JobFolder, s
 from .processes import is_alive
 from .request import JobRequest
 
-THREADS_WAIT = "PASSIVE"
-"""OpenMP's threads sleep while they wait for each other. Spinning, its default, makes a step many times slower as soon
-as another program (Blender itself, say) wants the same cores. Read by torch's libraries when they are loaded."""
+SPIN_COUNT = "5000"
+"""How long OpenMP threads (of GNU, which torch uses on Linux) spin while they wait for each other. By default they spin
+for so long that a step takes ten times as long once another program (Blender itself, say) wants the same cores; not at
+all would double it when none does. Read when torch is loaded."""
 
 Listener = Callable[[events.Event], None]
 
@@ -78,7 +79,7 @@ def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: No
 
 def _do(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
     locate(request.model)  # before torch is loaded, which takes seconds
-    os.environ.setdefault("OMP_WAIT_POLICY", THREADS_WAIT)
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     try:
         import torch
 
