@@ -94,7 +94,7 @@ _DRAFT = Settings(
 
 PRESETS: dict[str, Settings] = {
     "draft": _DRAFT,
-    "standard": dataclasses.replace(_DRAFT, steps=240, mesh_resolution=128),
+    "standard": dataclasses.replace(_DRAFT, steps=200, mesh_resolution=128),
     "paper": Settings(
         steps=10_000,
         resolution=512,
