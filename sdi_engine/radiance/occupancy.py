@@ -18,8 +18,8 @@ MAX_OPTICAL_DEPTH = 4.0
 class OccupancyGrid(nn.Module):
     """Cells of the field's cube whose density stops some light (`MIN_OPTICAL_DEPTH`), and their neighbours.
 
-    Every update draws one random point in each cell, so that over some updates nothing thin is missed; the density a
-    cell remembers fades, as in Instant-NGP (Müller et al. 2022).
+    Every update draws one random point in each cell, so that over some updates nothing thin is missed; the highest
+    density that a cell remembers fades, as in Instant-NGP (Müller et al. 2022), and the lowest rises.
     """
 
     def __init__(self, bound: float, resolution: int) -> None:
@@ -27,6 +27,7 @@ class OccupancyGrid(nn.Module):
         self.bound = bound
         self.resolution = resolution
         self.register_buffer("density", torch.full((resolution,) * 3, torch.inf))
+        self.register_buffer("lowest", torch.zeros((resolution,) * 3))
         self.register_buffer("occupied", torch.ones((resolution,) * 3, dtype=torch.bool))
 
     @torch.no_grad()
@@ -40,6 +41,7 @@ class OccupancyGrid(nn.Module):
         seen = field.density(points).view(n, n, n)
         remembered = torch.where(self.density.isinf(), torch.zeros_like(seen), self.density * fade)
         self.density.copy_(torch.maximum(seen, remembered))
+        self.lowest.copy_(torch.minimum(seen, self.lowest * 1.15 + 0.3))
         cell = 2.0 * self.bound / n
         matter = (self.density * cell > MIN_OPTICAL_DEPTH).float()[None, None]
         self.occupied.copy_(F.max_pool3d(matter, kernel_size=3, stride=1, padding=1)[0, 0] > 0.5)
@@ -47,8 +49,8 @@ class OccupancyGrid(nn.Module):
     def visible(self, points: Tensor, step: Tensor) -> Tensor:
         """Which samples along rays are worth evaluating: those in occupied cells which light can reach.
 
-        How much light reaches a sample is estimated from the densities that the cells in front of it remember, halved
-        so that a thin part which shares its cell with nothing else is not taken for a wall.
+        How much light reaches a sample is estimated from the lowest density that was lately seen in each of the cells
+        in front of it, so that a cell which is only partly filled is not taken for a wall.
 
         Args:
             points: (N, S, 3), ordered along each ray.
@@ -59,8 +61,7 @@ class OccupancyGrid(nn.Module):
         """
         cell, inside = self._cells(points)
         x, y, z = cell.unbind(-1)
-        density = torch.where(inside & self.density[x, y, z].isfinite(), self.density[x, y, z], 0.0)
-        thickness = 0.5 * density * step[:, None]
+        thickness = self.lowest[x, y, z] * inside * step[:, None]
         in_front = thickness.cumsum(dim=1) - thickness
         return self.occupied[x, y, z] & inside & (in_front < MAX_OPTICAL_DEPTH) & (step[:, None] > 0.0)
 
