@@ -30,6 +30,7 @@ from .radiance.cameras import Cameras
 from .radiance.field import RadianceField
 from .radiance.occupancy import OccupancyGrid
 from .radiance.renderer import RayColours, render_image, render_rays
+from .radiance.shading import Shading
 from .settings import Settings
 
 OCCUPANCY_RESOLUTION = 32
@@ -94,7 +95,7 @@ class Generation:
             self.occupancy.update(self.field, random)
             self._check_volume()
         cameras = settings.cameras.sample(settings.views_per_step, random).to(self.device)
-        patches = self._patches(cameras, random)
+        patches = self._patches(cameras, random, self._shading(progress))
         whole = patches.render()
         seconds_3d = clock.lap()
 
@@ -180,7 +181,20 @@ class Generation:
             "lower guidance scale."
         )
 
-    def _patches(self, cameras: Cameras, random: Generator) -> _Patches:
+    def _shading(self, progress: float) -> Shading | None:
+        """How this step's surfaces are lit, by lot; None for bare albedo."""
+        settings = self.settings
+        random = _generator(self.seed, self.step, "shading")
+        lot = torch.rand((), generator=random).item()
+        if progress < settings.shading_start or lot >= settings.textureless + settings.lit:
+            return None
+        return Shading(
+            mode="textureless" if lot < settings.textureless else "lit",
+            light_offset=0.5 * torch.randn(3, generator=random).to(self.device),
+            normal_spacing=2.0 * settings.field.bound / max(settings.field.grid_resolutions),
+        )
+
+    def _patches(self, cameras: Cameras, random: Generator, shading: Shading | None) -> _Patches:
         origins, directions = cameras.rays(self.settings.resolution)
         return _Patches(
             field=self.field,
@@ -190,6 +204,7 @@ class Generation:
             samples=self.settings.samples_per_ray,
             seed=int(torch.randint(2**62, (1,), generator=random)),
             size=MAX_RAYS_PER_PATCH[self.device.type],
+            shading=shading,
         )
 
     def _background(self, views: int, random: Generator) -> Tensor:
@@ -264,6 +279,7 @@ class _Patches:
     samples: int
     seed: int
     size: int
+    shading: Shading | None
 
     def render(self) -> RayColours:
         """All rays, (B, H, W, …)."""
@@ -299,7 +315,9 @@ class _Patches:
         directions = self.directions.reshape(-1, 3).split(self.size)
         random = Generator().manual_seed(self.seed)
         for some_origins, some_directions in zip(origins, directions, strict=True):
-            yield render_rays(self.field, self.occupancy, some_origins, some_directions, self.samples, random)
+            yield render_rays(
+                self.field, self.occupancy, some_origins, some_directions, self.samples, random, self.shading
+            )
 
 
 class _Clock:
@@ -321,9 +339,9 @@ class _Clock:
         return time.perf_counter()
 
 
-def _generator(seed: int, step: int) -> Generator:
+def _generator(seed: int, step: int, purpose: str = "") -> Generator:
     """Random numbers of one step of one seed, on the CPU, so that every device draws the same ones."""
-    digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}/{step}{purpose}".encode()).digest()
     return Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 

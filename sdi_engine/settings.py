@@ -40,6 +40,8 @@ class Settings:
             summed over one view.
         sparsity_end: sparsity falls linearly to 0 until here; kept on, it would eat thin parts and whole objects.
         opaqueness_start: when opaqueness and z-variance set in.
+        textureless, lit: in which share of the steps, from shading_start on, surfaces are shown white and shaded, or
+            coloured and shaded (`radiance.shading`); in the others the bare albedo is.
         fit_background: take what a shift of the background explains off the target.
         random_background: views get plain backgrounds of random grey or colour.
         mesh_resolution: cells along an edge of the grid that the surface is taken from.
@@ -68,6 +70,9 @@ class Settings:
     opaqueness_start: float = 0.3
     z_variance: float = 0.0
     smoothness: float = 0.0
+    textureless: float = 0.0
+    lit: float = 0.0
+    shading_start: float = 0.1
     fit_background: bool = True
     random_background: bool = True
     mesh_resolution: int = 128
@@ -108,6 +113,8 @@ PRESETS: dict[str, Settings] = {
         sparsity=0.15,
         opaqueness=0.1,
         z_variance=1.0,
+        textureless=0.225,
+        lit=0.075,
         mesh_resolution=256,
     ),
 }

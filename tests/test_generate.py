@@ -64,7 +64,7 @@ def test_patches_give_the_gradients_of_the_whole(prior, monkeypatch):
         monkeypatch.setitem(generate.MAX_RAYS_PER_PATCH, "cpu", rays_per_patch)
         generation = Generation(prior, "ball", "", settings(), seed=0)
         cameras = generation.settings.cameras.sample(2, torch.Generator().manual_seed(0))
-        patches = generation._patches(cameras, torch.Generator().manual_seed(1))
+        patches = generation._patches(cameras, torch.Generator().manual_seed(1), None)
         images = patches.render().map(lambda tensor: tensor.detach().requires_grad_())
         (images.rgb.square().sum() + images.opacity.sum() + images.depth_variance.sum()).backward()
         patches.backward(images)
@@ -102,6 +102,26 @@ def test_levels_and_learning_rate_follow_the_progress(prior):
     assert levels == [1, 1, 2, 2, 3, 3, 3, 3, 3, 3]
     assert rates[:7] == [pytest.approx(0.02)] * 7
     assert rates[-1] < 0.5 * rates[0]
+
+
+def test_shading_is_drawn_in_its_shares_and_only_after_its_start(prior):
+    generation = Generation(prior, "ball", "", settings(steps=400, textureless=0.3, lit=0.2, shading_start=0.5), seed=0)
+    modes = []
+    for step in range(400):
+        generation.step = step
+        shading = generation._shading(step / 400)
+        modes.append(shading.mode if shading else "albedo")
+    assert set(modes[:200]) == {"albedo"}
+    assert modes[200:].count("textureless") == pytest.approx(60, abs=20)
+    assert modes[200:].count("lit") == pytest.approx(40, abs=20)
+
+
+def test_a_shaded_step_moves_the_field(prior):
+    generation = Generation(prior, "ball", "", settings(steps=10, textureless=1.0, shading_start=0.0), seed=0)
+    before = generation.field.grids[0].detach().clone()
+    generation.advance()
+    assert (generation.field.grids[0] - before).abs().max() > 0.0
+    assert generation.field.grids[0].isfinite().all()
 
 
 def _run(generation):

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from .field import RadianceField
 from .occupancy import OccupancyGrid
+from .shading import Shading
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class RayColours:
     """What N rays see (or B×H×W of them, once reshaped).
 
     Attributes:
-        rgb: (N, 3), albedo weighted by visibility, *without* background (premultiplied).
+        rgb: (N, 3), albedo (or shaded colour) weighted by visibility, *without* background (premultiplied).
         opacity: (N, 1) in 0…1.
         depth: (N, 1), mean distance of what is seen, scene units; 0 where nothing is.
         depth_variance: (N, 1), spread of the matter along the ray, square scene units; 0 where nothing is.
@@ -48,6 +49,7 @@ def render_rays(
     directions: Tensor,
     samples: int,
     generator: Generator | None,
+    shading: Shading | None = None,
 ) -> RayColours:
     """Render N rays through the field's cube.
 
@@ -55,6 +57,7 @@ def render_rays(
         origins, directions: (N, 3); directions of unit length.
         samples: evenly spaced intervals along each ray; only those which may be seen are evaluated.
         generator: moves the samples of each ray within their intervals; None takes the middles.
+        shading: how surfaces are lit; None shows the bare albedo.
     """
     near, far = _cube_intersection(origins, directions, field.config.bound)
     step = (far - near) / samples
@@ -74,6 +77,9 @@ def render_rays(
     if wanted.any():
         where = wanted.nonzero(as_tuple=True)
         matter, colour = field(points[where])
+        if shading is not None:
+            normal = field.normal(points[where], shading.normal_spacing)
+            colour = shading(colour, normal, directions[where[0]])
         density = density.index_put(where, matter)
         albedo = albedo.index_put(where, colour)
 
