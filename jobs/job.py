@@ -250,12 +250,8 @@ class Job:
 
     def _say(self, event: events.Event) -> None:
         """Write an event in the worker's absence; not to be read back by us."""
-        file = self.folder.events_file
-        if file.exists() and not file.read_bytes().endswith(b"\n"):
-            with file.open("ab") as open_file:  # a killed worker left half a line
-                open_file.write(b"\n")
         self.folder.append(event)
-        self._offset = file.stat().st_size
+        self._offset = self.folder.events_file.stat().st_size
         self._take(event)
 
     def _try_to_say(self, event: events.Event) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import sys
@@ -31,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    fields = {name: getattr(options, name) for name in _REQUEST_FIELDS}
+    names = {field.name for field in dataclasses.fields(request.JobRequest)} - {"schema"}
+    fields = {name: getattr(options, name) for name in names}
     try:
         folder = JobFolder.create(options.output, request.JobRequest(**fields))
     except EngineError as error:
@@ -107,25 +109,6 @@ class _ProgressBar:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-_REQUEST_FIELDS = (
-    "prompt",
-    "negative_prompt",
-    "model",
-    "preset",
-    "noise",
-    "seed",
-    "steps",
-    "guidance_scale",
-    "inversion_guidance_scale",
-    "resolution",
-    "views_per_step",
-    "face_budget",
-    "texture_size",
-    "height",
-    "device",
-)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -209,8 +209,6 @@ class Generation:
 
     def _background(self, views: int, random: Generator) -> Tensor:
         """(B, 1, 1, 3): a plain colour for each view, grey in half of them."""
-        if not self.settings.random_background:
-            return torch.ones(views, 1, 1, 3, device=self.device)
         colour = torch.rand(views, 1, 1, 3, generator=random)
         grey = torch.rand(views, 1, 1, 1, generator=random).expand_as(colour)
         use_grey = torch.rand(views, 1, 1, 1, generator=random) < 0.5

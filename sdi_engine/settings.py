@@ -43,7 +43,6 @@ class Settings:
         textureless, lit: in which share of the steps, from shading_start on, surfaces are shown white and shaded, or
             coloured and shaded (`radiance.shading`); in the others the bare albedo is.
         fit_background: take what a shift of the background explains off the target.
-        random_background: views get plain backgrounds of random grey or colour.
         mesh_resolution: cells along an edge of the grid that the surface is taken from.
     """
 
@@ -74,7 +73,6 @@ class Settings:
     lit: float = 0.0
     shading_start: float = 0.1
     fit_background: bool = True
-    random_background: bool = True
     mesh_resolution: int = 128
 
 

@@ -1,5 +1,23 @@
-"""For all tests: one thread of torch each, since their tensors are small and threads would only wait for each other."""
+"""For all tests.
+
+One thread of torch each, since their tensors are small and threads would only wait for each other.
+"""
 
 import os
+import sys
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+FAKE_WORKER = Path(__file__).parent / "jobs" / "fake_worker.py"
+
+
+@pytest.fixture
+def fake_python(tmp_path):
+    """A program that takes the place of the engine's Python."""
+    program = tmp_path / "fake python"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE_WORKER}" "$@"\n')
+    program.chmod(0o755)
+    return program

@@ -1,9 +1,7 @@
 """The extension enabled in PyPI's bpy, with a stand-in for its engine and an empty home."""
 
 import os
-import sys
 import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +10,6 @@ import headless
 _home = tempfile.TemporaryDirectory(prefix="sdi-blender-home-")
 os.environ["BLENDER_USER_RESOURCES"] = _home.name  # before bpy is imported: it must not see the person's own
 
-FAKE_WORKER = Path(__file__).parents[1] / "jobs" / "fake_worker.py"
-
 
 @pytest.fixture
 def bpy():
@@ -21,14 +17,6 @@ def bpy():
     bpy = pytest.importorskip("bpy")
     bpy.ops.wm.read_factory_settings()
     return bpy
-
-
-@pytest.fixture
-def fake_python(tmp_path):
-    program = tmp_path / "fake python"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE_WORKER}" "$@"\n')
-    program.chmod(0o755)
-    return program
 
 
 @pytest.fixture
