@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +13,15 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True)
 class Cameras:
-    """B pinhole cameras with square images that look at a point near the origin, Z up.
+    """B pinhole cameras with square images that look at a point near the origin.
 
-    All (B,): azimuth and elevation and fov (vertical) in degrees, distance and the rest in scene units. Azimuth 0
-    stands on −Y and sees the object's front, 90 stands on +X. `target` is (B, 3).
+    Attributes:
+        azimuth, elevation: (B,), degrees. Azimuth 0 stands on −Y and sees the object's front, 90 stands on +X.
+        distance: (B,), from the origin, scene units.
+        fov: (B,), vertical, degrees.
+        target: (B, 3), the point looked at, scene units.
+        shift: (B, 3), from where azimuth, elevation and distance say to where the camera stands, scene units.
+        world_up: (B, 3), what is up in the images, of any length.
     """
 
     azimuth: Tensor
@@ -23,6 +29,8 @@ class Cameras:
     distance: Tensor
     fov: Tensor
     target: Tensor
+    shift: Tensor
+    world_up: Tensor
 
     def __len__(self) -> int:
         return len(self.azimuth)
@@ -33,18 +41,17 @@ class Cameras:
 
     @property
     def position(self) -> Tensor:
-        """(B, 3): on a sphere around the origin."""
+        """(B, 3): on a sphere around the origin, but for `shift`."""
         azimuth, elevation = torch.deg2rad(self.azimuth), torch.deg2rad(self.elevation)
         direction = torch.stack(
             [azimuth.sin() * elevation.cos(), -azimuth.cos() * elevation.cos(), elevation.sin()], dim=-1
         )
-        return self.distance[:, None] * direction
+        return self.distance[:, None] * direction + self.shift
 
     def axes(self) -> tuple[Tensor, Tensor, Tensor]:
         """(right, up, forward) of the images, each (B, 3), unit length."""
         forward = F.normalize(self.target - self.position, dim=-1)
-        world_up = torch.tensor([0.0, 0.0, 1.0], device=forward.device).expand_as(forward)
-        right = F.normalize(torch.linalg.cross(forward, world_up), dim=-1)
+        right = F.normalize(torch.linalg.cross(forward, self.world_up), dim=-1)
         return right, torch.linalg.cross(right, forward), forward
 
     def rays(self, resolution: int) -> tuple[Tensor, Tensor]:
@@ -64,49 +71,90 @@ class Cameras:
 
 @dataclass(frozen=True)
 class CameraRanges:
-    """Where cameras are drawn from, each (low, high), uniformly.
+    """Where cameras are drawn from; ranges are (low, high), uniformly. One of half_frame and distance is given.
 
     Attributes:
         elevation: degrees.
         fov: vertical, degrees.
         half_frame: half of the image's height at the origin, in scene units; the distance follows from it and the fov.
         jitter: the point looked at is moved by up to this much on each axis, scene units.
+        distance: from the origin, scene units; how large the object looks then varies with the fov.
+        position_jitter: the camera is moved by up to this much on each axis, scene units.
+        target_deviation: the point looked at is moved, normally distributed on each axis, scene units.
+        up_deviation: so is what is up, a vector of length 1.
+        spread: how the views of one step stand around the object: "even" draws one azimuth, and the others follow at
+            equal angles; "antithetic" draws one for every pair φ, φ + 180°; "independent" draws one for every view.
     """
 
     elevation: tuple[float, float]
     fov: tuple[float, float]
-    half_frame: tuple[float, float]
+    half_frame: tuple[float, float] | None
     jitter: float
+    distance: tuple[float, float] | None = None
+    position_jitter: float = 0.0
+    target_deviation: float = 0.0
+    up_deviation: float = 0.0
+    spread: Literal["even", "antithetic", "independent"] = "even"
+
+    def __post_init__(self) -> None:
+        if (self.half_frame is None) == (self.distance is None):
+            raise ValueError("Camera ranges need either half_frame or distance, and not both.")
 
     def sample(self, count: int, generator: Generator) -> Cameras:
-        """`count` cameras spread evenly around the object: one azimuth is drawn, the others follow at equal angles.
+        """`count` cameras around the object, on the generator's device.
 
-        With two that is the antithetic pair φ, φ + 180°.
+        Deviations and a position jitter of 0 draw no random numbers.
         """
 
         def uniform(low: float, high: float, *shape: int) -> Tensor:
             return low + (high - low) * torch.rand(shape or (count,), generator=generator, device=generator.device)
 
-        step = 360.0 / count
-        azimuth = (uniform(0.0, 360.0, 1) + step * torch.arange(count, device=generator.device)) % 360.0
+        def normal(deviation: float) -> Tensor:
+            return deviation * torch.randn(count, 3, generator=generator, device=generator.device)
+
+        azimuth = self._azimuths(count, generator)
         fov = uniform(*self.fov)
-        return Cameras(
-            azimuth=azimuth,
-            elevation=uniform(*self.elevation),
-            distance=uniform(*self.half_frame) / torch.tan(torch.deg2rad(fov) / 2.0),
-            fov=fov,
-            target=uniform(-self.jitter, self.jitter, count, 3),
-        )
+        elevation = uniform(*self.elevation)
+        if self.distance is None:
+            distance = uniform(*self.half_frame) / torch.tan(torch.deg2rad(fov) / 2.0)
+        else:
+            distance = uniform(*self.distance)
+        target = uniform(-self.jitter, self.jitter, count, 3)
+        shift = torch.zeros_like(target)
+        world_up = _z_axis(count, target.device)
+        if self.position_jitter:
+            shift = uniform(-self.position_jitter, self.position_jitter, count, 3)
+        if self.target_deviation:
+            target = target + normal(self.target_deviation)
+        if self.up_deviation:
+            world_up = world_up + normal(self.up_deviation)
+        return Cameras(azimuth, elevation, distance, fov, target, shift, world_up)
 
     def orbit(self, azimuths_deg: list[float], elevation_deg: float, device: torch.device) -> Cameras:
         """Cameras at given azimuths, with the middle of the ranges for all else: for previews and contact sheets."""
         azimuth = torch.tensor(azimuths_deg, device=device)
         fov = sum(self.fov) / 2.0
-        distance = sum(self.half_frame) / 2.0 / math.tan(math.radians(fov) / 2.0)
+        if self.distance is None:
+            distance = sum(self.half_frame) / 2.0 / math.tan(math.radians(fov) / 2.0)
+        else:
+            distance = sum(self.distance) / 2.0
         return Cameras(
             azimuth=azimuth,
             elevation=torch.full_like(azimuth, elevation_deg),
             distance=torch.full_like(azimuth, distance),
             fov=torch.full_like(azimuth, fov),
             target=torch.zeros(len(azimuth), 3, device=device),
+            shift=torch.zeros(len(azimuth), 3, device=device),
+            world_up=_z_axis(len(azimuth), device),
         )
+
+    def _azimuths(self, count: int, generator: Generator) -> Tensor:
+        """(count,), degrees in 0…360, as `spread` says."""
+        together = {"even": count, "antithetic": 2, "independent": 1}[self.spread]
+        drawn = 360.0 * torch.rand(math.ceil(count / together), 1, generator=generator, device=generator.device)
+        turns = 360.0 / together * torch.arange(together, device=generator.device)
+        return ((drawn + turns) % 360.0).flatten()[:count]
+
+
+def _z_axis(count: int, device: torch.device) -> Tensor:
+    return torch.tensor([0.0, 0.0, 1.0], device=device).expand(count, 3)

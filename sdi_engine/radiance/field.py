@@ -1,13 +1,16 @@
-"""The radiance field: multi-resolution dense grids and a small MLP, giving density and albedo at any point."""
+"""The radiance field: multi-resolution feature grids and a small MLP, giving density and albedo at any point."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .encoding import DenseGrids, FeatureGrids, HashGrids
 
 
 @dataclass(frozen=True)
@@ -18,9 +21,12 @@ class FieldConfig:
         grid_resolutions: vertices along an edge of each level, coarse to fine.
         features: channels of each level.
         hidden: width of the MLP's one hidden layer.
-        blob_density: the density which the field starts with at the centre.
-        blob_radius: where that soft ball has fallen to nothing, in units of `bound`.
+        blob_density: what the ball that the field starts as adds to the raw output at the centre.
+        blob_radius: where that has fallen to 0, in units of `bound`.
         density_scale: density of a raw output of 1; high enough that a surface is thin against a grid cell.
+        blob: the ball's shape: "magic3d" falls without end; "soft" does not, and prefers emptiness everywhere.
+        log2_table_size: levels with more vertices than 2 to this are hashed (`encoding.HashGrids`); None keeps all
+            levels dense.
     """
 
     bound: float
@@ -30,21 +36,17 @@ class FieldConfig:
     blob_density: float
     blob_radius: float
     density_scale: float = 25.0
+    blob: Literal["soft", "magic3d"] = "soft"
+    log2_table_size: int | None = None
 
 
 class RadianceField(nn.Module):
-    """Density (per scene unit of length) and albedo (sRGB, 0…1) at points in the cube [−bound, bound]³.
-
-    Dense grids read by `grid_sample` run on CPU, CUDA and MPS without a compiled extension.
-    """
+    """Density (per scene unit of length) and albedo (sRGB, 0…1) at points in the cube [−bound, bound]³."""
 
     def __init__(self, config: FieldConfig, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
-        self.grids = nn.ParameterList(
-            nn.Parameter(1e-2 * torch.randn(1, config.features, n, n, n, generator=generator))
-            for n in config.grid_resolutions
-        )
+        self.grids = _grids(config, generator)
         width = config.features * len(config.grid_resolutions)
         self.hidden = nn.Linear(width, config.hidden)
         self.output = nn.Linear(config.hidden, 4)
@@ -56,7 +58,7 @@ class RadianceField(nn.Module):
 
     def activate_levels(self, progress: float, starts: tuple[float, ...]) -> None:
         """Coarse to fine: level i takes part once progress (0…1) has reached starts[i]."""
-        self.active_levels = max(1, sum(progress >= start for start in starts))
+        self.active_levels = min(max(1, sum(progress >= start for start in starts)), len(self.grids))
 
     def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """
@@ -73,6 +75,11 @@ class RadianceField(nn.Module):
         """(N, 3) → (N,)."""
         return self._density(points, self._raw(points)[:, 0])
 
+    @property
+    def cell(self) -> float:
+        """Edge of the finest active level's cells in scene units: a spacing that suits `normal`."""
+        return 2.0 * self.config.bound / self.config.grid_resolutions[self.active_levels - 1]
+
     def normal(self, points: Tensor, spacing: float) -> Tensor:
         """Unit normals (N, 3), against the gradient of the density, by central differences over `spacing`.
 
@@ -84,32 +91,36 @@ class RadianceField(nn.Module):
         return F.normalize(behind - ahead, dim=-1, eps=1e-6)
 
     def smoothness(self) -> Tensor:
-        """Total variation: mean squared difference of neighbouring grid features, over the active levels."""
-        total = torch.zeros((), device=self.grids[0].device)
-        for grid in list(self.grids)[: self.active_levels]:
-            for axis in (2, 3, 4):
-                total = total + grid.diff(dim=axis).square().mean()
-        return total
+        """Total variation: mean squared difference of neighbouring features, over the active levels.
+
+        0, without a gradient, for a field whose levels are hashed.
+        """
+        return self.grids.smoothness(self.active_levels)
 
     def _raw(self, points: Tensor) -> Tensor:
-        where = (points / self.config.bound).view(1, -1, 1, 1, 3)
-        features = []
-        for level, grid in enumerate(self.grids):
-            if level < self.active_levels:
-                sampled = F.grid_sample(grid, where, mode="bilinear", padding_mode="border", align_corners=True)
-                features.append(sampled.view(self.config.features, -1).t())
-            else:
-                features.append(points.new_zeros(len(points), self.config.features))
-        return self.output(F.relu(self.hidden(torch.cat(features, dim=1))))
+        features = self.grids.features_at(points / self.config.bound, self.active_levels)
+        return self.output(F.relu(self.hidden(features)))
 
     def _density(self, points: Tensor, raw: Tensor) -> Tensor:
-        """Softplus of the raw output plus a soft ball around the centre (Magic3D's blob, Lin et al. 2023).
-
-        Outside the cube there is nothing.
-        """
+        """Softplus of the raw output plus a ball around the centre. Outside the cube there is nothing."""
         config = self.config
-        distance = points.norm(dim=-1) / config.bound
-        blob = 1.0 - distance / config.blob_radius
-        density = config.density_scale * F.softplus(raw + config.blob_density * blob.clamp(min=-1.0) - 2.0)
+        density = config.density_scale * F.softplus(_with_ball(config, raw, points.norm(dim=-1) / config.bound))
         inside = (points.abs() <= config.bound).all(dim=-1)
         return torch.where(inside, density, torch.zeros_like(density))
+
+
+def _grids(config: FieldConfig, generator: torch.Generator) -> FeatureGrids:
+    if config.log2_table_size is None:
+        return DenseGrids(config.grid_resolutions, config.features, generator)
+    return HashGrids(config.grid_resolutions, config.features, config.log2_table_size, generator)
+
+
+def _with_ball(config: FieldConfig, raw: Tensor, distance: Tensor) -> Tensor:
+    """Raw outputs (N,) and what makes matter start in the middle, at distances (N,) in units of `bound`.
+
+    A cone (Magic3D's blob, Lin et al. 2023, as in threestudio), or one that ends, with emptiness preferred around it.
+    """
+    cone = 1.0 - distance / config.blob_radius
+    if config.blob == "magic3d":
+        return raw + config.blob_density * cone
+    return raw + config.blob_density * cone.clamp(min=-1.0) - 2.0

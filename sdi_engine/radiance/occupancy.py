@@ -46,6 +46,14 @@ class OccupancyGrid(nn.Module):
         matter = (self.density * cell > MIN_OPTICAL_DEPTH).float()[None, None]
         self.occupied.copy_(F.max_pool3d(matter, kernel_size=3, stride=1, padding=1)[0, 0] > 0.5)
 
+    @property
+    def filled_boundary(self) -> float:
+        """Share (0…1) of the cells at the cube's faces that stop some light: high where fog fills the volume."""
+        n = self.resolution
+        boundary = torch.ones_like(self.occupied)
+        boundary[1:-1, 1:-1, 1:-1] = False
+        return (self.density[boundary] * (2.0 * self.bound / n) > MIN_OPTICAL_DEPTH).float().mean().item()
+
     def visible(self, points: Tensor, step: Tensor) -> Tensor:
         """Which samples along rays are worth evaluating: those in occupied cells which light can reach.
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+CONVEXITY_RESOLUTION = 8
+"""Height and width of the normal map whose neighbours are compared: the shape as a whole, not its details."""
 
 
 def sparsity(opacity: Tensor) -> Tensor:
@@ -24,3 +28,73 @@ def z_variance(depth_variance: Tensor, opacity: Tensor) -> Tensor:
     """
     weight = opacity.detach()
     return (depth_variance * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def z_variance_of_hits(depth_variance: Tensor, opacity: Tensor) -> Tensor:
+    """`z_variance` as the authors' code has it: rays of an opacity above 0.5 count fully, the others not at all.
+
+    0 for an empty render.
+    """
+    hit = (opacity > 0.5).to(depth_variance)
+    return (depth_variance * hit).sum() / hit.sum().clamp(min=1.0)
+
+
+def orientation(facing_away: Tensor, opacity: Tensor) -> Tensor:
+    """Mean over the rays that hit something of how much they see from behind (Ref-NeRF, Verbin et al. 2022).
+
+    As DreamFusion and threestudio use it: what is visible faces the camera, so no fog with normals of all directions.
+
+    Args:
+        facing_away: (…, 1), `RayColours.facing_away`.
+        opacity: (…, 1).
+    """
+    return facing_away.sum() / (opacity > 0.0).sum().clamp(min=1)
+
+
+def view_space(normal: Tensor, axes: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Normal maps (B, H, W, 3) from world space to that of their cameras: x right, y up, z towards the viewer.
+
+    Args:
+        axes: `Cameras.axes()`.
+    """
+    right, up, forward = axes
+    return torch.einsum("bhwi,bji->bhwj", normal, torch.stack([right, up, -forward], dim=1))
+
+
+def convexity(normal: Tensor) -> Tensor:
+    """How far neighbouring normals turn towards each other: negative for a bulge, positive for a hollow.
+
+    The paper's convexity: minus the mean sine between horizontal neighbours and that between vertical ones. A sine is
+    signed by the axis of the turn: a bulge's normals turn around the up axis from left to right, and around the right
+    axis from top to bottom.
+
+    Args:
+        normal: (B, H, W, 3) in view space (`view_space`), premultiplied by visibility.
+    """
+    left, right, above, below = _neighbours(normal)
+    horizontal = torch.linalg.cross(left, right)[..., 1]
+    vertical = torch.linalg.cross(above, below)[..., 0]
+    return -(horizontal.mean() + vertical.mean())
+
+
+def convexity_of_colours(normal: Tensor, opacity: Tensor) -> Tensor:
+    """`convexity` as the authors' code has it: of normals remapped as for display, and with the wrong axes.
+
+    It takes the turn around the world's vertical, also for vertical neighbours, and so cannot tell a ball from a
+    saddle; the remapping makes it a quarter as large, and adds a term that depends on the side which is seen.
+
+    Args:
+        normal: (B, H, W, 3) in world space, premultiplied by visibility.
+        opacity: (B, H, W, 1).
+    """
+    colours = (F.normalize(normal, dim=-1, eps=1e-6) + 1.0) / 2.0 * opacity
+    left, right, above, below = _neighbours(colours)
+    horizontal = torch.linalg.cross(left, right)[..., 2]
+    vertical = torch.linalg.cross(below, above)[..., 2]
+    return -(horizontal.mean() + vertical.mean())
+
+
+def _neighbours(images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(left, right, above, below) of all neighbouring pixels of (B, H, W, 3), once made small."""
+    small = F.adaptive_avg_pool2d(images.permute(0, 3, 1, 2), CONVEXITY_RESOLUTION).permute(0, 2, 3, 1)
+    return small[:, :, :-1], small[:, :, 1:], small[:, :-1], small[:, 1:]

@@ -13,6 +13,9 @@ from .field import RadianceField
 from .occupancy import OccupancyGrid
 from .shading import Shading
 
+LEFT_OUT = 0.05
+"""Samples that all together are seen less than this are left out of a ray's normals, which cost six densities each."""
+
 
 @dataclass(frozen=True)
 class RayColours:
@@ -23,12 +26,17 @@ class RayColours:
         opacity: (N, 1) in 0…1.
         depth: (N, 1), mean distance of what is seen, scene units; 0 where nothing is.
         depth_variance: (N, 1), spread of the matter along the ray, square scene units; 0 where nothing is.
+        normal: (N, 3), unit normals in world space weighted by visibility (premultiplied); 0 if not asked for.
+        facing_away: (N, 1) in 0…1, how much of what is seen has a normal that points away from the camera,
+            Σ w · max(0, n·d)² with the weights w held fixed (Ref-NeRF, Verbin et al. 2022); 0 if not asked for.
     """
 
     rgb: Tensor
     opacity: Tensor
     depth: Tensor
     depth_variance: Tensor
+    normal: Tensor
+    facing_away: Tensor
 
     def map(self, function: Callable[[Tensor], Tensor]) -> RayColours:
         """The same with `function` applied to every tensor."""
@@ -50,6 +58,7 @@ def render_rays(
     samples: int,
     generator: Generator | None,
     shading: Shading | None = None,
+    normal_spacing: float | None = None,
 ) -> RayColours:
     """Render N rays through the field's cube.
 
@@ -58,6 +67,8 @@ def render_rays(
         samples: evenly spaced intervals along each ray; only those which may be seen are evaluated.
         generator: moves the samples of each ray within their intervals; None takes the middles.
         shading: how surfaces are lit; None shows the bare albedo.
+        normal_spacing: distance in scene units over which `normal` and `facing_away` are measured, unless the shading
+            measures normals already; None leaves them 0.
     """
     near, far = _cube_intersection(origins, directions, field.config.bound)
     step = (far - near) / samples
@@ -72,24 +83,34 @@ def render_rays(
     points = origins[:, None] + middles[..., None] * directions[:, None]
     wanted = occupancy.visible(points, step)
 
-    density = torch.zeros_like(middles)
-    albedo = torch.zeros_like(points)
-    if wanted.any():
-        where = wanted.nonzero(as_tuple=True)
-        matter, colour = field(points[where])
-        if shading is not None:
-            normal = field.normal(points[where], shading.normal_spacing)
-            colour = shading(colour, normal, directions[where[0]])
-        density = density.index_put(where, matter)
-        albedo = albedo.index_put(where, colour)
+    if not wanted.any():
+        return _nothing_seen(origins)
 
+    where = wanted.nonzero(as_tuple=True)
+    matter, colour = field(points[where])
+    density = torch.zeros_like(middles).index_put(where, matter)
     weights, _, _ = nerfacc.render_weight_from_density(starts, ends, density)
+    normals = None
+    if shading is not None:
+        # all samples, since the colour of one that is hardly seen yet says whether it should be
+        normals = _normals(field, points, wanted, shading.normal_spacing)
+        colour = shading(colour, normals[where], directions[where[0]])
+    elif normal_spacing is not None:
+        normals = _normals(field, points, wanted & (weights.detach() > LEFT_OUT / samples), normal_spacing)
+    albedo = torch.zeros_like(points).index_put(where, colour)
+
     opacity = nerfacc.accumulate_along_rays(weights, values=None)
     rgb = nerfacc.accumulate_along_rays(weights, values=albedo)
     share = weights / opacity.clamp(min=1e-4)
     depth = (share * middles).sum(dim=1, keepdim=True)
     variance = (share * (middles - depth).square()).sum(dim=1, keepdim=True)
-    return RayColours(rgb, opacity, depth, variance)
+
+    normal, facing_away = torch.zeros_like(origins), torch.zeros_like(opacity)
+    if normal_spacing is not None:
+        normal = nerfacc.accumulate_along_rays(weights, values=normals)
+        away = (normals * directions[:, None]).sum(dim=-1, keepdim=True).clamp(min=0.0).square()
+        facing_away = nerfacc.accumulate_along_rays(weights.detach(), values=away)
+    return RayColours(rgb, opacity, depth, variance, normal, facing_away)
 
 
 @torch.no_grad()
@@ -120,3 +141,18 @@ def _cube_intersection(origins: Tensor, directions: Tensor, bound: float) -> tup
     near = torch.minimum(one, other).amax(dim=-1).clamp(min=0.0)
     far = torch.maximum(one, other).amin(dim=-1)
     return near, torch.maximum(near, far)
+
+
+def _nothing_seen(origins: Tensor) -> RayColours:
+    """What N rays see that meet no matter."""
+    three, one = torch.zeros_like(origins), torch.zeros_like(origins[:, :1])
+    return RayColours(rgb=three, opacity=one, depth=one, depth_variance=one, normal=three, facing_away=one)
+
+
+def _normals(field: RadianceField, points: Tensor, wanted: Tensor, spacing: float) -> Tensor:
+    """Unit normals (N, S, 3) at those of the samples that are wanted (N, S); zeros at the others."""
+    normals = torch.zeros_like(points)
+    if not wanted.any():
+        return normals
+    where = wanted.nonzero(as_tuple=True)
+    return normals.index_put(where, field.normal(points[where], spacing))

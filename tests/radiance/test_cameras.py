@@ -1,9 +1,22 @@
+import dataclasses
+
 import pytest
 import torch
 
 from sdi_engine.radiance.cameras import CameraRanges
 
 RANGES = CameraRanges(elevation=(-10.0, 45.0), fov=(40.0, 40.0), half_frame=(0.8, 0.8), jitter=0.0)
+DISTANCES = CameraRanges(
+    elevation=(-10.0, 45.0),
+    fov=(40.0, 70.0),
+    half_frame=None,
+    jitter=0.0,
+    distance=(1.5, 2.0),
+    position_jitter=0.1,
+    target_deviation=0.2,
+    up_deviation=0.02,
+    spread="independent",
+)
 CPU = torch.device("cpu")
 
 
@@ -34,3 +47,67 @@ def test_sampled_cameras_keep_to_their_ranges_and_spread_around():
     assert ((cameras.elevation >= -10.0) & (cameras.elevation <= 45.0)).all()
     turns = (cameras.azimuth - cameras.azimuth[0]) % 360.0
     torch.testing.assert_close(turns, torch.tensor([0.0, 90.0, 180.0, 270.0]), atol=1e-3, rtol=0.0)
+
+
+def test_a_seed_draws_the_cameras_that_it_drew_before_there_were_more_options():
+    """The numbers were taken from the version before; half-done jobs go on from their checkpoints."""
+    ranges = CameraRanges(elevation=(-10.0, 45.0), fov=(35.0, 50.0), half_frame=(0.7, 0.85), jitter=0.03)
+    cameras = ranges.sample(2, torch.Generator().manual_seed(5))
+    torch.testing.assert_close(cameras.azimuth, torch.tensor([298.890686, 118.890686]))
+    torch.testing.assert_close(cameras.elevation, torch.tensor([35.0959854, 40.605690]))
+    torch.testing.assert_close(cameras.distance, torch.tensor([2.1511283, 1.6044915]))
+    torch.testing.assert_close(cameras.fov, torch.tensor([36.8916626, 48.6120453]))
+    torch.testing.assert_close(cameras.target[1], torch.tensor([0.0063857, 0.0038743, -0.0256553]), atol=1e-6, rtol=0.0)
+    torch.testing.assert_close(cameras.position[0], torch.tensor([-1.5409836, -0.8503419, 1.2367867]))
+    torch.testing.assert_close(cameras.axes()[0][0], torch.tensor([0.4674284, -0.8840310, 0.0]))
+
+
+def test_the_papers_cameras_have_its_distances_and_jitter():
+    cameras = DISTANCES.sample(4000, torch.Generator().manual_seed(0))
+    assert cameras.distance.min() >= 1.5
+    assert cameras.distance.max() <= 2.0
+    assert cameras.shift.abs().max() <= 0.1
+    on_sphere = dataclasses.replace(cameras, shift=torch.zeros(4000, 3)).position
+    torch.testing.assert_close(on_sphere.norm(dim=1), cameras.distance)
+    torch.testing.assert_close(cameras.position, on_sphere + cameras.shift)
+    assert cameras.shift.std().item() == pytest.approx(0.1 / 3**0.5, rel=0.05)
+    assert cameras.target.std().item() == pytest.approx(0.2, rel=0.05)
+    assert (cameras.world_up - torch.tensor([0.0, 0.0, 1.0])).std().item() == pytest.approx(0.02, rel=0.05)
+    quarters = torch.histc(cameras.azimuth, bins=4, min=0.0, max=360.0)
+    assert quarters.min() > 900
+
+
+def test_axes_stay_upright_and_at_right_angles_under_jitter():
+    right, up, forward = DISTANCES.sample(64, torch.Generator().manual_seed(0)).axes()
+    frame = torch.stack([right, up, -forward], dim=1)
+    torch.testing.assert_close(frame @ frame.mT, torch.eye(3).expand(64, 3, 3), atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(torch.linalg.det(frame), torch.ones(64))
+    assert up[:, 2].min() > 0.3
+    assert right[:, 2].abs().max() > 0.0
+
+
+def test_views_of_a_step_are_spread_as_asked():
+    def turns(spread, count, seed=0):
+        ranges = dataclasses.replace(DISTANCES, spread=spread)
+        azimuth = ranges.sample(count, torch.Generator().manual_seed(seed)).azimuth
+        assert azimuth.shape == (count,)
+        return ((azimuth.diff() + 360.0) % 360.0).tolist()
+
+    assert turns("even", 4) == pytest.approx([90.0] * 3, abs=1e-3)
+    antithetic = turns("antithetic", 4)
+    assert [antithetic[0], antithetic[2]] == pytest.approx([180.0] * 2, abs=1e-3)
+    assert antithetic[1] != pytest.approx(180.0, abs=1.0)
+    assert len(turns("antithetic", 5)) == 4
+    assert turns("independent", 2, seed=0) != pytest.approx(turns("independent", 2, seed=1), abs=1.0)
+
+
+def test_orbits_take_the_middle_of_the_distances():
+    camera = DISTANCES.orbit([0.0], 0.0, CPU)
+    torch.testing.assert_close(camera.position, torch.tensor([[0.0, -1.75, 0.0]]))
+    assert camera.fov.item() == 55.0
+
+
+@pytest.mark.parametrize("given", [{"half_frame": (0.7, 0.8)}, {"distance": None}])
+def test_half_frame_and_distance_exclude_each_other(given):
+    with pytest.raises(ValueError, match="either half_frame or distance"):
+        dataclasses.replace(DISTANCES, **given)

@@ -1,0 +1,119 @@
+"""What a point's features are: grids of several resolutions, dense or hashed, behind one interface."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+HASH_PRIMES = (1, 2_654_435_761, 805_459_861)
+"""Instant-NGP's spatial hash (Müller et al. 2022, eq. 4)."""
+
+
+def geometric_resolutions(levels: int, coarsest: int, finest: int) -> tuple[int, ...]:
+    """Vertices along an edge of each level, growing by a constant factor (Müller et al. 2022, eq. 2).
+
+    The paper's field is (16, 16, 4096): a factor of 1.447.
+    """
+    factor = (finest / coarsest) ** (1.0 / (levels - 1))
+    return tuple(round(coarsest * factor**level) for level in range(levels))
+
+
+class FeatureGrids(nn.ParameterList, ABC):
+    """Features on the vertices of cubic grids, coarse to fine; each level is one parameter."""
+
+    def __init__(self, levels: list[nn.Parameter], features: int) -> None:
+        super().__init__(levels)
+        self.features = features
+
+    def features_at(self, points: Tensor, active_levels: int) -> Tensor:
+        """Interpolated features of all levels side by side; zeros for those which take no part yet.
+
+        Args:
+            points: (N, 3) in −1…1; what lies outside sees the border.
+
+        Returns:
+            (N, levels · features).
+        """
+        active = [self._level_at(points, level) for level in range(active_levels)]
+        inactive = points.new_zeros(len(points), self.features * (len(self) - active_levels))
+        return torch.cat([*active, inactive], dim=1)
+
+    @abstractmethod
+    def smoothness(self, active_levels: int) -> Tensor:
+        """How much the features of neighbouring vertices differ over the active levels, a scalar."""
+
+    @abstractmethod
+    def _level_at(self, points: Tensor, level: int) -> Tensor:
+        """(N, 3) → (N, features)."""
+
+
+class DenseGrids(FeatureGrids):
+    """Every vertex has features of its own: (1, features, n, n, n) for each level.
+
+    Read by `grid_sample`, which runs on CPU, CUDA and MPS without a compiled extension.
+    """
+
+    def __init__(self, resolutions: tuple[int, ...], features: int, generator: Generator) -> None:
+        super().__init__(
+            [nn.Parameter(1e-2 * torch.randn(1, features, n, n, n, generator=generator)) for n in resolutions], features
+        )
+
+    def smoothness(self, active_levels: int) -> Tensor:
+        """Total variation: mean squared difference of neighbouring features."""
+        total = torch.zeros((), device=self[0].device)
+        for grid in list(self)[:active_levels]:
+            for axis in (2, 3, 4):
+                total = total + grid.diff(dim=axis).square().mean()
+        return total
+
+    def _level_at(self, points: Tensor, level: int) -> Tensor:
+        where = points.view(1, -1, 1, 1, 3)
+        sampled = F.grid_sample(self[level], where, mode="bilinear", padding_mode="border", align_corners=True)
+        return sampled.view(self.features, -1).t()
+
+
+class HashGrids(FeatureGrids):
+    """Instant-NGP's multi-resolution hash encoding (Müller et al. 2022), in plain torch.
+
+    A level is a table, (entries, features). Where there is room for all vertices each has an entry of its own; on finer
+    levels vertices share entries by a spatial hash, and the gradients sort out whose they are.
+    """
+
+    def __init__(self, resolutions: tuple[int, ...], features: int, log2_table_size: int, generator: Generator) -> None:
+        table_size = 2**log2_table_size
+        super().__init__(
+            [
+                nn.Parameter(2e-4 * torch.rand(min(n**3, table_size), features, generator=generator) - 1e-4)
+                for n in resolutions
+            ],
+            features,
+        )
+        self.resolutions = resolutions
+
+    def smoothness(self, active_levels: int) -> Tensor:
+        """0, without a gradient: entries of a hashed table have no neighbours."""
+        return torch.zeros((), device=self[0].device)
+
+    def _level_at(self, points: Tensor, level: int) -> Tensor:
+        n, table = self.resolutions[level], self[level]
+        position = ((points + 1.0) / 2.0 * (n - 1)).clamp(0.0, n - 1)
+        low = position.floor().clamp(max=n - 2)
+        fraction = position - low
+        # the cell's two ends on each axis, and how near the point is to each; broadcast to the cell's eight corners
+        x, y, z = _on_three_axes(torch.stack([low, low + 1.0], dim=-1).long())
+        near_x, near_y, near_z = _on_three_axes(torch.stack([1.0 - fraction, fraction], dim=-1))
+        if len(table) == n**3:
+            entry = (x * n + y) * n + z
+        else:
+            entry = (x * HASH_PRIMES[0] ^ y * HASH_PRIMES[1] ^ z * HASH_PRIMES[2]) % len(table)
+        # index_select: its backward pass is faster than that of table[entry] (twice) and F.embedding (five times)
+        corners = table.index_select(0, entry.flatten()).view(-1, 8, self.features)
+        return (corners * (near_x * near_y * near_z).view(-1, 8, 1)).sum(dim=1)
+
+
+def _on_three_axes(ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(N, 3, 2) → (N, 2, 1, 1), (N, 1, 2, 1), (N, 1, 1, 2)."""
+    return ends[:, 0, :, None, None], ends[:, 1, None, :, None], ends[:, 2, None, None, :]
