@@ -10,16 +10,40 @@ from torch import Tensor
 
 from .views import ViewVocabulary
 
+Text = dict[str, Tensor]
+"""What a model is told of B images, each tensor (B, …); which tensors there are is the prior's own business."""
+
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the model is told of B images: y and ∅ of eq. (3); the tensors' layout is the prior's own.
+    """y and ∅ of eq. (3) for B images, and what Perp-Neg steers away from.
 
-    `prompt` and `negative` have shape (B, …).
+    Attributes:
+        prompt: y.
+        negative: ∅, the empty or the negative prompt.
+        away: further texts with weights (B,), at most 0 (`perp_neg`); empty without Perp-Neg.
     """
 
-    prompt: Tensor
-    negative: Tensor
+    prompt: Text
+    negative: Text
+    away: tuple[tuple[Text, Tensor], ...] = ()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model makes of x(t): both halves of x(t) = a·x0 + b·ε, each (B, C, h, w).
+
+    Attributes:
+        x0: the one-step denoised image, eq. (5).
+        noise: ε(x(t), y).
+    """
+
+    x0: Tensor
+    noise: Tensor
+
+    def chunk(self, count: int) -> list[Prediction]:
+        """Split along the batch into `count` equal parts."""
+        return [Prediction(*parts) for parts in zip(self.x0.chunk(count), self.noise.chunk(count), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -40,7 +64,7 @@ class ModelHints:
 
 
 class Prior(ABC):
-    """A frozen 2D diffusion model, whatever it predicts (ε, v or x0), in latent or pixel space.
+    """A frozen 2D diffusion model, whatever it predicts (ε, v, x0 or a flow's velocity), in latent or pixel space.
 
     x, x0, ε: (B, C, h, w) in the model's own space; t: (B,) in [0, 1]; images: (B, 3, H, W) in 0…1, sRGB.
     """
@@ -56,6 +80,14 @@ class Prior(ABC):
         """(a, b) of x(t) = a·x0 + b·ε, each (B, 1, 1, 1)."""
 
     @abstractmethod
+    def sampling_times(self, steps: int) -> Tensor:
+        """(steps,) times, falling, at which the model's own sampler would ask it; the last step ends at x0."""
+
+    @abstractmethod
+    def latent_shape(self, resolution: int) -> tuple[int, int, int]:
+        """(C, h, w) of x for images of `resolution` × `resolution` pixels."""
+
+    @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
         """Images to x0, differentiable."""
 
@@ -64,26 +96,60 @@ class Prior(ABC):
         """x0 to images, clamped to 0…1."""
 
     @abstractmethod
-    def condition(self, prompts: list[str], negative_prompt: str = "") -> Conditioning:
-        """What the model is told when B = len(prompts) images are denoised."""
+    def text(self, prompts: list[str]) -> Text:
+        """What the model is told for each of B = len(prompts) prompts; "" is ∅."""
 
     @abstractmethod
-    def predict_unguided(self, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        """ε̂(x(t), text): one evaluation of the model, turned into a noise prediction, without guidance."""
+    def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
+        """One evaluation of the model, without guidance; differentiable with respect to x."""
 
     @abstractmethod
     def unknown_words(self, prompt: str) -> list[str]:
         """Words that a model of a small vocabulary (`hints.knows`) has no token for; empty for an open vocabulary."""
 
-    def predict_noise(self, x: Tensor, t: Tensor, conditioning: Conditioning, guidance: float) -> Tensor:
-        """ε(x(t), y) after classifier-free guidance, eq. (3): ε̂(∅) + γ·(ε̂(y) − ε̂(∅)).
+    def condition(self, prompts: list[str], negative_prompt: str = "") -> Conditioning:
+        """What the model is told when B = len(prompts) images are denoised, without Perp-Neg."""
+        return Conditioning(self.text(prompts), self.text([negative_prompt] * len(prompts)))
 
-        γ = 0 is unconditional, γ = 1 conditional; both then cost one evaluation an image instead of two.
+    def predict(self, x: Tensor, t: Tensor, conditioning: Conditioning, guidance: float) -> Prediction:
+        """x0 and ε(x(t), y) after classifier-free guidance, eq. (3): ε̂(∅) + γ·(ε̂(y) − ε̂(∅)).
+
+        γ = 0 is unconditional, γ = 1 conditional; without Perp-Neg both cost one evaluation an image instead of two.
+        With Perp-Neg (Armandpour et al. 2023, eq. 8) γ also scales, for every text to stay away from, the weighted
+        part of its direction that is perpendicular to the prompt's.
         """
-        if guidance == 1.0:
-            return self.predict_unguided(x, t, conditioning.prompt)
         if guidance == 0.0:
             return self.predict_unguided(x, t, conditioning.negative)
-        both = torch.cat([conditioning.negative, conditioning.prompt])
-        negative, prompt = self.predict_unguided(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
-        return negative + guidance * (prompt - negative)
+        if guidance == 1.0 and not conditioning.away:
+            return self.predict_unguided(x, t, conditioning.prompt)
+        texts = [conditioning.negative, conditioning.prompt, *(text for text, _ in conditioning.away)]
+        count = len(texts)
+        together = {name: torch.cat([text[name] for text in texts]) for name in conditioning.prompt}
+        everything = self.predict_unguided(x.repeat(count, 1, 1, 1), t.repeat(count), together)
+        empty, prompt, *away = everything.chunk(count)
+        # Directions in x0 and in ε differ by the factor −b/a, so one set of weights serves both.
+        to_prompt = prompt.x0 - empty.x0
+        weight_prompt = torch.ones_like(t).view(-1, 1, 1, 1)
+        x0, noise = empty.x0, empty.noise
+        for other, (_, weight) in zip(away, conditioning.away, strict=True):
+            weight = weight.to(x0).view(-1, 1, 1, 1)
+            x0 = x0 + guidance * weight * (other.x0 - empty.x0)
+            noise = noise + guidance * weight * (other.noise - empty.noise)
+            weight_prompt = weight_prompt - weight * _component(other.x0 - empty.x0, to_prompt)
+        x0 = x0 + guidance * weight_prompt * to_prompt
+        noise = noise + guidance * weight_prompt * (prompt.noise - empty.noise)
+        return Prediction(x0, noise)
+
+
+def mix(one: Text, other: Text, share: Tensor) -> Text:
+    """(1 − share)·one + share·other, image by image; share: (B,) in 0…1."""
+    return {
+        name: torch.lerp(tensor, other[name], share.to(tensor).view(-1, *[1] * (tensor.dim() - 1)))
+        for name, tensor in one.items()
+    }
+
+
+def _component(of: Tensor, along: Tensor) -> Tensor:
+    """⟨of, along⟩ / ‖along‖², image by image, (B, 1, 1, 1); 0 where `along` is."""
+    length = along.square().sum((1, 2, 3), keepdim=True)
+    return (of * along).sum((1, 2, 3), keepdim=True) / length.clamp(min=1e-12)

@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from ..diffusion.prior import Conditioning, Prior
+from ..diffusion.prior import Conditioning, Prediction, Prior
 
 
-def one_step_x0(x: Tensor, noise: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """The one-step denoised image, eq. (5): x0 = x̄ − σ·ε = (x − b·ε) / a."""
-    return (x - b * noise) / a
+def ddim_step(prior: Prior, prediction: Prediction, t_next: Tensor) -> Tensor:
+    """x(t_next) = a·x0 + b·ε: one Euler step of the probability flow, eq. (2), in either direction.
 
-
-def ddim_step(prior: Prior, x: Tensor, t: Tensor, t_next: Tensor, noise: Tensor) -> Tensor:
-    """One Euler step of the probability flow from time t to t_next, in either direction, eq. (2).
-
-    x̄(t') = x̄(t) + ε·[σ(t') − σ(t)], written with x = a·x̄ and σ = b/a as x(t') = a'·x0 + b'·ε.
+    x̄(t') = x̄(t) + ε·[σ(t') − σ(t)], written with x = a·x̄, σ = b/a and eq. (5). For a flow model it is Euler's step
+    x(s') = x(s) + v·(s' − s).
     """
-    a, b = prior.scales(t)
-    a_next, b_next = prior.scales(t_next)
-    return a_next * one_step_x0(x, noise, a, b) + b_next * noise
+    a, b = prior.scales(t_next)
+    return a * prediction.x0 + b * prediction.noise
 
 
 @torch.no_grad()
-def ddim_sample(prior: Prior, x: Tensor, times: Tensor, conditioning: Conditioning, guidance: float) -> Tensor:
-    """Denoise x from times[0] down to times[-1], then to the one-step x0 there.
+def ddim_trajectory(
+    prior: Prior, x: Tensor, times: Tensor, conditioning: Conditioning, guidance: float
+) -> Iterator[Prediction]:
+    """What the model makes of x at every time of a DDIM run.
 
     Args:
         x: (B, C, h, w), the noise at times[0].
         times: (n,) falling, in [0, 1].
-
-    Returns:
-        x0, (B, C, h, w).
     """
-    for t, t_next in itertools.pairwise(times):
-        t, t_next = t.expand(len(x)), t_next.expand(len(x))
-        x = ddim_step(prior, x, t, t_next, prior.predict_noise(x, t, conditioning, guidance))
-    t = times[-1].expand(len(x))
-    return one_step_x0(x, prior.predict_noise(x, t, conditioning, guidance), *prior.scales(t))
+    for index, t in enumerate(times):
+        prediction = prior.predict(x, t.expand(len(x)), conditioning, guidance)
+        yield prediction
+        if index + 1 < len(times):
+            x = ddim_step(prior, prediction, times[index + 1].expand(len(x)))
+
+
+def ddim_sample(prior: Prior, x: Tensor, times: Tensor, conditioning: Conditioning, guidance: float) -> Tensor:
+    """Denoise x from times[0] down to times[-1], then to the one-step x0 there: (B, C, h, w)."""
+    *_, last = ddim_trajectory(prior, x, times, conditioning, guidance)
+    return last.x0
 
 
 @torch.no_grad()
@@ -67,5 +67,5 @@ def ddim_invert(
     for step in range(steps):
         t = torch.lerp(t_start, t_end, step / steps)
         t_next = torch.lerp(t_start, t_end, (step + 1) / steps)
-        x = ddim_step(prior, x, t, t_next, prior.predict_noise(x, t, conditioning, guidance))
+        x = ddim_step(prior, prior.predict(x, t, conditioning, guidance), t_next)
     return x

@@ -5,21 +5,47 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..diffusion.prior import Conditioning, Prior
-from .ddim import one_step_x0
+from ..diffusion.prior import Conditioning, Prediction, Prior
 
 
 @torch.no_grad()
 def distillation_target(
-    prior: Prior, x0: Tensor, t: Tensor, kappa: Tensor, conditioning: Conditioning, guidance: float
-) -> Tensor:
-    """x̂0: the model's one-step estimate from the render x0 with the noise κ at time t, eq. (5) of x(t) = a·x0 + b·κ.
+    prior: Prior,
+    x0: Tensor,
+    t: Tensor,
+    kappa: Tensor,
+    conditioning: Conditioning,
+    guidance: float,
+    x: Tensor | None = None,
+) -> Prediction:
+    """The update, eq. (10): the next x0 is x0 − σ(t)·[ε(x(t), y) − κ].
 
-    x0 − x̂0 = σ(t)·[ε(x(t), y) − κ]: the bracket of the update, eq. (10), times σ.
+    Args:
+        x0: (B, C, h, w), the encoded renders.
+        t: (B,) in [0, 1].
+        kappa: κ, as x0.
+        x: x(t), in which the model is asked; None for a·x0 + b·κ, and the target then is the model's one-step estimate.
+
+    Returns:
+        The target as `x0`, and ε(x(t), y) as `noise`.
     """
     a, b = prior.scales(t)
-    x = a * x0 + b * kappa
-    return one_step_x0(x, prior.predict_noise(x, t, conditioning, guidance), a, b)
+    if x is None:
+        return prior.predict(a * x0 + b * kappa, t, conditioning, guidance)
+    seen = prior.predict(x, t, conditioning, guidance)
+    # the same update without subtracting two large numbers at late t: with x = a·x̂0 + b·ε, σ·(ε − κ) is
+    return Prediction(seen.x0 - (x - a * x0 - b * kappa) / a, seen.noise)
+
+
+def noise_residual(
+    prior: Prior, x0: Tensor, t: Tensor, kappa: Tensor, conditioning: Conditioning, guidance: float
+) -> Tensor:
+    """How far κ is from solving eq. (8), rescaled to x0: the root mean square of σ(t)·[ε(a·x0 + b·κ, y) − κ], (B,).
+
+    That is the distance from a render to its target, since x0 − x̂0 = σ·(ε − κ).
+    """
+    target = distillation_target(prior, x0, t, kappa, conditioning, guidance).x0
+    return (x0 - target).square().mean((1, 2, 3)).sqrt()
 
 
 def distillation_loss(x0: Tensor, target: Tensor) -> Tensor:

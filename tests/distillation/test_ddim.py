@@ -1,12 +1,11 @@
 """Against the closed-form denoiser, whose DDIM trajectories are known to end on its images."""
 
-import itertools
-
 import pytest
 import torch
 from exact_prior import ExactPrior
 
-from sdi_engine.distillation.ddim import ddim_invert, ddim_sample, ddim_step, one_step_x0
+from sdi_engine.diffusion.prior import Prediction
+from sdi_engine.distillation.ddim import ddim_invert, ddim_sample, ddim_step, ddim_trajectory
 
 
 @pytest.fixture
@@ -29,20 +28,28 @@ def test_samples_are_images_of_the_prompt(prior):
     assert nearest.max() < 1e-3
 
 
-def test_step_forth_and_back_is_the_identity(prior):
-    x, noise = noise_like(prior), noise_like(prior) * 0.3
-    t, t_next = torch.full((4,), 0.4), torch.full((4,), 0.7)
-    there = ddim_step(prior, x, t, t_next, noise)
-    torch.testing.assert_close(ddim_step(prior, there, t_next, t, noise), x, atol=1e-5, rtol=1e-5)
-
-
 def test_step_is_equation_2(prior):
     """x̄(t') = x̄(t) + ε·[σ(t') − σ(t)]."""
     x, noise = noise_like(prior), noise_like(prior) * 0.3
     t, t_next = torch.full((4,), 0.7), torch.full((4,), 0.5)
     (a, b), (a_next, b_next) = prior.scales(t), prior.scales(t_next)
     expected = x / a + noise * (b_next / a_next - b / a)
-    torch.testing.assert_close(ddim_step(prior, x, t, t_next, noise) / a_next, expected, atol=1e-5, rtol=1e-5)
+    stepped = ddim_step(prior, Prediction((x - b * noise) / a, noise), t_next)
+    torch.testing.assert_close(stepped / a_next, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_trajectory_asks_the_model_at_every_time_and_a_sample_is_its_end(prior):
+    conditioning, times = prior.condition(["a mug"] * 4), torch.linspace(0.98, 0.1, 7)
+    prior.evaluations = 0
+    trajectory = list(ddim_trajectory(prior, noise_like(prior), times, conditioning, 1.0))
+    assert prior.evaluations == 7 * 4
+    assert len(trajectory) == 7
+    sampled = ddim_sample(prior, noise_like(prior), times, conditioning, 1.0)
+    assert torch.equal(sampled, trajectory[-1].x0)
+    for t, prediction in zip(times, trajectory, strict=True):
+        a, b = prior.scales(t.expand(4))
+        again = prior.predict(a * prediction.x0 + b * prediction.noise, t.expand(4), conditioning, 1.0)
+        torch.testing.assert_close(again.x0, prediction.x0, atol=1e-3, rtol=1e-3)
 
 
 def test_inversion_then_sampling_returns_with_an_error_that_falls_with_the_steps():
@@ -60,20 +67,18 @@ def test_inversion_then_sampling_returns_with_an_error_that_falls_with_the_steps
     assert errors[-1] < 0.1 * errors[0]
 
 
-def test_equations_6_and_10_agree(prior):
-    """DDIM on x(t) and the update on x0 with the cached noise are the same trajectory."""
+@pytest.mark.parametrize("guidance", [1.0, 2.0, 7.5])
+def test_equations_6_and_10_agree(prior, guidance):
+    """DDIM on x(t) (eq. 2), on x0 (eq. 6), and the update with the cached noise (eq. 10) are one trajectory."""
     conditioning = prior.condition(["a mug"])
-    times = torch.linspace(0.98, 0.05, 30)[:, None]
-    x = noise_like(prior, 1)
-    noise = prior.predict_noise(x, times[0], conditioning, 2.0)
-    x0 = one_step_x0(x, noise, *prior.scales(times[0]))
-    cached = noise
-    for t, t_next in itertools.pairwise(times):
-        x = ddim_step(prior, x, t, t_next, noise)
-        noise = prior.predict_noise(x, t_next, conditioning, 2.0)
-        expected = one_step_x0(x, noise, *prior.scales(t_next))
-        a, b = prior.scales(t_next)
-        predicted = prior.predict_noise(a * x0 + b * cached, t_next, conditioning, 2.0)
-        x0 = x0 - b / a * (predicted - cached)
-        cached = predicted
-        torch.testing.assert_close(x0, expected, atol=1e-4, rtol=1e-4)
+    times = torch.linspace(0.98, 0.05, 30)
+    *trajectory, _ = ddim_trajectory(prior, noise_like(prior, 1), times, conditioning, guidance)
+    x0, kappa = trajectory[0].x0, trajectory[0].noise
+    by_differences = x0
+    for before, after, t in zip(trajectory[:-1], trajectory[1:], times[1:].unbind(), strict=False):
+        a, b = prior.scales(t.view(1))
+        by_differences = by_differences - b / a * (after.noise - before.noise)
+        predicted = prior.predict(a * x0 + b * kappa, t.view(1), conditioning, guidance).noise
+        x0, kappa = x0 - b / a * (predicted - kappa), predicted
+        torch.testing.assert_close(by_differences, after.x0, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(x0, after.x0, atol=1e-4, rtol=1e-4)

@@ -2,8 +2,17 @@ import pytest
 import torch
 from exact_prior import ExactPrior
 
-from sdi_engine.distillation.ddim import ddim_invert
-from sdi_engine.distillation.noise import inversion_steps, inverted_noise, random_noise
+from sdi_engine.distillation.ddim import ddim_invert, ddim_trajectory
+from sdi_engine.distillation.noise import (
+    fixed_noise,
+    fixed_point_noise,
+    interval_noise,
+    inversion_steps,
+    inverted_noise,
+    optimised_noise,
+    random_noise,
+)
+from sdi_engine.distillation.target import noise_residual
 
 
 @pytest.fixture
@@ -74,3 +83,102 @@ def test_entropy_adds_variance_that_shrinks_with_t(prior):
 @pytest.mark.parametrize(("t", "steps"), [(0.98, 9), (0.5, 5), (0.19, 1), (0.01, 1)])
 def test_number_of_inversion_steps(t, steps):
     assert inversion_steps(t, 10) == steps
+
+
+def test_fixed_noise_is_one_standard_normal_draw_for_all_images_and_steps():
+    noise = fixed_noise(torch.zeros(3, 3, 64, 64), seed=4)
+    assert torch.equal(noise[0], noise[2])
+    assert torch.equal(noise, fixed_noise(torch.ones(3, 3, 64, 64), seed=4))
+    assert not torch.equal(noise, fixed_noise(torch.zeros(3, 3, 64, 64), seed=5))
+    assert noise.std().item() == pytest.approx(1.0, abs=0.02)
+
+
+def residual(prior, x0, t, kappa, guidance=1.0):
+    return noise_residual(prior, x0, t, kappa, prior.condition(["a mug"] * len(x0)), guidance)
+
+
+def test_residual_is_zero_for_the_models_own_noise_and_is_rescaled_to_x0(prior):
+    """At low noise around one of its images the model's noise is the noise that was added."""
+    x0, t = prior._images[:1].view(1, 3, 8, 8), torch.tensor([0.05])
+    kappa = random_noise(x0, torch.Generator().manual_seed(0))
+    assert residual(prior, x0, t, kappa).item() < 1e-3
+    far = residual(prior, x0 + 0.5, t, kappa)
+    assert far.item() == pytest.approx(0.5, rel=0.05), "the way from the render to the image that the model sees"
+
+
+def test_one_round_of_fixed_point_iteration_is_equation_8(prior):
+    x0, t = prior._images[:2].view(2, 3, 8, 8) + 0.2, torch.full((2,), 0.6)
+    conditioning = prior.condition(["a mug"] * 2)
+    options = {"guidance": 2.0, "generator": torch.Generator().manual_seed(0)}
+    kappa = fixed_point_noise(prior, x0, t, conditioning, rounds=1, **options)
+    a, b = prior.scales(t)
+    start = random_noise(x0, torch.Generator().manual_seed(0))
+    expected = prior.predict(a * x0 + b * start, t, conditioning, 2.0).noise
+    torch.testing.assert_close(kappa, expected)
+
+
+def test_gradient_descent_lowers_the_residual_of_equation_8(prior):
+    x0, t = prior._images[:1].view(1, 3, 8, 8) + 0.1, torch.tensor([0.6])
+    conditioning = prior.condition(["a mug"])
+
+    def after(rounds):
+        generator = torch.Generator().manual_seed(0)
+        kappa = optimised_noise(
+            prior, x0, t, conditioning, guidance=1.0, rounds=rounds, learning_rate=0.1, generator=generator
+        )
+        return residual(prior, x0, t, kappa).item()
+
+    errors = [after(rounds) for rounds in (0, 3, 10)]
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_one_step_of_gradient_descent_is_the_gradient_by_differences(prior):
+    prior = ExactPrior({"mug": prior._images.view(4, 3, 8, 8).double() * 0.5 + 0.5})
+    x0, t = (prior._images[:1].view(1, 3, 8, 8) + 0.1).double(), torch.tensor([0.6], dtype=torch.float64)
+    conditioning = prior.condition(["a mug"])
+    a, b = prior.scales(t)
+
+    def objective(kappa):
+        return 0.5 * (kappa - prior.predict(a * x0 + b * kappa, t, conditioning, 1.0).noise).square().sum()
+
+    start = random_noise(x0, torch.Generator().manual_seed(0))
+    stepped = optimised_noise(
+        prior,
+        x0,
+        t,
+        conditioning,
+        guidance=1.0,
+        rounds=1,
+        learning_rate=0.1,
+        generator=torch.Generator().manual_seed(0),
+    )
+    direction = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    slope = (objective(start + 1e-5 * direction) - objective(start - 1e-5 * direction)) / 2e-5
+    assert ((start - stepped) / 0.1 * direction).sum().item() == pytest.approx(slope.item(), rel=1e-4)
+
+
+def test_interval_noise_is_the_prediction_one_interval_before_and_x_lies_on_its_trajectory(prior):
+    x0, t = prior._images[:2].view(2, 3, 8, 8) + 0.1, torch.full((2,), 0.6)
+    conditioning = prior.condition(["a mug"] * 2)
+    x, kappa = interval_noise(prior, x0, t, conditioning, steps=5, interval=0.1)
+    s = torch.full((2,), 0.5)
+    at_s = ddim_invert(prior, x0, torch.zeros(2), s, 5, conditioning, 0.0)
+    torch.testing.assert_close(kappa, prior.predict(at_s, s, conditioning, 0.0).noise)
+    (a, b), (a_t, b_t) = prior.scales(s), prior.scales(t)
+    torch.testing.assert_close(x / a_t, at_s / a + (b_t / a_t - b / a) * kappa, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("index", [10, 20])
+def test_along_a_ddim_trajectory_the_previous_prediction_solves_equation_8_and_noise_does_not(prior, index):
+    """The finer the steps, the nearer: what is left is how far the prediction moves in one step."""
+    conditioning = prior.condition(["a mug"] * 2)
+    start = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+    errors = []
+    for finer in (1, 4):
+        times = torch.linspace(0.98, 0.02, 40 * finer + 1)
+        before = list(ddim_trajectory(prior, start, times, conditioning, 1.0))[index * finer - 1]
+        t = times[index * finer].expand(2)
+        errors.append(residual(prior, before.x0, t, before.noise).mean().item())
+    by_chance = residual(prior, before.x0, t, random_noise(start, torch.Generator().manual_seed(1))).mean().item()
+    assert errors[1] < 0.5 * errors[0]
+    assert errors[1] < 0.1 * by_chance

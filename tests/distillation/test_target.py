@@ -9,11 +9,23 @@ def test_gradient_of_the_loss_is_sigma_times_the_bracket_of_equation_10():
     conditioning = prior.condition(["a mug"])
     x0 = torch.randn(1, 3, 8, 8, requires_grad=True)
     kappa, t = torch.randn(1, 3, 8, 8), torch.tensor([0.6])
-    target = distillation_target(prior, x0.detach(), t, kappa, conditioning, 7.5)
+    target = distillation_target(prior, x0.detach(), t, kappa, conditioning, 7.5).x0
     distillation_loss(x0, target).backward()
     a, b = prior.scales(t)
-    predicted = prior.predict_noise(a * x0.detach() + b * kappa, t, conditioning, 7.5)
+    predicted = prior.predict(a * x0.detach() + b * kappa, t, conditioning, 7.5).noise
     torch.testing.assert_close(x0.grad * x0.numel(), b / a * (predicted - kappa), atol=1e-4, rtol=1e-4)
+
+
+def test_where_the_model_is_asked_elsewhere_the_update_is_still_equation_10():
+    """x(t) and κ of interval score matching are two things."""
+    prior = ExactPrior({"mug": torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))})
+    conditioning = prior.condition(["a mug"])
+    x0, kappa, x = (torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
+    t = torch.tensor([0.6])
+    a, b = prior.scales(t)
+    expected = x0 - b / a * (prior.predict(x, t, conditioning, 7.5).noise - kappa)
+    found = distillation_target(prior, x0, t, kappa, conditioning, 7.5, x)
+    torch.testing.assert_close(found.x0, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_background_shift_is_taken_off_and_the_object_is_kept():

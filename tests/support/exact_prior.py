@@ -7,7 +7,7 @@ E[x0 | x] = Σ softmax_i(−‖x − a·x_i‖² / 2b²)·x_i, and ε = (x − a
 import torch
 from torch import Tensor
 
-from sdi_engine.diffusion.prior import Conditioning, ModelHints, Prior
+from sdi_engine.diffusion.prior import ModelHints, Prediction, Prior, Text
 from sdi_engine.diffusion.schedule import DiscreteSchedule
 
 
@@ -36,21 +36,28 @@ class ExactPrior(Prior):
     def decode(self, x0: Tensor) -> Tensor:
         return (x0 * 0.5 + 0.5).clamp(0.0, 1.0)
 
-    def condition(self, prompts: list[str], negative_prompt: str = "") -> Conditioning:
-        def allowed(prompt: str) -> Tensor:
-            words = [i for i, word in enumerate(self._words) if word in prompt] or list(range(len(self._words)))
-            return torch.isin(self._word_of_image, torch.tensor(words))
+    def sampling_times(self, steps: int) -> Tensor:
+        return torch.linspace(0.98, 0.02, steps)
 
-        negative = allowed(negative_prompt).expand(len(prompts), -1)
-        return Conditioning(torch.stack([allowed(prompt) for prompt in prompts]), negative)
+    def latent_shape(self, resolution: int) -> tuple[int, int, int]:
+        return 3, resolution, resolution
 
-    def predict_unguided(self, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def text(self, prompts: list[str]) -> Text:
+        """{"shares": (B, images)}: which images a prompt means; texts that are mixed mean all images of both."""
+        return {"shares": torch.stack([self._shares(prompt) for prompt in prompts])}
+
+    def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
         self.evaluations += len(x)
         a, b = self.scales(t)
         distance = (x.flatten(1)[:, None] - a.view(-1, 1, 1) * self._images).square().sum(-1)
-        logits = torch.where(text, -distance / (2.0 * b.view(-1, 1).square()), -torch.inf)
+        logits = text["shares"].log() - distance / (2.0 * b.view(-1, 1).square())
         x0 = (logits.softmax(dim=1).to(x) @ self._images.to(x)).view_as(x)
-        return (x - a * x0) / b
+        return Prediction(x0, (x - a * x0) / b)
+
+    def _shares(self, prompt: str) -> Tensor:
+        words = [i for i, word in enumerate(self._words) if word in prompt] or list(range(len(self._words)))
+        meant = torch.isin(self._word_of_image, torch.tensor(words)).float()
+        return meant / meant.sum()
 
     def unknown_words(self, prompt: str) -> list[str]:
         return []

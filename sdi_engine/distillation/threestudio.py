@@ -1,0 +1,76 @@
+"""DDIM inversion as the authors' released code does it, which is not as their paper says (preset `threestudio`).
+
+The differences, in the order in which they show: the inversion starts with a call at a timestep before the first; its
+grid does not depend on where it ends; it ends up to a tenth of all timesteps too late, and is taken as it is for x(t);
+noise is added in every step, on top of a full step. Measured against `noise.inverted_noise`, which follows the paper.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Generator, Tensor
+
+from ..diffusion.prior import Conditioning, Prior
+from .ddim import ddim_step
+from .noise import noise_beside, random_noise
+
+TRAINING_TIMESTEPS = 1000
+FIRST_TIMESTEP = 1
+"""`steps_offset` of Stable Diffusion's scheduler."""
+
+
+def whole_timestep(t: float) -> int:
+    """The released code's timestep for a time in [0, 1]: rounded down."""
+    return int(t * TRAINING_TIMESTEPS + 1e-6)
+
+
+def inversion_timesteps(timestep: int, delta: int, steps: int) -> list[int]:
+    """The timesteps of an inversion: one before the first, the grid 1, 101, … below `timestep`, then timestep + δ.
+
+    Args:
+        timestep: where κ will be used, at least 2.
+        delta: δ, how much too far the inversion goes.
+        steps: the grid's density: that many grid points in all `TRAINING_TIMESTEPS`.
+    """
+    spacing = TRAINING_TIMESTEPS // steps
+    grid = [point for point in range(FIRST_TIMESTEP, TRAINING_TIMESTEPS, spacing) if point < timestep]
+    return [grid[0] - spacing, *grid, min(timestep + delta, TRAINING_TIMESTEPS - 1)]
+
+
+@torch.no_grad()
+def released_noise(
+    prior: Prior,
+    x0: Tensor,
+    t: Tensor,
+    conditioning: Conditioning,
+    *,
+    guidance: float,
+    steps: int,
+    eta: float,
+    generator: Generator,
+) -> Tensor:
+    """κ such that a(t)·x0 + b(t)·κ is the latent that the released code denoises: the one at t + δ, taken for x(t).
+
+    Args:
+        x0: (B, C, h, w), the encoded renders.
+        t: (B,), the same for all images, a whole timestep (`whole_timestep`) divided by `TRAINING_TIMESTEPS`.
+        guidance: γ_inv.
+        steps: the grid's density, and 1 / steps the largest δ in units of t.
+        eta: how much of DDPM's noise is added in each step; the released code's is 0.3.
+    """
+    delta = int(torch.rand((), generator=generator).item() * TRAINING_TIMESTEPS // steps)
+    timesteps = inversion_timesteps(round(t[0].item() * TRAINING_TIMESTEPS), delta, steps)
+    x = x0
+    for timestep, next_timestep in itertools.pairwise(timesteps):
+        now, after = (torch.full_like(t, point / TRAINING_TIMESTEPS) for point in (timestep, next_timestep))
+        x = ddim_step(prior, prior.predict(x, now, conditioning, guidance), after)
+        x = x + eta * _ddpm_deviation(prior, now, after) * random_noise(x, generator)
+    return noise_beside(prior, x, x0, t)
+
+
+def _ddpm_deviation(prior: Prior, t: Tensor, t_next: Tensor) -> Tensor:
+    """√ of the variance that DDPM adds between two times, (1 − α)/(1 − α')·(1 − α'/α) (Song et al. 2021, eq. 16)."""
+    (a, b), (a_next, b_next) = prior.scales(t), prior.scales(t_next)
+    return b / b_next * (1.0 - (a_next / a).square()).clamp(min=0.0).sqrt()
