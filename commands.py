@@ -27,16 +27,17 @@ from .sdi_engine.errors import (
     BadInputError,
     EngineError,
 )
-from .sdi_engine.request import STARTER_MODEL, JobRequest
+from .sdi_engine.request import NOISES, PRESETS, STARTER_MODEL, JobRequest
 
 COMMAND = "sdi"
 COMMENT = "#"
 
 _REQUEST_OPTIONS = {
     "model": (str, '"starter", a model folder, a .safetensors file, or a hub id'),
-    "preset": (str, "draft, standard or paper"),
+    "preset": (str, ", ".join(PRESETS)),
     "negative-prompt": (str, "what to stay away from, for every object"),
-    "noise": (str, "inversion (SDI) or random (SDS)"),
+    "noise": (str, "inversion (SDI), random (SDS), or for comparison " + ", ".join(NOISES[2:])),
+    "perp-neg": (str, "off, prediction or everywhere: keep away from the looks of other views"),
     "seed": (int, "the same for every object"),
     "steps": (int, "optimisation steps"),
     "guidance-scale": (float, "how closely to follow the prompt"),

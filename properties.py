@@ -8,17 +8,28 @@ from typing import Any
 import bpy
 from bpy.props import EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
-from .sdi_engine.request import DEVICES, MAX_SEED, NOISES, PRESETS, STARTER_MODEL, JobRequest
+from .sdi_engine.request import DEVICES, MAX_SEED, NOISES, PERP_NEG, PRESETS, STARTER_MODEL, JobRequest
 
 _PRESET_WORDS = {
     "draft": ("Draft", "Quick and coarse, to see whether the prompt works"),
     "standard": ("Standard", "A good object in reasonable time"),
     "paper": ("Paper", "The settings of the paper: the best object; needs a strong GPU and patience"),
+    "threestudio": ("Threestudio", "The settings of the authors' released code; needs a strong GPU and patience"),
 }
 _NOISE_WORDS = {
     "inversion": ("Inversion (SDI)", "Noise found by DDIM inversion: sharp shapes and textures"),
     "random": ("Random (SDS)", "Random noise as in DreamFusion: smoother, more saturated; for comparison"),
+    "fixed": ("Fixed", "Random noise, but the same in every step; for comparison"),
+    "fixed-point": ("Fixed Point", "Noise by iterating the model's own prediction; for comparison, slow"),
+    "sgd": ("Gradient Descent", "Noise by optimisation; for comparison, very slow"),
+    "interval": ("Interval (ISM)", "Interval score matching: inversion without the prompt; for comparison"),
 }
+_PERP_NEG_WORDS = {
+    "off": ("Off", "Only the words for the view tell the model from which side it looks"),
+    "prediction": ("On", "Keep away from the looks of other views, against faces on the back; slower"),
+    "everywhere": ("On, Inversion Too", "Keep away from other views also while the noise is found; slowest"),
+}
+_AS_PRESET = "preset"
 _DEVICE_WORDS = {
     "auto": ("Automatic", "The fastest that this computer has"),
     "cpu": ("CPU", "The processor: works everywhere"),
@@ -77,6 +88,11 @@ class SDI_PG_settings(bpy.types.PropertyGroup):
         name="Noise",
         description="Where the noise comes from that the 2D model takes away",
         items=_items(NOISES, _NOISE_WORDS),
+    )  # type: ignore[valid-type]
+    perp_neg: EnumProperty(
+        name="Perp-Neg",
+        description="Whether the model is kept from showing the front on every side",
+        items=[(_AS_PRESET, "As Preset", "What the preset recommends"), *_items(PERP_NEG, _PERP_NEG_WORDS)],
     )  # type: ignore[valid-type]
     steps: IntProperty(
         name="Steps",
@@ -146,6 +162,7 @@ def request_from(scene: Any) -> JobRequest:
         model=_absolute(settings.model),
         preset=settings.preset,
         noise=settings.noise,
+        perp_neg=None if settings.perp_neg == _AS_PRESET else settings.perp_neg,
         seed=settings.seed,
         steps=settings.steps or None,
         guidance_scale=settings.guidance or None,

@@ -59,7 +59,7 @@ class SDI_PT_advanced(_Tab, bpy.types.Panel):
         layout.use_property_decorate = False
         settings = context.scene.sdi
         for names in (
-            ("negative_prompt", "noise", "steps", "guidance", "resolution"),
+            ("negative_prompt", "noise", "perp_neg", "steps", "guidance", "resolution"),
             ("face_budget", "texture_size"),
             ("device",),
         ):

@@ -6,7 +6,7 @@ the noised renders, and move the field towards that (the algorithm box of the pa
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -15,17 +15,17 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Generator, Tensor
 
-from .diffusion.prior import Conditioning, Prior
-from .diffusion.views import view_words, with_view
-from .distillation.noise import inversion_steps, inverted_noise, random_noise
-from .distillation.target import distillation_loss, distillation_target, without_background_shift
+from .diffusion.prior import Prior
+from .distillation.target import distillation_loss, without_background_shift
 from .errors import BadInputError, NoObjectError
+from .guidance import Guidance, seed_of
 from .job_folder import write_atomically
 from .radiance import regularisers
+from .radiance.background import EnvironmentMap
 from .radiance.cameras import Cameras
 from .radiance.field import RadianceField
 from .radiance.occupancy import OccupancyGrid
@@ -33,12 +33,30 @@ from .radiance.renderer import RayColours, render_image, render_rays
 from .radiance.shading import Shading
 from .settings import Settings
 
-OCCUPANCY_RESOLUTION = 32
 OCCUPANCY_EVERY = 5
 """Steps between two looks at where matter is."""
 
-MAX_RAYS_PER_PATCH = {"cpu": 16_384, "cuda": 65_536, "mps": 16_384}
-"""Rays rendered with gradients at once; more are rendered patch by patch, so that memory does not grow with them."""
+MAX_SAMPLES_PER_PATCH = {"cpu": 786_432, "cuda": 4_194_304, "mps": 786_432}
+"""Samples along all rays that are rendered with gradients at once; more are rendered patch by patch, so that memory
+does not grow with them."""
+
+NORMAL_RESOLUTION = 32
+"""Height and width of the renders in which orientation and convexity are measured: a normal costs six densities, which
+is too dear for every ray of a large image."""
+
+BACKGROUND_LEARNING_RATE = 1e-3
+"""Of the environment map; the paper's."""
+
+EMPTY_OPACITY = 0.02
+"""A volume of which no ray of a step sees more is empty, and no gradient will fill it again."""
+
+FOG_START = 0.3
+FOG_SHARE = 0.6
+"""From this progress on a volume is taken for fog if so many of the cells at its faces stop light; until then the early
+haze may still clear. An object that stands in the cube touches its faces in places at most."""
+
+STRONGER_BLOB = 1.5
+"""Each further attempt starts with a central ball so many times as dense."""
 
 FADE_START = 0.6
 FADE_TO = 0.2
@@ -58,22 +76,34 @@ class StepReport:
 class Generation:
     """One run: a prompt, a prior, settings, a seed; the field is its result.
 
-    All randomness comes from (seed, step), so a run that is resumed from a checkpoint equals one that was not.
+    All randomness comes from (seed, attempt, step), so a run that is resumed from a checkpoint equals one that was not.
+
+    Args:
+        attempt: how many runs of this kind came to nothing before; another one draws other numbers and starts with a
+            stronger central ball.
     """
 
-    def __init__(self, prior: Prior, prompt: str, negative_prompt: str, settings: Settings, seed: int) -> None:
+    def __init__(
+        self, prior: Prior, prompt: str, negative_prompt: str, settings: Settings, seed: int, attempt: int = 0
+    ) -> None:
         self.prior = prior
         self.prompt = prompt
         self.negative_prompt = negative_prompt
         self.settings = settings
-        self.seed = seed
+        self.attempt = attempt
+        self.seed = seed_of(seed, "attempt", attempt) if attempt else seed
         self.step = 0
         self.device = prior.device
-        self.field = RadianceField(settings.field, _generator(seed, -1)).to(self.device)
-        self.occupancy = OccupancyGrid(settings.field.bound, OCCUPANCY_RESOLUTION).to(self.device)
-        self.optimizer = torch.optim.Adam(
-            self.field.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), eps=1e-15
-        )
+        self.guidance = Guidance(prior, settings, self.seed)
+        field = dataclasses.replace(settings.field, blob_density=settings.field.blob_density * STRONGER_BLOB**attempt)
+        self.field = RadianceField(field, _generator(self.seed, -1)).to(self.device)
+        self.occupancy = OccupancyGrid(field.bound, settings.occupancy_resolution).to(self.device)
+        groups = [{"params": list(self.field.parameters()), "initial_lr": settings.learning_rate}]
+        self.environment: EnvironmentMap | None = None
+        if settings.environment_background:
+            self.environment = EnvironmentMap(_generator(self.seed, -1, "background")).to(self.device)
+            groups.append({"params": list(self.environment.parameters()), "initial_lr": BACKGROUND_LEARNING_RATE})
+        self.optimizer = torch.optim.Adam(groups, lr=settings.learning_rate, betas=(0.9, 0.99), eps=1e-15)
 
     @property
     def done(self) -> bool:
@@ -83,7 +113,7 @@ class Generation:
         """One step of the optimisation.
 
         Raises:
-            NoObjectError: the field has become empty or holds numbers that are none.
+            NoObjectError: the field has become empty or full of fog, or holds numbers that are none.
         """
         settings = self.settings
         progress = self.step / settings.steps
@@ -93,27 +123,31 @@ class Generation:
         self.field.activate_levels(progress, settings.level_starts)
         if self.step % OCCUPANCY_EVERY == 0:
             self.occupancy.update(self.field, random)
-            self._check_volume()
+            self._check_volume(progress)
         cameras = settings.cameras.sample(settings.views_per_step, random).to(self.device)
         patches = self._patches(cameras, random, self._shading(progress))
         whole = patches.render()
+        if whole.opacity.max() < EMPTY_OPACITY:
+            raise NoObjectError(
+                f"The volume has become empty by step {self.step}: try another seed, or words which the model knows."
+            )
         seconds_3d = clock.lap()
 
         # the gradient of everything that is computed on whole images, with respect to the rendered images
         images = whole.map(lambda tensor: tensor.detach().requires_grad_())
-        background = self._background(len(cameras), random)
+        self.optimizer.zero_grad(set_to_none=True)
+        background = self._background(patches.directions, random)
         loss = self._distillation_loss(images, cameras, background, progress, random)
         loss = loss + self._image_regularisers(images, progress)
         loss.backward()
         seconds_2d = clock.lap()
 
         # from there on to the field, patch by patch (deferred back-propagation)
-        self.optimizer.zero_grad(set_to_none=True)
         patches.backward(images)
-        if settings.smoothness:
-            (settings.smoothness * self.field.smoothness()).backward()
+        for penalty in self._field_regularisers(cameras, progress, random):
+            penalty.backward()
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _fade(progress)
+            group["lr"] = group["initial_lr"] * (_fade(progress) if settings.fade else 1.0)
         self.optimizer.step()
         self.step += 1
         seconds_3d += clock.lap()
@@ -126,19 +160,20 @@ class Generation:
     def view(self, azimuths_deg: list[float], elevation_deg: float, resolution: int) -> Tensor:
         """Pictures of the current state on light grey, (B, 3, H, W) in 0…1."""
         cameras = self.settings.cameras.orbit(azimuths_deg, elevation_deg, self.device)
-        patch = MAX_RAYS_PER_PATCH[self.device.type]
-        seen = render_image(
-            self.field, self.occupancy, *cameras.rays(resolution), self.settings.samples_per_ray * 2, patch
-        )
+        samples = self.settings.samples_per_ray * 2
+        patch = rays_per_patch(self.device, samples)
+        seen = render_image(self.field, self.occupancy, *cameras.rays(resolution), samples, patch)
         return (seen.rgb + (1.0 - seen.opacity) * 0.9).permute(0, 3, 1, 2).clamp(0.0, 1.0)
 
     def save(self, path: Path) -> None:
         """Write everything that `load` needs into one safetensors file, atomically; raises OSError."""
         tensors = {f"field.{name}": tensor for name, tensor in self.field.state_dict().items()}
+        if self.environment is not None:
+            tensors |= {f"environment.{name}": tensor for name, tensor in self.environment.state_dict().items()}
         tensors |= {f"occupancy.{name}": tensor for name, tensor in self.occupancy.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-        tensors["step"] = torch.tensor(self.step)
+        tensors |= {"step": torch.tensor(self.step), "attempt": torch.tensor(self.attempt)}
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, save(contiguous))
@@ -151,9 +186,13 @@ class Generation:
         """
         try:
             tensors = load_file(path)
-            step = int(tensors.pop("step"))
+            step, attempt = int(tensors.pop("step")), int(tensors.pop("attempt"))
+            if attempt != self.attempt:
+                raise ValueError(f"attempt {attempt} is no attempt {self.attempt}")
             self.field.load_state_dict(_below("field.", tensors))
             self.occupancy.load_state_dict(_below("occupancy.", tensors))
+            if self.environment is not None:
+                self.environment.load_state_dict(_below("environment.", tensors))
             optimizer = self.optimizer.state_dict()
             optimizer["state"] = {}
             for name, tensor in _below("optimizer.", tensors).items():
@@ -161,18 +200,16 @@ class Generation:
                 optimizer["state"].setdefault(int(index), {})[key] = tensor
             self.optimizer.load_state_dict(optimizer)
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-            raise BadInputError(
-                f'The checkpoint "{path}" is damaged or of another version: delete it to start the job over.'
-            ) from error
+            raise _damaged(path) from error
         self.step = step
         self.field.activate_levels((step - 1) / self.settings.steps, self.settings.level_starts)
 
-    def _check_volume(self) -> None:
+    def _check_volume(self, progress: float) -> None:
         if not self.occupancy.density.isfinite().all():
             raise NoObjectError(self._broke_down())
-        if not self.occupancy.occupied.any():
+        if progress >= FOG_START and self.occupancy.filled_boundary > FOG_SHARE:
             raise NoObjectError(
-                f"The volume has become empty by step {self.step}: try another seed, or words which the model knows."
+                f"The volume is full of fog at step {self.step}: try another seed, or a lower guidance scale."
             )
 
     def _broke_down(self) -> str:
@@ -191,7 +228,7 @@ class Generation:
         return Shading(
             mode="textureless" if lot < settings.textureless else "lit",
             light_offset=0.5 * torch.randn(3, generator=random).to(self.device),
-            normal_spacing=2.0 * settings.field.bound / max(settings.field.grid_resolutions),
+            normal_spacing=self.field.cell,
         )
 
     def _patches(self, cameras: Cameras, random: Generator, shading: Shading | None) -> _Patches:
@@ -203,24 +240,22 @@ class Generation:
             directions=directions,
             samples=self.settings.samples_per_ray,
             seed=int(torch.randint(2**62, (1,), generator=random)),
-            size=MAX_RAYS_PER_PATCH[self.device.type],
+            size=rays_per_patch(self.device, self.settings.samples_per_ray),
             shading=shading,
         )
 
-    def _background(self, views: int, random: Generator) -> Tensor:
-        """(B, 1, 1, 3): a plain colour for each view, grey in half of them."""
+    def _background(self, directions: Tensor, random: Generator) -> Tensor:
+        """What rays (B, H, W, 3) see behind the object: the environment, or a plain colour for each view (B, 1, 1, 3).
+
+        Plain colours are grey in half of the views.
+        """
+        if self.environment is not None:
+            return self.environment(directions)
+        views = len(directions)
         colour = torch.rand(views, 1, 1, 3, generator=random)
         grey = torch.rand(views, 1, 1, 1, generator=random).expand_as(colour)
         use_grey = torch.rand(views, 1, 1, 1, generator=random) < 0.5
         return torch.where(use_grey, grey, colour).to(self.device)
-
-    def _conditioning(self, cameras: Cameras) -> Conditioning:
-        vocabulary = self.prior.hints.view_vocabulary
-        prompts = [
-            with_view(self.prompt, view_words(azimuth, elevation, vocabulary))
-            for azimuth, elevation in zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
-        ]
-        return self.prior.condition(prompts, self.negative_prompt)
 
     def _distillation_loss(
         self, images: RayColours, cameras: Cameras, background: Tensor, progress: float, random: Generator
@@ -228,26 +263,11 @@ class Generation:
         settings = self.settings
         composed = images.rgb + (1.0 - images.opacity) * background
         x0 = self.prior.encode(composed.permute(0, 3, 1, 2))
-        conditioning = self._conditioning(cameras)
-        now = settings.t_start + (settings.t_end - settings.t_start) * progress
-        t = torch.full((len(cameras),), now, device=self.device)
-
-        if settings.noise == "random":
-            kappa = random_noise(x0.detach(), random)
-        else:
-            kappa = inverted_noise(
-                self.prior,
-                x0.detach(),
-                t,
-                conditioning,
-                guidance=settings.inversion_guidance_scale,
-                steps=inversion_steps(now, settings.inversion_steps_per_unit),
-                start=settings.inversion_start,
-                overshoot=settings.inversion_overshoot,
-                entropy=settings.inversion_entropy,
-                generator=random,
-            )
-        target = distillation_target(self.prior, x0.detach(), t, kappa, conditioning, settings.guidance_scale)
+        conditioning = self.guidance.conditioning(
+            self.prompt, self.negative_prompt, cameras.azimuth.tolist(), cameras.elevation.tolist()
+        )
+        t = torch.full((len(cameras),), self.guidance.time(progress, random), device=self.device)
+        target = self.guidance.target(x0.detach(), t, conditioning, random).x0
         if settings.fit_background:
             transparency = 1.0 - images.opacity.detach().permute(0, 3, 1, 2)
             target = without_background_shift(x0.detach(), target, F.adaptive_avg_pool2d(transparency, x0.shape[-2:]))
@@ -255,12 +275,36 @@ class Generation:
 
     def _image_regularisers(self, images: RayColours, progress: float) -> Tensor:
         settings = self.settings
-        sparsity = settings.sparsity * max(0.0, 1.0 - progress / settings.sparsity_end)
-        loss = sparsity * regularisers.sparsity(images.opacity)
-        if progress >= settings.opaqueness_start:
-            loss = loss + settings.opaqueness * regularisers.opaqueness(images.opacity)
-            loss = loss + settings.z_variance * regularisers.z_variance(images.depth_variance, images.opacity)
-        return loss
+        loss = settings.sparsity(progress) * regularisers.sparsity(images.opacity)
+        loss = loss + settings.opaqueness(progress) * regularisers.opaqueness(images.opacity)
+        return loss + settings.z_variance(progress) * regularisers.z_variance(images.depth_variance, images.opacity)
+
+    def _field_regularisers(self, cameras: Cameras, progress: float, random: Generator) -> Iterator[Tensor]:
+        """Penalties that need another look at the field than the images."""
+        settings = self.settings
+        if settings.smoothness:
+            yield settings.smoothness * self.field.smoothness()
+        orientation, convexity = settings.orientation(progress), settings.convexity(progress)
+        if not orientation and not convexity:
+            return
+        origins, directions = cameras.rays(NORMAL_RESOLUTION)
+        shape = origins.shape[:-1]
+        seen = render_rays(
+            self.field,
+            self.occupancy,
+            origins.reshape(-1, 3),
+            directions.reshape(-1, 3),
+            settings.samples_per_ray,
+            random,
+            normal_spacing=self.field.cell,
+        ).map(lambda tensor: tensor.view(*shape, -1))
+        if not seen.normal.requires_grad:
+            return
+        yield orientation * regularisers.orientation(seen.facing_away, seen.opacity) + convexity * (
+            regularisers.convexity_of_colours(seen.normal, seen.opacity)
+            if settings.released_code
+            else regularisers.convexity(regularisers.view_space(seen.normal, cameras.axes()))
+        )
 
 
 @dataclass
@@ -318,6 +362,30 @@ class _Patches:
             )
 
 
+def rays_per_patch(device: torch.device, samples_per_ray: int) -> int:
+    """How many rays are rendered at once."""
+    return max(1, MAX_SAMPLES_PER_PATCH[device.type] // samples_per_ray)
+
+
+def attempt_of(checkpoint: Path) -> int:
+    """Which attempt a checkpoint belongs to.
+
+    Raises:
+        BadInputError: the file is damaged.
+    """
+    try:
+        with safe_open(checkpoint, framework="pt") as file:
+            return int(file.get_tensor("attempt"))
+    except (SafetensorError, ValueError, OSError) as error:
+        raise _damaged(checkpoint) from error
+
+
+def _damaged(checkpoint: Path) -> BadInputError:
+    return BadInputError(
+        f'The checkpoint "{checkpoint}" is damaged or of another version: delete it to start the job over.'
+    )
+
+
 class _Clock:
     """Seconds between laps; waits for the device, since work on a GPU is asynchronous."""
 
@@ -339,8 +407,7 @@ class _Clock:
 
 def _generator(seed: int, step: int, purpose: str = "") -> Generator:
     """Random numbers of one step of one seed, on the CPU, so that every device draws the same ones."""
-    digest = hashlib.sha256(f"{seed}/{step}{purpose}".encode()).digest()
-    return Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return Generator().manual_seed(seed_of(seed, f"{step}{purpose}"))
 
 
 def _fade(progress: float) -> float:

@@ -20,13 +20,30 @@ from .errors import BadInputError
 
 SCHEMA_VERSION = 1
 
-PRESETS = ("draft", "standard", "paper")
-NOISES = ("inversion", "random")
+PRESETS = ("draft", "standard", "paper", "threestudio")
+NOISES = ("inversion", "random", "fixed", "fixed-point", "sgd", "interval")
+NOISES_2D = (*NOISES, "cached")
+"""κ may also be the model's previous prediction where there is only one image (`distill2d`)."""
+
+PERP_NEG = ("off", "prediction", "everywhere")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 STARTER_MODEL = "starter"
 
 MAX_PROMPT_LENGTH = 1000
 MAX_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A file of low-rank changes to a model.
+
+    Attributes:
+        file: a `.safetensors` file.
+        weight: how much of it, −10 to 10; 1 is as it was trained.
+    """
+
+    file: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -36,9 +53,14 @@ class JobRequest:
     Attributes:
         prompt: what to make, in words; 1 to `MAX_PROMPT_LENGTH` characters, white space folded.
         negative_prompt: what to stay away from; may be empty.
-        model: "starter", a folder in Diffusers layout, a single `.safetensors` file, or a hub id.
+        model: "starter", "stable-diffusion" (the first of `diffusion.location.REAL_MODEL_MIRRORS` that can be had), a
+            folder in Diffusers layout, a single `.safetensors` file, or a hub id.
+        loras: changes to the model, added up.
         preset: one of `PRESETS`: how long and how finely to optimise.
-        noise: one of `NOISES`: where κ comes from. "inversion" is SDI, eq. (11); "random" is SDS, eq. (4).
+        noise: one of `NOISES`: where κ comes from (`distillation.noise`). "inversion" is SDI, eq. (11); "random" is
+            SDS, eq. (4).
+        perp_neg: one of `PERP_NEG`: keep away from other views' looks (`diffusion.perp_neg`) in the prediction only, or
+            in the search for κ too, which doubles the cost of that.
         seed: 0 to `MAX_SEED`; the same request with the same seed gives the same object on the same machine.
         steps: optimisation steps, at least 1.
         guidance_scale: γ of eq. (3) for the prediction.
@@ -54,8 +76,10 @@ class JobRequest:
     prompt: str
     negative_prompt: str = ""
     model: str = STARTER_MODEL
+    loras: tuple[Lora, ...] = ()
     preset: str = "standard"
     noise: str = "inversion"
+    perp_neg: str | None = None
     seed: int = 0
     steps: int | None = None
     guidance_scale: float | None = None
@@ -75,6 +99,10 @@ class JobRequest:
             BadInputError: a field has a wrong type or is out of range; the sentence names it and what it may be.
         """
         _check_types(self)
+        for lora in self.loras:
+            if not isinstance(lora, Lora):
+                raise BadInputError(f"The LoRA {lora!r} is none: give a file and a weight.")
+            _check_types(lora)
         request = dataclasses.replace(
             self,
             prompt=_folded(self.prompt),
@@ -98,6 +126,12 @@ class JobRequest:
             raise BadInputError('No model is chosen: use "starter", a model folder, a .safetensors file or a hub id.')
         _check_choice("preset", request.preset, PRESETS)
         _check_choice("noise", request.noise, NOISES)
+        if request.perp_neg is not None:
+            _check_choice("Perp-Neg setting", request.perp_neg, PERP_NEG)
+        for lora in request.loras:
+            if not lora.file.strip():
+                raise BadInputError("A LoRA has no file: choose its .safetensors file, or remove it from the list.")
+            _check_range(f'weight of the LoRA "{lora.file}"', lora.weight, -10.0, 10.0)
         _check_choice("device", request.device, DEVICES)
         _check_range("seed", request.seed, 0, MAX_SEED)
         _check_range("steps", request.steps, 1, 1_000_000)
@@ -135,6 +169,11 @@ class JobRequest:
         unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise BadInputError(f"The job's request.json has unknown fields ({', '.join(unknown)}): start it again.")
+        loras = fields.get("loras", [])
+        try:
+            fields["loras"] = tuple(Lora(**lora) for lora in loras)
+        except TypeError as error:
+            raise BadInputError("The list of LoRAs in the job's request.json is damaged: start it again.") from error
         return cls(**fields).validated()
 
 
@@ -151,10 +190,11 @@ def _folded(text: str) -> str:
     return " ".join(printable.split())
 
 
-def _check_types(request: JobRequest) -> None:
-    for name, expected in typing.get_type_hints(JobRequest).items():
-        value = getattr(request, name)
+def _check_types(item: JobRequest | Lora) -> None:
+    for name, expected in typing.get_type_hints(type(item)).items():
+        value = getattr(item, name)
         allowed = typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
+        allowed = tuple(typing.get_origin(kind) or kind for kind in allowed)
         if float in allowed:
             allowed += (int,)
         if isinstance(value, bool) or not isinstance(value, allowed):

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from .diffusion.prior import ModelHints
 from .radiance.cameras import CameraRanges
+from .radiance.encoding import geometric_resolutions
 from .radiance.field import FieldConfig
 from .request import JobRequest
 
@@ -15,6 +16,30 @@ T = TypeVar("T")
 
 DEFAULT_GUIDANCE_SCALE = 7.5
 """γ of the paper (sec. 5) for a model that says nothing else of itself."""
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A number that follows the run's progress (0…1): `first` until `start`, `last` from `end` on, linear between."""
+
+    first: float
+    last: float
+    start: float = 0.0
+    end: float = 1.0
+
+    def __call__(self, progress: float) -> float:
+        if progress >= self.end:
+            return self.last
+        share = max(0.0, progress - self.start) / (self.end - self.start) if progress > self.start else 0.0
+        return self.first + (self.last - self.first) * share
+
+
+def constant(value: float) -> Ramp:
+    """The same number all along."""
+    return Ramp(value, value)
+
+
+OFF = constant(0.0)
 
 
 @dataclass(frozen=True)
@@ -28,20 +53,28 @@ class Settings:
         guidance_scale: γ_fwd of eq. (3); None takes the model's own.
         inversion_guidance_scale: γ_inv; None takes −γ_fwd.
         noise: the choice of κ, one of `request.NOISES`.
-        t_start, t_end: the diffusion time falls linearly from the one to the other.
+        perp_neg: one of `request.PERP_NEG`.
+        released_code: invert as the authors' released code does (`distillation.threestudio`).
+        t: the diffusion time.
+        anneal: t follows its ramp; otherwise it is drawn between the ramp's ends, as in DreamFusion.
         inversion_steps_per_unit: DDIM inversion to time t takes int(this · t) steps.
         inversion_start: where inversion starts (`noise.inverted_noise`).
         inversion_overshoot: τ ~ U(0, this).
-        inversion_entropy: the factor of H in eq. (11).
-        learning_rate: of Adam; falls to a fifth over the last 40 % of the run.
+        inversion_entropy: the factor of H in eq. (11); with `released_code` the η of every step.
+        noise_rounds: of fixed-point iteration and of gradient descent for κ.
+        noise_learning_rate: of gradient descent for κ.
+        interval: interval score matching inverts to t − this.
+        learning_rate: of Adam; falls to a fifth over the last 40 % of the run where `fade` says so.
         samples_per_ray: intervals along a ray; only those where matter may be are evaluated.
+        occupancy_resolution: cells along an edge of the grid that remembers where matter may be.
         level_starts: when each grid of the field takes part.
-        sparsity, opaqueness, z_variance, smoothness: weights of the regularisers, relative to the distillation loss
-            summed over one view.
-        sparsity_end: sparsity falls linearly to 0 until here; kept on, it would eat thin parts and whole objects.
-        opaqueness_start: when opaqueness and z-variance set in.
+        sparsity, opaqueness, z_variance, orientation, convexity: weights of the regularisers (`radiance.regularisers`)
+            beside the distillation loss, a mean over all elements. Sparsity kept on would eat thin parts.
+        smoothness: weight of the total variation of the field's grids.
         textureless, lit: in which share of the steps, from shading_start on, surfaces are shown white and shaded, or
             coloured and shaded (`radiance.shading`); in the others the bare albedo is.
+        environment_background: an environment map that is optimised with the field stands behind it, instead of plain
+            colours drawn at random.
         fit_background: take what a shift of the background explains off the target.
         mesh_resolution: cells along an edge of the grid that the surface is taken from.
     """
@@ -54,24 +87,32 @@ class Settings:
     guidance_scale: float | None = None
     inversion_guidance_scale: float | None = None
     noise: str = "inversion"
-    t_start: float = 0.98
-    t_end: float = 0.2
+    perp_neg: str = "off"
+    released_code: bool = False
+    t: Ramp = Ramp(0.98, 0.2)
+    anneal: bool = True
     inversion_steps_per_unit: int = 10
     inversion_start: float = 0.0
     inversion_overshoot: float = 1.0 / 30.0
     inversion_entropy: float = 0.3
+    noise_rounds: int = 10
+    noise_learning_rate: float = 0.1
+    interval: float = 0.05
     learning_rate: float = 1e-2
+    fade: bool = False
     samples_per_ray: int = 64
+    occupancy_resolution: int = 32
     level_starts: tuple[float, ...] = (0.0, 0.15, 0.4)
-    sparsity: float = 0.0
-    sparsity_end: float = 0.3
-    opaqueness: float = 0.0
-    opaqueness_start: float = 0.3
-    z_variance: float = 0.0
+    sparsity: Ramp = OFF
+    opaqueness: Ramp = OFF
+    z_variance: Ramp = OFF
+    orientation: Ramp = OFF
+    convexity: Ramp = OFF
     smoothness: float = 0.0
     textureless: float = 0.0
     lit: float = 0.0
     shading_start: float = 0.1
+    environment_background: bool = False
     fit_background: bool = True
     mesh_resolution: int = 128
 
@@ -84,38 +125,70 @@ _DRAFT = Settings(
         bound=0.7, grid_resolutions=(12, 24, 48), features=4, hidden=32, blob_density=5.0, blob_radius=0.6
     ),
     cameras=CameraRanges(elevation=(-10.0, 45.0), fov=(35.0, 50.0), half_frame=(0.7, 0.85), jitter=0.03),
-    t_end=0.05,
+    t=Ramp(0.98, 0.05),
     inversion_start=0.1,
     learning_rate=2e-2,
+    fade=True,
     samples_per_ray=48,
-    sparsity=0.03,
-    sparsity_end=0.6,
-    opaqueness=0.01,
+    sparsity=Ramp(0.03, 0.0, end=0.6),
+    opaqueness=Ramp(0.0, 0.01, start=0.3, end=0.3),
     smoothness=0.01,
     mesh_resolution=96,
+)
+
+_PAPER = Settings(
+    steps=10_000,
+    resolution=512,
+    views_per_step=1,
+    field=FieldConfig(
+        bound=2.0,
+        grid_resolutions=geometric_resolutions(16, 16, 4096),
+        features=2,
+        hidden=64,
+        blob="magic3d",
+        blob_density=10.0,
+        blob_radius=0.25,
+        density_scale=1.0,
+        log2_table_size=19,
+    ),
+    cameras=CameraRanges(
+        elevation=(-10.0, 45.0),
+        fov=(40.0, 70.0),
+        half_frame=None,
+        distance=(1.5, 2.0),
+        jitter=0.0,
+        position_jitter=0.1,
+        target_deviation=0.2,
+        up_deviation=0.02,
+        spread="independent",
+    ),
+    perp_neg="everywhere",
+    samples_per_ray=512,
+    occupancy_resolution=64,
+    level_starts=(*[0.0] * 8, *(0.25 + 0.05 * level for level in range(8))),
+    sparsity=Ramp(0.15, 0.0, end=0.3),
+    opaqueness=constant(0.1),
+    z_variance=constant(1.0),
+    orientation=constant(0.1),
+    convexity=Ramp(0.1, 0.0, start=0.4, end=0.4),
+    textureless=0.225,
+    lit=0.075,
+    environment_background=True,
+    fit_background=False,
+    mesh_resolution=384,
 )
 
 PRESETS: dict[str, Settings] = {
     "draft": _DRAFT,
     "standard": dataclasses.replace(_DRAFT, steps=200, mesh_resolution=128),
-    "paper": Settings(
-        steps=10_000,
-        resolution=512,
-        views_per_step=1,
-        field=FieldConfig(
-            bound=1.0, grid_resolutions=(16, 32, 64, 128), features=4, hidden=64, blob_density=10.0, blob_radius=0.5
-        ),
-        cameras=CameraRanges(elevation=(-10.0, 45.0), fov=(40.0, 70.0), half_frame=(0.55, 1.4), jitter=0.1),
-        samples_per_ray=256,
-        level_starts=(0.0, 0.1, 0.2, 0.3),
-        sparsity=0.15,
-        opaqueness=0.1,
-        z_variance=1.0,
-        textureless=0.225,
-        lit=0.075,
-        mesh_resolution=256,
+    "paper": _PAPER,
+    "threestudio": dataclasses.replace(
+        _PAPER, released_code=True, t=Ramp(0.98, 0.25), convexity=Ramp(1.0, 0.1, end=0.4)
     ),
 }
+"""`draft` and `standard` suit a small model and a processor; `paper` is the paper's appendix, and `threestudio` the
+authors' released code where that differs: how noise is inverted (`distillation.threestudio`), the range of t, the
+convexity and its schedule, and the guidance without Perp-Neg (`resolve`)."""
 
 
 def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Settings:
@@ -130,14 +203,20 @@ def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Se
     """
     preset = PRESETS[request.preset]
     guidance = _first(request.guidance_scale, preset.guidance_scale, hints.guidance_scale, DEFAULT_GUIDANCE_SCALE)
+    inversion_guidance = _first(request.inversion_guidance_scale, preset.inversion_guidance_scale, -guidance)
+    perp_neg = _first(request.perp_neg, preset.perp_neg)
+    if preset.released_code and perp_neg == "off":
+        # without Perp-Neg the released code computes text + s·(text − uncond), which is eq. (3) with γ = s + 1
+        guidance, inversion_guidance = guidance + 1.0, inversion_guidance + 1.0
     return dataclasses.replace(
         preset,
         steps=_first(request.steps, preset.steps),
         resolution=_first(request.resolution, min(preset.resolution or model_resolution, model_resolution)),
         views_per_step=_first(request.views_per_step, preset.views_per_step),
         guidance_scale=guidance,
-        inversion_guidance_scale=_first(request.inversion_guidance_scale, preset.inversion_guidance_scale, -guidance),
+        inversion_guidance_scale=inversion_guidance,
         noise=request.noise,
+        perp_neg=perp_neg,
     )
 
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from . import __version__, events
 from .diffusion.loading import load_prior
 from .diffusion.prior import Prior
-from .errors import EnvironmentMissingError, JobCancelledError
-from .generate import MAX_RAYS_PER_PATCH, Generation
+from .errors import EnvironmentMissingError, JobCancelledError, NoObjectError
+from .generate import Generation, attempt_of, rays_per_patch
 from .job_folder import JobFolder, storage_errors, write_atomically
 from .mesh.bake import bake_albedo
 from .mesh.export import standing_on_ground, write_glb
@@ -37,6 +37,9 @@ PREVIEW_AZIMUTH_DEG = 30.0
 PREVIEW_ELEVATION_DEG = 20.0
 RATE_WINDOW_STEPS = 20
 """The rate is measured over the last so many steps, since steps get cheaper as t falls."""
+
+MAX_RESTARTS = 2
+"""A run without an object is started over so often, with other random numbers and a stronger central ball."""
 
 TEXTURE_PADDING = 2
 """Texels between charts."""
@@ -65,33 +68,48 @@ def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report) -
     device = choose_device(request.device)
     report(events.StateChanged(events.RUNNING))
     with phase("Loading the model", "load"):
-        prior = load_prior(request.model, device)
+        prior = load_prior(request.model, device, request.loras)
     _tell_unknown_words(prior, request.prompt, report)
     settings = resolve(request, prior.hints, prior.resolution)
-    generation = Generation(prior, request.prompt, request.negative_prompt, settings, request.seed)
     checkpoint = folder.checkpoint_folder / "state.safetensors"
-    if resume and checkpoint.is_file():
+    resumed = resume and checkpoint.is_file()
+
+    def attempt(number: int) -> Generation:
+        return Generation(prior, request.prompt, request.negative_prompt, settings, request.seed, number)
+
+    generation = attempt(attempt_of(checkpoint) if resumed else 0)
+    if resumed:
         generation.load(checkpoint)
         log.info("Resumed at step %d.", generation.step)
 
-    start = time.perf_counter()
-    split = _optimise(generation, folder, report)
-    seconds["optimise"] = time.perf_counter() - start
-    seconds |= split
-
-    report(events.StateChanged(events.EXPORTING))
-    occupancy, field = generation.occupancy, generation.field
-    with phase("Extracting the surface", "mesh"):
-        occupancy.update(field, torch.Generator().manual_seed(request.seed))
-        surface = extract_surface(field, occupancy, settings.mesh_resolution, request.face_budget)
+    while True:
+        try:
+            start = time.perf_counter()
+            seconds |= _optimise(generation, folder, report)
+            seconds["optimise"] = time.perf_counter() - start
+            report(events.StateChanged(events.EXPORTING))
+            with phase("Extracting the surface", "mesh"):
+                generation.occupancy.update(generation.field, torch.Generator().manual_seed(request.seed))
+                surface = extract_surface(
+                    generation.field, generation.occupancy, settings.mesh_resolution, request.face_budget
+                )
+            break
+        except NoObjectError as error:
+            if generation.attempt == MAX_RESTARTS or folder.finish_flag.exists():
+                raise
+            report(events.Notice(f"{error} Starting over ({generation.attempt + 2} of {MAX_RESTARTS + 1})."))
+            report(events.StateChanged(events.RUNNING))
+            generation = attempt(generation.attempt + 1)
+            with storage_errors(folder.path):
+                generation.save(checkpoint)
     _check_cancel(folder)
     with phase("Unwrapping", "unwrap"):
         unwrapped = unwrap(surface, request.texture_size, TEXTURE_PADDING)
     _check_cancel(folder)
     with phase("Baking the texture", "bake"):
         cell = 2.0 * settings.field.bound / settings.mesh_resolution
-        patch = MAX_RAYS_PER_PATCH[device.type]
-        albedo = bake_albedo(field, unwrapped, request.texture_size, 2.0 * cell, patch)
+        patch = rays_per_patch(device, settings.samples_per_ray)
+        albedo = bake_albedo(generation.field, unwrapped, request.texture_size, 2.0 * cell, patch)
     with phase("Saving", "save"), storage_errors(folder.path):
         vertices = standing_on_ground(unwrapped.vertices, request.height)
         write_glb(folder.mesh_file, dataclasses.replace(unwrapped, vertices=vertices), albedo, request.prompt[:60])
@@ -100,11 +118,13 @@ def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report) -
         "prompt": request.prompt,
         "seed": request.seed,
         "model": request.model,
+        "loras": [dataclasses.asdict(lora) for lora in request.loras],
         "faces": len(unwrapped.faces),
         "vertices": len(surface.vertices),
         "texture_size": request.texture_size,
         "height": request.height,
         "steps": generation.step,
+        "attempts": generation.attempt + 1,
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "peak_memory_mb": peak_memory_mb(device),
         "device": device.type,

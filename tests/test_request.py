@@ -4,11 +4,16 @@ import json
 import pytest
 
 from sdi_engine.errors import BadInputError
-from sdi_engine.request import MAX_PROMPT_LENGTH, JobRequest, slug
+from sdi_engine.request import MAX_PROMPT_LENGTH, JobRequest, Lora, slug
 
 
 def test_round_trip():
     request = JobRequest('a "red" mug 🙂 \\ ünïcode', seed=7, steps=12, guidance_scale=3, model="C:\\models\\mine")
+    assert JobRequest.from_json(request.to_json()) == request
+
+
+def test_loras_make_the_round_trip():
+    request = JobRequest("a mug", loras=(Lora("C:\\a.safetensors", 0.8), Lora("/b=2.safetensors")))
     assert JobRequest.from_json(request.to_json()) == request
 
 
@@ -28,6 +33,12 @@ def test_white_space_is_folded():
         ({"preset": "best"}, "draft, standard, paper"),
         ({"noise": "loud"}, "inversion, random"),
         ({"device": "gpu"}, "auto, cpu"),
+        ({"perp_neg": "maybe"}, "off, prediction, everywhere"),
+        ({"loras": (Lora(" "),)}, "LoRA has no file"),
+        ({"loras": (Lora("a.safetensors", 99.0),)}, "weight of the LoRA"),
+        ({"loras": (Lora("a.safetensors", float("nan")),)}, "weight of the LoRA"),
+        ({"loras": ("a.safetensors",)}, "LoRA"),
+        ({"loras": (Lora(5),)}, "file"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**31}, "seed"),
         ({"steps": 0}, '"steps" is 0'),
@@ -58,6 +69,8 @@ def test_longest_prompt_is_accepted():
         ("", "damaged"),
         ("[]", "holds no request"),
         ('{"prompt": "x", "schema": 99}', "another version"),
+        ('{"prompt": "x", "schema": 1, "loras": [{"path": "a"}]}', "list of LoRAs"),
+        ('{"prompt": "x", "schema": 1, "loras": 5}', "list of LoRAs"),
         (json.dumps({"prompt": "x", "schema": 1, "magic": 1}), "magic"),
         (json.dumps({"prompt": "x", "schema": 1, "seed": "one"}), "seed"),
     ],

@@ -24,16 +24,7 @@ def opaqueness(opacity: Tensor) -> Tensor:
 def z_variance(depth_variance: Tensor, opacity: Tensor) -> Tensor:
     """Mean spread of matter along the rays that hit something: a thin surface (HiFA, Zhu et al. 2023).
 
-    Rays count by their opacity; 0 for an empty render.
-    """
-    weight = opacity.detach()
-    return (depth_variance * weight).sum() / weight.sum().clamp(min=1.0)
-
-
-def z_variance_of_hits(depth_variance: Tensor, opacity: Tensor) -> Tensor:
-    """`z_variance` as the authors' code has it: rays of an opacity above 0.5 count fully, the others not at all.
-
-    0 for an empty render.
+    Rays of an opacity above 0.5 count fully, the others not at all (threestudio); 0 for an empty render.
     """
     hit = (opacity > 0.5).to(depth_variance)
     return (depth_variance * hit).sum() / hit.sum().clamp(min=1.0)

@@ -12,7 +12,6 @@ from sdi_engine.radiance.regularisers import (
     sparsity,
     view_space,
     z_variance,
-    z_variance_of_hits,
 )
 
 
@@ -32,7 +31,7 @@ def test_gradients_are_finite_for_empty_and_solid_renders(opacity):
     variance, away = (torch.zeros(2, 16, 16, 1, requires_grad=True) for _ in range(2))
     normal = torch.zeros(2, 16, 16, 3, requires_grad=True)
     about_normals = orientation(away, rendered) + convexity(normal) + convexity_of_colours(normal, rendered)
-    about_depth = z_variance(variance, rendered) + z_variance_of_hits(variance, rendered)
+    about_depth = z_variance(variance, rendered)
     assert about_normals.item() == pytest.approx(0.0, abs=1e-6)
     assert about_depth.item() == 0.0
     (sparsity(rendered) + opaqueness(rendered) + about_normals + about_depth).backward()
@@ -43,7 +42,7 @@ def test_gradients_are_finite_for_empty_and_solid_renders(opacity):
 def test_means_are_over_the_rays_that_hit():
     opacity = torch.tensor([0.0, 0.2, 0.6, 1.0])[:, None]
     values = torch.tensor([0.0, 9.0, 1.0, 3.0])[:, None]
-    assert z_variance_of_hits(values, opacity).item() == pytest.approx(2.0)
+    assert z_variance(values, opacity).item() == pytest.approx(2.0)
     assert orientation(values, opacity).item() == pytest.approx(13.0 / 3.0)
 
 
