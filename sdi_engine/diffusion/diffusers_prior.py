@@ -1,118 +1,76 @@
-"""A Diffusers pipeline of the Stable Diffusion 1.x/2.x kind (text encoder, U-Net, perhaps a VAE) as a `Prior`."""
+"""What all pipelines of Diffusers have in common as a `Prior`: frozen parts, latents, and prompts that are kept."""
 
 from __future__ import annotations
 
-import math
+from abc import abstractmethod
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
-from ..errors import BadInputError
-from .prior import Conditioning, ModelHints, Prior
-from .schedule import DiscreteSchedule
+from .latents import Latents, PixelLatents, VaeLatents
+from .prior import ModelHints, Prior, Text
 
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 class DiffusersPrior(Prior):
-    """The frozen parts of a text-to-image pipeline.
+    """A frozen text-to-image pipeline; which denoiser it has and what that predicts is the subclass's matter.
 
-    With a VAE the model works on its latents. Without one it is a pixel-space model: its x is the image, scaled to
-    −1…1 and folded by `pixel_unshuffle` such that its channels are the U-Net's (p² · 3 channels: a patch of p pixels).
-    The VAE runs in float32, because encoders of Stable Diffusion overflow in float16.
+    The denoiser and the text encoders run in the precision that they were loaded in, the VAE and all arithmetic around
+    the denoiser in float32.
     """
 
-    def __init__(self, pipeline: Any, hints: ModelHints, device: torch.device) -> None:
+    def __init__(self, pipeline: Any, denoiser: torch.nn.Module, hints: ModelHints, device: torch.device) -> None:
         """
+        Args:
+            pipeline: a `DiffusionPipeline` with tokenizers and text encoders, a scheduler, and a VAE or none.
+            denoiser: its U-Net or transformer.
+            hints: what the model says of itself.
+            device: where all of it goes.
+
         Raises:
-            BadInputError: the pipeline is of a kind that is not supported.
+            BadInputError: without a VAE, the denoiser does not work on pixels either.
         """
         self.hints = hints
         self.device = device
-        self._unet: UNet2DConditionModel = pipeline.unet.to(device).requires_grad_(False).eval()
-        self._text_encoder = pipeline.text_encoder.to(device).requires_grad_(False).eval()
-        self._tokenizer = pipeline.tokenizer
-        vae: AutoencoderKL | None = getattr(pipeline, "vae", None)
-        self._vae = None if vae is None else vae.to(device, torch.float32).requires_grad_(False).eval()
-        self._prediction_type = pipeline.scheduler.config.get("prediction_type", "epsilon")
-        if self._prediction_type not in PREDICTION_TYPES:
-            raise BadInputError(
-                f'This model predicts "{self._prediction_type}", which is not supported: choose one that predicts '
-                f"{' or '.join(PREDICTION_TYPES)}, such as Stable Diffusion 1.5 or 2.1."
-            )
-        self._schedule = DiscreteSchedule(pipeline.scheduler.alphas_cumprod)
-        self._patch = 1 if self._vae else _patch_size(self._unet.config.in_channels)
-        pixels_per_cell = 2 ** (len(self._vae.config.block_out_channels) - 1) if self._vae else self._patch
-        self._pixels_per_cell = pixels_per_cell
-        self.resolution = hints.resolution or int(self._unet.config.sample_size) * pixels_per_cell
-        self._embeddings: dict[str, Tensor] = {}
+        self._pipeline = pipeline
+        self._denoiser = denoiser
+        for part in (denoiser, *(getattr(pipeline, name, None) for name in TEXT_ENCODERS)):
+            if part is not None:
+                part.to(device).requires_grad_(False).eval()
+        vae = getattr(pipeline, "vae", None)
+        channels = int(denoiser.config.in_channels)
+        self._latents: Latents = PixelLatents(channels) if vae is None else VaeLatents(vae, device)
+        self.resolution = hints.resolution or int(denoiser.config.sample_size) * self._latents.pixels_per_cell
+        self._texts: dict[str, Text] = {}
 
-    def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = self._schedule.scales(t)
-        return a.view(-1, 1, 1, 1), b.view(-1, 1, 1, 1)
+    def latent_shape(self, resolution: int) -> tuple[int, int, int]:
+        side = resolution // self._latents.pixels_per_cell
+        return self._latents.channels, side, side
 
     def encode(self, images: Tensor) -> Tensor:
-        images = images.float() * 2.0 - 1.0
-        if self._vae is None:
-            return F.pixel_unshuffle(images, self._patch)
-        config = self._vae.config
-        latents = self._vae.encode(images).latent_dist.mode()
-        return (latents - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor
+        return self._latents.encode(images.float() * 2.0 - 1.0)
 
     def decode(self, x0: Tensor) -> Tensor:
-        if self._vae is None:
-            images = F.pixel_shuffle(x0, self._patch)
-        else:
-            config = self._vae.config
-            shift = getattr(config, "shift_factor", None) or 0.0
-            images = self._vae.decode(x0.float() / config.scaling_factor + shift).sample
-        return (images * 0.5 + 0.5).clamp(0.0, 1.0)
-
-    def condition(self, prompts: list[str], negative_prompt: str = "") -> Conditioning:
-        negative = self._embedding(negative_prompt).expand(len(prompts), -1, -1)
-        return Conditioning(torch.cat([self._embedding(prompt) for prompt in prompts]), negative)
+        return (self._latents.decode(x0) * 0.5 + 0.5).clamp(0.0, 1.0)
 
     @torch.no_grad()
-    def predict_unguided(self, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        dtype = self._unet.dtype
-        timestep = self._schedule.timestep(t)
-        output = self._unet(x.to(dtype), timestep, encoder_hidden_states=text.to(dtype), return_dict=False)[0].float()
-        if self._prediction_type == "epsilon":
-            return output
-        a, b = self.scales(t)
-        if self._prediction_type == "sample":
-            return (x - a * output) / b
-        return a * output + b * x
+    def text(self, prompts: list[str]) -> Text:
+        """Embeddings, each of them kept, since view-dependent prompts come back again and again."""
+        for prompt in prompts:
+            if prompt not in self._texts:
+                self._texts[prompt] = self._encode_prompt(prompt)
+        rows = [self._texts[prompt] for prompt in prompts]
+        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
     def unknown_words(self, prompt: str) -> list[str]:
         if not self.hints.knows:
             return []
         words = dict.fromkeys(prompt.lower().replace(",", " ").split())
-        return [word for word in words if len(self._tokenizer(word, add_special_tokens=False).input_ids) != 1]
+        tokenizer = self._pipeline.tokenizer
+        return [word for word in words if len(tokenizer(word, add_special_tokens=False).input_ids) != 1]
 
-    @torch.no_grad()
-    def _embedding(self, prompt: str) -> Tensor:
-        """(1, tokens, width); kept, since view-dependent prompts come back again and again."""
-        if prompt not in self._embeddings:
-            tokens = self._tokenizer(
-                prompt,
-                padding="max_length",
-                max_length=self._tokenizer.model_max_length,
-                truncation=True,
-                return_tensors="pt",
-            )
-            self._embeddings[prompt] = self._text_encoder(tokens.input_ids.to(self.device))[0]
-        return self._embeddings[prompt]
-
-
-def _patch_size(channels: int) -> int:
-    patch = math.isqrt(channels // 3)
-    if 3 * patch * patch != channels:
-        raise BadInputError(
-            f"This model has no VAE and its U-Net has {channels} channels, so it is no text-to-image model that works "
-            "on latents or pixels: choose another one."
-        )
-    return patch
+    @abstractmethod
+    def _encode_prompt(self, prompt: str) -> Text:
+        """What the model is told for one prompt, each tensor (1, …)."""

@@ -5,84 +5,126 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError
-from ..request import STARTER_MODEL
-from .location import locate
+from ..request import STARTER_MODEL, Lora
+from .kinds import checked_kind, left_out
+from .location import REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate
+from .loras import fuse_loras
+from .precision import precision
 from .prior import ModelHints, Prior
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
+INDEX_FILE = "model_index.json"
 HINTS_FILE = "sdi_engine.json"
-REQUIRED_PARTS = ("unet", "text_encoder", "tokenizer", "scheduler")
-UNUSED_PARTS = ("safety_checker", "feature_extractor", "image_encoder")
+HALF_VARIANT = "fp16"
 
 log = logging.getLogger(__name__)
 
 
-def load_prior(model: str, device: torch.device) -> Prior:
+def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> Prior:
     """Load a text-to-image model, frozen, onto a device.
 
     Args:
-        model: "starter", a folder in Diffusers layout, a single `.safetensors` file, or a hub id ("owner/name").
-        device: where it runs; on CUDA the U-Net and the text encoder are in float16.
+        model: "starter", "stable-diffusion", a folder in Diffusers layout, a single `.safetensors` file, or a hub id
+            ("owner/name"). A folder of the file's name beside it may hold its configuration (`companion_folder`).
+        device: where it runs; `precision` follows from it.
+        loras: changes to the model, added up.
 
     Raises:
         EnvironmentMissingError: the model is not on this machine and cannot be fetched.
-        BadInputError: what is there is no model, or of a kind that is not supported.
+        BadInputError: what is there is no model, or of a kind that is not supported; or a LoRA is not there or does
+            not fit.
         OutOfMemoryError: the device has too little memory for it.
     """
+    location = locate(model)
     try:
-        from .diffusers_prior import DiffusersPrior
+        _quieten()
+        if location.kind == "file":
+            return _load_file(Path(location.sources[0]), device, loras)
+        return _load_first(location, device, loras)
     except ImportError as error:
         raise EnvironmentMissingError(
             f'The Python package "{error.name}" is missing: install the engine\'s requirements.'
         ) from error
-
-    location = locate(model)
-    _quieten()
-    try:
-        load = _load_file if location.kind == "file" else _load_folder_or_hub
-        pipeline = load(location.source, device)
-        missing = [part for part in REQUIRED_PARTS if getattr(pipeline, part, None) is None]
-        if missing or getattr(pipeline, "text_encoder_2", None) is not None:
-            raise BadInputError(
-                f'The model "{model}" is a {type(pipeline).__name__}, which is not supported yet: choose one of the '
-                "Stable Diffusion 1.x or 2.x family."
-            )
-        return DiffusersPrior(pipeline, _hints(location.source), device)
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError(
             f'The device has too little memory for the model "{model}": close other programs, or choose the device cpu.'
         ) from error
     except EngineError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         log.debug("loading %s failed", model, exc_info=True)
-        raise _explained(model, error) from error
+        raise _explained(model, location, error) from error
 
 
-def _load_folder_or_hub(source: str, device: torch.device) -> DiffusionPipeline:
-    from diffusers import DiffusionPipeline
+def _load_first(location: ModelLocation, device: torch.device, loras: Sequence[Lora]) -> Prior:
+    """The first source that can be had; those that have been fetched before come first."""
+    sources = location.sources
+    if len(sources) > 1:
+        from huggingface_hub import try_to_load_from_cache
+
+        sources = sorted(sources, key=lambda source: not isinstance(try_to_load_from_cache(source, INDEX_FILE), str))
+    for source in sources[:-1]:
+        try:
+            return _load_folder_or_hub(source, device, loras)
+        except OSError as error:
+            log.info("%s cannot be had (%s): trying the next copy", source, error)
+    return _load_folder_or_hub(sources[-1], device, loras)
+
+
+def _load_folder_or_hub(source: str, device: torch.device, loras: Sequence[Lora]) -> Prior:
+    import diffusers
 
     offline = os.environ.get("HF_HUB_OFFLINE") == "1"
-    index: dict[str, Any] = DiffusionPipeline.load_config(source, local_files_only=offline)
-    absent = {name: None for name, value in index.items() if isinstance(value, list) and value[0] is None}
-    unused = {name: None for name in UNUSED_PARTS if name in index}
-    return DiffusionPipeline.from_pretrained(
-        source, dtype=_dtype(device), use_safetensors=True, local_files_only=offline, **(absent | unused)
+    index: dict[str, Any] = diffusers.DiffusionPipeline.load_config(source, local_files_only=offline)
+    name = checked_kind(source, index)
+    pipeline = getattr(diffusers, name).from_pretrained(
+        source,
+        dtype={"default": precision(name, device), "vae": torch.float32},
+        variant=_variant(Path(source)),
+        use_safetensors=True,
+        local_files_only=offline,
+        **left_out(name, index),
     )
+    fuse_loras(pipeline, loras)
+    return _prior_of(pipeline, _hints(Path(source)), device)
 
 
-def _load_file(source: str, device: torch.device) -> DiffusionPipeline:
-    from diffusers import StableDiffusionPipeline
+def _load_file(file: Path, device: torch.device, loras: Sequence[Lora]) -> Prior:
+    from .single_file import companion_folder, load_single_file, predicts_velocity, set_velocity
 
-    return StableDiffusionPipeline.from_single_file(source, dtype=_dtype(device), safety_checker=None)
+    pipeline = load_single_file(file, device)
+    fuse_loras(pipeline, loras)
+    companion = companion_folder(file)
+    if companion:
+        return _prior_of(pipeline, _hints(companion), device)
+    prior = _prior_of(pipeline, ModelHints(), device)
+    if hasattr(pipeline, "unet") and predicts_velocity(prior):
+        set_velocity(pipeline)
+        return _prior_of(pipeline, ModelHints(), device)
+    return prior
+
+
+def _prior_of(pipeline: DiffusionPipeline, hints: ModelHints, device: torch.device) -> Prior:
+    from .flow_prior import FlowPrior
+    from .unet_prior import UNetPrior
+
+    return (UNetPrior if hasattr(pipeline, "unet") else FlowPrior)(pipeline, hints, device)
+
+
+def _variant(folder: Path) -> str | None:
+    """Some folders hold the half precision copy of the weights only."""
+    weights = [file.name for file in folder.glob("*/diffusion_pytorch_model*.safetensors")]
+    return HALF_VARIANT if weights and all(f".{HALF_VARIANT}" in name for name in weights) else None
 
 
 def _quieten() -> None:
@@ -94,12 +136,8 @@ def _quieten() -> None:
         library.utils.logging.disable_progress_bar()
 
 
-def _dtype(device: torch.device) -> torch.dtype:
-    return torch.float16 if device.type == "cuda" else torch.float32
-
-
-def _hints(source: str) -> ModelHints:
-    file = Path(source) / HINTS_FILE
+def _hints(folder: Path) -> ModelHints:
+    file = folder / HINTS_FILE
     if not file.is_file():
         return ModelHints()
     try:
@@ -108,12 +146,31 @@ def _hints(source: str) -> ModelHints:
         raise BadInputError(f'The file "{file}" is damaged ({error}): delete it or mend it.') from error
 
 
-def _explained(model: str, error: Exception) -> EngineError:
+def _explained(model: str, location: ModelLocation, error: Exception) -> EngineError:
     detail = " ".join(str(error).split())
     detail = detail if len(detail) <= 200 else f"{detail[:200]}…"
-    if locate(model).kind != "hub":
+    if location.kind == "file":
+        return BadInputError(
+            f'The model file "{model}" cannot be loaded ({detail}): it is damaged, or of a shape of its own, for which '
+            f'a folder "{Path(model).stem}" beside it must hold its configuration in Diffusers layout.'
+        )
+    if location.kind == "folder":
         return BadInputError(f'The model "{model}" cannot be loaded ({detail}): it is damaged or of another kind.')
     return EnvironmentMissingError(
-        f'The model "{model}" is neither on this machine nor can it be fetched ({detail}): check its name and the '
-        f'network (in Blender: Preferences, System, Allow Online Access), or use "{STARTER_MODEL}".'
+        f'The model "{model}" is neither on this machine nor can it be fetched ({_hub_cause(error) or detail}): check '
+        "its name and the network (in Blender: Preferences, System, Allow Online Access), or use "
+        f'"{REAL_MODEL}" (Stable Diffusion 2.1 base, from {" or ".join(REAL_MODEL_MIRRORS)}) or "{STARTER_MODEL}".'
     )
+
+
+def _hub_cause(error: BaseException | None) -> str | None:
+    """In a few words what the hub answered, which Diffusers' long sentences hide."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    while error is not None:
+        if isinstance(error, GatedRepoError):
+            return "its page on the hub wants you to accept its terms and to log in with a token"
+        if isinstance(error, RepositoryNotFoundError):
+            return "the hub has no model of this name, or not any more, or it is private"
+        error = error.__cause__ or error.__context__
+    return None

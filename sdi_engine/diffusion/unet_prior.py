@@ -1,0 +1,90 @@
+"""Stable Diffusion 1.x, 2.x and SDXL as a `Prior`: a U-Net on a discrete noise schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+
+from ..errors import BadInputError
+from .diffusers_prior import DiffusersPrior
+from .prior import ModelHints, Prediction, Text
+from .schedule import DiscreteSchedule
+
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+
+
+class UNetPrior(DiffusersPrior):
+    """A U-Net that predicts ε, v = a·ε − b·x0 (Salimans and Ho 2022) or x0.
+
+    SDXL is told pooled embeddings and the image's size besides, as if the image were uncropped.
+    """
+
+    def __init__(self, pipeline: Any, hints: ModelHints, device: torch.device) -> None:
+        """
+        Raises:
+            BadInputError: the U-Net wants more than text, or its schedule or prediction is not supported.
+        """
+        unet: UNet2DConditionModel = pipeline.unet
+        super().__init__(pipeline, unet, hints, device)
+        if not unet.config.in_channels == unet.config.out_channels == self._latents.channels:
+            raise BadInputError(
+                f"This model's U-Net takes {unet.config.in_channels} channels for images of {self._latents.channels}, "
+                "as those for inpainting, depth or editing do: choose the plain text-to-image model it was made from."
+            )
+        if not hasattr(pipeline.scheduler, "alphas_cumprod"):
+            raise BadInputError(
+                f"This model's noise schedule ({type(pipeline.scheduler).__name__}) is not supported: choose a model "
+                "of the Stable Diffusion 1.x, 2.x, SDXL or SD3 family."
+            )
+        self._scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        self._prediction_type: str = self._scheduler.config.prediction_type
+        if self._prediction_type not in PREDICTION_TYPES:
+            raise BadInputError(
+                f'This model predicts "{self._prediction_type}", which is not supported: choose one that predicts '
+                f"{' or '.join(PREDICTION_TYPES)}, such as Stable Diffusion 1.5 or 2.1."
+            )
+        self._schedule = DiscreteSchedule(self._scheduler.alphas_cumprod)
+        self._is_xl = unet.config.addition_embed_type == "text_time"
+
+    def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = self._schedule.scales(t)
+        return a.view(-1, 1, 1, 1), b.view(-1, 1, 1, 1)
+
+    def sampling_times(self, steps: int) -> Tensor:
+        self._scheduler.set_timesteps(steps)
+        return (self._scheduler.timesteps.double() / self._schedule.timesteps).float().to(self.device)
+
+    def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
+        dtype = self._denoiser.dtype
+        output = self._denoiser(
+            x.to(dtype),
+            self._schedule.timestep(t),
+            encoder_hidden_states=text["embedding"].to(dtype),
+            added_cond_kwargs=self._added_conditions(x, text) if self._is_xl else None,
+            return_dict=False,
+        )[0].float()
+        a, b = self.scales(t)
+        if self._prediction_type == "epsilon":
+            return Prediction((x - b * output) / a, output)
+        if self._prediction_type == "v_prediction":
+            return Prediction(a * x - b * output, a * output + b * x)
+        return Prediction(output, (x - a * output) / b)
+
+    def _added_conditions(self, x: Tensor, text: Text) -> dict[str, Tensor]:
+        """SDXL's pooled embeddings and time ids: original size, upper left corner of the crop, target size."""
+        height, width = (side * self._latents.pixels_per_cell for side in x.shape[-2:])
+        dtype = self._denoiser.dtype
+        time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=dtype, device=x.device)
+        return {"text_embeds": text["pooled"].to(dtype), "time_ids": time_ids.expand(len(x), -1)}
+
+    def _encode_prompt(self, prompt: str) -> Text:
+        arguments = {"device": self.device, "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
+        if not self._is_xl:
+            return {"embedding": self._pipeline.encode_prompt(prompt, **arguments)[0]}
+        embedding, _, pooled, _ = self._pipeline.encode_prompt(prompt, **arguments)
+        if not prompt and self._pipeline.config.force_zeros_for_empty_prompt:
+            embedding, pooled = torch.zeros_like(embedding), torch.zeros_like(pooled)
+        return {"embedding": embedding, "pooled": pooled}

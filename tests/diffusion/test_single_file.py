@@ -1,0 +1,219 @@
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, SD3Transformer2DModel, UNet2DConditionModel
+from exact_prior import ExactPrior, ball_images
+from original_layout import original_layout, sd3_layout, write_single_file
+from safetensors.torch import load_file, save_file
+from tiny_models import tiny_tokenizer, write_sd3, write_sdxl, write_stable_diffusion
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from sdi_engine.diffusion import single_file
+from sdi_engine.diffusion.clip_tokenizer import clip_tokenizer
+from sdi_engine.diffusion.loading import load_prior
+from sdi_engine.diffusion.prior import Prediction
+from sdi_engine.diffusion.single_file import (
+    CONFIGS,
+    family_of,
+    predicts_velocity,
+    sd3_transformer_shape,
+    set_velocity,
+)
+from sdi_engine.errors import BadInputError
+
+CPU = torch.device("cpu")
+FAMILIES = {
+    "sd1": write_stable_diffusion,
+    "sd2": lambda folder: write_stable_diffusion(folder, "v_prediction", version=2),
+    "sdxl": write_sdxl,
+    "sd3": write_sd3,
+    "sd3.5": lambda folder: write_sd3(folder, version=3.5),
+}
+
+
+def assert_same(one, other):
+    """Two priors answer alike."""
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    images, t = torch.rand(1, 3, 16, 16), torch.tensor([0.3, 0.9])
+    with torch.no_grad():
+        predictions = [prior.predict(x, t, prior.condition(["a red mug", "b"]), 3.0) for prior in (one, other)]
+        torch.testing.assert_close(predictions[0].x0, predictions[1].x0, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(predictions[0].noise, predictions[1].noise, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(one.encode(images), other.encode(images))
+        torch.testing.assert_close(one.decode(x), other.decode(x))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_file_with_its_configuration_beside_it(family, tmp_path):
+    folder = FAMILIES[family](tmp_path / "folder")
+    file = write_single_file(folder, tmp_path / "dream.v2.safetensors")
+    assert_same(load_prior(str(file), CPU), load_prior(str(folder), CPU))
+
+
+@pytest.mark.parametrize(
+    ("family", "shipped", "written"),
+    [
+        ("sd1", write_stable_diffusion, lambda folder: write_stable_diffusion(folder, "v_prediction")),
+        ("sd2", lambda folder: write_stable_diffusion(folder, version=2), FAMILIES["sd2"]),
+        ("sdxl", write_sdxl, lambda folder: write_sdxl(folder, "v_prediction")),
+        ("sd3", write_sd3, FAMILIES["sd3.5"]),
+    ],
+)
+def test_file_alone_gets_a_shipped_configuration(family, shipped, written, tmp_path, monkeypatch):
+    """With tiny ones in place of those that are shipped, as if the models of these families were that small.
+
+    What the shipped ones do not tell is found in the file: that it predicts v, and the shape of SD 3.5's transformer.
+    """
+    monkeypatch.setattr(single_file, "CONFIGS", shipped(tmp_path / "shipped" / family).parent)
+    monkeypatch.setattr(single_file, "clip_tokenizer", lambda pad_token: tiny_tokenizer(tmp_path / "words"))
+    folder = written(tmp_path / "folder")
+    file = write_single_file(folder, tmp_path / "dream.safetensors")
+    shutil.rmtree(file.with_suffix(""))
+    assert_same(load_prior(str(file), CPU), load_prior(str(folder), CPU))
+
+
+def test_file_that_is_marked_as_trained_up_to_pure_noise(tmp_path):
+    file = write_single_file(write_sdxl(tmp_path / "folder", "v_prediction"), tmp_path / "dream.safetensors")
+    end = torch.ones(1)
+    assert load_prior(str(file), CPU).scales(end)[0] > 0.01
+    save_file(load_file(file) | {"ztsnr": torch.zeros(0)}, file)
+    prior = load_prior(str(file), CPU)
+    assert prior.scales(end)[0] < 1e-5
+    assert prior.sampling_times(4)[0] == 0.999
+
+
+def test_prediction_of_noise_is_told_from_velocity():
+    class VelocityPrior(ExactPrior):
+        def predict_unguided(self, x, t, text):
+            prediction = super().predict_unguided(x, t, text)
+            a, b = self.scales(t)
+            return Prediction(prediction.x0, a * prediction.noise - b * prediction.x0)
+
+    images = {"ball": ball_images()}
+    assert not predicts_velocity(ExactPrior(images))
+    assert predicts_velocity(VelocityPrior(images))
+
+
+def test_stable_diffusion_2_that_predicts_velocity_is_for_768_pixels():
+    model = real_model("sd2").components
+    pipeline = SimpleNamespace(**model, scheduler=DDIMScheduler())
+    set_velocity(pipeline)
+    assert pipeline.unet.config.sample_size * 8 == 768
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+
+
+def part(kind, family, subfolder, **changes):
+    """A part of a real model without its numbers, as the shipped configuration has it."""
+    if issubclass(kind, (CLIPTextModel, CLIPTextModelWithProjection)):
+        return kind(CLIPTextConfig.from_pretrained(CONFIGS / family / subfolder))
+    return kind.from_config(kind.load_config(CONFIGS / family / subfolder) | changes)
+
+
+def real_model(family):
+    with torch.device("meta"):
+        parts = {"vae": part(AutoencoderKL, family, "vae")}
+        if family == "sd3":
+            parts["transformer"] = part(SD3Transformer2DModel, family, "transformer")
+        else:
+            parts["unet"] = part(UNet2DConditionModel, family, "unet")
+        kind = CLIPTextModelWithProjection if family == "sd3" else CLIPTextModel
+        parts["text_encoder"] = part(kind, family, "text_encoder")
+        if family in ("sdxl", "sd3"):
+            parts["text_encoder_2"] = part(CLIPTextModelWithProjection, family, "text_encoder_2")
+        return SimpleNamespace(components=parts)
+
+
+@pytest.mark.parametrize(
+    ("family", "counts"),
+    [
+        ("sd1", {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480}),
+        ("sd2", {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840}),
+        (
+            "sdxl",
+            {
+                "unet": 2_567_463_684,
+                "vae": 83_653_863,
+                "text_encoder": 123_060_480,
+                "text_encoder_2": 694_659_840,
+            },
+        ),
+        ("sd3", {"transformer": 2_028_328_000, "vae": 83_819_683, "text_encoder_2": 694_659_840}),
+    ],
+)
+def test_shipped_configurations_are_those_of_the_real_models(family, counts):
+    model = real_model(family)
+    found = {name: sum(tensor.numel() for tensor in model.components[name].parameters()) for name in counts}
+    assert found == counts
+    shapes = {name: tuple(tensor.shape) for name, tensor in original_layout(model).items()}
+    assert family_of(shapes) == family
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"num_layers": 24, "pos_embed_max_size": 192, "qk_norm": None, "dual_attention_layers": ()},
+        {"num_layers": 24, "pos_embed_max_size": 384, "qk_norm": "rms_norm", "dual_attention_layers": tuple(range(13))},
+        {"num_layers": 38, "pos_embed_max_size": 192, "qk_norm": "rms_norm", "dual_attention_layers": ()},
+    ],
+    ids=["3 medium", "3.5 medium", "3.5 large"],
+)
+def test_shapes_tell_the_versions_of_sd3_apart(shape):
+    layers = shape["num_layers"]
+    shape = shape | {"num_attention_heads": layers, "caption_projection_dim": 64 * layers}
+    with torch.device("meta"):
+        transformer = part(SD3Transformer2DModel, "sd3", "transformer", **shape)
+    layout = sd3_layout(transformer, "model.diffusion_model.")
+    assert sd3_transformer_shape({name: tuple(tensor.shape) for name, tensor in layout.items()}) == shape
+
+
+@pytest.mark.parametrize(
+    ("shapes", "sentence"),
+    [
+        ({"model.diffusion_model.input_blocks.0.0.weight": (320, 9, 3, 3)}, "inpainting"),
+        ({"model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3)}, "without its text encoders"),
+        (
+            {
+                "model.diffusion_model.input_blocks.0.0.weight": (384, 4, 3, 3),
+                "conditioner.embedders.0.model.ln_final.weight": (1280,),
+            },
+            "refiner",
+        ),
+        ({"model.diffusion_model.double_blocks.0.img_attn.qkv.weight": (9216, 3072)}, "FLUX"),
+        ({"double_blocks.0.img_attn.qkv.weight": (9216, 3072)}, "FLUX"),
+        ({"lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": (4, 320, 1, 1)}, "is a LoRA"),
+        ({"weight": (1,)}, "no diffusion model"),
+    ],
+)
+def test_what_is_not_supported(shapes, sentence, tmp_path):
+    file = tmp_path / "file.safetensors"
+    save_file({name: torch.zeros(shape, dtype=torch.uint8) for name, shape in shapes.items()}, file)
+    with pytest.raises(BadInputError, match=sentence):
+        load_prior(str(file), CPU)
+
+
+@pytest.mark.parametrize(
+    ("write", "missing"), [(write_sd3, "text_encoders"), (write_stable_diffusion, "first_stage_model")]
+)
+def test_file_that_lacks_parts(write, missing, tmp_path):
+    file = write_single_file(write(tmp_path / "folder"), tmp_path / "dream.safetensors")
+    save_file({name: tensor for name, tensor in load_file(file).items() if not name.startswith(missing)}, file)
+    with pytest.raises(BadInputError, match="lacks parts"):
+        load_prior(str(file), CPU)
+
+
+def test_file_of_a_shape_of_its_own_asks_for_a_folder(tmp_path):
+    file = write_single_file(write_stable_diffusion(tmp_path / "folder"), tmp_path / "dream.safetensors")
+    shutil.rmtree(file.with_suffix(""))
+    with pytest.raises(BadInputError, match='a folder "dream" beside it'):
+        load_prior(str(file), CPU)
+
+
+def test_tokens_are_clips():
+    tokenizer = clip_tokenizer()
+    assert len(tokenizer) == 49_408
+    assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
+    assert tokenizer("Hello, World!").input_ids == [49406, 3306, 267, 1002, 256, 49407]
+    assert tokenizer("a cat", padding="max_length").input_ids[3:] == [49407] * 74
+    assert clip_tokenizer("!")("a cat", padding="max_length").input_ids[3:] == [49407, *[0] * 73]
