@@ -58,13 +58,7 @@ class JobFolder:
         """
         request = request.validated()
         folder = cls(path)
-        try:
-            folder.path.mkdir(parents=True, exist_ok=True)
-            occupied = any(folder.path.iterdir())
-        except OSError as error:
-            raise BadInputError(_cannot_be_used(folder.path, error)) from error
-        if occupied:
-            raise BadInputError(f'The folder "{folder.path}" is not empty: choose a new folder for the job.')
+        make_folder(folder.path)
         with storage_errors(folder.path):
             write_atomically(folder.request_file, request.to_json())
             folder.append(events.StateChanged(events.QUEUED))
@@ -110,6 +104,21 @@ class JobFolder:
     def result(self) -> dict[str, Any] | None:
         """What the finished job says of its mesh, or None while it is not done."""
         return _read_json_object(self.result_file)
+
+
+def make_folder(path: Path, ours: str | None = None) -> None:
+    """Make a folder for results, with its parents; it may be there already if it is empty, or holds `ours`.
+
+    Raises:
+        BadInputError: it cannot be made or read, or something else is in it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        names = {entry.name for entry in path.iterdir()}
+    except OSError as error:
+        raise BadInputError(_cannot_be_used(path, error)) from error
+    if names and ours not in names:
+        raise BadInputError(f'The folder "{path}" is not empty: choose a new folder.')
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -57,7 +57,7 @@ def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: No
 
     try:
         _forget_last_run(folder, resume)
-        with _heartbeat(folder), _stop_signals():
+        with _heartbeat(folder), stop_signals():
             report(events.StateChanged(events.STARTING))
             _do(folder, folder.request(), resume, report)
             report(events.StateChanged(events.DONE))
@@ -79,25 +79,57 @@ def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: No
 
 def _do(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
     locate(request.model)  # before torch is loaded, which takes seconds
+    with torch_work():
+        from . import text_to_mesh
+
+        text_to_mesh.make(folder, request, resume, report)
+
+
+@contextmanager
+def torch_work() -> Iterator[None]:
+    """Load torch for a block that works with it: idle threads spin briefly, and what is missing is explained.
+
+    Raises:
+        EnvironmentMissingError: a Python package is missing.
+        OutOfMemoryError: the memory did not suffice.
+    """
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     try:
         import torch
 
-        from . import text_to_mesh
+        yield
     except ImportError as error:
+        if (error.name or "").partition(".")[0] == __package__:
+            raise  # not a missing package, but a defect of ours
         raise EnvironmentMissingError(missing_package(error)) from error
-    try:
-        text_to_mesh.make(folder, request, resume, report)
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except MemoryError as error:
         raise OutOfMemoryError(_OUT_OF_MEMORY) from error
     except RuntimeError as error:
-        if "can't allocate memory" in str(error):
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise OutOfMemoryError(_OUT_OF_MEMORY) from error
         raise
 
 
+@contextmanager
+def stop_signals() -> Iterator[None]:
+    """SIGTERM ends the work like Ctrl+C does. Only the main thread may set that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 _OUT_OF_MEMORY = (
-    "The memory did not suffice: use a lower resolution, fewer views per step, or the device cpu; then resume the job."
+    "The memory did not suffice: use a lower resolution, fewer views per step, or the device cpu; then resume the job "
+    "or start again."
 )
 
 
@@ -158,20 +190,3 @@ def _heartbeat(folder: JobFolder) -> Iterator[None]:
         stop.set()
         thread.join()
         folder.status_file.unlink(missing_ok=True)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[None]:
-    """SIGTERM ends the job like Ctrl+C does. Only the main thread may set that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

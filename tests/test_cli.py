@@ -59,6 +59,45 @@ def test_a_folder_that_is_no_job(tmp_path):
         assert "not a job folder" in errors
 
 
+def test_distill2d_with_the_starter_prior_is_ddim(tmp_path):
+    options = ["-o", str(tmp_path / "out"), "--steps", "10", "--json"]
+    code, last, errors = sdi_engine("distill2d", "a red mushroom", *options)
+    assert code == 0, errors
+    result = json.loads(last)
+    assert result["model"] == "starter"
+    assert result["largest_difference"] <= 1e-4
+    assert "trajectories are the same" in errors
+    assert (tmp_path / "out" / result["picture"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sample", "  "], "prompt is empty"),
+        (["distill2d", "a mug", "--noise", "loud"], '"loud" does not exist'),
+        (["figures", "7"], '"7" does not exist'),
+    ],
+)
+def test_bad_input_of_a_study_is_one_sentence_and_code_2(tmp_path, arguments, words):
+    code, last, errors = sdi_engine(*arguments, "-o", str(tmp_path / "out"), "--json")
+    assert code == 2
+    assert words in errors
+    assert "Traceback" not in errors
+    assert json.loads(last)["exit_code"] == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_in_a_python_without_torch_is_code_3(tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, '.'); from sdi_engine.cli import main\n"
+        f"sys.exit(main(['sample', 'a mug', '-o', {str(tmp_path / 'out')!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "lacks the package" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_doctor_lists_every_requirement():
     code, last, _ = sdi_engine("doctor", "--json")
     report = json.loads(last)

@@ -155,7 +155,14 @@ def test_a_checkpoint_knows_its_attempt(prior, tmp_path):
 def test_the_papers_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(prior, preset, tmp_path):
     """Hash grids, the environment map with its own learning rate, shading, and all regularisers."""
     field = dataclasses.replace(PRESETS[preset].field, log2_table_size=12)
-    changes = {"steps": 6, "resolution": RESOLUTION, "samples_per_ray": 48, "field": field, "shading_start": 0.0, "lit": 0.7}
+    changes = {
+        "steps": 6,
+        "resolution": RESOLUTION,
+        "samples_per_ray": 48,
+        "field": field,
+        "shading_start": 0.0,
+        "lit": 0.7,
+    }
     paper = dataclasses.replace(
         PRESETS[preset], guidance_scale=3.0, inversion_guidance_scale=-3.0, perp_neg="off", **changes
     )

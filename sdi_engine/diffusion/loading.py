@@ -128,10 +128,11 @@ def _variant(folder: Path) -> str | None:
 
 
 def _quieten() -> None:
-    """Without the libraries' own progress bars, which would fill the worker's log."""
+    """Without the libraries' progress bars, and what Transformers says of image processors that nobody uses here."""
     import diffusers
     import transformers
 
+    transformers.utils.logging.set_verbosity_error()
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
 

@@ -1,0 +1,46 @@
+"""All choices of κ side by side in 3D."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ..request import NOISES, JobRequest
+from .results import Results
+from .runs import AZIMUTHS_DEG, Run3D, caption
+from .sheets import Cell, Row, contact_sheet
+from .study import Report, prepare, save_json, save_picture
+
+
+def compare(request: JobRequest, folder: Path, report: Report) -> dict[str, Any]:
+    """One run for every κ: `sheet.png` with a row for each, and `result.json`; runs that are there already are kept.
+
+    Args:
+        request: validated; its `noise` does not matter.
+        folder: an empty one, or that of an earlier comparison or of figures.
+
+    Returns:
+        What `result.json` says.
+    """
+    study = prepare(request, report)
+    results = Results(study, folder)
+    runs = [Run3D(noise, request.prompt, dataclasses.replace(study.settings, noise=noise)) for noise in NOISES]
+    rows: list[Row] = []
+    measured: list[dict[str, Any]] = []
+    for run in runs:
+        result = results.get(run, report)
+        pictures = result.pictures or (None,) * len(AZIMUTHS_DEG)
+        rows.append(Row(f"{run.label}\n{caption(result)}", [Cell(picture) for picture in pictures]))
+        measured.append({"noise": run.label, "run": results.key(run), **result.numbers})
+    steps = study.settings.steps
+    title = f'"{request.prompt}"\n{request.model}, {steps} steps, guidance {study.guidance_scale:g}'
+    columns = [f"{azimuth:.0f}°" for azimuth in AZIMUTHS_DEG]
+    save_picture(contact_sheet(rows, columns, title), folder / "sheet.png")
+    result = study.identity(request.prompt) | {
+        "steps": steps,
+        "guidance_scale": study.guidance_scale,
+        "runs": measured,
+        "sheet": "sheet.png",
+    }
+    return save_json(result, folder / "result.json")

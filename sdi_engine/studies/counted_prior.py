@@ -1,0 +1,46 @@
+"""A model that counts what it is asked."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..diffusion.prior import Prediction, Prior, Text
+
+
+class CountedPrior(Prior):
+    """Another prior, with the number of images that it was evaluated on so far: the cost of a method on any machine.
+
+    Guidance by eq. (3) takes two evaluations an image.
+    """
+
+    def __init__(self, prior: Prior) -> None:
+        self._prior = prior
+        self.hints = prior.hints
+        self.resolution = prior.resolution
+        self.device = prior.device
+        self.evaluations = 0
+
+    def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
+        self.evaluations += len(x)
+        return self._prior.predict_unguided(x, t, text)
+
+    def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return self._prior.scales(t)
+
+    def sampling_times(self, steps: int) -> Tensor:
+        return self._prior.sampling_times(steps)
+
+    def latent_shape(self, resolution: int) -> tuple[int, int, int]:
+        return self._prior.latent_shape(resolution)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self._prior.encode(images)
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return self._prior.decode(x0)
+
+    def text(self, prompts: list[str]) -> Text:
+        return self._prior.text(prompts)
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        return self._prior.unknown_words(prompt)

@@ -1,0 +1,152 @@
+"""2D score distillation by eq. (10), at full steps: with the right noise κ it is DDIM, with another one it is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from ..diffusion.prior import Conditioning, Prediction, Prior
+from ..distillation.ddim import ddim_trajectory
+from ..distillation.target import distillation_target
+from ..guidance import Guidance, seed_of
+from ..request import JobRequest
+from ..text_to_mesh import to_image
+from .sampling import DEFAULT_STEPS, decoded, numbers_of, resolution_2d, sampling_times, starting_noise
+from .sheets import Cell, Row, contact_sheet
+from .study import Report, Study, prepare, reported, save_json, save_picture, spread
+
+DDIM = "ddim"
+CACHED = "cached"
+SAME = 1e-4
+"""Two trajectories that differ by less everywhere are the same, but for rounding; x0 is about −1…1."""
+
+COLUMNS = 6
+"""Times that the picture shows."""
+
+KappaChoice = Callable[[Tensor, Tensor, Prediction], tuple[Tensor, Tensor | None]]
+"""(x0, t, the prediction before) → κ; and x(t), where that is not a·x0 + b·κ."""
+
+log = logging.getLogger(__name__)
+
+
+def distill2d(request: JobRequest, folder: Path, report: Report, noise: str) -> dict[str, Any]:
+    """DDIM and score distillation from the same noise: `trajectories.png`, both last images, and `result.json`.
+
+    Args:
+        request: validated; its `steps` are DDIM's, and its preset says how κ is found.
+        folder: an empty one.
+        noise: one of `request.NOISES_2D`.
+
+    Returns:
+        What `result.json` says; `largest_difference` is over all steps, pixels and channels of x0.
+    """
+    study = prepare(request, report)
+    prior, prompt = study.prior, request.prompt
+    times = sampling_times(prior, request.steps or DEFAULT_STEPS)
+    start = time.perf_counter()
+    phase = f"2D score distillation, {noise}"
+    both = zip(
+        reported(phase, len(times), report),
+        trajectory(study, prompt, DDIM, times),
+        trajectory(study, prompt, noise, times),
+        strict=False,
+    )
+    ddim, distilled = zip(*((one.x0, other.x0) for _, one, other in both), strict=True)
+    differences = [(one - other).abs().max().item() for one, other in zip(ddim, distilled, strict=True)]
+    largest = torch.tensor(differences).max().item()  # NaN if one of them is
+    same = "the trajectories are the same" if largest <= SAME else "the trajectories differ"
+    log.info('Largest difference between DDIM and score distillation with "%s" noise: %.2g; %s.', noise, largest, same)
+
+    shown = spread(len(times), COLUMNS)
+    ddim_images, distilled_images = ([decoded(prior, x0s[index]) for index in shown] for x0s in (ddim, distilled))
+    save_picture(to_image(ddim_images[-1][0]), folder / "ddim.png")
+    save_picture(to_image(distilled_images[-1][0]), folder / "distilled.png")
+    captions = [f"difference {differences[index]:.1e}" for index in shown]
+    rows = [
+        Row("DDIM", [Cell(to_image(image[0])) for image in ddim_images]),
+        Row(
+            f"score distillation, {noise} noise",
+            [Cell(to_image(image[0]), text) for image, text in zip(distilled_images, captions, strict=True)],
+        ),
+    ]
+    title = f'"{prompt}", one-step denoised images x0(t)\n{request.model}, guidance {study.guidance_scale:g}'
+    columns = [f"t = {times[index]:.2f}" for index in shown]
+    save_picture(contact_sheet(rows, columns, title), folder / "trajectories.png")
+    result = study.identity(prompt) | {
+        "noise": noise,
+        "steps": len(times),
+        "guidance_scale": study.guidance_scale,
+        "resolution": resolution_2d(study),
+        "times": [round(t, 5) for t in times.tolist()],
+        "differences": differences,
+        "largest_difference": largest,
+        "same": largest <= SAME,
+        "ddim": {"file": "ddim.png", **numbers_of(ddim_images[-1])},
+        "distilled": {"file": "distilled.png", **numbers_of(distilled_images[-1])},
+        "picture": "trajectories.png",
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    return save_json(result, folder / "result.json")
+
+
+def last_image(study: Study, prompt: str, noise: str, times: Tensor, report: Report, phase: str) -> Tensor:
+    """Where a `trajectory` ends, (1, 3, H, W) in 0…1."""
+    steps = zip(reported(phase, len(times), report), trajectory(study, prompt, noise, times), strict=False)
+    *_, (_, last) = steps
+    return decoded(study.prior, last.x0)
+
+
+def trajectory(study: Study, prompt: str, noise: str, times: Tensor) -> Iterator[Prediction]:
+    """x0 at every time by DDIM or by score distillation; all start from the same noise, that of the request's seed.
+
+    Args:
+        noise: `DDIM`, or one of `request.NOISES_2D`.
+        times: (n,) falling, in [0, 1].
+    """
+    prior, request = study.prior, study.request
+    conditioning = prior.condition([prompt], request.negative_prompt)
+    x = starting_noise(prior, [request.seed], resolution_2d(study))
+    if noise == DDIM:
+        return ddim_trajectory(prior, x, times, conditioning, study.guidance_scale)
+    if noise == CACHED:
+        return score_distillation(prior, x, times, conditioning, study.guidance_scale, cached_kappa)
+    guidance = Guidance(prior, dataclasses.replace(study.settings, noise=noise), request.seed)
+    random = Generator().manual_seed(seed_of(request.seed, "2D score distillation"))
+
+    def kappa(x0: Tensor, t: Tensor, before: Prediction) -> tuple[Tensor, Tensor | None]:
+        return guidance.noise(x0, t, conditioning, random)
+
+    return score_distillation(prior, x, times, conditioning, study.guidance_scale, kappa)
+
+
+@torch.no_grad()
+def score_distillation(
+    prior: Prior, x: Tensor, times: Tensor, conditioning: Conditioning, guidance: float, choose_kappa: KappaChoice
+) -> Iterator[Prediction]:
+    """x0 at every time by eq. (10), from the model's own prediction at times[0] on.
+
+    Args:
+        x: (B, C, h, w), the noise at times[0], as DDIM starts with.
+        times: (n,) falling, in [0, 1].
+        guidance: γ of eq. (3).
+        choose_kappa: κ for the current x0 at the next time.
+    """
+    prediction = prior.predict(x, times[0].expand(len(x)), conditioning, guidance)
+    yield prediction
+    for t in times[1:]:
+        t = t.expand(len(x))
+        kappa, x_seen = choose_kappa(prediction.x0, t, prediction)
+        prediction = distillation_target(prior, prediction.x0, t, kappa, conditioning, guidance, x_seen)
+        yield prediction
+
+
+def cached_kappa(x0: Tensor, t: Tensor, before: Prediction) -> tuple[Tensor, None]:
+    """κ that makes eq. (10) DDIM, eq. (6): the noise which the model saw in the step before."""
+    return before.noise, None

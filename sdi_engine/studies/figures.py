@@ -1,0 +1,209 @@
+"""The paper's figures again, with whatever model: what their columns are, the runs behind them, contact sheets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import events
+from ..request import NOISES, JobRequest
+from ..settings import Settings
+from .distill2d import DDIM
+from .noise_error import DEFAULT_POINTS, ResidualRun, guidance_variants, kappa_variants, panels, sdi_run
+from .plots import plot_residuals
+from .results import Result, Results, Run
+from .runs import Run2D, Run3D, caption
+from .sampling import DEFAULT_STEPS
+from .sheets import Cell, Row, block, contact_sheet
+from .study import Report, Study, prepare, save_json, save_picture
+
+PICTURE_EDGE = 320
+"""Four views of 160 pixels."""
+
+INVERSION_STEPS_PER_UNIT = (3, 5, 10, 20, 30)
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """Runs side by side, and what stands left of them."""
+
+    label: str
+    runs: Sequence[Run]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a figure shows.
+
+    Attributes:
+        caption: after the paper's.
+        columns: what stands above each.
+        rows: of as many runs as there are columns.
+        residuals: the run whose residuals are plotted besides, and which of its panels; or None.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[FigureRow]
+    residuals: tuple[ResidualRun, int] | None = None
+
+
+def figures(
+    request: JobRequest, folder: Path, report: Report, numbers: Sequence[str], prompts: Sequence[str]
+) -> dict[str, Any]:
+    """`figure-N.png` and `figure-N.json` for every number, and `figure-N-residuals.png` where the paper plots them.
+
+    Args:
+        request: validated, as every run's but for its prompt and noise; its `steps` are those in 3D.
+        folder: an empty one, or that of earlier figures, whose runs are taken as they are.
+        numbers: of `FIGURES`.
+        prompts: validated; residuals are measured on the first.
+
+    Returns:
+        What the JSON files say, by number.
+    """
+    study = prepare(request, report)
+    results = Results(study, folder)
+    chosen = {number: FIGURES[number](study, prompts) for number in numbers}
+    _do_all(list(chosen.values()), results, report)
+    return {"figures": {number: _draw(number, chosen[number], study, results, folder, report) for number in numbers}}
+
+
+def figure_1(study: Study, prompts: Sequence[str]) -> Figure:
+    """From DDIM to SDS and back: with another noise, 2D score distillation is no DDIM, and 3D no image."""
+    sds, sdi = (dataclasses.replace(study.settings, noise=noise) for noise in ("random", "inversion"))
+    return Figure(
+        "Fig. 1: a change of variables turns DDIM into SDS, up to the noise; SDI finds that noise",
+        ("(a) DDIM, 2D", "(b) SDS, 2D", "(c) SDI, 2D", "(d) SDS, 3D", "(e) SDI, 3D"),
+        [
+            FigureRow(
+                prompt,
+                [
+                    Run2D("DDIM in 2D", prompt, DDIM, DEFAULT_STEPS),
+                    Run2D("SDS in 2D", prompt, "random", DEFAULT_STEPS),
+                    Run2D("SDI in 2D", prompt, "inversion", DEFAULT_STEPS),
+                    Run3D("SDS", prompt, sds),
+                    Run3D("SDI", prompt, sdi),
+                ],
+            )
+            for prompt in prompts
+        ],
+    )
+
+
+def figure_8(study: Study, prompts: Sequence[str]) -> Figure:
+    """Ablation: SDS with the guidance of SDI, then one change after the other."""
+    resolution = study.settings.resolution
+    assert resolution is not None
+    full_resolution = dataclasses.replace(study.settings, noise="random", anneal=False)
+    annealed = dataclasses.replace(full_resolution, anneal=True)
+    variants = {
+        "SDS, half resolution": dataclasses.replace(full_resolution, resolution=resolution // 2),
+        "+ full resolution": full_resolution,
+        "+ annealed t": annealed,
+        "+ inversion": dataclasses.replace(annealed, noise="inversion"),
+    }
+    return Figure("Fig. 8: ablation of the improvements", tuple(variants), _rows_3d(variants, prompts))
+
+
+def figure_9(study: Study, prompts: Sequence[str]) -> Figure:
+    """The choices of κ, in 3D and in 2D, and how well they solve eq. (8)."""
+    rows: list[FigureRow] = []
+    for prompt, row_3d in zip(prompts, _rows_3d(kappa_variants(study.settings), prompts), strict=True):
+        runs_2d = [Run2D(f"{noise} in 2D", prompt, noise, DEFAULT_STEPS) for noise in NOISES]
+        rows += [FigureRow(f"{prompt}, 3D", row_3d.runs), FigureRow(f"{prompt}, 2D", runs_2d)]
+    return Figure("Fig. 9: choices of the noise", NOISES, rows, (_residual_run(study, prompts), 0))
+
+
+def figure_10(study: Study, prompts: Sequence[str]) -> Figure:
+    """The guidance scales of inversion and of prediction."""
+    variants = guidance_variants(study.settings)
+    return Figure(
+        "Fig. 10: guidance scales (of inversion, of prediction)",
+        tuple(variants),
+        _rows_3d(variants, prompts),
+        (_residual_run(study, prompts), 1),
+    )
+
+
+def figure_11(study: Study, prompts: Sequence[str]) -> Figure:
+    """How many steps an inversion takes."""
+    variants = {
+        f"{steps} steps": dataclasses.replace(study.settings, noise="inversion", inversion_steps_per_unit=steps)
+        for steps in INVERSION_STEPS_PER_UNIT
+    }
+    caption = "Fig. 11: steps of an inversion to t = 1"
+    return Figure(caption, tuple(variants), _rows_3d(variants, prompts))
+
+
+FIGURES: dict[str, Callable[[Study, Sequence[str]], Figure]] = {
+    "1": figure_1,
+    "8": figure_8,
+    "9": figure_9,
+    "10": figure_10,
+    "11": figure_11,
+}
+
+
+def _rows_3d(variants: dict[str, Settings], prompts: Sequence[str]) -> list[FigureRow]:
+    return [
+        FigureRow(prompt, [Run3D(name, prompt, settings) for name, settings in variants.items()]) for prompt in prompts
+    ]
+
+
+def _residual_run(study: Study, prompts: Sequence[str]) -> ResidualRun:
+    return ResidualRun(sdi_run(study, prompts[0]), DEFAULT_POINTS)
+
+
+def _do_all(chosen: Sequence[Figure], results: Results, report: Report) -> None:
+    """All runs that are not there yet; those that several figures share, once."""
+    residual_runs = {results.key(figure.residuals[0]): figure.residuals[0] for figure in chosen if figure.residuals}
+    runs: dict[str, Run] = {results.key(run): run for figure in chosen for row in figure.rows for run in row.runs}
+    for residual_run in residual_runs.values():
+        if results.find(residual_run) is None:
+            runs.pop(results.key(residual_run.run), None)  # it comes with the residuals
+    missing = [run for run in (*residual_runs.values(), *runs.values()) if results.find(run) is None]
+    for number, run in enumerate(missing, start=1):
+        report(events.Notice(f"Run {number} of {len(missing)}: {run.name}"))
+        results.get(run, report)
+    for residual_run in residual_runs.values():
+        measured = results.get(residual_run, report)
+        results.keep(residual_run.run, Result(measured.pictures, measured.numbers["run"]))
+
+
+def _draw(number: str, figure: Figure, study: Study, results: Results, folder: Path, report: Report) -> dict[str, Any]:
+    """Write a figure's files; returns what its JSON says."""
+    rows: list[Row] = []
+    measured: list[dict[str, Any]] = []
+    for row in figure.rows:
+        cells: list[Cell] = []
+        for column, run in zip(figure.columns, row.runs, strict=True):
+            result = results.get(run, report)
+            cells.append(Cell(block(result.pictures) if result.pictures else None, caption(result)))
+            measured.append({"row": row.label, "column": column, "run": results.key(run), **result.numbers})
+        rows.append(Row(row.label, cells))
+    picture = f"figure-{number}.png"
+    title = f"{figure.caption}\n{study.request.model}, {study.settings.steps} steps, guidance {study.guidance_scale:g}"
+    save_picture(contact_sheet(rows, figure.columns, title, PICTURE_EDGE), folder / picture)
+    content = {
+        "caption": figure.caption,
+        "model": study.request.model,
+        "guidance_scale": study.guidance_scale,
+        "picture": picture,
+        "runs": measured,
+    }
+    if figure.residuals:
+        residual_run, panel = figure.residuals
+        plot = f"figure-{number}-residuals.png"
+        shown = panels(results.get(residual_run, report).numbers)[panel]
+        plot_residuals([shown], residual_run.run.prompt, folder / plot)
+        content["residuals"] = {
+            "prompt": residual_run.run.prompt,
+            "plot": plot,
+            "t": shown.times,
+            "curves": shown.curves,
+        }
+    return save_json(content, folder / f"figure-{number}.json")

@@ -1,0 +1,153 @@
+"""The residual of eq. (8) against t for every κ, measured on the renders of a real optimisation (Fig. 9 and 10)."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Generator, Tensor
+
+from ..diffusion.prior import Conditioning, Prediction
+from ..distillation.target import noise_residual
+from ..errors import BadInputError
+from ..generate import Generation
+from ..guidance import Guidance, seed_of
+from ..request import NOISES, JobRequest
+from ..settings import Settings
+from .plots import Panel, plot_residuals
+from .results import Result
+from .runs import Run3D, optimised
+from .study import Report, Study, prepare, save_json, spread
+
+DEFAULT_POINTS = 24
+MAX_POINTS = 1000
+
+Variants = dict[str, Settings]
+"""What a curve is called, and the settings by which its κ is found."""
+
+
+def noise_error(request: JobRequest, folder: Path, report: Report, points: int) -> dict[str, Any]:
+    """Measure along a run of SDI; `residuals.png` and `result.json`.
+
+    Args:
+        request: validated.
+        folder: an empty one.
+        points: at so many steps of the run, at most.
+
+    Returns:
+        What `result.json` says: `t`, and of every κ and of every pair (γ_inv, γ_fwd) the residuals at these times.
+    """
+    if not 1 <= points <= MAX_POINTS:
+        raise BadInputError(f'The setting "points" is {points}: it must be between 1 and {MAX_POINTS}.')
+    study = prepare(request, report)
+    numbers = ResidualRun(sdi_run(study, request.prompt), points).work(study, report).numbers
+    plot_residuals(panels(numbers), request.prompt, folder / "residuals.png")
+    result = study.identity(request.prompt) | numbers | {"picture": "residuals.png"}
+    return save_json(result, folder / "result.json")
+
+
+def kappa_variants(settings: Settings) -> Variants:
+    """Every choice of κ (Fig. 9)."""
+    return {noise: dataclasses.replace(settings, noise=noise) for noise in NOISES}
+
+
+def guidance_variants(settings: Settings) -> Variants:
+    """DDIM inversion with the four pairs (γ_inv, γ_fwd) of Fig. 10; γ is 7.5 there, here the settings' own."""
+    gamma = settings.guidance_scale
+    assert gamma is not None
+    return {
+        f"({inversion:g}, {forward:g})": dataclasses.replace(
+            settings, noise="inversion", inversion_guidance_scale=inversion, guidance_scale=forward
+        )
+        for inversion, forward in ((gamma, gamma), (0.0, 0.0), (0.0, gamma), (-gamma, gamma))
+    }
+
+
+def sdi_run(study: Study, prompt: str) -> Run3D:
+    """The run of SDI itself."""
+    return Run3D("inversion", prompt, dataclasses.replace(study.settings, noise="inversion"))
+
+
+@dataclass(frozen=True)
+class ResidualRun:
+    """A run with, at `points` of its steps, the residuals of every κ on the renders of that step.
+
+    In its numbers, `run` is what is measured on the run itself, whose result is as if nothing else had been.
+    """
+
+    run: Run3D
+    points: int
+
+    @property
+    def name(self) -> str:
+        return f"residuals along {self.run.name}"
+
+    def identity(self, study: Study) -> dict[str, Any]:
+        return self.run.identity(study) | {"residuals_at": self.points}
+
+    def work(self, study: Study, report: Report) -> Result:
+        generation = self.run.generation(study)
+        settings = generation.settings
+        listener = _Listener(generation)
+        generation.guidance = listener
+        steps = spread(settings.steps, self.points)
+        of_kappa, of_guidance = kappa_variants(settings), guidance_variants(settings)
+        times: list[float] = []
+        kappa_curves: dict[str, list[float]] = {name: [] for name in of_kappa}
+        guidance_curves: dict[str, list[float]] = {name: [] for name in of_guidance}
+
+        def measure() -> None:
+            if generation.step - 1 not in steps:
+                return
+            asked = listener.asked
+            times.append(asked.t[0].item())
+            for variants, curves in ((of_kappa, kappa_curves), (of_guidance, guidance_curves)):
+                for name, variant in variants.items():
+                    random = Generator().manual_seed(seed_of(generation.seed, generation.step, "residual", name))
+                    curves[name].append(residual(study, variant, asked, random))
+
+        result = optimised(study, generation, self.name, report, measure)
+        numbers = {"t": times, "kappa": kappa_curves, "guidance": guidance_curves, "run": result.numbers}
+        return Result(result.pictures, numbers)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a step asks its guidance: renders x0 (B, C, h, w), times (B,), what the model is told of them."""
+
+    x0: Tensor
+    t: Tensor
+    conditioning: Conditioning
+
+
+def residual(study: Study, settings: Settings, asked: Asked, random: Generator) -> float:
+    """Root mean square of σ·[ε(a·x0 + b·κ, y) − κ], the mean over the renders, with κ as the settings choose it.
+
+    For "interval", whose x(t) is not a·x0 + b·κ, κ is the ε(x(s), ∅) that it compares with.
+    """
+    guidance = Guidance(study.prior, settings, study.request.seed)
+    kappa, _ = guidance.noise(asked.x0, asked.t, asked.conditioning, random)
+    errors = noise_residual(study.prior, asked.x0, asked.t, kappa, asked.conditioning, guidance.guidance_scale)
+    return errors.mean().item()
+
+
+def panels(numbers: dict[str, Any]) -> list[Panel]:
+    """The two plots of a residual run: κ (Fig. 9, right), and the pairs of guidance (Fig. 10, left)."""
+    return [
+        Panel("noise κ", numbers["t"], numbers["kappa"]),
+        Panel("guidance (γ_inv, γ_fwd)", numbers["t"], numbers["guidance"]),
+    ]
+
+
+class _Listener(Guidance):
+    """The guidance of a run, which remembers what it was asked last."""
+
+    def __init__(self, generation: Generation) -> None:
+        super().__init__(generation.prior, generation.settings, generation.seed)
+        self.asked: Asked
+
+    def target(self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator) -> Prediction:
+        self.asked = Asked(x0, t, conditioning)
+        return super().target(x0, t, conditioning, random)

@@ -1,0 +1,147 @@
+"""One run of a study, in 3D or in 2D: what it depends on, how it is done, what is measured on its result."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import NoObjectError
+from ..generate import Generation, rays_per_patch
+from ..radiance.renderer import render_image
+from ..settings import Settings
+from ..text_to_mesh import to_image
+from .counted_prior import CountedPrior
+from .distill2d import last_image
+from .metrics import object_pixels, saturation, sharpness
+from .results import Result
+from .sampling import numbers_of, resolution_2d, sampling_times
+from .study import Report, Study, reported
+
+AZIMUTHS_DEG = [0.0, 90.0, 180.0, 270.0]
+ELEVATION_DEG = 15.0
+LEAST_VIEW_RESOLUTION = 192
+BACKGROUND = 0.9
+"""Light grey."""
+
+NO_OBJECT = "no object"
+
+
+@dataclass(frozen=True)
+class Run3D:
+    """A whole optimisation, looked at from four sides."""
+
+    label: str
+    prompt: str
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        return f'{self.label}, "{self.prompt}"'
+
+    def identity(self, study: Study) -> dict[str, Any]:
+        return study.identity(self.prompt) | {"settings": dataclasses.asdict(self.settings)}
+
+    def work(self, study: Study, report: Report) -> Result:
+        return optimised(study, self.generation(study), self.name, report)
+
+    def generation(self, study: Study) -> Generation:
+        """The run at its beginning."""
+        request = study.request
+        prior = CountedPrior(study.prior)
+        return Generation(prior, self.prompt, request.negative_prompt, self.settings, request.seed)
+
+
+@dataclass(frozen=True)
+class Run2D:
+    """A picture by DDIM or by 2D score distillation (`distill2d.trajectory`)."""
+
+    label: str
+    prompt: str
+    noise: str
+    steps: int
+
+    @property
+    def name(self) -> str:
+        return f'{self.label}, "{self.prompt}"'
+
+    def identity(self, study: Study) -> dict[str, Any]:
+        return study.identity(self.prompt) | {
+            "noise_2d": self.noise,
+            "steps_2d": self.steps,
+            "resolution_2d": resolution_2d(study),
+            "settings": dataclasses.asdict(study.settings),
+        }
+
+    def work(self, study: Study, report: Report) -> Result:
+        times = sampling_times(study.prior, self.steps)
+        image = last_image(study, self.prompt, self.noise, times, report, self.name)
+        return Result((to_image(image[0]),), numbers_of(image))
+
+
+def optimised(
+    study: Study,
+    generation: Generation,
+    phase: str,
+    report: Report,
+    after_step: Callable[[], None] = lambda: None,
+) -> Result:
+    """Run to the end, or to where no object can come out any more, and look at what there is.
+
+    The numbers are `seconds` of the optimisation, of them `seconds_2d` for the model and its gradients and
+    `seconds_3d` for the field, `evaluations` of the model, `outcome` ("object", or why there is none), and, of an
+    object, `sharpness` and `saturation` over its pixels in all views. `after_step` is no part of the seconds.
+    """
+    prior = generation.prior
+    assert isinstance(prior, CountedPrior)
+    seconds_2d = seconds_3d = 0.0
+    evaluations = 0
+    outcome = "object"
+    for _ in reported(phase, generation.settings.steps, report):
+        before = prior.evaluations
+        try:
+            done = generation.advance()
+        except NoObjectError as error:
+            outcome = str(error)
+            break
+        seconds_2d += done.seconds_2d
+        seconds_3d += done.seconds_3d
+        evaluations += prior.evaluations - before
+        after_step()
+    numbers = {
+        "outcome": outcome,
+        "steps": generation.step,
+        "seconds": round(seconds_2d + seconds_3d, 3),
+        "seconds_2d": round(seconds_2d, 3),
+        "seconds_3d": round(seconds_3d, 3),
+        "evaluations": evaluations,
+    }
+    if outcome != "object":
+        return Result((), numbers)
+    images, opacities = look(generation, max(LEAST_VIEW_RESOLUTION, study.prior.resolution))
+    mask = object_pixels(opacities)
+    numbers |= {"sharpness": round(sharpness(images, mask), 5), "saturation": round(saturation(images, mask), 4)}
+    return Result(tuple(to_image(image) for image in images), numbers)
+
+
+def look(generation: Generation, resolution: int) -> tuple[Tensor, Tensor]:
+    """Pictures of the field from four sides on light grey, (4, 3, H, W) in 0…1, and its opacities, (4, 1, H, W)."""
+    settings = generation.settings
+    cameras = settings.cameras.orbit(AZIMUTHS_DEG, ELEVATION_DEG, generation.device)
+    samples = 2 * settings.samples_per_ray
+    patch = rays_per_patch(generation.device, samples)
+    seen = render_image(generation.field, generation.occupancy, *cameras.rays(resolution), samples, patch)
+    images = seen.rgb + (1.0 - seen.opacity) * BACKGROUND
+    return images.permute(0, 3, 1, 2).clamp(0.0, 1.0).cpu(), seen.opacity.permute(0, 3, 1, 2).cpu()
+
+
+def caption(result: Result) -> str:
+    """The numbers of a run in two short lines."""
+    numbers = result.numbers
+    if not result.pictures:
+        return f"{NO_OBJECT} after step {numbers['steps']}"
+    quality = f"sharpness {numbers['sharpness']:.3f}\nsaturation {numbers['saturation']:.2f}"
+    return f"{numbers['seconds']:.0f} s, {quality}" if "seconds" in numbers else quality

@@ -1,0 +1,112 @@
+"""2D pictures by DDIM: what the model itself makes of a prompt, before any 3D."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from ..diffusion.prior import Prior
+from ..distillation.ddim import ddim_trajectory
+from ..errors import BadInputError
+from ..guidance import seed_of
+from ..request import JobRequest
+from ..text_to_mesh import to_image
+from .metrics import all_pixels, saturation, sharpness
+from .sheets import Cell, Row, contact_sheet
+from .study import Report, Study, prepare, reported, save_json, save_picture
+
+DEFAULT_STEPS = 30
+IMAGES_AT_ONCE = 4
+MAX_IMAGES = 64
+IMAGES_PER_ROW = 6
+
+
+def sample(request: JobRequest, folder: Path, report: Report, count: int) -> dict[str, Any]:
+    """`seed-N.png` for `count` seeds from the request's on, all of them on `sheet.png`, and `result.json`.
+
+    Args:
+        request: validated; its `steps` are DDIM's.
+        folder: an empty one.
+        count: 1 to `MAX_IMAGES`.
+
+    Returns:
+        What `result.json` says. Sharpness and saturation are over all pixels.
+    """
+    if not 1 <= count <= MAX_IMAGES:
+        raise BadInputError(f'The setting "count" is {count}: it must be between 1 and {MAX_IMAGES}.')
+    study = prepare(request, report)
+    times = sampling_times(study.prior, request.steps or DEFAULT_STEPS)
+    seeds = range(request.seed, request.seed + count)
+    start = time.perf_counter()
+    images: list[dict[str, Any]] = []
+    cells: list[Cell] = []
+    for first in range(0, count, IMAGES_AT_ONCE):
+        some = seeds[first : first + IMAGES_AT_ONCE]
+        pictures = ddim_images(study, request.prompt, some, times, report, f"DDIM, {first + len(some)} of {count}")
+        for seed, picture in zip(some, pictures, strict=True):
+            file = f"seed-{seed}.png"
+            save_picture(to_image(picture), folder / file)
+            images.append({"seed": seed, "file": file, **numbers_of(picture[None])})
+            cells.append(Cell(to_image(picture), f"seed {seed}"))
+    rows = [Row("", cells[first : first + IMAGES_PER_ROW]) for first in range(0, count, IMAGES_PER_ROW)]
+    title = f'"{request.prompt}"\n{request.model}, DDIM, {len(times)} steps, guidance {study.guidance_scale:g}'
+    save_picture(contact_sheet(rows, title=title), folder / "sheet.png")
+    result = study.identity(request.prompt) | {
+        "steps": len(times),
+        "guidance_scale": study.guidance_scale,
+        "resolution": resolution_2d(study),
+        "images": images,
+        "sheet": "sheet.png",
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    return save_json(result, folder / "result.json")
+
+
+def ddim_images(study: Study, prompt: str, seeds: Sequence[int], times: Tensor, report: Report, phase: str) -> Tensor:
+    """One image for each seed by DDIM, (B, 3, H, W) in 0…1."""
+    conditioning = study.prior.condition([prompt] * len(seeds), study.request.negative_prompt)
+    noise = starting_noise(study.prior, seeds, resolution_2d(study))
+    trajectory = ddim_trajectory(study.prior, noise, times, conditioning, study.guidance_scale)
+    *_, (_, last) = zip(reported(phase, len(times), report), trajectory, strict=False)
+    return decoded(study.prior, last.x0)
+
+
+def starting_noise(prior: Prior, seeds: Sequence[int], resolution: int) -> Tensor:
+    """x at the first time, (B, C, h, w): pure noise, which depends on each image's own seed alone."""
+    shape = prior.latent_shape(resolution)
+    draws = [torch.randn(shape, generator=Generator().manual_seed(seed_of(seed, "starting noise"))) for seed in seeds]
+    return torch.stack(draws).to(prior.device)
+
+
+def sampling_times(prior: Prior, steps: int) -> Tensor:
+    """The (steps,) times of the model's own sampler, falling.
+
+    Raises:
+        BadInputError: the model's noise schedule has fewer.
+    """
+    try:
+        return prior.sampling_times(steps)
+    except ValueError as error:
+        raise BadInputError(f"This model cannot be sampled in {steps} steps: choose fewer, for example 30.") from error
+
+
+def resolution_2d(study: Study) -> int:
+    """Height and width in pixels of 2D images: the model's own, unless something else was asked for."""
+    return study.request.resolution or study.prior.resolution
+
+
+@torch.no_grad()
+def decoded(prior: Prior, x0: Tensor) -> Tensor:
+    """Images (B, 3, H, W) in 0…1 of x0, on the CPU; black where a method has diverged to numbers that are none."""
+    return prior.decode(x0).cpu().nan_to_num(0.0)
+
+
+def numbers_of(images: Tensor) -> dict[str, float]:
+    """Sharpness and saturation over all pixels of (B, 3, H, W), rounded for reading."""
+    mask = all_pixels(images)
+    return {"sharpness": round(sharpness(images, mask), 5), "saturation": round(saturation(images, mask), 4)}

@@ -1,0 +1,111 @@
+"""What every study begins with, a model and its settings, and how it says how far it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from .. import __version__, events
+from ..diffusion.loading import load_prior
+from ..diffusion.prior import Prior
+from ..job_folder import storage_errors, write_atomically
+from ..request import JobRequest
+from ..settings import Settings, resolve
+from ..text_to_mesh import choose_device
+
+Report = Callable[[events.Event], None]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A loaded model, what was asked of it, and the numbers that follow from both.
+
+    Attributes:
+        request: validated.
+        prior: the model.
+        settings: resolved (`settings.resolve`).
+    """
+
+    request: JobRequest
+    prior: Prior
+    settings: Settings
+
+    @property
+    def guidance_scale(self) -> float:
+        """γ of eq. (3)."""
+        assert self.settings.guidance_scale is not None
+        return self.settings.guidance_scale
+
+    def identity(self, prompt: str) -> dict[str, Any]:
+        """What a result for this prompt depends on, besides its settings."""
+        request = self.request
+        return {
+            "version": __version__,
+            "model": request.model,
+            "loras": [dataclasses.asdict(lora) for lora in request.loras],
+            "prompt": prompt,
+            "negative_prompt": request.negative_prompt,
+            "seed": request.seed,
+        }
+
+
+def prepare(request: JobRequest, report: Report) -> Study:
+    """Load the model of a validated request, and find its settings.
+
+    Raises:
+        EngineError: of the kinds that `load_prior` and `choose_device` know.
+    """
+    report(events.Progress("Loading the model", 0, 1))
+    prior = load_prior(request.model, choose_device(request.device), request.loras)
+    return Study(request, prior, resolve(request, prior.hints, prior.resolution))
+
+
+def reported(phase: str, steps: int, report: Report) -> Iterator[int]:
+    """0 … steps − 1; whoever asks for the next number is done with the last one, and that is reported."""
+    start = time.perf_counter()
+    report(events.Progress(phase, 0, steps))
+    for step in range(steps):
+        yield step
+        rate = (step + 1) / (time.perf_counter() - start)
+        report(events.Progress(phase, step + 1, steps, rate, (steps - step - 1) / rate))
+
+
+def spread(count: int, chosen: int) -> list[int]:
+    """Up to `chosen` of 0 … count − 1 at even distances, with the first and the last."""
+    if chosen == 1:
+        return [count - 1]
+    return sorted({round(index * (count - 1) / (chosen - 1)) for index in range(chosen)})
+
+
+def save_picture(picture: Image.Image, file: Path) -> None:
+    """Write a PNG; raises StorageError."""
+    with storage_errors(file.parent):
+        picture.save(file)
+
+
+def save_json(content: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Write a JSON file, whole or not at all; raises StorageError.
+
+    Returns:
+        What was written: numbers that are none (of a method that diverges) are null, since JSON has no word for them.
+    """
+    content = _without_nan(content)
+    with storage_errors(file.parent):
+        write_atomically(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    return content
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

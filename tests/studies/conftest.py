@@ -1,0 +1,50 @@
+"""Studies on models whose answers are known, seen small, so that they take no time."""
+
+import pytest
+import torch
+from exact_prior import ExactPrior, ball_images
+
+from sdi_engine.request import JobRequest
+from sdi_engine.settings import resolve
+from sdi_engine.studies import runs, study
+
+RESOLUTION = 16
+
+
+@pytest.fixture(autouse=True)
+def small_views(monkeypatch):
+    monkeypatch.setattr(runs, "LEAST_VIEW_RESOLUTION", 24)
+
+
+@pytest.fixture
+def prior():
+    """It knows a ball and, with other colours, a moon."""
+    balls = ball_images(RESOLUTION)
+    return ExactPrior({"ball": balls, "moon": balls.flip(1)})
+
+
+@pytest.fixture
+def exact_study(prior):
+    request = JobRequest("ball", preset="draft", steps=6, guidance_scale=2.0)
+    return study.Study(request, prior, resolve(request, prior.hints, prior.resolution))
+
+
+@pytest.fixture
+def exact_model(prior, monkeypatch):
+    """The command line finds the exact prior, whatever model it is asked for."""
+    monkeypatch.setattr(study, "load_prior", lambda model, device, loras: prior)
+    return prior
+
+
+def silent(event):
+    """A report that goes nowhere."""
+
+
+@pytest.fixture
+def report():
+    return silent
+
+
+@pytest.fixture
+def random():
+    return torch.Generator().manual_seed(0)

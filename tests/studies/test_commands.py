@@ -1,0 +1,225 @@
+"""The studies through the command line, in this process, on models that cost nothing."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+from tiny_models import write_stable_diffusion
+
+from sdi_engine import cli
+from sdi_engine.generate import Generation
+from sdi_engine.request import NOISES
+from sdi_engine.studies import results as kept_results
+from sdi_engine.studies.figures import FIGURES
+
+SMALL = ["--preset", "draft", "--steps", "2", "--json"]
+
+
+@pytest.fixture
+def command(capsys):
+    """A command's exit code and the JSON of its last line."""
+
+    def run(*arguments):
+        code = cli.main([str(argument) for argument in arguments])
+        return code, json.loads(capsys.readouterr().out.strip().rpartition("\n")[2])
+
+    return run
+
+
+def test_sample_writes_a_picture_for_each_seed(command, exact_model, tmp_path):
+    out = tmp_path / "out"
+    code, said = command("sample", "a ball", "-o", out, "--count", 5, "--seed", 3, "--steps", 6, "--json")
+    assert code == said["exit_code"] == 0
+    assert [image["seed"] for image in said["images"]] == [3, 4, 5, 6, 7]
+    for image in said["images"]:
+        red, green, _ = Image.open(out / image["file"]).getpixel((8, 8))
+        assert red > green + 100, "the ball is red"
+        assert 0.0 < image["saturation"] < 1.0
+    sheet = Image.open(out / said["sheet"])
+    assert sheet.width > 5 * 160
+    written = json.loads((out / "result.json").read_text())
+    assert written["images"] == said["images"]
+    assert written["steps"] == 6
+
+
+def test_distill2d_measures_that_cached_noise_is_ddim(command, exact_model, tmp_path, caplog):
+    caplog.set_level("INFO")
+    options = ["--steps", 8, "--guidance-scale", 7.5, "--json"]
+    code, said = command("distill2d", "ball", "-o", tmp_path / "cached", *options)
+    assert code == 0
+    assert said["noise"] == "cached"
+    assert said["same"]
+    assert said["largest_difference"] == max(said["differences"]) <= 1e-4
+    assert len(said["differences"]) == len(said["times"]) == 8
+    assert "trajectories are the same" in caplog.text
+    picture = Image.open(tmp_path / "cached" / "trajectories.png")
+    assert picture.width > 6 * 160
+    assert picture.height > 2 * 160
+    ddim, distilled = (Image.open(tmp_path / "cached" / f"{name}.png").tobytes() for name in ("ddim", "distilled"))
+    assert ddim == distilled
+
+    code, said = command("distill2d", "ball", "-o", tmp_path / "random", "--noise", "random", *options)
+    assert code == 0
+    assert not said["same"]
+    assert said["largest_difference"] > 0.1
+    assert said["differences"][0] == 0.0, "both start with the model's first word"
+
+
+def test_compare_shows_every_noise_and_goes_on_where_it_was_stopped(command, exact_model, tmp_path, monkeypatch):
+    advance, steps = Generation.advance, []
+
+    def counting(generation):
+        steps.append(generation.settings.noise)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return advance(generation)
+
+    monkeypatch.setattr(Generation, "advance", counting)
+    code, said = command("compare", "a ball", "-o", tmp_path / "out", *SMALL)
+    assert code == said["exit_code"] == 130
+    assert not (tmp_path / "out" / "sheet.png").exists()
+
+    code, said = command("compare", "a ball", "-o", tmp_path / "out", *SMALL)
+    assert code == 0
+    assert [run["noise"] for run in said["runs"]] == list(NOISES)
+    assert all(run["outcome"] == "object" and run["seconds"] > 0.0 for run in said["runs"])
+    assert steps.count(NOISES[0]) == 2, "the first was done before the interruption"
+    sheet = Image.open(tmp_path / "out" / said["sheet"])
+    assert sheet.height > len(NOISES) * 160
+
+
+def test_noise_error_writes_curves_and_a_plot(command, exact_model, tmp_path):
+    code, said = command("noise-error", "ball", "-o", tmp_path / "out", "--points", 2, *SMALL)
+    assert code == 0
+    assert len(said["t"]) == 2
+    assert set(said["kappa"]) == set(NOISES)
+    assert len(said["guidance"]) == 4
+    assert said == {**json.loads((tmp_path / "out" / "result.json").read_text()), **said}
+    assert Image.open(tmp_path / "out" / "residuals.png").width > 800
+
+
+def test_figures_are_made_of_shared_runs_and_resume(command, tmp_path, monkeypatch):
+    model = write_stable_diffusion(tmp_path / "tiny", vae=False)
+    out = tmp_path / "out"
+    monkeypatch.setattr(kept_results.Results, "keep", _counted(kept_results.Results.keep, kept := []))
+    monkeypatch.setattr("sdi_engine.studies.figures.DEFAULT_STEPS", 2)
+    options = ["--model", model, "-o", out, "--prompt", "a mug", "--prompt", "a hat", *SMALL]
+    code, said = command("figures", "1", "8", "11", *options)
+    assert code == 0
+    figures = said["figures"]
+    assert set(figures) == {"1", "8", "11"}
+    assert [len(figure["runs"]) for figure in figures.values()] == [2 * 5, 2 * 4, 2 * 5]
+    for figure in figures.values():
+        assert (out / figure["picture"]).is_file()
+    keys = {(run["row"], run["column"]): run["run"] for figure in figures.values() for run in figure["runs"]}
+    assert keys["a mug", "(e) SDI, 3D"] == keys["a mug", "+ inversion"] == keys["a mug", "10 steps"]
+    assert keys["a mug", "(d) SDS, 3D"] == keys["a mug", "+ annealed t"] != keys["a hat", "+ annealed t"]
+    assert len(kept) == len(set(keys.values())) == 2 * (3 + 4 + 4)
+
+    assert command("figures", "8", *options)[0] == 0
+    assert len(kept) == 2 * (3 + 4 + 4), "nothing is run twice"
+
+
+def test_figures_with_residuals_measure_once(command, exact_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("sdi_engine.studies.figures.DEFAULT_STEPS", 3)
+    monkeypatch.setattr("sdi_engine.studies.figures.DEFAULT_POINTS", 2)
+    code, said = command("figures", "9", "10", "-o", tmp_path, "--prompt", "ball", *SMALL)
+    assert code == 0
+    nine, ten = said["figures"]["9"], said["figures"]["10"]
+    assert set(nine["residuals"]["curves"]) == set(NOISES)
+    assert len(ten["residuals"]["curves"]) == 4
+    assert nine["residuals"]["t"] == ten["residuals"]["t"]
+    assert (tmp_path / nine["residuals"]["plot"]).is_file()
+    assert [run["column"] for run in nine["runs"]] == list(NOISES) * 2
+    identities = [json.loads(file.read_text())["identity"] for file in tmp_path.glob("runs/*/run.json")]
+    assert sum("residuals_at" in identity for identity in identities) == 1
+
+
+def test_a_run_without_an_object_does_not_stop_a_figure(command, exact_model, tmp_path, monkeypatch):
+    from sdi_engine.errors import NoObjectError
+
+    advance = Generation.advance
+
+    def fail(generation):
+        if generation.settings.inversion_steps_per_unit == 5:
+            raise NoObjectError("The volume has become empty.")
+        return advance(generation)
+
+    monkeypatch.setattr(Generation, "advance", fail)
+    code, said = command("figures", "11", "-o", tmp_path, "--prompt", "ball", *SMALL)
+    assert code == 0
+    outcomes = {run["column"]: run["outcome"] for run in said["figures"]["11"]["runs"]}
+    assert outcomes.pop("5 steps") == "The volume has become empty."
+    assert set(outcomes.values()) == {"object"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sample", " "], "prompt is empty"),
+        (["sample", "a ball", "--count", "0"], '"count" is 0'),
+        (["sample", "a ball", "--steps", "0"], '"steps" is 0'),
+        (["distill2d", "a ball", "--noise", "loud"], '"loud" does not exist: choose one of inversion'),
+        (["distill2d", "a ball", "--guidance-scale", "nan"], "guidance scale"),
+        (["compare", "a ball", "--preset", "best"], "draft"),
+        (["noise-error", "a ball", "--points", "0"], '"points" is 0'),
+        (["figures", "7"], '"7" does not exist: choose one of 1, 8, 9, 10, 11, all'),
+        (["figures", "1", "--prompt", "a ball", "--prompt", "  "], "prompt is empty"),
+        (["compare", "a ball", "--model", "notes.ckpt"], ""),
+    ],
+)
+def test_bad_input_is_one_sentence(command, exact_model, tmp_path, caplog, arguments, words):
+    (tmp_path / "notes.ckpt").write_text("")
+    arguments = [str(tmp_path / word) if word == "notes.ckpt" else word for word in arguments]
+    code, said = command(*arguments, "-o", tmp_path / "out", "--json")
+    assert code == said["exit_code"] == 2
+    assert words in said["error"]
+    assert said["error"].endswith(".")
+    assert "\n" not in said["error"]
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["sample", "distill2d", "compare", "noise-error", "figures"])
+def test_an_occupied_folder_is_not_touched(command, exact_model, tmp_path, name):
+    (tmp_path / "thesis.txt").write_text("mine")
+    prompt = [] if name == "figures" else ["a ball"]
+    code, said = command(name, *prompt, "-o", tmp_path, "--json")
+    assert code == 2
+    assert "is not empty" in said["error"]
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_model_that_cannot_be_sampled_in_so_many_steps(command, tmp_path):
+    model = write_stable_diffusion(tmp_path / "tiny", vae=False)
+    code, said = command("sample", "a mug", "-o", tmp_path / "out", "--model", model, "--steps", 5000, "--json")
+    assert code == 2
+    assert "5000 steps" in said["error"]
+
+
+def test_the_command_line_knows_every_figure_and_where_runs_are():
+    assert tuple(FIGURES) == cli.FIGURES
+    assert kept_results.FOLDER == cli.RUNS_FOLDER
+
+
+def test_without_matplotlib_the_sentence_names_it(command, exact_model, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "sdi_engine.studies.plots", raising=False)
+    monkeypatch.delitem(sys.modules, "sdi_engine.studies.noise_error", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    code, said = command("noise-error", "ball", "-o", tmp_path / "out", *SMALL)
+    assert code == 3
+    assert "matplotlib" in said["error"]
+
+
+def test_the_command_line_is_read_without_torch():
+    code = "import sys, sdi_engine.cli; sys.exit(int(any(name in sys.modules for name in ('torch', 'PIL'))))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def _counted(function, calls):
+    def counted(*arguments):
+        calls.append(arguments)
+        return function(*arguments)
+
+    return counted

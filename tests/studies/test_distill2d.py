@@ -1,0 +1,105 @@
+"""With the right noise, score distillation is DDIM: eq. (10) = eq. (6)."""
+
+import dataclasses
+
+import pytest
+import torch
+from tiny_models import write_sd3, write_stable_diffusion
+
+from sdi_engine.diffusion.loading import load_prior
+from sdi_engine.distillation.ddim import ddim_trajectory
+from sdi_engine.request import NOISES, JobRequest
+from sdi_engine.settings import resolve
+from sdi_engine.studies.distill2d import SAME, cached_kappa, score_distillation, trajectory
+from sdi_engine.studies.sampling import starting_noise
+from sdi_engine.studies.study import Study
+
+TINY = {
+    "epsilon": lambda folder: write_stable_diffusion(folder, "epsilon"),
+    "velocity": lambda folder: write_stable_diffusion(folder, "v_prediction"),
+    "pixels": lambda folder: write_stable_diffusion(folder, "sample", vae=False),
+    "flow": lambda folder: write_sd3(folder),
+}
+
+
+def largest_difference(prior, prompt, guidance, steps=10, kappa=cached_kappa):
+    """Over all times, between DDIM and score distillation from the same noise."""
+    times = prior.sampling_times(steps)
+    conditioning = prior.condition([prompt] * 2, "")
+    x = starting_noise(prior, [0, 1], prior.resolution)
+    ddim = ddim_trajectory(prior, x, times, conditioning, guidance)
+    distilled = score_distillation(prior, x, times, conditioning, guidance, kappa)
+    return max((one.x0 - other.x0).abs().max().item() for one, other in zip(ddim, distilled, strict=True))
+
+
+def literal_difference(prior, prompt, guidance, steps=10):
+    """The same with eq. (10) letter by letter: x0(t−τ) = x0(t) − σ(t−τ)·[ε(a·x0(t) + b·κ, y) − κ]."""
+    times = prior.sampling_times(steps)
+    conditioning = prior.condition([prompt], "")
+    ddim = ddim_trajectory(prior, starting_noise(prior, [0], prior.resolution), times, conditioning, guidance)
+    first = next(ddim)
+    x0, kappa = first.x0, first.noise
+    differences = []
+    for t, by_ddim in zip(times[1:, None], ddim, strict=True):
+        a, b = prior.scales(t)
+        with torch.no_grad():
+            noise = prior.predict(a * x0 + b * kappa, t, conditioning, guidance).noise
+        x0, kappa = x0 - b / a * (noise - kappa), noise
+        differences.append((x0 - by_ddim.x0).abs().max().item())
+    return max(differences)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0, 3.0, 7.5, -7.5])
+def test_with_cached_noise_it_is_ddim(prior, guidance):
+    assert largest_difference(prior, "ball", guidance) <= SAME
+    assert literal_difference(prior, "ball", guidance) <= SAME
+
+
+def test_with_other_noise_it_is_not(prior):
+    assert largest_difference(prior, "ball", 3.0, kappa=lambda x0, t, before: (torch.ones_like(x0), None)) > 0.1
+
+
+@pytest.mark.parametrize("kind", TINY)
+@pytest.mark.parametrize("guidance", [1.0, 7.5])
+def test_with_cached_noise_it_is_ddim_whatever_a_model_predicts(tmp_path, kind, guidance):
+    prior = load_prior(str(TINY[kind](tmp_path / "tiny")), torch.device("cpu"))
+    assert largest_difference(prior, "a mug", guidance) <= SAME
+    assert literal_difference(prior, "a mug", guidance) <= SAME
+
+
+def test_with_cached_noise_it_is_ddim_for_the_starter_prior():
+    prior = load_prior("starter", torch.device("cpu"))
+    assert largest_difference(prior, "a red mushroom", prior.hints.guidance_scale) <= SAME
+    assert literal_difference(prior, "a red mushroom", prior.hints.guidance_scale) <= SAME
+
+
+@pytest.mark.parametrize("noise", [noise for noise in NOISES if noise != "interval"])
+def test_noise_ends_in_an_image_of_what_was_asked_for(exact_study, noise):
+    """Not interval score matching: its target is no image but a direction, and full steps along it diverge."""
+    times = exact_study.prior.sampling_times(12)
+    *_, last = trajectory(exact_study, "ball", noise, times)
+    centre = last.x0[0, :, 8, 8]
+    assert centre[0] > centre[1] + 0.5, "red in the middle"
+
+
+def test_random_noise_is_drawn_from_the_seed(exact_study):
+    def last_x0(study):
+        *_, last = trajectory(study, "ball", "random", study.prior.sampling_times(4))
+        return last.x0
+
+    other_seed = dataclasses.replace(exact_study, request=dataclasses.replace(exact_study.request, seed=1))
+    assert torch.equal(last_x0(exact_study), last_x0(exact_study))
+    assert not torch.equal(last_x0(exact_study), last_x0(other_seed))
+
+
+def test_starting_noise_is_each_seeds_own(prior):
+    together = starting_noise(prior, [4, 5, 6], 16)
+    assert torch.equal(together[1:2], starting_noise(prior, [5], 16))
+    assert together.std().item() == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_study_of_the_released_code_inverts_in_2d_too(prior):
+    request = JobRequest("ball", preset="threestudio", guidance_scale=1.0)
+    study = Study(request, prior, resolve(request, prior.hints, prior.resolution))
+    *_, last = trajectory(study, "ball", "inversion", torch.tensor([0.9, 0.5, 0.1]))
+    assert last.x0.isfinite().all()
