@@ -69,7 +69,7 @@ def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report) -
     report(events.StateChanged(events.RUNNING))
     with phase("Loading the model", "load"):
         prior = load_prior(request.model, device, request.loras)
-    _tell_unknown_words(prior, request.prompt, report)
+    tell_unknown_words(prior, request.prompt, report)
     settings = resolve(request, prior.hints, prior.resolution)
     checkpoint = folder.checkpoint_folder / "state.safetensors"
     resumed = resume and checkpoint.is_file()
@@ -216,7 +216,8 @@ def to_image(picture: Tensor) -> Image.Image:
     return Image.fromarray((picture.permute(1, 2, 0).cpu().numpy() * 255.0 + 0.5).astype(np.uint8))
 
 
-def _tell_unknown_words(prior: Prior, prompt: str, report: Report) -> None:
+def tell_unknown_words(prior: Prior, prompt: str, report: Report) -> None:
+    """Say which words a model of a small vocabulary leaves out."""
     unknown = prior.unknown_words(prompt)
     if unknown:
         known = "; ".join(f"{kind}: {', '.join(words)}" for kind, words in prior.hints.knows.items())

@@ -130,7 +130,7 @@ def trajectory(study: Study, prompt: str, noise: str, times: Tensor) -> Iterator
 def score_distillation(
     prior: Prior, x: Tensor, times: Tensor, conditioning: Conditioning, guidance: float, choose_kappa: KappaChoice
 ) -> Iterator[Prediction]:
-    """x0 at every time by eq. (10), from the model's own prediction at times[0] on.
+    """x0 at every time by eq. (10), x0 − σ·[ε(x(t), y) − κ], from the model's own prediction at times[0] on.
 
     Args:
         x: (B, C, h, w), the noise at times[0], as DDIM starts with.
@@ -142,8 +142,11 @@ def score_distillation(
     yield prediction
     for t in times[1:]:
         t = t.expand(len(x))
-        kappa, x_seen = choose_kappa(prediction.x0, t, prediction)
-        prediction = distillation_target(prior, prediction.x0, t, kappa, conditioning, guidance, x_seen)
+        x0 = prediction.x0
+        kappa, x_seen = choose_kappa(x0, t, prediction)
+        noise = distillation_target(prior, x0, t, kappa, conditioning, guidance, x_seen).noise
+        a, b = prior.scales(t)
+        prediction = Prediction(x0 - b / a * (noise - kappa), noise)
         yield prediction
 
 

@@ -74,7 +74,8 @@ def figures(
 
 def figure_1(study: Study, prompts: Sequence[str]) -> Figure:
     """From DDIM to SDS and back: with another noise, 2D score distillation is no DDIM, and 3D no image."""
-    sds, sdi = (dataclasses.replace(study.settings, noise=noise) for noise in ("random", "inversion"))
+    sds = dataclasses.replace(study.settings, noise="random", anneal=False)
+    sdi = dataclasses.replace(study.settings, noise="inversion")
     return Figure(
         "Fig. 1: a change of variables turns DDIM into SDS, up to the noise; SDI finds that noise",
         ("(a) DDIM, 2D", "(b) SDS, 2D", "(c) SDI, 2D", "(d) SDS, 3D", "(e) SDI, 3D"),

@@ -53,6 +53,14 @@ def kappa_variants(settings: Settings) -> Variants:
     return {noise: dataclasses.replace(settings, noise=noise) for noise in NOISES}
 
 
+def residual_variants(settings: Settings) -> Variants:
+    """Every choice of κ, and inversion as it is before noise is added to it: no H, no τ, from the clean render."""
+    bare = dataclasses.replace(
+        settings, noise="inversion", inversion_entropy=0.0, inversion_overshoot=0.0, inversion_start=0.0
+    )
+    return kappa_variants(settings) | {"bare inversion": bare}
+
+
 def guidance_variants(settings: Settings) -> Variants:
     """DDIM inversion with the four pairs (γ_inv, γ_fwd) of Fig. 10; γ is 7.5 there, here the settings' own."""
     gamma = settings.guidance_scale
@@ -93,7 +101,7 @@ class ResidualRun:
         listener = _Listener(generation)
         generation.guidance = listener
         steps = spread(settings.steps, self.points)
-        of_kappa, of_guidance = kappa_variants(settings), guidance_variants(settings)
+        of_kappa, of_guidance = residual_variants(settings), guidance_variants(settings)
         times: list[float] = []
         kappa_curves: dict[str, list[float]] = {name: [] for name in of_kappa}
         guidance_curves: dict[str, list[float]] = {name: [] for name in of_guidance}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import time
@@ -15,11 +16,12 @@ from PIL import Image
 
 from .. import __version__, events
 from ..diffusion.loading import load_prior
+from ..diffusion.location import locate
 from ..diffusion.prior import Prior
 from ..job_folder import storage_errors, write_atomically
 from ..request import JobRequest
 from ..settings import Settings, resolve
-from ..text_to_mesh import choose_device
+from ..text_to_mesh import choose_device, tell_unknown_words
 
 Report = Callable[[events.Event], None]
 
@@ -32,11 +34,13 @@ class Study:
         request: validated.
         prior: the model.
         settings: resolved (`settings.resolve`).
+        weights: changes whenever the model's files do.
     """
 
     request: JobRequest
     prior: Prior
     settings: Settings
+    weights: str
 
     @property
     def guidance_scale(self) -> float:
@@ -50,6 +54,7 @@ class Study:
         return {
             "version": __version__,
             "model": request.model,
+            "weights": self.weights,
             "loras": [dataclasses.asdict(lora) for lora in request.loras],
             "prompt": prompt,
             "negative_prompt": request.negative_prompt,
@@ -65,7 +70,8 @@ def prepare(request: JobRequest, report: Report) -> Study:
     """
     report(events.Progress("Loading the model", 0, 1))
     prior = load_prior(request.model, choose_device(request.device), request.loras)
-    return Study(request, prior, resolve(request, prior.hints, prior.resolution))
+    tell_unknown_words(prior, request.prompt, report)
+    return Study(request, prior, resolve(request, prior.hints, prior.resolution), _state_of_weights(request))
 
 
 def reported(phase: str, steps: int, report: Report) -> Iterator[int]:
@@ -101,6 +107,16 @@ def save_json(content: dict[str, Any], file: Path) -> dict[str, Any]:
     with storage_errors(file.parent):
         write_atomically(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return content
+
+
+def _state_of_weights(request: JobRequest) -> str:
+    """A hash of the names, sizes and times of change of a model's files on this machine, LoRAs too."""
+    location = locate(request.model)
+    paths = [Path(source) for source in location.sources if location.kind != "hub"]
+    paths += [Path(lora.file).expanduser() for lora in request.loras]
+    files = sorted({file for path in paths for file in (path.rglob("*.safetensors") if path.is_dir() else [path])})
+    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
 
 
 def _without_nan(value: Any) -> Any:

@@ -26,7 +26,7 @@ def prior():
 @pytest.fixture
 def exact_study(prior):
     request = JobRequest("ball", preset="draft", steps=6, guidance_scale=2.0)
-    return study.Study(request, prior, resolve(request, prior.hints, prior.resolution))
+    return study.Study(request, prior, resolve(request, prior.hints, prior.resolution), "exact")
 
 
 @pytest.fixture

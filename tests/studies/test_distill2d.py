@@ -100,6 +100,6 @@ def test_starting_noise_is_each_seeds_own(prior):
 
 def test_a_study_of_the_released_code_inverts_in_2d_too(prior):
     request = JobRequest("ball", preset="threestudio", guidance_scale=1.0)
-    study = Study(request, prior, resolve(request, prior.hints, prior.resolution))
+    study = Study(request, prior, resolve(request, prior.hints, prior.resolution), "exact")
     *_, last = trajectory(study, "ball", "inversion", torch.tensor([0.9, 0.5, 0.1]))
     assert last.x0.isfinite().all()

@@ -63,7 +63,7 @@ def test_residuals_are_measured_at_even_steps_of_the_run(exact_study, report):
     numbers = ResidualRun(sdi_run(exact_study, "ball"), 3).work(exact_study, report).numbers
     schedule = exact_study.settings.t
     assert numbers["t"] == pytest.approx([schedule(step / 6) for step in (0, 2, 5)])
-    assert set(numbers["kappa"]) == set(NOISES)
+    assert set(numbers["kappa"]) == {*NOISES, "bare inversion"}
     curves = [*numbers["kappa"].values(), *numbers["guidance"].values()]
     assert all(len(curve) == 3 and min(curve) > 0.0 for curve in curves)
     # another generator for each, but the same renders: the pair (−γ, γ) is the run's own way to invert
