@@ -160,7 +160,7 @@ _PAPER = Settings(
         position_jitter=0.1,
         target_deviation=0.2,
         up_deviation=0.02,
-        spread="independent",
+        spread="antithetic",
     ),
     perp_neg="everywhere",
     samples_per_ray=512,
@@ -183,7 +183,11 @@ PRESETS: dict[str, Settings] = {
     "standard": dataclasses.replace(_DRAFT, steps=200, mesh_resolution=128),
     "paper": _PAPER,
     "threestudio": dataclasses.replace(
-        _PAPER, released_code=True, t=Ramp(0.98, 0.25), convexity=Ramp(1.0, 0.1, end=0.4)
+        _PAPER,
+        released_code=True,
+        cameras=dataclasses.replace(_PAPER.cameras, spread="independent"),
+        t=Ramp(0.98, 0.25),
+        convexity=Ramp(1.0, 0.1, end=0.4),
     ),
 }
 """`draft` and `standard` suit a small model and a processor; `paper` is the paper's appendix, and `threestudio` the

@@ -28,7 +28,7 @@ class DiscreteSchedule:
 
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(a, b) at times t; each has t's shape, device and dtype, and a² + b² = 1."""
-        position = self.timestep(t.detach().to("cpu", torch.float64)).clamp(min=0)
+        position = self.timestep(t.detach().cpu().double()).clamp(min=0)  # MPS has no float64
         low = position.floor().long()
         high = (low + 1).clamp(max=self.timesteps - 1)
         log_sigma = torch.lerp(self._log_sigma[low], self._log_sigma[high], position - low)
