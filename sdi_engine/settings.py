@@ -76,7 +76,7 @@ class Settings:
         environment_background: an environment map that is optimised with the field stands behind it, instead of plain
             colours drawn at random.
         fit_background: take what a shift of the background explains off the target.
-        mesh_resolution: cells along an edge of the grid that the surface is taken from.
+        mesh_resolution: cells along the longest edge of the object's box, in the grid that the surface is taken from.
     """
 
     steps: int
@@ -175,7 +175,7 @@ _PAPER = Settings(
     lit=0.075,
     environment_background=True,
     fit_background=False,
-    mesh_resolution=384,
+    mesh_resolution=256,
 )
 
 PRESETS: dict[str, Settings] = {

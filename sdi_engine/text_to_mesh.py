@@ -24,7 +24,7 @@ from .generate import Generation, attempt_of, rays_per_patch
 from .job_folder import JobFolder, storage_errors, write_atomically
 from .mesh.bake import bake_albedo
 from .mesh.export import standing_on_ground, write_glb
-from .mesh.surface import extract_surface
+from .mesh.surface import extract_surface, grid_cell
 from .mesh.unwrap import unwrap
 from .request import JobRequest
 from .settings import resolve
@@ -107,7 +107,7 @@ def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report) -
         unwrapped = unwrap(surface, request.texture_size, TEXTURE_PADDING)
     _check_cancel(folder)
     with phase("Baking the texture", "bake"):
-        cell = 2.0 * settings.field.bound / settings.mesh_resolution
+        cell = grid_cell(generation.occupancy, settings.mesh_resolution)
         patch = rays_per_patch(device, settings.samples_per_ray)
         albedo = bake_albedo(generation.field, unwrapped, request.texture_size, 2.0 * cell, patch)
     with phase("Saving", "save"), storage_errors(folder.path):

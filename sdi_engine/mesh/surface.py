@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import fast_simplification
 import mcubes
 import numpy as np
@@ -22,23 +24,39 @@ AGREEMENT_TOLERANCE = 0.002
 NO_OBJECT = "No object emerged from this prompt: try another seed, more steps, or words which the model knows."
 
 
-@torch.no_grad()
-def density_grid(field: RadianceField, occupancy: OccupancyGrid, resolution: int) -> NDArray[np.float32]:
-    """Density at the vertices of a regular grid over the field's cube, (n, n, n) indexed x, y, z; 0 where none can be.
+def grid_cell(occupancy: OccupancyGrid, resolution: int) -> float:
+    """Edge of the cells, in scene units, of which `resolution` fit along the longest edge of what is occupied.
 
-    Evaluated only where the occupancy grid says that matter may be.
+    Raises:
+        NoObjectError: nothing is.
+    """
+    if not occupancy.occupied.any():
+        raise NoObjectError(NO_OBJECT)
+    low, high = occupancy.bounding_box()
+    return (high - low).max().item() / resolution
+
+
+@torch.no_grad()
+def density_grid(field: RadianceField, occupancy: OccupancyGrid, cell: float) -> NDArray[np.float32]:
+    """Density at the vertices of a regular grid over what is occupied, indexed x, y, z from the lowest corner on.
+
+    Evaluated only where the occupancy grid says that matter may be; 0 elsewhere.
     """
     device = field.grids[0].device
-    axis = torch.linspace(-field.config.bound, field.config.bound, resolution, device=device)
-    density = torch.zeros(resolution, resolution, resolution, device=device)
-    for index, x in enumerate(axis):
-        points = torch.stack(torch.meshgrid(x, axis, axis, indexing="ij"), dim=-1).view(-1, 3)
-        # the last vertex of each axis lies on the cube's face; a hair inside counts as inside
+    low, high = occupancy.bounding_box()
+    axes = [
+        low[axis] + cell * torch.arange(math.floor((high[axis] - low[axis]).item() / cell + 1.5), device=device)
+        for axis in range(3)
+    ]
+    density = torch.zeros([len(axis) for axis in axes], device=device)
+    for index, x in enumerate(axes[0]):
+        points = torch.stack(torch.meshgrid(x, *axes[1:], indexing="ij"), dim=-1).view(-1, 3)
+        # the last vertex of each axis lies on the box's face; a hair inside counts as inside
         wanted = occupancy.occupied_at(points * (1.0 - 1e-5))
         if wanted.any():
             plane = torch.zeros(len(points), device=device)
             plane[wanted] = field.density(points[wanted])
-            density[index] = plane.view(resolution, resolution)
+            density[index] = plane.view(density.shape[1:])
     return density.cpu().numpy()
 
 
@@ -51,7 +69,7 @@ def automatic_threshold(density: NDArray[np.float32], cell: float) -> float:
     that cannot is not.
 
     Args:
-        density: (n, n, n), per scene unit of length.
+        density: (x, y, z), per scene unit of length.
         cell: edge of a grid cell in scene units.
 
     Raises:
@@ -83,21 +101,24 @@ def extract_surface(
 
     Vertices are in scene units, faces counter-clockwise seen from outside.
 
+    Args:
+        resolution: cells along the longest edge of the occupied box (`grid_cell`).
+
     Raises:
         NoObjectError: the field is empty, or fog without a surface.
     """
-    bound = field.config.bound
-    density = density_grid(field, occupancy, resolution)
+    cell = grid_cell(occupancy, resolution)
+    density = density_grid(field, occupancy, cell)
     if not np.isfinite(density).all():
         raise NoObjectError(NO_OBJECT)
-    cell = 2.0 * bound / (resolution - 1)
     level = automatic_threshold(density, cell)
     padded = np.pad(density, 1)
     if (density > level).mean() > 0.9:
         raise NoObjectError("The prompt's volume filled with fog, and no object emerged: try another seed.")
     # the logarithm makes the surface vary evenly where the density rises steeply
     vertices, faces = mcubes.marching_cubes(np.log(padded + 1e-6 * level), float(np.log(level)))
-    mesh = trimesh.Trimesh((vertices - 1.0) * cell - bound, faces.astype(np.int64), process=True)
+    origin = occupancy.bounding_box()[0].cpu().numpy()
+    mesh = trimesh.Trimesh((vertices - 1.0) * cell + origin, faces.astype(np.int64), process=True)
     mesh = _without_floaters(mesh)
     trimesh.smoothing.filter_taubin(mesh, lamb=0.5, nu=0.53, iterations=10)
     mesh = simplified(mesh, face_budget)

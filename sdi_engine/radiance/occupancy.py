@@ -54,6 +54,18 @@ class OccupancyGrid(nn.Module):
         boundary[1:-1, 1:-1, 1:-1] = False
         return (self.density[boundary] * (2.0 * self.bound / n) > MIN_OPTICAL_DEPTH).float().mean().item()
 
+    def bounding_box(self) -> tuple[Tensor, Tensor]:
+        """The lowest and the highest corner, each (3,) in scene units, of the box that holds all occupied cells.
+
+        Raises:
+            ValueError: none is.
+        """
+        cells = self.occupied.nonzero()
+        if len(cells) == 0:
+            raise ValueError("No cell is occupied.")
+        edge = 2.0 * self.bound / self.resolution
+        return cells.amin(dim=0) * edge - self.bound, (cells.amax(dim=0) + 1) * edge - self.bound
+
     def visible(self, points: Tensor, step: Tensor) -> Tensor:
         """Which samples along rays are worth evaluating: those in occupied cells which light can reach.
 

@@ -37,11 +37,10 @@ def saturation(images: Tensor, mask: Tensor) -> float:
 def sharpness(images: Tensor, mask: Tensor) -> float:
     """Mean length of the luminance's gradient by Sobel's filter, in luminance (0…1) per pixel; 0 for an empty mask.
 
-    That is the focus measure "Tenengrad" in its unsquared form, among the most reliable of 36 that Pertuz et al. 2013
-    compare ("Analysis of focus measure operators for shape-from-focus", Pattern Recognition 46). Being local, it can be
-    taken over an object of any outline, where a share of spectral energy would measure the outline. Only pixels whose
-    eight neighbours belong to the mask count, so that the silhouette does not. It grows with contrast and falls with
-    resolution: compare pictures of one size and one prompt.
+    That is the focus measure "Tenengrad", unsquared. Being local, it can be taken over an object of any outline, where
+    a share of spectral energy would measure the outline. Only pixels whose eight neighbours belong to the mask count,
+    so that the silhouette does not. It grows with contrast and falls with resolution: compare pictures of one size and
+    one prompt.
 
     Args:
         images: (B, 3, H, W) in 0…1.

@@ -5,7 +5,7 @@ import trimesh
 from torch import nn
 
 from sdi_engine.errors import NoObjectError
-from sdi_engine.mesh.surface import automatic_threshold, extract_surface, simplified
+from sdi_engine.mesh.surface import automatic_threshold, extract_surface, grid_cell, simplified
 from sdi_engine.radiance.field import FieldConfig
 from sdi_engine.radiance.occupancy import OccupancyGrid
 
@@ -55,6 +55,27 @@ def test_floaters_and_hidden_cavities_are_left_out():
     assert mesh.body_count == 1
     assert np.linalg.norm(mesh.vertices, axis=1).min() > 0.37
     assert np.abs(mesh.vertices).max() < 0.45
+
+
+def test_cells_are_as_small_as_the_object_allows():
+    """A small object off the centre gets as many cells as a large one, and lies where it was."""
+    occupancy = OccupancyGrid(CONFIG.bound, 32)
+    small = Solid(ball(0.1, (0.4, -0.4, 0.3)))
+    for _ in range(3):
+        occupancy.update(small, torch.Generator().manual_seed(0))
+    cell = grid_cell(occupancy, 64)
+    assert 0.2 / 64 < cell < 0.5 / 64
+    mesh = extract_surface(small, occupancy, 64, 100_000)
+    assert mesh.bounds.mean(axis=0) == pytest.approx([0.4, -0.4, 0.3], abs=cell)
+    assert mesh.extents == pytest.approx([0.2] * 3, abs=4 * cell)
+    assert np.median(mesh.edges_unique_length) < 1.5 * cell
+
+
+def test_nothing_occupied_is_no_object():
+    occupancy = OccupancyGrid(CONFIG.bound, 32)
+    occupancy.occupied.fill_(False)
+    with pytest.raises(NoObjectError, match="No object emerged"):
+        extract_surface(Solid(ball(0.1)), occupancy, 64, 100)
 
 
 def test_a_thin_visible_part_is_kept():
