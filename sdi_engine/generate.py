@@ -55,6 +55,9 @@ FOG_SHARE = 0.6
 """From this progress on a volume is taken for fog if so many of the cells at its faces stop light; until then the early
 haze may still clear. An object that stands in the cube touches its faces in places at most."""
 
+VIEW_BACKGROUND = 0.9
+"""Light grey."""
+
 STRONGER_BLOB = 1.5
 """Each further attempt starts with a central ball so many times as dense."""
 
@@ -159,11 +162,18 @@ class Generation:
 
     def view(self, azimuths_deg: list[float], elevation_deg: float, resolution: int) -> Tensor:
         """Pictures of the current state on light grey, (B, 3, H, W) in 0…1."""
+        return self.view_with_opacity(azimuths_deg, elevation_deg, resolution)[0]
+
+    def view_with_opacity(
+        self, azimuths_deg: list[float], elevation_deg: float, resolution: int
+    ) -> tuple[Tensor, Tensor]:
+        """`view`, and the opacities, (B, 1, H, W) in 0…1."""
         cameras = self.settings.cameras.orbit(azimuths_deg, elevation_deg, self.device)
         samples = self.settings.samples_per_ray * 2
         patch = rays_per_patch(self.device, samples)
         seen = render_image(self.field, self.occupancy, *cameras.rays(resolution), samples, patch)
-        return (seen.rgb + (1.0 - seen.opacity) * 0.9).permute(0, 3, 1, 2).clamp(0.0, 1.0)
+        images = (seen.rgb + (1.0 - seen.opacity) * VIEW_BACKGROUND).permute(0, 3, 1, 2).clamp(0.0, 1.0)
+        return images, seen.opacity.permute(0, 3, 1, 2)
 
     def save(self, path: Path) -> None:
         """Write everything that `load` needs into one safetensors file, atomically; raises OSError."""

@@ -60,73 +60,62 @@ class Guidance:
         self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator
     ) -> tuple[Tensor, Tensor | None]:
         """κ for renders x0 (B, C, h, w) at times t (B,), all the same; and x(t), where that is not a·x0 + b·κ."""
-        settings, prior = self.settings, self.prior
-        steps = noises.inversion_steps(t[0].item(), settings.inversion_steps_per_unit)
-        if settings.perp_neg == "prediction":
+        if self.settings.perp_neg == "prediction":
             conditioning = dataclasses.replace(conditioning, away=())
-        match settings.noise:
-            case "random":
-                return noises.random_noise(x0, random), None
-            case "fixed":
-                return noises.fixed_noise(x0, self._fixed_seed), None
-            case "fixed-point":
-                kappa = noises.fixed_point_noise(
-                    prior,
-                    x0,
-                    t,
-                    conditioning,
-                    guidance=self.guidance_scale,
-                    rounds=settings.noise_rounds,
-                    generator=random,
-                )
-                return kappa, None
-            case "sgd":
-                kappa = noises.optimised_noise(
-                    prior,
-                    x0,
-                    t,
-                    conditioning,
-                    guidance=self.guidance_scale,
-                    rounds=settings.noise_rounds,
-                    learning_rate=settings.noise_learning_rate,
-                    generator=random,
-                )
-                return kappa, None
-            case "interval":
-                x, kappa = noises.interval_noise(prior, x0, t, conditioning, steps=steps, interval=settings.interval)
-                return kappa, x
-            case "inversion" if settings.released_code:
-                kappa = released_noise(
-                    prior,
-                    x0,
-                    t,
-                    conditioning,
-                    guidance=self._inversion_scale,
-                    steps=settings.inversion_steps_per_unit,
-                    eta=settings.inversion_entropy,
-                    generator=random,
-                )
-                return kappa, None
-            case "inversion":
-                kappa = noises.inverted_noise(
-                    prior,
-                    x0,
-                    t,
-                    conditioning,
-                    guidance=self._inversion_scale,
-                    steps=steps,
-                    start=settings.inversion_start,
-                    overshoot=settings.inversion_overshoot,
-                    entropy=settings.inversion_entropy,
-                    generator=random,
-                )
-                return kappa, None
-        raise ValueError(f"no such noise: {settings.noise}")
+        if self.settings.noise == "interval":
+            interval = self.settings.interval
+            x, kappa = noises.interval_noise(
+                self.prior, x0, t, conditioning, steps=self._inversion_steps(t), interval=interval
+            )
+            return kappa, x
+        return self._kappa(x0, t, conditioning, random), None
 
     def target(self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator) -> Prediction:
         """Where the renders should go (`x0` of the result), by eq. (10) with the κ of the settings."""
         kappa, x = self.noise(x0, t, conditioning, random)
         return distillation_target(self.prior, x0, t, kappa, conditioning, self.guidance_scale, x)
+
+    def _kappa(self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator) -> Tensor:
+        settings, asked = self.settings, (self.prior, x0, t, conditioning)
+        match settings.noise:
+            case "random":
+                return noises.random_noise(x0, random)
+            case "fixed":
+                return noises.fixed_noise(x0, self._fixed_seed)
+            case "fixed-point":
+                return noises.fixed_point_noise(
+                    *asked, guidance=self.guidance_scale, rounds=settings.noise_rounds, generator=random
+                )
+            case "sgd":
+                return noises.optimised_noise(
+                    *asked,
+                    guidance=self.guidance_scale,
+                    rounds=settings.noise_rounds,
+                    learning_rate=settings.noise_learning_rate,
+                    generator=random,
+                )
+            case "inversion" if settings.released_code:
+                return released_noise(
+                    *asked,
+                    guidance=self._inversion_scale,
+                    steps=settings.inversion_steps_per_unit,
+                    eta=settings.inversion_entropy,
+                    generator=random,
+                )
+            case "inversion":
+                return noises.inverted_noise(
+                    *asked,
+                    guidance=self._inversion_scale,
+                    steps=self._inversion_steps(t),
+                    start=settings.inversion_start,
+                    overshoot=settings.inversion_overshoot,
+                    entropy=settings.inversion_entropy,
+                    generator=random,
+                )
+        raise ValueError(f"no such noise: {settings.noise}")
+
+    def _inversion_steps(self, t: Tensor) -> int:
+        return noises.inversion_steps(t[0].item(), self.settings.inversion_steps_per_unit)
 
 
 def seed_of(*what: object) -> int:

@@ -12,6 +12,12 @@ def sdi_engine(*arguments):
     return done.returncode, done.stdout.strip().rpartition("\n")[2], done.stderr
 
 
+def without_packages(*arguments):
+    """The command line in a Python with nothing installed: -S leaves out site-packages."""
+    code = "import sys; sys.path.insert(0, '.'); from sdi_engine.cli import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.run([sys.executable, "-S", "-c", code, *arguments], capture_output=True, text=True)
+
+
 def test_generate_makes_a_mesh_and_prints_json(tmp_path):
     model = write_stable_diffusion(tmp_path / "tiny")
     options = ["--model", str(model), "--preset", "draft", "--steps", "3", "--texture-size", "64", "--json"]
@@ -88,11 +94,7 @@ def test_bad_input_of_a_study_is_one_sentence_and_code_2(tmp_path, arguments, wo
 
 
 def test_a_study_in_a_python_without_torch_is_code_3(tmp_path):
-    code = (
-        "import sys; sys.path.insert(0, '.'); from sdi_engine.cli import main\n"
-        f"sys.exit(main(['sample', 'a mug', '-o', {str(tmp_path / 'out')!r}]))"
-    )
-    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    done = without_packages("sample", "a mug", "-o", str(tmp_path / "out"))
     assert done.returncode == 3
     assert "lacks the package" in done.stderr
     assert "Traceback" not in done.stderr
@@ -108,9 +110,7 @@ def test_doctor_lists_every_requirement():
 
 
 def test_doctor_in_a_python_without_torch():
-    """-S leaves out site-packages: a Python with nothing installed."""
-    code = "import sys; sys.path.insert(0, '.'); from sdi_engine.cli import main; sys.exit(main(['doctor', '--json']))"
-    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    done = without_packages("doctor", "--json")
     assert done.returncode == 3, done.stderr
     report = json.loads(done.stdout)
     torch = next(check for check in report["checks"] if check["name"] == "torch")
@@ -119,11 +119,7 @@ def test_doctor_in_a_python_without_torch():
 
 
 def test_generate_in_a_python_without_torch_is_code_3(tmp_path):
-    code = (
-        "import sys; sys.path.insert(0, '.'); from sdi_engine.cli import main\n"
-        f"sys.exit(main(['generate', 'a mug', '-o', {str(tmp_path / 'job')!r}]))"
-    )
-    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    done = without_packages("generate", "a mug", "-o", str(tmp_path / "job"))
     assert done.returncode == 3
     assert 'lacks the package "torch"' in done.stderr
     assert "Traceback" not in done.stderr

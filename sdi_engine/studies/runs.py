@@ -10,8 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import NoObjectError
-from ..generate import Generation, rays_per_patch
-from ..radiance.renderer import render_image
+from ..generate import Generation
 from ..settings import Settings
 from ..text_to_mesh import to_image
 from .counted_prior import CountedPrior
@@ -24,8 +23,6 @@ from .study import Report, Study, reported
 AZIMUTHS_DEG = [0.0, 90.0, 180.0, 270.0]
 ELEVATION_DEG = 15.0
 LEAST_VIEW_RESOLUTION = 192
-BACKGROUND = 0.9
-"""Light grey."""
 
 NO_OBJECT = "no object"
 
@@ -129,13 +126,8 @@ def optimised(
 
 def look(generation: Generation, resolution: int) -> tuple[Tensor, Tensor]:
     """Pictures of the field from four sides on light grey, (4, 3, H, W) in 0…1, and its opacities, (4, 1, H, W)."""
-    settings = generation.settings
-    cameras = settings.cameras.orbit(AZIMUTHS_DEG, ELEVATION_DEG, generation.device)
-    samples = 2 * settings.samples_per_ray
-    patch = rays_per_patch(generation.device, samples)
-    seen = render_image(generation.field, generation.occupancy, *cameras.rays(resolution), samples, patch)
-    images = seen.rgb + (1.0 - seen.opacity) * BACKGROUND
-    return images.permute(0, 3, 1, 2).clamp(0.0, 1.0).cpu(), seen.opacity.permute(0, 3, 1, 2).cpu()
+    images, opacities = generation.view_with_opacity(AZIMUTHS_DEG, ELEVATION_DEG, resolution)
+    return images.cpu(), opacities.cpu()
 
 
 def caption(result: Result) -> str:

@@ -50,9 +50,10 @@ def sample(request: JobRequest, folder: Path, report: Report, count: int) -> dic
         pictures = ddim_images(study, request.prompt, some, times, report, f"DDIM, {first + len(some)} of {count}")
         for seed, picture in zip(some, pictures, strict=True):
             file = f"seed-{seed}.png"
-            save_picture(to_image(picture), folder / file)
+            image = to_image(picture)
+            save_picture(image, folder / file)
             images.append({"seed": seed, "file": file, **numbers_of(picture[None])})
-            cells.append(Cell(to_image(picture), f"seed {seed}"))
+            cells.append(Cell(image, f"seed {seed}"))
     rows = [Row("", cells[first : first + IMAGES_PER_ROW]) for first in range(0, count, IMAGES_PER_ROW)]
     title = f'"{request.prompt}"\n{request.model}, DDIM, {len(times)} steps, guidance {study.guidance_scale:g}'
     save_picture(contact_sheet(rows, title=title), folder / "sheet.png")
