@@ -63,6 +63,13 @@ def _resume(options: argparse.Namespace) -> int:
     return _work(options, options.job, resume=True)
 
 
+def _serve(options: argparse.Namespace) -> int:
+    from .serve import serve, step_back
+
+    step_back()
+    return serve(options.results, options.idle_minutes * 60.0)
+
+
 def _doctor(options: argparse.Namespace) -> int:
     from . import doctor
 
@@ -246,6 +253,15 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, parents=[common], help=text)
         command.set_defaults(command=function)
         command.add_argument("job", type=Path, metavar="JOB", help="the job folder")
+
+    serve = commands.add_parser(
+        "serve", parents=[common], help="do the jobs that wait in a results folder, and keep the model loaded"
+    )
+    serve.set_defaults(command=_serve)
+    serve.add_argument("results", type=Path, metavar="RESULTS", help="the results folder")
+    serve.add_argument(
+        "--idle-minutes", type=float, default=10.0, help="leave when no job has come for so long (default: %(default)s)"
+    )
 
     doctor = commands.add_parser("doctor", parents=[common], help="what is installed, what is missing, how to fix it")
     doctor.set_defaults(command=_doctor)

@@ -54,3 +54,7 @@ class JobCancelledError(EngineError):
     """The person stopped the job; its last checkpoint is kept."""
 
     exit_code = EXIT_CANCELLED
+
+
+class JobPausedError(JobCancelledError):
+    """The person stopped the job for now, to go on with it later."""

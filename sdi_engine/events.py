@@ -15,8 +15,10 @@ EXPORTING = "exporting"
 DONE = "done"
 CANCELLED = "cancelled"
 FAILED = "failed"
-STATES = (QUEUED, STARTING, RUNNING, EXPORTING, DONE, CANCELLED, FAILED)
-FINAL_STATES = (DONE, CANCELLED, FAILED)
+PAUSED = "paused"
+STATES = (QUEUED, STARTING, RUNNING, EXPORTING, DONE, CANCELLED, FAILED, PAUSED)
+FINAL_STATES = (DONE, CANCELLED, FAILED, PAUSED)
+"""Those in which no worker is at the job, and none will be until somebody asks for it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,14 @@ class PreviewSaved:
 
 
 @dataclass(frozen=True)
+class LiveMeshSaved:
+    """A new light mesh of the current state (`job_folder.JobFolder.live_file`), as of step `step`."""
+
+    step: int
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
 class Notice:
     """Something the person should know that does not stop the job, as one sentence."""
 
@@ -68,12 +78,13 @@ class Failed:
     time: float = field(default_factory=time.time)
 
 
-Event = StateChanged | Progress | PreviewSaved | Notice | Failed
+Event = StateChanged | Progress | PreviewSaved | LiveMeshSaved | Notice | Failed
 
 _TYPES: dict[str, type] = {
     "state": StateChanged,
     "progress": Progress,
     "preview": PreviewSaved,
+    "live": LiveMeshSaved,
     "notice": Notice,
     "failed": Failed,
 }

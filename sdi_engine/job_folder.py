@@ -5,8 +5,13 @@ events.jsonl    what happened, append-only (`sdi_engine.events`)
 worker.log      everything the worker printed
 status.json     {"pid": …, "started": …, "heartbeat": …}: Unix times in seconds
 cancel, finish  flag files: stop now / take the current state
+pause           flag file: stop now, to go on later
+live            flag file: somebody wants to see live.npz
 checkpoint/     what `resume` starts from
 preview.png     the current state; previews/ keeps some
+turntable/      the current state from all sides, side-0.png at the front and on towards +X
+live.npz        a light mesh of the current state: vertices (V, 3) float32 in metres as they stand in Blender (Z up, the
+                front towards -Y, the base's centre at the origin), faces (F, 3) int32, colours (V, 3) uint8, sRGB
 mesh.glb        the object
 result.json     written last, atomically: a job with a result is done
 """
@@ -42,8 +47,12 @@ class JobFolder:
         self.status_file = self.path / "status.json"
         self.cancel_flag = self.path / "cancel"
         self.finish_flag = self.path / "finish"
+        self.pause_flag = self.path / "pause"
+        self.live_flag = self.path / "live"
+        self.live_file = self.path / "live.npz"
         self.checkpoint_folder = self.path / "checkpoint"
         self.preview_file = self.path / "preview.png"
+        self.turntable_folder = self.path / "turntable"
         self.previews_folder = self.path / "previews"
         self.mesh_file = self.path / "mesh.glb"
         self.result_file = self.path / "result.json"

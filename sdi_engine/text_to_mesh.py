@@ -9,17 +9,14 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
 from . import __version__, events
-from .diffusion.loading import load_prior
+from .diffusion.loading import LoadPrior, load_prior
 from .diffusion.prior import Prior
-from .errors import EnvironmentMissingError, JobCancelledError, NoObjectError
+from .errors import EnvironmentMissingError, JobCancelledError, JobPausedError, NoObjectError
 from .generate import Generation, attempt_of, rays_per_patch
 from .job_folder import JobFolder, storage_errors, write_atomically
 from .mesh.bake import bake_albedo
@@ -28,13 +25,15 @@ from .mesh.surface import extract_surface, grid_cell
 from .mesh.unwrap import unwrap
 from .request import JobRequest
 from .settings import resolve
+from .showing import save_live_mesh, save_preview
 
 CHECKPOINT_SECONDS = 15.0
 PROGRESS_SECONDS = 0.25
 PREVIEWS_PER_RUN = 12
-PREVIEW_RESOLUTION = 192
-PREVIEW_AZIMUTH_DEG = 30.0
-PREVIEW_ELEVATION_DEG = 20.0
+LIVE_SECONDS = 3.0
+LIVE_SHARE = 0.05
+"""Live meshes are at least so many seconds apart, and take no more than this share of the time."""
+
 RATE_WINDOW_STEPS = 20
 """The rate is measured over the last so many steps, since steps get cheaper as t falls."""
 
@@ -49,8 +48,11 @@ Report = Callable[[events.Event], None]
 log = logging.getLogger(__name__)
 
 
-def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report) -> None:
+def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report, load: LoadPrior | None = None) -> None:
     """Do the whole job; ends with `mesh.glb` and `result.json` in the folder.
+
+    Args:
+        load: where the model comes from, `load_prior` by default.
 
     Raises:
         EngineError: of the kinds in `sdi_engine.errors`.
@@ -68,7 +70,7 @@ def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report) -
     device = choose_device(request.device)
     report(events.StateChanged(events.RUNNING))
     with phase("Loading the model", "load"):
-        prior = load_prior(request.model, device, request.loras)
+        prior = (load or load_prior)(request.model, device, request.loras)
     tell_unknown_words(prior, request.prompt, report)
     settings = resolve(request, prior.hints, prior.resolution)
     checkpoint = folder.checkpoint_folder / "state.safetensors"
@@ -85,7 +87,7 @@ def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report) -
     while True:
         try:
             start = time.perf_counter()
-            seconds |= _optimise(generation, folder, report)
+            seconds |= _optimise(generation, folder, request.height, report)
             seconds["optimise"] = time.perf_counter() - start
             report(events.StateChanged(events.EXPORTING))
             with phase("Extracting the surface", "mesh"):
@@ -165,22 +167,24 @@ def peak_memory_mb(device: torch.device) -> dict[str, float]:
     return peak
 
 
-def _optimise(generation: Generation, folder: JobFolder, report: Report) -> dict[str, float]:
+def _optimise(generation: Generation, folder: JobFolder, height: float, report: Report) -> dict[str, float]:
     """Run the loop to its end, or to where the person stops it; returns the seconds that the two models took."""
     steps = generation.settings.steps
     checkpoint = folder.checkpoint_folder / "state.safetensors"
     preview_every = max(1, steps // PREVIEWS_PER_RUN)
     recent: list[float] = [time.perf_counter()]
     last_checkpoint = last_progress = recent[0]
+    next_live_mesh = recent[0] + LIVE_SECONDS
     seconds_2d = seconds_3d = 0.0
     report(events.Progress("Optimising", generation.step, steps))
 
     while not generation.done:
-        if folder.cancel_flag.exists():
+        if folder.cancel_flag.exists() or folder.pause_flag.exists():
             with storage_errors(folder.path):
                 generation.save(checkpoint)
-            raise JobCancelledError("The job was cancelled.")
+            _check_cancel(folder)
         if folder.finish_flag.exists():
+            report(save_preview(generation, folder))
             break
         done = generation.advance()
         seconds_2d += done.seconds_2d
@@ -193,27 +197,17 @@ def _optimise(generation: Generation, folder: JobFolder, report: Report) -> dict
             rate = (len(recent) - 1) / (now - recent[0])
             report(events.Progress("Optimising", done.step, steps, rate, (steps - done.step) / rate))
         if done.step % preview_every == 0:
-            _save_preview(generation, folder, report)
+            report(save_preview(generation, folder))
+        if now >= next_live_mesh and folder.live_flag.exists():
+            with suppress(NoObjectError):  # there will be something to see later
+                report(save_live_mesh(generation, folder, height))
+            done_at = time.perf_counter()
+            next_live_mesh = done_at + max(LIVE_SECONDS, (done_at - now) / LIVE_SHARE)
         if now - last_checkpoint >= CHECKPOINT_SECONDS or generation.done:
             with storage_errors(folder.path):
                 generation.save(checkpoint)
             last_checkpoint = time.perf_counter()
     return {"optimise_2d": seconds_2d, "optimise_3d": seconds_3d}
-
-
-def _save_preview(generation: Generation, folder: JobFolder, report: Report) -> None:
-    picture = generation.view([PREVIEW_AZIMUTH_DEG], PREVIEW_ELEVATION_DEG, PREVIEW_RESOLUTION)[0]
-    with storage_errors(folder.path):
-        folder.previews_folder.mkdir(exist_ok=True)
-        numbered = folder.previews_folder / f"step-{generation.step:06d}.png"
-        to_image(picture).save(numbered)
-        write_atomically(folder.preview_file, numbered.read_bytes())
-    report(events.PreviewSaved(folder.preview_file.name, generation.step))
-
-
-def to_image(picture: Tensor) -> Image.Image:
-    """A (3, H, W) tensor in 0…1 as an 8-bit image."""
-    return Image.fromarray((picture.permute(1, 2, 0).cpu().numpy() * 255.0 + 0.5).astype(np.uint8))
 
 
 def tell_unknown_words(prior: Prior, prompt: str, report: Report) -> None:
@@ -228,6 +222,8 @@ def tell_unknown_words(prior: Prior, prompt: str, report: Report) -> None:
 def _check_cancel(folder: JobFolder) -> None:
     if folder.cancel_flag.exists():
         raise JobCancelledError("The job was cancelled.")
+    if folder.pause_flag.exists():
+        raise JobPausedError("The job was paused.")
 
 
 def _versions() -> dict[str, str]:

@@ -14,7 +14,14 @@ from pathlib import Path
 
 from . import errors, events
 from .diffusion.location import locate
-from .errors import BadInputError, EngineError, EnvironmentMissingError, JobCancelledError, OutOfMemoryError
+from .errors import (
+    BadInputError,
+    EngineError,
+    EnvironmentMissingError,
+    JobCancelledError,
+    JobPausedError,
+    OutOfMemoryError,
+)
 from .job_folder import HEARTBEAT_SECONDS, STALE_HEARTBEAT_SECONDS, JobFolder, storage_errors
 from .processes import is_alive
 from .request import JobRequest
@@ -25,17 +32,29 @@ for so long that a step takes ten times as long once another program (Blender it
 all would double it when none does. Read when torch is loaded."""
 
 Listener = Callable[[events.Event], None]
+Work = Callable[[JobFolder, JobRequest, bool, Listener], None]
+"""Does a job, or goes on with it where the third argument is true, and tells the fourth how far it is."""
 
 log = logging.getLogger(__name__)
 
 
-def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: None) -> int:
+def make_mesh(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
+    """What a job is about, unless somebody says otherwise."""
+    locate(request.model)  # before torch is loaded, which takes seconds
+    with torch_work():
+        from . import text_to_mesh
+
+        text_to_mesh.make(folder, request, resume, report)
+
+
+def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: None, work: Work = make_mesh) -> int:
     """Do the job in a folder, from its beginning or from its last checkpoint.
 
     Args:
         path: a job folder.
         resume: go on from the last checkpoint, where there is one. A job that is done stays as it is.
         listener: also told every event, as it happens.
+        work: does it.
 
     Returns:
         The exit code (`sdi_engine.errors`), after the sentence that explains it was logged.
@@ -59,9 +78,13 @@ def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: No
         _forget_last_run(folder, resume)
         with _heartbeat(folder), stop_signals():
             report(events.StateChanged(events.STARTING))
-            _do(folder, folder.request(), resume, report)
+            work(folder, folder.request(), resume, report)
             report(events.StateChanged(events.DONE))
         return errors.EXIT_DONE
+    except JobPausedError:
+        log.info("The job was paused; `resume` goes on from where it is.")
+        _report_end(report, events.StateChanged(events.PAUSED))
+        return errors.EXIT_CANCELLED
     except (JobCancelledError, KeyboardInterrupt):
         log.info("The job was cancelled; `resume` goes on from its last checkpoint.")
         _report_end(report, events.StateChanged(events.CANCELLED))
@@ -75,14 +98,6 @@ def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: No
         message = f"An unexpected error ended the job ({type(error).__name__}: {error}): please report it with the log."
         _report_end(report, events.Failed(message, 1), events.StateChanged(events.FAILED))
         return 1
-
-
-def _do(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
-    locate(request.model)  # before torch is loaded, which takes seconds
-    with torch_work():
-        from . import text_to_mesh
-
-        text_to_mesh.make(folder, request, resume, report)
 
 
 @contextmanager
@@ -154,8 +169,8 @@ def _forget_last_run(folder: JobFolder, resume: bool) -> None:
     with storage_errors(folder.path):
         folder.result_file.unlink(missing_ok=True)
         if resume:  # a flag from before a new run is meant for it; one from before a resumption has done its work
-            folder.cancel_flag.unlink(missing_ok=True)
-            folder.finish_flag.unlink(missing_ok=True)
+            for flag in (folder.cancel_flag, folder.finish_flag, folder.pause_flag):
+                flag.unlink(missing_ok=True)
         if not resume and folder.checkpoint_folder.is_dir():
             for file in folder.checkpoint_folder.iterdir():
                 file.unlink()

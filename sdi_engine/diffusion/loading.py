@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 INDEX_FILE = "model_index.json"
 HINTS_FILE = "sdi_engine.json"
 HALF_VARIANT = "fp16"
+
+LoadPrior = Callable[[str, torch.device, Sequence[Lora]], Prior]
 
 log = logging.getLogger(__name__)
 

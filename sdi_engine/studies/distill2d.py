@@ -17,7 +17,7 @@ from ..distillation.ddim import ddim_trajectory
 from ..distillation.target import distillation_target
 from ..guidance import Guidance, seed_of
 from ..request import JobRequest
-from ..text_to_mesh import to_image
+from ..showing import to_image
 from .sampling import DEFAULT_STEPS, decoded, numbers_of, resolution_2d, sampling_times, starting_noise
 from .sheets import Cell, Row, contact_sheet
 from .study import Report, Study, prepare, reported, save_json, save_picture, spread

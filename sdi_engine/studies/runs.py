@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import NoObjectError
 from ..generate import Generation
 from ..settings import Settings
-from ..text_to_mesh import to_image
+from ..showing import to_image
 from .counted_prior import CountedPrior
 from .distill2d import last_image
 from .metrics import object_pixels, saturation, sharpness

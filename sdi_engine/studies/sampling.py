@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from ..diffusion.loading import LoadPrior
 from ..diffusion.prior import Prior
 from ..distillation.ddim import ddim_trajectory
 from ..errors import BadInputError
 from ..guidance import seed_of
 from ..request import JobRequest
-from ..text_to_mesh import to_image
+from ..showing import to_image
 from .metrics import all_pixels, saturation, sharpness
 from .sheets import Cell, Row, contact_sheet
 from .study import Report, Study, prepare, reported, save_json, save_picture
@@ -26,20 +27,23 @@ MAX_IMAGES = 64
 IMAGES_PER_ROW = 6
 
 
-def sample(request: JobRequest, folder: Path, report: Report, count: int) -> dict[str, Any]:
+def sample(
+    request: JobRequest, folder: Path, report: Report, count: int, load: LoadPrior | None = None
+) -> dict[str, Any]:
     """`seed-N.png` for `count` seeds from the request's on, all of them on `sheet.png`, and `result.json`.
 
     Args:
         request: validated; its `steps` are DDIM's.
-        folder: an empty one.
+        folder: where nothing else is called so.
         count: 1 to `MAX_IMAGES`.
+        load: where the model comes from, `load_prior` by default.
 
     Returns:
         What `result.json` says. Sharpness and saturation are over all pixels.
     """
     if not 1 <= count <= MAX_IMAGES:
         raise BadInputError(f'The setting "count" is {count}: it must be between 1 and {MAX_IMAGES}.')
-    study = prepare(request, report)
+    study = prepare(request, report, load)
     times = sampling_times(study.prior, request.steps or DEFAULT_STEPS)
     seeds = range(request.seed, request.seed + count)
     start = time.perf_counter()

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from .. import __version__, events
-from ..diffusion.loading import load_prior
+from ..diffusion.loading import LoadPrior, load_prior
 from ..diffusion.location import locate
 from ..diffusion.prior import Prior
 from ..job_folder import storage_errors, write_atomically
@@ -62,14 +62,17 @@ class Study:
         }
 
 
-def prepare(request: JobRequest, report: Report) -> Study:
+def prepare(request: JobRequest, report: Report, load: LoadPrior | None = None) -> Study:
     """Load the model of a validated request, and find its settings.
+
+    Args:
+        load: where the model comes from, `load_prior` by default.
 
     Raises:
         EngineError: of the kinds that `load_prior` and `choose_device` know.
     """
     report(events.Progress("Loading the model", 0, 1))
-    prior = load_prior(request.model, choose_device(request.device), request.loras)
+    prior = (load or load_prior)(request.model, choose_device(request.device), request.loras)
     tell_unknown_words(prior, request.prompt, report)
     return Study(request, prior, resolve(request, prior.hints, prior.resolution), _state_of_weights(request))
 

@@ -1,0 +1,223 @@
+"""One engine for many jobs: takes them from the queue of a results folder, one after the other, and keeps the model.
+
+Imports torch only to work, so that it says hello at once and leaves little behind while it waits.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import errors, events, worker
+from .diffusion.location import locate
+from .errors import EngineError, JobCancelledError
+from .job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
+from .job_queue import RESUME, SAMPLE, JobQueue, Ticket
+from .locks import ProcessLock
+from .request import JobRequest
+
+if TYPE_CHECKING:
+    from .diffusion.keeping import KeptPrior
+
+LOOK_SECONDS = 0.1
+LOOKS = 4
+"""Pictures of a 2D preview."""
+
+NICENESS = 5
+"""Below Blender, which shares the processor with us."""
+
+DoJob = Callable[[Ticket, JobFolder], int]
+
+log = logging.getLogger(__name__)
+
+
+def serve(results: Path, idle_seconds: float, do: DoJob | None = None) -> int:
+    """Do the jobs of a results folder until none has come for `idle_seconds`, or until told to leave.
+
+    Args:
+        results: the folder of the job folders.
+        do: does one job; by default with `Jobs`.
+
+    Returns:
+        An exit code (`sdi_engine.errors`). A second engine for the same folder leaves at once: it is not needed.
+    """
+    queue = JobQueue(results)
+    lock = ProcessLock(f"queue {results.resolve()}")
+    try:
+        with storage_errors(results):
+            queue.make_folders()
+            if not lock.acquire():
+                log.info('Another engine serves "%s".', results)
+                return errors.EXIT_DONE
+    except EngineError as error:
+        log.error("%s", error)
+        return error.exit_code
+    queue.leave_flag.unlink(missing_ok=True)  # meant for an engine that was gone already
+    with lock, _heartbeat(queue) as heart:
+        return _take_turns(queue, idle_seconds, do or Jobs().do, heart)
+
+
+def step_back() -> None:
+    """Let this process leave the processor to Blender when both want it, and say where it was when it crashes."""
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    faulthandler.enable()
+
+
+class Jobs:
+    """Does jobs with a model that stays loaded."""
+
+    def __init__(self) -> None:
+        self._kept: KeptPrior | None = None
+
+    def do(self, ticket: Ticket, folder: JobFolder) -> int:
+        """Do one job; its exit code."""
+        work = self._sample if ticket.verb == SAMPLE else self._make_mesh
+        code = worker.run(folder.path, resume=ticket.verb == RESUME, work=work)
+        if self._kept is not None and code == errors.EXIT_OUT_OF_MEMORY:
+            self._kept.forget()
+        return code
+
+    def _make_mesh(self, folder: JobFolder, request: JobRequest, resume: bool, report: worker.Listener) -> None:
+        locate(request.model)
+        with worker.torch_work():
+            from . import text_to_mesh
+
+            text_to_mesh.make(folder, request, resume, report, self._keeper().load)
+
+    def _sample(self, folder: JobFolder, request: JobRequest, resume: bool, report: worker.Listener) -> None:
+        locate(request.model)
+        with worker.torch_work():
+            from .studies.sampling import sample
+
+            def report_or_stop(event: events.Event) -> None:
+                report(event)
+                if folder.cancel_flag.exists():
+                    raise JobCancelledError("The preview was cancelled.")
+
+            sample(request, folder.path, report_or_stop, LOOKS, self._keeper().load)
+
+    def _keeper(self) -> KeptPrior:
+        from .diffusion.keeping import KeptPrior
+
+        self._kept = self._kept or KeptPrior()
+        return self._kept
+
+
+class _Heart:
+    """What the heartbeat says besides that we live."""
+
+    job = ""
+    model = ""
+
+
+def _take_turns(queue: JobQueue, idle_seconds: float, do: DoJob, heart: _Heart) -> int:
+    device = ProcessLock("device")
+    idle_since = time.monotonic()
+    try:
+        with worker.stop_signals():
+            while not queue.leave_flag.exists():
+                ticket = _take(queue, device)
+                if ticket is not None:
+                    with device:
+                        code = _do(queue, ticket, do, heart)
+                    if _interrupted(code, queue.job_folder(ticket)):
+                        return errors.EXIT_CANCELLED
+                    idle_since = time.monotonic()
+                elif queue.is_held or (not queue.waiting() and time.monotonic() - idle_since > idle_seconds):
+                    break
+                else:
+                    time.sleep(LOOK_SECONDS)
+    except KeyboardInterrupt:
+        return errors.EXIT_CANCELLED
+    queue.leave_flag.unlink(missing_ok=True)
+    return errors.EXIT_DONE
+
+
+def _take(queue: JobQueue, device: ProcessLock) -> Ticket | None:
+    """The next job, with the device locked; None where there is none, or another engine of this person is at work.
+
+    Two at once would share one GPU's memory, and both be slow.
+    """
+    if not queue.waiting() or not device.acquire():
+        return None
+    ticket = queue.take()
+    if ticket is None:
+        device.release()
+    return ticket
+
+
+def _do(queue: JobQueue, ticket: Ticket, do: DoJob, heart: _Heart) -> int:
+    folder = queue.job_folder(ticket)
+    heart.job = ticket.name
+    try:
+        with _printing_into(folder.log_file):
+            code = do(ticket, folder)
+        with suppress(EngineError):
+            heart.model = folder.request().model
+    finally:
+        heart.job = ""
+    return code
+
+
+def _interrupted(code: int, folder: JobFolder) -> bool:
+    """Whether the job ended because somebody wants this process to end, not only the job."""
+    return code == errors.EXIT_CANCELLED and not folder.cancel_flag.exists() and not folder.pause_flag.exists()
+
+
+@contextmanager
+def _printing_into(file: Path) -> Iterator[None]:
+    """Let all that this process prints, from Python or not, go into a file."""
+    with ExitStack() as stack:
+        try:
+            output = stack.enter_context(file.open("ab"))
+        except OSError as error:  # a full disk is the job's to tell
+            log.warning("%s cannot be written: %s", file, error)
+            yield
+            return
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            before = os.dup(stream.fileno())
+            stack.callback(os.close, before)
+            stack.callback(os.dup2, before, stream.fileno())
+            stack.callback(stream.flush)
+            os.dup2(output.fileno(), stream.fileno())
+        yield
+
+
+@contextmanager
+def _heartbeat(queue: JobQueue) -> Iterator[_Heart]:
+    started = time.time()
+    stop = threading.Event()
+    heart = _Heart()
+    queue.beat(started, "", "")
+
+    def beat() -> None:
+        said = ("", "")
+        last = time.monotonic()
+        while not stop.wait(LOOK_SECONDS):
+            now = time.monotonic()
+            if said == (heart.job, heart.model) and now - last < HEARTBEAT_SECONDS:
+                continue
+            said, last = (heart.job, heart.model), now
+            try:
+                queue.beat(started, *said)
+            except OSError as error:
+                log.warning("status.json could not be written: %s", error)
+
+    thread = threading.Thread(target=beat, name="engine heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield heart
+    finally:
+        stop.set()
+        thread.join()
+        queue.status_file.unlink(missing_ok=True)

@@ -1,0 +1,80 @@
+import os
+
+import pytest
+
+from sdi_engine.job_queue import RESUME, RUN, SAMPLE, JobQueue
+
+
+@pytest.fixture
+def queue(tmp_path):
+    return JobQueue(tmp_path)
+
+
+def names(queue):
+    return [ticket.name for ticket in queue.waiting()]
+
+
+def test_first_come_first_served_unless_somebody_is_let_in_front(queue):
+    assert queue.waiting() == []
+    queue.add("a")
+    queue.add("b", RESUME)
+    queue.add("c", SAMPLE, first=True)
+    assert [(ticket.name, ticket.verb) for ticket in queue.waiting()] == [("c", SAMPLE), ("a", RUN), ("b", RESUME)]
+    queue.add("b", RESUME, first=True)  # a new turn, not a second one
+    assert names(queue) == ["b", "c", "a"]
+    assert queue.take().name == "b"
+    assert names(queue) == ["c", "a"]
+
+
+def test_many_in_the_same_microsecond_keep_their_order(queue, monkeypatch):
+    monkeypatch.setattr("time.time_ns", lambda: 1_700_000_000_000_000_000)
+    for number in range(5):
+        queue.add(str(number))
+    assert names(queue) == ["0", "1", "2", "3", "4"]
+
+
+def test_neighbours_change_turns(queue):
+    for name in "abc":
+        queue.add(name)
+    queue.move("a", 1)
+    assert names(queue) == ["b", "a", "c"]
+    queue.move("c", -1)
+    assert names(queue) == ["b", "c", "a"]
+    for name, by in (("b", -1), ("a", 1), ("x", 1)):
+        queue.move(name, by)
+    assert names(queue) == ["b", "c", "a"]
+
+
+def test_a_job_is_taken_once_and_not_while_held(queue, tmp_path):
+    queue.add("a")
+    queue.hold()
+    assert queue.is_held
+    assert queue.take() is None
+    queue.release()
+    assert queue.take().name == "a"
+    assert JobQueue(tmp_path).take() is None
+    assert not queue.remove("a")
+
+
+def test_a_name_may_hold_spaces_and_other_files_do_no_harm(queue):
+    queue.add("a b  c")
+    (queue.tickets_folder / "notes.txt").touch()
+    assert names(queue) == ["a b  c"]
+    assert queue.remove("a b  c")
+
+
+def test_the_status_is_that_of_a_living_engine_only(queue):
+    assert queue.status() is None
+    queue.make_folders()
+    queue.beat(1.0, "job", "starter")
+    assert queue.status() | {"heartbeat": 0} == {
+        "pid": os.getpid(),
+        "started": 1.0,
+        "heartbeat": 0,
+        "job": "job",
+        "model": "starter",
+    }
+    queue.status_file.write_text('{"pid": 4194305, "heartbeat": 9e12}')
+    assert queue.status() is None
+    queue.status_file.write_text("{")
+    assert queue.status() is None
