@@ -3,7 +3,7 @@
 python3 dev.py demo ["a blue chair"]   make a mesh from a prompt in headless Blender
 python3 dev.py test [pytest options]   run all tests
 python3 dev.py lint                    ruff
-python3 dev.py package                 build the extension's zip with Blender
+python3 dev.py package                 build the extension's zip, and a repository that Blender can install it from
 python3 dev.py setup                   only make the environment
 """
 
@@ -24,6 +24,7 @@ REQUIREMENT_FILES = (ROOT / "requirements-dev.txt", ROOT / "sdi_engine" / "requi
 PYTHON_VERSION = (3, 11)
 DEMO_FOLDER = ROOT / "demo"
 PACKAGE_FOLDER = ROOT / "dist"
+EXTENSION = "sdi_text_to_3d"
 
 
 class SetUpError(Exception):
@@ -66,15 +67,23 @@ def lint(options: argparse.Namespace) -> int:
 
 
 def package(options: argparse.Namespace) -> int:
-    """Build the zip that Blender installs, and let Blender validate it."""
-    blender = _blender(options.blender or "blender")
+    """Build and validate the zip that Blender installs; with its listing the folder is a static repository."""
+    tool = _extension_tool(options.blender)
     PACKAGE_FOLDER.mkdir(exist_ok=True)
-    extension = [blender, "--factory-startup", "--command", "extension"]
-    built = _run([*extension, "build", "--source-dir", str(ROOT), "--output-dir", str(PACKAGE_FOLDER)])
+    for outdated in PACKAGE_FOLDER.glob(f"{EXTENSION}-*.zip"):
+        outdated.unlink()  # or the listing would offer it too
+    built = _run([*tool, "build", "--source-dir", str(ROOT), "--output-dir", str(PACKAGE_FOLDER)])
     if built != 0:
         return built
-    newest = max(PACKAGE_FOLDER.glob("*.zip"), key=lambda file: file.stat().st_mtime)
-    return _run([*extension, "validate", str(newest)])
+    (archive,) = PACKAGE_FOLDER.glob(f"{EXTENSION}-*.zip")
+    finished = _run([*tool, "validate", str(archive)])
+    if finished != 0:
+        return finished
+    finished = _run([*tool, "server-generate", "--html", "--repo-dir", str(PACKAGE_FOLDER)])
+    if finished == 0:
+        listing = PACKAGE_FOLDER / "index.json"
+        print(f"{archive.name}: {archive.stat().st_size / 1e6:.1f} MB; the repository's URL is {listing.as_uri()}")
+    return finished
 
 
 def setup(options: argparse.Namespace) -> int:
@@ -118,6 +127,19 @@ def _base_python() -> str:
     return found
 
 
+def _extension_tool(blender: str | None) -> list[str]:
+    """The command line of Blender's tool for extensions: an installed Blender's, or the one in its Python module."""
+    if blender:
+        return [_blender(blender), "--factory-startup", "--command", "extension"]
+    python = set_up()
+    where = "import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec('bpy').origin).parent)"
+    module = Path(subprocess.run([str(python), "-c", where], check=True, capture_output=True, text=True).stdout.strip())
+    tools = sorted(module.glob("*/scripts/addons_core/bl_pkg/cli/blender_ext.py"))
+    if not tools:
+        raise SetUpError(f"Blender's tool for extensions is not in {module}: give a Blender's path with --blender.")
+    return [str(python), str(tools[-1])]
+
+
 def _blender(path: str) -> str:
     found = shutil.which(path)
     if found is None:
@@ -148,9 +170,9 @@ def _parser() -> argparse.ArgumentParser:
     test_parser = commands.add_parser("test", help="run all tests", add_help=False, prefix_chars="\0")
     test_parser.set_defaults(command=test)
     test_parser.add_argument("pytest", nargs="*", help="options for pytest")
-    package_parser = commands.add_parser("package", help="build the extension's zip")
+    package_parser = commands.add_parser("package", help="build the extension's zip and a static repository")
     package_parser.set_defaults(command=package)
-    package_parser.add_argument("--blender", metavar="PATH", help="default: the blender on the PATH")
+    package_parser.add_argument("--blender", metavar="PATH", help="an installed Blender, instead of the module")
     for name, function in (("lint", lint), ("setup", setup)):
         commands.add_parser(name, help=function.__doc__).set_defaults(command=function)
     return parser

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import bpy
-from bpy.props import StringProperty
 
 from ..sdi_engine.request import MAX_SEED
 
@@ -23,25 +21,4 @@ class SDI_OT_random_seed(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class SDI_OT_choose_model(bpy.types.Operator):
-    """Choose a .safetensors file, or go into a folder in Diffusers layout and accept it"""
-
-    bl_idname = "sdi.choose_model"
-    bl_label = "Choose Model"
-    bl_options = {"UNDO", "INTERNAL"}
-
-    filepath: StringProperty(subtype="FILE_PATH")  # type: ignore[valid-type]
-    filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN"})  # type: ignore[valid-type]
-    filter_glob: StringProperty(default="*.safetensors", options={"HIDDEN"})  # type: ignore[valid-type]
-
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        path = Path(self.filepath)
-        context.scene.sdi.model = str(path if path.is_file() or path.is_dir() else path.parent)
-        return {"FINISHED"}
-
-
-CLASSES = (SDI_OT_random_seed, SDI_OT_choose_model)
+CLASSES = (SDI_OT_random_seed,)

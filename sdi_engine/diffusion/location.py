@@ -70,3 +70,12 @@ def locate(model: str) -> ModelLocation:
     if _HUB_ID.fullmatch(model) and path.suffix != ".safetensors":
         return ModelLocation("hub", (model,))
     raise EnvironmentMissingError(f'The model "{model}" does not exist: check the path, or use "{STARTER_MODEL}".')
+
+
+def companion_folder(file: Path) -> Path | None:
+    """The folder of the file's name beside it (`dream/` of `dream.safetensors`), if it is in Diffusers layout.
+
+    It says what the model is where the file differs from all that is known here; it needs no weights.
+    """
+    folder = file.with_suffix("")
+    return folder if (folder / "model_index.json").is_file() else None

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 
 from ..errors import BadInputError
 from .clip_tokenizer import END, clip_tokenizer
+from .header import DENOISER, Family, Shapes, family_of, read_shapes
 from .kinds import checked_kind, left_out
+from .location import companion_folder
 from .precision import precision
 from .unet_prior import UNetPrior
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
-
-Family = Literal["sd1", "sd2", "sdxl", "sd3"]
-Shapes = Mapping[str, tuple[int, ...]]
 
 CONFIGS = Path(__file__).parent / "configs"
 OPEN_CLIP_PADDING = "!"
@@ -30,62 +26,10 @@ SD2_TEXT_WIDTH = 1024
 SD2_VELOCITY_SAMPLE_SIZE = 96
 """Those of Stable Diffusion 2.x that predict velocity are the ones for 768 pixels."""
 
-_DENOISER = "model.diffusion_model."
 _HEAD_CHANNELS = 64
 _VAES = ("first_stage_model.", "vae.")
 _ZERO_TERMINAL_SIGNAL = "ztsnr"
 """An empty tensor of this name marks models that were trained up to pure noise (Lin et al. 2024)."""
-
-_SUPPORTED = "choose a checkpoint of Stable Diffusion 1.x, 2.x, SDXL or SD3 for text to image."
-
-
-def companion_folder(file: Path) -> Path | None:
-    """The folder of the file's name beside it (`dream/` of `dream.safetensors`), if it is in Diffusers layout.
-
-    It says what the model is where the file differs from all that is known here; it needs no weights.
-    """
-    folder = file.with_suffix("")
-    return folder if (folder / "model_index.json").is_file() else None
-
-
-def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of a file's tensors.
-
-    Raises:
-        SafetensorError: the file is damaged or of another format.
-    """
-    with safe_open(file, "pt") as tensors:
-        return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
-
-
-def family_of(shapes: Shapes) -> Family:
-    """Which family a checkpoint belongs to, by the names that only this family has.
-
-    Raises:
-        BadInputError: none that is supported.
-    """
-    names = {re.sub(r"\.\d+\..*", "", name.removeprefix(_DENOISER)) for name in shapes}
-    if "double_blocks" in names:
-        raise BadInputError(f"This file is a FLUX model, which is not supported: {_SUPPORTED}")
-    if "joint_blocks" in names:
-        return "sd3"
-    if any("lora_down" in name or "lora_A" in name or "lora.down" in name for name in shapes):
-        raise BadInputError(f"This file is a LoRA: give it as a LoRA, and as the model {_SUPPORTED}")
-    first = shapes.get(f"{_DENOISER}input_blocks.0.0.weight")
-    if first is None:
-        raise BadInputError(f"This file holds no diffusion model that is known here: {_SUPPORTED}")
-    if first[1] != 4:
-        raise BadInputError(
-            f"This file's U-Net takes {first[1]} channels, as those for inpainting, depth or editing do: {_SUPPORTED}"
-        )
-    for prefix, family in (
-        ("conditioner.embedders.1.model.", "sdxl"),
-        ("cond_stage_model.model.", "sd2"),
-        ("cond_stage_model.transformer.", "sd1"),
-    ):
-        if any(name.startswith(prefix) for name in shapes):
-            return family
-    raise BadInputError(f"This file holds a U-Net without its text encoders, or SDXL's refiner: {_SUPPORTED}")
 
 
 def load_single_file(file: Path, device: torch.device) -> DiffusionPipeline:
@@ -133,7 +77,7 @@ def load_single_file(file: Path, device: torch.device) -> DiffusionPipeline:
 
 def sd3_transformer_shape(shapes: Shapes) -> dict[str, Any]:
     """What tells the transformers of Stable Diffusion 3, 3.5 medium and 3.5 large apart, by their tensors."""
-    own = {name.removeprefix(_DENOISER): shape for name, shape in shapes.items()}
+    own = {name.removeprefix(DENOISER): shape for name, shape in shapes.items()}
     blocks = {int(name.split(".")[1]) for name in own if name.startswith("joint_blocks.")}
     dual = sorted(block for block in blocks if f"joint_blocks.{block}.x_block.attn2.qkv.weight" in own)
     return {

@@ -1,0 +1,347 @@
+"""The 2D models on this computer: what they are and how big, found without the engine and without Blender.
+
+`inspect` looks at one model, quickly enough for a button. `Scan` looks for all of them in a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..sdi_engine.diffusion.header import family_of, is_lora, read_shapes
+from ..sdi_engine.diffusion.kinds import REQUIRED, checked_kind
+from ..sdi_engine.diffusion.location import REAL_MODEL, STARTER_FOLDER, companion_folder, locate
+from ..sdi_engine.errors import BadInputError, EngineError
+from ..sdi_engine.job_folder import JobFolder
+from ..sdi_engine.request import STARTER_MODEL
+
+MAX_RECENT = 6
+MAX_RECENT_JOBS = 50
+MAX_DEPTH = 4
+"""How far below the model folder to look."""
+
+INDEX_FILE = "model_index.json"
+FAMILY_WORDS = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "sd3": "SD 3"}
+KIND_WORDS = {
+    "StableDiffusionPipeline": "SD 1.x",
+    "StableDiffusionXLPipeline": "SDXL",
+    "StableDiffusion3Pipeline": "SD 3",
+}
+_SD2_TEXT_WIDTH = 1024
+_NAMES = {STARTER_MODEL: "Starter prior", REAL_MODEL: "Stable Diffusion 2.1 base"}
+_NETWORKS = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2")
+"""Parts of a pipeline that have weights, and are needed."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Attributes:
+    model: what goes into a request.
+    name: what a person calls it.
+    kind: its family, such as "SDXL"; "" where that is known only after it was downloaded.
+    size: in bytes on the disk; None where it is not on this computer.
+    """
+
+    model: str
+    name: str
+    kind: str = ""
+    size: int | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it works offline."""
+        return self.size is not None
+
+    @property
+    def label(self) -> str:
+        """Name and size, for a menu."""
+        return " · ".join(filter(None, (self.name, self.kind, size_words(self.size) if self.is_here else "")))
+
+
+@dataclass(frozen=True)
+class Models:
+    """What a scan found: models lately used, in the hub's cache, and in the person's own folder.
+
+    `known` holds every model by what goes into a request, and one sentence in place of each that cannot be used.
+    """
+
+    recent: tuple[Model, ...] = ()
+    cached: tuple[Model, ...] = ()
+    in_folder: tuple[Model, ...] = ()
+    known: dict[str, Model | str] = field(default_factory=dict)
+
+
+def size_words(size: int | None) -> str:
+    """Bytes for a person: "5.1 GB"."""
+    if size is None:
+        return ""
+    for unit, bytes_in_unit in (("GB", 10**9), ("MB", 10**6)):
+        if size >= bytes_in_unit:
+            number = size / bytes_in_unit
+            return f"{number:.1f} {unit}" if number < 100 else f"{number:.0f} {unit}"
+    return f"{max(1, size // 1000)} kB"
+
+
+def inspect(model: str, cache: Path | None = None) -> Model:
+    """What a model is, by its name on disk, its header or its index; no weights are read.
+
+    Args:
+        model: "starter", "stable-diffusion", a folder, a file or a hub id.
+        cache: the hub's cache, by default `hub_cache()`.
+
+    Raises:
+        EngineError: there is nothing at this path, or what is there is no model that can be used.
+    """
+    location = locate(model)
+    name = _NAMES.get(model, "")
+    if location.kind == "hub":
+        return _hub_model(model, name or model, location.sources, cache or hub_cache())
+    path = Path(location.sources[0])
+    if location.kind == "folder":
+        return Model(model, name or path.name, _folder_kind(path, model), _size_of(path))
+    companion = companion_folder(path)
+    kind = _folder_kind(companion, str(companion)) if companion else FAMILY_WORDS[family_of(read_shapes(path))]
+    return Model(model, name or path.name, kind, path.stat().st_size)
+
+
+def check_lora(file: Path) -> None:
+    """Make sure that a file is a LoRA.
+
+    Raises:
+        BadInputError: it is not.
+    """
+    if file.suffix != ".safetensors":
+        raise BadInputError(
+            f'The LoRA file "{file}" is no .safetensors file: other formats can run code when they are opened; convert '
+            "it to safetensors or choose another one."
+        )
+    if not is_lora(read_shapes(file)):
+        raise BadInputError(f'The file "{file}" is no LoRA: choose another one, or give it as the model.')
+
+
+def hub_cache(environment: Mapping[str, str] | None = None) -> Path:
+    """Where downloads from the Hugging Face hub are kept, by the same rules as its own library."""
+    settings = os.environ if environment is None else environment
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if settings.get(name):
+            return _expanded(settings[name])
+    if settings.get("HF_HOME"):
+        return _expanded(settings["HF_HOME"]) / "hub"
+    return _expanded(settings.get("XDG_CACHE_HOME") or str(Path("~", ".cache"))) / "huggingface" / "hub"
+
+
+class Scan:
+    """A look at all models in a thread; `models` is None until it is over.
+
+    Args:
+        model_folder: the person's own; None where there is none.
+        results: the folder of jobs, which tells what was used lately.
+        asked: further models to say something about, such as the one that is chosen.
+        cache: the hub's cache, by default `hub_cache()`.
+    """
+
+    def __init__(
+        self, model_folder: Path | None, results: Path | None, asked: Iterable[str] = (), cache: Path | None = None
+    ) -> None:
+        self.models: Models | None = None
+        self._arguments = (model_folder, results, tuple(asked), cache or hub_cache())
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sdi-models", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        return not self._thread.is_alive()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Until it is over, at most so many seconds."""
+        self._thread.join(timeout)
+
+    def stop(self) -> None:
+        """Look no further."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        try:
+            self.models = find_models(*self._arguments, go_on=lambda: not self._stop.is_set())
+        except OSError as error:  # a disk that went away meanwhile: what was known before stays
+            log.warning("The models on this computer could not be listed: %s", error)
+
+
+def find_models(
+    model_folder: Path | None,
+    results: Path | None,
+    asked: Iterable[str] = (),
+    cache: Path | None = None,
+    go_on: Callable[[], bool] = lambda: True,
+) -> Models:
+    """What `Scan` does, at once. Stops early where `go_on` says no."""
+    cache = cache or hub_cache()
+    known: dict[str, Model | str] = {}
+
+    def look(model: str) -> Model | None:
+        if model not in known:
+            try:
+                known[model] = inspect(model, cache)
+            except EngineError as error:
+                known[model] = str(error)
+            except OSError as error:
+                known[model] = f'The model "{model}" cannot be read ({error.strerror}): choose another one.'
+        found = known[model]
+        return found if isinstance(found, Model) else None
+
+    def usable(names: Iterable[str]) -> tuple[Model, ...]:
+        return tuple(found for name in names if go_on() and (found := look(name)) is not None)
+
+    for model in (STARTER_MODEL, REAL_MODEL, *asked):
+        if model.strip():
+            look(model.strip())
+    cached = tuple(model for model in usable(_cached_ids(cache)) if model.is_here)
+    in_folder = usable(_in_folder(model_folder, go_on)) if model_folder else ()
+    recent = usable(_recent(results)) if results else ()
+    return Models(recent[:MAX_RECENT], cached, in_folder, known)
+
+
+def _recent(results: Path) -> Iterator[str]:
+    """The models of the newest jobs, the newest first."""
+    seen = {STARTER_MODEL, REAL_MODEL}  # which the menu offers anyway
+    jobs = [folder for folder in reversed(_listed(results)) if not folder.name.startswith(".")]  # named by their time
+    for folder in jobs[:MAX_RECENT_JOBS]:
+        model = _read_json(JobFolder(folder).request_file).get("model")
+        if isinstance(model, str) and model.strip() and model not in seen:
+            seen.add(model)
+            yield model
+
+
+def _cached_ids(cache: Path) -> Iterator[str]:
+    """The ids of the pipelines in the hub's cache, by the names of its folders."""
+    for folder in _listed(cache):
+        kind, *parts = folder.name.split("--")
+        if kind == "models" and len(parts) == 2 and _snapshot(folder) is not None:
+            yield "/".join(parts)
+
+
+def _in_folder(folder: Path, go_on: Callable[[], bool], depth: int = 0) -> Iterator[str]:
+    """Every Diffusers folder and every .safetensors file, models or not, down to `MAX_DEPTH`."""
+    for path in _listed(folder):
+        if not go_on():
+            return
+        if path.suffix == ".safetensors" and path.is_file():
+            yield str(path)
+        elif not path.name.startswith(".") and path.is_dir():
+            if (path / INDEX_FILE).is_file():
+                if not path.with_name(f"{path.name}.safetensors").is_file():  # whose companion it is
+                    yield str(path)
+            elif depth < MAX_DEPTH:
+                yield from _in_folder(path, go_on, depth + 1)
+
+
+def _hub_model(model: str, name: str, sources: Iterable[str], cache: Path) -> Model:
+    """The first of the sources that is in the cache as a whole."""
+    for source in sources:
+        snapshot = _snapshot(cache / f"models--{source.replace('/', '--')}")
+        if snapshot is not None and _is_complete(snapshot):
+            return Model(model, name, _folder_kind(snapshot, source), _size_of(snapshot))
+    return Model(model, name)
+
+
+def _snapshot(repository: Path) -> Path | None:
+    """The downloaded version that a hub id stands for; None where it is no pipeline."""
+    try:
+        commit = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    snapshot = repository / "snapshots" / commit
+    return snapshot if commit and (snapshot / INDEX_FILE).is_file() else None
+
+
+def _is_complete(snapshot: Path) -> bool:
+    """Whether nothing that the engine will ask for is still to be downloaded."""
+    index = _read_json(snapshot / INDEX_FILE)
+    try:
+        kind = checked_kind(snapshot.name, index)
+    except BadInputError:
+        return True  # and of no use, as `_folder_kind` will say
+    parts = {*REQUIRED[kind], *(part for part in _NETWORKS if _has(index, part))}
+    return all(_is_part_complete(snapshot / part, part in _NETWORKS) for part in parts)
+
+
+def _is_part_complete(folder: Path, has_weights: bool) -> bool:
+    # A file of which only the link is there is still being fetched.
+    files = {path.name for path in _listed(folder) if path.is_file()}
+    if not has_weights:
+        return bool(files)
+    shards = [list(_read_json(folder / name).get("weight_map", {}).values()) for name in files if _is_index(name)]
+    if shards:
+        return any(names and set(names) <= files for names in shards)
+    # The hub's half precision copies are not asked for.
+    return any(name.endswith(".safetensors") and name.count(".") == 1 for name in files)
+
+
+def _is_index(name: str) -> bool:
+    return name.endswith(".safetensors.index.json")
+
+
+def _has(index: Mapping[str, Any], part: str) -> bool:
+    value = index.get(part)
+    return isinstance(value, list) and bool(value) and value[0] is not None
+
+
+def _folder_kind(folder: Path, model: str) -> str:
+    """The family of a folder in Diffusers layout; `model` is what a person calls it.
+
+    Raises:
+        BadInputError: it is not supported.
+    """
+    index = _read_json(folder / INDEX_FILE)
+    if not index:
+        raise BadInputError(f'The model "{model}" has a damaged {INDEX_FILE}: download it again.')
+    kind = checked_kind(model, index)
+    if folder == STARTER_FOLDER:
+        return ""
+    config = _read_json(folder / "text_encoder" / "config.json")
+    if kind == "StableDiffusionPipeline" and config.get("hidden_size") == _SD2_TEXT_WIDTH:
+        return "SD 2.x"
+    return KIND_WORDS[kind]
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes of all files below; those that links in the hub's cache lead to, too."""
+    sizes = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            try:
+                sizes[path.resolve()] = path.stat().st_size
+            except OSError:  # a link that leads nowhere
+                continue
+    return sum(sizes.values())
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder, by name; nothing where it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """The object in a file; empty where there is none."""
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _expanded(path: str) -> Path:
+    return Path(os.path.expandvars(path)).expanduser()

@@ -1,0 +1,68 @@
+"""Settings under a name, by Blender's own preset system: files in its user scripts, found again in every scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+from bl_operators.presets import AddPresetBase
+
+SUBFOLDER = "sdi_text_to_3d"
+
+SAVED = (
+    "model",
+    "preset",
+    "noise",
+    "perp_neg",
+    "steps",
+    "guidance",
+    "resolution",
+    "face_budget",
+    "texture_size",
+    "height",
+    "device",
+    "negative_prompt",
+)
+"""What a preset holds: how objects are made, not which."""
+
+_ROOT = str(Path(__file__).resolve().parent.parent)
+"""Below which `presets/` and then `SUBFOLDER` are."""
+
+
+class SDI_OT_preset_add(AddPresetBase, bpy.types.Operator):
+    """Keep these settings under a name, or remove a preset; prompt, seed and LoRAs are not part of it"""
+
+    bl_idname = "sdi.preset_add"
+    bl_label = "Add Preset"
+    preset_menu = "SDI_PT_presets"
+    preset_subdir = SUBFOLDER
+    # A preset is run as a script: these paths hold wherever the extension is installed. No `preset_defines`, which
+    # Blender up to 4.3 loses in Python 3.13.
+    preset_values = [f"bpy.context.scene.sdi.{name}" for name in SAVED]
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        if (self.remove_name or self.remove_active) and self._comes_along():
+            self.report({"WARNING"}, "This preset comes with the extension, and stays")
+            return {"CANCELLED"}
+        return super().execute(context)
+
+    def _comes_along(self) -> bool:
+        # Blender itself protects presets in its own folders of extensions only, and not those of a checkout.
+        name = self.name if self.remove_name else getattr(bpy.types, self.preset_menu).bl_label
+        finds = (bpy.utils.preset_find(name, SUBFOLDER, display_name=by_label) for by_label in (False, True))
+        found = next(filter(None, finds), None)
+        return found is not None and Path(found).is_relative_to(_ROOT)
+
+
+CLASSES = (SDI_OT_preset_add,)
+
+
+def attach() -> None:
+    """Offer the presets that come with the extension, where Blender can: the oldest 4.2 cannot."""
+    if hasattr(bpy.utils, "register_preset_path"):
+        bpy.utils.register_preset_path(_ROOT)
+
+
+def detach() -> None:
+    if hasattr(bpy.utils, "unregister_preset_path"):
+        bpy.utils.unregister_preset_path(_ROOT)

@@ -1,0 +1,159 @@
+"""Choosing a model and LoRAs, and the bridge between the panel's settings and a request, both ways."""
+
+import json
+import struct
+
+import pytest
+
+LORA = "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"
+SDXL = {
+    "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+    "conditioner.embedders.1.model.ln_final.weight": (1280,),
+}
+FLUX = {"double_blocks.0.img_attn.qkv.weight": (1, 1)}
+
+
+def write_file(path, shapes):
+    """A .safetensors file with tensors of one byte each, whatever their shapes say."""
+    header = {name: {"dtype": "U8", "shape": shape, "data_offsets": [0, 1]} for name, shape in shapes.items()}
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"\0")
+    return path
+
+
+@pytest.fixture
+def model_list(bpy, extension, tmp_path, monkeypatch):
+    """What is known of models, in a computer that has none."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return extension.model_list
+
+
+def scanned(bpy, model_list):
+    model_list.refresh(bpy.context).wait(60)
+    assert model_list.take()
+    return model_list.models
+
+
+def refused(operator, **arguments):
+    """What the operator reported."""
+    with pytest.raises(RuntimeError) as error:
+        operator(**arguments)
+    return str(error.value)
+
+
+def test_a_model_is_chosen_and_known_at_once(bpy, model_list, tmp_path):
+    file = write_file(tmp_path / "dream.safetensors", SDXL)
+    assert bpy.ops.sdi.choose_model(filepath=str(file)) == {"FINISHED"}
+    assert bpy.context.scene.sdi.model == str(file)
+    assert model_list.about(str(file)).startswith("dream.safetensors · SDXL · ")
+    assert bpy.ops.sdi.set_model(model="owner/name") == {"FINISHED"}
+    assert bpy.context.scene.sdi.model == "owner/name"
+    assert "online access is off" in model_list.about("owner/name")
+    assert bpy.ops.sdi.set_model(model="starter") == {"FINISHED"}
+    assert model_list.about("starter").startswith("Built in · ")
+
+
+def test_a_wrong_file_is_refused_and_the_setting_stays(bpy, model_list, tmp_path):
+    settings = bpy.context.scene.sdi
+    flux = write_file(tmp_path / "flux.safetensors", FLUX)
+    style = write_file(tmp_path / "style.safetensors", {LORA: (1, 1)})
+    assert "FLUX" in refused(bpy.ops.sdi.choose_model, filepath=str(flux))
+    assert "is a LoRA" in refused(bpy.ops.sdi.set_model, model=str(style))
+    assert "does not exist" in refused(bpy.ops.sdi.choose_model, filepath=str(tmp_path / "nothing.safetensors"))
+    assert "no model_index.json" in refused(bpy.ops.sdi.choose_model_folder, directory=str(tmp_path))
+    assert settings.model == "starter"
+
+
+def test_a_scan_says_what_is_wrong_with_a_model_that_was_typed(bpy, model_list, tmp_path):
+    settings = bpy.context.scene.sdi
+    settings.model = str(write_file(tmp_path / "flux.safetensors", FLUX))
+    assert model_list.about(settings.model) == ""
+    scanned(bpy, model_list)
+    assert model_list.is_refused(settings.model)
+    assert "FLUX" in model_list.about(settings.model)
+
+
+def test_a_scan_finds_what_was_used_before(bpy, model_list, tmp_path, results):
+    file = write_file(tmp_path / "dream.safetensors", SDXL)
+    (results / "one").mkdir(parents=True)
+    (results / "one" / "request.json").write_text(json.dumps({"prompt": "a mug", "model": str(file)}))
+    assert [model.model for model in scanned(bpy, model_list).recent] == [str(file)]
+
+
+def test_a_refresh_during_a_scan_looks_once_more(bpy, model_list, tmp_path):
+    first = model_list.refresh(bpy.context)
+    settings = bpy.context.scene.sdi
+    settings.model = str(tmp_path / "nothing")
+    model_list.refresh(bpy.context)
+    first.wait(60)
+    while model_list._tick() is not None:
+        pass
+    assert model_list.is_refused(settings.model)
+
+
+def test_loras_are_listed_and_passed_on(bpy, extension, model_list, tmp_path):
+    scene = bpy.context.scene
+    scene.sdi.prompt = "a mug"
+    assert not bpy.ops.sdi.remove_lora.poll()
+    for name in ("one", "two", "three"):
+        file = write_file(tmp_path / f"{name}.safetensors", {LORA: (1, 1)})
+        assert bpy.ops.sdi.add_lora(filepath=str(file)) == {"FINISHED"}
+    assert scene.sdi.lora_index == 2
+    assert "no LoRA" in refused(bpy.ops.sdi.add_lora, filepath=str(write_file(tmp_path / "dream.safetensors", SDXL)))
+    scene.sdi.loras[0].weight = 0.3
+    scene.sdi.loras[1].use = False
+    request = extension.properties.request_from(scene)
+    assert [(lora.file, lora.weight) for lora in request.loras] == [
+        (str(tmp_path / "one.safetensors"), 0.3),
+        (str(tmp_path / "three.safetensors"), 1.0),
+    ]
+    for left in (2, 1, 0):
+        assert bpy.ops.sdi.remove_lora() == {"FINISHED"}
+        assert len(scene.sdi.loras) == left
+        assert scene.sdi.lora_index == max(0, left - 1)
+
+
+REQUESTS = [
+    {},
+    {
+        "prompt": "a 🫖 “teapot”",
+        "negative_prompt": "handles",
+        "model": "owner/name",
+        "loras": (("/a/style.safetensors", -0.35), ("/a/other.safetensors", 1.0)),
+        "preset": "threestudio",
+        "noise": "fixed-point",
+        "perp_neg": "everywhere",
+        "seed": 2**31 - 1,
+        "steps": 1_000_000,
+        "guidance_scale": 7.3,
+        "resolution": 2048,
+        "face_budget": 2_000_000,
+        "texture_size": 8192,
+        "height": 0.1,
+        "device": "mps",
+    },
+    {"preset": "paper", "perp_neg": "off", "steps": 1, "guidance_scale": 0.001, "resolution": 16, "height": 12.3457},
+]
+
+
+@pytest.mark.parametrize("scale_length", [1.0, 0.01, 0.3048, 1000.0])
+@pytest.mark.parametrize("fields", REQUESTS)
+def test_settings_from_a_request_describe_that_request(bpy, extension, fields, scale_length):
+    from sdi_text_to_3d.sdi_engine.request import JobRequest, Lora
+
+    scene = bpy.context.scene
+    scene.unit_settings.scale_length = scale_length
+    asked = {"prompt": "a mug"} | fields
+    request = JobRequest(**asked | {"loras": tuple(Lora(*lora) for lora in asked.get("loras", ()))}).validated()
+    scene.sdi.loras.add().file = "/a/left-over.safetensors"
+    extension.properties.apply_request(scene, request)
+    assert extension.properties.request_from(scene) == request
+
+
+def test_a_request_is_what_a_person_typed(bpy, extension):
+    """And not the nearest number that 32 bits can hold."""
+    bpy.context.scene.sdi.prompt = "a mug"
+    bpy.context.scene.sdi.guidance = 7.3
+    bpy.context.scene.sdi.height = 0.1
+    request = extension.properties.request_from(bpy.context.scene)
+    assert (request.guidance_scale, request.height) == (7.3, 0.1)

@@ -1,0 +1,83 @@
+"""Settings under a name, by Blender's own preset system."""
+
+from pathlib import Path
+
+import pytest
+
+CHANGED = {
+    "model": "owner/name",
+    "preset": "paper",
+    "noise": "random",
+    "perp_neg": "off",
+    "steps": 123,
+    "guidance": 12.5,
+    "resolution": 128,
+    "face_budget": 4321,
+    "texture_size": 256,
+    "height": 2.5,
+    "device": "cpu",
+    "negative_prompt": 'two "handles"',
+}
+
+
+def paths(bpy):
+    return {
+        Path(file).stem: str(file)
+        for folder in bpy.utils.preset_paths("sdi_text_to_3d")
+        for file in Path(folder).glob("*.py")
+    }
+
+
+def apply(bpy, name):
+    arguments = {"filepath": paths(bpy)[name], "menu_idname": "SDI_PT_presets"}
+    assert bpy.ops.script.execute_preset(**arguments) == {"FINISHED"}
+
+
+def values(settings):
+    return {name: getattr(settings, name) for name in CHANGED}
+
+
+def test_a_preset_brings_its_settings_back(bpy, extension):
+    settings = bpy.context.scene.sdi
+    before = values(settings)
+    assert set(before) == set(extension.operators.presets.SAVED)
+    settings.prompt, settings.seed = "a mug", 7
+    for name, value in CHANGED.items():
+        setattr(settings, name, value)
+    assert bpy.ops.sdi.preset_add(name="My Own") == {"FINISHED"}
+    assert "My_Own" in paths(bpy)
+    assert extension.__name__ not in Path(paths(bpy)["My_Own"]).read_text()  # it may be installed under another name
+
+    for name in CHANGED:
+        settings.property_unset(name)
+    settings.prompt, settings.seed = "a lamp", 8
+    assert values(settings) == before
+    apply(bpy, "My_Own")
+    assert values(settings) == CHANGED
+    assert (settings.prompt, settings.seed) == ("a lamp", 8)
+
+    assert bpy.ops.sdi.preset_add(name="My Own", remove_name=True) == {"FINISHED"}
+    assert "My_Own" not in paths(bpy)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("Quick_Look", "owner/name"),
+        ("Game_Prop", "owner/name"),
+        ("Stable_Diffusion", "stable-diffusion"),
+        ("As_in_the_Paper", "stable-diffusion"),
+    ],
+)
+def test_the_presets_that_come_along_leave_alone_what_is_the_persons(bpy, extension, name, model):
+    settings = bpy.context.scene.sdi
+    for prop, value in CHANGED.items():
+        setattr(settings, prop, value)
+    apply(bpy, name)
+    left = {prop for prop, value in values(settings).items() if value == CHANGED[prop]}
+    assert left - {"model", "preset"} == {"height", "device", "negative_prompt"}
+    assert settings.model == model
+    settings.prompt = "a mug"
+    assert extension.properties.request_from(bpy.context.scene).seed == 0
+    assert bpy.ops.sdi.preset_add(name=name, remove_name=True) == {"CANCELLED"}
+    assert name in paths(bpy)

@@ -1,0 +1,268 @@
+"""The models on this computer, found by the names, headers and indexes of tiny ones."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sdi_text_to_3d.jobs.models import Scan, check_lora, find_models, hub_cache, inspect, size_words
+from sdi_text_to_3d.sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS
+from sdi_text_to_3d.sdi_engine.errors import BadInputError, EngineError, EnvironmentMissingError
+
+FIRST = "model.diffusion_model.input_blocks.0.0.weight"
+SDXL = {FIRST: (320, 4, 3, 3), "conditioner.embedders.1.model.ln_final.weight": (1280,)}
+SD1 = {FIRST: (320, 4, 3, 3), "cond_stage_model.transformer.text_model.final_layer_norm.weight": (768,)}
+INPAINTING = {**SD1, FIRST: (320, 9, 3, 3)}
+FLUX = {"double_blocks.0.img_attn.qkv.weight": (9216, 3072)}
+LORA = {"lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": (4, 320, 1, 1)}
+OTHER = {"weight": (1,)}
+PARTS = {
+    "unet": "diffusion_pytorch_model.safetensors",
+    "vae": "diffusion_pytorch_model.safetensors",
+    "text_encoder": "model.safetensors",
+    "scheduler": "scheduler_config.json",
+    "tokenizer": "merges.txt",
+}
+
+
+def write_file(path, shapes):
+    """A .safetensors file with tensors of one byte each, whatever their shapes say."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = {
+        name: {"dtype": "U8", "shape": list(shape), "data_offsets": [number, number + 1]}
+        for number, (name, shape) in enumerate(shapes.items())
+    }
+    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(len(shapes)))
+    return path
+
+
+def write_folder(folder, kind="StableDiffusionPipeline", text_width=768, **changes):
+    """A folder in Diffusers layout with 1,000 bytes in each network."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index = {"_class_name": kind} | {part: ["library", "Class"] for part in PARTS} | changes
+    (folder / "model_index.json").write_text(json.dumps(index))
+    for part, name in PARTS.items():
+        (folder / part).mkdir()
+        (folder / part / name).write_bytes(bytes(1000 if name.endswith(".safetensors") else 1))
+    (folder / "text_encoder" / "config.json").write_text(json.dumps({"hidden_size": text_width}))
+    return folder
+
+
+def write_cached(cache, name, commit="abc", **changes):
+    """A downloaded model: its files are links to blobs, as on every system that has links."""
+    repository = cache / f"models--{name.replace('/', '--')}"
+    snapshot = write_folder(repository / "snapshots" / commit, **changes)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    blobs = repository / "blobs"
+    blobs.mkdir()
+    for number, file in enumerate(sorted(path for path in snapshot.rglob("*") if path.is_file())):
+        file.rename(blobs / str(number))
+        file.symlink_to(blobs / str(number))
+    return snapshot
+
+
+def write_job(results, name, model):
+    (results / name).mkdir(parents=True)
+    (results / name / "request.json").write_text(json.dumps({"prompt": "a mug", "model": model}))
+
+
+@pytest.mark.parametrize(("shapes", "kind"), [(SDXL, "SDXL"), (SD1, "SD 1.x")])
+def test_a_file_says_its_family_and_size(tmp_path, shapes, kind):
+    file = write_file(tmp_path / "dream.v2.safetensors", shapes)
+    found = inspect(str(file))
+    assert (found.model, found.name, found.kind) == (str(file), "dream.v2.safetensors", kind)
+    assert found.size == file.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("shapes", "sentence"),
+    [(FLUX, "FLUX"), (INPAINTING, "inpainting"), (LORA, "is a LoRA"), (OTHER, "no diffusion model")],
+)
+def test_a_wrong_file_is_refused_with_a_sentence(tmp_path, shapes, sentence):
+    with pytest.raises(BadInputError, match=sentence):
+        inspect(str(write_file(tmp_path / "file.safetensors", shapes)))
+
+
+def test_a_file_beside_its_configuration_is_what_that_says(tmp_path):
+    file = write_file(tmp_path / "dream.safetensors", OTHER)
+    write_folder(tmp_path / "dream", "StableDiffusionPipeline", text_width=1024)
+    assert inspect(str(file)).kind == "SD 2.x"
+    assert [found.model for found in find_models(tmp_path, None, cache=tmp_path / "none").in_folder] == [str(file)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"not a tensor",
+        lambda content: content[:40],
+        lambda content: content[:-1],
+        lambda content: struct.pack("<Q", 2**40) + content[8:],
+        lambda content: struct.pack("<Q", 2) + b"[]",
+        lambda content: struct.pack("<Q", 10) + b'{"a": "b"}',
+        lambda content: struct.pack("<Q", 12) + b'{"a": {"\xff"}}',
+    ],
+)
+def test_a_damaged_file_is_refused_with_a_sentence(tmp_path, damage):
+    file = write_file(tmp_path / "dream.safetensors", SD1)
+    file.write_bytes(damage(file.read_bytes()))
+    for look in (lambda: inspect(str(file)), lambda: check_lora(file)):
+        with pytest.raises(BadInputError, match="damaged"):
+            look()
+
+
+def test_folders_and_what_is_none(tmp_path):
+    assert inspect(str(write_folder(tmp_path / "old", text_width=768))).kind == "SD 1.x"
+    found = inspect(str(write_folder(tmp_path / "new", text_width=1024)))
+    assert found.kind == "SD 2.x"
+    assert found.size > 3000
+    with pytest.raises(BadInputError, match="FluxPipeline"):
+        inspect(str(write_folder(tmp_path / "flux", "FluxPipeline")))
+    (tmp_path / "new" / "model_index.json").write_text("{")
+    with pytest.raises(BadInputError, match="damaged"):
+        inspect(str(tmp_path / "new"))
+    with pytest.raises(EnvironmentMissingError, match="does not exist"):
+        inspect(str(tmp_path / "nothing"))
+    assert inspect("starter").size > 1_000_000
+
+
+def test_a_lora_is_told_from_a_model(tmp_path):
+    check_lora(write_file(tmp_path / "style.safetensors", LORA))
+    with pytest.raises(BadInputError, match="no LoRA"):
+        check_lora(write_file(tmp_path / "dream.safetensors", SD1))
+    with pytest.raises(BadInputError, match="can run code"):
+        check_lora(tmp_path / "style.pt")
+    with pytest.raises(BadInputError, match="cannot be read"):
+        check_lora(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="making links needs a right on Windows")
+def test_downloads_are_offered_once_they_are_whole(tmp_path):
+    cache = tmp_path / "hub"
+    write_cached(cache, "owner/whole")
+    write_cached(cache, "owner/missing-blob")
+    (cache / "models--owner--missing-blob" / "snapshots" / "abc" / "unet" / PARTS["unet"]).resolve().unlink()
+    half = write_cached(cache, "owner/half-precision-only")
+    weights = half / "unet" / PARTS["unet"]
+    weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    write_cached(cache, "owner/flux", kind="FluxPipeline")
+    (write_cached(cache, "owner/no-pipeline") / "model_index.json").unlink()
+    (cache / "datasets--owner--pictures").mkdir()
+    (cache / "models--owner--empty").mkdir()
+    (cache / "version.txt").write_text("1")
+
+    found = find_models(None, None, ["owner/missing-blob", "other/never-seen"], cache=cache)
+    assert [(model.model, model.kind) for model in found.cached] == [("owner/whole", "SD 1.x")]
+    assert 3000 <= found.cached[0].size < 4000
+    assert not found.known["owner/missing-blob"].is_here
+    assert not found.known["other/never-seen"].is_here
+    assert not found.known[REAL_MODEL].is_here
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="making links needs a right on Windows")
+def test_a_model_in_shards_is_whole_with_the_last_of_them(tmp_path):
+    snapshot = write_cached(tmp_path, "owner/large")
+    (snapshot / "unet" / PARTS["unet"]).unlink()
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    index = {"weight_map": dict(zip("ab", names, strict=True))}
+    (snapshot / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    for name in names:
+        assert not inspect("owner/large", tmp_path).is_here
+        (snapshot / "unet" / name).write_bytes(bytes(1000))
+    assert inspect("owner/large", tmp_path).is_here
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="making links needs a right on Windows")
+def test_the_recommended_model_is_any_copy_of_it(tmp_path):
+    assert not inspect(REAL_MODEL, tmp_path).is_here
+    write_cached(tmp_path, REAL_MODEL_MIRRORS[1], text_width=1024)
+    found = inspect(REAL_MODEL, tmp_path)
+    assert found.kind == "SD 2.x"
+    assert found.label.startswith("Stable Diffusion 2.1 base · SD 2.x · ")
+
+
+def test_models_of_the_persons_own_folder(tmp_path):
+    own = tmp_path / "own"
+    write_file(own / "deep" / "er" / "dream.safetensors", SDXL)
+    write_file(own / "style.safetensors", LORA)
+    write_file(own / "vae.safetensors", OTHER)
+    (own / "broken.safetensors").write_bytes(b"x")
+    (own / "old.ckpt").write_bytes(b"x")
+    write_folder(own / "folder")
+    write_file(own / ".hidden" / "dream.safetensors", SD1)
+    found = find_models(own, None, cache=tmp_path / "none")
+    assert [(model.name, model.kind) for model in found.in_folder] == [
+        ("dream.safetensors", "SDXL"),
+        ("folder", "SD 1.x"),
+    ]
+    assert "is a LoRA" in found.known[str(own / "style.safetensors")]
+
+
+def test_what_was_used_lately_and_is_still_there(tmp_path):
+    results = tmp_path / "results"
+    file = write_file(tmp_path / "dream.safetensors", SDXL)
+    used = ["owner/old", str(file), "starter", str(tmp_path / "gone.safetensors"), str(file), 7, "owner/new"]
+    for number, model in enumerate(used):
+        write_job(results, f"2025-01-0{number}", model)
+    write_job(results, ".deleted-2026", "owner/deleted")
+    (results / "2025-01-01" / "request.json").write_text("{")
+    found = find_models(None, results, cache=tmp_path / "none")
+    assert [model.model for model in found.recent] == ["owner/new", str(file), "owner/old"]
+
+
+def test_a_scan_of_nothing_finds_the_starter(tmp_path):
+    scan = Scan(tmp_path / "none", tmp_path / "none", ["starter", "", "nothing"], tmp_path / "none")
+    scan.wait(60)
+    assert scan.is_over
+    assert scan.models.recent == scan.models.cached == scan.models.in_folder == ()
+    assert scan.models.known["starter"].is_here
+    assert "does not exist" in scan.models.known["nothing"]
+
+
+def test_a_scan_that_is_stopped_looks_no_further(tmp_path):
+    for number in range(3):
+        write_file(tmp_path / f"{number}.safetensors", SD1)
+    answers = iter([True, True, False, False])
+    found = find_models(tmp_path, None, cache=tmp_path / "none", go_on=lambda: next(answers, False))
+    assert len(found.in_folder) == 1
+
+
+def test_the_cache_is_where_the_hubs_own_library_looks(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    assert hub_cache({}) == home / ".cache" / "huggingface" / "hub"
+    assert hub_cache({"XDG_CACHE_HOME": "/x"}) == Path("/x/huggingface/hub")
+    assert hub_cache({"XDG_CACHE_HOME": "/x", "HF_HOME": "~/hf"}) == home / "hf" / "hub"
+    assert hub_cache({"HF_HOME": "/h", "HF_HUB_CACHE": "/c"}) == Path("/c")
+    monkeypatch.setattr(os, "environ", os.environ | {"HF_HUB_CACHE": "/from/environment"})
+    assert hub_cache() == Path("/from/environment")
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(None, ""), (10, "1 kB"), (500_000, "500 kB"), (10_000_000, "10.0 MB"), (5_130_000_000, "5.1 GB")],
+)
+def test_sizes_in_words(size, words):
+    assert size_words(size) == words
+
+
+def test_nothing_raises_anything_but_a_sentence(tmp_path):
+    for model in ("", "\0", "a" * 5000, "//x", str(tmp_path)):
+        with pytest.raises(EngineError, match=r"\w+ .*[:;]"):
+            inspect(model)
+
+
+def test_blenders_python_can_look():
+    """It has neither torch nor safetensors."""
+    code = (
+        "import headless; headless.load(); import sys, sdi_text_to_3d.jobs.models\n"
+        "sys.exit(bool({'torch', 'safetensors', 'numpy', 'bpy'} & set(sys.modules)))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
