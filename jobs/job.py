@@ -1,34 +1,34 @@
-"""One job as Blender sees it: its worker is another process, its state is what the job folder says."""
+"""One job as Blender sees it: the engine is another process, the job's state is what its folder says."""
 
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from ..sdi_engine import events, processes
-from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_ENVIRONMENT, EngineError
 from ..sdi_engine.job_folder import STALE_HEARTBEAT_SECONDS, JobFolder, storage_errors
 from ..sdi_engine.request import JobRequest, slug
 from . import process
-from .engine import Engine
 
 CANCEL_GRACE_SECONDS = 5.0
-EXIT_GRACE_SECONDS = 10.0
-"""How long a worker that has said its last word may take to end."""
+CANCEL_GRACE_STEPS = 3.0
+"""The engine looks for the flag after each step: slow steps give it longer."""
 
-KILL_WAIT_SECONDS = 1.0
+LONGEST_GRACE_SECONDS = 60.0
+
+EXIT_GRACE_SECONDS = 10.0
+"""How long the engine may be at a job of which it has said its last word."""
 
 LOG_TAIL_LINES = 12
 
 
 class Job:
-    """A job folder and, while it runs, its worker.
+    """A job folder, and what is said in it.
 
     `poll` is to be called again and again; between two calls nothing changes. All that a person may want to know
-    are plain attributes: `state`, `progress`, `preview`, `notices`, `failure`.
+    are plain attributes: `state`, `progress`, `preview`, `live_step`, `notices`, `failure`.
     """
 
     def __init__(self, folder: JobFolder) -> None:
@@ -37,118 +37,124 @@ class Job:
         self.state = events.QUEUED
         self.progress: events.Progress | None = None
         self.preview: events.PreviewSaved | None = None
+        self.live_step: int | None = None
         self.notices: list[str] = []
         self.failure: events.Failed | None = None
         self.is_cancelling = False
-        self._process: subprocess.Popen[bytes] | None = None
+        self.is_finishing = False
+        self.is_pausing = False
         self._offset = 0
         self._said_its_last_word: float | None = None
-        self._heard_of_worker = False
         self._kill_at = float("inf")
-        self._python: Path | None = None
 
     @classmethod
-    def create(cls, results: Path, request: JobRequest) -> Job:
-        """A new job in a new folder below `results`.
+    def create(cls, results: Path, request: JobRequest, prefix: str = "") -> Job:
+        """A new job in a new folder below `results`, whose name begins with `prefix`.
 
         Raises:
             BadInputError: the request is not valid, or the folder cannot be written.
             StorageError: the disk is full.
         """
         request = request.validated()
-        return cls(JobFolder.create(_new_folder(results, request.prompt), request))
+        return cls(JobFolder.create(_new_folder(results, prefix, request.prompt), request))
+
+    @property
+    def name(self) -> str:
+        """The job's folder's name."""
+        return self.folder.path.name
 
     @property
     def is_over(self) -> bool:
         return self.state in events.FINAL_STATES
 
-    def start(self, engine: Engine) -> None:
-        """Start the worker; where that fails, the job has failed."""
-        self._launch(engine, "run")
-
-    def resume(self, engine: Engine) -> None:
-        """Start the worker again from the last checkpoint; where that fails, the job has failed."""
-        if not self.is_over:
-            raise RuntimeError("only a job that is over can be resumed")
-        self.folder.cancel_flag.unlink(missing_ok=True)
-        self._launch(engine, "resume")
-
-    def look(self) -> None:
-        """Learn the state of a job that somebody else started, and whether its worker still lives."""
+    def look(self, waits: bool) -> None:
+        """Learn the state of a job that somebody else began; `waits`: whether it is in the queue."""
         self._read_events()
-        if self._said_its_last_word is not None or not self._lives_elsewhere():
+        if not waits and (self._said_its_last_word is not None or not self._lives()):
             self._conclude(None)
 
-    def poll(self) -> bool:
-        """Read what is new, keep the promises of `cancel`, notice the end; whether anything has changed."""
+    def poll(self, waits: bool, engine_exit_code: int | None = None) -> bool:
+        """Read what is new, keep the promises of `cancel`, notice the end; whether anything has changed.
+
+        Args:
+            waits: whether the job is in the queue, so that nobody is at it yet.
+            engine_exit_code: of the engine, where it is known to have ended.
+        """
         if self.is_over:
             return False
-        ended, exit_code = self._ended()  # asked first, so that the last words are read before the end is judged
+        if waits:
+            return self._read_events()
+        ended = not self._lives()  # asked first, so that the last words are read before the end is judged
         changed = self._read_events()
         now = time.monotonic()
         overdue = self._said_its_last_word is not None and now > self._said_its_last_word + EXIT_GRACE_SECONDS
         if not ended and (now > self._kill_at or overdue):
             self.kill()
-            ended, exit_code = self._ended()
+            ended = not self._lives()
         if ended:
             self._read_events()
-            self._conclude(exit_code)
+            self._conclude(engine_exit_code)
         return changed or ended
 
-    def cancel(self) -> None:
-        """Ask the worker to stop; `poll` kills it where it does not within `CANCEL_GRACE_SECONDS`."""
-        if self.is_over or self.is_cancelling:
-            return
+    def wait_again(self) -> None:
+        """Get ready for another turn, in which the job goes on from its last checkpoint; raises OSError."""
+        self._read_events()
+        for flag in (self.folder.cancel_flag, self.folder.finish_flag, self.folder.pause_flag):
+            flag.unlink(missing_ok=True)
+        self.failure = None
+        self.progress = None
+        self.is_cancelling = self.is_finishing = self.is_pausing = False
+        self._kill_at = float("inf")
+        self._said_its_last_word = None
+        self._say(events.StateChanged(events.QUEUED))
+
+    def withdraw(self) -> None:
+        """Cancel a job that nobody is at."""
         self.is_cancelling = True
-        self._kill_at = time.monotonic() + CANCEL_GRACE_SECONDS
+        self._conclude(None)
+
+    def give_up(self, sentence: str, exit_code: int) -> None:
+        """Let a job fail that nobody is at."""
+        self._fail(events.Failed(sentence, exit_code))
+
+    def cancel(self) -> None:
+        """Ask the engine to stop; `poll` kills it where it does not in time.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        if not self.is_over and not self.is_cancelling:
+            self.is_cancelling = True
+            self._ask_to_stop(self.folder.cancel_flag)
+
+    def pause(self) -> None:
+        """Ask the engine to stop for now; as `cancel`, but the job is meant to go on."""
+        if not self.is_over and not self.is_pausing:
+            self.is_pausing = True
+            self._ask_to_stop(self.folder.pause_flag)
+
+    def finish(self) -> None:
+        """Ask the engine to make a mesh of what it has; raises StorageError."""
         with storage_errors(self.folder.path):
-            self.folder.cancel_flag.touch()
+            self.folder.finish_flag.touch()
+        self.is_finishing = True
 
     def kill(self) -> None:
-        """End the worker and everything it started, now."""
-        if self._process is not None:
-            process.end_tree(self._process.pid)
-            with suppress(subprocess.TimeoutExpired):  # it hangs in a driver: `poll` will see when it is gone
-                self._process.wait(KILL_WAIT_SECONDS)
-            return
-        pid = self._pid_elsewhere()
-        if pid is not None and self._lives_elsewhere() and process.is_group_leader(pid):
+        """End the engine that is at this job, and everything it started, now."""
+        pid = self._pid()
+        if pid is not None and self._lives() and process.is_group_leader(pid):
             process.end_tree(pid)
 
     def log_tail(self, lines: int = LOG_TAIL_LINES) -> str:
-        """The last lines of the worker's log; empty where there are none."""
-        try:
-            with self.folder.log_file.open("rb") as file:
-                file.seek(max(0, self.folder.log_file.stat().st_size - 20_000))
-                text = file.read().decode("utf-8", errors="replace")
-        except OSError:
-            return ""
-        return "\n".join(text.replace("\r", "\n").rstrip().split("\n")[-lines:])
+        """The last lines of the job's log; empty where there are none."""
+        return log_tail(self.folder.log_file, lines)
 
-    def _launch(self, engine: Engine, verb: str) -> None:
-        self._read_events()
-        self.failure = None
-        self.progress = None
-        self.is_cancelling = False
-        self._kill_at = float("inf")
-        self._said_its_last_word = None
-        self._python = engine.python
-        try:
-            with storage_errors(self.folder.path):
-                self._say(events.StateChanged(events.STARTING))
-            try:
-                self._process = process.start(
-                    engine.command(verb, str(self.folder.path.resolve())),
-                    self.folder.path,
-                    engine.environment(),
-                    self.folder.log_file,
-                )
-            except OSError as error:
-                raise engine.why_not_started(error) from error
-        except EngineError as error:
-            self._fail(events.Failed(str(error), error.exit_code))
-            return
-        self._heard_of_worker = False
+    def _ask_to_stop(self, flag: Path) -> None:
+        rate = self.progress.rate if self.progress is not None else None
+        patience = max(CANCEL_GRACE_SECONDS, CANCEL_GRACE_STEPS / rate if rate else 0.0)
+        self._kill_at = time.monotonic() + min(patience, LONGEST_GRACE_SECONDS)
+        with storage_errors(self.folder.path):
+            flag.touch()
 
     def _read_events(self) -> bool:
         try:
@@ -157,7 +163,6 @@ class Job:
             return False
         for event in new:
             self._take(event)
-        self._heard_of_worker |= bool(new)
         return bool(new)
 
     def _take(self, event: events.Event) -> None:
@@ -172,25 +177,22 @@ class Job:
                 self.progress = event
             case events.PreviewSaved():
                 self.preview = event
+            case events.LiveMeshSaved(step=step):
+                self.live_step = step
             case events.Notice(message=message):
                 self.notices.append(message)
             case events.Failed():
                 self.failure = event
 
-    def _ended(self) -> tuple[bool, int | None]:
-        if self._process is not None:
-            code = self._process.poll()
-            return code is not None, code
-        return not self._lives_elsewhere(), None
-
-    def _pid_elsewhere(self) -> int | None:
+    def _pid(self) -> int | None:
         pid = (self.folder.status() or {}).get("pid")
         return pid if isinstance(pid, int) and pid > 0 else None
 
-    def _lives_elsewhere(self) -> bool:
-        pid = self._pid_elsewhere()
+    def _lives(self) -> bool:
+        """Whether the engine is at this job, as far as can be told."""
+        pid = self._pid()
         if pid is None and self._said_its_last_word is not None:
-            return False  # a worker takes its status away when it ends
+            return False  # the engine takes the status away when it leaves a job
         if pid is not None and not processes.is_alive(pid):
             return False
         return time.time() - self._last_sign_of_life() < STALE_HEARTBEAT_SECONDS
@@ -200,19 +202,24 @@ class Job:
         return max(times, default=0.0)
 
     def _conclude(self, exit_code: int | None) -> None:
-        """The worker is gone: done, cancelled or failed."""
-        self._process = None
+        """Nobody is at the job any more: done, cancelled, paused or failed."""
+        said = self._last_state_said()
         if self.folder.result() is not None:
             self.state = events.DONE
         elif self.failure is not None and not self.is_cancelling:
             self._fail(self.failure, already_said=True)
-        elif self.is_cancelling or exit_code == EXIT_CANCELLED or self._last_state_said() == events.CANCELLED:
-            self.state = events.CANCELLED
-            self.failure = None
-            if self._said_its_last_word is None:
-                self._try_to_say(events.StateChanged(events.CANCELLED))
+        elif self.is_cancelling or said == events.CANCELLED:
+            self._stop(events.CANCELLED)
+        elif self.is_pausing or said == events.PAUSED:
+            self._stop(events.PAUSED)
         else:
             self._fail(self._unexplained(exit_code))
+
+    def _stop(self, state: str) -> None:
+        self.state = state
+        self.failure = None
+        if self._said_its_last_word is None:
+            self._try_to_say(events.StateChanged(state))
 
     def _fail(self, failure: events.Failed, already_said: bool = False) -> None:
         self.state = events.FAILED
@@ -231,12 +238,6 @@ class Job:
             name = _signal_name(-exit_code)
             memory = ", perhaps because memory ran out" if name == "SIGKILL" else ""
             sentence = f"The engine was killed ({name}){memory}: resume the job to go on from where it was."
-        elif not self._heard_of_worker:
-            sentence = (
-                f'The engine could not start with the Python "{self._python}"{detail}: choose another in the '
-                "extension's preferences and press Check."
-            )
-            exit_code = exit_code or EXIT_ENVIRONMENT
         else:
             sentence = (
                 f"The engine ended with exit code {exit_code} and no result{detail}: look into its log, "
@@ -249,7 +250,7 @@ class Job:
         return next((event.state for event in reversed(every) if isinstance(event, events.StateChanged)), None)
 
     def _say(self, event: events.Event) -> None:
-        """Write an event in the worker's absence; not to be read back by us."""
+        """Write an event in the engine's absence; not to be read back by us."""
         self.folder.append(event)
         self._offset = self.folder.events_file.stat().st_size
         self._take(event)
@@ -259,8 +260,19 @@ class Job:
             self._say(event)
 
 
-def _new_folder(results: Path, prompt: str) -> Path:
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{slug(prompt)}"
+def log_tail(file: Path, lines: int) -> str:
+    """The last lines of a log; empty where there is none."""
+    try:
+        with file.open("rb") as opened:
+            opened.seek(max(0, file.stat().st_size - 20_000))
+            text = opened.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.replace("\r", "\n").rstrip().split("\n")[-lines:])
+
+
+def _new_folder(results: Path, prefix: str, prompt: str) -> Path:
+    name = f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}-{slug(prompt)}"
     folder = results.expanduser() / name
     number = 2
     while folder.exists():

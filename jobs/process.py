@@ -57,5 +57,6 @@ def is_group_leader(pid: int) -> bool:
 
 def _creation_flags() -> int:
     if sys.platform == "win32":
-        return subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+        below_blender = subprocess.BELOW_NORMAL_PRIORITY_CLASS
+        return subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW | below_blender
     return 0

@@ -10,15 +10,22 @@ from contextlib import contextmanager
 from types import FrameType
 
 from .job import Job
+from .runner import FindEngine, Runner
 
 POLL_SECONDS = 0.1
 
 
-def wait(job: Job, on_change: Callable[[Job], None]) -> None:
-    """Poll until the job is over; Ctrl+C, or a request to end, cancels it, and the wait goes on until it is."""
-    with _on_stop_signals(job.cancel):
+def wait(runner: Runner, job: Job, find_engine: FindEngine, on_change: Callable[[Job], None]) -> None:
+    """Poll until the job is over; Ctrl+C, or a request to end, cancels it, and the wait goes on until it is.
+
+    A job for which no engine can be started has failed.
+    """
+    with _on_stop_signals(lambda: runner.cancel(job)):
         while not job.is_over:
-            if job.poll():
+            if job in runner.poll(find_engine):
+                on_change(job)
+            if runner.trouble and not job.is_over:
+                runner.give_up(job)
                 on_change(job)
             time.sleep(POLL_SECONDS)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from ..sdi_engine import events
 from ..sdi_engine.events import Progress
+
+BEFORE_ANY_NEWS = dict.fromkeys(events.STATES, "Starting") | {events.QUEUED: "Waiting for its turn"}
+"""What a job does that has not told of any progress, by its state."""
 
 
 def duration(seconds: float) -> str:
@@ -26,3 +30,8 @@ def steps(progress: Progress) -> str:
     if progress.eta is not None:
         parts.append(f"{duration(progress.eta)} left")
     return " · ".join(parts)
+
+
+def short_model(model: str) -> str:
+    """A model's name without the folders of its path."""
+    return model.replace("\\", "/").rstrip("/").rpartition("/")[2] or model

@@ -1,16 +1,17 @@
-"""A stand-in for the engine: speaks the protocol of the job folder, and does what the prompt's first word says.
+"""A stand-in for the engine: takes jobs from the queue as the engine does, and does what the prompt's first word says.
 
-    python fake_worker.py -m sdi_engine run|resume JOB
+    python fake_worker.py -m sdi_engine serve RESULTS --idle-minutes N
     python fake_worker.py -m sdi_engine doctor --json
 
-It runs on the standard library alone, in a blink. Prompts: "crash…", "kill…" (once: resuming works), "hang…" (deaf to
-cancel), "slow…" (until cancelled, or for a minute), "fail N…" (with exit code N), "garbage…" (nonsense for events and
-mesh), "quit…" (exit code 0 without a result), "fork…" (leaves a child behind), "linger…" (done, but does not end);
-anything else succeeds.
+It runs on the standard library alone (but for live meshes), in a blink. Prompts: "crash…" (a defect), "kill…" (once:
+resuming works), "hang…" (deaf to every flag), "slow…" (until told to stop or to finish, or for a minute), "fail N…"
+(with exit code N), "garbage…" (nonsense for events and mesh), "quit…" (the process ends without a word), "fork…"
+(leaves a child behind), "linger…" (done, but does not end); anything else succeeds.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -23,11 +24,19 @@ from pathlib import Path
 
 sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
 
-from sdi_engine import events  # noqa: E402
+from sdi_engine import events, worker  # noqa: E402
+from sdi_engine.errors import EngineError, JobCancelledError, JobPausedError  # noqa: E402
 from sdi_engine.job_folder import JobFolder, write_atomically  # noqa: E402
+from sdi_engine.job_queue import RESUME, SAMPLE, Ticket  # noqa: E402
+from sdi_engine.request import JobRequest  # noqa: E402
+from sdi_engine.serve import LOOKS, serve  # noqa: E402
 
 STEPS = 4
 CHILD_FILE = "child.pid"
+
+
+class ToldToFail(EngineError):
+    pass
 
 
 def main(arguments: list[str]) -> int:
@@ -35,60 +44,79 @@ def main(arguments: list[str]) -> int:
     if arguments[2] == "doctor":
         print(json.dumps(doctor()))
         return 3
-    verb, path = arguments[2:]
-    folder = JobFolder.open(path)
-    print(f"fake worker: {verb} {path}", flush=True)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("verb", choices=["serve"])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--idle-minutes", type=float)
+    options = parser.parse_args(arguments[2:])
+    return serve(options.results, options.idle_minutes * 60.0, do)
+
+
+def do(ticket: Ticket, folder: JobFolder) -> int:
+    print(f"fake worker: {ticket.verb} {folder.path}", flush=True)
     if "environment" in folder.request().prompt:
-        (folder.path / "environment.json").write_text(json.dumps({**os.environ, "cwd": str(Path.cwd())}))
-    return work(folder, verb)
+        environment = {**os.environ, "cwd": str(Path.cwd()), "pid": os.getpid()}
+        (folder.path / "environment.json").write_text(json.dumps(environment))
+    work = look if ticket.verb == SAMPLE else make_mesh
+    return worker.run(folder.path, resume=ticket.verb == RESUME, work=work)
 
 
-def work(folder: JobFolder, verb: str) -> int:
-    word, _, rest = folder.request().prompt.partition(" ")
-    started = time.time()
-    folder.beat(started)
-    folder.append(events.StateChanged(events.RUNNING))
-    first = int((folder.checkpoint_folder / "step").read_text()) if verb == "resume" else 0
+def look(folder: JobFolder, request: JobRequest, resume: bool, report: worker.Listener) -> None:
+    images = []
+    for seed in range(request.seed, request.seed + LOOKS):
+        report(events.Progress("DDIM", seed - request.seed, LOOKS))
+        (folder.path / f"seed-{seed}.png").write_bytes(png(64, (60 * (seed - request.seed), 90, 30)))
+        images.append({"seed": seed, "file": f"seed-{seed}.png"})
+    write_atomically(folder.result_file, json.dumps({"prompt": request.prompt, "images": images}))
+
+
+def make_mesh(folder: JobFolder, request: JobRequest, resume: bool, report: worker.Listener) -> None:
+    word, _, rest = request.prompt.partition(" ")
+    report(events.StateChanged(events.RUNNING))
+    checkpoint = folder.checkpoint_folder / "step"
+    first = int(checkpoint.read_text()) if resume and checkpoint.exists() else 0
     for step in range(first, STEPS):
-        folder.append(events.Progress("Optimising", step + 1, STEPS, rate=12.5, eta=(STEPS - step) / 12.5))
+        report(events.Progress("Optimising", step + 1, STEPS, rate=12.5, eta=(STEPS - step) / 12.5))
         folder.checkpoint_folder.mkdir(exist_ok=True)
-        (folder.checkpoint_folder / "step").write_text(str(step + 1))
-        write_atomically(folder.preview_file, png(64, (50 * step, 20, 30)))
-        folder.append(events.PreviewSaved("preview.png", step + 1))
-        if step == 1 and verb == "run":
-            code = misbehave(folder, word, rest)
-            if code is not None:
-                return code
-        if folder.cancel_flag.exists():
-            return cancelled(folder)
-    folder.append(events.StateChanged(events.EXPORTING))
-    if word == "garbage":
-        folder.mesh_file.write_bytes(b"glTF, or so it says")
-    else:
-        folder.mesh_file.write_bytes(glb(folder.request().height))
-    request = json.loads(folder.request_file.read_text(encoding="utf-8"))
+        checkpoint.write_text(str(step + 1))
+        show(folder, request, step + 1, report)
+        if step == 1 and not resume:
+            misbehave(folder, word, rest)
+        stop_if_told(folder)
+    report(events.StateChanged(events.EXPORTING))
+    folder.mesh_file.write_bytes(b"glTF, or so it says" if word == "garbage" else glb(request.height))
     result = {
         "mesh": "mesh.glb",
-        "prompt": request["prompt"],
-        "seed": request["seed"],
-        "model": request["model"],
+        "prompt": request.prompt,
+        "seed": request.seed,
+        "model": request.model,
         "faces": 12,
         "vertices": 24,
         "texture_size": 8,
-        "height": request["height"],
-        "seconds": {"Optimising": 0.1},
+        "height": request.height,
+        "seconds": {"optimise": 61.0},
         "peak_memory_mb": 10,
         "settings": {"steps": STEPS},
-        "versions": {},
+        "versions": {"sdi_engine": "0.0", "torch": "2.0"},
     }
     write_atomically(folder.result_file, json.dumps(result))
-    folder.append(events.StateChanged(events.DONE))
     if word == "linger":
+        report(events.StateChanged(events.DONE))
         time.sleep(60)
-    return 0
 
 
-def misbehave(folder: JobFolder, word: str, rest: str) -> int | None:
+def show(folder: JobFolder, request: JobRequest, step: int, report: worker.Listener) -> None:
+    folder.turntable_folder.mkdir(exist_ok=True)
+    for side in range(6):
+        write_atomically(folder.turntable_folder / f"side-{side}.png", png(16, (50 * step, 40 * side, 30)))
+    write_atomically(folder.preview_file, png(64, (50 * step, 20, 30)))
+    report(events.PreviewSaved("preview.png", step))
+    if folder.live_flag.exists():
+        save_live_mesh(folder, request.height)
+        report(events.LiveMeshSaved(step))
+
+
+def misbehave(folder: JobFolder, word: str, rest: str) -> None:
     if word == "crash":
         raise RuntimeError("the fake worker crashes as it was told")
     if word == "kill":
@@ -96,12 +124,11 @@ def misbehave(folder: JobFolder, word: str, rest: str) -> int | None:
             file.write('{"type": "progr')  # half a line, as a killed writer leaves it
         os.kill(os.getpid(), signal.SIGKILL)
     if word == "quit":
-        return 0
+        os._exit(0)
     if word == "fail":
-        code = int(rest.split()[0])
-        folder.append(events.Failed("It failed as it was told: tell it otherwise.", code))
-        folder.append(events.StateChanged(events.FAILED))
-        return code
+        error = ToldToFail("It failed as it was told: tell it otherwise.")
+        error.exit_code = int(rest.split()[0])
+        raise error
     if word == "garbage":
         with folder.events_file.open("ab") as file:
             file.write(b'\xff\xfe nonsense\n{"type": "weather"}\n[]\n{"type": "progress"}\n')
@@ -112,16 +139,31 @@ def misbehave(folder: JobFolder, word: str, rest: str) -> int | None:
         time.sleep(60)
     if word == "slow":
         for _ in range(1200):
-            folder.beat(time.time())
-            if folder.cancel_flag.exists():
-                return cancelled(folder)
+            stop_if_told(folder)
+            if folder.finish_flag.exists():
+                return
             time.sleep(0.05)
-    return None
 
 
-def cancelled(folder: JobFolder) -> int:
-    folder.append(events.StateChanged(events.CANCELLED))
-    return 130
+def stop_if_told(folder: JobFolder) -> None:
+    if folder.cancel_flag.exists():
+        raise JobCancelledError("cancelled")
+    if folder.pause_flag.exists():
+        raise JobPausedError("paused")
+
+
+def save_live_mesh(folder: JobFolder, height: float) -> None:
+    """A tetrahedron."""
+    import numpy as np
+
+    draft = folder.path / "draft.npz"
+    np.savez(
+        draft,
+        vertices=height * np.float32([[-0.3, -0.3, 0], [0.3, -0.3, 0], [0, 0.3, 0], [0, 0, 1]]),
+        faces=np.int32([[0, 1, 3], [1, 2, 3], [2, 0, 3], [0, 2, 1]]),
+        colours=np.uint8([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]),
+    )
+    draft.replace(folder.live_file)
 
 
 def doctor() -> dict[str, object]:

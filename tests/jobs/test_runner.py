@@ -1,4 +1,4 @@
-"""Jobs in every state, driven by a worker that does what its prompt says."""
+"""Jobs in every state, driven by an engine that does what their prompts say."""
 
 import json
 import os
@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from sdi_text_to_3d.jobs import job as job_module
+from sdi_text_to_3d.jobs import process
 from sdi_text_to_3d.jobs.engine import Engine
 from sdi_text_to_3d.jobs.job import Job
+from sdi_text_to_3d.jobs.runner import Runner
 from sdi_text_to_3d.jobs.waiting import wait
 from sdi_text_to_3d.sdi_engine import events, processes
 from sdi_text_to_3d.sdi_engine.errors import EXIT_ENVIRONMENT, BadInputError
@@ -20,37 +22,178 @@ from sdi_text_to_3d.sdi_engine.request import JobRequest
 import headless
 
 
-def poll_until(job, condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{job.state}: {job.log_tail()}"
-        job.poll()
-        time.sleep(0.02)
+class Desk:
+    """A runner with its engine, and somebody who polls."""
 
+    def __init__(self, results, engine):
+        self.engine = engine
+        self.runner = Runner(results, idle_minutes=1.0)
 
-def run(job, engine):
-    job.start(engine)
-    wait(job, lambda _: None)
-    return job
+    def __getattr__(self, name):
+        return getattr(self.runner, name)
+
+    def put(self, prompt, **settings):
+        job = self.runner.create(JobRequest(prompt=prompt, **settings))
+        self.runner.submit(job)
+        return job
+
+    def poll(self):
+        return self.runner.poll(lambda: self.engine)
+
+    def until(self, condition, seconds=10.0):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, self.log()
+            self.poll()
+            time.sleep(0.02)
+
+    def run(self, prompt):
+        job = self.put(prompt)
+        wait(self.runner, job, lambda: self.engine, lambda _: None)
+        return job
+
+    def finish(self, job):
+        wait(self.runner, job, lambda: self.engine, lambda _: None)
+        return job
+
+    def pid(self):
+        return (self.runner.queue.status() or {}).get("pid")
+
+    def log(self):
+        queue = self.runner.queue
+        return queue.log_file.read_text() if queue.log_file.exists() else "no log"
+
+    def close(self):
+        pid = self.pid()
+        if pid is not None:
+            process.end_tree(pid)
 
 
 @pytest.fixture
-def make(tmp_path):
-    return lambda prompt: Job.create(tmp_path / "results", JobRequest(prompt=prompt))
+def desk(tmp_path, engine):
+    desk = Desk(tmp_path / "results", engine)
+    yield desk
+    desk.close()
 
 
-def test_a_job_is_done_when_its_result_is_there(make, engine):
-    job = make("a red mug")
+def looked_at(folder, waits=False):
+    """The job as Blender sees it after a restart."""
+    job = Job(folder)
+    job.look(waits)
+    return job
+
+
+def test_a_job_is_done_when_its_result_is_there(desk):
+    job = desk.put("a red mug")
+    assert job.state == events.QUEUED
     seen = []
-    job.start(engine)
-    assert job.state == events.STARTING
-    wait(job, lambda changed: seen.append(changed.state))
+    wait(desk.runner, job, lambda: desk.engine, lambda changed: seen.append(changed.state))
     assert job.state == events.DONE
     assert job.failure is None
     assert job.progress.step == job.progress.steps == 4
     assert job.preview.file == "preview.png"
     assert events.DONE in seen
     assert "fake worker: run" in job.log_tail()
+    assert not desk.is_busy
+
+
+def test_one_engine_takes_all_jobs_in_turn(desk):
+    jobs = [desk.put(f"environment {number}") for number in range(3)]
+    desk.until(lambda: not desk.is_busy)
+    environments = [json.loads((job.folder.path / "environment.json").read_text()) for job in jobs]
+    assert len({environment["pid"] for environment in environments}) == 1
+    starts = [job.folder.result_file.stat().st_mtime_ns for job in jobs]
+    assert starts == sorted(starts)
+    assert desk.pid() == environments[0]["pid"]  # it stays, in case there is more to do
+
+
+def test_the_order_can_be_changed_and_jobs_taken_out(desk):
+    slow = desk.put("slow")
+    desk.until(lambda: slow.state == events.RUNNING)
+    first, second, third = (desk.put(f"mug {number}") for number in range(3))
+    desk.queue.move(third.name, -1)
+    desk.queue.move(third.name, -1)
+    desk.queue.move(third.name, -1)  # it is the first one already
+    desk.cancel(second)
+    assert second.state == events.CANCELLED
+    desk.poll()
+    assert [ticket.name for ticket in desk.waiting] == [third.name, first.name]
+    assert desk.current is slow
+    slow.finish()
+    desk.until(lambda: not desk.is_busy)
+    assert slow.state == first.state == third.state == events.DONE
+    assert third.folder.result_file.stat().st_mtime_ns < first.folder.result_file.stat().st_mtime_ns
+    assert looked_at(second.folder).state == events.CANCELLED
+
+
+def test_take_it_now(desk):
+    job = desk.put("slow and steady")
+    desk.until(lambda: job.state == events.RUNNING)
+    job.finish()
+    assert job.is_finishing
+    desk.finish(job)
+    assert job.state == events.DONE
+
+
+def test_pause_frees_the_engine_and_going_on_brings_it_back(desk):
+    job, next_one = desk.put("slow and steady"), desk.put("a red mug")
+    desk.until(lambda: job.state == events.RUNNING)
+    pid = desk.pid()
+    desk.pause(job)
+    desk.until(lambda: job.is_over)
+    assert job.state == events.PAUSED
+    desk.until(lambda: not processes.is_alive(pid))
+    assert looked_at(job.folder).state == events.PAUSED
+    for _ in range(20):
+        desk.poll()
+    assert next_one.state == events.QUEUED  # nothing begins while the person needs the memory
+    assert desk.queue.is_held
+    desk.resume(job)
+    desk.until(lambda: not desk.is_busy)
+    assert job.state == next_one.state == events.DONE
+    assert "resume" in job.log_tail(5)
+
+
+def test_memory_is_freed_on_request(desk):
+    desk.run("a red mug")
+    pid = desk.pid()
+    desk.free_memory()
+    desk.until(lambda: not processes.is_alive(pid))
+    assert desk.queue.status() is None
+    assert desk.run("a blue mug").state == events.DONE
+
+
+def test_a_2d_preview_comes_before_all_that_wait(desk):
+    slow, mug = desk.put("slow"), desk.put("a red mug")
+    desk.until(lambda: slow.state == events.RUNNING)
+    look = desk.sample(JobRequest(prompt="a red mug", seed=5))
+    slow.finish()
+    desk.until(lambda: not desk.is_busy)
+    result = look.folder.result()
+    assert [image["seed"] for image in result["images"]] == [5, 6, 7, 8]
+    assert all((look.folder.path / image["file"]).is_file() for image in result["images"])
+    assert look.folder.result_file.stat().st_mtime_ns < mug.folder.result_file.stat().st_mtime_ns
+    assert look.folder.path.parent == desk.queue.looks_folder
+
+
+def test_two_runners_share_one_engine(desk, engine, tmp_path):
+    other = Desk(tmp_path / "results", engine)
+    jobs = [desk.put("environment a"), other.put("environment b")]
+    deadline = time.monotonic() + 20.0
+    while not all(job.is_over for job in jobs):
+        assert time.monotonic() < deadline
+        desk.poll()
+        other.poll()
+        time.sleep(0.02)
+    pids = {json.loads((job.folder.path / "environment.json").read_text())["pid"] for job in jobs}
+    assert len(pids) == 1
+
+
+def test_the_queue_goes_on_after_a_job_has_killed_the_engine(desk):
+    killed, mug = desk.put("kill it"), desk.put("a red mug")
+    desk.until(lambda: not desk.is_busy)
+    assert killed.state == events.FAILED
+    assert mug.state == events.DONE
 
 
 @pytest.mark.parametrize(
@@ -63,95 +206,98 @@ def test_a_job_is_done_when_its_result_is_there(make, engine):
         ("fail 5 of them", 5, "It failed as it was told"),
     ],
 )
-def test_a_worker_that_ends_without_a_result_has_failed(make, engine, prompt, exit_code, words):
-    job = run(make(prompt), engine)
+def test_a_job_that_ends_without_a_result_has_failed(desk, prompt, exit_code, words):
+    job = desk.run(prompt)
     assert job.state == events.FAILED
     assert job.failure.exit_code == exit_code
     assert words in job.failure.message
     assert "\n" not in job.failure.message
-    again = Job(job.folder)  # as Blender sees it after a restart
-    again.look()
+    again = looked_at(job.folder)
     assert (again.state, again.failure.message) == (events.FAILED, job.failure.message)
 
 
-def test_a_killed_job_can_be_resumed(make, engine):
-    job = run(make("kill it"), engine)
+def test_a_killed_job_can_be_resumed(desk):
+    job = desk.run("kill it")
     assert job.state == events.FAILED
-    job.resume(engine)
-    assert job.state == events.STARTING
+    desk.resume(job)
+    assert job.state == events.QUEUED
     assert job.failure is None
-    wait(job, lambda _: None)
+    desk.finish(job)
     assert job.state == events.DONE
     assert "resume" in job.log_tail()
-    again = Job(job.folder)
-    again.look()
+    again = looked_at(job.folder)
     assert again.state == events.DONE
     assert again.failure is None
 
 
-def test_cancel_asks_first(make, engine):
-    job = make("slow and steady")
-    job.start(engine)
-    poll_until(job, lambda: job.state == events.RUNNING)
-    job.cancel()
+def test_cancel_asks_first_and_keeps_the_engine(desk):
+    job = desk.put("slow and steady")
+    desk.until(lambda: job.state == events.RUNNING)
+    pid = desk.pid()
+    desk.cancel(job)
     assert job.is_cancelling
-    poll_until(job, lambda: job.is_over, seconds=4)
+    desk.until(lambda: job.is_over, seconds=4)
     assert job.state == events.CANCELLED
-    job.resume(engine)
-    wait(job, lambda _: None)
+    assert desk.pid() == pid
+    desk.resume(job)
+    desk.finish(job)
     assert job.state == events.DONE
 
 
-def test_cancel_kills_a_worker_that_does_not_listen_and_all_it_started(make, engine, monkeypatch):
+def test_cancel_kills_an_engine_that_does_not_listen_and_all_it_started(desk, monkeypatch):
     monkeypatch.setattr(job_module, "CANCEL_GRACE_SECONDS", 0.3)
-    job = make("fork a child")
-    job.start(engine)
+    job = desk.put("fork a child")
     child_file = job.folder.path / "child.pid"
-    poll_until(job, lambda: child_file.exists() and child_file.read_text())
+    desk.until(lambda: child_file.exists() and child_file.read_text())
     child = int(child_file.read_text())
     assert processes.is_alive(child)
-    job.cancel()
-    poll_until(job, lambda: job.is_over)
+    desk.cancel(job)
+    desk.until(lambda: job.is_over)
     assert job.state == events.CANCELLED
     assert job.failure is None
-    poll_until(job, lambda: not _runs(child))
+    desk.until(lambda: not _runs(child))
 
 
-def test_a_worker_that_does_not_end_after_its_last_word_is_ended(make, engine, monkeypatch):
+def test_slow_steps_get_more_time_to_hear_a_cancel(desk):
+    job = desk.put("a red mug")
+    job.progress = events.Progress("Optimising", 3, 10, rate=0.1)
+    before = time.monotonic()
+    job.cancel()
+    assert job._kill_at - before == pytest.approx(30.0, abs=1.0)
+
+
+def test_an_engine_that_does_not_leave_a_job_after_its_last_word_is_ended(desk, monkeypatch):
     monkeypatch.setattr(job_module, "EXIT_GRACE_SECONDS", 0.5)
-    job = run(make("linger on"), engine)
-    assert job.state == events.DONE
+    assert desk.run("linger on").state == events.DONE
 
 
-def test_garbage_between_the_events_is_skipped(make, engine):
-    job = run(make("garbage everywhere"), engine)
-    assert job.state == events.DONE
+def test_garbage_between_the_events_is_skipped(desk):
+    assert desk.run("garbage everywhere").state == events.DONE
 
 
-def test_the_worker_gets_nothing_of_blenders_python(make, engine, monkeypatch):
+def test_the_engine_gets_nothing_of_blenders_python(desk, engine, monkeypatch):
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     monkeypatch.setenv("PYTHONPATH", "/blender/modules")
     monkeypatch.setenv("HF_TOKEN", "kept")
-    job = run(make("show the environment"), engine)
+    job = desk.run("show the environment")
     environment = json.loads((job.folder.path / "environment.json").read_text())
     assert "PYTHONHOME" not in environment
     assert environment["PYTHONPATH"] == str(headless.ROOT)
     assert environment["PYTHONNOUSERSITE"] == environment["PYTHONUTF8"] == environment["HF_HUB_OFFLINE"] == "1"
     assert environment["HF_TOKEN"] == "kept"
-    assert Path(environment["cwd"]) == job.folder.path
+    assert Path(environment["cwd"]) == desk.results
     assert "HF_HUB_OFFLINE" not in Engine(engine.python, engine.package_parent, online=True).environment({})
 
 
-def test_a_prompt_never_reaches_a_shell_or_a_path(make, engine, tmp_path):
-    prompt = "../../$(touch hacked); `touch hacked` \"a\" 'b' 🫖"
-    job = run(make(prompt), engine)
+def test_a_prompt_never_reaches_a_shell_or_a_path(desk, tmp_path):
+    job = desk.run("../../$(touch hacked); `touch hacked` \"a\" 'b' 🫖")
     assert job.state == events.DONE
     assert job.folder.path.parent == tmp_path / "results"
     assert not list(tmp_path.rglob("hacked"))
 
 
-def test_two_jobs_in_one_second_get_two_folders(make):
-    folders = {make("a red mug").folder.path for _ in range(3)}
+def test_two_jobs_in_one_second_get_two_folders(desk):
+    folders = {desk.create(JobRequest(prompt="a red mug")).folder.path for _ in range(3)}
     assert len(folders) == 3
 
 
@@ -190,20 +336,41 @@ def no_program(tmp_path):
         (no_program, "is no program that this computer can run"),
     ],
 )
-def test_a_python_that_cannot_start_fails_the_job_with_the_cure(make, tmp_path, python, words):
-    job = make("a red mug")
-    job.start(Engine(python(tmp_path), headless.ROOT))
-    assert job.state == events.FAILED
-    assert words in job.failure.message
-    assert "preferences" in job.failure.message
+def test_a_python_that_cannot_start_is_told_with_the_cure(tmp_path, python, words):
+    desk = Desk(tmp_path / "results", Engine(python(tmp_path), headless.ROOT))
+    job = desk.put("a red mug")
+    desk.until(lambda: desk.trouble)
+    assert words in desk.trouble
+    assert "preferences" in desk.trouble
+    assert job.state == events.QUEUED  # it waits for the cure
+    assert [ticket.name for ticket in desk.queue.waiting()] == [job.name]
+    desk.give_up(job)
     assert job.failure.exit_code == EXIT_ENVIRONMENT
-    again = Job(job.folder)
-    again.look()
-    assert again.failure.message == job.failure.message
+    again = looked_at(job.folder)
+    assert (again.state, again.failure.message) == (events.FAILED, job.failure.message)
 
 
-def test_a_program_that_is_no_python_fails_the_job_with_the_cure(make):
-    job = run(make("a red mug"), Engine(Path("/bin/false"), headless.ROOT))
+def test_a_job_that_waits_for_an_engine_is_done_once_there_is_one(tmp_path, engine):
+    desk = Desk(tmp_path / "results", Engine(tmp_path / "no python", headless.ROOT))
+    job = desk.put("a red mug")
+    desk.until(lambda: desk.trouble)
+    desk.engine = engine
+    desk.go_on()
+    desk.until(lambda: job.is_over)
+    assert job.state == events.DONE
+    desk.close()
+
+
+def test_a_program_that_is_no_python_fails_the_job_with_the_cure(tmp_path):
+    desk = Desk(tmp_path / "results", Engine(Path("/bin/false"), headless.ROOT))
+    job = desk.run("a red mug")
+    assert job.state == events.FAILED
+    assert "could not start with the Python" in job.failure.message
+
+
+def test_a_program_that_does_nothing_is_not_started_for_ever(tmp_path):
+    desk = Desk(tmp_path / "results", Engine(Path("/bin/true"), headless.ROOT))
+    job = desk.run("a red mug")
     assert job.state == events.FAILED
     assert "could not start with the Python" in job.failure.message
 
@@ -214,46 +381,45 @@ def test_results_that_cannot_be_written_are_bad_input(tmp_path):
         Job.create(tmp_path / "results", JobRequest(prompt="a red mug"))
 
 
-def test_a_running_job_is_found_again_watched_and_cancelled(make, engine):
-    starter = make("slow and steady")
-    starter.start(engine)
-    poll_until(starter, lambda: starter.state == events.RUNNING)
-    found = Job(starter.folder)
-    found.look()
+def test_a_running_job_is_found_again_watched_and_cancelled(desk, engine, tmp_path):
+    job = desk.put("slow and steady")
+    desk.until(lambda: job.state == events.RUNNING)
+    found = looked_at(job.folder)
     assert found.state == events.RUNNING
-    found.cancel()
-    poll_until(starter, lambda: starter.is_over)  # whoever started it collects the process
-    poll_until(found, lambda: found.is_over)
+    other = Desk(tmp_path / "results", engine)
+    other.watch([found])
+    other.cancel(found)
+    other.until(lambda: found.is_over)
     assert found.state == events.CANCELLED
 
 
-def test_a_python_without_torch_says_what_to_install(make, tmp_path):
+def test_a_python_without_torch_says_what_to_install(tmp_path):
     """The real engine, in a Python that has nothing."""
     program = tmp_path / "bare python"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     program.chmod(0o755)
-    job = run(make("a red mug"), Engine(program, headless.ROOT))
+    desk = Desk(tmp_path / "results", Engine(program, headless.ROOT))
+    job = desk.run("a red mug")
     assert job.state == events.FAILED
     assert job.failure.exit_code == EXIT_ENVIRONMENT
     assert "pip install" in job.failure.message
+    desk.close()
 
 
-def test_a_job_folder_that_vanishes_does_no_harm(make, engine, tmp_path):
-    job = make("slow and steady")
-    job.start(engine)
-    poll_until(job, lambda: job.state == events.RUNNING)
+def test_a_job_folder_that_vanishes_does_no_harm(desk, tmp_path):
+    job = desk.put("slow and steady")
+    desk.until(lambda: job.state == events.RUNNING)
     job.folder.path.rename(tmp_path / "elsewhere")
-    wait(job, lambda _: None)
+    desk.until(lambda: job.is_over)
     assert job.state == events.FAILED
 
 
-def test_a_found_job_whose_worker_is_gone_has_failed(make, engine):
-    starter = make("slow and steady")
-    starter.start(engine)
-    poll_until(starter, lambda: starter.state == events.RUNNING)
-    starter.kill()
-    found = Job(starter.folder)
-    found.look()
+def test_a_found_job_whose_engine_is_gone_has_failed(desk):
+    job = desk.put("slow and steady")
+    desk.until(lambda: job.state == events.RUNNING)
+    job.kill()
+    desk.until(lambda: desk.pid() is None)
+    found = looked_at(job.folder)
     assert found.state == events.FAILED
     assert "resume" in found.failure.message
 
@@ -264,12 +430,15 @@ def test_ctrl_c_cancels_and_waits(tmp_path, fake_python, number):
         "import sys; sys.path.insert(0, sys.argv[1]); import headless; headless.load()\n"
         "from pathlib import Path\n"
         "from sdi_text_to_3d.jobs.engine import Engine\n"
-        "from sdi_text_to_3d.jobs.job import Job\n"
+        "from sdi_text_to_3d.jobs.runner import Runner\n"
         "from sdi_text_to_3d.jobs.waiting import wait\n"
         "from sdi_text_to_3d.sdi_engine.request import JobRequest\n"
-        "job = Job.create(Path(sys.argv[2]), JobRequest(prompt='slow'))\n"
-        "job.start(Engine(Path(sys.argv[3]), headless.ROOT))\n"
-        "wait(job, lambda job: print(job.state, flush=True))\n"
+        "runner = Runner(Path(sys.argv[2]), 1.0)\n"
+        "job = runner.create(JobRequest(prompt='slow'))\n"
+        "runner.submit(job)\n"
+        "engine = Engine(Path(sys.argv[3]), headless.ROOT)\n"
+        "wait(runner, job, lambda: engine, lambda job: print(job.state, flush=True))\n"
+        "runner.free_memory()\n"
         "print('ended', job.state)\n"
     )
     command = [sys.executable, "-c", script, str(headless.ROOT), str(tmp_path / "results"), str(fake_python)]

@@ -1,0 +1,88 @@
+"""The engine that serves a results folder, as the Blender that started it sees it."""
+
+from __future__ import annotations
+
+import subprocess
+
+from ..sdi_engine.errors import EngineError
+from ..sdi_engine.job_folder import storage_errors
+from ..sdi_engine.job_queue import JobQueue
+from . import process
+from .engine import Engine
+from .job import log_tail
+
+MAX_VAIN_STARTS = 3
+"""An engine that ends so often without having served has a fault that another start will not cure."""
+
+
+class EngineProcess:
+    """Starts the engine where none serves the queue, and tells why where that is not possible.
+
+    Attributes:
+        trouble: why no engine can be started, as one sentence; empty where nothing is known against it.
+        exit_code: of the engine that was started last, once it has ended.
+    """
+
+    def __init__(self, queue: JobQueue) -> None:
+        self.trouble = ""
+        self.exit_code: int | None = None
+        self._queue = queue
+        self._process: subprocess.Popen[bytes] | None = None
+        self._has_served = False
+        self._vain_starts = 0
+        self._engine: Engine | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the engine that was started here has not ended yet."""
+        return self._process is not None
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it has been started and has not said anything yet."""
+        return self._process is not None and not self._has_served
+
+    def start(self, engine: Engine, idle_minutes: float) -> None:
+        """Start an engine; where that fails, `trouble` says why."""
+        self._engine = engine
+        self.exit_code = None
+        self._has_served = False
+        results = self._queue.results.resolve()
+        try:
+            with storage_errors(results):
+                self._queue.make_folders()
+            command = engine.command("serve", str(results), "--idle-minutes", str(idle_minutes))
+            try:
+                self._process = process.start(command, results, engine.environment(), self._queue.log_file)
+            except OSError as error:
+                raise engine.why_not_started(error) from error
+        except EngineError as error:
+            self.trouble = str(error)
+
+    def poll(self, is_served: bool) -> None:
+        """Notice that the engine serves (`is_served`), or has ended."""
+        if self._process is None:
+            return
+        self._has_served |= is_served
+        code = self._process.poll()
+        if code is None:
+            return
+        self._process = None
+        self.exit_code = code
+        self._vain_starts = 0 if self._has_served else self._vain_starts + 1
+        if self._vain_starts and (code != 0 or self._vain_starts >= MAX_VAIN_STARTS):
+            self.trouble = self._why(code)
+
+    def try_again(self) -> None:
+        """Forget the trouble: something may have been done about it."""
+        self.trouble = ""
+        self._vain_starts = 0
+
+    def _why(self, code: int) -> str:
+        last_line = log_tail(self._queue.log_file, 1).strip()
+        detail = f" ({last_line})" if last_line else f" (exit code {code})"
+        python = self._engine.python if self._engine is not None else None
+        return (
+            f'The engine could not start with the Python "{python}"{detail}: choose another in the extension\'s '
+            "preferences and press Check."
+        )

@@ -1,0 +1,158 @@
+"""The jobs of a results folder, and the engine that does them one after the other: submit, watch, stop, go on.
+
+Standard library only; Blender's window calls `poll` from a timer, Blender in the background from a loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ..sdi_engine import events
+from ..sdi_engine.errors import EXIT_ENVIRONMENT
+from ..sdi_engine.job_folder import storage_errors
+from ..sdi_engine.job_queue import RESUME, SAMPLE, JobQueue, Ticket
+from ..sdi_engine.request import JobRequest
+from .engine import Engine
+from .engine_process import EngineProcess
+from .job import Job
+
+FindEngine = Callable[[], Engine]
+
+
+class Runner:
+    """Attributes:
+    queue: the jobs that wait, and what the engine says of itself.
+    waiting: those of the last `poll`, the next one first.
+    is_held: whether the engine takes no jobs, as of the last `poll`.
+    engine: what the engine said of itself at the last `poll`; None where none serves the queue.
+    jobs: by name, all that are not over.
+    """
+
+    def __init__(self, results: Path, idle_minutes: float) -> None:
+        self.results = results
+        self.idle_minutes = idle_minutes
+        self.queue = JobQueue(results)
+        self.waiting: list[Ticket] = []
+        self.is_held = False
+        self.engine: dict[str, Any] | None = None
+        self.jobs: dict[str, Job] = {}
+        self._process = EngineProcess(self.queue)
+
+    @property
+    def trouble(self) -> str:
+        """Why no engine can be started; empty where nothing is known against it."""
+        return self._process.trouble
+
+    @property
+    def current(self) -> Job | None:
+        """The job that the engine is at; None where it is at none of which we know."""
+        names = {ticket.name for ticket in self.waiting}
+        return next((job for name, job in self.jobs.items() if name not in names), None)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is a job that is not over."""
+        return bool(self.jobs)
+
+    def create(self, request: JobRequest) -> Job:
+        """A job with a folder, which does not wait for its turn yet.
+
+        Raises:
+            EngineError: the request is not valid, or the folder cannot be made.
+        """
+        return Job.create(self.results, request)
+
+    def submit(self, job: Job, *, first: bool = False) -> None:
+        """Let a created job wait for its turn; raises StorageError."""
+        with storage_errors(self.results):
+            self.queue.add(job.name, first=first)
+        self._begin_to_watch(job)
+
+    def sample(self, request: JobRequest) -> Job:
+        """Let the 2D model show what it makes of a prompt, as the next job of all.
+
+        Raises:
+            EngineError: the request is not valid, or the folder cannot be made.
+        """
+        job = Job.create(self.queue.looks_folder, request, prefix="look-")
+        with storage_errors(self.results):
+            self.queue.add(job.name, SAMPLE, first=True)
+        self._begin_to_watch(job)
+        return job
+
+    def resume(self, job: Job) -> None:
+        """Let a job that is over go on from its last checkpoint, as the next one of all; raises StorageError."""
+        with storage_errors(self.results):
+            job.wait_again()
+            self.queue.release()
+            self.queue.add(job.name, RESUME, first=True)
+        self._begin_to_watch(job)
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job, or take it from the queue; raises StorageError."""
+        with storage_errors(self.results):
+            if self.queue.remove(job.name):
+                job.withdraw()
+            else:
+                job.cancel()
+        self._forget_those_over()
+
+    def give_up(self, job: Job) -> None:
+        """Let a waiting job fail for the reason why no engine can be started; raises StorageError."""
+        with storage_errors(self.results):
+            self.queue.remove(job.name)
+        job.give_up(self.trouble, EXIT_ENVIRONMENT)
+        self._forget_those_over()
+
+    def pause(self, job: Job) -> None:
+        """Stop the job for now, and let the engine free its memory; nothing runs until `go_on`. Raises StorageError."""
+        with storage_errors(self.results):
+            self.queue.hold()
+        job.pause()
+
+    def go_on(self) -> None:
+        """End the hold that `pause` brought, and try to start the engine where that failed; raises StorageError."""
+        with storage_errors(self.results):
+            self.queue.release()
+        self._process.try_again()
+
+    def free_memory(self) -> None:
+        """Let the engine leave as soon as no job is running; raises StorageError."""
+        with storage_errors(self.results):
+            self.queue.make_folders()
+            self.queue.leave_flag.touch()
+
+    def close(self) -> None:
+        """Let the engine leave when it has done what waits, where it was started here."""
+        if self._process.is_alive:
+            self.free_memory()
+
+    def watch(self, jobs: Iterable[Job]) -> None:
+        """Watch jobs that somebody else began."""
+        for job in jobs:
+            if not job.is_over:
+                self.jobs.setdefault(job.name, job)
+
+    def poll(self, find_engine: FindEngine) -> list[Job]:
+        """Look once; the jobs of which there is news. `find_engine` is asked where an engine has to be started."""
+        self.waiting = self.queue.waiting()
+        self.is_held = self.queue.is_held
+        self.engine = self.queue.status()
+        self._process.poll(self.engine is not None)
+        names = {ticket.name for ticket in self.waiting}
+        changed = [job for name, job in self.jobs.items() if job.poll(name in names, self._process.exit_code)]
+        self._forget_those_over()
+        wanted = self.waiting and not self.is_held and not self.trouble
+        if wanted and self.engine is None and not self._process.is_starting:
+            self._process.start(find_engine(), self.idle_minutes)
+        return changed
+
+    def _begin_to_watch(self, job: Job) -> None:
+        self.jobs[job.name] = job
+        self.waiting = self.queue.waiting()
+        self._process.try_again()
+
+    def _forget_those_over(self) -> None:
+        self.jobs = {name: job for name, job in self.jobs.items() if job.state not in events.FINAL_STATES}
