@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..sdi_engine.errors import EnvironmentMissingError
 from . import process
 from .engine import Engine
 
-TIMEOUT_SECONDS = 180.0
-"""The first import of torch from a slow disk takes a minute."""
+_NAMES_IN_A_SENTENCE = 3
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that the engine needs; `fix` says what to do where it is not `ok`."""
+    """One thing that the engine needs; `fix` says what to do where it is not `ok`, or would be better."""
 
     name: str
     ok: bool
@@ -30,29 +31,59 @@ class Check:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the doctor said; `sentence` is for a person, and all there is where the doctor could not be asked."""
+    """What the doctor said; `sentence` is for a person, and all there is where the doctor could not be asked.
+
+    Attributes:
+        version: of the Python, such as "3.12.4"; empty where the doctor could not be asked.
+        executable: the Python's program, as it calls itself.
+        prefix: the folder of its environment, which tells one environment from another.
+        device: "cuda", "mps", "cpu", or "none" without torch.
+        can_make_environments: whether it can make virtual environments with pip.
+    """
 
     ok: bool
     sentence: str
     checks: tuple[Check, ...] = ()
+    version: str = ""
+    executable: str = ""
+    prefix: str = ""
+    device: str = ""
+    can_make_environments: bool = False
 
     @property
     def missing(self) -> tuple[Check, ...]:
         return tuple(check for check in self.checks if not check.ok)
 
+    @property
+    def advice(self) -> tuple[Check, ...]:
+        """What works, and could be better."""
+        return tuple(check for check in self.checks if check.ok and check.fix)
+
+    @property
+    def is_too_old(self) -> bool:
+        return any(check.name == "Python" for check in self.missing)
+
+    def is_of_same_environment(self, other: Diagnosis) -> bool:
+        """Whether both are of one environment, under whatever names its program goes."""
+        return (self.version, os.path.normcase(self.prefix)) == (other.version, os.path.normcase(other.prefix))
+
 
 class Examination:
     """A running `doctor`; call `poll` until `diagnosis` is there."""
 
+    command: ClassVar[tuple[str, ...]] = ("sdi_engine", "doctor", "--json")
+    timeout_seconds: ClassVar[float] = 180.0
+    """The first import of torch from a slow disk takes a minute."""
+
     def __init__(self, engine: Engine) -> None:
         self.diagnosis: Diagnosis | None = None
-        self._engine = engine
+        self.engine = engine
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="sdi-doctor-")
         self._output = Path(self._folder.name, "output.txt")
         self._started = time.monotonic()
         try:
-            command = engine.command("doctor", "--json")
+            command = engine.module_command(*self.command)
             self._process = process.start(command, Path(self._folder.name), engine.environment(), self._output)
         except EnvironmentMissingError as error:
             self._finish(Diagnosis(False, str(error)))
@@ -64,10 +95,10 @@ class Examination:
         if self.diagnosis is not None or self._process is None:
             return True
         if self._process.poll() is None:
-            if time.monotonic() - self._started < TIMEOUT_SECONDS:
+            if time.monotonic() - self._started < self.timeout_seconds:
                 return False
             self.stop()
-            self._finish(Diagnosis(False, self._no_answer(f"within {TIMEOUT_SECONDS:.0f} seconds")))
+            self._finish(Diagnosis(False, self._no_answer(f"within {self.timeout_seconds:.0f} seconds")))
             return True
         text = self._output.read_text(encoding="utf-8", errors="replace")
         self._finish(_understood(text) or Diagnosis(False, self._no_answer(_last_line(text) or "to our question")))
@@ -81,7 +112,7 @@ class Examination:
 
     def _no_answer(self, detail: str) -> str:
         return (
-            f'The engine does not answer with the Python "{self._engine.python}" ({detail}): '
+            f'The engine does not answer with the Python "{self.engine.python}" ({detail}): '
             "choose a Python 3.11 or later that has the engine's packages."
         )
 
@@ -90,21 +121,52 @@ class Examination:
         self._folder.cleanup()
 
 
+class Glance(Examination):
+    """A running `doctor` that imports nothing: an answer within a blink, even from a Python that is too old."""
+
+    command = ("sdi_engine.doctor", "--quick")
+    timeout_seconds = 30.0
+
+
+def shortened(names: Sequence[str]) -> str:
+    """For example "torch, diffusers, nerfacc and 14 more"."""
+    more = len(names) - _NAMES_IN_A_SENTENCE
+    return ", ".join(names[:_NAMES_IN_A_SENTENCE]) + (f" and {more} more" if more > 0 else "")
+
+
 def _understood(text: str) -> Diagnosis | None:
     answer = _last_json_object(text)
-    if answer is None or "checks" not in answer:
+    if answer is None or not isinstance(answer.get("checks"), list):
         return None
     checks = tuple(
         Check(str(check.get("name")), bool(check.get("ok")), str(check.get("detail", "")), str(check.get("fix", "")))
         for check in answer["checks"]
         if isinstance(check, dict)
     )
-    ok = bool(answer.get("ok"))
-    where = f"Python {answer.get('python')} ({answer.get('executable')})"
-    if ok:
-        return Diagnosis(True, f"The engine is ready: {where}, device {answer.get('device')}.", checks)
-    names = ", ".join(check.name for check in checks if not check.ok)
-    return Diagnosis(False, f"{where} lacks {names or 'something'}: see below.", checks)
+    version, executable, prefix, device = (
+        str(answer.get(name, "")) for name in ("python", "executable", "prefix", "device")
+    )
+    diagnosis = Diagnosis(
+        bool(answer.get("ok")),
+        "",
+        checks,
+        version,
+        executable,
+        prefix,
+        device,
+        can_make_environments=bool(answer.get("can_make_environments")),
+    )
+    return replace(diagnosis, sentence=_sentence(diagnosis))
+
+
+def _sentence(diagnosis: Diagnosis) -> str:
+    where = f"Python {diagnosis.version} ({diagnosis.executable})"
+    if diagnosis.ok:
+        return f"The engine is ready: {where}, device {diagnosis.device}."
+    if diagnosis.is_too_old:
+        return f"{where} is too old: choose a Python 3.11 or later."
+    names = [check.name for check in diagnosis.missing]
+    return f"{where} lacks {shortened(names) or 'something'}: see below."
 
 
 def _last_json_object(text: str) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..sdi_engine import install
 from ..sdi_engine.errors import EnvironmentMissingError
 
 PYTHON_VARIABLE = "SDI_ENGINE_PYTHON"
@@ -38,11 +39,19 @@ class Engine:
         Raises:
             EnvironmentMissingError: no Python was found.
         """
+        return self.module_command("sdi_engine", *arguments)
+
+    def module_command(self, module: str, *arguments: str) -> list[str]:
+        """The command line of `python -m MODULE …`, for those of the engine's modules that stand alone.
+
+        Raises:
+            EnvironmentMissingError: no Python was found.
+        """
         if self.python is None:
             raise EnvironmentMissingError(
                 "No Python for the engine was found: choose one in the extension's preferences and press Check."
             )
-        return [str(self.python), "-m", "sdi_engine", *arguments]
+        return [str(self.python), "-m", module, *arguments]
 
     def environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """The worker's environment: ours, but with no Python setting except those it needs."""
@@ -77,7 +86,8 @@ def find_python(chosen: str = "", private_environment: Path | None = None) -> Pa
 
     Args:
         chosen: what the person set: a program, or the folder of a virtual environment; empty to search.
-        private_environment: the folder of the extension's own virtual environment, which need not exist.
+        private_environment: the folder of the extension's own virtual environment, which need not exist; one that
+            was never finished is passed over, one made for another version will do.
 
     Returns:
         What was chosen, whether it exists or not; else the first found of `SDI_ENGINE_PYTHON`, the private
@@ -86,16 +96,24 @@ def find_python(chosen: str = "", private_environment: Path | None = None) -> Pa
     for given in (chosen.strip(), os.environ.get(PYTHON_VARIABLE, "").strip()):
         if given:
             path = Path(given).expanduser()
-            return _python_in(path) if path.is_dir() else path
-    if private_environment is not None and _python_in(private_environment).is_file():
-        return _python_in(private_environment)
-    found = next(filter(None, map(shutil.which, _NAMES_ON_PATH)), None)
+            return python_in(path) if path.is_dir() else path
+    if private_environment is not None and install.state_of(private_environment) in (install.READY, install.OUTDATED):
+        return install.python_of(private_environment)
+    found = next(filter(None, (shutil.which(name, path=search_path()) for name in _NAMES_ON_PATH)), None)
     return Path(found) if found else None
 
 
-def _python_in(environment: Path) -> Path:
-    inside = Path("Scripts", "python.exe") if sys.platform == "win32" else Path("bin", "python")
-    return environment / inside
+def search_path() -> str:
+    """PATH, without the folder in which macOS keeps programs that only ask to install Apple's developer tools."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(folder for folder in folders if sys.platform != "darwin" or folder != "/usr/bin")
+
+
+def python_in(environment: Path) -> Path:
+    """The Python of a virtual environment, or of one that conda made."""
+    python = install.python_of(environment)
+    of_conda = environment / "python.exe"
+    return of_conda if not python.is_file() and of_conda.is_file() else python
 
 
 def _is_python_setting(name: str) -> bool:

@@ -1,10 +1,19 @@
-"""What the engine needs, what of it this Python has, and how to get the rest. Works in a Python without torch."""
+"""What the engine needs, what of it this Python has, and how to get the rest. Works in a Python without torch.
+
+`python -m sdi_engine.doctor --quick` prints one line of JSON and imports nothing but the standard library: for asking
+many Pythons. It answers in Python 3.8 and later, if only to say that it is too old, so no newer syntax in here.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import importlib
 import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
 import re
 import shutil
 import sys
@@ -12,17 +21,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .errors import EXIT_DONE, EXIT_ENVIRONMENT
+
 REQUIREMENTS_FILE = Path(__file__).with_name("requirements.txt")
 STARTER_INDEX = Path(__file__).parent / "starter" / "weights" / "model_index.json"
 LOWEST_PYTHON = (3, 11)
+ENOUGH_MEMORY_GIB = 8.0
+"""What a Stable Diffusion model needs beside Blender while it is loaded."""
 
 _REQUIREMENT = re.compile(r'([\w.\-]+)==([\w.]+)(?:; python_version (<|>=) "([\d.]+)")?')
 _MODULES = {"PyMCubes": "mcubes", "pillow": "PIL", "fast-simplification": "fast_simplification"}
+_TORCH_BUILD = re.compile(r"^(cuda|hip)\b[^=]*= '([^']+)'", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must be there; `fix` is one line that a person can follow, empty when it is there."""
+    """One thing that must be there; `fix` is one line that a person can follow.
+
+    It is empty where nothing is to be done; a check that is `ok` and has one gives advice.
+    """
 
     name: str
     ok: bool
@@ -31,23 +48,37 @@ class Check:
 
 
 def examine() -> dict[str, Any]:
-    """All checks, as a JSON-ready object: ok, python, executable, device, checks."""
-    checks = [_python(), *(_package(name, version) for name, version in pinned()), _starter()]
-    device, device_check = _device()
-    checks.append(device_check)
-    return {
-        "ok": all(check.ok for check in checks),
-        "python": sys.version.split()[0],
-        "executable": sys.executable,
-        "device": device,
-        "checks": [dataclasses.asdict(check) for check in checks],
-    }
+    """All checks, as a JSON-ready object: ok, python, executable, prefix, device, and more.
+
+    Imports torch, which takes seconds.
+    """
+    checks = [_python()]
+    device = "none"
+    if checks[0].ok:
+        checks += [_importable(_package(name, version), version) for name, version in pinned()]
+        checks.append(_starter())
+        device, device_check = _device()
+        checks.append(device_check)
+        checks.append(_memory())
+    return _report(checks, device)
 
 
-def pinned() -> list[tuple[str, str]]:
+def glance() -> dict[str, Any]:
+    """What can be told within a blink, in the shape of `examine`: the device is a guess, and nothing is imported."""
+    checks = [_python()]
+    device = "none"
+    if checks[0].ok:
+        checks += [_package(name, version) for name, version in pinned()]
+        checks.append(_starter())
+        device = _likely_device()
+        checks.append(_memory())
+    return _report(checks, device)
+
+
+def pinned(file: Path = REQUIREMENTS_FILE) -> list[tuple[str, str]]:
     """(name, version) of each line of requirements.txt that is meant for this Python."""
     requirements = []
-    for line in REQUIREMENTS_FILE.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8").splitlines():
         match = _REQUIREMENT.fullmatch(line.strip())
         if match is None:
             continue
@@ -70,6 +101,18 @@ def report_lines(report: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _report(checks: list[Check], device: str) -> dict[str, Any]:
+    return {
+        "ok": all(check.ok for check in checks),
+        "python": sys.version.split()[0],
+        "executable": sys.executable,
+        "prefix": sys.prefix,
+        "device": device,
+        "can_make_environments": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
+        "checks": [dataclasses.asdict(check) for check in checks],
+    }
+
+
 def _python() -> Check:
     version = sys.version.split()[0]
     if sys.version_info >= LOWEST_PYTHON:
@@ -79,22 +122,34 @@ def _python() -> Check:
 
 
 def _package(name: str, wanted: str) -> Check:
-    """Present, importable, and of the pinned major version; another minor version is said but accepted."""
-    install = f'"{sys.executable}" -m pip install "{name}=={wanted}"'
+    """Present, and of the pinned major version; another minor version is said but accepted."""
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Check(name, False, "not installed", install)
-    if name == "torch" or name in _MODULES:
-        try:
-            importlib.import_module(_MODULES.get(name, name))
-        except Exception as error:  # a broken binary package can raise anything
-            return Check(name, False, f"{version} cannot be imported ({error})", install)
+        return Check(name, False, "not installed", _install_command(name, wanted))
+    if not version:  # a folder that a broken installation left behind
+        return Check(name, False, "damaged", _install_command(name, wanted))
     if version.split("+")[0] == wanted:
         return Check(name, True, version)
     same_major = version.split(".")[0] == wanted.split(".")[0]
     detail = f"{version}, tested with {wanted}"
-    return Check(name, True, detail) if same_major else Check(name, False, detail, install)
+    return Check(name, True, detail) if same_major else Check(name, False, detail, _install_command(name, wanted))
+
+
+def _importable(check: Check, wanted: str) -> Check:
+    """The check of a package, failed where it is a binary one that is there and cannot be loaded."""
+    if not check.ok or (check.name != "torch" and check.name not in _MODULES):
+        return check
+    try:
+        importlib.import_module(_MODULES.get(check.name, check.name))
+    except Exception as error:  # a broken binary package can raise anything
+        detail = f"{check.detail} cannot be imported ({error})"
+        return Check(check.name, False, detail, _install_command(check.name, wanted))
+    return check
+
+
+def _install_command(name: str, version: str) -> str:
+    return f'"{sys.executable}" -m pip install "{name}=={version}"'
 
 
 def _starter() -> Check:
@@ -113,7 +168,95 @@ def _device() -> tuple[str, Check]:
         return "cuda", Check("device", True, f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     if torch.backends.mps.is_available():
         return "mps", Check("device", True, "Apple GPU")
-    hint = "no GPU that torch can use: the starter prior runs well, Stable Diffusion takes hours"
-    if shutil.which("nvidia-smi"):
-        hint = "an NVIDIA GPU is here, but this torch is a CPU build: install a CUDA build of torch to use it"
-    return "cpu", Check("device", True, f"CPU, {torch.get_num_threads()} threads ({hint})")
+    threads = f"CPU, {torch.get_num_threads()} threads"
+    if not shutil.which("nvidia-smi"):
+        detail = f"{threads} (no GPU that torch can use: the starter prior runs well, Stable Diffusion takes hours)"
+        return "cpu", Check("device", True, detail)
+    if torch.version.cuda is not None:
+        detail = f"{threads} (an NVIDIA GPU is here, but its driver does not suit torch for CUDA {torch.version.cuda})"
+        return "cpu", Check("device", True, detail, "Update the NVIDIA driver, then restart the computer.")
+    detail = f"{threads} (an NVIDIA GPU is here, but this torch is a CPU build)"
+    return "cpu", Check("device", True, detail, _CUDA_FIX)
+
+
+_CUDA_FIX = (
+    "To use the GPU, set Torch Index in the extension's preferences to the address that pytorch.org gives for it, "
+    "and press Install Engine Environment."
+)
+
+
+def _likely_device() -> str:
+    """What torch would choose, told from its files without importing it."""
+    try:
+        distribution = importlib.metadata.distribution("torch")
+        text = Path(str(distribution.locate_file("torch/version.py"))).read_text(encoding="utf-8")
+    except (importlib.metadata.PackageNotFoundError, OSError):
+        return "none"
+    if sys.platform == "darwin":
+        return "mps" if platform.machine() == "arm64" else "cpu"
+    built_for = {match.group(1) for match in _TORCH_BUILD.finditer(text)}
+    has_card = ("cuda" in built_for and shutil.which("nvidia-smi")) or ("hip" in built_for and shutil.which("rocm-smi"))
+    return "cuda" if has_card else "cpu"
+
+
+def _memory() -> Check:
+    """How much memory there is; too little is advice only, since the starter prior is content with anything."""
+    total, free = _memory_bytes()
+    if total is None:
+        return Check("memory", True, "unknown")
+    gib = total / 2**30
+    detail = f"{gib:.1f} GiB" + (f", {free / 2**30:.1f} free" if free is not None else "")
+    if gib >= ENOUGH_MEMORY_GIB:
+        return Check("memory", True, detail)
+    fix = f"A Stable Diffusion model wants {ENOUGH_MEMORY_GIB:.0f} GiB: keep to the starter prior on this computer."
+    return Check("memory", True, detail, fix)
+
+
+def _memory_bytes() -> tuple[int | None, int | None]:
+    """Of the whole machine, and of that what is free; None where the system does not say."""
+    if sys.platform == "win32":
+        status = _MemoryStatus()
+        status.length = ctypes.sizeof(status)
+        if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+            return None, None
+        return status.total, status.free
+    return _sysconf_bytes("SC_PHYS_PAGES"), _linux_available() or _sysconf_bytes("SC_AVPHYS_PAGES")
+
+
+class _MemoryStatus(ctypes.Structure):
+    """Windows' MEMORYSTATUSEX."""
+
+    _fields_ = [
+        ("length", ctypes.c_ulong),
+        ("load", ctypes.c_ulong),
+        ("total", ctypes.c_ulonglong),
+        ("free", ctypes.c_ulonglong),
+        *((name, ctypes.c_ulonglong) for name in ("page_total", "page_free", "virtual_total", "virtual_free", "more")),
+    ]
+
+
+def _sysconf_bytes(name: str) -> int | None:
+    try:
+        return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # macOS does not say what is free
+        return None
+
+
+def _linux_available() -> int | None:
+    """With the file cache, which gives way; sysconf would leave it out."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return None
+    match = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
+    return int(match.group(1)) * 1024 if match else None
+
+
+def _main(arguments: list[str]) -> int:
+    report = glance() if "--quick" in arguments else examine()
+    print(json.dumps(report))
+    return EXIT_DONE if report["ok"] else EXIT_ENVIRONMENT
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

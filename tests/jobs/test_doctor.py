@@ -1,15 +1,16 @@
+import json
 import sys
 import time
 from pathlib import Path
 
-from sdi_text_to_3d.jobs.doctor import Examination
+from sdi_text_to_3d.jobs.doctor import Examination, Glance
 from sdi_text_to_3d.jobs.engine import Engine
 
 import headless
 
 
-def diagnosis(engine):
-    examination = Examination(engine)
+def diagnosis(engine, kind=Examination):
+    examination = kind(engine)
     while not examination.poll():
         time.sleep(0.02)
     return examination.diagnosis
@@ -42,3 +43,38 @@ def test_a_program_that_is_no_engine_is_one_sentence():
     said = diagnosis(Engine(Path("/bin/true"), headless.ROOT))
     assert not said.ok
     assert "does not answer" in said.sentence
+
+
+def test_a_glance_is_an_examination_that_does_not_take_long():
+    said = diagnosis(Engine(Path(sys.executable), headless.ROOT), Glance)
+    assert said.ok, said.sentence
+    assert "The engine is ready: Python 3." in said.sentence
+    assert (said.version, said.prefix) == (sys.version.split()[0], sys.prefix)
+
+
+def answering(tmp_path, **answer):
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
+    program.chmod(0o755)
+    return Engine(program, headless.ROOT)
+
+
+def test_a_python_that_is_too_old_is_one_sentence(tmp_path):
+    checks = [{"name": "Python", "ok": False, "detail": "3.9.2 is too old", "fix": "Choose a Python 3.11 or later."}]
+    said = diagnosis(answering(tmp_path, ok=False, python="3.9.2", executable="/old/python", checks=checks))
+    assert said.is_too_old
+    assert said.sentence == "Python 3.9.2 (/old/python) is too old: choose a Python 3.11 or later."
+
+
+def test_what_works_and_could_be_better_is_advice(tmp_path):
+    checks = [{"name": "device", "ok": True, "detail": "CPU", "fix": "Get a GPU."}, {"name": "memory", "ok": True}]
+    said = diagnosis(answering(tmp_path, ok=True, checks=checks))
+    assert said.ok
+    assert [(check.name, check.fix) for check in said.advice] == [("device", "Get a GPU.")]
+
+
+def test_many_names_are_shortened(tmp_path):
+    checks = [{"name": name, "ok": False, "fix": "install it"} for name in "abcde"]
+    said = diagnosis(answering(tmp_path, ok=False, python="3.11.7", executable="python", checks=checks))
+    assert "lacks a, b, c and 2 more: see below." in said.sentence
+    assert len(said.missing) == 5

@@ -2,6 +2,7 @@ from pathlib import Path
 
 from sdi_text_to_3d.jobs import engine
 from sdi_text_to_3d.jobs.engine import find_python
+from sdi_text_to_3d.sdi_engine import install
 
 
 def environment_at(folder):
@@ -14,11 +15,18 @@ def environment_at(folder):
 def test_the_persons_choice_comes_first(tmp_path, monkeypatch):
     monkeypatch.setenv(engine.PYTHON_VARIABLE, "/from/environment")
     private = environment_at(tmp_path / "private")
+    (tmp_path / "private" / install.STAMP).write_text("of another version")
     assert find_python("/chosen/python", private.parents[1]) == Path("/chosen/python")
     assert find_python("", private.parents[1]) == Path("/from/environment")
     monkeypatch.delenv(engine.PYTHON_VARIABLE)
     assert find_python("", private.parents[1]) == private
     assert find_python("", tmp_path / "nowhere").name.startswith("python")
+
+
+def test_an_environment_that_was_never_finished_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.delenv(engine.PYTHON_VARIABLE, raising=False)
+    private = environment_at(tmp_path / "private")
+    assert find_python("", tmp_path / "private") != private
 
 
 def test_the_folder_of_an_environment_will_do(tmp_path):

@@ -1,0 +1,196 @@
+"""Set the engine up: ask its Python, find others, make it an environment of its own, tell of all that."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import StringProperty
+
+from .. import engine_setup, preferences, session
+from ..sdi_engine import install
+
+_INSTALLING = "The installation is running: wait for it, or cancel it"
+_REMOVING = "The environment is being removed: wait a moment"
+
+
+class SDI_OT_check_engine(bpy.types.Operator):
+    """Ask the engine's Python what is installed, and say what is missing"""
+
+    bl_idname = "sdi.check_engine"
+    bl_label = "Check"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if engine_setup.is_examining():
+            cls.poll_message_set("The check is running: wait a moment")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        engine_setup.examine()
+        if bpy.app.background:
+            engine_setup.wait()
+            assert engine_setup.diagnosis is not None
+            level = "INFO" if engine_setup.diagnosis.ok else "WARNING"
+            self.report({level}, engine_setup.diagnosis.sentence)
+        return {"FINISHED"}
+
+
+class SDI_OT_find_pythons(bpy.types.Operator):
+    """Look for Pythons on this computer, and say what each lacks"""
+
+    bl_idname = "sdi.find_pythons"
+    bl_label = "Search"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if engine_setup.is_looking_for_pythons():
+            cls.poll_message_set("The search is running: wait a moment")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        engine_setup.find_pythons()
+        if bpy.app.background:
+            engine_setup.wait()
+        return {"FINISHED"}
+
+
+class SDI_OT_use_python(bpy.types.Operator):
+    """Let the engine run in this Python"""
+
+    bl_idname = "sdi.use_python"
+    bl_label = "Use"
+    bl_options = {"INTERNAL"}
+
+    python: StringProperty(name="Python", description="The program of the Python to use")  # type: ignore[valid-type]
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        preferences.of(context).engine_python = self.python
+        context.preferences.is_dirty = True
+        if bpy.app.background:  # elsewhere the property's change has made it look already
+            engine_setup.look()
+            engine_setup.wait()
+        return {"FINISHED"}
+
+
+class SDI_OT_install_engine(bpy.types.Operator):
+    """Make the engine a Python environment of its own, with everything it needs: some gigabytes, some minutes"""
+
+    bl_idname = "sdi.install_engine"
+    bl_label = "Install Engine Environment"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        reason = _why_not_install()
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        engine_setup.start_installation()
+        if bpy.app.background:
+            engine_setup.wait()
+            if engine_setup.complaint:
+                self.report({"ERROR"}, engine_setup.complaint)
+                return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class SDI_OT_cancel_installation(bpy.types.Operator):
+    """Stop the installation, and remove what it has installed so far"""
+
+    bl_idname = "sdi.cancel_installation"
+    bl_label = "Cancel"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if not engine_setup.is_installing():
+            cls.poll_message_set("No installation is running")
+            return False
+        if engine_setup.installation is not None and engine_setup.installation.is_cancelling:
+            cls.poll_message_set("The installation is being cancelled already")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        engine_setup.cancel_installation()
+        return {"FINISHED"}
+
+
+class SDI_OT_remove_environment(bpy.types.Operator):
+    """Remove the engine's own environment from the disk; it can be installed again"""
+
+    bl_idname = "sdi.remove_environment"
+    bl_label = "Remove Engine Environment"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        reason = _why_not_change_environment()
+        if not reason and engine_setup.environment_state == install.MISSING:
+            reason = "The engine has no environment of its own"
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        return context.window_manager.invoke_confirm(self, event)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        engine_setup.remove_environment()
+        if bpy.app.background:
+            engine_setup.wait()
+        return {"FINISHED"}
+
+
+class SDI_OT_copy_report(bpy.types.Operator):
+    """Copy what a report of a defect needs: versions, what the engine's Python has, the end of the newest job's log"""
+
+    bl_idname = "sdi.copy_report"
+    bl_label = "Copy Report"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        context.window_manager.clipboard = engine_setup.report()
+        self.report({"INFO"}, "The report is on the clipboard: paste it into your message")
+        return {"FINISHED"}
+
+
+class SDI_OT_open_preferences(bpy.types.Operator):
+    """Open this extension's preferences, where the engine is set up"""
+
+    bl_idname = "sdi.open_preferences"
+    bl_label = "Set Up Engine"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        if engine_setup.survey is None and engine_setup.hint():
+            engine_setup.find_pythons()
+        return bpy.ops.preferences.addon_show(module=preferences.PACKAGE)
+
+
+def _why_not_install() -> str:
+    if not bpy.app.online_access:
+        return preferences.NEEDS_ONLINE_ACCESS
+    return _why_not_change_environment()
+
+
+def _why_not_change_environment() -> str:
+    if engine_setup.is_installing():
+        return _INSTALLING
+    if engine_setup.is_removing():
+        return _REMOVING
+    if preferences.private_environment() is None:
+        return "Blender lends a folder for it to installed extensions only, and this one runs from a checkout"
+    if engine_setup.uses_environment and session.is_busy():
+        return "A job is running in this environment: wait for it, or cancel it"
+    return ""
+
+
+CLASSES = (
+    SDI_OT_check_engine,
+    SDI_OT_find_pythons,
+    SDI_OT_use_python,
+    SDI_OT_install_engine,
+    SDI_OT_cancel_installation,
+    SDI_OT_remove_environment,
+    SDI_OT_copy_report,
+    SDI_OT_open_preferences,
+)

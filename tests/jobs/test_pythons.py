@@ -1,0 +1,158 @@
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sdi_text_to_3d.jobs import pythons
+from sdi_text_to_3d.jobs.doctor import Check, Diagnosis
+from sdi_text_to_3d.jobs.pythons import FoundPython, Survey, base_for_environment, programs
+
+LENDER = Path("/blender/python")
+
+
+def program_at(path, body="exit 1"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+def finished(survey):
+    deadline = time.monotonic() + 60
+    while not survey.is_over:
+        assert time.monotonic() < deadline
+        survey.poll()
+        time.sleep(0.02)
+    return survey
+
+
+def found(version, *missing, program="/usr/bin/python3", device="cpu", torch="2.13.0", able=True):
+    checks = [Check("Python", True, version, "")]
+    checks.append(Check("torch", "torch" not in missing, "not installed" if "torch" in missing else torch, ""))
+    checks += [Check(name, False, "not installed", "") for name in missing if name != "torch"]
+    diagnosis = Diagnosis(not missing, "", tuple(checks), version, program, "/usr", device, can_make_environments=able)
+    return FoundPython(Path(program), diagnosis)
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A home and a search path of which we know what is in them."""
+    for name in ("PYENV_ROOT", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return tmp_path
+
+
+def in_home(machine):
+    return {str(path.relative_to(machine)) for path in programs() if machine in path.parents}
+
+
+def test_a_survey_asks_one_after_the_other_and_lists_each_once(engine, tmp_path):
+    real = Path(sys.executable)
+    bare = program_at(tmp_path / "bare" / "python3", f'exec "{real}" -S "$@"')
+    shim = program_at(tmp_path / "shims" / "python3", f'exec "{real}" "$@"')
+    silent = program_at(tmp_path / "store" / "python", "echo 'Python was not found'; exit 9")
+    survey = finished(Survey(engine, lambda: [silent, tmp_path / "nothing", shim, real]))
+    (python,) = survey.found  # the stand-in and what it stands for are one
+    assert python.program == real
+    assert python.summary == f"{sys.version.split()[0]} · torch 2.13.0+cpu · ready, {python.diagnosis.device}"
+    assert python.diagnosis.prefix == sys.prefix
+
+    survey = finished(Survey(engine, lambda: [bare, shim]))
+    assert [python.diagnosis.ok for python in survey.found] == [True, False]  # asked the other way round
+
+
+def test_a_survey_can_be_stopped(engine, tmp_path):
+    endless = program_at(tmp_path / "python3", f'echo $$ >"{tmp_path}/pid"; exec sleep 60')
+    survey = Survey(engine, lambda: [endless])
+    deadline = time.monotonic() + 10
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline
+        survey.poll()
+    survey.stop()
+    assert survey.is_over
+    assert not survey.poll()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_what_a_person_reads_of_a_python():
+    assert found("3.12.4", "nerfacc", "xatlas", torch="2.9.1, tested with 2.13.0").summary == (
+        "3.12.4 · torch 2.9.1 · lacks nerfacc, xatlas"
+    )
+    assert found("3.11.7", "torch", "a", "b", "c", "d").summary == "3.11.7 · lacks torch, a, b and 2 more"
+    assert found("3.11.7", device="cuda").summary == "3.11.7 · torch 2.13.0 · ready, cuda"
+    too_old = Diagnosis(False, "", (Check("Python", False, "3.9.2 is too old", "Choose another."),), "3.9.2")
+    assert FoundPython(Path("python"), too_old).summary == "3.9.2 · too old"
+
+
+def test_the_most_useful_comes_first():
+    too_old = FoundPython(
+        Path("old"), Diagnosis(False, "", (Check("Python", False, "3.9.2 is too old", ""),), version="3.9.2")
+    )
+    every = [too_old, found("3.11.2", "a"), found("3.12.9", "a"), found("3.11.1", "a", "b"), found("3.11.0")]
+    versions = [python.diagnosis.version for python in sorted(every, key=pythons._usefulness)]
+    assert versions == ["3.11.0", "3.12.9", "3.11.2", "3.11.1", "3.9.2"]
+
+
+@pytest.mark.parametrize(
+    ("pythons_found", "lender_version", "base"),
+    [
+        ([found("3.11.7", program="/a"), found("3.12.1", program="/b"), found("3.14.0", program="/c")], (3, 11), "/b"),
+        ([found("3.11.7", program="/a"), found("3.13.0", program="/c")], (3, 13), "/a"),
+        ([found("3.13.0", program="/c")], (3, 11), "/blender/python"),
+        ([found("3.14.0", program="/d"), found("3.13.0", program="/c")], (3, 13), "/c"),
+        ([found("3.12.1", program="/without/ensurepip", able=False)], (3, 13), "/blender/python"),
+        ([found("3.12.1", program="/lent/engine/bin/python")], (3, 13), "/blender/python"),
+        ([found("3.10.1", program="/old")], (3, 10), None),
+        ([], None, None),
+    ],
+)
+def test_the_base_is_the_one_for_which_everything_is_ready_made(pythons_found, lender_version, base):
+    lender = LENDER if lender_version else None
+    chosen = base_for_environment(pythons_found, Path("/lent/engine"), lender, lender_version or ())
+    assert chosen == (Path(base) if base else None)
+
+
+def test_where_pythons_are_looked_for(machine):
+    program_at(machine / "bin" / "python3")
+    program_at(machine / "bin" / "python3.12")
+    program_at(machine / "bin" / "python3-config")
+    program_at(machine / ".pyenv" / "versions" / "3.11.7" / "bin" / "python")
+    program_at(machine / ".local" / "share" / "uv" / "python" / "cpython-3.12" / "bin" / "python3")
+    program_at(machine / "miniforge3" / "bin" / "python")
+    program_at(machine / "miniforge3" / "envs" / "paint" / "bin" / "python")
+    for environment in (".venv", "pictures/venv", "Documents/venv", ".virtualenvs/one"):
+        program_at(machine / environment / "bin" / "python")
+        (machine / environment / "pyvenv.cfg").touch()
+    assert in_home(machine) == {
+        "bin/python3",
+        "bin/python3.12",
+        ".pyenv/versions/3.11.7/bin/python",
+        ".local/share/uv/python/cpython-3.12/bin/python3",
+        "miniforge3/bin/python",
+        "miniforge3/envs/paint/bin/python",
+        ".venv/bin/python",
+        "pictures/venv/bin/python",  # not Documents, for which macOS would ask the person
+        ".virtualenvs/one/bin/python",
+    }
+
+
+def test_names_of_one_program_are_one_and_environments_are_not(machine):
+    real = program_at(machine / "bin" / "python3.12")
+    (machine / "bin" / "python3").symlink_to("python3.12")
+    for environment in ("one", "two"):
+        (machine / environment / "bin").mkdir(parents=True)
+        (machine / environment / "bin" / "python").symlink_to(real)
+        (machine / environment / "pyvenv.cfg").touch()
+    assert in_home(machine) == {"bin/python3", "one/bin/python", "two/bin/python"}
+    assert programs([real])[0] == real
+
+
+def test_folders_that_cannot_be_read_are_passed_over(machine, monkeypatch):
+    monkeypatch.setenv("HOME", str(machine / "no home"))
+    monkeypatch.setenv("PYENV_ROOT", str(program_at(machine / "a file")))
+    monkeypatch.setenv("PATH", "")
+    assert not in_home(machine)
