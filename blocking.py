@@ -12,6 +12,7 @@ import bpy
 from .jobs.engine import Engine
 from .jobs.job import Job
 from .jobs.placement import IMPORTED, Placement
+from .jobs.runner import Runner
 from .jobs.terminal import ProgressDisplay
 from .jobs.waiting import wait
 from .scene.importer import put_into_scene
@@ -31,26 +32,27 @@ class JobFailedError(EngineError):
 
 
 def generate(
-    context: bpy.types.Context, request: JobRequest, results: Path, engine: Engine, where: Placement
+    context: bpy.types.Context, request: JobRequest, runner: Runner, engine: Engine, where: Placement
 ) -> tuple[bpy.types.Object, Job]:
-    """Make one object and put it into the scene; the object and its job.
+    """Make one object, after all that wait already, and put it into the scene; the object and its job.
 
     Raises:
         JobFailedError: the worker failed, or was cancelled by Ctrl+C.
         EngineError: the job could not even be made.
         ImportFailedError: the mesh cannot be brought into the scene.
     """
-    job = Job.create(results, request)
+    job = runner.create(request)
     with storage_errors(job.folder.path):
         where.write(job.folder)
-    job.start(engine)
+    runner.submit(job)
     display = ProgressDisplay()
     try:
-        wait(job, display)
+        wait(runner, job, lambda: engine, display)
     finally:
         display.close()
-    if job.state == events.CANCELLED:
-        raise JobFailedError("The job was cancelled; what it reached is kept.", EXIT_CANCELLED, job.folder.path)
+    if job.state in (events.CANCELLED, events.PAUSED):
+        sentence = f"The job was {job.state}; what it reached is kept."
+        raise JobFailedError(sentence, EXIT_CANCELLED, job.folder.path)
     if job.failure is not None:
         raise JobFailedError(job.failure.message, job.failure.exit_code, job.folder.path)
     placed = put_into_scene(context, job.folder, where)

@@ -15,9 +15,11 @@ from typing import Any
 
 import bpy
 
-from . import blocking, preferences
+from . import blocking, preferences, session
 from .jobs.engine import Engine, find_python
 from .jobs.placement import Placement
+from .jobs.prompts import read_prompts
+from .jobs.runner import Runner
 from .jobs.wording import duration
 from .scene.importer import ImportFailedError, bounds
 from .sdi_engine.errors import (
@@ -30,7 +32,6 @@ from .sdi_engine.errors import (
 from .sdi_engine.request import NOISES, PRESETS, STARTER_MODEL, JobRequest
 
 COMMAND = "sdi"
-COMMENT = "#"
 
 _REQUEST_OPTIONS = {
     "model": (str, '"starter", a model folder, a .safetensors file, or a hub id'),
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str], program: str = f"blender --command {COMMAND}"
     except SystemExit as leave:  # which in Blender would leave out everything that Blender does at its end
         return int(leave.code or 0)
     try:
-        prompts = _read_prompts(options.prompts)
+        prompts = read_prompts(options.prompts)
         output = _writable(options.output)
     except BadInputError as error:
         print(f"error: {error}")
@@ -120,21 +121,6 @@ def _parser(program: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _read_prompts(file: Path) -> list[str]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise BadInputError(
-            f'The prompts in "{file}" cannot be read ({error.strerror or error}): give a text file.'
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BadInputError(f'"{file}" is no text in UTF-8: save it as UTF-8, one prompt a line.') from error
-    prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith(COMMENT)]
-    if not prompts:
-        raise BadInputError(f'"{file}" has no prompts: write one a line.')
-    return prompts
-
-
 def _writable(output: Path) -> Path:
     """The .blend's absolute path, in a folder that exists and can be written."""
     output = output.expanduser().absolute()
@@ -166,15 +152,16 @@ def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Name
         settings["model"] = str(Path(settings["model"]).absolute())  # the engine runs in another folder
     if not bpy.data.filepath:
         _remove_meshes(context.scene)
+    runner = Runner(results, session.BACKGROUND_IDLE_MINUTES)
     outcomes: list[Outcome] = []
     corner = context.scene.cursor.location.copy()
     for number, prompt in enumerate(prompts, 1):
         print(f"[{number}/{len(prompts)}] {_shown(prompt)}", flush=True)
         started = time.monotonic()
-        where = Placement(tuple(corner), scene=context.scene.name, blend_file=bpy.data.filepath)
+        where = Placement.at(corner, scene=context.scene.name, blend_file=bpy.data.filepath)
         try:
             request = JobRequest(prompt=prompt, **settings)
-            placed, job = blocking.generate(context, request, results, engine, where)
+            placed, job = blocking.generate(context, request, runner, engine, where)
         except (EngineError, ImportFailedError) as error:
             print(f"  failed: {error}", flush=True)
             exit_code = error.exit_code if isinstance(error, EngineError) else 1
@@ -188,6 +175,7 @@ def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Name
         corner.x += high.x - low.x + options.spacing
         seconds = time.monotonic() - started
         outcomes.append(Outcome(prompt, EXIT_DONE, seconds, placed.name, str(job.folder.path)))
+    runner.close()
     return outcomes
 
 

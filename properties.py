@@ -6,9 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
 
-from .sdi_engine.request import DEVICES, MAX_SEED, NOISES, PERP_NEG, PRESETS, STARTER_MODEL, JobRequest
+from .sdi_engine.request import DEVICES, MAX_SEED, NOISES, PERP_NEG, PRESETS, STARTER_MODEL, JobRequest, Lora
 
 _PRESET_WORDS = {
     "draft": ("Draft", "Quick and coarse, to see whether the prompt works"),
@@ -38,8 +46,46 @@ _DEVICE_WORDS = {
 }
 
 
+def _on_model_changed(_settings: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
+    from . import model_list  # which imports this module
+
+    if not bpy.app.background:
+        model_list.refresh(context)
+
+
+def _on_live_changed(settings: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
+    from . import session  # which imports this module, by and by
+
+    session.set_live(settings.live)
+
+
 def _items(values: tuple[str, ...], words: dict[str, tuple[str, str]]) -> list[tuple[str, str, str]]:
     return [(value, *words.get(value, (value.capitalize(), ""))) for value in values]
+
+
+class SDI_PG_lora(bpy.types.PropertyGroup):
+    """A file of changes to the model, and how much of it."""
+
+    file: StringProperty(
+        name="File",
+        description="A .safetensors file with a LoRA that was trained for a model of the same kind",
+        subtype="FILE_PATH",
+    )  # type: ignore[valid-type]
+    weight: FloatProperty(
+        name="Weight",
+        description="How much of the LoRA: 1 as it was trained, 0 nothing of it, below 0 away from it",
+        default=1.0,
+        min=-10.0,
+        soft_min=0.0,
+        soft_max=2.0,
+        max=10.0,
+        step=5,
+    )  # type: ignore[valid-type]
+    use: BoolProperty(
+        name="Use",
+        description="Whether the next object is made with this LoRA",
+        default=True,
+    )  # type: ignore[valid-type]
 
 
 class SDI_PG_settings(bpy.types.PropertyGroup):
@@ -60,9 +106,20 @@ class SDI_PG_settings(bpy.types.PropertyGroup):
             "layout, a .safetensors file, or the id of a model on the Hugging Face hub"
         ),
         default=STARTER_MODEL,
+        update=_on_model_changed,
+    )  # type: ignore[valid-type]
+    loras: CollectionProperty(
+        name="LoRAs",
+        description="Files of changes to the model, such as a style; they add up",
+        type=SDI_PG_lora,
+    )  # type: ignore[valid-type]
+    lora_index: IntProperty(
+        name="Chosen LoRA",
+        description="The LoRA that the buttons beside the list are for",
+        min=0,
     )  # type: ignore[valid-type]
     preset: EnumProperty(
-        name="Preset",
+        name="Quality",
         description="How long and how finely to work on the object",
         items=_items(PRESETS, _PRESET_WORDS),
         default="draft",
@@ -77,10 +134,11 @@ class SDI_PG_settings(bpy.types.PropertyGroup):
         name="Size",
         description="Height of the object",
         default=1.0,
-        min=0.001,
+        # In the scene's units, whatever they are; a request knows the limits in metres.
+        min=1e-6,
         soft_min=0.01,
         soft_max=10.0,
-        max=1000.0,
+        max=1e6,
         subtype="DISTANCE",
         unit="LENGTH",
     )  # type: ignore[valid-type]
@@ -136,9 +194,15 @@ class SDI_PG_settings(bpy.types.PropertyGroup):
         description="What computes",
         items=_items(DEVICES, _DEVICE_WORDS),
     )  # type: ignore[valid-type]
+    live: BoolProperty(
+        name="Live Object",
+        description="Show a light mesh of the object in the scene as it grows",
+        default=True,
+        update=_on_live_changed,
+    )  # type: ignore[valid-type]
 
 
-CLASSES = (SDI_PG_settings,)
+CLASSES = (SDI_PG_lora, SDI_PG_settings)
 
 
 def attach() -> None:
@@ -149,33 +213,62 @@ def detach() -> None:
     del bpy.types.Scene.sdi
 
 
-def request_from(scene: Any) -> JobRequest:
-    """The request that a scene's settings describe.
+def request_from(scene: Any, prompt: str | None = None) -> JobRequest:
+    """The request that a scene's settings describe, or that they describe for another prompt.
 
     Raises:
         BadInputError: a setting cannot be used.
     """
     settings = scene.sdi
     return JobRequest(
-        prompt=settings.prompt,
+        prompt=settings.prompt if prompt is None else prompt,
         negative_prompt=settings.negative_prompt,
-        model=_absolute(settings.model),
+        model=model_of(settings),
+        loras=tuple(Lora(_absolute(lora.file), _short(lora.weight)) for lora in settings.loras if lora.use),
         preset=settings.preset,
         noise=settings.noise,
         perp_neg=None if settings.perp_neg == _AS_PRESET else settings.perp_neg,
         seed=settings.seed,
         steps=settings.steps or None,
-        guidance_scale=settings.guidance or None,
+        guidance_scale=_short(settings.guidance) or None,
         resolution=settings.resolution or None,
         face_budget=settings.face_budget,
         texture_size=settings.texture_size,
-        height=settings.height * scene.unit_settings.scale_length,
+        height=_short(settings.height * scene.unit_settings.scale_length),
         device=settings.device,
     ).validated()
 
 
-def _absolute(model: str) -> str:
-    """The model as the engine, which runs in another folder, can find it."""
-    if model.startswith("//"):
-        return bpy.path.abspath(model)
-    return str(Path(model).expanduser()) if model.startswith("~") else model
+def apply_request(scene: Any, request: JobRequest) -> None:
+    """Set a scene's settings so that they describe the request; what the panel cannot express is left out."""
+    settings = scene.sdi
+    for name in ("prompt", "negative_prompt", "model", "preset", "noise", "seed", "face_budget", "texture_size"):
+        setattr(settings, name, getattr(request, name))
+    settings.perp_neg = request.perp_neg or _AS_PRESET
+    settings.steps = request.steps or 0
+    settings.guidance = request.guidance_scale or 0.0
+    settings.resolution = request.resolution or 0
+    settings.height = request.height / scene.unit_settings.scale_length
+    settings.device = request.device
+    settings.loras.clear()
+    settings.lora_index = 0
+    for lora in request.loras:
+        item = settings.loras.add()
+        item.file, item.weight = lora.file, lora.weight
+
+
+def model_of(settings: Any) -> str:
+    """The chosen model as it goes into a request; touches no disk."""
+    return _absolute(settings.model.strip())
+
+
+def _absolute(path: str) -> str:
+    """The model or file as the engine, which runs in another folder, can find it."""
+    if path.startswith("//"):
+        return bpy.path.abspath(path)
+    return str(Path(path).expanduser()) if path.startswith("~") else path
+
+
+def _short(number: float) -> float:
+    """What a person typed: Blender keeps 32 bits of a number, so that 0.1 comes back as 0.10000000149."""
+    return float(f"{number:.6g}")

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import bpy
 
-from . import commands, operators, panels, preferences, properties, session
+from . import (
+    commands,
+    engine_setup,
+    job_list,
+    model_list,
+    operators,
+    panels,
+    preferences,
+    properties,
+    scene,
+    session,
+    status_bar,
+)
 
 CLASSES: tuple[type, ...] = (
     *properties.CLASSES,
+    *job_list.CLASSES,
     *preferences.CLASSES,
     *operators.CLASSES,
     *panels.CLASSES,
@@ -18,13 +31,25 @@ def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     properties.attach()
+    job_list.attach()
     commands.register()
+    scene.begin()
     session.begin()
+    status_bar.begin()
+    engine_setup.begin()
+    operators.presets.attach()
+    model_list.begin()
 
 
 def unregister() -> None:
+    model_list.end()
+    operators.presets.detach()
+    engine_setup.end()
+    status_bar.end()
     session.end()
+    scene.end()
     commands.unregister()
+    job_list.detach()
     properties.detach()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

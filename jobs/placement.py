@@ -7,32 +7,47 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..sdi_engine.job_folder import JobFolder, write_atomically
+from ..sdi_engine.processes import is_alive
 
 PENDING = "pending"
 IMPORTED = "imported"
 DISMISSED = "dismissed"
 
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+
 
 @dataclass(frozen=True)
 class Placement:
     """Attributes:
-    location: where the base's centre goes, in the scene's units.
+    matrix: world matrix of the base's centre, in the scene's units: 16 numbers, row by row.
     scene: name of the scene.
     blend_file: path of the file that was open, empty where it had not been saved.
     owner: process id of the Blender that puts the result into its scene.
     fate: what became of the result: `PENDING`, `IMPORTED`, or `DISMISSED` by the person.
     """
 
-    location: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    matrix: tuple[float, ...] = IDENTITY
     scene: str = ""
     blend_file: str = ""
     owner: int = dataclasses.field(default_factory=os.getpid)
     fate: str = PENDING
+
+    @classmethod
+    def at(cls, location: Sequence[float], scene: str = "", blend_file: str = "") -> Placement:
+        """Upright at a location in the scene's units, facing −Y."""
+        x, y, z = location
+        return cls((1.0, 0.0, 0.0, x, 0.0, 1.0, 0.0, y, 0.0, 0.0, 1.0, z, 0.0, 0.0, 0.0, 1.0), scene, blend_file)
+
+    @property
+    def location(self) -> tuple[float, float, float]:
+        return self.matrix[3], self.matrix[7], self.matrix[11]
 
     def write(self, folder: JobFolder) -> None:
         """Write it into the job folder; raises OSError."""
@@ -43,17 +58,30 @@ class Placement:
         """What was written; None where there is nothing that can be understood."""
         try:
             fields = json.loads(_file(folder).read_text(encoding="utf-8"))
-            x, y, z = (float(value) for value in fields.pop("location"))
-            return cls(location=(x, y, z), **fields)
+            location = fields.pop("location", None)  # in place of the matrix: how version 0.1 wrote it
+            matrix = cls.at(location).matrix if location is not None else fields["matrix"]
+            return cls(**{**fields, "matrix": _checked(matrix)})
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def with_fate(self, fate: str) -> Placement:
         return dataclasses.replace(self, fate=fate)
 
+    @property
+    def is_owned_by_another(self) -> bool:
+        """Whether another Blender, which still runs, is to put the result into its scene."""
+        return self.owner != os.getpid() and is_alive(self.owner)
+
     def owned(self) -> Placement:
         """The same, but for this process to put into its scene."""
         return dataclasses.replace(self, owner=os.getpid())
+
+
+def _checked(matrix: Sequence[float]) -> tuple[float, ...]:
+    numbers = tuple(float(number) for number in matrix)
+    if len(numbers) != len(IDENTITY) or not all(map(math.isfinite, numbers)):
+        raise ValueError("not a matrix")
+    return numbers
 
 
 def _file(folder: JobFolder) -> Path:

@@ -118,6 +118,10 @@ class Runner:
             self.queue.release()
         self._process.try_again()
 
+    def try_again(self) -> None:
+        """Start the engine where that failed before: something may have been done about it."""
+        self._process.try_again()
+
     def free_memory(self) -> None:
         """Let the engine leave as soon as no job is running; raises StorageError."""
         with storage_errors(self.results):

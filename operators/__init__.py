@@ -1,5 +1,13 @@
 """What buttons do. Thin: read properties, call jobs/ or scene/ through `session`, report."""
 
-from . import check, generate, job, settings
+from . import asset, generate, job, model, presets, settings, setup
 
-CLASSES = (*generate.CLASSES, *job.CLASSES, *settings.CLASSES, *check.CLASSES)
+CLASSES = (
+    *generate.CLASSES,
+    *job.CLASSES,
+    *settings.CLASSES,
+    *model.CLASSES,
+    *presets.CLASSES,
+    *setup.CLASSES,
+    *asset.CLASSES,
+)

@@ -1,51 +1,240 @@
-"""Generate: from the panel's settings to a running job, or, in the background, to the object itself."""
+"""Generate: from the panel's settings to a job in the queue, or, in the background, to the object itself."""
 
 from __future__ import annotations
 
-import bpy
+import dataclasses
+import random
+from pathlib import Path
 
-from .. import blocking, preferences, properties, session
-from ..jobs.placement import Placement
+import bpy
+from bpy.props import IntProperty, StringProperty
+
+from .. import arrivals, blocking, job_list, preferences, properties, session
+from ..jobs.prompts import read_prompts
 from ..scene.importer import ImportFailedError
-from ..sdi_engine.errors import EngineError
+from ..sdi_engine.errors import BadInputError, EngineError
+from ..sdi_engine.request import MAX_SEED, JobRequest
+
+ROOM = 1.5
+"""Of several objects at once each gets so many times its height along X."""
+
+
+def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: list[JobRequest]) -> set[str]:
+    """Let jobs wait for their turn, in a row from the 3D cursor on; what the operator is to return."""
+    session.complain("")
+    scale = context.scene.unit_settings.scale_length
+    where = [
+        arrivals.placement_at_cursor(context, (number * ROOM * request.height / scale, 0.0, 0.0))
+        for number, request in enumerate(requests)
+    ]
+    try:
+        if bpy.app.background:
+            desk, engine = session.desk(context), preferences.engine(context)
+            for request, placement in zip(requests, where, strict=True):
+                blocking.generate(context, request, desk, engine, placement)
+        else:
+            session.start(context, requests, where, context.scene.sdi.live)
+    except (EngineError, ImportFailedError) as error:
+        return refuse(operator, str(error))
+    return {"FINISHED"}
+
+
+def refuse(operator: bpy.types.Operator, sentence: str) -> set[str]:
+    """Say why something is not done, where the person looks; what the operator is to return."""
+    session.complain(sentence)
+    operator.report({"ERROR"}, sentence)
+    return {"CANCELLED"}
 
 
 class SDI_OT_generate(bpy.types.Operator):
-    """Make an object from the prompt; you can go on working meanwhile"""
+    """Make an object from the prompt; you can go on working meanwhile, and ask for more"""
 
     bl_idname = "sdi.generate"
     bl_label = "Generate"
+    bl_options = {"UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            request = properties.request_from(context.scene)
+        except EngineError as error:
+            return refuse(self, str(error))
+        return submit(self, context, [request])
+
+
+class SDI_OT_generate_from_file(bpy.types.Operator):
+    """Make an object from each line of a text file, with the settings above; # begins a comment"""
+
+    bl_idname = "sdi.generate_from_file"
+    bl_label = "Add Prompts from File"
+    bl_options = {"UNDO"}
+
+    filepath: StringProperty(subtype="FILE_PATH")  # type: ignore[valid-type]
+    filter_glob: StringProperty(default="*.txt", options={"HIDDEN"})  # type: ignore[valid-type]
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            prompts = read_prompts(Path(bpy.path.abspath(self.filepath)))
+            requests = [properties.request_from(context.scene, prompt) for prompt in prompts]
+        except EngineError as error:
+            return refuse(self, str(error))
+        return submit(self, context, requests)
+
+
+class _FromSource:
+    """Takes the settings of a job in the list, or of an object that was made here."""
+
+    job: StringProperty(
+        name="Job", description="Name of the job's folder; empty for the active object", options={"HIDDEN", "SKIP_SAVE"}
+    )  # type: ignore[valid-type]
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if session.waits_for:
-            cls.poll_message_set(session.waits_for)
+        if not job_list.chosen() and not _has_request(context.active_object):
+            cls.poll_message_set("Choose a job in the list, or an object that was made here")  # type: ignore[attr-defined]
             return False
-        if session.is_running():
-            cls.poll_message_set("One object is being made: wait for it, or cancel it")
+        return True
+
+    def source(self, context: bpy.types.Context) -> JobRequest:
+        """Raises BadInputError where it is damaged or of another version."""
+        found = session.find(context, self.job) if self.job else None
+        if found is not None:
+            return found.request
+        if _has_request(context.active_object):
+            return JobRequest.from_json(context.active_object["sdi_request"])
+        raise BadInputError("There is nothing to take the settings from: choose an object that was made here.")
+
+
+def _has_request(thing: bpy.types.Object | None) -> bool:
+    return thing is not None and "sdi_request" in thing
+
+
+class SDI_OT_variations(_FromSource, bpy.types.Operator):
+    """Make the same again with other seeds: other objects from the same words"""
+
+    bl_idname = "sdi.variations"
+    bl_label = "Variations"
+    bl_options = {"UNDO"}
+
+    count: IntProperty(name="Count", description="How many", default=3, min=1, max=20)  # type: ignore[valid-type]
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        return context.window_manager.invoke_props_dialog(self)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            request = self.source(context)
+        except EngineError as error:
+            return refuse(self, str(error))
+        seeds = random.sample(range(MAX_SEED), self.count)
+        return submit(self, context, [dataclasses.replace(request, seed=seed) for seed in seeds])
+
+
+class SDI_OT_regenerate(_FromSource, bpy.types.Operator):
+    """Make this object once more, with the settings that it was made with"""
+
+    bl_idname = "sdi.regenerate"
+    bl_label = "Regenerate"
+    bl_options = {"UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            request = self.source(context)
+        except EngineError as error:
+            return refuse(self, str(error))
+        return submit(self, context, [request])
+
+
+class SDI_OT_copy_settings(_FromSource, bpy.types.Operator):
+    """Take over the prompt and all settings that this was made with, to change something and generate again"""
+
+    bl_idname = "sdi.copy_settings"
+    bl_label = "Copy Settings"
+    bl_options = {"UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            properties.apply_request(context.scene, self.source(context))
+        except EngineError as error:
+            return refuse(self, str(error))
+        return {"FINISHED"}
+
+
+class SDI_OT_look(bpy.types.Operator):
+    """See in seconds what the 2D model makes of the prompt, for four seeds, before minutes are spent on 3D"""
+
+    bl_idname = "sdi.look"
+    bl_label = "Preview in 2D"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if bpy.app.background:
+            cls.poll_message_set("Without a window there is nobody to look: use `python -m sdi_engine sample`")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         session.complain("")
         try:
-            request = properties.request_from(context.scene)
-            results, engine = preferences.results_folder(context), preferences.engine(context)
-            if bpy.app.background:
-                blocking.generate(context, request, results, engine, placement_at_cursor(context))
-            else:
-                session.start(request, results, engine, placement_at_cursor(context))
-        except (EngineError, ImportFailedError) as error:
-            session.complain(str(error))
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
+            request = dataclasses.replace(properties.request_from(context.scene), steps=None)
+            session.start_look(context, request)
+        except EngineError as error:
+            return refuse(self, str(error))
         return {"FINISHED"}
 
 
-def placement_at_cursor(context: bpy.types.Context) -> Placement:
-    """A result goes where the 3D cursor is now, wherever it is when the result is there."""
-    x, y, z = context.scene.cursor.location
-    return Placement((x, y, z), scene=context.scene.name, blend_file=bpy.data.filepath)
+class SDI_OT_use_look(bpy.types.Operator):
+    """Go on with this picture's seed and prompt"""
+
+    bl_idname = "sdi.use_look"
+    bl_label = "Use This Seed"
+    bl_options = {"UNDO"}
+
+    number: IntProperty(name="Picture", description="Which of the pictures", min=0)  # type: ignore[valid-type]
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if session.look is None:
+            cls.poll_message_set("There are no pictures: press Preview in 2D")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        assert session.look is not None
+        request = session.look.request
+        context.scene.sdi.prompt = request.prompt
+        context.scene.sdi.seed = request.seed + self.number
+        return {"FINISHED"}
 
 
-CLASSES = (SDI_OT_generate,)
+class SDI_OT_close_looks(bpy.types.Operator):
+    """Show the pictures no more"""
+
+    bl_idname = "sdi.close_looks"
+    bl_label = "Close"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return SDI_OT_use_look.poll(context)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            session.close_look(context)
+        except EngineError as error:
+            return refuse(self, str(error))
+        return {"FINISHED"}
+
+
+CLASSES = (
+    SDI_OT_generate,
+    SDI_OT_generate_from_file,
+    SDI_OT_variations,
+    SDI_OT_regenerate,
+    SDI_OT_copy_settings,
+    SDI_OT_look,
+    SDI_OT_use_look,
+    SDI_OT_close_looks,
+)

@@ -1,29 +1,61 @@
-"""What can be done with the job that the panel shows."""
+"""What can be done with a job: the one that the panel shows, or one in the list."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 import bpy
-from bpy.props import EnumProperty
+from bpy.props import EnumProperty, IntProperty, StringProperty
 
-from .. import preferences, session
+from .. import arrivals, job_list, session
+from ..jobs.job import Job
 from ..sdi_engine import events
 from ..sdi_engine.errors import EngineError
+from .generate import refuse
+
+_UNFINISHED = tuple(state for state in events.STATES if state not in events.FINAL_STATES)
 
 
 class _JobOperator:
-    """Needs a job whose state is one of `states`; `otherwise` says so where there is none."""
+    """Works on the job called `job`, or on the one that the panel shows; `otherwise` says why that is not possible."""
 
     states: ClassVar[tuple[str, ...]] = events.STATES
     otherwise: ClassVar[str] = "There is no job"
 
+    job: StringProperty(
+        name="Job", description="Name of the job's folder; empty for the one shown", options={"HIDDEN", "SKIP_SAVE"}
+    )  # type: ignore[valid-type]
+
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if session.job is None or session.job.state not in cls.states:
-            cls.poll_message_set(cls.otherwise)  # type: ignore[attr-defined]
+        if session.job is None and not job_list.chosen():
+            cls.poll_message_set("There is no job")  # type: ignore[attr-defined]
             return False
-        return True
+        if any(state in cls.states for state in _states_in_reach()):
+            return True
+        cls.poll_message_set(cls.otherwise)  # type: ignore[attr-defined]
+        return False
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        found = session.find(context, self.job) if self.job else session.job
+        if found is None:
+            return refuse(self, "This job is gone: its folder was removed or damaged.")  # type: ignore[arg-type]
+        if found.state not in self.states:
+            return refuse(self, f"{self.otherwise}.")  # type: ignore[arg-type]
+        try:
+            return self.do(context, found)
+        except EngineError as error:
+            return refuse(self, str(error))  # type: ignore[arg-type]
+
+    def do(self, context: bpy.types.Context, found: Job) -> set[str]:
+        raise NotImplementedError
+
+
+def _states_in_reach() -> list[str]:
+    """Of the job shown and the one chosen in the list."""
+    shown = [session.job.state] if session.job is not None else []
+    chosen = job_list.chosen()
+    return shown + ([session.state_of(chosen)] if chosen else [])
 
 
 class SDI_OT_cancel_job(_JobOperator, bpy.types.Operator):
@@ -31,22 +63,37 @@ class SDI_OT_cancel_job(_JobOperator, bpy.types.Operator):
 
     bl_idname = "sdi.cancel_job"
     bl_label = "Cancel"
-    states = tuple(state for state in events.STATES if state not in events.FINAL_STATES)
-    otherwise = "No job is running"
+    states = _UNFINISHED
+    otherwise = "This job is not running"
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if session.job is not None and session.job.is_cancelling and not session.job.is_over:
-            cls.poll_message_set("The job is being cancelled already")
-            return False
-        return super().poll(context)
+    def do(self, context: bpy.types.Context, found: Job) -> set[str]:
+        session.cancel(context, found)
+        return {"FINISHED"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        try:
-            session.cancel()
-        except EngineError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
+
+class SDI_OT_pause_job(_JobOperator, bpy.types.Operator):
+    """Stop for now and free the memory of the graphics card, for example to render; Resume goes on from here"""
+
+    bl_idname = "sdi.pause_job"
+    bl_label = "Pause"
+    states = _UNFINISHED
+    otherwise = "This job is not running"
+
+    def do(self, context: bpy.types.Context, found: Job) -> set[str]:
+        session.pause(context, found)
+        return {"FINISHED"}
+
+
+class SDI_OT_finish_job(_JobOperator, bpy.types.Operator):
+    """It is good enough: stop here and make the mesh from what is there"""
+
+    bl_idname = "sdi.finish_job"
+    bl_label = "Take It Now"
+    states = (events.RUNNING,)
+    otherwise = "This job has nothing yet that could be taken"
+
+    def do(self, context: bpy.types.Context, found: Job) -> set[str]:
+        found.finish()
         return {"FINISHED"}
 
 
@@ -55,25 +102,28 @@ class SDI_OT_resume_job(_JobOperator, bpy.types.Operator):
 
     bl_idname = "sdi.resume_job"
     bl_label = "Resume"
-    states = (events.CANCELLED, events.FAILED)
-    otherwise = "No job has failed or been cancelled"
+    bl_options = {"UNDO"}
+    states = (events.CANCELLED, events.FAILED, events.PAUSED)
+    otherwise = "This job was not stopped and has not failed"
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        try:
-            session.resume(preferences.engine(context))
-        except EngineError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
+    def do(self, context: bpy.types.Context, found: Job) -> set[str]:
+        session.complain("")
+        session.resume(context, found)
         return {"FINISHED"}
 
 
-class SDI_OT_dismiss_job(_JobOperator, bpy.types.Operator):
-    """Show this job no longer; its folder stays in the results folder"""
+class SDI_OT_dismiss_job(bpy.types.Operator):
+    """Show this job no longer; its folder stays, and it stays in the list"""
 
     bl_idname = "sdi.dismiss_job"
     bl_label = "Dismiss"
-    states = events.FINAL_STATES
-    otherwise = "No job is over"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if session.job is None or not session.job.is_over:
+            cls.poll_message_set("No job is over")
+            return False
+        return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         session.dismiss()
@@ -86,7 +136,7 @@ class SDI_OT_import_result(_JobOperator, bpy.types.Operator):
     bl_idname = "sdi.import_result"
     bl_label = "Put into Scene"
     states = (events.DONE,)
-    otherwise = "No object is ready"
+    otherwise = "This job has no finished object"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -97,10 +147,50 @@ class SDI_OT_import_result(_JobOperator, bpy.types.Operator):
             return False
         return True
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        if session.import_now(context) is None:
-            self.report({"ERROR"}, session.complaint)
-            return {"CANCELLED"}
+    def do(self, context: bpy.types.Context, found: Job) -> set[str]:
+        if arrivals.put(context, found.name, found.folder) is None:
+            return refuse(self, arrivals.complaint)
+        session.refresh_library()
+        return {"FINISHED"}
+
+
+class SDI_OT_delete_job(_JobOperator, bpy.types.Operator):
+    """Delete the job's folder with its mesh, pictures and settings; objects in your scenes stay"""
+
+    bl_idname = "sdi.delete_job"
+    bl_label = "Delete"
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        return context.window_manager.invoke_confirm(
+            self,
+            event,
+            title="Delete this job from the disk?",
+            message="Its mesh, pictures and settings are removed for good; objects in your scenes stay.",
+            confirm_text="Delete",
+            icon="WARNING",
+        )
+
+    def do(self, context: bpy.types.Context, found: Job) -> set[str]:
+        session.delete(context, found.name)
+        return {"FINISHED"}
+
+
+class SDI_OT_move_job(_JobOperator, bpy.types.Operator):
+    """Let the job have its turn earlier or later"""
+
+    bl_idname = "sdi.move_job"
+    bl_label = "Move in Queue"
+    states = (events.QUEUED,)
+    otherwise = "This job does not wait in the queue"
+
+    by: IntProperty(name="By", description="−1 for earlier, 1 for later", default=-1, min=-1, max=1)  # type: ignore[valid-type]
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
+        return "Let the job have its turn " + ("earlier" if properties.by < 0 else "later")
+
+    def do(self, context: bpy.types.Context, found: Job) -> set[str]:
+        session.move(context, found, self.by)
         return {"FINISHED"}
 
 
@@ -112,6 +202,7 @@ class SDI_OT_open_job(_JobOperator, bpy.types.Operator):
 
     what: EnumProperty(
         name="What",
+        description="What to open",
         items=[
             ("LOG", "Log", "Everything that the engine printed"),
             ("FOLDER", "Folder", "The job's folder: mesh, previews, settings, log"),
@@ -124,20 +215,83 @@ class SDI_OT_open_job(_JobOperator, bpy.types.Operator):
             return "Read everything that the engine printed"
         return "Open the job's folder: mesh, previews, settings, log"
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        assert session.job is not None
-        folder = session.job.folder
-        path = folder.log_file if self.what == "LOG" else folder.path
+    def do(self, context: bpy.types.Context, found: Job) -> set[str]:
+        path = found.folder.log_file if self.what == "LOG" else found.folder.path
         if not path.exists():
-            self.report({"ERROR"}, f'"{path}" does not exist: the engine has not started, or the folder was removed.')
-            return {"CANCELLED"}
+            return refuse(self, f'"{path}" does not exist: the engine has not started, or the folder was removed.')
         return bpy.ops.wm.path_open(filepath=str(path))
+
+
+class SDI_OT_free_memory(bpy.types.Operator):
+    """Let the engine go, which keeps the model loaded for the next prompt; the next one then takes longer to start"""
+
+    bl_idname = "sdi.free_memory"
+    bl_label = "Free Memory"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if session.runner is None or session.runner.engine is None:
+            cls.poll_message_set("The engine is not running")
+            return False
+        if session.runner.is_busy:
+            cls.poll_message_set("The engine is at work: pause or cancel the job to free its memory")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            session.desk(context).free_memory()
+        except EngineError as error:
+            return refuse(self, str(error))
+        session.watch()
+        return {"FINISHED"}
+
+
+class SDI_OT_go_on(bpy.types.Operator):
+    """Let the engine take jobs again"""
+
+    bl_idname = "sdi.go_on"
+    bl_label = "Go On"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if session.runner is None or not (session.runner.is_held or session.runner.trouble):
+            cls.poll_message_set("Nothing holds the queue up")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            session.desk(context).go_on()
+        except EngineError as error:
+            return refuse(self, str(error))
+        session.watch()
+        return {"FINISHED"}
+
+
+class SDI_OT_refresh_jobs(bpy.types.Operator):
+    """Read the list of jobs in the results folder again"""
+
+    bl_idname = "sdi.refresh_jobs"
+    bl_label = "Refresh"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.desk(context)
+        session.refresh_library()
+        return {"FINISHED"}
 
 
 CLASSES = (
     SDI_OT_cancel_job,
+    SDI_OT_pause_job,
+    SDI_OT_finish_job,
     SDI_OT_resume_job,
     SDI_OT_dismiss_job,
     SDI_OT_import_result,
+    SDI_OT_delete_job,
+    SDI_OT_move_job,
     SDI_OT_open_job,
+    SDI_OT_free_memory,
+    SDI_OT_go_on,
+    SDI_OT_refresh_jobs,
 )

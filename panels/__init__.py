@@ -1,5 +1,5 @@
 """What a person sees. Draw only: no disk, no network, no validation."""
 
-from . import main
+from . import jobs, main, object, presets, settings
 
-CLASSES = main.CLASSES
+CLASSES = (*presets.CLASSES, *main.CLASSES, *jobs.CLASSES, *settings.CLASSES, *object.CLASSES)

@@ -1,102 +1,145 @@
-"""The tab "SDI" in the 3D view's sidebar."""
+"""The tab "SDI" in the 3D view's sidebar: what to make, and the job that is under way."""
 
 from __future__ import annotations
 
 import bpy
 
-from .. import session, wrapping
+from .. import arrivals, engine_setup, pictures, session, wrapping
 from ..jobs import wording
 from ..jobs.job import Job
 from ..sdi_engine import events
+from .presets import draw_header_preset
+from .settings import draw_settings
 
-_PREVIEW_SCALE = 10.0
-_PHASE_UNTIL_HEARD_OF = "Starting the engine"
+PREVIEW_SCALE = 5.5
+SIDE_SCALE = 1.9
+LOOK_SCALE = 4.0
 
 
-class _Tab:
+class Tab:
+    """Where all our panels are."""
+
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "SDI"
 
 
-class SDI_PT_generate(_Tab, bpy.types.Panel):
+class SDI_PT_generate(Tab, bpy.types.Panel):
     bl_idname = "SDI_PT_generate"
     bl_label = "Text to 3D"
+    bl_order = 0
+
+    def draw_header_preset(self, context: bpy.types.Context) -> None:
+        draw_header_preset(self.layout)
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
-        settings = context.scene.sdi
-        layout.prop(settings, "prompt", text="", placeholder="What to make, e.g. a red mug")
-        column = layout.column()
-        column.use_property_split = True
-        column.use_property_decorate = False
-        row = column.row(align=True)
-        row.prop(settings, "model")
-        row.operator("sdi.choose_model", text="", icon="FILE_FOLDER")
-        column.prop(settings, "preset")
-        row = column.row(align=True)
-        row.prop(settings, "seed")
-        row.operator("sdi.random_seed", text="", icon="FILE_REFRESH")
-        column.prop(settings, "height")
-        row = layout.row()
+        hint = engine_setup.hint()
+        if hint:
+            box = layout.box()
+            wrapping.label(box, context, hint, "INFO")
+            box.operator("sdi.open_preferences", icon="PREFERENCES")
+        draw_settings(layout, context)
+        busy = session.is_busy()
+        row = layout.row(align=True)
         row.scale_y = 1.6
-        row.operator("sdi.generate", icon="SHADERFX")
-        if session.complaint:
-            _alert(layout, context, session.complaint)
+        row.operator("sdi.generate", text="Add to Queue" if busy else "Generate", icon="SHADERFX")
+        row.operator("sdi.look", text="", icon="IMAGE_DATA")
+        row.operator("sdi.generate_from_file", text="", icon="TEXT")
+        for sentence in filter(None, dict.fromkeys([session.complaint, arrivals.complaint])):
+            alert(layout, context, sentence)
+        if session.look is not None:
+            _draw_look(layout.box(), context, session.look)
+        _draw_hold(layout, context)
         if session.job is not None:
             _draw_job(layout.box(), context, session.job)
 
 
-class SDI_PT_advanced(_Tab, bpy.types.Panel):
-    bl_idname = "SDI_PT_advanced"
-    bl_label = "Advanced"
-    bl_parent_id = "SDI_PT_generate"
-    bl_options = {"DEFAULT_CLOSED"}
+def alert(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str) -> None:
+    """A sentence that must not be overlooked."""
+    column = layout.column()
+    column.alert = True
+    wrapping.label(column, context, sentence, "ERROR")
 
-    def draw(self, context: bpy.types.Context) -> None:
-        layout = self.layout
-        layout.use_property_split = True
-        layout.use_property_decorate = False
-        settings = context.scene.sdi
-        for names in (
-            ("negative_prompt", "noise", "perp_neg", "steps", "guidance", "resolution"),
-            ("face_budget", "texture_size"),
-            ("device",),
-        ):
-            column = layout.column()
-            for name in names:
-                column.prop(settings, name)
+
+def _draw_look(layout: bpy.types.UILayout, context: bpy.types.Context, look: Job) -> None:
+    row = layout.row()
+    row.label(text=look.request.prompt, icon="IMAGE_DATA")
+    row.operator("sdi.close_looks", text="", icon="X", emboss=False)
+    if look.failure is not None:
+        alert(layout, context, look.failure.message)
+    elif not look.is_over:
+        _draw_progress(layout, look)
+    elif look.state == events.DONE:
+        grid = layout.grid_flow(row_major=True, columns=2, even_columns=True, align=True)
+        number = 0
+        while icon := pictures.look(number):
+            column = grid.column(align=True)
+            column.template_icon(icon, scale=LOOK_SCALE)
+            column.operator("sdi.use_look", text=f"Use Seed {look.request.seed + number}").number = number
+            number += 1
+    for notice in look.notices[-1:]:
+        wrapping.label(layout, context, notice, "INFO")
+
+
+def _draw_hold(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Why waiting jobs do not begin."""
+    runner = session.runner
+    if runner is None or not runner.waiting:
+        return
+    if runner.trouble:
+        alert(layout, context, runner.trouble)
+        row = layout.row(align=True)
+        row.operator("sdi.go_on", text="Try Again", icon="FILE_REFRESH")
+        row.operator("sdi.open_preferences", icon="PREFERENCES")
+    elif runner.is_held:
+        wrapping.label(layout, context, "The queue is paused; the graphics card's memory is free.", "PAUSE")
+        layout.operator("sdi.go_on", icon="PLAY")
 
 
 def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
+    """What can be done comes first, so that no picture pushes it out of sight."""
     wrapping.label(layout, context, job.request.prompt, "OBJECT_DATA")
-    icon = session.preview_icon()
-    if icon:
-        layout.template_icon(icon, scale=_PREVIEW_SCALE)
     if not job.is_over:
-        _draw_running(layout, job)
+        _draw_running(layout, context, job)
     elif job.state == events.DONE:
         _draw_done(layout, context, job)
     else:
         _draw_stopped(layout, context, job)
     for notice in job.notices[-2:]:
         wrapping.label(layout, context, notice, "INFO")
+    icon = pictures.preview()
+    if icon and job.preview is not None and session.look is None:
+        layout.template_icon(icon, scale=PREVIEW_SCALE)
+        row = layout.row(align=True)
+        row.alignment = "CENTER"
+        for side in pictures.sides():
+            row.template_icon(side, scale=SIDE_SCALE)
 
 
-def _draw_running(layout: bpy.types.UILayout, job: Job) -> None:
+def _draw_running(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
+    _draw_progress(layout, job)
+    row = layout.row(align=True)
+    row.operator("sdi.finish_job", text="Finishing…" if job.is_finishing else "Take It Now", icon="CHECKMARK")
+    row.prop(context.scene.sdi, "live", text="", icon="HIDE_OFF" if context.scene.sdi.live else "HIDE_ON")
+    row = layout.row(align=True)
+    row.operator("sdi.pause_job", text="Pausing…" if job.is_pausing else "Pause", icon="PAUSE")
+    row.operator("sdi.cancel_job", text="Cancelling…" if job.is_cancelling else "Cancel", icon="CANCEL")
+
+
+def _draw_progress(layout: bpy.types.UILayout, job: Job) -> None:
     progress = job.progress
     if progress is None:
-        layout.progress(text=_PHASE_UNTIL_HEARD_OF, factor=0.0)
+        layout.progress(text=wording.BEFORE_ANY_NEWS[job.state], factor=0.0)
     else:
         layout.progress(text=progress.phase, factor=wording.fraction(progress))
         layout.label(text=wording.steps(progress))
-    layout.operator("sdi.cancel_job", text="Cancelling…" if job.is_cancelling else "Cancel", icon="CANCEL")
 
 
 def _draw_done(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
-    if session.waits_for:
-        wrapping.label(layout, context, session.waits_for, "PAUSE")
-    elif session.wants_import():
+    if arrivals.waits_here(job.name) and arrivals.waits_for:
+        wrapping.label(layout, context, arrivals.waits_for, "PAUSE")
+    elif arrivals.wants(job.name):
         wrapping.label(layout, context, "The object is ready.", "CHECKMARK")
         layout.operator("sdi.import_result", icon="IMPORT")
     else:
@@ -108,7 +151,9 @@ def _draw_done(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job)
 
 def _draw_stopped(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
     if job.failure is not None:
-        _alert(layout, context, job.failure.message)
+        alert(layout, context, job.failure.message)
+    elif job.state == events.PAUSED:
+        wrapping.label(layout, context, "Paused; the graphics card's memory is free.", "PAUSE")
     else:
         wrapping.label(layout, context, "Cancelled; what it reached is kept.", "CANCEL")
     layout.operator("sdi.resume_job", icon="PLAY")
@@ -117,10 +162,4 @@ def _draw_stopped(layout: bpy.types.UILayout, context: bpy.types.Context, job: J
     row.operator("sdi.dismiss_job", icon="X")
 
 
-def _alert(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str) -> None:
-    column = layout.column()
-    column.alert = True
-    wrapping.label(column, context, sentence, "ERROR")
-
-
-CLASSES = (SDI_PT_generate, SDI_PT_advanced)
+CLASSES = (SDI_PT_generate,)

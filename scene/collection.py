@@ -9,9 +9,29 @@ NAME = "SDI"
 
 def collection_in(scene: bpy.types.Scene) -> bpy.types.Collection:
     """The collection, made where it does not exist, and linked where the scene does not have it."""
-    collection = next((each for each in bpy.data.collections if each.name == NAME and each.library is None), None)
+    collection = _find()
     if collection is None:
         collection = bpy.data.collections.new(NAME)
     if collection not in scene.collection.children_recursive:
         scene.collection.children.link(collection)
     return collection
+
+
+def discard_if_empty() -> bool:
+    """Remove the collection where nothing is in it (any more), so that the file is as before; whether it was so."""
+    collection = _find()
+    if collection is None or collection.objects or collection.children:
+        return False
+    bpy.data.collections.remove(collection)
+    return True
+
+
+def link_again(scene: bpy.types.Scene) -> None:
+    """Link the collection to the scene where it is in no scene, or remove it where nothing is in it."""
+    collection = _find()
+    if collection is not None and not discard_if_empty() and not collection.users:
+        scene.collection.children.link(collection)
+
+
+def _find() -> bpy.types.Collection | None:
+    return next((each for each in bpy.data.collections if each.name == NAME and each.library is None), None)

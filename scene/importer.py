@@ -6,21 +6,22 @@ person's mode nor the selection matter to it, and no empties or wrappers are lef
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import addon_utils
 import bpy
 from mathutils import Matrix, Vector
 
 from ..jobs.placement import Placement
+from ..sdi_engine.errors import EngineError
 from ..sdi_engine.job_folder import JobFolder
+from . import origin, placing
 from .collection import collection_in
 from .moment import scene_of, view_layer_of
+from .naming import object_name
 
-MAX_NAME_BYTES = 63
+_SMALLEST_SCALE = 1e-6
 
 _NOTHING = dict.fromkeys(
     (
@@ -42,31 +43,31 @@ class ImportFailedError(Exception):
 
 
 def put_into_scene(context: bpy.types.Context, folder: JobFolder, placement: Placement) -> bpy.types.Object:
-    """The job's object, standing with the centre of its base at the placement's location.
+    """The job's object, standing where its marker stands, or at the placement where the file has no marker.
 
-    In Object Mode it becomes the one selected, active object; in any other mode the selection stays as it is.
-    The caller makes the undo step.
+    In Object Mode it becomes the one selected, active object; in any other mode the selection stays as it is. The
+    marker and the live mesh are gone then. The caller makes the undo step. May be called again for another copy.
 
     Raises:
         ImportFailedError: there is no mesh, or it cannot be read.
     """
     scene = scene_of(context, placement)
     view_layer = view_layer_of(context, scene)
-    request = folder.request()
+    try:
+        request = folder.request()
+    except EngineError as error:
+        raise ImportFailedError(str(error)) from error
     placed = _load(context, folder)
     _name(placed, request.prompt)
-    _apply_transforms(placed, 1.0 / scene.unit_settings.scale_length)
+    matrix = placing.matrix_of(folder.path.name) or placing.matrix_from(placement)
+    _stand(placed, matrix, 1.0 / scene.unit_settings.scale_length)
     _clean(placed.data)
-    placed.location = placement.location
-    _describe(placed, folder)
+    _keep_colour(placed, placing.find(folder.path.name, placing.LIVE))
+    origin.describe(placed, folder, request)
     collection_in(scene).objects.link(placed)
+    placing.remove(folder.path.name)
     _select(placed, view_layer)
     return placed
-
-
-def object_name(prompt: str) -> str:
-    """The prompt as a name: as much of it as Blender takes, cut between characters."""
-    return prompt.encode("utf-8")[:MAX_NAME_BYTES].decode("utf-8", errors="ignore").strip()
 
 
 def _load(context: bpy.types.Context, folder: JobFolder) -> bpy.types.Object:
@@ -137,11 +138,25 @@ def _name(placed: bpy.types.Object, prompt: str) -> None:
                 material.node_tree.nodes.active = node  # which is what Solid shading shows as texture
 
 
-def _apply_transforms(placed: bpy.types.Object, scale: float) -> None:
-    """Rotation and scale into the mesh, whatever the file's nodes did, so that the artist starts from 0, 0, 0 and 1."""
-    placed.data.transform(Matrix.Scale(scale, 4) @ placed.matrix_world)
+def _stand(placed: bpy.types.Object, matrix: Matrix, scale: float) -> None:
+    """Location and rotation on the object, every scale in its mesh, so that the artist starts from a scale of 1.
+
+    Args:
+        matrix: where the base's centre comes.
+        scale: from the file's units to the scene's.
+    """
+    location, rotation, _ = matrix.decompose()
+    if min(map(abs, matrix.to_scale())) < _SMALLEST_SCALE:  # a marker scaled to nothing tells no more than where
+        matrix, rotation = Matrix.Translation(location), Matrix.Identity(3).to_quaternion()
+    upright = Matrix.LocRotScale(location, rotation, None)
+    into_mesh = upright.inverted() @ matrix @ Matrix.Scale(scale, 4) @ placed.matrix_world
+    placed.data.transform(into_mesh)
+    if into_mesh.determinant() < 0.0:
+        placed.data.flip_normals()
     placed.matrix_world = Matrix.Identity(4)
     placed.rotation_mode = "XYZ"
+    placed.location = location
+    placed.rotation_euler = rotation.to_euler()
 
 
 def _clean(mesh: bpy.types.Mesh) -> None:
@@ -149,18 +164,36 @@ def _clean(mesh: bpy.types.Mesh) -> None:
     mesh.update()
     for material in mesh.materials:
         material.use_backface_culling = False
+        for node in material.node_tree.nodes:
+            if node.bl_idname == "ShaderNodeTexImage" and node.image is not None:
+                _say_what_it_holds(node)
 
 
-def _describe(placed: bpy.types.Object, folder: JobFolder) -> None:
-    """Say in custom properties how the object came about, so that it can be made again."""
-    request = folder.request()
-    settings: dict[str, Any] = json.loads(request.to_json())
-    settings |= (folder.result() or {}).get("settings") or {}
-    placed["sdi_prompt"] = request.prompt
-    placed["sdi_seed"] = request.seed
-    placed["sdi_model"] = request.model
-    placed["sdi_settings"] = json.dumps(settings, ensure_ascii=False)
-    placed["sdi_job_folder"] = str(folder.path)
+def _keep_colour(placed: bpy.types.Object, live: bpy.types.Object | None) -> None:
+    """In Solid shading, which shows no texture, the object goes on in the colour that its live mesh had."""
+    for old in live.data.materials if live is not None else ():
+        for material in placed.data.materials:
+            material.diffuse_color = old.diffuse_color
+
+
+def _say_what_it_holds(node: bpy.types.ShaderNodeTexImage) -> None:
+    """Colours are sRGB; everything else, such as roughness and normals, is no colour."""
+    inputs = set(_shader_inputs(node))
+    is_colour = any("Color" in name for name in inputs)
+    space = node.image.colorspace_settings
+    if is_colour and space.is_data:
+        space.name = "sRGB"
+    elif inputs and not is_colour and not space.is_data:
+        space.is_data = True
+
+
+def _shader_inputs(node: bpy.types.Node) -> Iterator[str]:
+    """The names of the inputs of a Principled BSDF that the node feeds, through whatever other nodes."""
+    for link in (link for output in node.outputs for link in output.links):
+        if link.to_node.bl_idname == "ShaderNodeBsdfPrincipled":
+            yield link.to_socket.name
+        else:
+            yield from _shader_inputs(link.to_node)
 
 
 def _select(placed: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> None:

@@ -34,7 +34,7 @@ def reason_to_wait(context: bpy.types.Context, placement: Placement) -> str:
     if active is not None and active.mode != "OBJECT":
         mode = active.bl_rna.properties["mode"].enum_items[active.mode].name
         return f"The object is ready: it comes into the scene when you leave {mode}."
-    if any(bpy.app.is_job_running(kind) for kind in _RENDER_JOBS):
+    if is_rendering():
         return "The object is ready: it comes into the scene when the render is done."
     if any(
         operator.bl_idname.startswith("TRANSFORM_OT") or "_move" in operator.bl_idname
@@ -43,3 +43,8 @@ def reason_to_wait(context: bpy.types.Context, placement: Placement) -> str:
     ):
         return "The object is ready: it comes into the scene when you have finished moving."
     return ""
+
+
+def is_rendering() -> bool:
+    """Whether Blender renders or bakes: what it works on had better stay as it is."""
+    return any(bpy.app.is_job_running(kind) for kind in _RENDER_JOBS)

@@ -107,9 +107,18 @@ class Window:
     def crash_and_start_again(self) -> None:
         """End Blender as a crash does; what it started lives on; then start it anew on the same screen."""
         self._do("kill", "-KILL", str(self.ask("os.getpid()")))
+        self._start_again()
+
+    def quit_and_start_again(self) -> None:
+        """Quit Blender as a person does, then start it anew on the same screen."""
+        self.hover_viewport()
+        self.key("ctrl+q")
+        self._start_again()
+
+    def _start_again(self) -> None:
         until = time.monotonic() + 30
         while not self._ended.exists():
-            assert time.monotonic() < until, "Blender cannot be killed"
+            assert time.monotonic() < until, "Blender does not end"
             time.sleep(0.1)
         self._open_blender()
 
@@ -228,11 +237,15 @@ class Window:
             time.sleep(0.2)
         assert self.ask("sidebar()['category']") == category, f"the sidebar has no tab {category}"
 
-    def find(self, target: str) -> tuple[int, int]:
-        """The middle of the button in the sidebar which sets the property, or runs the operator, `target`."""
+    def find(self, target: str, at: float = 0.6) -> tuple[int, int]:
+        """The middle of the button in the sidebar which sets the property, or runs the operator, `target`.
+
+        Args:
+            at: where it is felt for, as a share of the sidebar's width.
+        """
         region = self.ask("sidebar()")
-        x = region["x"] + round(region["width"] * 0.6)
         top, bottom = region["y"] + region["height"] - 6, region["y"] + 6
+        x = region["x"] + round(region["width"] * at)
         first = next((y for y in range(top, bottom, -12) if self._is_under_mouse(target, x, y)), None)
         if first is None:
             raise AssertionError(f"nothing in the sidebar sets or runs {target}")
@@ -248,10 +261,29 @@ class Window:
         self.key("ctrl+a")
         self.type_text(text)
         self.key("Return")
+        self.hover_viewport()  # or Blender tells of this field whatever else lies under the mouse
 
-    def press(self, target: str) -> None:
+    def hover_viewport(self) -> None:
+        """The mouse over the empty floor, where keys mean the 3D viewport."""
+        self.move(300, 250)
+        time.sleep(0.3)
+
+    def press(self, target: str, at: float = 0.6) -> None:
         """Click the button of the operator `target`, such as "sdi.generate"."""
-        self.click(*self.find(target))
+        self.click(*self.find(target, at))
+
+    def unfold(self, panel: str) -> None:
+        """Open a closed panel, by clicks from the bottom upwards until it is drawn, and scroll to the end."""
+        region = self.ask("sidebar()")
+        before = self.ask(f"times_drawn({panel!r})")
+        for y in range(region["y"] + 10, region["y"] + region["height"], 14):
+            self.click(region["x"] + round(region["width"] * 0.3), y)
+            time.sleep(1.0)
+            if self.ask(f"times_drawn({panel!r})") > before:
+                self._mouse("click", "--repeat", "20", "--delay", "20", "5")  # the wheel: the panel is further down
+                time.sleep(0.3)
+                return
+        raise AssertionError(f"the sidebar has no panel {panel}")
 
     def _is_under_mouse(self, target: str, x: int, y: int) -> bool:
         self.move(x, y)

@@ -84,6 +84,24 @@ def sidebar() -> dict[str, Any]:
     return {**rectangle, "category": getattr(region, "active_panel_category", "")}
 
 
+_drawn: dict[str, int] = {}
+
+
+def times_drawn(panel: str) -> int:
+    """How often the panel's content was drawn since this was first asked."""
+    if panel not in _drawn:
+        _drawn[panel] = 0
+        cls = getattr(bpy.types, panel)
+        draw = cls.draw
+
+        def draw_and_count(self: bpy.types.Panel, context: bpy.types.Context) -> None:
+            _drawn[panel] += 1
+            draw(self, context)
+
+        cls.draw = draw_and_count
+    return _drawn[panel]
+
+
 def show_object() -> bool:
     """Turn the view to the active object and show its texture, in Solid mode: software OpenGL takes long for EEVEE."""
     window, area, _ = viewport()

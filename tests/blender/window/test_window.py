@@ -12,13 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from driver import Blender, Window
-from real_blender import SUITES, CannotRun, outside, require
-
-REPOSITORY = Path(__file__).resolve().parents[3]
-EXTENSION = "bl_ext.user_default.sdi_text_to_3d"
-SESSION = f"sys.modules['{EXTENSION}.session']"
-PREFERENCES = f"preferences.addons['{EXTENSION}'].preferences"
+from driver import Window
+from installed import EXTENSION, SESSION, forget_engine, picture_folder, suites, with_extension
 
 PROMPT = "a red mug"
 STEPS = 12
@@ -29,53 +24,19 @@ LONGEST_IMPORT_SECONDS = 5.0
 LONGEST_STALL_SECONDS = 10.0  # of Blender as a whole: software OpenGL and the job share the processor
 
 
-def _suites() -> list[str]:
-    """Those that are installed, or else one that shall say why it is not."""
-    return [suite for suite in SUITES if _why_not(suite) is None] or ["sid"]
-
-
-def _why_not(suite: str) -> str | None:
-    try:
-        require(suite)
-    except CannotRun as error:
-        return str(error)
-    return None
-
-
-@pytest.fixture(scope="module", params=_suites())
+@pytest.fixture(scope="module", params=suites())
 def blender(request, tmp_path_factory):
-    """A Blender with the extension, built from this checkout, installed and set up."""
-    reason = _why_not(request.param)
-    if reason is not None:
-        if os.environ.get("SDI_REQUIRE_WINDOW") == "1":
-            pytest.fail(f"SDI_REQUIRE_WINDOW is set, but {reason}")
-        pytest.skip(reason)
-    home = tmp_path_factory.mktemp(f"blender-{request.param}")
-    blender = Blender(request.param, home, [REPOSITORY])
-    source, packages = str(REPOSITORY), str(home / "packages")
-    (home / "packages").mkdir()
-    blender.run(
-        *("blender", "--command", "extension", "build", "--source-dir", source, "--output-dir", packages), timeout=600
-    )
-    (package,) = (home / "packages").glob("*.zip")
-    blender.install_extension(package)
-    python = home / "engine-python"
-    python.write_text(outside([sys.executable]), encoding="utf-8")
-    python.chmod(0o755)
-    blender.set_preferences(
-        f"{PREFERENCES}.engine_python = {str(python)!r}",
-        f"{PREFERENCES}.results_folder = {str(home / 'results')!r}",
-    )
-    return blender
+    return with_extension(request.param, tmp_path_factory.mktemp(f"blender-{request.param}"), [sys.executable])
 
 
 @pytest.fixture
 def window(blender):
     """Its window, with an empty floor, the tab open and the prompt written, ready for Generate."""
+    forget_engine(blender.home)
     with Window(blender) as window:
         assert window.ask(f"[setattr(bpy.context.scene.sdi, *item) for item in {list(SETTINGS.items())}]")
         window.click_tab("SDI")
-        _hover_viewport(window)
+        window.hover_viewport()
         window.key("Delete")
         window.wait_until("'Cube' not in bpy.context.scene.objects")
         window.type_into("prompt", PROMPT)
@@ -86,7 +47,7 @@ def window(blender):
 @pytest.fixture
 def picture(blender, request, tmp_path):
     """Takes a picture of the window under a name."""
-    folder = Path(os.environ.get("SDI_PICTURES") or tmp_path)
+    folder = picture_folder(tmp_path)
 
     def take(window, name):
         return window.screenshot(folder / f"window-{blender.root.name}-{name}.png")
@@ -99,7 +60,7 @@ def test_a_prompt_becomes_an_object_and_undo_takes_it_back(window, picture, reco
 
     assert window.ask(f"grip.watch({EXTENSION!r}) and pulse.reset()")
     window.press("sdi.generate")
-    window.wait_until(f"{SESSION}.is_running()", timeout=10)
+    window.wait_until(f"{SESSION}.is_busy()", timeout=10)
     meanwhile = _work_on(window)
     grip, stall = _watch_the_job(window, picture)
     assert _state(window) == "done", window.ask(f"{SESSION}.job.failure and {SESSION}.job.failure.message")
@@ -128,7 +89,7 @@ def test_a_prompt_becomes_an_object_and_undo_takes_it_back(window, picture, reco
     time.sleep(2)
     picture(window, "3-after")
 
-    _hover_viewport(window)
+    window.hover_viewport()
     window.key("ctrl+z")
     window.wait_until(f"{PROMPT!r} not in bpy.data.objects", timeout=10)
     assert window.ask("objects()") == meanwhile, "undo took back more than the object"
@@ -174,7 +135,7 @@ def _state(window):
 def _work_on(window):
     """Select everything while the job runs, as somebody who does not wait for it; the objects then."""
     assert not any(thing["selected"] for thing in window.ask("objects()").values())
-    _hover_viewport(window)
+    window.hover_viewport()
     window.key("a")
     window.wait_until("all(thing['selected'] for thing in objects().values())", timeout=10)
     assert not window.ask(f"{SESSION}.job.is_over"), "the job was over too soon to tell"
@@ -201,9 +162,3 @@ def _watch_the_job(window, picture):
             taken = True
         time.sleep(0.1)
     raise AssertionError(f"the job was not over after {JOB_SECONDS} s:\n{window.log()[-3000:]}")
-
-
-def _hover_viewport(window):
-    """The mouse over the empty floor, where keys mean the 3D viewport."""
-    window.move(300, 250)
-    time.sleep(0.3)

@@ -1,0 +1,221 @@
+"""From jobs into the scene: markers where objects will stand, light meshes while they grow, results at the end.
+
+Nothing here waits, and nobody is thrown out of what he is doing: a result that comes at a bad moment waits itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+import bpy
+
+from .jobs.job import Job
+from .jobs.placement import DISMISSED, IMPORTED, PENDING, Placement
+from .redrawing import redraw
+from .scene import live, moment, placing
+from .scene.importer import ImportFailedError, put_into_scene
+from .sdi_engine import events
+from .sdi_engine.job_folder import JobFolder, storage_errors
+
+waits_for = ""
+"""What the person is to do before the finished results can come into the scene; empty where nothing."""
+
+complaint = ""
+"""Why the last result could not be brought into the scene: one sentence."""
+
+_placements: dict[str, Placement] = {}
+"""By name, of the jobs whose result this Blender is to bring into a scene, or has brought."""
+
+_ready: dict[str, JobFolder] = {}
+"""By name, results that wait for their moment."""
+
+_in_open_file: set[str] = set()
+"""Names of the jobs that were asked for in the file that is open."""
+
+_shown_steps: dict[str, int | None] = {}
+
+log = logging.getLogger(__name__)
+
+
+def begin() -> None:
+    """Called when the extension is enabled."""
+    bpy.app.handlers.load_post.append(_another_file_was_opened)
+    bpy.app.handlers.undo_post.append(_time_was_turned)
+    bpy.app.handlers.redo_post.append(_time_was_turned)
+
+
+def end() -> None:
+    """Called when the extension is disabled."""
+    global waits_for, complaint
+    for handlers, handler in (
+        (bpy.app.handlers.load_post, _another_file_was_opened),
+        (bpy.app.handlers.undo_post, _time_was_turned),
+        (bpy.app.handlers.redo_post, _time_was_turned),
+    ):
+        if handler in handlers:
+            handlers.remove(handler)
+    if bpy.app.timers.is_registered(_remove_what_is_over):
+        bpy.app.timers.unregister(_remove_what_is_over)
+    for memory in (_placements, _ready, _in_open_file, _shown_steps):
+        memory.clear()
+    waits_for = complaint = ""
+
+
+def expect(context: bpy.types.Context, job: Job, where: Placement) -> None:
+    """Remember where a job's result is to stand, and show it by a marker.
+
+    Raises:
+        StorageError: the job's folder cannot be written.
+    """
+    with storage_errors(job.folder.path):
+        where.write(job.folder)
+    _placements[job.name] = where
+    _in_open_file.add(job.name)
+    _mark(context, job, where)
+
+
+def expect_again(context: bpy.types.Context, job: Job) -> None:
+    """As `expect`, for a job that goes on, or that another Blender has begun: where it was to stand."""
+    known = _placements.get(job.name) or Placement.read(job.folder)
+    where = (known or placement_at_cursor(context)).with_fate(PENDING).owned()
+    with storage_errors(job.folder.path):
+        where.write(job.folder)
+    _placements[job.name] = where
+    if known is None or job.name in _in_open_file or _is_here(job.name, where):
+        _in_open_file.add(job.name)
+        _mark(context, job, where)
+
+
+def wants(name: str) -> bool:
+    """Whether this Blender is to bring the job's result into a scene, and has not yet."""
+    return name in _placements and _placements[name].fate == PENDING
+
+
+def waits_here(name: str) -> bool:
+    """Whether the job's finished result will come into the open file by itself."""
+    return name in _ready
+
+
+def hear(job: Job) -> None:
+    """Follow a job of which there is news."""
+    if not wants(job.name) or job.name not in _in_open_file:
+        return
+    if job.state == events.DONE:
+        _ready[job.name] = job.folder
+    elif job.state in (events.CANCELLED, events.FAILED):
+        _take_marker_away(job.name, job.folder)
+    elif _shown_steps.get(job.name) != job.live_step and live.show(bpy.context, job.folder):
+        _shown_steps[job.name] = job.live_step
+
+
+def bring_in() -> list[str]:
+    """Bring the waiting results into the scene where the moment is good; the names of those that came."""
+    global waits_for
+    came = []
+    reason = ""
+    for name, folder in list(_ready.items()):
+        reason = moment.reason_to_wait(bpy.context, _placements[name])
+        if reason:
+            break
+        del _ready[name]
+        if put(bpy.context, name, folder) is not None:
+            came.append(name)
+    if reason != waits_for:
+        waits_for = reason
+        redraw()
+    return came
+
+
+def put(context: bpy.types.Context, name: str, folder: JobFolder) -> bpy.types.Object | None:
+    """Bring a result into the scene now, as one undo step; None where that failed, and `complaint` says why."""
+    global complaint
+    where = _placements.get(name) or Placement.read(folder) or placement_at_cursor(context)
+    if where.fate == IMPORTED and placing.find(name) is None:
+        where = placement_at_cursor(context)
+    try:
+        placed = put_into_scene(context, folder, where)
+    except ImportFailedError as error:
+        complaint = str(error)
+        return None
+    bpy.ops.ed.undo_push(message=placed.name)
+    complaint = ""
+    _ready.pop(name, None)
+    _settle(name, folder, where, IMPORTED)
+    return placed
+
+
+def dismiss(name: str, folder: JobFolder) -> None:
+    """Bring a job's result into no scene unasked, and take its marker away."""
+    _ready.pop(name, None)
+    placing.remove(name)
+    where = _placements.get(name) or Placement.read(folder)
+    if where is not None and where.fate == PENDING:
+        _settle(name, folder, where, DISMISSED)
+
+
+def forget(name: str) -> None:
+    """The job is no more: no marker, no result."""
+    _ready.pop(name, None)
+    placing.remove(name)
+    if name in _placements:
+        _placements[name] = _placements[name].with_fate(DISMISSED)
+
+
+def placement_at_cursor(context: bpy.types.Context, offset: Sequence[float] = (0.0, 0.0, 0.0)) -> Placement:
+    """A result goes where the 3D cursor is now, wherever it is when the result is there."""
+    location = [here + aside for here, aside in zip(context.scene.cursor.location, offset, strict=True)]
+    return Placement.at(location, scene=context.scene.name, blend_file=bpy.data.filepath)
+
+
+def _mark(context: bpy.types.Context, job: Job, where: Placement) -> None:
+    if bpy.app.background or placing.find(job.name) is not None:
+        return
+    marker = placing.add(context, job.name, job.request.prompt, job.request.height, where.location)
+    marker.matrix_world = placing.matrix_from(where)
+
+
+def _take_marker_away(name: str, folder: JobFolder) -> None:
+    """But remember where it was, for the case that the job goes on."""
+    matrix = placing.matrix_of(name)
+    if matrix is None:
+        return
+    numbers = tuple(value for row in matrix for value in row)
+    _settle(name, folder, dataclasses.replace(_placements[name], matrix=numbers), PENDING)
+    placing.remove(name)
+
+
+def _settle(name: str, folder: JobFolder, where: Placement, fate: str) -> None:
+    _placements[name] = where.with_fate(fate)
+    _shown_steps.pop(name, None)
+    try:
+        _placements[name].write(folder)
+    except OSError as error:  # it may be offered once more after a restart: no reason to fail now
+        log.warning("Could not note that the job in %s is %s: %s", folder.path, fate, error)
+
+
+def _is_here(name: str, where: Placement) -> bool:
+    """Whether the file that is open is the one in which the job was asked for."""
+    return (bool(where.blend_file) and where.blend_file == bpy.data.filepath) or placing.find(name) is not None
+
+
+@bpy.app.handlers.persistent
+def _another_file_was_opened(_file: str, *_: object) -> None:
+    _in_open_file.clear()
+    _in_open_file.update(name for name, where in _placements.items() if _is_here(name, where))
+    _shown_steps.clear()
+    for name in set(_ready) - _in_open_file:
+        del _ready[name]
+
+
+@bpy.app.handlers.persistent
+def _time_was_turned(*_: object) -> None:
+    """Undo and redo may bring markers back of jobs that are over; not to be touched before Blender is done."""
+    _shown_steps.clear()
+    if not bpy.app.background and not bpy.app.timers.is_registered(_remove_what_is_over):
+        bpy.app.timers.register(_remove_what_is_over, first_interval=0.0)
+
+
+def _remove_what_is_over() -> None:
+    placing.remove_stale(lambda name: name in _placements and _placements[name].fate != PENDING)

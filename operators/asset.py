@@ -1,0 +1,53 @@
+"""Mark as Asset: results into the Asset Browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from ..scene import assets, origin
+
+
+class SDI_OT_mark_as_asset(bpy.types.Operator):
+    """Make assets of the selected objects, with the prompt as description and tags, in the catalog "SDI\""""
+
+    bl_idname = "sdi.mark_as_asset"
+    bl_label = "Mark as Asset"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if context.mode != "OBJECT":
+            cls.poll_message_set("Leave this mode for Object Mode first")
+            return False
+        if not _chosen(context):
+            cls.poll_message_set("Select an object that was made here from a prompt")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        catalog_id, when = assets.CATALOG_ID, ""
+        if bpy.data.filepath:
+            try:
+                catalog_id = assets.write_catalog(context, Path(bpy.data.filepath))
+            except OSError as error:
+                self.report(
+                    {"WARNING"},
+                    f'The catalog "{assets.CATALOG}" cannot be written ({error.strerror or error}): '
+                    "save the file in a folder that you may write to.",
+                )
+        else:
+            when = f'; save the file to have the catalog "{assets.CATALOG}" beside it'
+        chosen = _chosen(context)
+        for placed in chosen:
+            assets.mark(context, placed, catalog_id)
+        self.report({"INFO"}, f"{len(chosen)} marked as asset{when}")
+        return {"FINISHED"}
+
+
+def _chosen(context: bpy.types.Context) -> list[bpy.types.Object]:
+    return [each for each in context.selected_objects if origin.is_ours(each) and each.library is None]
+
+
+CLASSES = (SDI_OT_mark_as_asset,)

@@ -1,0 +1,129 @@
+"""Queue and history: every job of the results folder, with what can be done with each."""
+
+from __future__ import annotations
+
+import time
+
+import bpy
+
+from .. import job_list, pictures, session
+from ..jobs import wording
+from ..jobs.library import Entry
+from ..sdi_engine import events
+from .main import Tab
+
+ROWS = 4
+STATE_ICONS = {
+    events.QUEUED: "TIME",
+    events.STARTING: "PLAY",
+    events.RUNNING: "PLAY",
+    events.EXPORTING: "PLAY",
+    events.DONE: "CHECKMARK",
+    events.CANCELLED: "CANCEL",
+    events.FAILED: "ERROR",
+    events.PAUSED: "PAUSE",
+}
+_RESUMABLE = (events.CANCELLED, events.FAILED, events.PAUSED)
+
+
+class SDI_UL_jobs(bpy.types.UIList):
+    """Jobs, the newest first"""
+
+    bl_idname = "SDI_UL_jobs"
+
+    def draw_item(
+        self,
+        context: bpy.types.Context,
+        layout: bpy.types.UILayout,
+        data: bpy.types.WindowManager,
+        item: job_list.SDI_PG_job,
+        icon: int,
+        active_data: bpy.types.WindowManager,
+        active_property: str,
+    ) -> None:
+        state = session.state_of(item.name)
+        row = layout.row(align=True)
+        thumbnail = pictures.thumbnail(item.name)
+        row.label(text=item.prompt, **({"icon_value": thumbnail} if thumbnail else {"icon": "OBJECT_DATA"}))
+        row.label(text="", icon=STATE_ICONS.get(state, "QUESTION"))
+
+    def filter_items(
+        self, context: bpy.types.Context, data: bpy.types.WindowManager, property: str
+    ) -> tuple[list[int], list[int]]:
+        """Search by prompt, not by the folder's name."""
+        items = getattr(data, property)
+        if not self.filter_name:
+            return [], []
+        return (
+            bpy.types.UI_UL_list.filter_items_by_name(self.filter_name, self.bitflag_filter_item, items, "prompt"),
+            [],
+        )
+
+
+class SDI_PT_jobs(Tab, bpy.types.Panel):
+    bl_idname = "SDI_PT_jobs"
+    bl_label = "Queue and History"
+    bl_order = 1
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        manager = context.window_manager
+        row = layout.row()
+        row.template_list("SDI_UL_jobs", "", manager, "sdi_jobs", manager, "sdi_job_index", rows=ROWS)
+        name = job_list.chosen()
+        state = session.state_of(name)
+        _draw_buttons_beside(row.column(align=True), name, state)
+        entry = session.entry(name)
+        if entry is not None:
+            _draw_chosen(layout, entry, state)
+        _draw_engine(layout)
+
+
+def _draw_buttons_beside(column: bpy.types.UILayout, name: str, state: str) -> None:
+    for by, icon in ((-1, "TRIA_UP"), (1, "TRIA_DOWN")):
+        row = column.row(align=True)
+        row.active = state == events.QUEUED
+        button = row.operator("sdi.move_job", text="", icon=icon)
+        button.job, button.by = name, by
+    column.separator()
+    column.operator("sdi.delete_job", text="", icon="TRASH").job = name
+    column.operator("sdi.refresh_jobs", text="", icon="FILE_REFRESH")
+
+
+def _draw_chosen(layout: bpy.types.UILayout, entry: Entry, state: str) -> None:
+    name = entry.name
+    layout.label(text=_about(entry, state))
+    row = layout.row(align=True)
+    if state == events.DONE:
+        row.operator("sdi.import_result", text="Import Again" if entry.is_imported else None, icon="IMPORT").job = name
+    elif state in _RESUMABLE:
+        row.operator("sdi.resume_job", icon="PLAY").job = name
+    elif state:
+        text = "Remove from Queue" if state == events.QUEUED else "Cancel"
+        row.operator("sdi.cancel_job", text=text, icon="CANCEL").job = name
+    button = row.operator("sdi.open_job", text="", icon="FILE_FOLDER")
+    button.job, button.what = name, "FOLDER"
+    row = layout.row(align=True)
+    row.operator("sdi.copy_settings", text="Reuse Settings", icon="COPYDOWN").job = name
+    row.operator("sdi.variations", icon="MOD_ARRAY").job = name
+
+
+def _about(entry: Entry, state: str) -> str:
+    parts = [state.capitalize(), time.strftime("%d %b, %H:%M", time.localtime(entry.created))]
+    if entry.seconds is not None:
+        parts.append(wording.duration(entry.seconds))
+    return " · ".join([*parts, f"seed {entry.request.seed}"])
+
+
+def _draw_engine(layout: bpy.types.UILayout) -> None:
+    engine = session.runner.engine if session.runner is not None else None
+    if engine is None:
+        return
+    row = layout.row()
+    model = str(engine.get("model") or "")
+    row.label(text=f"Engine ready: {wording.short_model(model)}" if model else "Engine ready", icon="MEMORY")
+    row.operator("sdi.free_memory", text="", icon="X")
+
+
+CLASSES = (SDI_UL_jobs, SDI_PT_jobs)

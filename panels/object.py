@@ -1,0 +1,40 @@
+"""The active object, where it is one of ours: what it was made from, and what can be made of that."""
+
+from __future__ import annotations
+
+import bpy
+
+from .. import wrapping
+from ..scene import origin
+
+
+class SDI_PT_object(bpy.types.Panel):
+    bl_idname = "SDI_PT_object"
+    bl_label = "Active Object"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "SDI"
+    bl_order = 20
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return origin.is_ours(context.active_object)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        placed = context.active_object
+        wrapping.label(layout, context, str(placed[origin.PROMPT]), "OBJECT_DATA")
+        column = layout.column(align=True)
+        for name, key in (("Seed", origin.SEED), ("Model", origin.MODEL)):
+            row = column.split(factor=0.3)
+            row.label(text=name)
+            row.label(text=str(placed.get(key, "")))
+        column = layout.column(align=True)
+        column.operator("sdi.regenerate", icon="FILE_REFRESH")
+        column.operator("sdi.variations", icon="DUPLICATE")
+        column.operator("sdi.copy_settings", icon="COPYDOWN")
+        layout.operator("sdi.mark_as_asset", icon="ASSET_MANAGER")
+
+
+CLASSES = (SDI_PT_object,)

@@ -1,0 +1,169 @@
+"""What a person sets: the few things that everybody does, and the others folded away."""
+
+from __future__ import annotations
+
+import bpy
+
+from .. import model_list, properties, wrapping
+from ..jobs.models import Model
+from ..sdi_engine.diffusion.location import REAL_MODEL
+from ..sdi_engine.request import STARTER_MODEL
+
+_PROMPT_LINES = 3
+_PLACEHOLDER = "What to make, e.g. a red mug"
+_LONGEST_LABEL = 60
+
+
+def draw_settings(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Prompt, model, quality, seed and size."""
+    settings = context.scene.sdi
+    draw_prompt(layout, settings)
+    column = layout.column()
+    column.use_property_split = True
+    column.use_property_decorate = False
+    row = column.row(align=True)
+    row.prop(settings, "model")
+    row.menu("SDI_MT_models", text="", icon="DOWNARROW_HLT")
+    _draw_about_model(column, context)
+    column.prop(settings, "preset")
+    row = column.row(align=True)
+    row.prop(settings, "seed")
+    row.operator("sdi.random_seed", text="", icon="FILE_REFRESH")
+    column.prop(settings, "height")
+
+
+def draw_prompt(layout: bpy.types.UILayout, settings: properties.SDI_PG_settings) -> None:
+    """A field of several lines where Blender has one (from 5.2), else of one."""
+    if "textbox" in bpy.types.UILayout.bl_rna.functions:
+        layout.textbox(settings, "prompt", initial_visible_lines=_PROMPT_LINES, placeholder=_PLACEHOLDER)
+    else:
+        layout.prop(settings, "prompt", text="", placeholder=_PLACEHOLDER)
+
+
+class SDI_MT_models(bpy.types.Menu):
+    """Models on this computer, and those used lately"""
+
+    bl_idname = "SDI_MT_models"
+    bl_label = "Models"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.operator_context = "INVOKE_DEFAULT"
+        models = model_list.models
+        _entry(layout, STARTER_MODEL, "Starter Prior (comes with the extension)", "SHADERFX")
+        _entry(layout, REAL_MODEL, _label_of(REAL_MODEL, "Stable Diffusion 2.1 base"), "WORLD")
+        _section(layout, "Recently Used", models.recent)
+        _section(layout, "On This Computer", models.cached)
+        _section(layout, "Model Folder", models.in_folder)
+        layout.separator()
+        layout.operator("sdi.choose_model", text="Choose File…", icon="FILE")
+        layout.operator("sdi.choose_model_folder", text="Choose Folder…", icon="FILE_FOLDER")
+        model_list.refresh_if_old(context)  # in a thread; the next time the menu is opened shows it
+
+
+class SDI_UL_loras(bpy.types.UIList):
+    """LoRAs with their weights"""
+
+    bl_idname = "SDI_UL_loras"
+
+    def draw_item(
+        self,
+        context: bpy.types.Context,
+        layout: bpy.types.UILayout,
+        data: object,
+        item: properties.SDI_PG_lora,
+        icon: int,
+        active_data: object,
+        active_property: str,
+        index: int,
+    ) -> None:
+        row = layout.row(align=True)
+        row.prop(item, "use", text="")
+        name = row.row()
+        name.active = item.use
+        name.label(text=bpy.path.display_name_from_filepath(item.file) if item.file else "no file")
+        weight = row.row()
+        weight.active = item.use
+        weight.scale_x = 0.6
+        weight.prop(item, "weight", text="", emboss=False)
+
+
+class SDI_PT_advanced(bpy.types.Panel):
+    """What the preset and the model choose well by themselves"""
+
+    bl_idname = "SDI_PT_advanced"
+    bl_label = "Advanced"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "SDI"
+    bl_parent_id = "SDI_PT_generate"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        settings = context.scene.sdi
+        _draw_loras(layout, settings)
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        for names in (
+            ("negative_prompt", "noise", "perp_neg", "steps", "guidance", "resolution"),
+            ("face_budget", "texture_size"),
+            ("live", "device"),
+        ):
+            column = layout.column()
+            for name in names:
+                column.prop(settings, name)
+
+
+def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    model = properties.model_of(context.scene.sdi)
+    known = model_list.about(model)
+    if not known:
+        return
+    column = layout.column()
+    if model_list.is_refused(model):
+        column.alert = True
+        wrapping.label(column, context, known, "ERROR")
+    else:
+        column.active = False
+        wrapping.label(column, context, known)
+
+
+def _draw_loras(layout: bpy.types.UILayout, settings: properties.SDI_PG_settings) -> None:
+    layout.label(text="LoRAs")
+    row = layout.row()
+    row.template_list(
+        "SDI_UL_loras", "", settings, "loras", settings, "lora_index", rows=2, maxrows=4, item_dyntip_propname="file"
+    )
+    buttons = row.column(align=True)
+    buttons.operator("sdi.add_lora", text="", icon="ADD")
+    buttons.operator("sdi.remove_lora", text="", icon="REMOVE")
+
+
+def _section(layout: bpy.types.UILayout, title: str, models: tuple[Model, ...]) -> None:
+    if not models:
+        return
+    layout.separator()
+    layout.label(text=title)
+    for found in models:
+        _entry(layout, found.model, found.label)
+
+
+def _entry(layout: bpy.types.UILayout, model: str, text: str, icon: str = "NONE") -> None:
+    layout.operator("sdi.set_model", text=_shortened(text), icon=icon, translate=False).model = model
+
+
+def _label_of(model: str, otherwise: str) -> str:
+    found = model_list.models.known.get(model)
+    return found.label if isinstance(found, Model) else otherwise
+
+
+def _shortened(text: str) -> str:
+    """With the middle of a long name left out: its end tells size and kind."""
+    if len(text) <= _LONGEST_LABEL:
+        return text
+    half = _LONGEST_LABEL // 2
+    return f"{text[:half]}…{text[-half:]}"
+
+
+CLASSES = (SDI_MT_models, SDI_UL_loras, SDI_PT_advanced)

@@ -1,0 +1,183 @@
+"""The light mesh that shows in the scene how an object grows, until the object itself is there.
+
+One mesh object per job, which hangs from the job's marker. What is new replaces its geometry in place, so that nothing
+piles up in the file. It asks for no undo step and touches neither selection nor mode.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import zipfile
+from dataclasses import dataclass
+from typing import Any
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from ..jobs.placement import Placement
+from ..sdi_engine.errors import EngineError
+from ..sdi_engine.job_folder import JobFolder
+from . import moment, placing
+from .collection import collection_in
+from .naming import object_name
+
+COLOURS = "Color"
+ROUGHNESS = 0.8
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Attributes:
+    vertices: (V, 3) float32; metres in a job's file, the scene's units in a mesh.
+    faces: (F, 3) int32.
+    colours: (V, 3) uint8, sRGB.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    colours: np.ndarray
+
+
+def show(context: bpy.types.Context, folder: JobFolder) -> bool:
+    """Show the job's current state where its object will stand; whether there was something to show.
+
+    A file that is missing or damaged is no error: the next one may be whole. Nothing happens while Blender renders.
+    """
+    if moment.is_rendering():
+        return False
+    geometry = _read(folder)
+    if geometry is None:
+        return False
+    job_name = folder.path.name
+    mesh_object = placing.find(job_name, placing.LIVE)
+    if mesh_object is not None and mesh_object.mode != "OBJECT":
+        return False
+    marker = placing.find(job_name)
+    if marker is None:
+        placing.tidy()
+    placement = Placement() if marker is not None else Placement.read(folder) or Placement()
+    scene = marker.users_scene[0] if marker is not None and marker.users_scene else moment.scene_of(context, placement)
+    if mesh_object is None:
+        try:
+            prompt = folder.request().prompt
+        except EngineError as error:
+            log.info("No live mesh without a request: %s", error)
+            return False
+        mesh_object = make(scene, job_name, prompt)
+    hang(mesh_object, marker, placing.matrix_from(placement))
+    fill(mesh_object.data, geometry, 1.0 / scene.unit_settings.scale_length)
+    return True
+
+
+def make(scene: bpy.types.Scene, job_name: str, prompt: str) -> bpy.types.Object:
+    """A live mesh without geometry."""
+    name = object_name(prompt, " (live)")
+    mesh = bpy.data.meshes.new(name)
+    material = _material(name)
+    mesh.materials.append(material)
+    mesh_object = bpy.data.objects.new(name, mesh)
+    mesh_object[placing.PART] = placing.LIVE
+    for each in (mesh_object, mesh, material):
+        each[placing.JOB] = job_name
+    mesh_object.hide_select = True
+    mesh_object.hide_render = True
+    collection_in(scene).objects.link(mesh_object)
+    return mesh_object
+
+
+def hang(mesh_object: bpy.types.Object, marker: bpy.types.Object | None, matrix: Matrix) -> None:
+    """Let it stand at the marker and move with it, or at a world matrix where there is no marker."""
+    if mesh_object.parent != marker:
+        mesh_object.parent = marker
+        mesh_object.matrix_parent_inverse = Matrix.Identity(4)
+        mesh_object.matrix_basis = Matrix.Identity(4)
+    if marker is None:
+        mesh_object.matrix_basis = matrix
+
+
+def fill(mesh: bpy.types.Mesh, geometry: Geometry, scale: float = 1.0) -> None:
+    """Put the geometry, times `scale`, in place of the mesh's own."""
+    vertices, faces, colours = geometry.vertices, geometry.faces, geometry.colours
+    mesh.clear_geometry()
+    mesh.vertices.add(len(vertices))
+    mesh.vertices.foreach_set("co", np.ascontiguousarray(vertices * np.float32(scale), dtype=np.float32).ravel())
+    mesh.loops.add(faces.size)
+    mesh.polygons.add(len(faces))
+    mesh.polygons.foreach_set("loop_start", np.arange(0, faces.size, 3, dtype=np.int32))
+    mesh.loops.foreach_set("vertex_index", np.ascontiguousarray(faces, dtype=np.int32).ravel())
+    attribute = mesh.color_attributes.new(name=COLOURS, type="BYTE_COLOR", domain="POINT")
+    opaque = np.concatenate([colours / np.float32(255.0), np.ones((len(colours), 1))], axis=1)
+    attribute.data.foreach_set("color_srgb", opaque.astype(np.float32).ravel())
+    mesh.update(calc_edges=True)
+    mesh.shade_smooth()
+    for material in mesh.materials:
+        if material is not None and placing.JOB in material:
+            material.diffuse_color = _average(colours)  # which is what Solid shading shows
+
+
+def geometry_of(mesh: bpy.types.Mesh) -> Geometry | None:
+    """What `fill` has put into the mesh; None where that is not what is in it."""
+    attribute = mesh.color_attributes.get(COLOURS)
+    if attribute is None or len(attribute.data) != len(mesh.vertices) or len(mesh.loops) != 3 * len(mesh.polygons):
+        return None
+    vertices = np.empty(3 * len(mesh.vertices), dtype=np.float32)
+    faces = np.empty(len(mesh.loops), dtype=np.int32)
+    colours = np.empty(4 * len(mesh.vertices), dtype=np.float32)
+    mesh.vertices.foreach_get("co", vertices)
+    mesh.loops.foreach_get("vertex_index", faces)
+    attribute.data.foreach_get("color_srgb", colours)
+    whole = (colours.reshape(-1, 4)[:, :3] * 255.0 + 0.5).astype(np.uint8)
+    return Geometry(vertices.reshape(-1, 3), faces.reshape(-1, 3), whole)
+
+
+def _read(folder: JobFolder) -> Geometry | None:
+    try:
+        with np.load(io.BytesIO(folder.live_file.read_bytes()), allow_pickle=False) as file:
+            geometry = Geometry(file["vertices"], file["faces"], file["colours"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        log.info("No live mesh in %s: %s", folder.path, error)
+        return None
+    if not _is_sound(geometry):
+        log.info("The live mesh in %s is damaged", folder.path)
+        return None
+    return geometry
+
+
+def _is_sound(geometry: Geometry) -> bool:
+    vertices, faces, colours = geometry.vertices, geometry.faces, geometry.colours
+    return bool(
+        all(array.ndim == 2 and array.shape[1] == 3 and len(array) for array in (vertices, faces, colours))
+        and vertices.dtype.kind == "f"
+        and faces.dtype.kind in "iu"
+        and colours.dtype == np.uint8
+        and len(colours) == len(vertices)
+        and np.isfinite(vertices).all()
+        and faces.min() >= 0
+        and faces.max() < len(vertices)
+    )
+
+
+def _material(name: str) -> bpy.types.Material:
+    """A Principled BSDF whose base colour is the colour attribute."""
+    material = bpy.data.materials.new(name)
+    if material.node_tree is None:  # before Blender 5.0
+        material.use_nodes = True
+    nodes: Any = material.node_tree.nodes
+    shader = next(node for node in nodes if node.bl_idname == "ShaderNodeBsdfPrincipled")
+    shader.inputs["Roughness"].default_value = ROUGHNESS
+    colours = nodes.new("ShaderNodeVertexColor")
+    colours.layer_name = COLOURS
+    colours.location = shader.location.x - 200.0, shader.location.y
+    material.node_tree.links.new(colours.outputs["Color"], shader.inputs["Base Color"])
+    return material
+
+
+def _average(colours: np.ndarray) -> tuple[float, float, float, float]:
+    """The average colour, in linear values, opaque."""
+    encoded = colours.mean(axis=0) / 255.0
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    return (*map(float, linear), 1.0)

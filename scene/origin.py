@@ -1,0 +1,66 @@
+"""How an object came about, in its custom properties, so that it can be made again.
+
+sdi_prompt, sdi_seed, sdi_model    the request's most telling fields
+sdi_request                        the whole request, as `JobRequest.to_json` writes it
+sdi_settings                       JSON: every setting, also those that the preset and the model chose
+sdi_versions                       JSON: of the extension, Blender, the engine and its packages
+sdi_job_folder                     the job folder's path
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from ..sdi_engine.job_folder import JobFolder
+from ..sdi_engine.request import JobRequest
+
+PROMPT = "sdi_prompt"
+SEED = "sdi_seed"
+MODEL = "sdi_model"
+REQUEST = "sdi_request"
+SETTINGS = "sdi_settings"
+VERSIONS = "sdi_versions"
+FOLDER = "sdi_job_folder"
+
+_MANIFEST = Path(__file__).resolve().parent.parent / "blender_manifest.toml"
+
+
+def describe(placed: bpy.types.Object, folder: JobFolder, request: JobRequest) -> None:
+    """Write down how the object came about."""
+    result = folder.result() or {}
+    settings: dict[str, Any] = json.loads(request.to_json())
+    settings |= _object_in(result, "settings")
+    versions = {
+        "extension": extension_version(),
+        "blender": bpy.app.version_string,
+        **_object_in(result, "versions"),
+    }
+    placed[PROMPT] = request.prompt
+    placed[SEED] = request.seed
+    placed[MODEL] = request.model
+    placed[REQUEST] = request.to_json()
+    placed[SETTINGS] = json.dumps(settings, ensure_ascii=False)
+    placed[VERSIONS] = json.dumps(versions, ensure_ascii=False)
+    placed[FOLDER] = str(folder.path)
+
+
+def is_ours(thing: bpy.types.Object | None) -> bool:
+    """Whether it is a result of ours, or a copy of one."""
+    return thing is not None and PROMPT in thing
+
+
+@functools.cache
+def extension_version() -> str:
+    """As the manifest says."""
+    return str(tomllib.loads(_MANIFEST.read_text(encoding="utf-8"))["version"])
+
+
+def _object_in(result: dict[str, Any], name: str) -> dict[str, Any]:
+    value = result.get(name)
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,130 @@
+"""A job's marker: two empties that show where its object will stand, and how big it will be.
+
+The person moves, turns or scales the marker, and the result comes where it is then. It is found by the job's name,
+which it carries as a custom property, never by a Python reference: undo makes another object of it, and so does
+opening the saved file.
+
+Markers are made and removed without undo steps of their own; `undoing` keeps Blender's undo safe from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import bpy
+from mathutils import Matrix, Vector
+
+from ..jobs.placement import Placement
+from .collection import collection_in, discard_if_empty
+from .naming import object_name
+
+JOB = "sdi_job"
+PART = "sdi_part"
+MARKER, BOX, LIVE = "marker", "box", "live"
+"""What of a job an object is; a live mesh is made by `live`."""
+
+_AXES_OF_HEIGHT = 0.4
+
+
+def add(
+    context: bpy.types.Context, job_name: str, prompt: str, height: float, location: Sequence[float]
+) -> bpy.types.Object:
+    """Show where the job's object will stand; a marker that is there already stays as it is.
+
+    Args:
+        job_name: the name of the job's folder.
+        height: of the object, in metres.
+        location: of the base's centre, in the scene's units.
+    """
+    marker = find(job_name)
+    if marker is not None:
+        return marker
+    tidy()
+    edge = height / context.scene.unit_settings.scale_length
+    return make(context.scene, job_name, prompt, edge, Matrix.Translation(Vector(location)))
+
+
+def make(scene: bpy.types.Scene, job_name: str, prompt: str, edge: float, matrix: Matrix) -> bpy.types.Object:
+    """A marker whose box has edges of so many of the scene's units, at a world matrix."""
+    collection = collection_in(scene)
+    marker = bpy.data.objects.new(object_name(prompt, " (place)"), None)
+    marker.empty_display_type = "PLAIN_AXES"
+    marker.empty_display_size = edge * _AXES_OF_HEIGHT
+    marker.show_name = True
+    marker.matrix_world = matrix
+    box = bpy.data.objects.new(object_name(prompt, " (size)"), None)
+    box.empty_display_type = "CUBE"
+    box.empty_display_size = edge / 2.0  # which is from the middle to a side
+    box.location.z = edge / 2.0
+    box.hide_select = True
+    box.parent = marker
+    for each, part in ((marker, MARKER), (box, BOX)):
+        each[JOB], each[PART] = job_name, part
+        collection.objects.link(each)
+    return marker
+
+
+def find(job_name: str, part: str = MARKER) -> bpy.types.Object | None:
+    """The job's marker, or another part of what shows the job; None where the file has none."""
+    return next((each for each in helpers(job_name) if each.get(PART) == part), None)
+
+
+def helpers(job_name: str | None = None) -> list[bpy.types.Object]:
+    """What shows the job, or any job, in the file before there is a result: marker, box, live mesh."""
+    ours = [each for each in bpy.data.objects if JOB in each and each.library is None]
+    return ours if job_name is None else [each for each in ours if each[JOB] == job_name]
+
+
+def edge_of(marker: bpy.types.Object) -> float:
+    """The edge of the marker's box, in the scene's units, before the marker's own scale."""
+    return marker.empty_display_size / _AXES_OF_HEIGHT
+
+
+def tidy() -> None:
+    """Take away boxes whose marker the person has deleted: the result comes where Generate was pressed."""
+    for box in [each for each in helpers() if each.get(PART) == BOX and each.parent is None]:
+        bpy.data.objects.remove(box)
+
+
+def matrix_of(job_name: str) -> Matrix | None:
+    """Where the job's marker stands in the world, with all that moves it; None where it has none."""
+    marker = find(job_name)
+    if marker is None:
+        return None
+    for scene in marker.users_scene:
+        for view_layer in sorted(scene.view_layers, key=lambda each: each != bpy.context.view_layer):
+            view_layer.update()  # or it may not even know of the marker yet
+            if marker.name in view_layer.objects:
+                return marker.evaluated_get(view_layer.depsgraph).matrix_world.copy()
+    return marker.matrix_world.copy()  # its collection is excluded: as it stood last
+
+
+def matrix_from(placement: Placement) -> Matrix:
+    """The placement's world matrix, as Blender has it."""
+    return Matrix([placement.matrix[row : row + 4] for row in range(0, 16, 4)])
+
+
+def remove(job_name: str) -> None:
+    """Take the job's marker, box and live mesh away, with all that only they use."""
+    for each in helpers(job_name):
+        for child in each.children:
+            if JOB not in child:  # the person's own, which shall not jump
+                world = child.matrix_world.copy()
+                child.parent = None
+                child.matrix_world = world
+        bpy.data.objects.remove(each)
+    for kind in (bpy.data.meshes, bpy.data.materials):  # meshes first, since they use materials
+        for data in [data for data in kind if data.get(JOB) == job_name and data.library is None and not data.users]:
+            kind.remove(data)
+    discard_if_empty()
+
+
+def stale(is_over: Callable[[str], bool]) -> list[str]:
+    """The jobs of which the file shows a marker or a live mesh although they are over, as after undo."""
+    return [name for name in sorted({str(each[JOB]) for each in helpers()}) if is_over(name)]
+
+
+def remove_stale(is_over: Callable[[str], bool]) -> None:
+    """Take away what shows jobs that are over."""
+    for name in stale(is_over):
+        remove(name)

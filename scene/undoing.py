@@ -1,0 +1,140 @@
+"""Keeps Blender's undo safe from what we make without undo steps: markers and live meshes.
+
+Undo takes over every datablock that is the same in the step that it goes to, such as the collection "SDI", with all
+that it refers to by now. If that is an object which the step does not know, Blender crashes. So what shows jobs leaves
+its collections before every undo and redo, and comes back after it: as the step has it, so that a move of the marker
+can be undone, or made anew where the step was before its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import bpy
+from mathutils import Matrix
+
+from . import live, placing
+from .collection import collection_in, discard_if_empty, link_again
+
+
+@dataclass(frozen=True)
+class _Aside:
+    """What showed a job before the undo: enough to make it again.
+
+    Attributes:
+        marker: its world matrix; None where the person has deleted it.
+        mesh: the live mesh's world matrix and geometry, where there is one.
+        selected, active: the marker, in the view layer that the person sees.
+    """
+
+    job_name: str
+    scene: str
+    prompt: str
+    edge: float
+    marker: Matrix | None
+    mesh: tuple[Matrix, live.Geometry] | None
+    selected: bool
+    active: bool
+
+
+_MARK = "sdi_undo"
+"""A property of the scene during an undo: a scene that Blender takes over still has it."""
+
+_aside: list[_Aside] = []
+_collection_too = False
+
+
+def begin() -> None:
+    """Called when the extension is enabled."""
+    for handlers, handler in _handlers():
+        handlers.append(handler)
+
+
+def end() -> None:
+    """Called when the extension is disabled."""
+    for handlers, handler in _handlers():
+        if handler in handlers:
+            handlers.remove(handler)
+    _aside.clear()
+
+
+def _handlers() -> list[tuple[list[Callable[..., None]], Callable[..., None]]]:
+    of = bpy.app.handlers
+    return [
+        (of.undo_pre, _put_aside),
+        (of.redo_pre, _put_aside),
+        (of.undo_post, _put_back),
+        (of.redo_post, _put_back),
+    ]
+
+
+@bpy.app.handlers.persistent
+def _put_aside(*_: object) -> None:
+    global _collection_too
+    helpers = placing.helpers()
+    _aside[:] = [_remember(name) for name in sorted({str(each[placing.JOB]) for each in helpers})]
+    for each in helpers:
+        for collection in each.users_collection:
+            collection.objects.unlink(each)
+    if helpers:
+        bpy.context.scene[_MARK] = True
+    _collection_too = bool(helpers) and discard_if_empty()
+
+
+@bpy.app.handlers.persistent
+def _put_back(*_: object) -> None:
+    for aside in _aside:
+        scene = bpy.data.scenes.get(aside.scene) or bpy.context.scene
+        known = placing.helpers(aside.job_name)
+        for each in known:
+            if not each.users_collection:
+                collection_in(scene).objects.link(each)
+        if not known and aside.marker is not None:
+            placing.make(scene, aside.job_name, aside.prompt, aside.edge, aside.marker)
+        marker = placing.find(aside.job_name)
+        if aside.mesh is not None and placing.find(aside.job_name, placing.LIVE) is None:
+            matrix, geometry = aside.mesh
+            mesh_object = live.make(scene, aside.job_name, aside.prompt)
+            live.hang(mesh_object, marker, matrix)
+            live.fill(mesh_object.data, geometry)
+    if _collection_too:  # the step may have it, but in a scene that Blender took over as it was, which is without
+        link_again(bpy.context.scene)
+    if bpy.context.scene.pop(_MARK, False):
+        _select_again()
+    _aside.clear()
+
+
+def _remember(job_name: str) -> _Aside:
+    marker = placing.find(job_name)
+    mesh_object = placing.find(job_name, placing.LIVE)
+    one = marker or mesh_object or placing.helpers(job_name)[0]
+    mesh = None
+    if mesh_object is not None:
+        geometry = live.geometry_of(mesh_object.data)
+        mesh = None if geometry is None else (mesh_object.matrix_world.copy(), geometry)
+    view_layer = bpy.context.view_layer
+    seen = marker is not None and view_layer is not None and marker.name in view_layer.objects
+    return _Aside(
+        job_name,
+        scene=one.users_scene[0].name if one.users_scene else "",
+        prompt=one.name.rpartition(" (")[0] or one.name,
+        edge=placing.edge_of(marker) if marker is not None else 1.0,
+        marker=marker.matrix_world.copy() if marker is not None else None,
+        mesh=mesh,
+        selected=seen and marker.select_get(view_layer=view_layer),
+        active=seen and view_layer.objects.active == marker,
+    )
+
+
+def _select_again() -> None:
+    """What left its collections is no longer selected; a scene from the step itself knows what was, this one not."""
+    view_layer = bpy.context.view_layer
+    view_layer.update()  # or it does not know of the markers yet
+    for aside in _aside:
+        marker = placing.find(aside.job_name)
+        if marker is None or marker.name not in view_layer.objects:
+            continue
+        marker.select_set(aside.selected, view_layer=view_layer)
+        if aside.active:
+            view_layer.objects.active = marker

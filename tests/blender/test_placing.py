@@ -1,0 +1,211 @@
+"""Markers in the scene: where an object will stand, and that Blender's undo can live with them."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from made_jobs import PROMPT, counts, make_job, write_live
+
+JOB = "job-1"
+
+
+@pytest.fixture
+def placing(extension):
+    return extension.scene.placing
+
+
+def add(bpy, placing, job=JOB, height=1.0, location=(1.0, 2.0, 3.0)):
+    return placing.add(bpy.context, job, PROMPT, height, location)
+
+
+def test_the_marker_shows_where_and_how_big(bpy, placing):
+    before = [each.name for each in bpy.context.selected_objects]
+    bpy.context.scene.unit_settings.scale_length = 0.01
+    marker = add(bpy, placing, height=0.5)
+    bpy.context.view_layer.update()
+    assert tuple(marker.matrix_world.translation) == (1.0, 2.0, 3.0)
+    box = placing.find(JOB, placing.BOX)
+    low = [middle - box.empty_display_size for middle in box.matrix_world.translation]
+    high = [middle + box.empty_display_size for middle in box.matrix_world.translation]
+    assert low == pytest.approx([1.0 - 25.0, 2.0 - 25.0, 3.0])
+    assert high == pytest.approx([1.0 + 25.0, 2.0 + 25.0, 3.0 + 50.0])
+    assert (marker.type, box.type, box.empty_display_type) == ("EMPTY", "EMPTY", "CUBE")
+    assert box.hide_select
+    assert not marker.hide_select
+    assert {each.name for each in bpy.data.collections["SDI"].objects} == {marker.name, box.name}
+    assert marker["sdi_job"] == box["sdi_job"] == JOB
+    assert [each.name for each in bpy.context.selected_objects] == before
+    assert bpy.context.view_layer.objects.active.name == "Cube"
+    assert PROMPT not in bpy.data.objects  # the name is for the result
+
+
+def test_one_marker_per_job(bpy, placing):
+    marker = add(bpy, placing)
+    marker.location.x = 9.0
+    assert add(bpy, placing) == marker
+    assert marker.location.x == 9.0
+    add(bpy, placing, "job-2")
+    assert len(placing.helpers()) == 4
+
+
+def test_the_matrix_is_where_it_really_stands(bpy, placing):
+    marker = add(bpy, placing, location=(0.0, 0.0, 0.0))
+    assert placing.matrix_of("another") is None
+    marker.parent = bpy.data.objects["Cube"]
+    bpy.data.objects["Cube"].location = (0.0, 0.0, 7.0)
+    marker.rotation_euler.z = math.pi / 2
+    marker.constraints.new("COPY_SCALE").target = bpy.data.objects["Light"]
+    bpy.data.objects["Light"].scale = (2.0, 2.0, 2.0)
+    expected = [(0.0, -2.0, 0.0, 0.0), (2.0, 0.0, 0.0, 0.0), (0.0, 0.0, 2.0, 7.0), (0.0, 0.0, 0.0, 1.0)]
+    for row, wanted in zip(placing.matrix_of(JOB), expected, strict=True):
+        assert tuple(row) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_it_survives_saving_and_opening(bpy, placing, tmp_path):
+    add(bpy, placing).location.x = 4.0
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "file.blend"))
+    bpy.ops.wm.read_homefile(use_empty=True)
+    assert placing.find(JOB) is None
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "file.blend"))
+    assert placing.matrix_of(JOB).translation.x == pytest.approx(4.0)
+
+
+def test_an_excluded_collection_does_no_harm(bpy, placing):
+    add(bpy, placing, "job-0")
+    bpy.context.view_layer.layer_collection.children["SDI"].exclude = True
+    add(bpy, placing)
+    assert tuple(placing.matrix_of(JOB).translation) == (1.0, 2.0, 3.0)
+    placing.remove(JOB)
+    assert placing.find(JOB) is None
+
+
+def test_nothing_is_left_when_it_goes(bpy, extension, placing, results):
+    before = counts(bpy)
+    folder = make_job(extension, results, JOB)
+    add(bpy, placing)
+    write_live(folder)
+    assert extension.scene.live.show(bpy.context, folder)
+    assert counts(bpy) != before
+    placing.remove(JOB)
+    assert counts(bpy) == before
+    placing.remove(JOB)
+    assert counts(bpy) == before
+
+
+def test_the_collection_stays_while_something_is_in_it(bpy, placing):
+    add(bpy, placing)
+    bpy.data.collections["SDI"].objects.link(bpy.data.objects["Light"])
+    placing.remove(JOB)
+    assert "SDI" in bpy.data.collections
+
+
+def test_what_the_person_hung_on_it_stays_where_it_is(bpy, placing):
+    cube = bpy.data.objects["Cube"]
+    cube.parent = add(bpy, placing)
+    bpy.context.view_layer.update()
+    stood = cube.matrix_world.translation.copy()
+    assert stood.z == 3.0
+    placing.remove(JOB)
+    bpy.context.view_layer.update()
+    assert cube.parent is None
+    assert cube.matrix_world.translation == stood
+
+
+def test_markers_of_jobs_that_are_over_are_found_and_removed(bpy, placing):
+    for name in ("job-1", "job-2", "job-3"):
+        add(bpy, placing, name)
+    over = {"job-1", "job-3", "job-4"}
+    assert placing.stale(over.__contains__) == ["job-1", "job-3"]
+    placing.remove_stale(over.__contains__)
+    assert {each["sdi_job"] for each in placing.helpers()} == {"job-2"}
+
+
+def test_the_box_of_a_deleted_marker_goes(bpy, placing):
+    bpy.data.objects.remove(add(bpy, placing))
+    assert placing.find(JOB, placing.BOX) is not None
+    placing.tidy()
+    assert not placing.helpers()
+    bpy.data.objects.remove(add(bpy, placing))
+    add(bpy, placing)
+    assert len(placing.helpers(JOB)) == 2
+
+
+class TestUndo:
+    """Markers come and go without undo steps."""
+
+    @pytest.fixture(autouse=True)
+    def steps(self, bpy, extension):
+        bpy.ops.ed.undo_push(message="before")
+
+    def test_a_move_of_the_marker_is_undone(self, bpy, placing):
+        add(bpy, placing)
+        bpy.ops.ed.undo_push(message="something")
+        placing.find(JOB).location.x = 5.0
+        bpy.ops.ed.undo_push(message="move")
+        bpy.ops.ed.undo()
+        assert placing.matrix_of(JOB).translation.x == pytest.approx(1.0)
+        bpy.ops.ed.redo()
+        assert placing.matrix_of(JOB).translation.x == pytest.approx(5.0)
+
+    def test_an_undo_to_before_its_time_keeps_it(self, bpy, placing):
+        bpy.data.objects["Cube"].location.x = 1.0
+        bpy.ops.ed.undo_push(message="move")
+        marker = add(bpy, placing, height=2.0)
+        marker.location.y = 8.0
+        bpy.context.view_layer.update()
+        bpy.ops.ed.undo()
+        assert bpy.data.objects["Cube"].location.x == 0.0
+        assert placing.matrix_of(JOB).translation.y == pytest.approx(8.0)
+        assert placing.edge_of(placing.find(JOB)) == pytest.approx(2.0)
+        assert placing.find(JOB, placing.BOX).empty_display_size == pytest.approx(1.0)
+        assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
+        assert set(bpy.context.scene.keys()) <= {"sdi"}
+
+    def test_selecting_it_is_undone_and_redone(self, bpy, placing):
+        add(bpy, placing)
+        bpy.ops.ed.undo_push(message="something")
+        for name in (placing.find(JOB).name, "Cube"):
+            bpy.ops.object.select_all(action="DESELECT")
+            bpy.data.objects[name].select_set(True)
+            bpy.context.view_layer.objects.active = bpy.data.objects[name]
+            bpy.ops.ed.undo_push(message="select")
+        bpy.ops.ed.undo()
+        assert bpy.context.selected_objects == [placing.find(JOB)]
+        assert bpy.context.view_layer.objects.active == placing.find(JOB)
+        bpy.ops.ed.undo()
+        assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
+        bpy.ops.ed.redo()
+        assert bpy.context.selected_objects == [placing.find(JOB)]
+        bpy.ops.ed.redo()
+        assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
+
+    def test_what_is_gone_for_good_does_not_come_back_from_before(self, bpy, placing):
+        add(bpy, placing)
+        placing.remove(JOB)
+        bpy.ops.ed.undo_push(message="something")
+        bpy.ops.ed.undo()
+        assert not placing.helpers()
+        assert "SDI" not in bpy.data.collections
+
+    def test_a_deletion_can_be_undone_and_redone(self, bpy, placing):
+        add(bpy, placing)
+        bpy.ops.ed.undo_push(message="something")
+        bpy.data.objects.remove(placing.find(JOB))
+        bpy.ops.ed.undo_push(message="delete")
+        bpy.ops.ed.undo()
+        assert placing.find(JOB) is not None
+        bpy.ops.ed.redo()
+        assert placing.find(JOB) is None
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_blender_survives_any_order_of_events(self, seed, tmp_path):
+        walk = Path(__file__).with_name("undo_walk.py")
+        done = subprocess.run(
+            [sys.executable, walk, "--", str(seed), str(tmp_path / "jobs")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout[-3000:]  # a crash would end this process too

@@ -1,0 +1,466 @@
+"""What happens where Blender has a window and timers fire: here the test is the timer, and `background` is a lie."""
+
+import contextlib
+import io
+import json
+import os
+import time
+
+import pytest
+
+PROMPT = "a red mug"
+NOBODY = 2**22 + 1  # more than any process id of Linux
+
+
+class Desk:
+    """Presses buttons, and ticks."""
+
+    def __init__(self, bpy, extension, monkeypatch):
+        self.bpy, self.extension, self.monkeypatch = bpy, extension, monkeypatch
+        self.session, self.arrivals = extension.session, extension.arrivals
+
+    @property
+    def job(self):
+        return self.session.job
+
+    @property
+    def settings(self):
+        return self.bpy.context.scene.sdi
+
+    def press(self, name, **arguments):
+        """What an operator reported, or None where it finished."""
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                assert getattr(self.bpy.ops.sdi, name)(**arguments) == {"FINISHED"}
+        except RuntimeError as error:
+            return str(error).removeprefix("Error: ").strip()
+        return None
+
+    def can_press(self, name):
+        return getattr(self.bpy.ops.sdi, name).poll()
+
+    def generate(self, prompt=PROMPT, **settings):
+        self.settings.prompt = prompt
+        for name, value in settings.items():
+            setattr(self.settings, name, value)
+        said = self.press("generate")
+        assert said is None, said
+
+    def tick(self):
+        return self.session.tick()
+
+    def until(self, condition, seconds=15):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, self.session.complaint or (self.job and self.job.log_tail())
+            self.tick()
+            time.sleep(0.02)
+
+    def to_the_end(self):
+        """Until nothing is under way, and the list knows."""
+        session = self.session
+        self.until(lambda: not (session.is_busy() or self.arrivals.waits_for or session.library.is_looking))
+
+    def start_anew(self):
+        """As a Blender that was started after this one has crashed."""
+        for file in self.session.runner.results.glob("*/placement.json"):
+            file.write_text(json.dumps({**json.loads(file.read_text()), "owner": NOBODY}))
+        self.session.end()
+        self.session.begin()
+        self.session._find_again()
+        self.until(lambda: not self.session.library.is_looking)
+
+    def helpers(self):
+        return [thing.name for thing in self.bpy.data.objects if "sdi_job" in thing]
+
+    def list(self):
+        return [item.prompt for item in self.bpy.context.window_manager.sdi_jobs]
+
+
+class App:
+    """`bpy.app`, but with a window."""
+
+    background = False
+
+    def __init__(self, app):
+        self._app = app
+
+    def __getattr__(self, name):
+        return getattr(self._app, name)
+
+
+@pytest.fixture
+def desk(bpy, extension, monkeypatch):
+    for module in (extension.session, extension.arrivals, extension.operators.generate):
+        fake = type("bpy", (), {"__getattr__": lambda self, name: getattr(bpy, name), "app": App(bpy.app)})()
+        monkeypatch.setattr(module, "bpy", fake)
+    monkeypatch.setattr(extension.jobs.notify, "notify", lambda message: None)
+    desk = Desk(bpy, extension, monkeypatch)
+    yield desk
+    runner = desk.session.runner
+    pid = (runner.queue.status() or {}).get("pid") if runner is not None else None
+    if pid is not None:
+        extension.jobs.process.end_tree(pid)
+
+
+def test_the_result_is_one_undo_step_named_after_the_prompt(bpy, desk):
+    bpy.context.scene.cursor.location = (5.0, 0.0, 0.0)
+    bpy.ops.ed.undo_push(message="before")
+    desk.generate()
+    bpy.context.scene.cursor.location = (0.0, 0.0, 0.0)
+    assert desk.session.is_busy()
+    assert len(desk.helpers()) >= 2  # the marker and its box stand there at once
+    desk.to_the_end()
+    assert not desk.helpers()
+    assert bpy.data.objects[PROMPT].location.x == 5.0
+    assert [each.name for each in bpy.context.selected_objects] == [PROMPT]
+    bpy.ops.ed.undo()
+    desk.arrivals._remove_what_is_over()
+    assert PROMPT not in bpy.data.objects
+    assert not desk.helpers()
+    assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
+    bpy.ops.ed.redo()
+    assert PROMPT in bpy.data.objects
+
+
+def test_the_marker_can_be_moved_while_the_job_runs(bpy, desk):
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    marker = desk.extension.scene.placing.find(desk.job.name)
+    marker.location, marker.rotation_euler.z, marker.scale = (1.0, 2.0, 3.0), 0.5, (2.0, 2.0, 2.0)
+    desk.press("finish_job")
+    desk.to_the_end()
+    placed = bpy.data.objects["slow mug"]
+    assert tuple(placed.location) == (1.0, 2.0, 3.0)
+    assert placed.rotation_euler.z == pytest.approx(0.5)
+    assert tuple(placed.scale) == (1.0, 1.0, 1.0)
+    assert placed.dimensions.z == pytest.approx(2.0)
+
+
+def test_it_grows_in_the_scene_and_can_be_hidden(bpy, desk):
+    desk.generate("slow mug")
+    desk.until(lambda: any("(live)" in name for name in desk.helpers()))
+    live = next(bpy.data.objects[name] for name in desk.helpers() if "(live)" in name)
+    assert len(live.data.polygons) == 4
+    assert not live.select_get()
+    assert bpy.context.view_layer.objects.active.name == "Cube"
+    assert desk.job.folder.live_flag.exists()
+    desk.settings.live = False
+    assert not desk.job.folder.live_flag.exists()
+    desk.press("cancel_job")
+    desk.to_the_end()
+    assert not desk.helpers()
+    assert not [mesh for mesh in bpy.data.meshes if "(live)" in mesh.name]
+
+
+def test_several_wait_in_a_row_and_come_one_by_one(bpy, desk, tmp_path):
+    (tmp_path / "prompts.txt").write_text("# three\na red mug\na blue mug\n\na green mug\n")
+    assert desk.press("generate_from_file", filepath=str(tmp_path / "prompts.txt")) is None
+    desk.to_the_end()
+    xs = [bpy.data.objects[f"a {colour} mug"].location.x for colour in ("red", "blue", "green")]
+    assert xs == pytest.approx([0.0, 1.5, 3.0])
+    assert sorted(desk.list()) == ["a blue mug", "a green mug", "a red mug"]
+
+
+def test_a_file_without_prompts_is_refused(desk, tmp_path):
+    (tmp_path / "prompts.txt").write_text("# nothing\n")
+    assert "has no prompts" in desk.press("generate_from_file", filepath=str(tmp_path / "prompts.txt"))
+    assert "has no prompts" in desk.session.complaint
+
+
+def test_the_queue_can_be_reordered_and_shortened(desk):
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    for prompt in ("one", "two", "three"):
+        desk.generate(prompt)
+    jobs = {job.request.prompt: job for job in desk.session.runner.jobs.values()}
+    desk.until(lambda: len(desk.list()) == 4)
+    desk.bpy.context.window_manager.sdi_job_index = desk.list().index("three")
+    assert desk.press("move_job", job=jobs["three"].name, by=-1) is None
+    assert desk.press("cancel_job", job=jobs["two"].name) is None
+    desk.tick()
+    assert [ticket.name for ticket in desk.session.runner.waiting] == [jobs["one"].name, jobs["three"].name]
+    assert desk.job.request.prompt == "slow mug"  # which is still the one that is shown
+    assert len(desk.helpers()) >= 6
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert {"slow mug", "one", "three"} <= {thing.name for thing in desk.bpy.data.objects}
+    assert "two" not in desk.bpy.data.objects
+
+
+def test_the_result_waits_until_edit_mode_is_left(bpy, desk):
+    desk.generate()
+    bpy.ops.object.mode_set(mode="EDIT")
+    desk.until(lambda: desk.arrivals.waits_for)
+    assert "leave Edit Mode" in desk.arrivals.waits_for
+    assert desk.session.is_busy()
+    assert PROMPT not in bpy.data.objects
+    bpy.ops.object.mode_set(mode="OBJECT")
+    desk.to_the_end()
+    assert PROMPT in bpy.data.objects
+    assert desk.arrivals.waits_for == ""
+
+
+def test_the_pictures_follow_the_job(bpy, desk):
+    desk.generate()
+    desk.to_the_end()
+    pictures = desk.extension.pictures
+    assert tuple(pictures._current["preview"].image_size) == (64, 64)  # icon ids are for windows only
+    assert len(pictures.sides()) == 6
+    assert desk.job.name in pictures._thumbnails
+    assert not [image for image in bpy.data.images if "preview" in image.name]
+
+
+def test_a_2d_preview_gives_its_seed_and_prompt(desk):
+    desk.settings.prompt, desk.settings.seed = PROMPT, 40
+    assert not desk.can_press("use_look")
+    assert desk.press("look") is None
+    desk.settings.prompt = "something else"
+    desk.until(lambda: desk.session.look.is_over)
+    assert desk.session.look.state == "done"
+    assert len(desk.extension.pictures._looks) == 4
+    assert desk.press("use_look", number=2) is None
+    assert (desk.settings.prompt, desk.settings.seed) == (PROMPT, 42)
+    assert desk.press("close_looks") is None
+    assert desk.session.look is None
+    assert not desk.list()  # previews are no history
+
+
+def test_cancel_resume_dismiss(bpy, desk):
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.progress is not None)
+    assert desk.press("cancel_job") is None
+    desk.to_the_end()
+    assert desk.job.state == "cancelled"
+    assert not desk.can_press("cancel_job")
+    assert desk.press("resume_job") is None
+    assert desk.helpers()
+    desk.to_the_end()
+    assert desk.job.state == "done"
+    assert "slow mug" in bpy.data.objects
+    assert desk.press("dismiss_job") is None
+    assert desk.job is None
+    assert not desk.can_press("dismiss_job")
+
+
+def test_pause_frees_the_engine_keeps_the_marker_and_says_so(desk):
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    desk.generate("another mug")
+    assert desk.press("pause_job") is None
+    desk.until(lambda: desk.job.state == "paused" and desk.session.runner.engine is None)
+    assert desk.session.runner.is_held
+    assert desk.can_press("go_on")
+    assert len(desk.helpers()) >= 4
+    assert desk.press("resume_job") is None
+    desk.to_the_end()
+    assert {"slow mug", "another mug"} <= {thing.name for thing in desk.bpy.data.objects}
+    assert not desk.can_press("go_on")
+
+
+def test_memory_can_be_freed_when_nothing_runs(desk):
+    assert not desk.can_press("free_memory")
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    assert not desk.can_press("free_memory")
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert desk.press("free_memory") is None
+    desk.until(lambda: desk.session.runner.engine is None)
+
+
+def test_a_killed_engine_is_noticed_and_the_job_resumed(bpy, desk):
+    desk.generate("kill it")
+    desk.to_the_end()
+    assert desk.job.state == "failed"
+    assert not desk.helpers()
+    assert desk.press("resume_job") is None
+    desk.to_the_end()
+    assert "kill it" in bpy.data.objects
+
+
+def test_another_file_gets_no_object_unasked(bpy, desk):
+    desk.generate()
+    bpy.ops.wm.read_homefile(use_empty=True)
+    desk.to_the_end()
+    assert desk.job.state == "done"
+    assert desk.arrivals.wants(desk.job.name)
+    assert PROMPT not in bpy.data.objects
+    assert desk.press("import_result") is None
+    assert PROMPT in bpy.data.objects
+    assert not desk.arrivals.wants(desk.job.name)
+
+
+def test_a_saved_file_that_is_opened_again_gets_its_object(bpy, desk, tmp_path):
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    marker = desk.extension.scene.placing.find(desk.job.name)
+    marker.location.x = 7.0
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
+    bpy.ops.wm.read_homefile(use_empty=True)
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "scene.blend"))
+    desk.job.finish()
+    desk.to_the_end()
+    assert bpy.data.objects["slow mug"].location.x == 7.0
+    assert not desk.helpers()
+
+
+@pytest.mark.parametrize(("prompt", "state"), [("kill it", "failed"), ("garbage", "done")])
+def test_what_a_blender_left_behind_is_found_and_offered(bpy, desk, prompt, state):
+    desk.generate(prompt)
+    desk.to_the_end()
+    desk.start_anew()
+    assert desk.job.request.prompt == prompt
+    assert desk.job.state == state
+    assert desk.list() == [prompt]
+
+
+def test_a_job_that_runs_on_is_found_and_followed(bpy, desk):
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    name = desk.job.name
+    desk.start_anew()
+    desk.until(lambda: desk.job is not None)
+    assert desk.job.name == name
+    assert desk.job.progress is not None
+    desk.press("finish_job")
+    desk.until(lambda: desk.job.is_over)
+    assert desk.job.state == "done"
+
+
+def test_a_dismissed_job_is_not_offered_again(desk):
+    desk.generate("garbage")
+    desk.to_the_end()
+    desk.press("dismiss_job")
+    desk.start_anew()
+    assert desk.job is None
+    assert desk.list() == ["garbage"]
+
+
+def test_garbage_in_place_of_a_mesh_is_said_in_the_panel(desk):
+    desk.generate("garbage")
+    desk.to_the_end()
+    assert "cannot be read" in desk.arrivals.complaint
+    assert not desk.session.is_busy()
+
+
+class TestHistory:
+    """What can be done with a job in the list."""
+
+    @pytest.fixture
+    def name(self, desk):
+        desk.generate(height=2.0, seed=5, negative_prompt="blurry", steps=30)
+        desk.to_the_end()
+        desk.bpy.context.window_manager.sdi_job_index = 0
+        return desk.bpy.context.window_manager.sdi_jobs[0].name
+
+    def test_an_entry_says_what_it_is(self, desk, name):
+        entry = desk.session.entry(name)
+        assert (entry.request.prompt, entry.state, entry.seconds, entry.is_imported) == (PROMPT, "done", 61.0, True)
+
+    def test_import_again(self, bpy, desk, name):
+        bpy.context.scene.cursor.location = (3.0, 0.0, 0.0)
+        assert desk.press("import_result", job=name) is None
+        assert bpy.data.objects[f"{PROMPT}.001"].location.x == 3.0
+        assert bpy.data.objects[PROMPT].location.x == 0.0
+
+    def test_its_settings_can_be_used_again(self, desk, name):
+        desk.settings.prompt, desk.settings.seed, desk.settings.height = "another", 0, 1.0
+        desk.settings.negative_prompt, desk.settings.steps = "", 0
+        assert desk.press("copy_settings", job=name) is None
+        settings = desk.settings
+        assert (settings.prompt, settings.seed, settings.height) == (PROMPT, 5, 2.0)
+        assert (settings.negative_prompt, settings.steps) == ("blurry", 30)
+
+    def test_variations_have_other_seeds_and_the_same_words(self, desk, name):
+        desk.settings.prompt = "another"
+        assert desk.press("variations", job=name, count=2) is None
+        desk.to_the_end()
+        requests = [entry.request for entry in desk.session.library.entries]
+        assert {request.prompt for request in requests} == {PROMPT}
+        assert len({request.seed for request in requests}) == 3
+        assert {request.steps for request in requests} == {30}
+
+    def test_the_object_itself_can_be_made_again(self, bpy, desk, name):
+        bpy.context.window_manager.sdi_job_index = -1
+        bpy.context.view_layer.objects.active = bpy.data.objects[PROMPT]
+        assert desk.press("regenerate") is None
+        desk.to_the_end()
+        first, second = desk.session.library.entries
+        assert first.request == second.request
+
+    def test_delete_removes_the_folder_and_nothing_else(self, bpy, desk, name, results):
+        (results / "mine.txt").write_text("stays")
+        assert desk.press("delete_job", job=name) is None
+        assert desk.list() == []
+        assert desk.job is None
+        desk.until(lambda: not [path for path in results.iterdir() if name in path.name])
+        assert (results / "mine.txt").exists()
+        assert PROMPT in bpy.data.objects
+
+    def test_a_job_that_is_gone_is_named_as_such(self, desk, name, results):
+        (results / name).rename(results / "elsewhere")
+        desk.session.job = None
+        assert "is gone" in desk.press("open_job", job=name, what="FOLDER")
+
+    def test_the_list_survives_another_file(self, bpy, desk, name):
+        bpy.ops.wm.read_homefile(use_empty=True)
+        desk.until(lambda: desk.list() == [PROMPT])
+
+    def test_damaged_folders_do_no_harm(self, desk, name, results):
+        (results / "broken").mkdir()
+        (results / "broken" / "request.json").write_text("{")
+        (results / "a file").write_text("")
+        desk.press("refresh_jobs")
+        desk.until(lambda: not desk.session.library.is_looking)
+        assert desk.list() == [PROMPT]
+
+
+def test_an_engine_that_cannot_start_is_said_and_the_job_waits_for_the_cure(bpy, desk, tmp_path, fake_python):
+    preferences = bpy.context.preferences.addons[desk.extension.__name__].preferences
+    preferences.engine_python = str(tmp_path / "nothing")
+    desk.generate()
+    desk.until(lambda: desk.session.runner.trouble)
+    assert "does not exist: choose another" in desk.session.runner.trouble
+    assert desk.session.is_busy()
+    preferences.engine_python = str(fake_python)
+    assert desk.press("go_on") is None
+    desk.to_the_end()
+    assert PROMPT in bpy.data.objects
+
+
+def test_the_end_of_a_job_is_announced(desk, monkeypatch):
+    said = []
+    monkeypatch.setattr(desk.extension.jobs.notify, "notify", said.append)
+    desk.generate()
+    desk.to_the_end()
+    assert said == ["“a red mug” is ready (1:01)"]
+    assert desk.session.announcement() == said[0]
+    desk.bpy.context.preferences.addons[desk.extension.__name__].preferences.notify = False
+    desk.generate("fail 4")
+    desk.to_the_end()
+    assert len(said) == 1
+    assert "has failed" in desk.session.announcement()
+
+
+def test_the_timer_ends_when_there_is_nothing_to_look_for(desk):
+    desk.generate()
+    desk.to_the_end()
+    assert desk.tick() == desk.session.IDLE_TICK_SECONDS  # the engine is still there
+    desk.press("free_memory")
+    desk.until(lambda: desk.session.runner.engine is None)
+    desk.monkeypatch.setattr(desk.session, "ANNOUNCE_SECONDS", 0.0)
+    assert desk.tick() is None
+
+
+def test_disabling_leaves_the_engine_at_work(desk):
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    folder, runner = desk.job.folder, desk.session.runner
+    desk.session.end()
+    assert desk.session.job is None
+    os.kill(runner.queue.status()["pid"], 0)
+    folder.finish_flag.touch()
+    desk.session.begin()
+    desk.session._find_again()
+    desk.until(lambda: folder.result() is not None)

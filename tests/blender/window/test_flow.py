@@ -1,0 +1,216 @@
+"""Everything that a person can do in the tab, by mouse and keys, with an engine that does what its prompt says.
+
+Runs where `test_window.py` does, by the same rules, and leaves the same kind of pictures.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+from driver import Window
+from installed import EXTENSION, REPOSITORY, SESSION, forget_engine, picture_folder, suites, with_extension
+
+FAKE = [sys.executable, str(REPOSITORY / "tests" / "jobs" / "fake_worker.py")]
+ARRIVALS = f"sys.modules['{EXTENSION}.arrivals']"
+SETUP = f"sys.modules['{EXTENSION}.engine_setup']"
+LEFT, LOOK, BESIDE, CLOSE = 0.25, 0.755, 0.82, 0.82
+"""Where in the sidebar these buttons are, as shares of its width."""
+
+JOBS = "[item.prompt for item in bpy.context.window_manager.sdi_jobs]"
+
+
+@pytest.fixture(scope="module", params=suites())
+def blender(request, tmp_path_factory):
+    return with_extension(request.param, tmp_path_factory.mktemp(f"flow-{request.param}"), FAKE)
+
+
+@pytest.fixture
+def window(blender):
+    """Its window, with an empty floor and the tab open."""
+    forget_engine(blender.home)
+    for job in (blender.home / "results").glob("2*/request.json"):
+        job.unlink()  # each test begins without history
+    with Window(blender) as window:
+        window.click_tab("SDI")
+        window.hover_viewport()
+        window.key("Delete")
+        window.wait_until("'Cube' not in bpy.context.scene.objects")
+        yield window
+
+
+@pytest.fixture
+def picture(blender, tmp_path):
+    folder = picture_folder(tmp_path)
+
+    def take(window, name):
+        time.sleep(0.7)
+        return window.screenshot(folder / f"flow-{blender.root.name}-{name}.png")
+
+    return take
+
+
+def start(window, prompt):
+    window.type_into("prompt", prompt)
+    window.press("sdi.generate")
+
+
+def state(window):
+    return window.ask(f"{SESSION}.job and {SESSION}.job.state")
+
+
+def until_running(window):
+    window.wait_until(f"{SESSION}.job is not None and {SESSION}.job.state == 'running'", timeout=30)
+
+
+def markers(window):
+    return window.ask("[thing.name for thing in bpy.data.objects if thing.get('sdi_part') == 'marker']")
+
+
+def test_a_run_outlives_blender_and_is_taken_when_it_is_good_enough(window, picture):
+    start(window, "slow mug")
+    until_running(window)
+    assert markers(window) == ["slow mug (place)"]
+    window.wait_until("any('(live)' in thing.name for thing in bpy.data.objects)", timeout=10)
+    picture(window, "1-running-with-live-object")
+
+    window.quit_and_start_again()
+    window.wait_until(f"{SESSION}.job is not None", timeout=30)
+    assert window.ask(f"{SESSION}.job.request.prompt") == "slow mug"
+    assert state(window) == "running"
+    window.click_tab("SDI")
+    picture(window, "2-found-again-still-running")
+
+    window.press("sdi.finish_job")
+    window.wait_until(f"{SESSION}.job.state == 'done'", timeout=30)
+    assert "slow mug" not in window.ask("objects()")  # this file never asked for it
+    picture(window, "3-ready-in-another-file")
+    window.press("sdi.import_result")
+    window.wait_until("'slow mug' in bpy.context.scene.objects", timeout=30)
+    assert window.ask("objects()")["slow mug"]["selected"]
+    picture(window, "4-imported")
+
+    window.hover_viewport()
+    window.key("ctrl+z")
+    window.wait_until("'slow mug' not in bpy.data.objects", timeout=10)
+    window.wait_until("not [thing for thing in bpy.data.objects if 'sdi_job' in thing]", timeout=10)
+    window.ask("bpy.data.orphans_purge() or True")
+    assert not window.ask("[mesh.name for mesh in bpy.data.meshes if 'mug' in mesh.name]")
+    assert not window.ask("[material.name for material in bpy.data.materials if 'mug' in material.name]")
+    assert not window.ask("[image.name for image in bpy.data.images if 'mug' in image.name]")
+
+
+def test_the_marker_is_moved_by_hand_and_the_object_comes_there(window, picture):
+    start(window, "slow mug")
+    until_running(window)
+    window.hover_viewport()
+    window.key("a")
+    window.wait_until("objects()['slow mug (place)']['selected']", timeout=10)
+    window.key("g", "x", "3", "Return")
+    window.wait_until("any(thing.location.x == 3 for thing in bpy.data.objects)", timeout=10)
+    picture(window, "5-marker-moved")
+    window.press("sdi.finish_job")
+    window.wait_until("'slow mug' in bpy.data.objects", timeout=30)
+    assert window.ask("list(bpy.data.objects['slow mug'].location)") == [3.0, 0.0, 0.0]
+    assert not markers(window)
+
+
+def test_pause_resume_cancel(window, picture):
+    start(window, "slow mug")
+    until_running(window)
+    window.press("sdi.pause_job", at=LEFT)
+    window.wait_until(f"{SESSION}.job.state == 'paused'", timeout=20)
+    window.wait_until(f"{SESSION}.runner.engine is None", timeout=20)
+    picture(window, "6-paused")
+    window.press("sdi.resume_job")
+    window.wait_until("'slow mug' in bpy.data.objects", timeout=30)
+
+    start(window, "hang on")
+    until_running(window)
+    window.press("sdi.cancel_job")
+    window.wait_until(f"{SESSION}.job.is_over", timeout=30)  # it does not listen, and is killed
+    assert state(window) == "cancelled"
+    assert not markers(window)
+    picture(window, "7-cancelled")
+
+
+def test_queue_and_history(window, picture):
+    start(window, "slow mug")
+    until_running(window)
+    for prompt in ("a blue mug", "a green mug"):
+        start(window, prompt)
+    window.wait_until(f"len({JOBS}) == 3", timeout=20)
+    assert len(markers(window)) == 3
+    window.unfold("SDI_PT_jobs")
+    window.ask(f"setattr(bpy.context.window_manager, 'sdi_job_index', {JOBS}.index('a green mug')) or True")
+    picture(window, "8-queue")
+    assert window.ask(f"[t.name.rpartition('-a-')[2] for t in {SESSION}.runner.queue.waiting()]") == [
+        "blue-mug",
+        "green-mug",
+    ]
+    window.press("sdi.move_job", at=BESIDE)
+    window.wait_until(f"{SESSION}.runner.queue.waiting()[0].name.endswith('green-mug')", timeout=10)
+    window.press("sdi.finish_job")
+    window.wait_until(f"not {SESSION}.is_busy()", timeout=60)
+    assert {"slow mug", "a blue mug", "a green mug"} <= set(window.ask("objects()"))
+    picture(window, "9-history")
+
+    window.press("sdi.delete_job", at=BESIDE)
+    time.sleep(0.5)
+    picture(window, "10-asks-before-it-deletes")
+    window.key("Return")
+    window.wait_until(f"len({JOBS}) == 2", timeout=10)
+
+
+def test_a_look_in_2d_comes_first(window, picture):
+    window.type_into("prompt", "a red mug")
+    window.press("sdi.look", at=LOOK)
+    window.wait_until(f"{SESSION}.look is not None and {SESSION}.look.is_over", timeout=30)
+    picture(window, "11-look-in-2d")
+    window.ask("setattr(bpy.context.scene.sdi, 'seed', 77) or True")
+    window.press("sdi.use_look", at=LEFT)
+    window.wait_until("bpy.context.scene.sdi.seed == 0", timeout=10)
+    window.press("sdi.close_looks", at=CLOSE)
+    window.wait_until(f"{SESSION}.look is None", timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("crash now", "unexpected error"),
+        ("kill it", "killed (SIGKILL)"),
+        ("fail 5", "It failed as it was told"),
+        ("quit early", "no result"),
+    ],
+)
+def test_every_end_is_explained_in_one_sentence(window, picture, prompt, words):
+    start(window, prompt)
+    window.wait_until(f"{SESSION}.job is not None and {SESSION}.job.is_over", timeout=30)
+    assert words in window.ask(f"{SESSION}.job.failure.message")
+    assert not markers(window)
+    picture(window, f"12-{prompt.split()[0]}")
+
+
+def test_a_mesh_that_is_none_is_said_and_changes_nothing(window, picture):
+    before = window.ask("objects()")
+    start(window, "garbage")
+    window.wait_until(f"{ARRIVALS}.complaint", timeout=30)
+    assert "cannot be read" in window.ask(f"{ARRIVALS}.complaint")
+    picture(window, "13-garbage")
+    window.press("sdi.dismiss_job")
+    window.wait_until(f"{SESSION}.job is None", timeout=10)
+    assert window.ask("objects()") == before
+
+
+def test_what_the_first_start_shows(blender, window, picture):
+    """Before anybody has given the engine a Python that has torch: a hint, and the way to the cure."""
+    window.ask(f"setattr(bpy.context.preferences.addons['{EXTENSION}'].preferences, 'engine_python', '/bin/false')")
+    window.ask(f"{SETUP}.look() or True")
+    window.wait_until(f"{SETUP}.hint()", timeout=30)
+    window.hover_viewport()
+    picture(window, "0-first-start")
+    window.press("sdi.open_preferences")
+    window.wait_until("len(bpy.context.window_manager.windows) == 2", timeout=20)
+    time.sleep(2)
+    picture(window, "0-preferences")

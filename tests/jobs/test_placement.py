@@ -1,0 +1,54 @@
+import dataclasses
+import json
+
+import pytest
+from sdi_text_to_3d.jobs.placement import IDENTITY, IMPORTED, Placement
+from sdi_text_to_3d.sdi_engine.job_folder import JobFolder
+
+MATRIX = (0.0, -2.0, 0.0, 1.0, 2.0, 0.0, 0.0, 2.0, 0.0, 0.0, 2.0, 3.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return JobFolder(tmp_path)
+
+
+def test_what_is_written_is_read(folder):
+    written = Placement(MATRIX, scene="Scene", blend_file="/a.blend").with_fate(IMPORTED)
+    written.write(folder)
+    assert Placement.read(folder) == written
+    assert written.location == (1.0, 2.0, 3.0)
+
+
+def test_a_location_alone_is_upright(folder):
+    placement = Placement.at((1.0, 2.0, 3.0), scene="Scene", blend_file="/a.blend")
+    assert placement.matrix == (1, 0, 0, 1, 0, 1, 0, 2, 0, 0, 1, 3, 0, 0, 0, 1)
+    assert (placement.location, placement.scene, placement.blend_file) == ((1.0, 2.0, 3.0), "Scene", "/a.blend")
+    assert Placement().matrix == IDENTITY == Placement.at((0.0, 0.0, 0.0)).matrix
+
+
+def test_files_of_the_first_version_are_read(folder):
+    fields = {"location": [1, 2, 3], "scene": "Scene", "blend_file": "", "owner": 5, "fate": "pending"}
+    (folder.path / "placement.json").write_text(json.dumps(fields))
+    assert Placement.read(folder) == dataclasses.replace(Placement.at((1.0, 2.0, 3.0), scene="Scene"), owner=5)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        None,
+        [],
+        {"scene": "Scene"},
+        {"location": [1, 2]},
+        {"location": "abc"},
+        {"location": [1, 2, float("nan")]},
+        {"matrix": [1.0] * 15},
+        {"matrix": [[1.0] * 4] * 4},
+        {"matrix": [float("inf")] * 16},
+        {"matrix": list(IDENTITY), "weather": "fine"},
+    ],
+)
+def test_what_cannot_be_understood_is_none(folder, fields):
+    if fields is not None:
+        (folder.path / "placement.json").write_text(json.dumps(fields))
+    assert Placement.read(folder) is None

@@ -1,0 +1,50 @@
+"""Job folders made by hand, without any worker."""
+
+import importlib.util
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+
+_worker = importlib.util.spec_from_file_location(
+    "fake_worker", Path(__file__).resolve().parent.parent / "jobs" / "fake_worker.py"
+)
+fake_worker = importlib.util.module_from_spec(_worker)
+_worker.loader.exec_module(fake_worker)
+
+PROMPT = "a red mug"
+
+
+def make_job(extension, results, name="job-1", prompt=PROMPT, height=1.0, at=(0.0, 0.0, 0.0), **settings):
+    """A finished job with a mesh, a picture and a result; its base's centre is to stand at `at`."""
+    engine = extension.sdi_engine
+    request = engine.request.JobRequest(prompt, height=height, **settings)
+    folder = engine.job_folder.JobFolder.create(results / name, request)
+    folder.mesh_file.write_bytes(fake_worker.glb(height))
+    folder.preview_file.write_bytes(fake_worker.png(64, (200, 20, 30)))
+    result = {"settings": {"steps": 4}, "versions": {"sdi_engine": "9.9", "torch": "2.13.0"}}
+    folder.result_file.write_text(json.dumps(result))
+    extension.jobs.placement.Placement.at(at, scene="Scene").write(folder)
+    return folder
+
+
+def write_live(folder, vertices=((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)), faces=None, colours=None, **more):
+    """A light mesh of the current state: a tetrahedron, red unless told otherwise."""
+    faces = ((0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3)) if faces is None else faces
+    colours = [(255, 0, 0)] * len(vertices) if colours is None else colours
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        vertices=np.array(vertices, dtype=np.float32),
+        faces=np.array(faces, dtype=np.int32),
+        colours=np.array(colours, dtype=np.uint8),
+        **more,
+    )
+    folder.live_file.write_bytes(buffer.getvalue())
+
+
+def counts(bpy):
+    """How many datablocks of each kind the file has."""
+    kinds = [kind.identifier for kind in bpy.data.bl_rna.properties if kind.type == "COLLECTION"]
+    return {kind: len(getattr(bpy.data, kind)) for kind in kinds}
