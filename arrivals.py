@@ -102,6 +102,7 @@ def hear(job: Job) -> None:
     """Follow a job of which there is news."""
     if not wants(job.name) or job.name not in _in_open_file:
         return
+    placing.tidy()
     if job.state == events.DONE:
         _ready[job.name] = job.folder
     elif job.state in (events.CANCELLED, events.FAILED):

@@ -319,8 +319,9 @@ def _hear(changed: Job) -> None:
     if changed is look:
         _hear_of_look(changed)
         return
-    if changed is runner.current or changed.is_over:
+    if changed is runner.current or job is None or (job.is_over and changed.state != events.CANCELLED):
         job = changed
+    if changed is job:
         _show_pictures(changed)
     arrivals.hear(changed)
     if changed.is_over:

@@ -51,7 +51,6 @@ class SDI_OT_generate(bpy.types.Operator):
 
     bl_idname = "sdi.generate"
     bl_label = "Generate"
-    bl_options = {"UNDO"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
@@ -66,7 +65,6 @@ class SDI_OT_generate_from_file(bpy.types.Operator):
 
     bl_idname = "sdi.generate_from_file"
     bl_label = "Add Prompts from File"
-    bl_options = {"UNDO"}
 
     filepath: StringProperty(subtype="FILE_PATH")  # type: ignore[valid-type]
     filter_glob: StringProperty(default="*.txt", options={"HIDDEN"})  # type: ignore[valid-type]
@@ -117,7 +115,6 @@ class SDI_OT_variations(_FromSource, bpy.types.Operator):
 
     bl_idname = "sdi.variations"
     bl_label = "Variations"
-    bl_options = {"UNDO"}
 
     count: IntProperty(name="Count", description="How many", default=3, min=1, max=20)  # type: ignore[valid-type]
 
@@ -138,7 +135,6 @@ class SDI_OT_regenerate(_FromSource, bpy.types.Operator):
 
     bl_idname = "sdi.regenerate"
     bl_label = "Regenerate"
-    bl_options = {"UNDO"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:

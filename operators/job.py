@@ -102,7 +102,6 @@ class SDI_OT_resume_job(_JobOperator, bpy.types.Operator):
 
     bl_idname = "sdi.resume_job"
     bl_label = "Resume"
-    bl_options = {"UNDO"}
     states = (events.CANCELLED, events.FAILED, events.PAUSED)
     otherwise = "This job was not stopped and has not failed"
 

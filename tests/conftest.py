@@ -1,15 +1,21 @@
 """For all tests.
 
-One thread of torch each, since their tensors are small and threads would only wait for each other.
+One thread of torch each, since their tensors are small and threads would only wait for each other; and a folder for
+temporary files of their own.
 """
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Engines at work on this machine, of other tests or of a person, must not hold ours up by their lock.
+_temporary = tempfile.TemporaryDirectory(prefix="sdi-tests-")
+tempfile.tempdir = os.environ["TMPDIR"] = _temporary.name
 
 FAKE_WORKER = Path(__file__).parent / "jobs" / "fake_worker.py"
 

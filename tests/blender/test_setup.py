@@ -229,6 +229,7 @@ def test_an_environment_stays_until_the_engine_has_left_it(bpy, extension, setup
         is_busy = False
         asked_to_leave = False
         queue = None
+        trouble = ""
 
         def status(self):
             return {"pid": 1}

@@ -42,8 +42,14 @@ class Blender:
         self.root = require(suite)
         self.home = home
         self.binds = [HERE, home, *binds]
-        self.environment = {"HOME": str(home), "BLENDER_USER_RESOURCES": str(home / "blender"), "NO_AT_BRIDGE": "1"}
-        home.mkdir(parents=True, exist_ok=True)
+        temporary = home / "tmp"
+        self.environment = {
+            "HOME": str(home),
+            "BLENDER_USER_RESOURCES": str(home / "blender"),
+            "NO_AT_BRIDGE": "1",
+            "TMPDIR": str(temporary),
+        }
+        temporary.mkdir(parents=True, exist_ok=True)
 
     def command_line(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> list[str]:
         return command_in(self.root, argv, {**self.environment, **(env or {})}, self.binds)

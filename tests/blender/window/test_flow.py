@@ -144,6 +144,7 @@ def test_queue_and_history(window, picture):
     assert len(markers(window)) == 3
     window.unfold("SDI_PT_jobs")
     window.ask(f"setattr(bpy.context.window_manager, 'sdi_job_index', {JOBS}.index('a green mug')) or True")
+    window.ask(f"sys.modules['{EXTENSION}.redrawing'].redraw() or True")
     picture(window, "8-queue")
     assert window.ask(f"[t.name.rpartition('-a-')[2] for t in {SESSION}.runner.queue.waiting()]") == [
         "blue-mug",
@@ -175,21 +176,19 @@ def test_a_look_in_2d_comes_first(window, picture):
     window.wait_until(f"{SESSION}.look is None", timeout=10)
 
 
-@pytest.mark.parametrize(
-    ("prompt", "words"),
-    [
+def test_every_end_is_explained_in_one_sentence(window, picture):
+    for prompt, words in (
         ("crash now", "unexpected error"),
         ("kill it", "killed (SIGKILL)"),
         ("fail 5", "It failed as it was told"),
         ("quit early", "no result"),
-    ],
-)
-def test_every_end_is_explained_in_one_sentence(window, picture, prompt, words):
-    start(window, prompt)
-    window.wait_until(f"{SESSION}.job is not None and {SESSION}.job.is_over", timeout=30)
-    assert words in window.ask(f"{SESSION}.job.failure.message")
-    assert not markers(window)
-    picture(window, f"12-{prompt.split()[0]}")
+    ):
+        start(window, prompt)
+        window.wait_until(f"{SESSION}.job is not None and {SESSION}.job.request.prompt == {prompt!r}", timeout=30)
+        window.wait_until(f"{SESSION}.job.is_over", timeout=30)
+        assert words in window.ask(f"{SESSION}.job.failure.message")
+        assert not markers(window)
+        picture(window, f"12-{prompt.split()[0]}")
 
 
 def test_a_mesh_that_is_none_is_said_and_changes_nothing(window, picture):

@@ -6,10 +6,8 @@ Runs where a suite of `real_blender.py` is installed. `SDI_REQUIRE_WINDOW=1` mak
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from driver import Window
