@@ -82,9 +82,9 @@ def desk(context: bpy.types.Context) -> Runner:
     global runner, library
     results = preferences.results_folder(context)
     if runner is None or runner.results != results:
-        minutes = BACKGROUND_IDLE_MINUTES if bpy.app.background else float(preferences.of(context).idle_minutes)
-        runner = Runner(results, minutes)
+        runner = Runner(results)
         library = Library(results)
+    runner.idle_minutes = BACKGROUND_IDLE_MINUTES if bpy.app.background else preferences.of(context).idle_minutes
     return runner
 
 

@@ -83,7 +83,7 @@ class Job:
         if self.is_over:
             return False
         if waits:
-            return self._read_events()
+            return False
         ended = not self._lives()  # asked first, so that the last words are read before the end is judged
         changed = self._read_events()
         now = time.monotonic()

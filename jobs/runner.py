@@ -5,6 +5,7 @@ Standard library only; Blender's window calls `poll` from a timer, Blender in th
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ FindEngine = Callable[[], Engine]
 
 class Runner:
     """Attributes:
+    results: the folder of the job folders.
+    idle_minutes: how long an engine that has nothing to do stays.
     queue: the jobs that wait, and what the engine says of itself.
     waiting: those of the last `poll`, the next one first.
     is_held: whether the engine takes no jobs, as of the last `poll`.
@@ -30,7 +33,7 @@ class Runner:
     jobs: by name, all that are not over.
     """
 
-    def __init__(self, results: Path, idle_minutes: float) -> None:
+    def __init__(self, results: Path, idle_minutes: float = 10.0) -> None:
         self.results = results
         self.idle_minutes = idle_minutes
         self.queue = JobQueue(results)
@@ -71,11 +74,12 @@ class Runner:
         self._begin_to_watch(job)
 
     def sample(self, request: JobRequest) -> Job:
-        """Let the 2D model show what it makes of a prompt, as the next job of all.
+        """Let the 2D model show what it makes of a prompt, as the next job of all; earlier pictures are removed.
 
         Raises:
             EngineError: the request is not valid, or the folder cannot be made.
         """
+        shutil.rmtree(self.queue.looks_folder, ignore_errors=True)
         job = Job.create(self.queue.looks_folder, request, prefix="look-")
         with storage_errors(self.results):
             self.queue.add(job.name, SAMPLE, first=True)

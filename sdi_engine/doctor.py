@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import importlib
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -30,7 +29,12 @@ ENOUGH_MEMORY_GIB = 8.0
 """What a Stable Diffusion model needs beside Blender while it is loaded."""
 
 _REQUIREMENT = re.compile(r'([\w.\-]+)==([\w.]+)(?:; python_version (<|>=) "([\d.]+)")?')
-_MODULES = {"PyMCubes": "mcubes", "pillow": "PIL", "fast-simplification": "fast_simplification"}
+_MODULES = {
+    "PyMCubes": "mcubes",
+    "scikit-image": "skimage",
+    "pillow": "PIL",
+    "fast-simplification": "fast_simplification",
+}
 _TORCH_BUILD = re.compile(r"^(cuda|hip)\b[^=]*= '([^']+)'", re.MULTILINE)
 
 
@@ -123,6 +127,8 @@ def _python() -> Check:
 
 def _package(name: str, wanted: str) -> Check:
     """Present, and of the pinned major version; another minor version is said but accepted."""
+    import importlib.metadata  # not above: it is slow, and Blender imports this module too
+
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -187,6 +193,8 @@ _CUDA_FIX = (
 
 def _likely_device() -> str:
     """What torch would choose, told from its files without importing it."""
+    import importlib.metadata
+
     try:
         distribution = importlib.metadata.distribution("torch")
         text = Path(str(distribution.locate_file("torch/version.py"))).read_text(encoding="utf-8")

@@ -38,7 +38,7 @@ OUTDATED = "outdated"
 READY = "ready"
 
 STAMP = "sdi-requirements.sha256"
-READY_MADE_FOR = ((3, 12), (3, 11))
+READY_MADE_FOR = ((3, 12), (3, 11), (3, 13))
 """The Pythons for which everything in requirements.txt comes ready made, the better one first."""
 
 _DOWNLOADS = "downloads"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import fast_simplification
-import mcubes
 import numpy as np
 import torch
 import trimesh
@@ -116,7 +115,7 @@ def extract_surface(
     if (density > level).mean() > 0.9:
         raise NoObjectError("The prompt's volume filled with fog, and no object emerged: try another seed.")
     # the logarithm makes the surface vary evenly where the density rises steeply
-    vertices, faces = mcubes.marching_cubes(np.log(padded + 1e-6 * level), float(np.log(level)))
+    vertices, faces = marching_cubes(np.log(padded + 1e-6 * level), float(np.log(level)))
     origin = occupancy.bounding_box()[0].cpu().numpy()
     mesh = trimesh.Trimesh((vertices - 1.0) * cell + origin, faces.astype(np.int64), process=True)
     mesh = _without_floaters(mesh)
@@ -125,6 +124,21 @@ def extract_surface(
     if len(mesh.faces) < 4:
         raise NoObjectError(NO_OBJECT)
     return mesh
+
+
+def marching_cubes(volume: NDArray[np.floating], level: float) -> tuple[NDArray[np.floating], NDArray[np.integer]]:
+    """Vertices (V, 3) in grid units and faces (F, 3), counter-clockwise seen from where the volume is below `level`.
+
+    PyMCubes where this Python has it, else scikit-image: PyMCubes has no ready-made build for Python 3.13 and later.
+    """
+    try:
+        import mcubes
+    except ImportError:
+        from skimage.measure import marching_cubes as lewiner
+
+        vertices, faces, _, _ = lewiner(volume, level, gradient_direction="ascent")
+        return vertices, faces
+    return mcubes.marching_cubes(volume, level)
 
 
 def simplified(mesh: trimesh.Trimesh, face_budget: int) -> trimesh.Trimesh:

@@ -60,9 +60,6 @@ def main(arguments: list[str]) -> int:
 
 def do(ticket: Ticket, folder: JobFolder) -> int:
     print(f"fake worker: {ticket.verb} {folder.path}", flush=True)
-    if "environment" in folder.request().prompt:
-        environment = {**os.environ, "cwd": str(Path.cwd()), "pid": os.getpid()}
-        (folder.path / "environment.json").write_text(json.dumps(environment))
     work = look if ticket.verb == SAMPLE else make_mesh
     return worker.run(folder.path, resume=ticket.verb == RESUME, work=work)
 
@@ -79,6 +76,9 @@ def look(folder: JobFolder, request: JobRequest, resume: bool, report: worker.Li
 def make_mesh(folder: JobFolder, request: JobRequest, resume: bool, report: worker.Listener) -> None:
     word, _, rest = request.prompt.partition(" ")
     report(events.StateChanged(events.RUNNING))
+    if "environment" in request.prompt:
+        environment = {**os.environ, "cwd": str(Path.cwd()), "pid": os.getpid()}
+        (folder.path / "environment.json").write_text(json.dumps(environment))
     checkpoint = folder.checkpoint_folder / "step"
     first = int(checkpoint.read_text()) if resume and checkpoint.exists() else 0
     for step in range(first, STEPS):

@@ -102,7 +102,8 @@ def test_the_most_useful_comes_first():
     [
         ([found("3.11.7", program="/a"), found("3.12.1", program="/b"), found("3.14.0", program="/c")], (3, 11), "/b"),
         ([found("3.11.7", program="/a"), found("3.13.0", program="/c")], (3, 13), "/a"),
-        ([found("3.13.0", program="/c")], (3, 11), "/blender/python"),
+        ([found("3.13.0", program="/c")], (3, 11), "/c"),
+        ([found("3.14.0", program="/d")], (3, 11), "/blender/python"),
         ([found("3.14.0", program="/d"), found("3.13.0", program="/c")], (3, 13), "/c"),
         ([found("3.12.1", program="/without/ensurepip", able=False)], (3, 13), "/blender/python"),
         ([found("3.12.1", program="/lent/engine/bin/python")], (3, 13), "/blender/python"),

@@ -174,6 +174,8 @@ def test_a_2d_preview_comes_before_all_that_wait(desk):
     assert all((look.folder.path / image["file"]).is_file() for image in result["images"])
     assert look.folder.result_file.stat().st_mtime_ns < mug.folder.result_file.stat().st_mtime_ns
     assert look.folder.path.parent == desk.queue.looks_folder
+    desk.sample(JobRequest(prompt="a blue mug"))
+    assert not look.folder.path.exists()
 
 
 def test_two_runners_share_one_engine(desk, engine, tmp_path):

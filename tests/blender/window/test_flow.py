@@ -5,6 +5,7 @@ Runs where `test_window.py` does, by the same rules, and leaves the same kind of
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 
@@ -30,8 +31,7 @@ def blender(request, tmp_path_factory):
 def window(blender):
     """Its window, with an empty floor and the tab open."""
     forget_engine(blender.home)
-    for job in (blender.home / "results").glob("2*/request.json"):
-        job.unlink()  # each test begins without history
+    shutil.rmtree(blender.home / "results", ignore_errors=True)  # each test begins without history
     with Window(blender) as window:
         window.click_tab("SDI")
         window.hover_viewport()
@@ -150,7 +150,8 @@ def test_queue_and_history(window, picture):
         "blue-mug",
         "green-mug",
     ]
-    window.press("sdi.move_job", at=BESIDE)
+    x, between = window.find("sdi.move_job", at=BESIDE)  # of the two buttons, of which the upper one is meant
+    window.click(x, between + 10)
     window.wait_until(f"{SESSION}.runner.queue.waiting()[0].name.endswith('green-mug')", timeout=10)
     window.press("sdi.finish_job")
     window.wait_until(f"not {SESSION}.is_busy()", timeout=60)
