@@ -10,10 +10,9 @@ import io
 import logging
 import zipfile
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
-import numpy as np
 from mathutils import Matrix
 
 from ..jobs.placement import Placement
@@ -22,6 +21,9 @@ from ..sdi_engine.job_folder import JobFolder
 from . import moment, placing
 from .collection import collection_in
 from .naming import object_name
+
+if TYPE_CHECKING:
+    import numpy as np  # where it is needed it is imported late: it takes longer than all of the extension
 
 COLOURS = "Color"
 ROUGHNESS = 0.8
@@ -101,6 +103,8 @@ def hang(mesh_object: bpy.types.Object, marker: bpy.types.Object | None, matrix:
 
 def fill(mesh: bpy.types.Mesh, geometry: Geometry, scale: float = 1.0) -> None:
     """Put the geometry, times `scale`, in place of the mesh's own."""
+    import numpy as np
+
     vertices, faces, colours = geometry.vertices, geometry.faces, geometry.colours
     mesh.clear_geometry()
     mesh.vertices.add(len(vertices))
@@ -121,6 +125,8 @@ def fill(mesh: bpy.types.Mesh, geometry: Geometry, scale: float = 1.0) -> None:
 
 def geometry_of(mesh: bpy.types.Mesh) -> Geometry | None:
     """What `fill` has put into the mesh; None where that is not what is in it."""
+    import numpy as np
+
     attribute = mesh.color_attributes.get(COLOURS)
     if attribute is None or len(attribute.data) != len(mesh.vertices) or len(mesh.loops) != 3 * len(mesh.polygons):
         return None
@@ -135,6 +141,8 @@ def geometry_of(mesh: bpy.types.Mesh) -> Geometry | None:
 
 
 def _read(folder: JobFolder) -> Geometry | None:
+    import numpy as np
+
     try:
         with np.load(io.BytesIO(folder.live_file.read_bytes()), allow_pickle=False) as file:
             geometry = Geometry(file["vertices"], file["faces"], file["colours"])
@@ -148,6 +156,8 @@ def _read(folder: JobFolder) -> Geometry | None:
 
 
 def _is_sound(geometry: Geometry) -> bool:
+    import numpy as np
+
     vertices, faces, colours = geometry.vertices, geometry.faces, geometry.colours
     return bool(
         all(array.ndim == 2 and array.shape[1] == 3 and len(array) for array in (vertices, faces, colours))
@@ -178,6 +188,8 @@ def _material(name: str) -> bpy.types.Material:
 
 def _average(colours: np.ndarray) -> tuple[float, float, float, float]:
     """The average colour, in linear values, opaque."""
+    import numpy as np
+
     encoded = colours.mean(axis=0) / 255.0
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
     return (*map(float, linear), 1.0)

@@ -80,6 +80,7 @@ def _put_aside(*_: object) -> None:
     if helpers:
         bpy.context.scene[_MARK] = True
     _collection_too = bool(helpers) and discard_if_empty()
+    _settle()
 
 
 @bpy.app.handlers.persistent
@@ -103,6 +104,17 @@ def _put_back(*_: object) -> None:
     if bpy.context.scene.pop(_MARK, False):
         _select_again()
     _aside.clear()
+
+
+def _settle() -> None:
+    """Let every view layer learn now what is in the collections.
+
+    Blender puts that off until somebody asks. In 4.2 the one who asks is the undo itself, with the file half exchanged,
+    and Blender crashes.
+    """
+    for scene in bpy.data.scenes:
+        for view_layer in scene.view_layers:
+            _ = view_layer.objects.active  # whose getter asks, and evaluates nothing
 
 
 def _remember(job_name: str) -> _Aside:

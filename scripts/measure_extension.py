@@ -2,7 +2,7 @@
 
     python scripts/measure_extension.py [--engine-python PYTHON]
     blender --background --factory-startup --python scripts/measure_extension.py -- --engine-python PYTHON
-    python tests/blender/window/real_blender.py run sid -- blender -b -P scripts/measure_extension.py --
+    python tests/blender/window/real_blender.py run sid -- blender -b -P scripts/measure_extension.py -- --
 
 Prints: milliseconds to enable the extension, and to enable it again; milliseconds of the timer's look, median and
 longest, while a job runs of which there is nothing new, 50 wait, and 200 are done; and with an engine's Python the
@@ -123,8 +123,10 @@ def _seconds_to_first_step(python: str) -> list[float]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine-python", help="a Python that has the engine's packages")
-    own = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else sys.argv[1:]
-    return parser.parse_args(own)
+    arguments = sys.argv[1:]
+    while "--" in arguments:
+        arguments = arguments[arguments.index("--") + 1 :]
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
