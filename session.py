@@ -99,11 +99,15 @@ def start(context: bpy.types.Context, requests: Iterable[JobRequest], where: Ite
     Raises:
         EngineError: a request is not valid, or a job's folder cannot be made.
     """
+    global job
     for request, placement in zip(requests, where, strict=True):
         new_job = desk(context).create(request)
         arrivals.expect(context, new_job, placement)
         _set_live(new_job, live)
         desk(context).submit(new_job)
+        if job is None or job.is_over:
+            job = new_job
+            _show_pictures(new_job)
     watch()
     refresh_library()
 

@@ -30,6 +30,8 @@ def _draw(self: bpy.types.Header, context: bpy.types.Context) -> None:
             text=f"{job.request.prompt[:20]}: {wording.steps(job.progress)}", factor=wording.fraction(job.progress)
         )
     elif job is not None:
-        self.layout.label(text=f"{job.request.prompt[:20]}: {wording.BEFORE_ANY_NEWS[job.state]}", icon="SHADERFX")
+        self.layout.label(
+            text=f"{job.request.prompt[:20]}: {wording.before_any_news(job.state, True)}", icon="SHADERFX"
+        )
     elif session.announcement():
         self.layout.label(text=session.announcement(), icon="SHADERFX")

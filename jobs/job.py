@@ -99,8 +99,10 @@ class Job:
     def wait_again(self) -> None:
         """Get ready for another turn, in which the job goes on from its last checkpoint; raises OSError."""
         self._read_events()
-        for flag in (self.folder.cancel_flag, self.folder.finish_flag, self.folder.pause_flag):
-            flag.unlink(missing_ok=True)
+        folder = self.folder
+        # The status may be that of an engine which was killed, for which the next one would be taken at first.
+        for file in (folder.cancel_flag, folder.finish_flag, folder.pause_flag, folder.status_file):
+            file.unlink(missing_ok=True)
         self.failure = None
         self.progress = None
         self.is_cancelling = self.is_finishing = self.is_pausing = False

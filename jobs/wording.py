@@ -5,9 +5,6 @@ from __future__ import annotations
 from ..sdi_engine import events
 from ..sdi_engine.events import Progress
 
-BEFORE_ANY_NEWS = dict.fromkeys(events.STATES, "Starting") | {events.QUEUED: "Waiting for its turn"}
-"""What a job does that has not told of any progress, by its state."""
-
 
 def duration(seconds: float) -> str:
     """1:05 for 65 seconds, 1:01:01 for an hour more or less."""
@@ -35,3 +32,10 @@ def steps(progress: Progress) -> str:
 def short_model(model: str) -> str:
     """A model's name without the folders of its path."""
     return model.replace("\\", "/").rstrip("/").rpartition("/")[2] or model
+
+
+def before_any_news(state: str, engine_is_there: bool) -> str:
+    """What a job does that has not told of any progress."""
+    if not engine_is_there:
+        return "Starting the engine"
+    return "Waiting for its turn" if state == events.QUEUED else "Starting"

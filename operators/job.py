@@ -90,7 +90,7 @@ class SDI_OT_finish_job(_JobOperator, bpy.types.Operator):
     bl_idname = "sdi.finish_job"
     bl_label = "Take It Now"
     states = (events.RUNNING,)
-    otherwise = "This job has nothing yet that could be taken"
+    otherwise = "This job is not being optimised right now"
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
         found.finish()

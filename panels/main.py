@@ -130,7 +130,8 @@ def _draw_running(layout: bpy.types.UILayout, context: bpy.types.Context, job: J
 def _draw_progress(layout: bpy.types.UILayout, job: Job) -> None:
     progress = job.progress
     if progress is None:
-        layout.progress(text=wording.BEFORE_ANY_NEWS[job.state], factor=0.0)
+        engine = session.runner.engine if session.runner is not None else None
+        layout.progress(text=wording.before_any_news(job.state, engine is not None), factor=0.0)
     else:
         layout.progress(text=progress.phase, factor=wording.fraction(progress))
         layout.label(text=wording.steps(progress))

@@ -109,6 +109,7 @@ def test_the_result_is_one_undo_step_named_after_the_prompt(bpy, desk):
     desk.generate()
     bpy.context.scene.cursor.location = (0.0, 0.0, 0.0)
     assert desk.session.is_busy()
+    assert desk.job.request.prompt == PROMPT  # shown at once, before the engine has said a word
     assert len(desk.helpers()) >= 2  # the marker and its box stand there at once
     desk.to_the_end()
     assert not desk.helpers()

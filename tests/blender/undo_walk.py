@@ -23,6 +23,8 @@ import headless  # noqa: E402
 
 EVENTS = 300
 JOBS_AT_ONCE = 3
+CHECKS = 0.5
+"""After how many of the events: a check brings the view layer up to date, which Blender itself may put off."""
 
 
 class Walk:
@@ -34,6 +36,7 @@ class Walk:
         self.jobs, self.over = {}, set()
         self.doings = [self.begin, self.show, self.show, self.end, self.arrive, self.arrive, self.arrive_again]
         self.doings += [self.move, self.move, self.delete, self.select, self.hang, self.exclude, self.change_mode]
+        self.doings += [self.change_view_layer, self.change_scene]
         self.doings += [self.undo, self.undo, self.undo, self.redo, self.redo]
 
     def go(self):
@@ -42,7 +45,8 @@ class Walk:
             doing = self.random.choice(self.doings)
             print(number, doing.__name__, bpy.context.mode, flush=True)
             doing()
-            self.check()
+            if self.random.random() < CHECKS:
+                self.check()
         self.placing.remove_stale(lambda _: True)
         assert not [
             each
@@ -133,6 +137,21 @@ class Walk:
         bpy.ops.object.mode_set(mode="EDIT" if cube.mode == "OBJECT" else "OBJECT")
         bpy.ops.ed.undo_push(message="mode")
 
+    def change_view_layer(self):
+        scene = bpy.context.scene
+        if bpy.context.mode == "OBJECT":
+            if len(scene.view_layers) == 1:
+                scene.view_layers.new("Another")
+            bpy.context.window.view_layer = self.random.choice(list(scene.view_layers))
+            bpy.ops.ed.undo_push(message="view layer")
+
+    def change_scene(self):
+        if bpy.context.mode == "OBJECT":
+            if len(bpy.data.scenes) == 1:
+                bpy.ops.scene.new(type="LINK_COPY")
+            bpy.context.window.scene = self.random.choice(list(bpy.data.scenes))
+            bpy.ops.ed.undo_push(message="scene")
+
     def undo(self):
         if bpy.ops.ed.undo.poll():
             bpy.ops.ed.undo()
@@ -159,7 +178,7 @@ class Walk:
                 parts.append((each["sdi_job"], each["sdi_part"]))
         assert len(parts) == len(set(parts)), parts
         collection = bpy.data.collections.get("SDI")
-        assert collection is None or collection in bpy.context.scene.collection.children_recursive
+        assert collection is None or any(collection in each.collection.children_recursive for each in bpy.data.scenes)
 
 
 def main():

@@ -232,6 +232,16 @@ def test_a_killed_job_can_be_resumed(desk):
     assert again.failure is None
 
 
+def test_a_killed_engines_status_does_not_speak_for_the_next_one(desk):
+    """Between the moment when a resumed job is taken, and the first heartbeat."""
+    job = desk.run("kill it")
+    assert job.folder.status()["pid"]
+    desk.queue.hold()
+    job.wait_again()
+    assert not job.poll(waits=False)
+    assert job.state == events.QUEUED
+
+
 def test_cancel_asks_first_and_keeps_the_engine(desk):
     job = desk.put("slow and steady")
     desk.until(lambda: job.state == events.RUNNING)
