@@ -93,7 +93,7 @@ def _draw_hold(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         row.operator("sdi.go_on", text="Try Again", icon="FILE_REFRESH")
         row.operator("sdi.open_preferences", icon="PREFERENCES")
     elif runner.is_held:
-        wrapping.label(layout, context, "The queue is paused; the graphics card's memory is free.", "PAUSE")
+        wrapping.label(layout, context, "The queue is paused; the engine's memory is free.", "PAUSE")
         layout.operator("sdi.go_on", icon="PLAY")
 
 
@@ -154,7 +154,7 @@ def _draw_stopped(layout: bpy.types.UILayout, context: bpy.types.Context, job: J
     if job.failure is not None:
         alert(layout, context, job.failure.message)
     elif job.state == events.PAUSED:
-        wrapping.label(layout, context, "Paused; the graphics card's memory is free.", "PAUSE")
+        wrapping.label(layout, context, "Paused; the engine's memory is free.", "PAUSE")
     else:
         wrapping.label(layout, context, "Cancelled; what it reached is kept.", "CANCEL")
     layout.operator("sdi.resume_job", icon="PLAY")

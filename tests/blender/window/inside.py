@@ -135,6 +135,11 @@ def objects() -> dict[str, dict[str, Any]]:
     return {thing.name: _about(thing) for thing in bpy.context.scene.objects}
 
 
+def lasting_objects() -> dict[str, dict[str, Any]]:
+    """Those of `objects` that are not there only while a job runs."""
+    return {name: about for name, about in objects().items() if "sdi_job" not in bpy.data.objects[name]}
+
+
 def _about(thing: bpy.types.Object) -> dict[str, Any]:
     corners = [thing.matrix_world @ type(thing.location)(corner) for corner in thing.bound_box]
     return {

@@ -66,7 +66,7 @@ def test_a_prompt_becomes_an_object_and_undo_takes_it_back(window, picture, reco
     import_grip = window.ask("[grip.longest, grip.where]")
     record_property("longest stall, by us, of the import", [stall, grip, import_grip])
 
-    after = window.ask("objects()")
+    after = window.ask("lasting_objects()")
     assert set(after) - set(meanwhile) == {PROMPT}
     mug = after[PROMPT]
     assert mug["type"] == "MESH"
@@ -90,24 +90,24 @@ def test_a_prompt_becomes_an_object_and_undo_takes_it_back(window, picture, reco
     window.hover_viewport()
     window.key("ctrl+z")
     window.wait_until(f"{PROMPT!r} not in bpy.data.objects", timeout=10)
-    assert window.ask("objects()") == meanwhile, "undo took back more than the object"
+    assert window.ask("lasting_objects()") == meanwhile, "undo took back more than the object"
     assert window.ask("bpy.context.scene.sdi.prompt") == PROMPT
     picture(window, "4-undone")
 
     window.key("ctrl+shift+z")
     window.wait_until(f"{PROMPT!r} in bpy.context.scene.objects", timeout=10)
-    assert window.ask("objects()")[PROMPT]["textured"] == [True]
+    assert window.ask("lasting_objects()")[PROMPT]["textured"] == [True]
 
 
 def test_cancel_ends_the_job_and_leaves_the_scene_alone(window, picture):
-    before = window.ask("objects()")
+    before = window.ask("lasting_objects()")
     window.ask("setattr(bpy.context.scene.sdi, 'steps', 100000)")
     window.press("sdi.generate")
     window.wait_until(f"{SESSION}.job.progress is not None", timeout=120)
     window.press("sdi.cancel_job")
     window.wait_until(f"{SESSION}.job.is_over", timeout=60)
     assert _state(window) == "cancelled"
-    assert window.ask("objects()") == before
+    assert window.ask("lasting_objects()") == before
     picture(window, "5-cancelled")
 
 
@@ -132,12 +132,12 @@ def _state(window):
 
 def _work_on(window):
     """Select everything while the job runs, as somebody who does not wait for it; the objects then."""
-    assert not any(thing["selected"] for thing in window.ask("objects()").values())
+    assert not any(thing["selected"] for thing in window.ask("lasting_objects()").values())
     window.hover_viewport()
     window.key("a")
-    window.wait_until("all(thing['selected'] for thing in objects().values())", timeout=10)
+    window.wait_until("all(thing['selected'] for thing in lasting_objects().values())", timeout=10)
     assert not window.ask(f"{SESSION}.job.is_over"), "the job was over too soon to tell"
-    return window.ask("objects()")
+    return window.ask("lasting_objects()")
 
 
 def _watch_the_job(window, picture):
