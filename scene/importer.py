@@ -197,10 +197,9 @@ def _shader_inputs(node: bpy.types.Node) -> Iterator[str]:
 
 
 def _select(placed: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> None:
-    view_layer.update()  # or it does not know of the object yet
+    active = view_layer.objects.active  # before the next question: only now the view layer learns of the object
     if placed.name not in view_layer.objects:  # the person has excluded the collection from this view layer
         return
-    active = view_layer.objects.active
     if active is not None and active.mode != "OBJECT":
         placed.select_set(False, view_layer=view_layer)
         return

@@ -91,12 +91,11 @@ def matrix_of(job_name: str) -> Matrix | None:
     marker = find(job_name)
     if marker is None:
         return None
-    for scene in marker.users_scene:
-        for view_layer in sorted(scene.view_layers, key=lambda each: each != bpy.context.view_layer):
-            view_layer.update()  # or it may not even know of the marker yet
-            if marker.name in view_layer.objects:
-                return marker.evaluated_get(view_layer.depsgraph).matrix_world.copy()
-    return marker.matrix_world.copy()  # its collection is excluded: as it stood last
+    for view_layer in _seen():
+        view_layer.update()  # or it may not even know of the marker yet
+        if marker.name in view_layer.objects:
+            return marker.evaluated_get(view_layer.depsgraph).matrix_world.copy()
+    return marker.matrix_world.copy()  # its collection is excluded, or nobody sees its scene: as it stood last
 
 
 def matrix_from(placement: Placement) -> Matrix:
@@ -128,3 +127,12 @@ def remove_stale(is_over: Callable[[str], bool]) -> None:
     """Take away what shows jobs that are over."""
     for name in stale(is_over):
         remove(name)
+
+
+def _seen() -> list[bpy.types.ViewLayer]:
+    """The view layers that somebody looks at, the context's first.
+
+    To evaluate another one crashes Blender 4.3 after an undo: it would still evaluate what the undo has freed.
+    """
+    seen = [bpy.context.view_layer, *(window.view_layer for window in bpy.context.window_manager.windows)]
+    return [each for number, each in enumerate(seen) if each is not None and each not in seen[:number]]

@@ -24,7 +24,7 @@ class _Aside:
 
     Attributes:
         marker: its world matrix; None where the person has deleted it.
-        mesh: the live mesh's world matrix and geometry, where there is one.
+        mesh: the live mesh's world matrix and geometry, where there is one; the geometry is None where it is not ours.
         selected, active: the marker, in the view layer that the person sees.
     """
 
@@ -33,7 +33,7 @@ class _Aside:
     prompt: str
     edge: float
     marker: Matrix | None
-    mesh: tuple[Matrix, live.Geometry] | None
+    mesh: tuple[Matrix, live.Geometry | None] | None
     selected: bool
     active: bool
 
@@ -77,6 +77,8 @@ def _put_aside(*_: object) -> None:
     for each in helpers:
         for collection in each.users_collection:
             collection.objects.unlink(each)
+        if each.get(placing.PART) == placing.LIVE:
+            each.parent = None  # which may be a younger marker than the step, if the one in the step was deleted
     if helpers:
         bpy.context.scene[_MARK] = True
     _collection_too = bool(helpers) and discard_if_empty()
@@ -93,12 +95,14 @@ def _put_back(*_: object) -> None:
                 collection_in(scene).objects.link(each)
         if not known and aside.marker is not None:
             placing.make(scene, aside.job_name, aside.prompt, aside.edge, aside.marker)
-        marker = placing.find(aside.job_name)
-        if aside.mesh is not None and placing.find(aside.job_name, placing.LIVE) is None:
+        if aside.mesh is not None:
             matrix, geometry = aside.mesh
-            mesh_object = live.make(scene, aside.job_name, aside.prompt)
-            live.hang(mesh_object, marker, matrix)
-            live.fill(mesh_object.data, geometry)
+            mesh_object = placing.find(aside.job_name, placing.LIVE)
+            if mesh_object is None and geometry is not None:
+                mesh_object = live.make(scene, aside.job_name, aside.prompt)
+                live.fill(mesh_object.data, geometry)
+            if mesh_object is not None:
+                live.hang(mesh_object, placing.find(aside.job_name), matrix)
     if _collection_too:  # the step may have it, but in a scene that Blender took over as it was, which is without
         link_again(bpy.context.scene)
     if bpy.context.scene.pop(_MARK, False):
@@ -123,8 +127,7 @@ def _remember(job_name: str) -> _Aside:
     one = marker or mesh_object or placing.helpers(job_name)[0]
     mesh = None
     if mesh_object is not None:
-        geometry = live.geometry_of(mesh_object.data)
-        mesh = None if geometry is None else (mesh_object.matrix_world.copy(), geometry)
+        mesh = mesh_object.matrix_world.copy(), live.geometry_of(mesh_object.data)
     view_layer = bpy.context.view_layer
     seen = marker is not None and view_layer is not None and marker.name in view_layer.objects
     return _Aside(

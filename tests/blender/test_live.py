@@ -115,6 +115,21 @@ def test_it_is_no_undo_step_and_outlives_undo(bpy, extension, show):
     assert len(extension.scene.placing.helpers(JOB)) == 1
 
 
+def test_it_lets_go_of_a_marker_that_the_undo_does_not_know(bpy, extension, show):
+    """Blender would keep the mesh as it is, with a parent that is gone, and crash."""
+    show()
+    for x in range(3):
+        bpy.data.objects["Cube"].location.x = x
+        bpy.ops.ed.undo_push(message="move")
+    marker = extension.scene.placing.add(bpy.context, JOB, PROMPT, 1.0, (1.0, 0.0, 0.0))
+    thing = show()
+    assert thing.parent == marker
+    bpy.ops.ed.undo()
+    thing = extension.scene.placing.find(JOB, "live")
+    assert thing.parent is None
+    assert corners(bpy, thing)[0] == pytest.approx((1.0, 0.0, 0.0))
+
+
 def test_nothing_changes_while_blender_renders(bpy, extension, show, monkeypatch):
     monkeypatch.setattr(extension.scene.moment, "is_rendering", lambda: True)
     before = counts(bpy)

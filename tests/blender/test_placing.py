@@ -81,6 +81,15 @@ def test_an_excluded_collection_does_no_harm(bpy, placing):
     assert placing.find(JOB) is None
 
 
+def test_view_layers_that_nobody_sees_are_not_evaluated(bpy, placing):
+    """Blender 4.3 would crash in one of them, after an undo."""
+    marker = add(bpy, placing)
+    bpy.context.scene.view_layers.new("Another")
+    bpy.context.view_layer.layer_collection.children["SDI"].exclude = True
+    marker.location.x = 9.0  # which only an evaluation of the other view layer would bring into its matrix
+    assert tuple(placing.matrix_of(JOB).translation) == (1.0, 2.0, 3.0)
+
+
 def test_nothing_is_left_when_it_goes(bpy, extension, placing, results):
     before = counts(bpy)
     folder = make_job(extension, results, JOB)
@@ -180,6 +189,24 @@ class TestUndo:
         assert bpy.context.selected_objects == [placing.find(JOB)]
         bpy.ops.ed.redo()
         assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
+
+    def test_every_view_layer_knows_before_the_undo_that_the_marker_left(self, bpy, placing):
+        """Or Blender 4.2 asks its collections in the midst of the undo, and crashes."""
+        add(bpy, placing)
+        bpy.context.scene.view_layers.new("Another")
+        bpy.ops.scene.new(type="LINK_COPY")
+        bpy.ops.ed.undo_push(message="scene")
+        name, seen = placing.find(JOB).name, []
+        handlers = bpy.app.handlers.undo_pre
+        view_layers = [view_layer for scene in bpy.data.scenes for view_layer in scene.view_layers]
+        assert len(view_layers) == 4
+        assert all(name in view_layer.objects for view_layer in view_layers)
+        handlers.append(lambda *_: seen.extend(name in each.objects.keys() for each in view_layers))  # noqa: SIM118
+        try:
+            bpy.ops.ed.undo()
+        finally:
+            handlers.pop()
+        assert seen == [False] * 4
 
     def test_what_is_gone_for_good_does_not_come_back_from_before(self, bpy, placing):
         add(bpy, placing)
