@@ -17,6 +17,18 @@ def collection_in(scene: bpy.types.Scene) -> bpy.types.Collection:
     return collection
 
 
+def collection_for_helpers(scene: bpy.types.Scene) -> bpy.types.Collection:
+    """Where markers and live meshes go: the same collection, but the scene's own where only other scenes have it.
+
+    They come without an undo step, and an undo past the step in which the collection came into the file would leave the
+    scene with a collection that is gone.
+    """
+    collection = _find()
+    if collection is not None and collection not in scene.collection.children_recursive:
+        return scene.collection
+    return collection_in(scene)
+
+
 def discard_if_empty() -> bool:
     """Remove the collection where nothing is in it (any more), so that the file is as before; whether it was so."""
     collection = _find()

@@ -19,7 +19,7 @@ from ..jobs.placement import Placement
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.job_folder import JobFolder
 from . import moment, placing
-from .collection import collection_in
+from .collection import collection_for_helpers
 from .naming import object_name
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def make(scene: bpy.types.Scene, job_name: str, prompt: str) -> bpy.types.Object
         each[placing.JOB] = job_name
     mesh_object.hide_select = True
     mesh_object.hide_render = True
-    collection_in(scene).objects.link(mesh_object)
+    collection_for_helpers(scene).objects.link(mesh_object)
     return mesh_object
 
 

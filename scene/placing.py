@@ -15,7 +15,7 @@ import bpy
 from mathutils import Matrix, Vector
 
 from ..jobs.placement import Placement
-from .collection import collection_in, discard_if_empty
+from .collection import collection_for_helpers, discard_if_empty
 from .naming import object_name
 
 JOB = "sdi_job"
@@ -46,7 +46,7 @@ def add(
 
 def make(scene: bpy.types.Scene, job_name: str, prompt: str, edge: float, matrix: Matrix) -> bpy.types.Object:
     """A marker whose box has edges of so many of the scene's units, at a world matrix."""
-    collection = collection_in(scene)
+    collection = collection_for_helpers(scene)
     marker = bpy.data.objects.new(object_name(prompt, " (place)"), None)
     marker.empty_display_type = "PLAIN_AXES"
     marker.empty_display_size = edge * _AXES_OF_HEIGHT

@@ -15,7 +15,7 @@ import bpy
 from mathutils import Matrix
 
 from . import live, placing
-from .collection import collection_in, discard_if_empty, link_again
+from .collection import collection_for_helpers, discard_if_empty, link_again
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _put_back(*_: object) -> None:
         known = placing.helpers(aside.job_name)
         for each in known:
             if not each.users_collection:
-                collection_in(scene).objects.link(each)
+                collection_for_helpers(scene).objects.link(each)
         if not known and aside.marker is not None:
             placing.make(scene, aside.job_name, aside.prompt, aside.edge, aside.marker)
         if aside.mesh is not None:

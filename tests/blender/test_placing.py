@@ -208,6 +208,22 @@ class TestUndo:
             handlers.pop()
         assert seen == [False] * 4
 
+    def test_a_scene_without_the_collection_gets_it_from_results_only(self, bpy, placing, extension):
+        """Or an undo to before the first result leaves the other scene with a collection that is gone, and crashes."""
+        from mathutils import Matrix
+
+        other = bpy.data.scenes.new("Other")
+        bpy.ops.ed.undo_push(message="scene")
+        result = bpy.data.objects.new("result", None)
+        extension.scene.collection.collection_in(bpy.context.scene).objects.link(result)
+        bpy.ops.ed.undo_push(message="result")
+        marker = placing.make(other, JOB, "a mug", 1.0, Matrix())
+        assert not other.collection.children
+        assert marker.users_collection == (other.collection,)
+        for turn in (bpy.ops.ed.undo, bpy.ops.ed.redo, bpy.ops.ed.undo):
+            turn()
+            assert [scene.name for scene in placing.find(JOB).users_scene] == ["Other"]
+
     def test_what_is_gone_for_good_does_not_come_back_from_before(self, bpy, placing):
         add(bpy, placing)
         placing.remove(JOB)
