@@ -10,7 +10,7 @@ from .. import job_list, pictures, session
 from ..jobs import wording
 from ..jobs.library import Entry
 from ..sdi_engine import events
-from .main import Tab
+from .tab import Tab
 
 ROWS = 4
 STATE_ICONS = {

@@ -10,18 +10,11 @@ from ..jobs.job import Job
 from ..sdi_engine import events
 from .presets import draw_header_preset
 from .settings import draw_settings
+from .tab import Tab
 
 PREVIEW_SCALE = 5.5
 SIDE_SCALE = 1.9
 LOOK_SCALE = 4.0
-
-
-class Tab:
-    """Where all our panels are."""
-
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "SDI"
 
 
 class SDI_PT_generate(Tab, bpy.types.Panel):

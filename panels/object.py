@@ -6,14 +6,12 @@ import bpy
 
 from .. import wrapping
 from ..scene import origin
+from .tab import Tab
 
 
-class SDI_PT_object(bpy.types.Panel):
+class SDI_PT_object(Tab, bpy.types.Panel):
     bl_idname = "SDI_PT_object"
     bl_label = "Active Object"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "SDI"
     bl_order = 20
     bl_options = {"DEFAULT_CLOSED"}
 

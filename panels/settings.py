@@ -8,6 +8,7 @@ from .. import model_list, properties, wrapping
 from ..jobs.models import Model
 from ..sdi_engine.diffusion.location import REAL_MODEL
 from ..sdi_engine.request import STARTER_MODEL
+from .tab import Tab
 
 _PROMPT_LINES = 3
 _PLACEHOLDER = "What to make, e.g. a red mug"
@@ -88,14 +89,11 @@ class SDI_UL_loras(bpy.types.UIList):
         weight.prop(item, "weight", text="", emboss=False)
 
 
-class SDI_PT_advanced(bpy.types.Panel):
+class SDI_PT_advanced(Tab, bpy.types.Panel):
     """What the preset and the model choose well by themselves"""
 
     bl_idname = "SDI_PT_advanced"
     bl_label = "Advanced"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "SDI"
     bl_parent_id = "SDI_PT_generate"
     bl_options = {"DEFAULT_CLOSED"}
 

@@ -108,11 +108,11 @@ class JobFolder:
 
     def status(self) -> dict[str, Any] | None:
         """What `beat` wrote last, or None."""
-        return _read_json_object(self.status_file)
+        return read_json_object(self.status_file)
 
     def result(self) -> dict[str, Any] | None:
         """What the finished job says of its mesh, or None while it is not done."""
-        return _read_json_object(self.result_file)
+        return read_json_object(self.result_file)
 
 
 def make_folder(path: Path, ours: str | None = None) -> None:
@@ -172,7 +172,8 @@ def _cannot_be_used(folder: Path, error: OSError) -> str:
     return f'The folder "{folder}" cannot be used ({reason}): choose a results folder that you may write to.'
 
 
-def _read_json_object(path: Path) -> dict[str, Any] | None:
+def read_json_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is none, or something else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

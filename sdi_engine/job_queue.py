@@ -17,12 +17,11 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .job_folder import STALE_HEARTBEAT_SECONDS, JobFolder, replace_file, write_atomically
+from .job_folder import STALE_HEARTBEAT_SECONDS, JobFolder, read_json_object, replace_file, write_atomically
 from .processes import is_alive
 
 RUN = "run"
@@ -137,15 +136,10 @@ class JobQueue:
 
     def status(self) -> dict[str, Any] | None:
         """What the engine that serves this queue said last; None where none serves it, or it is gone."""
-        try:
-            status = json.loads(self.status_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        if not isinstance(status, Mapping) or not isinstance(status.get("pid"), int):
-            return None
-        heartbeat = status.get("heartbeat")
+        status = read_json_object(self.status_file) or {}
+        pid, heartbeat = status.get("pid"), status.get("heartbeat")
         fresh = isinstance(heartbeat, float) and time.time() - heartbeat < STALE_HEARTBEAT_SECONDS
-        return dict(status) if fresh and is_alive(status["pid"]) else None
+        return status if fresh and isinstance(pid, int) and is_alive(pid) else None
 
     def _tear_up(self, ticket: Ticket) -> bool:
         try:

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packages import make_packages
 
 import dev
 
@@ -16,12 +17,7 @@ def packages(tmp_path_factory):
     """The folder that `dev.py package` fills, in which an older version lies."""
     folder = tmp_path_factory.mktemp("dist")
     (folder / "sdi_text_to_3d-0.0.1.zip").write_bytes(b"old")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dev, "PACKAGE_FOLDER", folder)
-        patch.setattr(dev, "set_up", lambda: Path(sys.executable))
-        patch.setattr(sys, "argv", ["dev.py", "package"])
-        assert dev.main() == 0
-    return folder
+    return make_packages(folder)
 
 
 @pytest.fixture(scope="module")

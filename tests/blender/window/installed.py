@@ -21,6 +21,15 @@ def suites() -> list[str]:
     return [suite for suite in SUITES if _why_not(suite) is None] or ["sid"]
 
 
+def need(suite: str) -> None:
+    """Skip the test where the suite is not installed, or let it fail where windows are required."""
+    reason = _why_not(suite)
+    if reason is not None:
+        if os.environ.get("SDI_REQUIRE_WINDOW") == "1":
+            pytest.fail(f"SDI_REQUIRE_WINDOW is set, but {reason}")
+        pytest.skip(reason)
+
+
 def with_extension(suite: str, home: Path, engine: Sequence[str] | None) -> Blender:
     """A Blender with the extension, packed from this checkout, installed and set up; skips where there can be none.
 
@@ -28,11 +37,7 @@ def with_extension(suite: str, home: Path, engine: Sequence[str] | None) -> Blen
         home: an empty folder of its own, with the results in `results`.
         engine: the command line that takes the place of the engine's Python; None to set nothing up.
     """
-    reason = _why_not(suite)
-    if reason is not None:
-        if os.environ.get("SDI_REQUIRE_WINDOW") == "1":
-            pytest.fail(f"SDI_REQUIRE_WINDOW is set, but {reason}")
-        pytest.skip(reason)
+    need(suite)
     blender = Blender(suite, home, [REPOSITORY])
     packages = home / "packages"
     packages.mkdir()

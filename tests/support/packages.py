@@ -1,0 +1,18 @@
+"""What `dev.py package` makes, without any Blender installed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import dev
+
+
+def make_packages(folder: Path) -> Path:
+    """Fill the folder as `python3 dev.py package` fills dist/."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dev, "PACKAGE_FOLDER", folder)
+        patch.setattr(dev, "set_up", lambda: Path(sys.executable))
+        patch.setattr(sys, "argv", ["dev.py", "package"])
+        assert dev.main() == 0
+    return folder
