@@ -12,7 +12,6 @@ import platform
 import re
 import sys
 import time
-import tomllib
 from pathlib import Path
 
 import bpy
@@ -24,6 +23,7 @@ from .jobs.engine import find_python
 from .jobs.installation import Installation, Removal
 from .jobs.pythons import Survey
 from .redrawing import redraw
+from .scene.origin import extension_version
 from .sdi_engine import install
 from .sdi_engine.errors import EngineError
 
@@ -193,7 +193,7 @@ def wait() -> None:
 def report() -> str:
     """All that a report of a defect needs, with the home folder as "~"."""
     lines = [
-        f"SDI Text to 3D {_version()}",
+        f"SDI Text to 3D {extension_version()}",
         f"Blender {bpy.app.version_string}",
         f"System: {platform.platform()}",
         f"GPU: {_gpu()}",
@@ -330,14 +330,6 @@ def _follow_removal() -> bool:
     look()
     find_pythons()
     return True
-
-
-def _version() -> str:
-    try:
-        manifest = tomllib.loads((preferences.EXTENSION_FOLDER / "blender_manifest.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return "of unknown version"
-    return str(manifest.get("version"))
 
 
 def _gpu() -> str:

@@ -237,8 +237,11 @@ def try_again() -> None:
 
 def set_live(live: bool) -> None:
     """Show the jobs that are not over as they grow, or no more."""
-    for each in runner.jobs.values() if runner is not None else ():
-        _set_live(each, live)
+    try:
+        for each in runner.jobs.values() if runner is not None else ():
+            _set_live(each, live)
+    except EngineError as error:  # asked for by a property, which cannot report
+        complain(str(error))
 
 
 def complain(sentence: str) -> None:

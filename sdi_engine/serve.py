@@ -6,12 +6,13 @@ Imports torch only to work, so that it says hello at once and leaves little behi
 from __future__ import annotations
 
 import faulthandler
+import functools
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +23,13 @@ from .errors import EngineError, JobCancelledError
 from .job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
 from .job_queue import RESUME, SAMPLE, JobQueue, Ticket
 from .locks import ProcessLock
-from .request import JobRequest
+from .request import JobRequest, Lora
 
 if TYPE_CHECKING:
+    import torch
+
     from .diffusion.keeping import KeptPrior
+    from .diffusion.prior import Prior
 
 LOOK_SECONDS = 0.1
 LOOKS = 4
@@ -80,18 +84,11 @@ class Jobs:
 
     def do(self, ticket: Ticket, folder: JobFolder) -> int:
         """Do one job; its exit code."""
-        work = self._sample if ticket.verb == SAMPLE else self._make_mesh
+        work = self._sample if ticket.verb == SAMPLE else functools.partial(worker.make_mesh, load=self._load)
         code = worker.run(folder.path, resume=ticket.verb == RESUME, work=work)
         if self._kept is not None and code == errors.EXIT_OUT_OF_MEMORY:
             self._kept.forget()
         return code
-
-    def _make_mesh(self, folder: JobFolder, request: JobRequest, resume: bool, report: worker.Listener) -> None:
-        locate(request.model)
-        with worker.torch_work():
-            from . import text_to_mesh
-
-            text_to_mesh.make(folder, request, resume, report, self._keeper().load)
 
     def _sample(self, folder: JobFolder, request: JobRequest, resume: bool, report: worker.Listener) -> None:
         locate(request.model)
@@ -103,13 +100,13 @@ class Jobs:
                 if folder.cancel_flag.exists():
                     raise JobCancelledError("The preview was cancelled.")
 
-            sample(request, folder.path, report_or_stop, LOOKS, self._keeper().load)
+            sample(request, folder.path, report_or_stop, LOOKS, self._load)
 
-    def _keeper(self) -> KeptPrior:
+    def _load(self, model: str, device: torch.device, loras: Sequence[Lora]) -> Prior:
         from .diffusion.keeping import KeptPrior
 
         self._kept = self._kept or KeptPrior()
-        return self._kept
+        return self._kept.load(model, device, loras)
 
 
 class _Heart:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import errors, events
 from .diffusion.location import locate
@@ -26,6 +27,9 @@ from .job_folder import HEARTBEAT_SECONDS, STALE_HEARTBEAT_SECONDS, JobFolder, s
 from .processes import is_alive
 from .request import JobRequest
 
+if TYPE_CHECKING:
+    from .diffusion.loading import LoadPrior
+
 SPIN_COUNT = "5000"
 """How long OpenMP threads (of GNU, which torch uses on Linux) spin while they wait for each other. By default they spin
 for so long that a step takes ten times as long once another program (Blender itself, say) wants the same cores; not at
@@ -38,13 +42,15 @@ Work = Callable[[JobFolder, JobRequest, bool, Listener], None]
 log = logging.getLogger(__name__)
 
 
-def make_mesh(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
-    """What a job is about, unless somebody says otherwise."""
+def make_mesh(
+    folder: JobFolder, request: JobRequest, resume: bool, report: Listener, load: LoadPrior | None = None
+) -> None:
+    """What a job is about, unless somebody says otherwise; `load` as in `text_to_mesh.make`."""
     locate(request.model)  # before torch is loaded, which takes seconds
     with torch_work():
         from . import text_to_mesh
 
-        text_to_mesh.make(folder, request, resume, report)
+        text_to_mesh.make(folder, request, resume, report, load)
 
 
 def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: None, work: Work = make_mesh) -> int:
