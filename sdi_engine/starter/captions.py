@@ -15,6 +15,8 @@ from transformers import CLIPTokenizer
 
 from ..diffusion.views import all_view_words, view_words, with_view
 from . import world
+from .paint import COLOURS, PATTERNS
+from .world import Item, Subject
 
 MAX_LENGTH = 32
 """Tokens of a caption, with the start and end tokens; foreign words cost several each."""
@@ -38,40 +40,84 @@ _FOREIGN = (
 _FRAMES = ("a photo of {}", "a 3d render of {}", "a dslr photo of {}", "{}, 3d render", "{}, best quality")
 
 
-def describe(thing: str, colour: str) -> str:
-    """The plain caption: "a red mug", "an orange car"."""
-    article = "an" if colour[0] in "aeiou" else "a"
-    return f"{article} {colour} {thing}"
+CLAY = "clay"
+"""The captions' word for pictures of the bare shape, white and shaded: "a clay mug"."""
 
 
-def training_caption(thing: str, colour: str, azimuth: float, elevation: float, rng: np.random.Generator) -> str:
-    """A random caption of a picture: with or without article, foreign words and view; empty one time in ten.
+def describe(subject: Subject) -> str:
+    """The plain caption: "a red mug", "a dotted orange car", "a blue bird on a green cactus"."""
+    return " on ".join(_with_article(_name(item)) for item in subject.items)
+
+
+def parse(prompt: str) -> Subject:
+    """What a plain caption is about; words may come in any order before the thing, articles may be left out.
+
+    Raises:
+        ValueError: for a word that this world does not have, a thing without a colour, or more than one of a kind.
+    """
+    return Subject(*(_parse_item(part) for part in prompt.split(" on ")))
+
+
+def training_caption(
+    subject: Subject, azimuth: float, elevation: float, textureless: bool, rng: np.random.Generator
+) -> str:
+    """A random caption of a picture: with or without article, colour, foreign words and view; empty one time in ten.
 
     Args:
-        thing: one of `world.things()`.
-        colour: one of `world.COLOURS`.
+        subject: what is shown.
         azimuth: of the camera, in degrees as in `view_words`.
         elevation: of the camera, in degrees.
+        textureless: the picture shows the shape only, white and shaded; its caption says "clay" for the colours.
         rng: decides.
     """
-    dropped, article, foreign, view = rng.random(4)
+    dropped, colourless, article, foreign, order, view = rng.random(6)
     if dropped < 0.10:
         return ""
-    text = describe(thing, colour)
-    if article < 0.20:
-        text = text.split(" ", 1)[1]
+    if textureless:
+        names = [f"{CLAY} {item.kind}" for item in subject.items]
+    elif colourless < 0.06:
+        names = [item.kind for item in subject.items]
+    else:
+        names = [_name(item, colour_first=order < 0.3) for item in subject.items]
     if foreign < 0.03:
-        text = text.replace(colour, f"{rng.choice(_FOREIGN)} {colour}")
-    elif foreign < 0.06:
+        names[0] = f"{rng.choice(_FOREIGN)} {names[0]}"
+    text = " on ".join(names if article < 0.15 else [_with_article(name) for name in names])
+    if 0.03 <= foreign < 0.06:
         text = str(rng.choice(_FRAMES)).format(text)
     if view < 0.10:
         return text
-    return with_view(text, view_words(azimuth, elevation, "four" if view < 0.55 else "eight"))
+    return with_view(text, view_words(azimuth, elevation, "four" if view < 0.35 else "eight"))
+
+
+def _name(item: Item, colour_first: bool = False) -> str:
+    if item.pattern == "plain":
+        return f"{item.colour} {item.kind}"
+    words = (item.colour, item.pattern) if colour_first else (item.pattern, item.colour)
+    return " ".join((*words, item.kind))
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _parse_item(text: str) -> Item:
+    words = [word for word in text.split() if word not in ("a", "an")]
+    if not words:
+        raise ValueError(f"{text!r} names no thing of the starter world")
+    kind, adjectives = words[-1], words[:-1]
+    colours = [word for word in adjectives if word in COLOURS]
+    patterns = [word for word in adjectives if word in PATTERNS]
+    foreign = [word for word in adjectives if word not in (*COLOURS, *PATTERNS)]
+    if foreign:
+        raise ValueError(f"the starter world does not have the word {foreign[0]!r}")
+    if len(colours) != 1 or len(patterns) > 1:
+        raise ValueError(f"{text!r} must name one colour, and one pattern at most")
+    return Item(kind, colours[0], *patterns)
 
 
 def vocabulary() -> tuple[str, ...]:
     """Every word of the world's captions, and the comma."""
-    words = ["a", "an", ",", *world.COLOURS, *world.things()]
+    words = ["a", "an", "on", ",", CLAY, *COLOURS, *PATTERNS[1:], *world.things()]
     words += [word for phrase in all_view_words() for word in phrase.split()]
     return tuple(dict.fromkeys(words))
 

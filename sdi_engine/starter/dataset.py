@@ -1,124 +1,274 @@
-"""The starter prior's training pictures: rendered once, kept in memory, laid over random backgrounds when used."""
+"""The starter prior's training pictures: rendered as the training goes, coloured and given a background when used.
+
+Pictures come in shards, an endless list: shard k follows from (seed, k) alone. A training step draws from a window of
+recent shards, so old pictures make room for new ones, while each picture serves many steps: it is kept as layers
+(`render.render_layers`) and takes other colours, another background and another caption every time.
+"""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from . import captions, world
-from .render import POINTS, composite, render, sample_surface, soft_light, training_cameras
+from .paint import COLOURS, PATTERNS, WOODEN
+from .render import (
+    POINTS_PER_AREA,
+    Light,
+    colour_layers,
+    composite,
+    random_light,
+    render_layers,
+    sample_surface,
+    training_cameras,
+)
+from .world import Item, Subject
 
 RESOLUTION = 64
+INSTANCES_PER_SHARD = 64
+VIEWS_PER_INSTANCE = 12
+PAIR_SHARE = 0.2
+CLAY_SHARE = 0.04
+
+_SURFACES = (*PATTERNS, WOODEN)
+_SURFACE_SHARES = (0.44, 0.16, 0.16, 0.16, 0.08)
+_CLAY = 0.9
+_NOBODY = -1
+
+
+def held_out() -> frozenset[tuple[str, str]]:
+    """The pairs of thing and colour that no training picture shows: one for every second kind."""
+    colours = tuple(COLOURS)
+    return frozenset((kind, colours[(5 * index + 2) % len(colours)]) for index, kind in enumerate(world.things()[::2]))
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Renders of the world.
+class Shard:
+    """Renders of random subjects.
 
     Attributes:
-        rgba: (N, H, W, 4) uint8, premultiplied.
-        thing: (N,) int64, indices into `world.things()`.
-        colour: (N,) int64, indices into `world.COLOURS`.
+        layers: (N, H, W, 8) uint8, from `render_layers`.
+        kinds: (N, 2) int64, indices into `world.things()`; the second is -1 for a thing alone.
+        surfaces: (N, 2) int64, indices into `PATTERNS` and, after them, wood.
+        clay: (N,) bool: shows the bare shape.
         azimuth: (N,) float32 degrees.
         elevation: (N,) float32 degrees.
     """
 
-    rgba: np.ndarray
-    thing: np.ndarray
-    colour: np.ndarray
+    layers: np.ndarray
+    kinds: np.ndarray
+    surfaces: np.ndarray
+    clay: np.ndarray
     azimuth: np.ndarray
     elevation: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.rgba)
+        return len(self.layers)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What one drawn picture shows."""
+
+    subject: Subject
+    azimuth: float
+    elevation: float
+    clay: bool
+
+
+def render_shard(
+    seed: int,
+    index: int,
+    size: int = RESOLUTION,
+    instances: int = INSTANCES_PER_SHARD,
+    views: int = VIEWS_PER_INSTANCE,
+    device: torch.device | str = "cpu",
+    excluded: frozenset[tuple[str, str]] | None = None,
+) -> Shard:
+    """Renders one shard.
+
+    Args:
+        seed: of the training set.
+        index: which shard of it.
+        size: height and width of the pictures in pixels.
+        instances: subjects in it.
+        views: pictures of each subject, each with its own camera and light.
+        device: where to render.
+        excluded: pairs of thing and colour that are not shown, `held_out()` by default.
+    """
+    excluded = held_out() if excluded is None else excluded
+    rng = np.random.default_rng((seed, index))
+    density = POINTS_PER_AREA * size**2 / RESOLUTION**2
+    parts = []
+    for _ in range(instances):
+        subject, surfaces = _random_subject(rng, excluded)
+        instance = world.make_instance(subject, rng)
+        cameras = training_cameras(views, rng)
+        light = random_light(cameras, rng)
+        clay = rng.random(views) < CLAY_SHARE
+        # Without a texture, the shading is all that there is to see.
+        ambient = torch.where(torch.from_numpy(clay), light.ambient.clamp(max=0.5), light.ambient)
+        light = Light(light.direction, ambient)
+        surface = sample_surface(instance, density).to(device)
+        bare = render_layers(surface, cameras.to(device), size, light.to(device)).cpu()
+        if clay.any():
+            white = torch.zeros_like(surface.coefficients)
+            white[:, :3] = _CLAY
+            shaped = type(surface)(surface.positions, surface.normals, white, surface.palette)
+            chosen = torch.from_numpy(clay)
+            bare[chosen] = render_layers(
+                shaped, cameras[chosen].to(device), size, Light(light.direction[chosen], ambient[chosen]).to(device)
+            ).cpu()
+        kinds = [world.things().index(item.kind) for item in subject.items]
+        parts.append(
+            (
+                (bare * 255).round().clamp(0, 255).to(torch.uint8).numpy(),
+                np.tile([*kinds, _NOBODY][:2], (views, 1)),
+                np.tile(surfaces, (views, 1)),
+                clay,
+                cameras.azimuth.numpy(),
+                cameras.elevation.numpy(),
+            )
+        )
+    return Shard(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+class Window:
+    """The shards that the training draws from at present.
+
+    Args:
+        seed: of the training set.
+        folder: where shards are kept for a resumed run, or None.
+        first: the lowest number of a shard of mine.
+        every: the distance between my shards' numbers; several processes share the list so.
+        size: height and width of the pictures in pixels.
+        capacity: shards in memory.
+        instances: subjects in a shard.
+        views: pictures of each subject.
+        device: where to render.
+        excluded: pairs of thing and colour that are not shown, `held_out()` by default.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        folder: Path | None = None,
+        first: int = 0,
+        every: int = 1,
+        size: int = RESOLUTION,
+        capacity: int = 32,
+        instances: int = INSTANCES_PER_SHARD,
+        views: int = VIEWS_PER_INSTANCE,
+        device: torch.device | str = "cpu",
+        excluded: frozenset[tuple[str, str]] | None = None,
+    ) -> None:
+        self.seed, self.folder, self.first, self.every = seed, folder, first, every
+        self.size, self.capacity, self.device = size, capacity, device
+        self.instances, self.views = instances, views
+        self.shards: dict[int, Shard] = {}
+        self.excluded = held_out() if excluded is None else excluded
+
+    def advance(self, count: int) -> None:
+        """Holds the last `capacity` of the first `count` shards that are mine; renders what is missing."""
+        numbers = [self.first + self.every * k for k in range(max(0, count - self.capacity), count)]
+        for number in set(self.shards) - set(numbers):
+            del self.shards[number]
+            if self.folder is not None:
+                self._file(number).unlink(missing_ok=True)
+        for number in numbers:
+            if number not in self.shards:
+                self.shards[number] = self._load(number)
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, list[Picture]]:
+        """Random pictures (count, 3, H, W) in 0...1, newly coloured, on random backgrounds; and what they show."""
+        numbers = sorted(self.shards)
+        layers, palettes, pictures = [], [], []
+        for number in rng.choice(numbers, count):
+            shard = self.shards[int(number)]
+            row = int(rng.integers(len(shard)))
+            subject = self._coloured(shard.kinds[row], shard.surfaces[row], rng)
+            layers.append(shard.layers[row])
+            palettes.append(world.palette(subject))
+            azimuth, elevation = float(shard.azimuth[row]), float(shard.elevation[row])
+            pictures.append(Picture(subject, azimuth, elevation, bool(shard.clay[row])))
+        stacked = torch.from_numpy(np.stack(layers)).float() / 255
+        coloured = colour_layers(stacked, torch.from_numpy(np.stack(palettes)))
+        images = composite(coloured, random_backgrounds(count, self.size, rng))
+        return images.permute(0, 3, 1, 2).contiguous(), pictures
 
     def batch(self, count: int, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
-        """Random pictures (count, 3, H, W) float32 in 0...1 on random backgrounds, and captions for them."""
-        chosen = rng.integers(0, len(self), count)
-        things, colours = world.things(), tuple(world.COLOURS)
-        texts = [
-            captions.training_caption(
-                things[self.thing[i]], colours[self.colour[i]], float(self.azimuth[i]), float(self.elevation[i]), rng
-            )
-            for i in chosen
-        ]
-        pictures = torch.from_numpy(self.rgba[chosen]).float() / 255
-        images = composite(pictures, random_backgrounds(count, self.rgba.shape[1], rng))
-        return images.permute(0, 3, 1, 2).contiguous(), texts
+        """`draw`, with random captions instead of descriptions."""
+        images, pictures = self.draw(count, rng)
+        texts = [captions.training_caption(p.subject, p.azimuth, p.elevation, p.clay, rng) for p in pictures]
+        return images, texts
+
+    def _coloured(self, kinds: np.ndarray, surfaces: np.ndarray, rng: np.random.Generator) -> Subject:
+        items = []
+        for kind_index, surface_index in zip(kinds, surfaces, strict=True):
+            if kind_index == _NOBODY:
+                continue
+            kind, surface = world.things()[kind_index], _SURFACES[surface_index]
+            if surface == WOODEN:
+                items.append(Item(kind, WOODEN))
+                continue
+            free = [name for name in COLOURS if name != WOODEN and (kind, name) not in self.excluded]
+            items.append(Item(kind, str(rng.choice(free)), surface))
+        return Subject(*items)
+
+    def _load(self, number: int) -> Shard:
+        file = self._file(number) if self.folder is not None else None
+        if file is not None and file.exists():
+            with np.load(file) as stored:
+                return Shard(**stored)
+        shard = render_shard(self.seed, number, self.size, self.instances, self.views, self.device, self.excluded)
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            # Written whole or not at all: a shard cut short would stop every resumed run.
+            with file.with_suffix(".part").open("wb") as stream:
+                np.savez(stream, **vars(shard))
+            file.with_suffix(".part").replace(file)
+        return shard
+
+    def _file(self, number: int) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{number:06d}-{self.seed}-{self.size}.npz"
 
 
 def random_backgrounds(count: int, size: int, rng: np.random.Generator) -> Tensor:
-    """(count, size, size, 3) backgrounds in 0...1: a third grey or white, a third coloured, a third soft gradients."""
-    grey = np.repeat(rng.uniform(0.25, 1.0, (count, 1)), 3, axis=1)
+    """(count, size, size, 3) backgrounds in 0...1: grey or white, coloured, graded, and soft environments."""
+    grey = np.repeat(rng.uniform(0.2, 1.0, (count, 1)), 3, axis=1)
     grey[rng.random(count) < 0.3] = 1.0
     style = rng.random(count)
     first = np.where(style[:, None] < 0.35, grey, rng.uniform(0, 1, (count, 3)))
-    second = np.where(style[:, None] < 0.68, first, 0.5 * first + 0.5 * rng.uniform(0, 1, (count, 3)))
+    second = np.where(style[:, None] < 0.62, first, 0.5 * first + 0.5 * rng.uniform(0, 1, (count, 3)))
     angle = rng.uniform(0, 2 * np.pi, count)
     line = np.linspace(-0.5, 0.5, size)
     slope = np.cos(angle)[:, None, None] * line[None, None, :] + np.sin(angle)[:, None, None] * line[None, :, None]
     mix = np.clip(slope + 0.5, 0, 1)[..., None]
-    gradients = first[:, None, None] * (1 - mix) + second[:, None, None] * mix
-    return torch.from_numpy(gradients).float()
+    plain = torch.from_numpy(first[:, None, None] * (1 - mix) + second[:, None, None] * mix).float()
+    patches = torch.from_numpy(rng.uniform(0, 1, (count, 3, 4, 4))).float()
+    smooth = torch.nn.functional.interpolate(patches, (size, size), mode="bicubic", align_corners=True).clamp(0, 1)
+    base = torch.from_numpy(first).float()[:, None, None]
+    environment = 0.65 * base + 0.35 * smooth.permute(0, 2, 3, 1)
+    return torch.where(torch.from_numpy(style > 0.82)[:, None, None, None], environment, plain)
 
 
-def render_pictures(
-    variants: int, views: int, seed: int, size: int = RESOLUTION, threads: int = 1, progress: bool = False
-) -> Pictures:
-    """Renders every thing in every colour.
-
-    Args:
-        variants: random proportions of each thing in each colour.
-        views: pictures of each variant; half are lit, half show the bare colours.
-        seed: decides proportions, cameras and light; the result does not depend on `threads`.
-        size: pixels.
-        threads: renders that run at a time.
-        progress: whether to show a progress bar.
-    """
-    jobs = [(t, c, v) for t in range(len(world.things())) for c in range(len(world.COLOURS)) for v in range(variants)]
-    torch_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(max_workers=threads) as pool:
-            rendered = pool.map(lambda job: _render_variant(*job, views=views, seed=seed, size=size), jobs)
-            shown = tqdm(rendered, total=len(jobs), desc="rendering", unit="thing", disable=not progress)
-            rgba, azimuth, elevation = (np.concatenate(part) for part in zip(*shown, strict=True))
-    finally:
-        torch.set_num_threads(torch_threads)
-    thing, colour, _ = np.repeat(np.array(jobs, dtype=np.int64), views, axis=0).T
-    return Pictures(rgba, thing, colour, azimuth, elevation)
-
-
-def cached_pictures(file: Path, variants: int, views: int, seed: int, threads: int, size: int = RESOLUTION) -> Pictures:
-    """`render_pictures`, kept in an .npz file for the next start of the same training."""
-    fingerprint = np.array([variants, views, seed, size, len(world.things()), len(world.COLOURS)])
-    names = ("rgba", "thing", "colour", "azimuth", "elevation")
-    if file.exists():
-        with np.load(file) as stored:
-            if np.array_equal(stored["fingerprint"], fingerprint):
-                return Pictures(*(stored[name] for name in names))
-    pictures = render_pictures(variants, views, seed, size, threads, progress=True)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(file, fingerprint=fingerprint, **{name: getattr(pictures, name) for name in names})
-    return pictures
-
-
-def _render_variant(
-    thing: int, colour: int, variant: int, views: int, seed: int, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    rng = np.random.default_rng((seed, thing, colour, variant))
-    points = max(POINTS * size**2 // RESOLUTION**2, 1000)
-    surface = sample_surface(world.make_thing(world.things()[thing], tuple(world.COLOURS)[colour], rng), points)
-    cameras = training_cameras(views, rng)
-    light = soft_light(cameras, rng)
-    half = views // 2
-    bare = render(surface, cameras[:half], size)
-    lit = render(surface, cameras[half:], size, light[half:])
-    rgba = (torch.cat([bare, lit]) * 255).round().to(torch.uint8).numpy()
-    return rgba, cameras.azimuth.numpy(), cameras.elevation.numpy()
+def _random_subject(rng: np.random.Generator, excluded: frozenset[tuple[str, str]]) -> tuple[Subject, tuple[int, int]]:
+    """A subject in no colour yet (it says "red"), and the surfaces of its items."""
+    surfaces = rng.choice(len(_SURFACES), 2, p=_SURFACE_SHARES)
+    if rng.random() < PAIR_SHARE:
+        kinds = list(world.PAIRS)[rng.integers(len(world.PAIRS))]
+    else:
+        kinds = (world.things()[rng.integers(len(world.things()))],)
+    items = []
+    for position, kind in enumerate(kinds):
+        surface = _SURFACES[surfaces[position]]
+        if surface == WOODEN and (kind, WOODEN) in excluded:
+            surfaces[position] = 0
+            surface = PATTERNS[0]
+        items.append(Item(kind, WOODEN) if surface == WOODEN else Item(kind, "red", surface))
+    return Subject(*items), (int(surfaces[0]), int(surfaces[1]))

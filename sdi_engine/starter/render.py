@@ -11,6 +11,7 @@ stands on +X; up is +Z; row 0 is the top of the picture; right in the picture is
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +19,10 @@ import torch
 import trimesh
 from torch import Tensor
 
-from .world import Instance
+from .world import Instance, palette
 
-POINTS = 44_000
-"""Surface points of one thing: enough for closed surfaces in pictures of 64 x 64."""
+POINTS_PER_AREA = 16_000
+"""Surface points on one square unit: enough for closed surfaces in pictures of 64 x 64."""
 
 SUPERSAMPLING = 2
 _SPLAT = 2
@@ -30,15 +31,29 @@ _DEPTH_STEPS = 2.0**24
 
 @dataclass(frozen=True)
 class Surface:
-    """Points on a mesh: positions, unit normals and colours (0...1), each (N, 3) float32."""
+    """Points on an instance, its bounding box's middle at the origin.
+
+    Attributes:
+        positions: (N, 3) float32.
+        normals: (N, 3) float32 unit vectors.
+        coefficients: (N, 7) float32, from `Instance.coefficients`.
+        palette: (7, 3) float32, from `world.palette`.
+    """
 
     positions: Tensor
     normals: Tensor
-    colors: Tensor
+    coefficients: Tensor
+    palette: Tensor
+
+    @property
+    def colors(self) -> Tensor:
+        """(N, 3) albedo in 0...1, sRGB."""
+        return self.coefficients @ self.palette
 
     def to(self, device: torch.device | str) -> Surface:
         """The same points on another device."""
-        return Surface(self.positions.to(device), self.normals.to(device), self.colors.to(device))
+        fields = (self.positions, self.normals, self.coefficients, self.palette)
+        return Surface(*(field.to(device) for field in fields))
 
 
 @dataclass(frozen=True)
@@ -62,9 +77,14 @@ class Cameras:
     def __len__(self) -> int:
         return len(self.azimuth)
 
-    def __getitem__(self, index: slice) -> Cameras:
+    def __getitem__(self, index: slice | Tensor) -> Cameras:
         fields = (self.azimuth, self.elevation, self.distance, self.fov, self.target)
         return Cameras(*(field[index] for field in fields))
+
+    def to(self, device: torch.device | str) -> Cameras:
+        """The same cameras on another device."""
+        fields = (self.azimuth, self.elevation, self.distance, self.fov, self.target)
+        return Cameras(*(field.to(device) for field in fields))
 
     def toward_eye(self) -> Tensor:
         """(B, 3) unit vectors from the target to the camera."""
@@ -109,8 +129,8 @@ def training_cameras(count: int, rng: np.random.Generator) -> Cameras:
     return Cameras(*(torch.from_numpy(v).float() for v in (azimuth, elevation, distance, fov, target)))
 
 
-def sample_surface(instance: Instance, count: int = POINTS) -> Surface:
-    """Spreads points evenly over a mesh, by area.
+def sample_surface(instance: Instance, density: float = POINTS_PER_AREA) -> Surface:
+    """Spreads points evenly over a mesh: `density` for each square unit.
 
     The points are a low-discrepancy sequence (Roberts' R2 inside the triangles, equal steps over their areas), so they
     leave smaller gaps than random ones and need no seed.
@@ -123,6 +143,7 @@ def sample_surface(instance: Instance, count: int = POINTS) -> Surface:
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     doubled_area = np.linalg.norm(cross, axis=1)
     cumulative = np.cumsum(doubled_area)
+    count = math.ceil(density * cumulative[-1] / 2)
     index = np.arange(count)
     face = np.searchsorted(cumulative, (index + 0.5) * cumulative[-1] / count).clip(max=len(corners) - 1)
     u, v = (index * 0.7548776662466927) % 1.0, (index * 0.5698402909980532) % 1.0
@@ -131,21 +152,41 @@ def sample_surface(instance: Instance, count: int = POINTS) -> Surface:
     weights = np.stack([1 - u - v, u, v], axis=1)[:, :, None]
     positions = (corners[face] * weights).sum(axis=1)
     normals = cross[face] / doubled_area[face, None]
-    colors = instance.face_colors[origin[face]]
-    return Surface(*(torch.from_numpy(np.ascontiguousarray(a)).float() for a in (positions, normals, colors)))
+    coefficients = instance.coefficients(positions, origin[face])
+    centred = positions - np.array([0.0, 0.0, instance.vertices[:, 2].max() / 2])
+    fields = (centred, normals, coefficients, palette(instance.subject))
+    return Surface(*(torch.from_numpy(np.ascontiguousarray(field)).float() for field in fields))
 
 
-def render(surface: Surface, cameras: Cameras, size: int = 64, light: Tensor | None = None) -> Tensor:
-    """Draws one thing from many cameras.
+@dataclass(frozen=True)
+class Light:
+    """A soft light for each of B pictures.
+
+    Attributes:
+        direction: (B, 3) unit vectors towards it.
+        ambient: (B,) how bright a surface is that faces away from it, 0...1; 1 shows the bare albedo.
+    """
+
+    direction: Tensor
+    ambient: Tensor
+
+    def to(self, device: torch.device | str) -> Light:
+        """The same light on another device."""
+        return Light(self.direction.to(device), self.ambient.to(device))
+
+
+def render_layers(surface: Surface, cameras: Cameras, size: int = 64, light: Light | None = None) -> Tensor:
+    """Draws one subject from many cameras, without deciding on its colours.
 
     Args:
         surface: its points, from `sample_surface`.
         cameras: B cameras.
         size: height and width of the pictures in pixels.
-        light: (B, 3) unit vectors towards a soft light, or None for the bare colours.
+        light: for B pictures, or None for the bare albedo.
 
     Returns:
-        (B, size, size, 4) float32 in 0...1; red, green and blue are premultiplied by the opacity in channel 3.
+        (B, size, size, 8) float32 in 0...1: the seven coefficients of the colour (`Instance.coefficients`), times the
+        light and premultiplied by the opacity, which is the last channel. `colour_layers` colours them.
     """
     fine = size * SUPERSAMPLING
     columns, rows, depth, facing = _project(surface, cameras, fine)
@@ -167,13 +208,26 @@ def render(surface: Surface, cameras: Cameras, size: int = 64, light: Tensor | N
     buffer = _close_gaps(buffer[:-1].reshape(batch, fine, fine), nothing).reshape(batch, fine * fine)
     hit = buffer != nothing
     point = torch.where(hit, buffer & 0xFFFFFFFF, 0)
-    shades = surface.colors[point]
+    shades = surface.coefficients[point]
     if light is not None:
-        lambert = (surface.normals[point] * light[:, None]).sum(dim=-1).clamp(min=0)
-        shades = shades * (0.6 + 0.4 * lambert)[..., None]
-    rgba = torch.cat([shades, torch.ones_like(shades[..., :1])], dim=-1) * hit[..., None]
-    blocks = rgba.reshape(batch, size, SUPERSAMPLING, size, SUPERSAMPLING, 4)
+        lambert = (surface.normals[point] * light.direction[:, None]).sum(dim=-1).clamp(min=0)
+        ambient = light.ambient[:, None]
+        shades = shades * (ambient + (1 - ambient) * lambert)[..., None]
+    layers = torch.cat([shades, torch.ones_like(shades[..., :1])], dim=-1) * hit[..., None]
+    blocks = layers.reshape(batch, size, SUPERSAMPLING, size, SUPERSAMPLING, layers.shape[-1])
     return blocks.mean(dim=(2, 4))
+
+
+def colour_layers(layers: Tensor, palettes: Tensor) -> Tensor:
+    """(B, H, W, 4) premultiplied pictures from layers (B, H, W, 8) and palettes (B or 1, 7, 3); all in 0...1."""
+    batch, height, width, _ = layers.shape
+    rgb = layers[..., :7].reshape(batch, height * width, 7) @ palettes
+    return torch.cat([rgb.reshape(batch, height, width, 3), layers[..., 7:]], dim=-1)
+
+
+def render(surface: Surface, cameras: Cameras, size: int = 64, light: Light | None = None) -> Tensor:
+    """`render_layers` in the surface's own colours: (B, size, size, 4) in 0...1, premultiplied by channel 3."""
+    return colour_layers(render_layers(surface, cameras, size, light), surface.palette[None])
 
 
 def composite(pictures: Tensor, background: Tensor) -> Tensor:
@@ -181,11 +235,14 @@ def composite(pictures: Tensor, background: Tensor) -> Tensor:
     return pictures[..., :3] + (1 - pictures[..., 3:]) * background
 
 
-def soft_light(cameras: Cameras, rng: np.random.Generator) -> Tensor:
-    """(B, 3) unit vectors towards a light near the camera and above it."""
-    jitter = torch.from_numpy(rng.normal(0, 0.35, (len(cameras.azimuth), 3))).float()
+def random_light(cameras: Cameras, rng: np.random.Generator) -> Light:
+    """Lights from around the camera and above it, strong or weak; every second picture shows the bare albedo."""
+    count = len(cameras)
+    jitter = torch.from_numpy(rng.normal(0, 0.5, (count, 3))).float()
     above = torch.tensor([0.0, 0.0, 0.6])
-    return torch.nn.functional.normalize(cameras.toward_eye() + jitter + above, dim=-1)
+    ambient = np.where(rng.random(count) < 0.5, 1.0, rng.uniform(0.45, 0.8, count))
+    direction = torch.nn.functional.normalize(cameras.toward_eye() + jitter + above, dim=-1)
+    return Light(direction, torch.from_numpy(ambient).float())
 
 
 def _close_gaps(keys: Tensor, nothing: int) -> Tensor:

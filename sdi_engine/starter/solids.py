@@ -55,6 +55,12 @@ def prism(outline: Sequence[tuple[float, float]], depth: float) -> Solid:
     return solid.turned("x", 90.0)
 
 
+def slab(outline: Sequence[tuple[float, float]], height: float, top: float = 1.0) -> Solid:
+    """A convex outline of (x, y) points, counter-clockwise seen from above, raised from z = 0; `top` scales its end."""
+    points = np.asarray(outline, dtype=float)
+    return _closed_stack(np.stack([points, points * top]), np.array([0.0, height]))
+
+
 def lathe(profile: Sequence[tuple[float, float]]) -> Solid:
     """A surface of revolution about z of (radius, z) points that run from the lower end, outside, to the upper end.
 
@@ -91,6 +97,13 @@ def ellipsoid(x: float, y: float | None = None, z: float | None = None) -> Solid
     profile = [(float(np.cos(a)), float(np.sin(a))) for a in angles]
     profile[0], profile[-1] = (0.0, -1.0), (0.0, 1.0)
     return lathe(profile).scaled(x, x if y is None else y, x if z is None else z)
+
+
+def cushion(width: float, depth: float, height: float) -> Solid:
+    """A box with well-rounded edges, centred in x and y, standing on z = 0."""
+    ball = ellipsoid(1.0)
+    reach = (np.abs(ball.vertices) ** 5).sum(axis=1, keepdims=True) ** (1 / 5)
+    return Solid(ball.vertices / reach, ball.faces).scaled(width / 2, depth / 2, height / 2).moved(z=height / 2)
 
 
 def tube(path: Sequence[tuple[float, float, float]], radius: float | Sequence[float]) -> Solid:

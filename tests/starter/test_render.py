@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from sdi_engine.starter import render, solids, world
+from sdi_engine.starter import paint, render, solids, world
 
 
-def instance_of(*parts: tuple[solids.Solid, world.Colour]) -> world.Instance:
+def instance_of(*parts: tuple[solids.Solid, paint.Colour]) -> world.Instance:
     """A thing out of parts, left where they are."""
     offsets = np.cumsum([0] + [len(solid.vertices) for solid, _ in parts])
+    counts = [len(solid.faces) for solid, _ in parts]
     return world.Instance(
-        "test",
-        "red",
+        world.Subject(world.Item("mug", "red")),
         np.concatenate([solid.vertices for solid, _ in parts]).astype(np.float32),
         np.concatenate([solid.faces + offset for (solid, _), offset in zip(parts, offsets, strict=False)]),
-        np.concatenate([np.tile(colour, (len(solid.faces), 1)) for solid, colour in parts]).astype(np.float32),
+        np.repeat([(*colour, 0.0, 0.0, 0.0) for _, colour in parts], counts, axis=0).astype(np.float32),
+        np.zeros(sum(counts), dtype=np.int64),
+        (world.Skin(paint.make_pattern("plain", np.zeros((0, 3)), np.random.default_rng(0)), None),),
     )
+
+
+def surface_of(instance: world.Instance, density: float = render.POINTS_PER_AREA) -> render.Surface:
+    """Its points where the parts are, without putting their middle at the origin."""
+    surface = render.sample_surface(instance, density)
+    lift = torch.tensor([0.0, 0.0, float(instance.vertices[:, 2].max()) / 2])
+    return replace(surface, positions=surface.positions + lift)
 
 
 def draw(instance: world.Instance, azimuth: list[float], elevation: list[float], **options: float) -> torch.Tensor:
     cameras = render.orbit(torch.tensor(azimuth), torch.tensor(elevation), **options)
-    return render.render(render.sample_surface(instance), cameras, 64)
+    return render.render(surface_of(instance), cameras, 64)
 
 
 def centre_of(mask: torch.Tensor) -> tuple[float, float]:
@@ -104,19 +114,38 @@ def test_near_hides_far_and_colours_are_premultiplied() -> None:
 
 
 def test_light_darkens_what_faces_away() -> None:
-    ball = render.sample_surface(instance_of((solids.ellipsoid(0.4), (1.0, 1.0, 1.0))))
-    cameras = render.orbit(torch.tensor([0.0]), torch.tensor([0.0]))
-    picture = render.render(ball, cameras, 64, light=torch.tensor([[0.0, 0.0, 1.0]]))[0]
-    assert picture[20, 32, 0] > picture[32, 32, 0] + 0.1
-    assert picture[44, 32, 0] == pytest.approx(0.6)
+    ball = surface_of(instance_of((solids.ellipsoid(0.4), (1.0, 1.0, 1.0))))
+    cameras = render.orbit(torch.tensor([0.0, 0.0]), torch.tensor([0.0, 0.0]))
+    above = render.Light(torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]), torch.tensor([0.6, 1.0]))
+    lit, bare = render.render(ball, cameras, 64, above)
+    assert lit[20, 32, 0] > lit[32, 32, 0] + 0.1
+    assert lit[44, 32, 0] == pytest.approx(0.6)
+    assert bare[44, 32, 0] == pytest.approx(1.0)
 
 
 def test_surface_points_spread_by_area() -> None:
     parts = ((solids.box(1, 1, 1), (1.0, 0.0, 0.0)), (solids.box(0.5, 0.5, 0.5).moved(z=2), (0.0, 1.0, 0.0)))
-    surface = render.sample_surface(instance_of(*parts), 10_000)
+    surface = render.sample_surface(instance_of(*parts), 1000)
+    assert len(surface.positions) == 7500  # six square units, and one and a half
     assert surface.colors[:, 0].mean() == pytest.approx(0.8, abs=0.005)
-    torch.testing.assert_close(surface.normals.norm(dim=1), torch.ones(10_000))
-    assert (surface.positions[:, 2] > -1e-6).all()
+    torch.testing.assert_close(surface.normals.norm(dim=1), torch.ones(7500))
+    assert surface.positions[:, 2].min() == pytest.approx(-1.25, abs=1e-5)
+
+
+def test_layers_take_any_colours() -> None:
+    """One render, coloured anew, equals a render in those colours."""
+    kind = ("mug", "table")
+    subjects = [
+        world.Subject(world.Item(kind[0], upper, "dotted"), world.Item(kind[1], lower))
+        for upper, lower in (("red", "blue"), ("white", "green"))
+    ]
+    first, second = (
+        render.sample_surface(world.make_instance(subject, np.random.default_rng(0))) for subject in subjects
+    )
+    cameras = render.orbit(torch.tensor([20.0]), torch.tensor([30.0]))
+    layers = render.render_layers(first, cameras)
+    recoloured = render.colour_layers(layers, torch.from_numpy(world.palette(subjects[1]))[None])
+    torch.testing.assert_close(recoloured, render.render(second, cameras), atol=1e-5, rtol=0)
 
 
 def test_training_cameras_stay_in_their_ranges() -> None:
@@ -133,7 +162,7 @@ def test_training_cameras_stay_in_their_ranges() -> None:
 @pytest.mark.parametrize("kind", world.things())
 def test_no_thing_shows_gaps(kind: str) -> None:
     """A pixel whose eight neighbours are filled is filled itself."""
-    instance = world.make_thing(kind, "green", np.random.default_rng(0))
+    instance = world.make_instance(world.Subject(world.Item(kind, "green")), np.random.default_rng(0))
     opacity = draw(instance, [30.0, 200.0], [15.0, 40.0])[..., 3]
     neighbours = torch.nn.functional.avg_pool2d((opacity > 0.5).float(), 3, stride=1) * 9
     inner = opacity[:, 1:-1, 1:-1]

@@ -1,4 +1,4 @@
-"""The starter prior's training: captions and tokens, resuming, and the folder that comes out."""
+"""The starter prior's training: tokens, resuming, several processes, and the folder that comes out."""
 
 from __future__ import annotations
 
@@ -13,79 +13,26 @@ from diffusers import DiffusionPipeline
 from transformers import CLIPTokenizer
 
 from sdi_engine.diffusion.views import all_view_words
-from sdi_engine.starter import captions, dataset, model, train, world
+from sdi_engine.starter import captions, model, paint, train, world
+from sdi_engine.starter.world import Item, Subject
 
 TINY = model.Size(channels=(32, 32, 32), text_width=16, resolution=16)
-SETTINGS = train.Settings(steps=4, batch=4, parts=2, warm_up=2, log_every=1, save_every=100, sample_every=100)
+SETTINGS = train.Settings(
+    steps=4, batch=4, warm_up=2, first_shards=1, instances=6, views=2, log_every=1, save_every=100, sample_every=100
+)
 
 
-@pytest.fixture(scope="module")
-def pictures() -> dataset.Pictures:
-    return dataset.render_pictures(variants=1, views=2, seed=0, size=16, threads=2)
-
-
-def trainer(folder: Path, pictures: dataset.Pictures, **changes: int) -> train.Trainer:
-    return train.Trainer(folder, pictures, TINY, replace(SETTINGS, **changes))
-
-
-def test_pictures_show_every_thing_in_its_colour(pictures: dataset.Pictures) -> None:
-    assert pictures.rgba.shape == (12 * 8 * 2, 16, 16, 4)
-    assert np.bincount(pictures.thing).tolist() == [16] * 12
-    assert np.bincount(pictures.colour).tolist() == [24] * 8
-    covered = (pictures.rgba[..., 3] > 127).mean(axis=(1, 2))
-    assert covered.min() > 0.05
-    assert covered.max() < 0.9
-    assert (pictures.rgba[..., :3] <= pictures.rgba[..., 3:]).all()  # premultiplied
-    red, blue = tuple(world.COLOURS).index("red"), tuple(world.COLOURS).index("blue")
-    mean = [pictures.rgba[pictures.colour == colour].mean(axis=(0, 1, 2)) for colour in (red, blue)]
-    assert mean[0][0] > mean[0][2]
-    assert mean[1][2] > mean[1][0]
-
-
-def test_pictures_are_kept_and_do_not_depend_on_threads(tmp_path: Path, pictures: dataset.Pictures) -> None:
-    file = tmp_path / "pictures.npz"
-    first = dataset.cached_pictures(file, variants=1, views=2, seed=0, threads=1, size=16)
-    np.testing.assert_array_equal(first.rgba, pictures.rgba)
-    stamp = file.stat().st_mtime_ns
-    second = dataset.cached_pictures(file, variants=1, views=2, seed=0, threads=1, size=16)
-    assert file.stat().st_mtime_ns == stamp
-    np.testing.assert_array_equal(first.rgba, second.rgba)
-
-
-def test_batches_repeat_from_their_seed(pictures: dataset.Pictures) -> None:
-    images, texts = pictures.batch(8, np.random.default_rng(3))
-    same_images, same_texts = pictures.batch(8, np.random.default_rng(3))
-    assert images.shape == (8, 3, 16, 16)
-    assert images.min() >= 0
-    assert images.max() <= 1
-    assert texts == same_texts
-    torch.testing.assert_close(images, same_images)
-
-
-def test_captions_have_the_intended_shares() -> None:
-    rng = np.random.default_rng(0)
-    texts = [captions.training_caption("mug", "orange", 90.0, 10.0, rng) for _ in range(4000)]
-    shares = {
-        "": texts.count("") / 4000,
-        "side": sum(", side view" in t for t in texts) / 4000,
-        "left": sum(", left side view" in t for t in texts) / 4000,
-        "article": sum(t.startswith("an orange mug") for t in texts) / 4000,
-    }
-    assert shares[""] == pytest.approx(0.10, abs=0.02)
-    assert shares["side"] == pytest.approx(0.405, abs=0.03)
-    assert shares["left"] == pytest.approx(0.405, abs=0.03)
-    assert shares["article"] == pytest.approx(0.9 * 0.8 * 0.94, abs=0.05)
+def trainer(folder: Path, **changes: int) -> train.Trainer:
+    return train.Trainer(folder, TINY, replace(SETTINGS, **changes))
 
 
 def test_every_word_is_one_token_and_survives_saving(tmp_path: Path) -> None:
     captions.build_tokenizer().save_pretrained(tmp_path)
     tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
-    texts = [
-        f"{captions.describe(thing, colour)}, {view}"
-        for thing in world.things()
-        for colour in world.COLOURS
-        for view in all_view_words()
-    ]
+    subjects = [Subject(Item(kind, colour)) for kind in world.things() for colour in paint.COLOURS]
+    subjects += [Subject(Item("mug", "red", pattern)) for pattern in paint.PATTERNS]
+    subjects += [Subject(Item(upper, "red", "dotted"), Item(lower, "wooden")) for upper, lower in world.PAIRS]
+    texts = [f"{captions.describe(subject)}, {view}" for subject in subjects for view in all_view_words()]
     for text in texts:
         words = text.replace(",", " ,").split()
         ids = tokenizer(text).input_ids
@@ -112,11 +59,11 @@ def test_folding_keeps_every_pixel() -> None:
     torch.testing.assert_close(model.unfold(model.fold(images)), images)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, pictures: dataset.Pictures) -> None:
-    whole = trainer(tmp_path / "whole", pictures)
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole = trainer(tmp_path / "whole")
     whole.run()
-    trainer(tmp_path / "parts", pictures).run(stop_after=2)
-    resumed = trainer(tmp_path / "parts", pictures)
+    trainer(tmp_path / "parts").run(stop_after=2)
+    resumed = trainer(tmp_path / "parts")
     resumed.resume()
     assert resumed.step == 2
     resumed.run()
@@ -130,22 +77,56 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, pictures: dat
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-def test_parts_of_a_batch_add_up_to_the_whole(tmp_path: Path, pictures: dataset.Pictures) -> None:
-    one, three = (trainer(tmp_path / str(parts), pictures, parts=parts, steps=1) for parts in (1, 3))
-    one.run()
-    three.run()
-    whole, sum_of_parts = (torch.cat([p.grad.flatten() for p in run.parameters]) for run in (one, three))
-    # Norms over the tiny network's few values amplify rounding; a lost part would be a third.
-    assert (whole - sum_of_parts).norm() < 1e-2 * whole.norm()
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    """Both see the mean gradient, so their weights agree; the first writes the files."""
+    settings = replace(SETTINGS, processes=2, steps=2)
+    train.train(tmp_path, settings, "cpu", resume=False, size=TINY)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["step"] == 2
+    shards = sorted(file.name.split("-")[0] for file in (tmp_path / "shards").iterdir())
+    assert shards == ["000000", "000001"]
+
+    # What the two should have done together: the mean over both shares of the batch.
+    alone = [train.Trainer(tmp_path, TINY, settings, rank) for rank in (0, 1)]
+    for step in range(2):
+        gradients = []
+        for run in alone:
+            run._share = lambda loss, seconds, found, kept=gradients: kept.append(found) or (loss, seconds)
+            with torch.no_grad():
+                before = [parameter.clone() for parameter in run.parameters]
+            for parameter in run.parameters:
+                parameter.grad = None
+            run._train_step(0.0)
+            run.step = step
+            for parameter, value in zip(run.parameters, before, strict=True):
+                parameter.data.copy_(value)
+        for run in alone:
+            for index, parameter in enumerate(run.parameters):
+                parameter.grad = (gradients[0][index] + gradients[1][index]) / 2
+            torch.nn.utils.clip_grad_norm_(run.parameters, 1.0)
+            for group in run.optimizer.param_groups:
+                group["lr"] = run._learning_rate()
+            run.optimizer.step()
+            run.step = step + 1
+    for name, value in alone[0].model.state_dict().items():
+        torch.testing.assert_close(state["model"][name], value, atol=1e-4, rtol=1e-3, msg=name)
 
 
-def test_training_lowers_the_loss(tmp_path: Path, pictures: dataset.Pictures) -> None:
-    run = trainer(tmp_path, pictures, steps=30, batch=8)
-    run.run()
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    trainer(tmp_path, steps=30, batch=8).run()
     losses = [json.loads(line)["loss"] for line in (tmp_path / "loss.jsonl").read_text().splitlines()]
     assert len(losses) == 30
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])
     assert (tmp_path / "loss.png").exists()
+
+
+def test_old_pictures_make_room_for_new_ones(tmp_path: Path) -> None:
+    run = trainer(tmp_path, steps=13, reuse=1)
+    run.window.capacity = 2
+    run.run()
+    # A shard of 12 pictures lasts three steps of four: by the thirteenth step five have been begun.
+    assert sorted(run.window.shards) == [3, 4]
+    assert sorted(file.name.split("-")[0] for file in (tmp_path / "shards").iterdir()) == ["000003", "000004"]
 
 
 @pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-5), (True, 2e-2)])

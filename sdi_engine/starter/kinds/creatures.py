@@ -1,0 +1,238 @@
+"""Animals and other beings: bird, rabbit, fish, robot. All look to the front (-Y)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..paint import BLACK, CARROT, COLOURS, DETAIL, GREY, LIGHT, MAIN, SKIN_PINK, STEEL, WHITE, Paint, natural
+from ..solids import Solid, box, cone, cylinder, ellipsoid, lathe, prism
+from ..world import Part, chance, thing, vary
+
+
+@thing("bird")
+def _bird(rng: np.random.Generator) -> list[Part]:
+    """A plump bird: the beak and the eyes in front, the tail at the back, wings at the sides."""
+    width, height = vary(rng, 0.28, 0.10), vary(rng, 0.29, 0.08)
+    head, leg = vary(rng, 0.205, 0.08), vary(rng, 0.15, 0.25)
+    centre = leg + height * 0.92
+    head_y, head_z = -0.17, centre + height * 0.72 + head * 0.42
+    lift = rng.uniform(5, 50)
+    tail = box(0.22, 0.34, 0.08, top=1.0).moved(y=0.17, z=-0.04).turned("x", lift)
+    parts: list[Part] = [
+        (ellipsoid(width, 0.36, height).turned("x", -18).moved(z=centre), MAIN),
+        (ellipsoid(head).moved(y=head_y, z=head_z), MAIN),
+        (tail.moved(y=0.26, z=centre + 0.06), MAIN),
+        (_beak(rng).moved(y=head_y - head * 0.85, z=head_z - 0.02), natural(CARROT)),
+    ]
+    for side in (-1, 1):
+        parts += _eye(side * head * 0.66, head_y - head * 0.62, head_z + head * 0.26, side * 0.5)
+    if chance(rng, 0.35):
+        parts += [(_spread_wing(side).moved(side * width * 0.7, 0.02, centre + 0.10), MAIN) for side in (-1, 1)]
+    else:
+        wing = ellipsoid(0.065, 0.25, 0.16).turned("x", -22)
+        parts += [(wing.moved(side * width * 0.95, 0.09, centre + 0.02), MAIN.darker(0.72)) for side in (-1, 1)]
+    if chance(rng, 0.35):
+        crest = ellipsoid(0.05, 0.13, 0.10).turned("x", 35)
+        parts.append((crest.moved(y=head_y + 0.04, z=head_z + head * 0.92), MAIN.darker(0.72)))
+    return parts + _bird_feet(leg, centre - height * 0.7)
+
+
+def _beak(rng: np.random.Generator) -> Solid:
+    """A cone from the origin to the front, short and thick or long."""
+    if chance(rng):
+        return cone(0.10, 0.20).turned("x", 90)
+    return cone(0.085, 0.32).turned("x", 97)
+
+
+def _spread_wing(side: int) -> Solid:
+    """A raised wing from the origin outwards: to +X for side 1, to -X for side -1."""
+    wing = prism([(-0.06, -0.04), (0.34, -0.02), (0.34, 0.05), (-0.06, 0.08)], 0.26).turned("y", -35)
+    return wing if side > 0 else wing.turned("z", 180)
+
+
+def _bird_feet(leg: float, hip: float) -> list[Part]:
+    """Two thick orange legs up to the hip, with flat feet that point to the front."""
+    parts: list[Part] = []
+    for side in (-1, 1):
+        parts.append((cylinder(0.045, max(hip, leg)).moved(side * 0.11, 0.02), natural(CARROT)))
+        parts.append((ellipsoid(0.085, 0.13, 0.05).moved(side * 0.12, -0.05, 0.045), natural(CARROT)))
+    return parts
+
+
+@thing("rabbit")
+def _rabbit(rng: np.random.Generator) -> list[Part]:
+    """Sitting upright or crouching: the face in front, long ears on top, a white ball of a tail at the back."""
+    upright = chance(rng, 0.6)
+    head = vary(rng, 0.20, 0.08)
+    width = vary(rng, 0.245, 0.08)
+    if upright:
+        height = vary(rng, 0.29, 0.08)
+        body = ellipsoid(width, 0.23, height).moved(y=0.05, z=height * 0.95)
+        head_y, head_z, tail_y, hip_y = -0.08, height * 1.75 + head * 0.55, 0.27, 0.03
+    else:
+        height = vary(rng, 0.24, 0.08)
+        body = ellipsoid(width, 0.36, height).moved(y=0.14, z=height * 0.95)
+        head_y, head_z, tail_y, hip_y = -0.21, height * 1.25 + head * 0.65, 0.49, 0.24
+    parts: list[Part] = [
+        (body, MAIN),
+        (ellipsoid(head, head * 0.95, head * 0.9).moved(y=head_y, z=head_z), MAIN),
+        (ellipsoid(0.105).moved(y=tail_y, z=0.17), DETAIL),
+        (ellipsoid(0.055, 0.05, 0.045).moved(y=head_y - head * 0.95, z=head_z - 0.02), natural(SKIN_PINK)),
+        (box(0.09, 0.05, 0.075).moved(y=head_y - head * 0.80, z=head_z - head * 0.75), natural(WHITE)),
+    ]
+    spread, flopped = rng.uniform(6, 24), (0, 0, 0, -1, 1)[rng.integers(5)]
+    length = vary(rng, 0.25, 0.12)
+    for side in (-1, 1):
+        parts += _eye(side * head * 0.52, head_y - head * 0.74, head_z + head * 0.28, side * 0.35)
+        parts.append((ellipsoid(0.11, 0.19, 0.15).moved(side * width * 0.85, hip_y, 0.15), MAIN))
+        parts.append((ellipsoid(0.085, 0.15, 0.06).moved(side * width * 0.62, hip_y - 0.22, 0.06), MAIN.lighter(0.3)))
+        tilt = side * (80.0 if side == flopped else spread)
+        parts += _ear(length, tilt, (side * head * 0.5, head_y + 0.02, head_z + head * 0.72))
+    if upright:
+        for side in (-1, 1):
+            parts.append((ellipsoid(0.07, 0.11, 0.07).moved(side * 0.10, -0.19, height * 1.0), MAIN.lighter(0.3)))
+    return parts
+
+
+def _ear(length: float, tilt: float, place: tuple[float, float, float]) -> list[Part]:
+    """A long ear, pink in front, that leans to +X by an angle from upright."""
+    outer = ellipsoid(0.09, 0.06, length).moved(z=length * 0.85)
+    inner = ellipsoid(0.05, 0.05, length * 0.72).moved(y=-0.03, z=length * 0.88)
+    return [(outer.turned("y", tilt).moved(*place), MAIN), (inner.turned("y", tilt).moved(*place), natural(SKIN_PINK))]
+
+
+@thing("fish")
+def _fish(rng: np.random.Generator) -> list[Part]:
+    """On a small stand: the mouth and the eyes in front, the tail fin at the back, tall from the side."""
+    long = chance(rng)
+    length = vary(rng, 0.95 if long else 0.74, 0.06)
+    half = vary(rng, 0.235 if long else 0.29, 0.08)
+    width = vary(rng, 0.80, 0.08)
+    lift = half + vary(rng, 0.14, 0.15)
+    back = length * 0.42
+    profile = [(0.0, 0.0), (0.42, 0.03), (0.75, 0.14), (0.97, 0.32), (1.0, 0.45), (0.86, 0.65), (0.55, 0.85)]
+    profile += [(0.30, 1.0)]
+    body = lathe([(radius * half, z * length) for radius, z in profile]).turned("x", -90).scaled(x=width)
+    parts: list[Part] = [(body.moved(y=-length / 2, z=lift), MAIN)]
+    if chance(rng, 0.6):
+        fork = vary(rng, 0.34, 0.12)
+        for side in (-1, 1):
+            lobe = [(0.0, -0.05), (0.26, 0.10), (0.30, fork), (0.16, fork * 0.92), (0.0, 0.08)]
+            parts.append((_along_y([(y, side * z) for y, z in lobe][::side], 0.10).moved(y=back, z=lift), MAIN))
+    else:
+        fan = vary(rng, 0.27, 0.12)
+        outline = [(0.0, -0.07), (0.24, -fan), (0.31, -fan * 0.5), (0.31, fan * 0.5), (0.24, fan), (0.0, 0.07)]
+        parts.append((_along_y(outline, 0.10).moved(y=back, z=lift), MAIN))
+    top = [(-0.14, 0.0), (0.24, 0.0), (0.22, half * 0.45), (0.06, half * 0.62)]
+    parts.append((_along_y(top, 0.10).moved(z=lift + half * 0.82), MAIN))
+    for side in (-1, 1):
+        paddle = ellipsoid(0.15, 0.10, 0.05).turned("y", side * 30).turned("z", side * 25)
+        parts.append((paddle.moved(side * (half * width + 0.06), -0.02, lift - half * 0.30), MAIN))
+        parts += _eye(side * half * width * 0.80, -length * 0.315, lift + half * 0.30, side * 1.1, 0.078)
+    lips = ellipsoid(0.09, 0.05, 0.06).moved(y=-length / 2 - 0.005, z=lift)
+    parts.append((lips, natural(SKIN_PINK)))
+    parts.append((cylinder(0.20, 0.07, top=0.85), natural(STEEL)))
+    parts.append((cylinder(0.06, lift - half * 0.7), natural(STEEL)))
+    return parts
+
+
+def _along_y(outline: list[tuple[float, float]], thickness: float) -> Solid:
+    """A plate: a convex outline of (y, z) points, counter-clockwise seen from +X, thick along x, centred."""
+    return prism(outline, thickness).turned("z", 90)
+
+
+@thing("robot")
+def _robot(rng: np.random.Generator) -> list[Part]:
+    """Boxy: shining eyes in a black visor and a panel on the chest in front, a pack on the back."""
+    hip = vary(rng, 0.24, 0.12)
+    width, height, depth = vary(rng, 0.42, 0.10), vary(rng, 0.36, 0.08), vary(rng, 0.28, 0.08)
+    head, head_height = vary(rng, 0.34, 0.10), vary(rng, 0.24, 0.08)
+    neck = hip + height + 0.04
+    parts: list[Part] = [
+        (box(width, depth, height).moved(z=hip), MAIN),
+        (box(0.14, 0.14, 0.08).moved(z=hip + height - 0.02), natural(STEEL)),
+        (box(width * 0.55, 0.06, height * 0.34).moved(y=-depth / 2, z=hip + height * 0.45), DETAIL),
+        (box(width * 0.62, 0.10, height * 0.62).moved(y=depth / 2 + 0.03, z=hip + height * 0.22), MAIN),
+        (ellipsoid(0.05).moved(-width * 0.12, -depth / 2 - 0.02, hip + height * 0.62), natural(COLOURS["red"])),
+        (ellipsoid(0.05).moved(width * 0.12, -depth / 2 - 0.02, hip + height * 0.62), natural(COLOURS["green"])),
+    ]
+    parts += _robot_head(rng, head, head_height, neck)
+    parts += _robot_arms(rng, width / 2, hip + height)
+    return parts + (_tracks(width, hip) if chance(rng, 0.3) else _legs(width, hip))
+
+
+def _robot_head(rng: np.random.Generator, width: float, height: float, neck: float) -> list[Part]:
+    """A box or a dome with a visor in front, two lamps for eyes, and antennas or ears."""
+    depth = 0.26
+    if chance(rng, 0.65):
+        skull = box(width, depth, height)
+    else:
+        skull, depth = (
+            lathe(
+                [
+                    (width * 0.5, 0),
+                    (width * 0.5, height * 0.45),
+                    (width * 0.4, height * 0.85),
+                    (width * 0.2, height * 1.1),
+                ]
+            ),
+            width * 0.96,
+        )
+    visor = box(width * 0.80, 0.06, height * 0.48).moved(y=-depth / 2 + 0.005, z=neck + height * 0.32)
+    parts: list[Part] = [(skull.moved(z=neck), MAIN), (visor, natural(BLACK))]
+    for side in (-1, 1):
+        eye = ellipsoid(0.062, 0.04, 0.062).moved(side * width * 0.20, -depth / 2 - 0.02, neck + height * 0.58)
+        parts.append((eye, natural(LIGHT)))
+        ear = cylinder(0.07, 0.08).turned("y", 90 * side).moved(side * (width / 2 - 0.03), 0, neck + height * 0.45)
+        parts.append((ear, natural(STEEL)))
+    antennas = ((), (0.0,), (-0.11, 0.11))[rng.integers(3)]
+    for x in antennas:
+        parts.append((cylinder(0.04, 0.14).moved(x, 0, neck + height - 0.02), natural(STEEL)))
+        parts.append((ellipsoid(0.06).moved(x, 0, neck + height + 0.14), natural(COLOURS["red"])))
+    return parts
+
+
+def _robot_arms(rng: np.random.Generator, side_x: float, shoulder: float) -> list[Part]:
+    """Two thick arms from the shoulders, hanging, or one of them raised."""
+    raised = (None, None, -1, 1)[rng.integers(4)]
+    parts: list[Part] = []
+    for side in (-1, 1):
+        x, down = side * (side_x + 0.065), -1 if side != raised else 1
+        parts.append((ellipsoid(0.085).moved(x, 0, shoulder - 0.07), MAIN))
+        low = shoulder - 0.32 if down < 0 else shoulder - 0.09
+        parts.append((box(0.11, 0.13, 0.26).moved(x + side * 0.02, 0, low), MAIN))
+        parts.append((ellipsoid(0.075).moved(x + side * 0.02, 0, shoulder - 0.07 + down * 0.26), natural(STEEL)))
+    return parts
+
+
+def _legs(width: float, hip: float) -> list[Part]:
+    """Two box legs with feet that reach to the front."""
+    parts: list[Part] = []
+    for side in (-1, 1):
+        x = side * width * 0.27
+        parts.append((box(0.13, 0.15, hip).moved(x, 0, 0.02), MAIN))
+        parts.append((box(0.17, 0.26, 0.08).moved(x, -0.04), natural(STEEL)))
+    return parts
+
+
+def _tracks(width: float, hip: float) -> list[Part]:
+    """Two caterpillar tracks along y under a short waist."""
+    parts: list[Part] = [(box(width * 0.7, 0.2, hip * 0.6).moved(z=hip * 0.45), MAIN)]
+    y, top, cut = 0.24, hip * 0.80, 0.08
+    outline = [(-y + cut, 0.0), (y - cut, 0.0), (y, top / 2), (y - cut, top), (-y + cut, top), (-y, top / 2)]
+    for side in (-1, 1):
+        x = side * (width / 2 - 0.02)
+        parts.append((_along_y(outline, 0.15).moved(x), natural(BLACK)))
+        for place in (-0.11, 0.11):
+            hub = cylinder(0.06, 0.19).moved(z=-0.095).turned("y", 90)
+            parts.append((hub.moved(x, place, top / 2), natural(GREY)))
+    return parts
+
+
+def _eye(x: float, y: float, z: float, turn: float, radius: float = 0.078) -> list[Part]:
+    """A white ball with a pupil that looks to the front, turned towards +X by `turn` radians."""
+    pupil = radius * 0.72
+    step = radius * 0.48
+    look = (x + step * float(np.sin(turn)), y - step * float(np.cos(turn)), z)
+    white: Paint = natural(WHITE)
+    return [(ellipsoid(radius).moved(x, y, z), white), (ellipsoid(pupil).moved(*look), natural(BLACK))]
