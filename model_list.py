@@ -13,6 +13,7 @@ import bpy
 from . import preferences, properties
 from .jobs.models import Model, Models, Scan, size_words
 from .redrawing import redraw
+from .sdi_engine import vocabulary
 from .sdi_engine.request import STARTER_MODEL
 
 FIRST_SECONDS = 1.5
@@ -90,6 +91,12 @@ def about(model: str) -> str:
     if bpy.app.online_access:
         return "Will be downloaded when you press Generate"
     return "Not on this computer, and online access is off (Preferences, System)"
+
+
+def unknown_words(model: str, prompt: str) -> str:
+    """A warning of words that a model of a small vocabulary leaves out; "" where none are known of."""
+    found = models.known.get(model)
+    return vocabulary.warning(prompt, found.knows) if isinstance(found, Model) else ""
 
 
 def remember(model: str, found: Model) -> None:

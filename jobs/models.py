@@ -27,6 +27,7 @@ MAX_DEPTH = 4
 """How far below the model folder to look."""
 
 INDEX_FILE = "model_index.json"
+HINTS_FILE = "sdi_engine.json"
 FAMILY_WORDS = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "sd3": "SD 3"}
 KIND_WORDS = {
     "StableDiffusionPipeline": "SD 1.x",
@@ -48,12 +49,14 @@ class Model:
     name: what a person calls it.
     kind: its family, such as "SDXL"; "" where that is known only after it was downloaded.
     size: in bytes on the disk; None where it is not on this computer.
+    knows: the words or phrases of a model of a small vocabulary, by kind; empty for others.
     """
 
     model: str
     name: str
     kind: str = ""
     size: int | None = None
+    knows: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def is_here(self) -> bool:
@@ -106,7 +109,7 @@ def inspect(model: str, cache: Path | None = None) -> Model:
         return _hub_model(model, name or model, location.sources, cache or hub_cache())
     path = Path(location.sources[0])
     if location.kind == "folder":
-        return Model(model, name or path.name, _folder_kind(path, model), _size_of(path))
+        return Model(model, name or path.name, _folder_kind(path, model), _size_of(path), _words_of(path))
     companion = companion_folder(path)
     kind = _folder_kind(companion, str(companion)) if companion else FAMILY_WORDS[family_of(read_shapes(path))]
     return Model(model, name or path.name, kind, path.stat().st_size)
@@ -311,6 +314,11 @@ def _folder_kind(folder: Path, model: str) -> str:
     if kind == "StableDiffusionPipeline" and config.get("hidden_size") == _SD2_TEXT_WIDTH:
         return "SD 2.x"
     return KIND_WORDS[kind]
+
+
+def _words_of(folder: Path) -> dict[str, list[str]]:
+    knows = _read_json(folder / HINTS_FILE).get("knows")
+    return knows if isinstance(knows, dict) else {}
 
 
 def _size_of(folder: Path) -> int:

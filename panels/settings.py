@@ -114,7 +114,8 @@ class SDI_PT_advanced(Tab, bpy.types.Panel):
 
 
 def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    model = properties.model_of(context.scene.sdi)
+    settings = context.scene.sdi
+    model = properties.model_of(settings)
     known = model_list.about(model)
     if not known:
         return
@@ -125,6 +126,9 @@ def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context) ->
     else:
         column.active = False
         wrapping.label(column, context, known)
+    warning = model_list.unknown_words(model, settings.prompt)
+    if warning:
+        wrapping.label(layout, context, warning, "INFO")
 
 
 def _draw_loras(layout: bpy.types.UILayout, settings: properties.SDI_PG_settings) -> None:

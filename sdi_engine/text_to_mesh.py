@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 import torch
 
-from . import __version__, events
+from . import __version__, events, vocabulary
 from .diffusion.loading import LoadPrior, load_prior
 from .diffusion.prior import Prior
 from .errors import EnvironmentMissingError, JobCancelledError, JobPausedError, NoObjectError
@@ -212,11 +212,9 @@ def _optimise(generation: Generation, folder: JobFolder, height: float, report: 
 
 def tell_unknown_words(prior: Prior, prompt: str, report: Report) -> None:
     """Say which words a model of a small vocabulary leaves out."""
-    unknown = prior.unknown_words(prompt)
-    if unknown:
-        known = "; ".join(f"{kind}: {', '.join(words)}" for kind, words in prior.hints.knows.items())
-        words = ", ".join(f'"{word}"' for word in unknown)
-        report(events.Notice(f"This model does not know {words} and leaves it out. It knows {known}."))
+    warning = vocabulary.warning(prompt, prior.hints.knows)
+    if warning:
+        report(events.Notice(warning))
 
 
 def _check_cancel(folder: JobFolder) -> None:

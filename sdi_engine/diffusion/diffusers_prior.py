@@ -64,13 +64,6 @@ class DiffusersPrior(Prior):
         rows = [self._texts[prompt] for prompt in prompts]
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
-    def unknown_words(self, prompt: str) -> list[str]:
-        if not self.hints.knows:
-            return []
-        words = dict.fromkeys(prompt.lower().replace(",", " ").split())
-        tokenizer = self._pipeline.tokenizer
-        return [word for word in words if len(tokenizer(word, add_special_tokens=False).input_ids) != 1]
-
     @abstractmethod
     def _encode_prompt(self, prompt: str) -> Text:
         """What the model is told for one prompt, each tensor (1, …)."""

@@ -54,7 +54,7 @@ class ModelHints:
         guidance_scale: the γ at which its images look best.
         resolution: height and width in pixels of the images it was trained on.
         view_vocabulary: which words for views its captions held (`views.view_words`).
-        knows: for a model with a small vocabulary, its words by kind, for messages to a person.
+        knows: for a model with a small vocabulary, its words by kind (`vocabulary`), for messages to a person.
     """
 
     guidance_scale: float | None = None
@@ -102,10 +102,6 @@ class Prior(ABC):
     @abstractmethod
     def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
         """One evaluation of the model, without guidance; differentiable with respect to x."""
-
-    @abstractmethod
-    def unknown_words(self, prompt: str) -> list[str]:
-        """Words that a model of a small vocabulary (`hints.knows`) has no token for; empty for an open vocabulary."""
 
     def condition(self, prompts: list[str], negative_prompt: str = "") -> Conditioning:
         """What the model is told when B = len(prompts) images are denoised, without Perp-Neg."""

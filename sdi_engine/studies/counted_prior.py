@@ -41,6 +41,3 @@ class CountedPrior(Prior):
 
     def text(self, prompts: list[str]) -> Text:
         return self._prior.text(prompts)
-
-    def unknown_words(self, prompt: str) -> list[str]:
-        return self._prior.unknown_words(prompt)

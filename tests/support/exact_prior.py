@@ -59,9 +59,6 @@ class ExactPrior(Prior):
         meant = torch.isin(self._word_of_image, torch.tensor(words)).float()
         return meant / meant.sum()
 
-    def unknown_words(self, prompt: str) -> list[str]:
-        return []
-
 
 def ball_images(resolution: int = 32, radius: float = 0.6, greys: int = 6) -> Tensor:
     """(greys, 3, H, W): a red disc of `radius` half frames before plain grey backgrounds: a ball, from any side."""
