@@ -130,14 +130,30 @@ def training_cameras(count: int, rng: np.random.Generator) -> Cameras:
 
 
 def sample_surface(instance: Instance, density: float = POINTS_PER_AREA) -> Surface:
-    """Spreads points evenly over a mesh: `density` for each square unit.
+    """Points spread evenly over an instance, `density` for each square unit (`spread_points`)."""
+    positions, normals, faces = spread_points(instance.vertices, instance.faces, density)
+    coefficients = instance.coefficients(positions, faces)
+    centred = positions - np.array([0.0, 0.0, instance.vertices[:, 2].max() / 2])
+    fields = (centred, normals, coefficients, palette(instance.subject))
+    return Surface(*(torch.from_numpy(np.ascontiguousarray(field)).float() for field in fields))
+
+
+def spread_points(
+    vertices: np.ndarray, faces: np.ndarray, density: float = POINTS_PER_AREA
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Spreads points evenly over a mesh: positions (N, 3), unit normals (N, 3), and the faces (N,) they lie on.
 
     The points are a low-discrepancy sequence (Roberts' R2 inside the triangles, equal steps over their areas), so they
     leave smaller gaps than random ones and need no seed.
+
+    Args:
+        vertices: (V, 3).
+        faces: (F, 3).
+        density: points on one square unit.
     """
     # Long thin triangles would stretch the sequence into stripes.
     vertices, faces, origin = trimesh.remesh.subdivide_to_size(
-        instance.vertices.astype(np.float64), instance.faces, max_edge=0.08, max_iter=20, return_index=True
+        vertices.astype(np.float64), faces, max_edge=0.08, max_iter=20, return_index=True
     )
     corners = vertices[faces]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -151,11 +167,7 @@ def sample_surface(instance: Instance, density: float = POINTS_PER_AREA) -> Surf
     u, v = np.where(outside, 1 - u, u), np.where(outside, 1 - v, v)
     weights = np.stack([1 - u - v, u, v], axis=1)[:, :, None]
     positions = (corners[face] * weights).sum(axis=1)
-    normals = cross[face] / doubled_area[face, None]
-    coefficients = instance.coefficients(positions, origin[face])
-    centred = positions - np.array([0.0, 0.0, instance.vertices[:, 2].max() / 2])
-    fields = (centred, normals, coefficients, palette(instance.subject))
-    return Surface(*(torch.from_numpy(np.ascontiguousarray(field)).float() for field in fields))
+    return positions, cross[face] / doubled_area[face, None], origin[face]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ import copy
 import json
 import logging
 import math
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -293,9 +295,11 @@ def train(folder: Path, settings: Settings, device: str, resume: bool, size: Siz
     if settings.processes == 1:
         _work(0, folder, size, settings, device, resume, None)
         return
+    # A terminated training takes its processes along, which would wait for each other for ever.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory() as meeting:
         arguments = (folder, size, settings, device, resume, Path(meeting) / "meeting")
-        torch.multiprocessing.spawn(_work, arguments, nprocs=settings.processes)
+        torch.multiprocessing.spawn(_work, arguments, nprocs=settings.processes, daemon=True)
 
 
 def _work(

@@ -177,12 +177,12 @@ def make_instance(subject: Subject, rng: np.random.Generator) -> Instance:
     meshes = [_Mesh.of(_BUILDERS[item.kind](rng)) for item in subject.items]
     if subject.base is not None:
         ratio, x, y = PAIRS[subject.thing.kind, subject.base.kind]
-        upper, lower = (_canonical(mesh.vertices) for mesh in meshes)
+        upper, lower = (canonical(mesh.vertices) for mesh in meshes)
         # The upper thing sinks in a little, so that the two touch on uneven ground.
         seat = _height_at(lower[meshes[1].faces], x, y) - 0.01
         meshes[0].vertices, meshes[1].vertices = upper * ratio + np.array([x, y, seat]), lower
     offsets = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
-    vertices = _canonical(np.concatenate([mesh.vertices for mesh in meshes]))
+    vertices = canonical(np.concatenate([mesh.vertices for mesh in meshes]))
     faces = np.concatenate([mesh.faces + offset for mesh, offset in zip(meshes, offsets, strict=True)])
     paint = np.concatenate([mesh.paint for mesh in meshes])
     item = np.repeat(np.arange(len(meshes)), [len(mesh.faces) for mesh in meshes])
@@ -194,6 +194,14 @@ def make_instance(subject: Subject, rng: np.random.Generator) -> Instance:
         for index, named in enumerate(subject.items)
     )
     return Instance(subject, vertices.astype(np.float32), faces, paint, item, skins)
+
+
+def canonical(vertices: np.ndarray) -> np.ndarray:
+    """Puts the bounding box's middle over the origin, on the ground, and scales until the cylinder is touched."""
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    moved = vertices - np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
+    radius = np.linalg.norm(moved[:, :2], axis=1).max()
+    return moved * min(CYLINDER_RADIUS / radius, CYLINDER_HEIGHT / moved[:, 2].max())
 
 
 def thing(kind: str) -> Callable[[Builder], Builder]:
@@ -244,14 +252,6 @@ def _all_things() -> tuple[str, ...]:
 def _known(word: str, what: str, known: tuple[str, ...]) -> None:
     if word not in known:
         raise ValueError(f"the starter world has no {what} {word!r}; it has {', '.join(known)}")
-
-
-def _canonical(vertices: np.ndarray) -> np.ndarray:
-    """Puts the bounding box's middle over the origin, on the ground, and scales until the cylinder is touched."""
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
-    moved = vertices - np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
-    radius = np.linalg.norm(moved[:, :2], axis=1).max()
-    return moved * min(CYLINDER_RADIUS / radius, CYLINDER_HEIGHT / moved[:, 2].max())
 
 
 def _height_at(triangles: np.ndarray, x: float, y: float) -> float:

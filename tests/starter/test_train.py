@@ -13,7 +13,7 @@ from diffusers import DiffusionPipeline
 from transformers import CLIPTokenizer
 
 from sdi_engine.diffusion.views import all_view_words
-from sdi_engine.starter import captions, model, paint, train, world
+from sdi_engine.starter import captions, model, paint, publish, train, world
 from sdi_engine.starter.world import Item, Subject
 
 TINY = model.Size(channels=(32, 32, 32), text_width=16, resolution=16)
@@ -163,3 +163,24 @@ def test_samples_are_images(tmp_path: Path) -> None:
     assert samples.max() <= 1
     train.save_grid(samples, columns=2, file=tmp_path / "grid.png")
     assert (tmp_path / "grid.png").stat().st_size > 100
+
+
+def test_a_trained_model_is_published_with_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "ON_CPU", TINY)
+    trainer(tmp_path / "run").run()
+    place = tmp_path / "weights"
+    place.mkdir()
+    (place / "old.txt").write_text("of an earlier model")
+    publish.publish(tmp_path / "run", place, "a test's machine", SETTINGS.batch)
+    assert not (place / "old.txt").exists()
+    assert {"model_index.json", "sdi_engine.json", "README.md", "samples.png", "views.png", "loss.png"} <= {
+        file.name for file in place.iterdir()
+    }
+    card = (place / "README.md").read_text(encoding="utf-8")
+    assert "4 steps of 4 pictures (16 images)" in card
+    assert "a test's machine" in card
+    loaded = DiffusionPipeline.from_pretrained(place, vae=None)
+    trained = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["average"]
+    torch.testing.assert_close(
+        loaded.unet.conv_in.weight, trained["unet.conv_in.weight"].contiguous(), atol=1e-3, rtol=1e-3
+    )
