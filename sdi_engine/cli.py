@@ -147,6 +147,29 @@ def _figures(options: argparse.Namespace, report: worker.Listener) -> dict[str, 
         return figures(asked, options.output, report, FIGURES if "all" in numbers else numbers, prompts)
 
 
+def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
+    locate(options.model)
+    with worker.torch_work():
+        from .evaluation.evaluate import evaluate
+        from .evaluation.plan import DEFAULT_SETTING, PLAN_FILE, Plan, parse_seeds, parse_setting, read_prompts
+        from .studies.study import state_of_weights
+
+        plan = Plan(
+            prompts=read_prompts(options.lists, options.prompts),
+            seeds=parse_seeds(options.seeds),
+            settings=tuple(parse_setting(text) for text in options.settings or [DEFAULT_SETTING]),
+            model=options.model,
+            loras=tuple(options.loras),
+            device=options.device,
+            weights=state_of_weights(_request(options, "")),
+            samples=options.samples,
+        )
+        make_folder(options.output, PLAN_FILE)
+        result = evaluate(plan, options.output, report, options.processes, options.clip, options.baseline)
+    print("\n".join(result.pop("table")), file=sys.stderr if options.json else sys.stdout)
+    return result
+
+
 def _accepted(options: argparse.Namespace, prompt: str, *, resume: bool = False) -> request.JobRequest:
     """The validated request of a study, whose output folder is there now, and whose model has a place.
 
@@ -163,7 +186,8 @@ def _request(options: argparse.Namespace, prompt: str) -> request.JobRequest:
     """A request of those fields that the command has options for."""
     names = {field.name for field in dataclasses.fields(request.JobRequest)} - {"schema"}
     fields = {name: getattr(options, name) for name in names if hasattr(options, name)}
-    return request.JobRequest(**fields | {"prompt": prompt, "loras": tuple(options.loras)})
+    overrides = dict(request.parse_override(text) for text in getattr(options, "overrides", ()))
+    return request.JobRequest(**fields | {"prompt": prompt, "loras": tuple(options.loras), "overrides": overrides})
 
 
 def _check_choices(label: str, values: Sequence[str], choices: Sequence[str]) -> None:
@@ -310,6 +334,42 @@ def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     _add_3d_options(figures)
 
+    evaluate = command(
+        "evaluate",
+        _evaluate,
+        "measure objects of prompts x seeds x settings; goes on where it was stopped",
+        has_prompt=False,
+    )
+    _add_evaluation_options(evaluate)
+
+
+def _add_evaluation_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--prompts",
+        dest="lists",
+        action="append",
+        default=[],
+        metavar="LIST",
+        help="default, held-out, pairs, paper, or a text file with a prompt a line; may be given several times",
+    )
+    add("--prompt", dest="prompts", action="append", default=[], help="one more prompt; may be given several times")
+    add("--seeds", default="0", metavar="N,N,…", help="of every prompt (default: %(default)s)")
+    add(
+        "--setting",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar='"NAME: option=value …"',
+        help="a column of the table, such as SDS: preset=standard noise=random set.t=[0.98,0.02] equal_time=SDI; may "
+        "be given several times, and the first is compared with the others (default: standard: preset=standard)",
+    )
+    add("--processes", type=int, help="objects at once (default: one for each core, or one on a GPU)")
+    add("--samples", type=int, default=4, help="2D pictures of each prompt (default: %(default)s)")
+    add("--clip", type=Path, metavar="FOLDER", help="a CLIP model, for its score of results; needs no other truth")
+    add("--baseline", type=Path, metavar="DIR", help="another evaluation's folder, to compare with")
+    _add_model_options(parser)
+
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
     defaults = request.JobRequest(prompt="")
@@ -364,6 +424,14 @@ def _add_3d_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--perp-neg", help=f"one of {', '.join(request.PERP_NEG)} (default: the preset's)")
     add("--views-per-step", type=int, help="renders in each step (default: the preset's)")
+    add(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change any other number of the settings, such as t=[0.98,0.2] or field.hidden=64; has the last word",
+    )
 
 
 def _add_mesh_options(parser: argparse.ArgumentParser) -> None:

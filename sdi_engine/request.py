@@ -13,7 +13,7 @@ import re
 import types
 import typing
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import BadInputError
@@ -71,6 +71,8 @@ class JobRequest:
         texture_size: height and width of the texture in pixels.
         height: height of the object in metres.
         device: one of `DEVICES`.
+        overrides: single numbers of `settings.Settings` by name, as JSON allows, which have the last word
+            (`sdi_engine.overrides`): for experiments on the command line.
     """
 
     prompt: str
@@ -90,6 +92,7 @@ class JobRequest:
     texture_size: int = 1024
     height: float = 1.0
     device: str = "auto"
+    overrides: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
 
     def validated(self) -> JobRequest:
@@ -142,6 +145,11 @@ class JobRequest:
         _check_range("face budget", request.face_budget, 100, 2_000_000)
         _check_range("texture size", request.texture_size, 64, 8192)
         _check_range("height", request.height, 0.001, 1000.0)
+        for name, value in request.overrides.items():
+            if not isinstance(name, str) or not _is_json(value):
+                raise BadInputError(
+                    f'The changed setting "{name}" is {value!r}: it must be a number, a word or a list.'
+                )
         return request
 
     def to_json(self) -> str:
@@ -177,12 +185,36 @@ class JobRequest:
         return cls(**fields).validated()
 
 
+def parse_override(text: str) -> tuple[str, Any]:
+    """NAME=VALUE as a name and what JSON makes of the value, or the value itself as a word.
+
+    Raises:
+        BadInputError: there is no name or no equals sign.
+    """
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not name or not equals:
+        raise BadInputError(
+            f'"{text}" changes no setting: write a name, an equals sign and a value, such as steps=300.'
+        )
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 def slug(prompt: str, fallback: str = "object") -> str:
     """The prompt as a harmless file name: at most 40 of a-z, 0-9 and single hyphens, never empty, no device name."""
     ascii_text = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode("ascii").lower()
     name = re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")[:40].rstrip("-")
     reserved = re.fullmatch(r"con|prn|aux|nul|com\d|lpt\d", name)
     return f"{fallback}-{name}" if reserved else name or fallback
+
+
+def _is_json(value: Any) -> bool:
+    """Whether it is a finite number, a word, true, false or nothing, or a list of these."""
+    if isinstance(value, list | tuple):
+        return all(_is_json(item) for item in value)
+    return value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _folded(text: str) -> str:

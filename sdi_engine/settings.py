@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from .diffusion.prior import ModelHints
+from .overrides import override
 from .radiance.cameras import CameraRanges
 from .radiance.encoding import geometric_resolutions
 from .radiance.field import FieldConfig
+from .ramp import Ramp, constant
 from .request import JobRequest
 
 T = TypeVar("T")
@@ -17,29 +19,10 @@ T = TypeVar("T")
 DEFAULT_GUIDANCE_SCALE = 7.5
 """γ of the paper (sec. 5) for a model that says nothing else of itself."""
 
-
-@dataclass(frozen=True)
-class Ramp:
-    """A number that follows the run's progress (0…1): `first` until `start`, `last` from `end` on, linear between."""
-
-    first: float
-    last: float
-    start: float = 0.0
-    end: float = 1.0
-
-    def __call__(self, progress: float) -> float:
-        if progress >= self.end:
-            return self.last
-        share = max(0.0, progress - self.start) / (self.end - self.start) if progress > self.start else 0.0
-        return self.first + (self.last - self.first) * share
-
-
-def constant(value: float) -> Ramp:
-    """The same number all along."""
-    return Ramp(value, value)
-
-
 OFF = constant(0.0)
+
+FALLING_TIME = Ramp(0.98, 0.2)
+"""The paper's t: from nearly all noise down to where details are made."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +72,7 @@ class Settings:
     noise: str = "inversion"
     perp_neg: str = "off"
     released_code: bool = False
-    t: Ramp = Ramp(0.98, 0.2)
+    t: Ramp = FALLING_TIME
     anneal: bool = True
     inversion_steps_per_unit: int = 10
     inversion_start: float = 0.0
@@ -196,7 +179,8 @@ convexity and its schedule, and the guidance without Perp-Neg (`resolve`)."""
 
 
 def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Settings:
-    """The preset's settings, changed by what the model recommends and then by what the request asks for.
+    """The preset's settings, changed by what the model recommends, then by what the request asks for, its overrides
+    last.
 
     In the result `resolution`, `guidance_scale` and `inversion_guidance_scale` are numbers.
 
@@ -204,6 +188,9 @@ def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Se
         request: validated.
         hints: the model's own recommendations.
         model_resolution: height and width in pixels of the model's images.
+
+    Raises:
+        BadInputError: there is no setting that an override names, or it cannot be that.
     """
     preset = PRESETS[request.preset]
     guidance = _first(request.guidance_scale, preset.guidance_scale, hints.guidance_scale, DEFAULT_GUIDANCE_SCALE)
@@ -212,7 +199,7 @@ def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Se
     if preset.released_code and perp_neg == "off":
         # without Perp-Neg the released code computes text + s·(text − uncond), which is eq. (3) with γ = s + 1
         guidance, inversion_guidance = guidance + 1.0, inversion_guidance + 1.0
-    return dataclasses.replace(
+    settings = dataclasses.replace(
         preset,
         steps=_first(request.steps, preset.steps),
         resolution=_first(request.resolution, min(preset.resolution or model_resolution, model_resolution)),
@@ -222,6 +209,7 @@ def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Se
         noise=request.noise,
         perp_neg=perp_neg,
     )
+    return override(settings, request.overrides)
 
 
 def _first(*values: T | None) -> T:

@@ -26,6 +26,7 @@ from .mesh.unwrap import unwrap
 from .request import JobRequest
 from .settings import resolve
 from .showing import save_live_mesh, save_preview
+from .studies.counted_prior import CountedPrior
 
 CHECKPOINT_SECONDS = 15.0
 PROGRESS_SECONDS = 0.25
@@ -70,7 +71,7 @@ def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report, l
     device = choose_device(request.device)
     report(events.StateChanged(events.RUNNING))
     with phase("Loading the model", "load"):
-        prior = (load or load_prior)(request.model, device, request.loras)
+        prior = CountedPrior((load or load_prior)(request.model, device, request.loras))
     tell_unknown_words(prior, request.prompt, report)
     settings = resolve(request, prior.hints, prior.resolution)
     checkpoint = folder.checkpoint_folder / "state.safetensors"
@@ -127,6 +128,7 @@ def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report, l
         "height": request.height,
         "steps": generation.step,
         "attempts": generation.attempt + 1,
+        "model_evaluations": prior.evaluations,
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "peak_memory_mb": peak_memory_mb(device),
         "device": device.type,

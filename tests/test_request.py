@@ -4,7 +4,7 @@ import json
 import pytest
 
 from sdi_engine.errors import BadInputError
-from sdi_engine.request import MAX_PROMPT_LENGTH, JobRequest, Lora, slug
+from sdi_engine.request import MAX_PROMPT_LENGTH, JobRequest, Lora, parse_override, slug
 
 
 def test_round_trip():
@@ -15,6 +15,38 @@ def test_round_trip():
 def test_loras_make_the_round_trip():
     request = JobRequest("a mug", loras=(Lora("C:\\a.safetensors", 0.8), Lora("/b=2.safetensors")))
     assert JobRequest.from_json(request.to_json()) == request
+
+
+def test_overrides_make_the_round_trip():
+    request = JobRequest("a mug", overrides={"t": [0.98, 0.1], "field.hidden": 64, "noise": "sgd", "fade": None})
+    assert JobRequest.from_json(request.to_json()) == request
+
+
+def test_a_request_from_before_there_were_overrides_has_none():
+    fields = json.loads(JobRequest("a mug").to_json())
+    del fields["overrides"]
+    assert JobRequest.from_json(json.dumps(fields)).overrides == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("steps=300", "steps", 300),
+        (" t = [0.98, 0.1] ", "t", [0.98, 0.1]),
+        ("fade=true", "fade", True),
+        ("cameras.half_frame=null", "cameras.half_frame", None),
+        ("noise=random", "noise", "random"),
+        ("model=a=b", "model", "a=b"),
+    ],
+)
+def test_overrides_are_parsed(text, name, value):
+    assert parse_override(text) == (name, value)
+
+
+@pytest.mark.parametrize("text", ["steps", "=3", ""])
+def test_overrides_that_are_none(text):
+    with pytest.raises(BadInputError, match="equals sign"):
+        parse_override(text)
 
 
 def test_white_space_is_folded():
@@ -51,6 +83,9 @@ def test_white_space_is_folded():
         ({"texture_size": 10**6}, "texture size"),
         ({"height": 0.0}, "height"),
         ({"height": float("inf")}, "height"),
+        ({"overrides": {"t": float("nan")}}, '"t" is nan'),
+        ({"overrides": {"t": {"first": 1}}}, '"t"'),
+        ({"overrides": [1]}, "overrides"),
     ],
 )
 def test_bad_settings_are_refused_with_one_sentence_that_names_them(changes, words):

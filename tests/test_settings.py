@@ -6,6 +6,7 @@ from exact_prior import ExactPrior, ball_images
 
 from sdi_engine.diffusion.prior import ModelHints
 from sdi_engine.distillation.threestudio import released_noise
+from sdi_engine.errors import BadInputError
 from sdi_engine.generate import Generation
 from sdi_engine.guidance import Guidance
 from sdi_engine.request import PRESETS as PRESET_NAMES
@@ -83,3 +84,74 @@ def test_schedules_scale_with_the_length_of_the_run(preset, steps):
     assert active == sum(start <= 0.5 for start in half.level_starts)
     middle = (half.t.first + half.t.last) / 2
     assert generation.guidance.time(0.5, torch.Generator()) == pytest.approx(middle, abs=1e-3)
+
+
+def test_overrides_have_the_last_word():
+    settings = resolved(
+        steps=7,
+        overrides={
+            "steps": 9,
+            "learning_rate": 1,
+            "field.hidden": 64,
+            "field.grid_resolutions": [8, 16],
+            "cameras.elevation": [0, 10],
+            "t": [0.9, 0.1, 0.2, 0.8],
+            "sparsity": [0.1, 0.0],
+            "opaqueness": 0.5,
+            "noise": "random",
+            "fade": False,
+            "field.blob": "magic3d",
+            "field.log2_table_size": 19,
+        },
+    )
+    untouched = resolved()
+    assert settings.steps == 9
+    assert isinstance(settings.learning_rate, float)
+    assert settings.field == dataclasses.replace(
+        untouched.field, hidden=64, grid_resolutions=(8, 16), blob="magic3d", log2_table_size=19
+    )
+    assert settings.cameras == dataclasses.replace(untouched.cameras, elevation=(0.0, 10.0))
+    assert settings.t == Ramp(0.9, 0.1, 0.2, 0.8)
+    assert settings.sparsity == Ramp(0.1, 0.0)
+    assert settings.opaqueness == Ramp(0.5, 0.5)
+    assert (settings.noise, settings.fade) == ("random", False)
+
+
+def test_overrides_that_only_go_together():
+    """Cameras have a distance or a half frame, never both."""
+    settings = resolved(overrides={"cameras.half_frame": None, "cameras.distance": [1.5, 2.0]})
+    assert settings.cameras.distance == (1.5, 2.0)
+    with pytest.raises(BadInputError, match=r"cameras\.distance"):
+        resolved(overrides={"cameras.distance": [1.5, 2.0]})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("learning", 1, '"learning".*learning_rate'),
+        ("field", 1, "no setting"),
+        ("field.hiden", 1, "field.hidden"),
+        ("schedule.t", 1, "no setting"),
+        ("t.first", 0.5, "no setting"),
+        ("steps", 1.5, "steps.*whole number"),
+        ("steps", True, "whole number"),
+        ("fade", 1, "true or false"),
+        ("smoothness", "much", "a number"),
+        ("t", [0.9, 0.5, 0.1], "a number, .first, last."),
+        ("t", "late", "a number, .first, last."),
+        ("cameras.fov", [40], "list of 2 numbers"),
+        ("cameras.fov", 40, "list of 2 numbers"),
+        ("cameras.half_frame", 40, "list of 2 numbers or null"),
+        ("level_starts", [0, "late"], "list of numbers"),
+        ("level_starts", [], "list of numbers"),
+        ("noise", "loud", "one of inversion, random"),
+        ("field.blob", "square", "one of soft, magic3d"),
+        ("perp_neg", None, "one of off"),
+    ],
+)
+def test_an_override_that_cannot_be_is_one_sentence_that_names_it(name, value, words):
+    with pytest.raises(BadInputError, match=words) as caught:
+        resolved(overrides={name: value})
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")

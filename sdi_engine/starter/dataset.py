@@ -7,6 +7,7 @@ recent shards, so old pictures make room for new ones, while each picture serves
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,8 +184,16 @@ class Window:
             if number not in self.shards:
                 self.shards[number] = self._load(number)
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, list[Picture]]:
-        """Random pictures (count, 3, H, W) in 0...1, newly coloured, on random backgrounds; and what they show."""
+    def draw(
+        self, count: int, rng: np.random.Generator, backgrounds: Callable[..., Tensor] | None = None
+    ) -> tuple[Tensor, list[Picture]]:
+        """Random pictures (count, 3, H, W) in 0...1, newly coloured; and what they show.
+
+        Args:
+            count: how many.
+            rng: decides.
+            backgrounds: what they are laid on, from (count, size, rng); `random_backgrounds` by default.
+        """
         numbers = sorted(self.shards)
         layers, palettes, pictures = [], [], []
         for number in rng.choice(numbers, count):
@@ -197,7 +206,7 @@ class Window:
             pictures.append(Picture(subject, azimuth, elevation, bool(shard.clay[row])))
         stacked = torch.from_numpy(np.stack(layers)).float() / 255
         coloured = colour_layers(stacked, torch.from_numpy(np.stack(palettes)))
-        images = composite(coloured, random_backgrounds(count, self.size, rng))
+        images = composite(coloured, (backgrounds or random_backgrounds)(count, self.size, rng))
         return images.permute(0, 3, 1, 2).contiguous(), pictures
 
     def batch(self, count: int, rng: np.random.Generator) -> tuple[Tensor, list[str]]:

@@ -74,7 +74,7 @@ def prepare(request: JobRequest, report: Report, load: LoadPrior | None = None) 
     report(events.Progress("Loading the model", 0, 1))
     prior = (load or load_prior)(request.model, choose_device(request.device), request.loras)
     tell_unknown_words(prior, request.prompt, report)
-    return Study(request, prior, resolve(request, prior.hints, prior.resolution), _state_of_weights(request))
+    return Study(request, prior, resolve(request, prior.hints, prior.resolution), state_of_weights(request))
 
 
 def reported(phase: str, steps: int, report: Report) -> Iterator[int]:
@@ -112,7 +112,7 @@ def save_json(content: dict[str, Any], file: Path) -> dict[str, Any]:
     return content
 
 
-def _state_of_weights(request: JobRequest) -> str:
+def state_of_weights(request: JobRequest) -> str:
     """A hash of the names, sizes and times of change of a model's files on this machine, LoRAs too."""
     location = locate(request.model)
     paths = [Path(source) for source in location.sources if location.kind != "hub"]

@@ -1,0 +1,98 @@
+"""How many steps a setting needs to take as much time as another one.
+
+One object is made with each of the two in its own steps; time grows with the number of steps, so the quotient of the
+two times says it. What was found is written down, since a second measurement would not find quite the same.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .. import errors, events
+from ..diffusion.prior import ModelHints
+from ..errors import NoObjectError
+from ..job_folder import JobFolder, read_json_object, storage_errors, write_atomically
+from ..settings import resolve
+from .plan import Job, Plan, Setting
+from .runs import JOBS_FOLDER, Outcome, run_jobs
+
+EQUAL_TIME_FILE = "equal_time.json"
+
+MOST_PROMPTS = 3
+"""A prompt of which one of the two makes nothing, or not at once, says nothing; then the next one is asked."""
+
+log = logging.getLogger(__name__)
+
+
+def steps_for_equal_time(
+    plan: Plan, folder: Path, processes: int, report: Callable[[events.Event], None]
+) -> dict[str, int]:
+    """The steps of all settings that take another's time, by their names.
+
+    Raises:
+        NoObjectError: the first prompts come to nothing.
+        EngineError, KeyboardInterrupt: as `run_jobs` does.
+    """
+    found = _found(folder)
+    settings = {setting.name: setting for setting in plan.settings}
+    for setting in plan.settings:
+        if setting.equal_time and setting.name not in found:
+            found[setting.name] = _measured(plan, setting, settings[setting.equal_time], folder, processes, report)
+            with storage_errors(folder):
+                write_atomically(folder / EQUAL_TIME_FILE, json.dumps(found, indent=2) + "\n")
+            log.info('"%s" gets %d steps.', setting.name, found[setting.name]["steps"])
+    return known_steps(folder)
+
+
+def known_steps(folder: Path) -> dict[str, int]:
+    """The steps that `steps_for_equal_time` has written down, by the settings' names."""
+    return {name: measured["steps"] for name, measured in _found(folder).items()}
+
+
+def equal_steps(steps: int, seconds: float, seconds_to_take: float) -> int:
+    """How many steps take so many seconds, if `steps` of them took `seconds`; at least 1."""
+    return max(1, round(steps * seconds_to_take / seconds))
+
+
+def _found(folder: Path) -> dict[str, Any]:
+    return read_json_object(folder / EQUAL_TIME_FILE) or {}
+
+
+def _measured(
+    plan: Plan,
+    setting: Setting,
+    other: Setting,
+    folder: Path,
+    processes: int,
+    report: Callable[[events.Event], None],
+) -> dict[str, Any]:
+    for prompt in plan.prompts[:MOST_PROMPTS]:
+        ours, theirs = plan.job(prompt, plan.seeds[0], setting), plan.job(prompt, plan.seeds[0], other)
+        run_jobs(folder, [theirs, ours], processes, report)
+        seconds, seconds_to_take = _seconds(folder, ours), _seconds(folder, theirs)
+        if seconds and seconds_to_take:
+            steps = resolve(ours.request, ModelHints(), 64).steps
+            return {
+                "steps": equal_steps(steps, seconds, seconds_to_take),
+                "prompt": prompt,
+                "normal_steps": steps,
+                "seconds_of_normal_steps": seconds,
+                "seconds_to_take": seconds_to_take,
+            }
+    raise NoObjectError(
+        f'The steps of "{setting.name}" for the time of "{other.name}" cannot be measured, since the first prompts '
+        "come to nothing: give it steps instead of equal_time."
+    )
+
+
+def _seconds(folder: Path, job: Job) -> float | None:
+    """Of the optimisation; None for a job that failed, or that came to something at a second attempt only."""
+    path = folder / JOBS_FOLDER / job.key
+    outcome, result = Outcome.of(path), JobFolder(path).result()
+    if outcome is None or outcome.exit_code != errors.EXIT_DONE or result is None or result["attempts"] > 1:
+        return None
+    return outcome.optimise_seconds

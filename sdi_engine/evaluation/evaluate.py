@@ -1,0 +1,214 @@
+"""A yardstick for 3D quality: objects of prompts x seeds x settings, measured, and compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import errors, events
+from ..diffusion.loading import LoadPrior
+from ..errors import BadInputError
+from ..job_folder import JobFolder, storage_errors, write_atomically
+from ..locks import ProcessLock
+from ..showing import to_image
+from ..starter.world import Subject
+from ..studies.sheets import Cell, Row, contact_sheet
+from ..studies.study import save_json, save_picture
+from ..text_to_mesh import choose_device
+from .equal_time import known_steps, steps_for_equal_time
+from .examining import Examiner
+from .pictures import load_mesh
+from .plan import Plan
+from .portraits import portraits, truth_portraits
+from .report import NOTE, Comparison, Object, Results, comparison_table, judge_lines, table
+from .runs import JOBS_FOLDER, Outcome, core_count, run_jobs
+from .samples import make_samples, read_samples
+
+SHEET_VIEWS = {"front": 0.0, "back left": 135.0}
+SHEET_EDGE = 128
+
+BASELINE = "baseline "
+"""Before the names of another evaluation's settings."""
+
+Report = Callable[[events.Event], None]
+
+
+def evaluate(
+    plan: Plan,
+    folder: Path,
+    report: Report,
+    processes: int | None = None,
+    clip: Path | None = None,
+    baseline: Path | None = None,
+    examiner: Examiner | None = None,
+    load: LoadPrior | None = None,
+) -> dict[str, Any]:
+    """Make all objects of a plan that are not there yet, and measure them: `results.md`, `results.json`, `sheet.png`.
+
+    Args:
+        folder: an empty one, or that of the same plan, which is gone on with.
+        processes: at work at once; by default as many as there are cores, one on a GPU.
+        clip: the folder of a CLIP model.
+        baseline: the folder of another evaluation with the same prompts and seeds.
+        examiner: looks at the results; by default the judge, and CLIP where it is given.
+        load: where the model of the 2D samples comes from, `load_prior` by default.
+
+    Returns:
+        What `results.json` says, without the objects one by one; "table" are the lines of `results.md`.
+
+    Raises:
+        EngineError: of the kinds in `sdi_engine.errors`.
+        KeyboardInterrupt: somebody has stopped it; the same call goes on where it was.
+    """
+    if processes is None:
+        processes = core_count() if choose_device(plan.device).type == "cpu" else 1
+    if processes < 1:
+        raise BadInputError(f'The setting "processes" is {processes}: it must be at least 1.')
+    examiner = examiner or Examiner(plan.prompts, clip)  # what is missing is missed before hours of work
+    other = Plan.load(baseline) if baseline is not None else None
+    if other is not None and not (set(plan.prompts) & set(other.prompts) and set(plan.seeds) & set(other.seeds)):
+        raise BadInputError(f'The evaluation "{baseline}" has no prompt and seed of this one: choose another baseline.')
+    lock = ProcessLock(f"evaluation {folder.resolve()}")
+    if not lock.acquire():
+        raise BadInputError(f'Another process is at the evaluation "{folder}": wait for it or stop it.')
+    with lock:
+        plan.save(folder)
+        steps = steps_for_equal_time(plan, folder, processes, report)
+        run_jobs(folder, plan.jobs(steps), processes, report)
+        make_samples(plan, folder, report, load)
+
+    objects = _objects(plan, folder, examiner, report)
+    baselines: dict[str, list[Object]] = {}
+    if other is not None and baseline is not None:
+        baselines = _objects(other, baseline, examiner, report, only=plan, prefix=BASELINE)
+    results = Results(objects | baselines, examiner.askable, examiner.truth_features())
+    comparisons = {pair: results.compare(*pair) for pair in _pairs(list(objects), list(baselines))}
+    samples = _judged_samples(plan, folder, examiner)
+    accuracy = examiner.judge_accuracy()
+
+    lines = [*(judge_lines(accuracy) if accuracy else []), "", *table(results, samples), "", NOTE]
+    lines += _steps_lines(steps)
+    for (one, another), compared in comparisons.items():
+        lines += ["", f'"{one}" minus "{another}":', "", *comparison_table(compared)]
+    lines += _failure_lines(objects)
+    with storage_errors(folder):
+        write_atomically(folder / "results.md", "\n".join(lines).strip() + "\n")
+    save_picture(_sheet(plan, folder, objects, examiner), folder / "sheet.png")
+    found: dict[str, Any] = {
+        "judge": accuracy,
+        "settings": {name: results.summary(name) for name in results.objects},
+        "equal_time_steps": steps,
+        "comparisons": [_comparison_json(*pair, compared) for pair, compared in comparisons.items()],
+        "samples": samples,
+        "processes": processes,
+        "sheet": "sheet.png",
+    }
+    every = [_object_json(one) for some in results.objects.values() for one in some]
+    save_json({"plan": dataclasses.asdict(plan), **found, "objects": every}, folder / "results.json")
+    return {**found, "table": lines}
+
+
+def _objects(
+    plan: Plan, folder: Path, examiner: Examiner, report: Report, only: Plan | None = None, prefix: str = ""
+) -> dict[str, list[Object]]:
+    """What became of each job that is done, by setting; with `only`, those of its prompts and seeds."""
+    found: dict[str, list[Object]] = {}
+    jobs = [
+        job
+        for job in plan.jobs(known_steps(folder))
+        if only is None or (job.prompt in only.prompts and job.seed in only.seeds)
+    ]
+    for done, job in enumerate(jobs):
+        report(events.Progress("Looking at the objects", done, len(jobs)))
+        path = folder / JOBS_FOLDER / job.key
+        outcome = Outcome.of(path)
+        if outcome is None or not outcome.is_final:
+            continue  # of a baseline that is not done
+        one = Object(job, outcome, outcome.error)
+        if outcome.exit_code == errors.EXIT_DONE:
+            try:
+                seen = examiner.examine(JobFolder(path).mesh_file, job.prompt)
+                one = Object(job, outcome, values=seen.values, details=seen.details, features=seen.features)
+            except BadInputError as error:
+                one = Object(job, outcome, str(error))
+        found.setdefault(prefix + job.setting, []).append(one)
+    return found
+
+
+def _pairs(settings: Sequence[str], baselines: Sequence[str]) -> list[tuple[str, str]]:
+    """Which settings are compared: the first with each other one, and each with that of its name in the baseline."""
+    pairs = [(settings[0], other) for other in settings[1:]]
+    if baselines:
+        pairs += [(name, BASELINE + name if BASELINE + name in baselines else baselines[0]) for name in settings]
+    return pairs
+
+
+def _judged_samples(plan: Plan, folder: Path, examiner: Examiner) -> dict[str, float] | None:
+    if not plan.samples:
+        return None
+    judged = [examiner.examine_samples(read_samples(plan, folder, prompt), prompt) for prompt in plan.prompts]
+    known = [shares for shares in judged if shares is not None]
+    return {name: statistics.fmean(shares[name] for shares in known) for name in known[0]} if known else None
+
+
+def _sheet(plan: Plan, folder: Path, objects: dict[str, list[Object]], examiner: Examiner) -> Any:
+    """A row for each prompt, with the first seed's object of each setting from two sides, and one of the truth."""
+    rows = []
+    first = {(one.job.setting, one.job.prompt): one for some in objects.values() for one in reversed(some)}
+    with_truth = any(examiner.subjects.values())
+    for prompt in plan.prompts:
+        cells: list[Cell] = []
+        for setting in plan.settings:
+            cells += _cells(first.get((setting.name, prompt)), folder)
+        subject: Subject | None = examiner.subjects[prompt]
+        if subject is not None:
+            views = truth_portraits(subject, list(SHEET_VIEWS.values()), SHEET_EDGE)
+            cells += [Cell(to_image(view)) for view in views]
+        rows.append(Row(prompt, cells))
+    names = [setting.name for setting in plan.settings] + (["truth"] if with_truth else [])
+    columns = [f"{name}\n{view}" for name in names for view in SHEET_VIEWS]
+    return contact_sheet(rows, columns, picture_edge=SHEET_EDGE)
+
+
+def _cells(one: Object | None, folder: Path) -> list[Cell]:
+    if one is None or one.error:
+        return [Cell(None, "no object")] + [Cell(None)] * (len(SHEET_VIEWS) - 1)
+    mesh = load_mesh(JobFolder(folder / JOBS_FOLDER / one.job.key).mesh_file)
+    return [Cell(to_image(view)) for view in portraits(mesh, list(SHEET_VIEWS.values()), SHEET_EDGE)]
+
+
+def _steps_lines(steps: dict[str, int]) -> list[str]:
+    return [f'"{name}" has {count} steps, which take as much time.' for name, count in steps.items()]
+
+
+def _failure_lines(objects: dict[str, list[Object]]) -> list[str]:
+    failed = [one for some in objects.values() for one in some if one.error]
+    if not failed:
+        return []
+    return [
+        "",
+        "Failures:",
+        "",
+        *(f"- {one.job.setting}, {one.job.prompt}, seed {one.job.seed}: {one.error}" for one in failed),
+    ]
+
+
+def _object_json(one: Object) -> dict[str, Any]:
+    return {
+        "prompt": one.job.prompt,
+        "seed": one.job.seed,
+        "setting": one.job.setting,
+        "folder": f"{JOBS_FOLDER}/{one.job.key}",
+        "outcome": dataclasses.asdict(one.outcome),
+        "error": one.error,
+        "values": one.values,
+        "details": one.details,
+    }
+
+
+def _comparison_json(one: str, other: str, compared: Sequence[Comparison]) -> dict[str, Any]:
+    metrics = {item.metric.name: {**dataclasses.asdict(item.interval), "verdict": item.verdict} for item in compared}
+    return {"setting": one, "other": other, "metrics": metrics}

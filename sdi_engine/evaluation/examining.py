@@ -1,0 +1,135 @@
+"""What there is to say of each result: by the judge and by geometry where its prompt is of the starter world, by CLIP
+where a CLIP model is at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..starter.captions import parse
+from ..starter.world import Subject
+from .accuracy import accuracy
+from .clip_score import ClipScore
+from .judge import Judge, Verdict, load_judge
+from .measure import Measured, Truths, measure
+from .pictures import ALL_AROUND, load_mesh
+from .portraits import portraits
+from .ranking import r_precision
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found of one object.
+
+    Attributes:
+        values: by the names of `report.METRICS`; what cannot be said of this object is not there.
+        features: (views, F) by the judge, for a Fréchet distance; None of a prompt that is not of the starter world.
+        details: what `measure` says besides, view by view.
+    """
+
+    values: dict[str, float]
+    features: np.ndarray | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Examiner:
+    """Whoever looks at the results of an evaluation.
+
+    Args:
+        prompts: of the evaluation.
+        clip: the folder of a CLIP model, if there is one.
+        judge: the trained one by default; only asked where a prompt is of the starter world.
+
+    Raises:
+        EnvironmentMissingError: there is no judge.
+        BadInputError: there is no CLIP model in the folder.
+    """
+
+    def __init__(self, prompts: Sequence[str], clip: Path | None = None, judge: Judge | None = None) -> None:
+        self.subjects = {prompt: _subject(prompt) for prompt in prompts}
+        self._known = [subject for subject in self.subjects.values() if subject is not None]
+        self._judge = (judge or load_judge()) if self._known else None
+        self._clip = ClipScore(clip, prompts) if clip is not None else None
+
+    def judge_accuracy(self) -> dict[str, dict[str, float]] | None:
+        """How far the judge is to be trusted (`accuracy.accuracy`); None where nobody asks it."""
+        return accuracy(self._judge) if self._judge is not None else None
+
+    def askable(self, prompt: str) -> frozenset[str]:
+        """What can be asked of objects of a prompt, there or not: names of `report.METRICS` that failures count in."""
+        subject = self.subjects[prompt]
+        names = {"clip_r"} if self._clip is not None else set()
+        if subject is not None:
+            names |= {"thing", "colour", "pattern", "both", "r_thing", "r_colour", "r_both"}
+            names |= {"base"} if subject.base is not None else set()
+        return frozenset(names)
+
+    def examine(self, mesh: Path, prompt: str) -> Examined:
+        """Look at a finished mesh.
+
+        Raises:
+            BadInputError: it is empty or broken.
+        """
+        values: dict[str, float] = {}
+        subject = self.subjects[prompt]
+        if self._clip is not None:
+            values |= self._clip.judge(portraits(load_mesh(mesh), ALL_AROUND, self._clip.size), prompt)
+        if subject is None or self._judge is None:
+            return Examined(values)
+        measured = measure(mesh, subject, self._judge, Truths.of(subject))
+        details = {name: getattr(measured, name) for name in ("per_view", "probability", "janus")}
+        return Examined(values | self._values(measured, subject), measured.features, details)
+
+    def examine_samples(self, images: Tensor, prompt: str) -> dict[str, float] | None:
+        """The shares of single pictures (N, 3, 64, 64) that the judge takes for what the prompt names."""
+        subject = self.subjects[prompt]
+        if subject is None or self._judge is None:
+            return None
+        verdict: Verdict = self._judge.look(images)
+        answers = self._judge.names.right(subject)
+        right = {head: getattr(verdict, head).argmax(dim=1) == answers[head] for head in ("thing", "colour", "pattern")}
+        right["both"] = right["thing"] & right["colour"]
+        return {name: float(values.float().mean()) for name, values in right.items()}
+
+    def truth_features(self) -> np.ndarray | None:
+        """(N, F) of the world's own things of all prompts, which features of results are compared with."""
+        if self._judge is None:
+            return None
+        return np.concatenate([Truths.of(subject).features(self._judge) for subject in dict.fromkeys(self._known)])
+
+    def _values(self, measured: Measured, subject: Subject) -> dict[str, float]:
+        recognised = measured.recognised
+        ranked = r_precision([measured.probabilities], [subject], self._known)
+        values = {
+            "thing": float(recognised["thing"]),
+            "colour": float(recognised["colour"]),
+            "pattern": float(recognised["pattern"]),
+            "both": float(recognised["thing"] and recognised["colour"]),
+            "r_thing": ranked["thing"],
+            "r_colour": ranked["colour"],
+            "r_both": ranked["both"],
+            "iou": measured.silhouette_iou,
+            "chamfer": measured.chamfer,
+            "normals": measured.normal_consistency,
+            "sharpness": measured.sharpness,
+            "saturation": measured.saturation,
+            "contrast": measured.contrast,
+        }
+        if "base" in recognised:
+            values["base"] = float(recognised["base"] and recognised["base_colour"])
+        if measured.is_janus is not None:
+            values["janus"] = float(measured.is_janus)
+        return values
+
+
+def _subject(prompt: str) -> Subject | None:
+    try:
+        return parse(prompt)
+    except ValueError:
+        return None

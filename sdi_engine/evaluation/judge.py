@@ -1,0 +1,235 @@
+"""An independent judge: a small network that names what a picture of the starter world shows.
+
+The starter prior cannot grade its own results, since they are made to please it. The judge is another network, of
+another kind, trained on pictures from other seeds (`judge_training`), and it never sees a prompt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..errors import EnvironmentMissingError
+from ..starter import world
+from ..starter.paint import COLOURS, PATTERNS
+from ..starter.world import Subject
+
+WEIGHTS = Path(__file__).parent / "judge.safetensors"
+
+NOTHING = "nothing"
+"""What a thing stands on that stands on the ground, and its colour."""
+
+VIEW_BINS = 8
+"""Bin k holds the azimuths within 22.5 degrees of 45 k; bin 0 is the front."""
+
+FRONT_BINS = (7, 0, 1)
+BACK_BINS = (3, 4, 5)
+
+LEAST_PROBABILITY = 0.01
+"""What a view gives at least to every answer when views vote together, so that one bad view outvotes no seven good."""
+
+FEATURES = 128
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the judge's answers are called, in their order.
+
+    Attributes:
+        things: of the head "thing"; "base" has one more, `NOTHING`, at the end.
+        colours: of "colour"; "base_colour" has one more in the same way.
+        patterns: of "pattern".
+    """
+
+    things: tuple[str, ...]
+    colours: tuple[str, ...]
+    patterns: tuple[str, ...]
+
+    @classmethod
+    def of_world(cls) -> Names:
+        """The names of the starter world as it is."""
+        return cls(world.things(), tuple(COLOURS), PATTERNS)
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        return (*self.things, NOTHING)
+
+    @property
+    def base_colours(self) -> tuple[str, ...]:
+        return (*self.colours, NOTHING)
+
+    def sizes(self) -> dict[str, int]:
+        """How many answers each head has."""
+        return {
+            "thing": len(self.things),
+            "colour": len(self.colours),
+            "pattern": len(self.patterns),
+            "view": VIEW_BINS,
+            "base": len(self.bases),
+            "base_colour": len(self.base_colours),
+        }
+
+    def right(self, subject: Subject) -> dict[str, int]:
+        """The index of the right answer of each head about a subject; without "view"."""
+        thing, base = subject.thing, subject.base
+        return {
+            "thing": self.things.index(thing.kind),
+            "colour": self.colours.index(thing.colour),
+            "pattern": self.patterns.index(thing.pattern),
+            "base": self.bases.index(base.kind if base else NOTHING),
+            "base_colour": self.base_colours.index(base.colour if base else NOTHING),
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judge's opinion, one row a picture; the rows of all but the features are probabilities and sum to 1.
+
+    Attributes:
+        thing: (N, things). Of "a bird on a cactus" it is the bird.
+        colour: (N, colours) of the thing; "wooden" is one.
+        pattern: (N, patterns) of the thing; wood is plain.
+        view: (N, 8), from where it is seen, by `VIEW_BINS`.
+        base: (N, things + 1), what the thing stands on, last `NOTHING`.
+        base_colour: (N, colours + 1), last `NOTHING`.
+        features: (N, 128), what the answers are made from; for `frechet.frechet`.
+    """
+
+    thing: Tensor
+    colour: Tensor
+    pattern: Tensor
+    view: Tensor
+    base: Tensor
+    base_colour: Tensor
+    features: Tensor
+
+    def __len__(self) -> int:
+        return len(self.thing)
+
+    def __getitem__(self, rows: slice) -> Verdict:
+        return Verdict(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+
+
+class Judge(nn.Module):
+    """A convolutional network for pictures of 64 x 64; use `look`.
+
+    Args:
+        names: of its answers.
+        fronts: the subjects (`kinds_of`) of which it can tell the front from the back.
+    """
+
+    def __init__(self, names: Names, fronts: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.names, self.fronts = names, fronts
+        self.body = nn.Sequential(
+            # Four by four pixels side by side: most of what there is to see, for a fraction of the work.
+            nn.PixelUnshuffle(4),
+            *_layer(48, 64),
+            *_layer(64, 64),
+            *_layer(64, 128, stride=2),
+            *_layer(128, 128),
+            *_layer(128, 192, stride=2),
+        )
+        self.places = nn.Conv2d(192, 48, 1)
+        self.mix = nn.Linear(2 * 192 + 48 * 4 * 4, FEATURES)
+        sizes = names.sizes()
+        # What a front looks like depends on the thing: it has eight answers for each of them.
+        outputs = {**sizes, "view": sizes["thing"] * VIEW_BINS}
+        self.heads = nn.ModuleDict({name: nn.Linear(FEATURES, size) for name, size in outputs.items()})
+
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Features (N, 128) and each head's logits (N, names), of images (N, 3, 64, 64) in 0...1.
+
+        Those of "view" are (N, things, 8): from where it is seen if it is that thing.
+        """
+        maps = self.body((2 * images - 1).contiguous(memory_format=torch.channels_last))
+        # The mean says how much of something there is, the maximum whether it is there at all; where it is tells a
+        # front view from the others.
+        places = F.silu(self.places(maps)).flatten(1)
+        features = F.silu(self.mix(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3)), places], dim=1)))
+        logits = {name: head(features) for name, head in self.heads.items()}
+        return features, {**logits, "view": logits["view"].unflatten(1, (-1, VIEW_BINS))}
+
+    @torch.no_grad()
+    def look(self, images: Tensor) -> Verdict:
+        """The judge's opinion of images (N, 3, 64, 64) in 0...1; best on plain light grey (`pictures.on_grey`)."""
+        self.eval()
+        parts = [self(batch) for batch in images.split(_BATCH)]
+        answers = {name: torch.cat([logits[name].softmax(dim=-1) for _, logits in parts]) for name in self.heads}
+        answers["view"] = (answers["thing"][:, :, None] * answers["view"]).sum(dim=1)
+        return Verdict(**answers, features=torch.cat([features for features, _ in parts]))
+
+    def has_front(self, subject: Subject) -> bool:
+        """Whether the judge can tell the subject's front from its back; a bottle has none."""
+        return kinds_of(subject) in self.fronts
+
+    def save(self, file: Path) -> None:
+        """Writes the weights in half precision, and beside them, as `.json`, the names."""
+        weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in self._weights()}
+        save_file(weights, file)
+        about = {**dataclasses.asdict(self.names), "fronts": self.fronts}
+        file.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+    def _weights(self) -> Iterator[tuple[str, Tensor]]:
+        for name, tensor in self.state_dict().items():
+            yield name, tensor.contiguous()
+
+
+def kinds_of(subject: Subject) -> str:
+    """The things without their colours: "car", "bird on cactus"."""
+    return " on ".join(item.kind for item in subject.items)
+
+
+@cache
+def load_judge(file: Path = WEIGHTS) -> Judge:
+    """The trained judge, on the CPU, ready to `look`.
+
+    Raises:
+        EnvironmentMissingError: there is none, it cannot be read, or it was trained on another world.
+    """
+    try:
+        about = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        names = Names(*(tuple(about[field.name]) for field in dataclasses.fields(Names)))
+        judge = Judge(names, tuple(about["fronts"]))
+        weights = {name: tensor.float() for name, tensor in load_file(file).items()}
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise EnvironmentMissingError(f'The judge "{file}" is missing or damaged ({error}): {_CURE}') from error
+    if names != Names.of_world():
+        raise EnvironmentMissingError(
+            f'The judge "{file}" was trained on another starter world, with other things, colours or patterns: {_CURE}'
+        )
+    try:
+        judge.load_state_dict(weights)
+    except RuntimeError as error:
+        raise EnvironmentMissingError(f'The judge "{file}" is damaged, or of another version: {_CURE}') from error
+    return judge.eval()
+
+
+_CURE = "reinstall the extension, or train a judge with python -m sdi_engine.evaluation.judge_training --output FILE."
+
+
+def together(probabilities: Tensor) -> Tensor:
+    """What all views of one thing say at once: their probabilities multiplied, and made to sum to 1 again.
+
+    Args:
+        probabilities: (..., V, K); each is raised to `LEAST_PROBABILITY` at least.
+
+    Returns:
+        (..., K).
+    """
+    return probabilities.clamp(min=LEAST_PROBABILITY).log().sum(dim=-2).softmax(dim=-1)
+
+
+def _layer(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, nn.Module, nn.Module]:
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.SiLU()

@@ -1,0 +1,275 @@
+"""What an evaluation makes: prompts, seeds and settings, every object of which is a job of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..diffusion.prior import ModelHints
+from ..errors import BadInputError
+from ..job_folder import read_json_object, storage_errors, write_atomically
+from ..request import JobRequest, Lora, parse_override, slug
+from ..settings import resolve
+
+PLAN_FILE = "plan.json"
+
+LISTS = ("default", "held-out", "pairs", "paper")
+"""The lists of prompts in `prompts/`."""
+
+DEFAULT_SETTING = "standard: preset=standard"
+
+OPTIONS = (
+    "preset",
+    "noise",
+    "perp_neg",
+    "negative_prompt",
+    "steps",
+    "guidance_scale",
+    "inversion_guidance_scale",
+    "resolution",
+    "views_per_step",
+    "face_budget",
+    "texture_size",
+)
+"""What a setting may choose, besides "set.NAME" (`overrides`) and "equal_time"; all else is the same for all."""
+
+_PROMPTS = Path(__file__).with_name("prompts")
+_WORDS = ("preset", "noise", "perp_neg", "negative_prompt")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way of making objects.
+
+    Attributes:
+        name: in the table.
+        options: fields of a `JobRequest`, some of `OPTIONS`.
+        overrides: of the request.
+        equal_time: the name of another setting, whose seconds per object this one's steps are to take.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)
+    equal_time: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One object to make: a prompt, a seed and the name of a setting, and what they come to."""
+
+    prompt: str
+    seed: int
+    setting: str
+    request: JobRequest
+
+    @cached_property
+    def key(self) -> str:
+        """The name of its folder, which depends on all that its result depends on."""
+        digest = hashlib.sha256(self.request.to_json().encode()).hexdigest()[:8]
+        return f"{slug(self.prompt)[:28]}-{self.seed}-{slug(self.setting)[:16]}-{digest}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that an evaluation depends on.
+
+    Attributes:
+        prompts: without repetitions.
+        seeds: without repetitions.
+        settings: the first is the one that the others are compared with.
+        model, loras, device: as in `JobRequest`, the same for all jobs.
+        weights: changes whenever the model's files do (`study.state_of_weights`).
+        samples: 2D pictures of each prompt.
+        version: of the engine.
+
+    Raises:
+        BadInputError: something of it cannot be.
+    """
+
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    settings: tuple[Setting, ...] = (Setting("standard", {"preset": "standard"}),)
+    model: str = "starter"
+    loras: tuple[Lora, ...] = ()
+    device: str = "auto"
+    weights: str = ""
+    samples: int = 4
+    version: str = __version__
+
+    def __post_init__(self) -> None:
+        names = [setting.name for setting in self.settings]
+        for label, items in (("prompt", self.prompts), ("seed", self.seeds), ("setting", names)):
+            if not items:
+                raise BadInputError(f"There is no {label} to evaluate: give at least one.")
+            if len(set(items)) < len(items):
+                raise BadInputError(f"A {label} is given twice: give every {label} once.")
+        if not 0 <= self.samples <= 64:
+            raise BadInputError(f'The setting "samples" is {self.samples}: it must be between 0 and 64.')
+        followed = {setting.name for setting in self.settings if not setting.equal_time}
+        for setting in self.settings:
+            if setting.equal_time and setting.equal_time not in followed:
+                raise BadInputError(
+                    f'The setting "{setting.name}" is to take the time of "{setting.equal_time}": name another setting '
+                    "of the same evaluation, one that has steps of its own."
+                )
+            for prompt in self.prompts:
+                for seed in self.seeds:
+                    resolve(self.request(prompt, seed, setting), ModelHints(), 64)
+
+    def request(self, prompt: str, seed: int, setting: Setting, steps: int | None = None) -> JobRequest:
+        """What a job asks for, validated; `steps` instead of the setting's."""
+        changed = {} if steps is None else {"steps": steps}
+        common = {"model": self.model, "loras": self.loras, "device": self.device}
+        fields = {
+            "prompt": prompt,
+            "seed": seed,
+            "overrides": setting.overrides,
+            **common,
+            **setting.options,
+            **changed,
+        }
+        return JobRequest(**fields).validated()
+
+    def job(self, prompt: str, seed: int, setting: Setting, steps: int | None = None) -> Job:
+        """One job of the plan."""
+        return Job(prompt, seed, setting.name, self.request(prompt, seed, setting, steps))
+
+    def jobs(self, steps: Mapping[str, int]) -> list[Job]:
+        """All jobs, settings in turn, so that whatever else keeps the machine busy keeps all of them from their work.
+
+        Args:
+            steps: of the settings that take another's time, by their names.
+        """
+        return [
+            self.job(prompt, seed, setting, steps.get(setting.name))
+            for seed in self.seeds
+            for prompt in self.prompts
+            for setting in self.settings
+        ]
+
+    def save(self, folder: Path) -> None:
+        """Write the plan into the folder of its evaluation, unless it is there.
+
+        Raises:
+            BadInputError: the folder is that of another plan.
+        """
+        ours = json.loads(json.dumps(dataclasses.asdict(self)))
+        theirs = read_json_object(folder / PLAN_FILE)
+        if theirs is None:
+            with storage_errors(folder):
+                write_atomically(folder / PLAN_FILE, json.dumps(ours, indent=2, ensure_ascii=False) + "\n")
+            return
+        others = [name for name in ours if ours[name] != theirs.get(name)]
+        if others:
+            raise BadInputError(
+                f'The folder "{folder}" is that of another evaluation (other {", ".join(others)}): choose a new '
+                "folder, or give the command that it was begun with."
+            )
+
+    @classmethod
+    def load(cls, folder: Path) -> Plan:
+        """The plan of an evaluation's folder.
+
+        Raises:
+            BadInputError: there is none, or it is damaged.
+        """
+        fields = read_json_object(folder / PLAN_FILE)
+        if fields is None:
+            raise BadInputError(
+                f'"{folder}" is not the folder of an evaluation: it has no {PLAN_FILE}; give one that has.'
+            )
+        try:
+            fields["prompts"], fields["seeds"] = tuple(fields["prompts"]), tuple(fields["seeds"])
+            fields["settings"] = tuple(Setting(**setting) for setting in fields["settings"])
+            fields["loras"] = tuple(Lora(**lora) for lora in fields["loras"])
+            return cls(**fields)
+        except (KeyError, TypeError) as error:
+            raise BadInputError(f'The plan of "{folder}" is damaged or of another version: evaluate again.') from error
+
+
+def read_prompts(lists: Sequence[str], prompts: Sequence[str]) -> tuple[str, ...]:
+    """The prompts of lists, and some more, each once; the default list where nothing is given.
+
+    Args:
+        lists: names of `LISTS`, or text files with a prompt a line; lines that are empty or start with # do not count.
+        prompts: one by one.
+
+    Raises:
+        BadInputError: there is no such list, the file cannot be read, or a prompt is none.
+    """
+    if not lists and not prompts:
+        lists = LISTS[:1]
+    found = [prompt for name in lists for prompt in _lines(name)]
+    return tuple(dict.fromkeys(JobRequest(prompt).validated().prompt for prompt in (*found, *prompts)))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """The numbers of "0,1,2".
+
+    Raises:
+        BadInputError: there are none, or something else.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isascii() and word.isdigit() for word in words):
+        raise BadInputError(f'The seeds "{text}" are none: give whole numbers, such as 0,1,2.')
+    return tuple(int(word) for word in words)
+
+
+def parse_setting(text: str) -> Setting:
+    """What "NAME: option=value option=value" means; an option is one of `OPTIONS`, "set.NAME" or "equal_time".
+
+    Raises:
+        BadInputError: it means nothing.
+    """
+    name, colon, rest = text.partition(":")
+    name = " ".join(name.split())
+    if not name or not colon:
+        raise BadInputError(
+            f'The setting "{text}" has no name: write a name, a colon and options, as in "SDS: noise=random steps=300".'
+        )
+    try:
+        words = shlex.split(rest)
+    except ValueError as error:
+        raise BadInputError(f'The setting "{name}" has a quotation mark too many: close it or leave it out.') from error
+    options: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
+    equal_time = ""
+    for word in words:
+        try:
+            option, value = parse_override(word)
+        except BadInputError as error:
+            raise BadInputError(f'The setting "{name}" has the option "{word}": write option=value.') from error
+        if option.startswith("set."):
+            overrides[option.removeprefix("set.")] = value
+        elif option == "equal_time":
+            equal_time = word.partition("=")[2]
+        elif option in OPTIONS:
+            options[option] = word.partition("=")[2] if option in _WORDS else value
+        else:
+            raise BadInputError(
+                f'The setting "{name}" has no option "{option}": it may have {", ".join(OPTIONS)}, equal_time, and '
+                "set.NAME for any other number."
+            )
+    return Setting(name, options, overrides, equal_time)
+
+
+def _lines(name: str) -> Iterator[str]:
+    file = _PROMPTS / f"{name}.txt" if name in LISTS else Path(name)
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise BadInputError(
+            f'The list of prompts "{name}" cannot be read ({reason}): give a text file with a prompt a line, or one of '
+            f"{', '.join(LISTS)}."
+        ) from error
+    return (line for line in lines if line.strip() and not line.lstrip().startswith("#"))

@@ -1,0 +1,243 @@
+"""What an evaluation found: a table of all settings, and in which of them one is better than another."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from .frechet import frechet
+from .plan import Job
+from .runs import Outcome
+from .statistics import Interval, Verdict, paired_bootstrap
+
+Kind = Literal["share", "ratio", "number", "seconds", "count"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of every object.
+
+    Attributes:
+        name: in `Object.values`.
+        label: for people.
+        kind: a share is 0 or 1 of each object and shown in %; a ratio to the truth is best at 1.
+        higher_is_better: of ratios, whose distance from 1 is compared, it is not.
+        of_failures: what an object that does not exist counts as; None leaves it out.
+    """
+
+    name: str
+    label: str
+    kind: Kind
+    higher_is_better: bool = True
+    of_failures: float | None = None
+
+
+METRICS = (
+    Metric("thing", "thing recognised", "share", of_failures=0.0),
+    Metric("colour", "colour recognised", "share", of_failures=0.0),
+    Metric("pattern", "pattern recognised", "share", of_failures=0.0),
+    Metric("both", "thing and colour recognised", "share", of_failures=0.0),
+    Metric("base", "what it stands on recognised", "share", of_failures=0.0),
+    Metric("r_thing", "R-precision, thing", "share", of_failures=0.0),
+    Metric("r_colour", "R-precision, colour", "share", of_failures=0.0),
+    Metric("r_both", "R-precision, thing and colour", "share", of_failures=0.0),
+    Metric("janus", "Janus", "share", higher_is_better=False),
+    Metric("iou", "silhouette IoU", "number"),
+    Metric("chamfer", "Chamfer distance", "number", higher_is_better=False),
+    Metric("normals", "normal consistency", "number"),
+    Metric("sharpness", "sharpness (truth 1)", "ratio", higher_is_better=False),
+    Metric("saturation", "saturation (truth 1)", "ratio", higher_is_better=False),
+    Metric("contrast", "contrast (truth 1)", "ratio", higher_is_better=False),
+    Metric("clip", "CLIP score", "number"),
+    Metric("clip_r", "CLIP R-precision", "share", of_failures=0.0),
+    Metric("failed", "failed", "share", higher_is_better=False),
+    Metric("seconds", "seconds per object", "seconds", higher_is_better=False),
+    Metric("evaluations", "evaluations of the 2D model", "count", higher_is_better=False),
+)
+
+NOTE = (
+    "Objects that failed count as not recognised; their shape and looks are left out. Seconds are of all the work on "
+    "an object but for loading the model, which stays loaded. A difference is the mean over the objects that both "
+    "settings have, and its 95 % interval is by the bootstrap over prompts and, within them, seeds. With so many "
+    "comparisons one in twenty seems to differ by chance alone. The Fréchet distance is of whole sets, so it is not "
+    "compared, and of fewer than five prompts nothing is told."
+)
+
+
+@dataclass(frozen=True)
+class Object:
+    """What became of one job.
+
+    Attributes:
+        job: with its prompt, seed and setting.
+        outcome: of the job.
+        error: why there is no object, or none that can be looked at; empty where there is one.
+        values: by the names of `METRICS`.
+        details: all else that was found, for results.json.
+        features: (views, F), for the Fréchet distance.
+    """
+
+    job: Job
+    outcome: Outcome
+    error: str = ""
+    values: dict[str, float] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict, repr=False)
+    features: np.ndarray | None = field(default=None, repr=False)
+
+    def value(self, metric: Metric, askable: Collection[str]) -> float | None:
+        """Its number; None where there is none.
+
+        Args:
+            askable: names of what can be asked of objects of this prompt at all.
+        """
+        if metric.name == "failed":
+            return float(bool(self.error))
+        if metric.name == "seconds":
+            return self.outcome.seconds
+        if metric.name == "evaluations":
+            return float(self.outcome.model_evaluations)
+        if self.error:
+            return metric.of_failures if metric.name in askable else None
+        return self.values.get(metric.name)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One setting minus another, in one metric; of ratios their distances from 1."""
+
+    metric: Metric
+    interval: Interval
+    verdict: Verdict
+
+
+class Results:
+    """All objects of some settings.
+
+    Args:
+        objects: by the setting's name, in the order of the table.
+        askable: what can be asked of objects of each prompt (`Examiner.askable`).
+        truth_features: (N, F), for the Fréchet distance.
+    """
+
+    def __init__(
+        self,
+        objects: dict[str, list[Object]],
+        askable: Callable[[str], Collection[str]],
+        truth_features: np.ndarray | None = None,
+    ) -> None:
+        self.objects = objects
+        self._askable = askable
+        self._truth_features = truth_features
+
+    def summary(self, setting: str) -> dict[str, Any]:
+        """The means of a setting's numbers by the metrics' names; of seconds the median, and `seconds_90` too."""
+        objects = self.objects[setting]
+        found: dict[str, Any] = {"objects": len(objects), "failures": sum(bool(one.error) for one in objects)}
+        for metric in METRICS:
+            values = [value for one in objects if (value := self._value(one, metric)) is not None]
+            if values:
+                found[metric.name] = statistics.fmean(values)
+            if metric.kind == "seconds" and values:
+                found[metric.name] = statistics.median(values)
+                found["seconds_90"] = float(np.quantile(values, 0.9))
+        features = [one.features for one in objects if one.features is not None]
+        if self._truth_features is not None and features:
+            found["frechet"] = frechet(np.concatenate(features), self._truth_features)
+        return found
+
+    def compare(self, setting: str, other: str) -> list[Comparison]:
+        """A setting minus another one in each metric that both have, over the prompts and seeds that both have."""
+        theirs = {(one.job.prompt, one.job.seed): one for one in self.objects[other]}
+        compared = []
+        for metric in METRICS:
+            differences: dict[str, list[float]] = {}
+            for one in self.objects[setting]:
+                twin = theirs.get((one.job.prompt, one.job.seed))
+                ours, its = self._value(one, metric), self._value(twin, metric) if twin is not None else None
+                if ours is None or its is None:
+                    continue
+                if metric.kind == "ratio":
+                    ours, its = abs(ours - 1.0), abs(its - 1.0)
+                differences.setdefault(one.job.prompt, []).append(ours - its)
+            if differences:
+                interval = paired_bootstrap(differences)
+                verdict = interval.verdict(higher_is_better=metric.higher_is_better)
+                compared.append(Comparison(metric, interval, verdict))
+        return compared
+
+    def _value(self, one: Object, metric: Metric) -> float | None:
+        return one.value(metric, self._askable(one.job.prompt))
+
+
+def judge_lines(accuracy: dict[str, dict[str, float]]) -> list[str]:
+    """How far the judge is to be trusted, in two sentences."""
+
+    def said(shares: dict[str, float]) -> str:
+        return ", ".join(f"{name.replace('_', ' ')} {100 * share:.1f} %" for name, share in shares.items())
+
+    return [
+        "The judge's own accuracy on new renders of the truth:",
+        f"whole objects, eight views together: {said(accuracy['object'])};",
+        f"single pictures: {said(accuracy['picture'])}.",
+    ]
+
+
+def table(results: Results, samples: dict[str, float] | None = None) -> list[str]:
+    """A Markdown table: metrics below each other, settings side by side, and last the 2D samples."""
+    summaries = {name: results.summary(name) for name in results.objects}
+    head = ["", *summaries, *(["2D samples"] if samples else [])]
+    rows = [
+        ["objects", *(str(found["objects"]) for found in summaries.values())],
+        ["failures", *(str(found["failures"]) for found in summaries.values())],
+    ]
+    for metric in METRICS:
+        if metric.name == "failed" or not any(metric.name in found for found in [*summaries.values(), samples or {}]):
+            continue
+        label = metric.label + (" (median, 90 %)" if metric.kind == "seconds" else "")
+        rows.append([label, *(_shown(metric, found) for found in summaries.values())])
+        if samples:
+            rows[-1].append(_shown(metric, samples))
+    if any("frechet" in found for found in summaries.values()):
+        shown = (f"{found['frechet']:.3g}" if "frechet" in found else "" for found in summaries.values())
+        rows.append(["Fréchet distance", *shown])
+    return _markdown(head, rows)
+
+
+def comparison_table(compared: Sequence[Comparison]) -> list[str]:
+    """A Markdown table of one setting against another."""
+    rows = []
+    for one in compared:
+        factor, form = (100.0, "{:+.1f}") if one.metric.kind == "share" else (1.0, "{:+.3g}")
+        mean, low, high = (form.format(factor * x) for x in (one.interval.mean, one.interval.low, one.interval.high))
+        unit = ", percentage points" if one.metric.kind == "share" else ""
+        label = f"{one.metric.label}, distance from 1" if one.metric.kind == "ratio" else one.metric.label + unit
+        rows.append([label, mean, f"{low} … {high}", one.verdict])
+    return _markdown(["", "difference", "95 % interval", "is"], rows)
+
+
+def _shown(metric: Metric, found: dict[str, Any]) -> str:
+    value = found.get(metric.name)
+    if value is None:
+        return ""
+    if metric.kind == "share":
+        return f"{100 * value:.1f} %"
+    if metric.kind == "seconds":
+        return f"{value:.1f}, {found['seconds_90']:.1f}"
+    return f"{value:.0f}" if metric.kind == "count" else f"{value:.3f}"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    filled = [[*row, *[""] * (len(head) - len(row))] for row in rows]
+    sides = ["<", *[">"] * (len(head) - 1)]
+    widths = [max(len(cells[column]) for cells in [head, *filled]) for column in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (f"{cell:{side}{width}}" for cell, side, width in zip(cells, sides, widths, strict=True))
+        return f"| {' | '.join(padded)} |"
+
+    rule = [f"{':' if side == '>' else '-':->{width}}" for side, width in zip(sides, widths, strict=True)]
+    return [line(head), f"| {' | '.join(rule)} |", *map(line, filled)]

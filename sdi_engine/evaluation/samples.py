@@ -1,0 +1,73 @@
+"""What the 2D model itself makes of an evaluation's prompts: the objects can hardly be better than their model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from .. import events
+from ..diffusion.loading import LoadPrior
+from ..diffusion.views import view_words, with_view
+from ..job_folder import storage_errors
+from ..studies.sampling import ddim_images, sampling_times
+from ..studies.study import prepare, save_picture
+from .plan import Plan, Setting
+
+FOLDER = "samples"
+STEPS = 25
+VIEWS = 8
+ELEVATION_DEG = 15.0
+JUDGED_SIZE = 64
+
+log = logging.getLogger(__name__)
+
+
+def make_samples(
+    plan: Plan, folder: Path, report: Callable[[events.Event], None], load: LoadPrior | None = None
+) -> None:
+    """`samples/` with pictures by DDIM, seen from eight sides in turn; those that are there already are kept.
+
+    Args:
+        load: where the model comes from, `load_prior` by default.
+    """
+    wanted = [
+        (prompt, number, index * plan.samples + number)
+        for index, prompt in enumerate(plan.prompts)
+        for number in range(plan.samples)
+        if not sample_file(plan, folder, prompt, number).is_file()
+    ]
+    if not wanted:
+        return
+    study = prepare(plan.request(plan.prompts[0], 0, Setting("samples")), report, load)
+    times = sampling_times(study.prior, STEPS)
+    with storage_errors(folder):
+        (folder / FOLDER).mkdir(exist_ok=True)
+    for done, (prompt, number, turn) in enumerate(wanted):
+        words = view_words(360.0 / VIEWS * (turn % VIEWS), ELEVATION_DEG, study.prior.hints.view_vocabulary)
+        images = ddim_images(study, with_view(prompt, words), [number], times, lambda event: None, "")
+        pixels = (images[0].permute(1, 2, 0).numpy() * 255.0).round().astype(np.uint8)
+        save_picture(Image.fromarray(pixels), sample_file(plan, folder, prompt, number))
+        report(events.Progress("Sampling in 2D", done + 1, len(wanted)))
+
+
+def sample_file(plan: Plan, folder: Path, prompt: str, number: int) -> Path:
+    """Where a 2D picture of a prompt lies."""
+    return folder / FOLDER / f"{plan.prompts.index(prompt):03}-{number}.png"
+
+
+def read_samples(plan: Plan, folder: Path, prompt: str) -> Tensor:
+    """The 2D pictures of a prompt, small as the judge looks at them: (samples, 3, 64, 64) in 0…1."""
+    images = []
+    for number in range(plan.samples):
+        with Image.open(sample_file(plan, folder, prompt, number)) as picture:
+            images.append(torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).float() / 255.0)
+    return F.interpolate(
+        torch.stack(images), size=(JUDGED_SIZE, JUDGED_SIZE), mode="bilinear", antialias=True, align_corners=False
+    ).clamp(0.0, 1.0)
