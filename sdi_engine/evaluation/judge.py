@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..errors import EnvironmentMissingError
@@ -177,7 +177,7 @@ class Judge(nn.Module):
     def save(self, file: Path) -> None:
         """Writes the weights in half precision, and beside them, as `.json`, the names."""
         weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in self._weights()}
-        save_file(weights, file)
+        file.write_bytes(save(weights))
         about = {**dataclasses.asdict(self.names), "fronts": self.fronts}
         file.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 

@@ -107,7 +107,8 @@ knows {len(world.things())} things and nothing else. A real checkpoint takes its
 an image into {3 * PATCH**2} channels, there is no VAE |
 | Networks | `UNet2DConditionModel`, {_millions(model.unet)} M parameters, float16 in the file; `CLIPTextModel`, 2 \
 layers, {_millions(model.text_encoder)} M |
-| Predicts | x0 (`prediction_type` "sample"), on a scaled-linear schedule, 0.00085 to 0.012, 1000 steps |
+| Predicts | x0 (`prediction_type` "sample"); scaled-linear schedule, 0.00085 to 0.012, 1000 steps, rescaled to end in \
+pure noise |
 | Files | standard Diffusers folders; weights only as safetensors; `sdi_engine.json` holds hints for the engine |
 | Licence | GPL-3.0-or-later, like the code; no data of others went into it |
 
