@@ -1,0 +1,148 @@
+"""What the starter prior would gain and lose in Stable Diffusion's layout: a VAE at 128 px instead of pixels at 64.
+
+    python scripts/measure_latents.py --minutes 20
+
+Trains a small `AutoencoderKL` (eight pixels a cell, four channels, so that the U-Net sees as many cells as now) on the
+starter world for so long on one thread. Prints, from one run: how near its reconstructions come; how often the judge
+reads them, beside the originals and beside 64 px, which is an upper bound for pictures that a model in these latents
+could make; and what a step of an optimisation would cost besides the U-Net.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from sdi_engine.diffusion.loading import load_prior
+from sdi_engine.evaluation.accuracy import random_subject
+from sdi_engine.evaluation.judge import Judge, load_judge
+from sdi_engine.evaluation.pictures import look_around, on_grey
+from sdi_engine.generate import Generation
+from sdi_engine.request import STARTER_MODEL, JobRequest
+from sdi_engine.settings import resolve
+from sdi_engine.starter import world
+from sdi_engine.starter.dataset import Window
+from sdi_engine.starter.render import POINTS_PER_AREA, sample_surface
+
+LARGE, SMALL = 128, 64
+BATCH = 8
+VIEWS = 2
+SUBJECTS = 60
+STEPS = 30
+KL_WEIGHT = 1e-6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=20.0, help="training time of the VAE")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 32, 64, 96),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=LARGE,
+    )
+    steps = train(vae, options.minutes)
+    print(f"VAE: {sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters, {steps * BATCH} pictures")
+    report_reconstructions(vae, load_judge())
+    report_costs(vae)
+
+
+def train(vae: AutoencoderKL, minutes: float) -> int:
+    """Minimises absolute error for so long; the number of steps."""
+    window = Window(seed=40_000_003, size=LARGE, instances=24, capacity=24)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-3)
+    step, began, progress = 0, time.perf_counter(), 0.0
+    with tqdm(desc="training the VAE", unit="step", mininterval=10) as bar:
+        while progress < 1:
+            window.advance(6 + step * BATCH // (24 * 12 * 4))
+            images, _ = window.draw(BATCH, np.random.default_rng((1, step)))
+            posterior = vae.encode(2 * images - 1).latent_dist
+            loss = F.l1_loss(vae.decode(posterior.sample()).sample, 2 * images - 1) + KL_WEIGHT * posterior.kl().mean()
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-3 * min(1.0, (step + 1) / 50) * max(0.02, 1 - progress)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+            progress = (time.perf_counter() - began) / (60 * minutes)
+            bar.update()
+    return step
+
+
+@torch.no_grad()
+def report_reconstructions(vae: AutoencoderKL, judge: Judge) -> None:
+    """Peak signal-to-noise ratio, and what the judge reads, single pictures of fresh subjects."""
+    rng = np.random.default_rng(50_000_017)
+    right = {name: [] for name in ("64 px", "128 px", "128 px through the VAE")}
+    errors = []
+    for index in range(SUBJECTS):
+        subject = random_subject(index, rng)
+        surface = sample_surface(world.make_instance(subject, rng), (LARGE / SMALL) ** 2 * POINTS_PER_AREA)
+        large = on_grey(look_around(surface, size=LARGE))
+        through = ((vae.decode(vae.encode(2 * large - 1).latent_dist.mode()).sample + 1) / 2).clamp(0, 1)
+        errors.append((through - large).square().mean().item())
+        answers = judge.names.right(subject)
+        for name, images in (
+            ("64 px", on_grey(look_around(surface, size=SMALL))),
+            ("128 px", _shrunk(large)),
+            ("128 px through the VAE", _shrunk(through)),
+        ):
+            verdict = judge.look(images)
+            correct = [getattr(verdict, head).argmax(dim=1) == answers[head] for head in ("thing", "colour", "pattern")]
+            right[name].append(torch.stack(correct).float().mean(dim=1))
+    print(f"reconstruction: {-10 * np.log10(np.mean(errors)):.1f} dB")
+    for name, shares in right.items():
+        thing, colour, pattern = (100 * torch.stack(shares).mean(dim=0)).tolist()
+        print(f"judge, {name}: thing {thing:.1f} %, colour {colour:.1f} %, pattern {pattern:.1f} %")
+
+
+def report_costs(vae: AutoencoderKL) -> None:
+    """Milliseconds of what a step does besides asking the U-Net: the field at either size, and the encoder."""
+    images = torch.rand(VIEWS, 3, LARGE, LARGE, requires_grad=True)
+    encoder = _milliseconds(lambda: vae.encode(images).latent_dist.mean.sum().backward())
+    small, large = _field_milliseconds(SMALL), _field_milliseconds(LARGE)
+    print(f"field, {VIEWS} views, with gradients: {small:.0f} ms at {SMALL} px, {large:.0f} ms at {LARGE} px")
+    print(f"encoder, {VIEWS} views at {LARGE} px, with gradients: {encoder:.0f} ms")
+    print(f"a step without the U-Net: {(large + encoder) / small:.1f} times as long")
+
+
+def _field_milliseconds(resolution: int) -> float:
+    """Of one step's 3D part, the mean over the first steps of a run of the standard preset."""
+    prior = load_prior(STARTER_MODEL, torch.device("cpu"))
+    request = JobRequest("a red mug", resolution=resolution, views_per_step=VIEWS)
+    generation = Generation(prior, request.prompt, "", resolve(request, prior.hints, prior.resolution), seed=0)
+    return 1000 * sum(generation.advance().seconds_3d for _ in range(STEPS)) / STEPS
+
+
+def _shrunk(images: Tensor) -> Tensor:
+    return F.interpolate(images, size=(SMALL, SMALL), mode="area")
+
+
+def _milliseconds(work: Callable[[], None], repeats: int = 8) -> float:
+    work()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    return 1000 * (time.perf_counter() - start) / repeats
+
+
+if __name__ == "__main__":
+    main()
