@@ -56,7 +56,7 @@ def accuracy(judge: Judge, seed: int = SEED, count: int = 120) -> dict[str, dict
     return {"picture": _shares(right), "object": _shares(right_together), "view": _shares(dict(sorted(views.items())))}
 
 
-def kinds_with_front(judge: Judge, seed: int = SEED + 1, count: int = 12) -> tuple[str, ...]:
+def kinds_with_front(judge: Judge, seed: int = SEED + 1, count: int = 24) -> tuple[str, ...]:
     """The subjects (`judge.kinds_of`) whose front and back the judge tells apart: of the others no Janus is counted.
 
     Args:

@@ -77,8 +77,8 @@ class Measured:
         silhouette_iou: mean over 16 views, 0...1, with the instance that has the highest.
         chamfer: distance to the nearest instance, in units of the canonical height; see `geometry.chamfer`.
         normal_consistency: with the same instance, 0...1.
-        sharpness: energy in high frequencies, as a ratio to the truth's; below 1 is softer, above 1 more restless, as of
-            a plain thing that came out spotted; see `looks.Looks`.
+        sharpness: energy in high frequencies, as a ratio to the truth's; below 1 is softer, above 1 more restless, as
+            of a plain thing that came out spotted; see `looks.Looks`.
         saturation: inside the object, as a ratio to the truth's.
         contrast: inside the object, as a ratio to the truth's.
         probabilities: the judge's answers, views x names, by head; for `ranking.r_precision`.

