@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import errors, events
 from ..diffusion.loading import LoadPrior
 from ..errors import BadInputError
-from ..job_folder import JobFolder, storage_errors, write_atomically
+from ..job_folder import JobFolder, read_json_object, storage_errors, write_atomically
 from ..locks import ProcessLock
 from ..showing import to_image
 from ..starter.world import Subject
@@ -19,7 +22,7 @@ from ..studies.sheets import Cell, Row, contact_sheet
 from ..studies.study import save_json, save_picture
 from ..text_to_mesh import choose_device
 from .equal_time import known_steps, steps_for_equal_time
-from .examining import Examiner
+from .examining import Examined, Examiner
 from .pictures import load_mesh
 from .plan import Plan
 from .portraits import portraits, truth_portraits
@@ -29,6 +32,9 @@ from .samples import make_samples, read_samples
 
 SHEET_VIEWS = {"front": 0.0, "back left": 135.0}
 SHEET_EDGE = 128
+
+EXAMINED_FILE = "examined.json"
+TRUTH_FILE = "truth.npz"
 
 BASELINE = "baseline "
 """Before the names of another evaluation's settings."""
@@ -84,7 +90,7 @@ def evaluate(
     baselines: dict[str, list[Object]] = {}
     if other is not None and baseline is not None:
         baselines = _objects(other, baseline, examiner, report, only=plan, prefix=BASELINE)
-    results = Results(objects | baselines, examiner.askable, examiner.truth_features())
+    results = Results(objects | baselines, examiner.askable, _truth_features(folder, examiner))
     comparisons = {pair: results.compare(*pair) for pair in _pairs(list(objects), list(baselines))}
     samples = _judged_samples(plan, folder, examiner)
     accuracy = examiner.judge_accuracy()
@@ -130,12 +136,43 @@ def _objects(
         one = Object(job, outcome, outcome.error)
         if outcome.exit_code == errors.EXIT_DONE:
             try:
-                seen = examiner.examine(JobFolder(path).mesh_file, job.prompt)
+                seen = _examined(path, job.prompt, examiner)
                 one = Object(job, outcome, values=seen.values, details=seen.details, features=seen.features)
             except BadInputError as error:
                 one = Object(job, outcome, str(error))
         found.setdefault(prefix + job.setting, []).append(one)
     return found
+
+
+def _examined(path: Path, prompt: str, examiner: Examiner) -> Examined:
+    """What there is to say of the mesh in a job folder; it is written down there, so that nobody looks twice.
+
+    Raises:
+        BadInputError: the mesh is empty or broken.
+    """
+    known = read_json_object(path / EXAMINED_FILE)
+    if known is None or known.get("by") != examiner.fingerprint:
+        seen = examiner.examine(JobFolder(path).mesh_file, prompt)
+        features = None if seen.features is None else seen.features.tolist()
+        known = {"by": examiner.fingerprint, "values": seen.values, "details": seen.details, "features": features}
+        with storage_errors(path):
+            write_atomically(path / EXAMINED_FILE, json.dumps(known) + "\n")
+    features = None if known["features"] is None else np.array(known["features"])
+    return Examined(known["values"], features, known["details"])
+
+
+def _truth_features(folder: Path, examiner: Examiner) -> np.ndarray | None:
+    """`Examiner.truth_features`, written down too, since making all the world's things takes minutes."""
+    file = folder / TRUTH_FILE
+    if file.is_file():
+        with np.load(file) as stored:
+            if str(stored["by"]) == examiner.fingerprint:
+                return stored["features"]
+    features = examiner.truth_features()
+    if features is not None:
+        with storage_errors(folder):
+            np.savez(file, by=examiner.fingerprint, features=features)
+    return features
 
 
 def _pairs(settings: Sequence[str], baselines: Sequence[str]) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ where a CLIP model is at hand.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,9 @@ class Examiner:
         clip: the folder of a CLIP model, if there is one.
         judge: the trained one by default; only asked where a prompt is of the starter world.
 
+    Attributes:
+        fingerprint: changes with everything that its findings depend on: the judge, the world, and this package's code.
+
     Raises:
         EnvironmentMissingError: there is no judge.
         BadInputError: there is no CLIP model in the folder.
@@ -56,6 +60,7 @@ class Examiner:
         self._known = [subject for subject in self.subjects.values() if subject is not None]
         self._judge = (judge or load_judge()) if self._known else None
         self._clip = ClipScore(clip, prompts) if clip is not None else None
+        self.fingerprint = _fingerprint(self._judge, f"{prompts}{clip}")
 
     def judge_accuracy(self) -> dict[str, dict[str, float]] | None:
         """How far the judge is to be trusted (`accuracy.accuracy`); None where nobody asks it."""
@@ -126,6 +131,16 @@ class Examiner:
         if measured.is_janus is not None:
             values["janus"] = float(measured.is_janus)
         return values
+
+
+def _fingerprint(judge: Judge | None, others: str) -> str:
+    digest = hashlib.sha256(others.encode())
+    here = Path(__file__).parent
+    for file in (*sorted(here.glob("*.py")), *sorted((here.parent / "starter").rglob("*.py"))):
+        digest.update(file.read_bytes())
+    for tensor in judge.state_dict().values() if judge is not None else ():
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _subject(prompt: str) -> Subject | None:

@@ -210,6 +210,32 @@ def test_an_evaluation_from_the_command_to_the_table(command, machine, tmp_path)
     assert said["settings"]["baseline none"]["failures"] == 1
 
 
+def test_nobody_looks_twice_unless_the_judge_has_changed(tmp_path, monkeypatch):
+    prompt = "a red mug"
+    folder = tmp_path / "job"
+    folder.mkdir()
+    looks = []
+
+    class Counting(examining.Examiner):
+        def examine(self, mesh, prompt):
+            looks.append(mesh.name)
+            return examining.Examined({"iou": 0.5}, np.ones((8, 4)), {"janus": None})
+
+        def truth_features(self):
+            looks.append("truth")
+            return np.eye(4)
+
+    one, other = (Judge(Names.of_world()) for _ in range(2))
+    for judge in (one, one, other):
+        examiner = Counting([prompt], judge=judge)
+        seen = evaluate._examined(folder, prompt, examiner)
+        assert seen.values == {"iou": 0.5}
+        assert seen.details == {"janus": None}
+        np.testing.assert_array_equal(seen.features, np.ones((8, 4)))
+        np.testing.assert_array_equal(evaluate._truth_features(tmp_path, examiner), np.eye(4))
+    assert looks == ["mesh.glb", "truth"] * 2
+
+
 def test_a_stopped_evaluation_is_code_130(command, machine, tmp_path, monkeypatch):
     def stop(*asked):
         raise KeyboardInterrupt
