@@ -65,8 +65,12 @@ def serve(results: Path, idle_seconds: float, do: DoJob | None = None) -> int:
         log.error("%s", error)
         return error.exit_code
     queue.leave_flag.unlink(missing_ok=True)  # meant for an engine that was gone already
-    with lock, _heartbeat(queue) as heart:
-        return _take_turns(queue, idle_seconds, do or Jobs().do, heart)
+    try:
+        # The signals come first: whoever reads that this engine is there may tell it to leave.
+        with lock, worker.stop_signals(), _heartbeat(queue) as heart:
+            return _take_turns(queue, idle_seconds, do or Jobs().do, heart)
+    except KeyboardInterrupt:
+        return errors.EXIT_CANCELLED
 
 
 def step_back() -> None:
@@ -119,22 +123,18 @@ class _Heart:
 def _take_turns(queue: JobQueue, idle_seconds: float, do: DoJob, heart: _Heart) -> int:
     device = ProcessLock("device")
     idle_since = time.monotonic()
-    try:
-        with worker.stop_signals():
-            while not queue.leave_flag.exists():
-                ticket = _take(queue, device)
-                if ticket is not None:
-                    with device:
-                        code = _do(queue, ticket, do, heart)
-                    if _interrupted(code, queue.job_folder(ticket)):
-                        return errors.EXIT_CANCELLED
-                    idle_since = time.monotonic()
-                elif queue.is_held or (not queue.waiting() and time.monotonic() - idle_since > idle_seconds):
-                    break
-                else:
-                    time.sleep(LOOK_SECONDS)
-    except KeyboardInterrupt:
-        return errors.EXIT_CANCELLED
+    while not queue.leave_flag.exists():
+        ticket = _take(queue, device)
+        if ticket is not None:
+            with device:
+                code = _do(queue, ticket, do, heart)
+            if _interrupted(code, queue.job_folder(ticket)):
+                return errors.EXIT_CANCELLED
+            idle_since = time.monotonic()
+        elif queue.is_held or (not queue.waiting() and time.monotonic() - idle_since > idle_seconds):
+            break
+        else:
+            time.sleep(LOOK_SECONDS)
     queue.leave_flag.unlink(missing_ok=True)
     return errors.EXIT_DONE
 
