@@ -93,7 +93,7 @@ def about(model: str) -> str:
     return "Not on this computer, and online access is off (Preferences, System)"
 
 
-def unknown_words(model: str, prompt: str) -> str:
+def vocabulary_warning(model: str, prompt: str) -> str:
     """A warning of words that a model of a small vocabulary leaves out; "" where none are known of."""
     found = models.known.get(model)
     return vocabulary.warning(prompt, found.knows) if isinstance(found, Model) else ""

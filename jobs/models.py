@@ -16,7 +16,14 @@ from typing import Any
 
 from ..sdi_engine.diffusion.header import family_of, is_lora, read_shapes
 from ..sdi_engine.diffusion.kinds import REQUIRED, checked_kind
-from ..sdi_engine.diffusion.location import REAL_MODEL, STARTER_FOLDER, companion_folder, locate
+from ..sdi_engine.diffusion.location import (
+    HINTS_FILE,
+    INDEX_FILE,
+    REAL_MODEL,
+    STARTER_FOLDER,
+    companion_folder,
+    locate,
+)
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.job_folder import JobFolder
 from ..sdi_engine.request import STARTER_MODEL
@@ -26,8 +33,6 @@ MAX_RECENT_JOBS = 50
 MAX_DEPTH = 4
 """How far below the model folder to look."""
 
-INDEX_FILE = "model_index.json"
-HINTS_FILE = "sdi_engine.json"
 FAMILY_WORDS = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "sd3": "SD 3"}
 KIND_WORDS = {
     "StableDiffusionPipeline": "SD 1.x",

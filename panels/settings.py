@@ -126,7 +126,7 @@ def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context) ->
     else:
         column.active = False
         wrapping.label(column, context, known)
-    warning = model_list.unknown_words(model, settings.prompt)
+    warning = model_list.vocabulary_warning(model, settings.prompt)
     if warning:
         wrapping.label(layout, context, warning, "INFO")
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 import torch
 
 from . import __version__, events, vocabulary
+from .diffusion.counted_prior import CountedPrior
 from .diffusion.loading import LoadPrior, load_prior
 from .diffusion.prior import Prior
 from .errors import EnvironmentMissingError, JobCancelledError, JobPausedError, NoObjectError
@@ -26,7 +27,6 @@ from .mesh.unwrap import unwrap
 from .request import JobRequest
 from .settings import resolve
 from .showing import save_live_mesh, save_preview
-from .studies.counted_prior import CountedPrior
 
 CHECKPOINT_SECONDS = 15.0
 PROGRESS_SECONDS = 0.25

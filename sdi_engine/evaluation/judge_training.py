@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..starter.dataset import INSTANCES_PER_SHARD, VIEWS_PER_INSTANCE, Picture, Window, random_backgrounds
+from ..starter.train import scheduled_rate
 from .accuracy import accuracy, kinds_with_front
 from .judge import VIEW_BINS, WEIGHTS, Judge, Names, load_judge
 from .pictures import GREY
@@ -79,7 +79,7 @@ def train(settings: Settings, window: Window, start: Judge | None = None) -> Jud
             window.advance(settings.first_shards + step * settings.batch // (per_shard * settings.reuse))
             rng = np.random.default_rng((settings.seed, step))
             images, shown = window.draw(settings.batch, rng, mostly_grey)
-            rate = settings.learning_rate * _schedule(progress) * min(1.0, (step + 1) / settings.warm_up)
+            rate = scheduled_rate(settings.learning_rate, progress, step, settings.warm_up)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             judge.train()
@@ -169,10 +169,6 @@ def _blurred(images: Tensor, sigma: Tensor, reach: int = 3) -> Tensor:
     flat = F.conv2d(F.pad(flat, (reach, reach, 0, 0), mode="replicate"), kernel[:, None, None, :], groups=groups)
     flat = F.conv2d(F.pad(flat, (0, 0, reach, reach), mode="replicate"), kernel[:, None, :, None], groups=groups)
     return flat[0].unflatten(0, images.shape[:2])
-
-
-def _schedule(progress: float) -> float:
-    return 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * min(progress, 1.0)))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import errors, events, worker
+from ..diffusion.counted_prior import CountedPrior
 from ..errors import EngineError, EnvironmentMissingError, StorageError
 from ..job_folder import JobFolder, read_json_object, storage_errors, write_atomically
 from ..request import Lora
-from ..studies.counted_prior import CountedPrior
 from .plan import Job
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ recent shards, so old pictures make room for new ones, while each picture serves
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -110,27 +110,24 @@ def render_shard(
         instance = world.make_instance(subject, rng)
         cameras = training_cameras(views, rng)
         light = random_light(cameras, rng)
-        clay = rng.random(views) < CLAY_SHARE
+        clay = torch.from_numpy(rng.random(views) < CLAY_SHARE)
         # Without a texture, the shading is all that there is to see.
-        ambient = torch.where(torch.from_numpy(clay), light.ambient.clamp(max=0.5), light.ambient)
-        light = Light(light.direction, ambient)
+        light = replace(light, ambient=torch.where(clay, light.ambient.clamp(max=0.5), light.ambient))
         surface = sample_surface(instance, density).to(device)
-        bare = render_layers(surface, cameras.to(device), size, light.to(device)).cpu()
-        if clay.any():
-            white = torch.zeros_like(surface.coefficients)
-            white[:, :3] = _CLAY
-            shaped = type(surface)(surface.positions, surface.normals, white, surface.palette)
-            chosen = torch.from_numpy(clay)
-            bare[chosen] = render_layers(
-                shaped, cameras[chosen].to(device), size, Light(light.direction[chosen], ambient[chosen]).to(device)
-            ).cpu()
+        white = torch.zeros_like(surface.coefficients)
+        white[:, :3] = _CLAY
+        layers = torch.empty(views, size, size, 8)
+        for chosen, painted in ((~clay, surface), (clay, replace(surface, coefficients=white))):
+            if chosen.any():
+                lit = Light(light.direction[chosen], light.ambient[chosen]).to(device)
+                layers[chosen] = render_layers(painted, cameras[chosen].to(device), size, lit).cpu()
         kinds = [world.things().index(item.kind) for item in subject.items]
         parts.append(
             (
-                (bare * 255).round().clamp(0, 255).to(torch.uint8).numpy(),
+                (layers * 255).round().clamp(0, 255).to(torch.uint8).numpy(),
                 np.tile([*kinds, _NOBODY][:2], (views, 1)),
                 np.tile(surfaces, (views, 1)),
-                clay,
+                clay.numpy(),
                 cameras.azimuth.numpy(),
                 cameras.elevation.numpy(),
             )

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from ..diffusion.location import HINTS_FILE, INDEX_FILE
 from . import captions, paint, world
 
 PATCH = 4
@@ -160,11 +161,12 @@ class StarterModel(nn.Module):
         text_encoder.save_pretrained(folder / "text_encoder", safe_serialization=True)
         self.scheduler.save_pretrained(folder / "scheduler")
         (unet.half() if half else unet).save_pretrained(folder / "unet", safe_serialization=True)
-        _write_json(folder / "model_index.json", _MODEL_INDEX | {"_diffusers_version": diffusers.__version__})
+        _write_json(folder / INDEX_FILE, _MODEL_INDEX | {"_diffusers_version": diffusers.__version__})
         knows = {
             "things": list(world.things()),
             "colours": list(paint.COLOURS),
             "patterns": list(paint.PATTERNS[1:]),
+            "bare shapes": [captions.CLAY],
             "pairs": [f"{upper} on {lower}" for upper, lower in world.PAIRS],
         }
         hints = {
@@ -173,7 +175,7 @@ class StarterModel(nn.Module):
             "resolution": self.size.resolution,
             "knows": knows,
         }
-        _write_json(folder / "sdi_engine.json", hints)
+        _write_json(folder / HINTS_FILE, hints)
 
 
 _MODEL_INDEX = {

@@ -223,8 +223,8 @@ class Trainer:
         return float(flat[0]), float(flat[1])
 
     def _learning_rate(self) -> float:
-        cosine = 0.5 + 0.5 * math.cos(math.pi * min(self.progress, 1.0))
-        return self.settings.learning_rate * (0.01 + 0.99 * cosine) * min(1.0, (self.step + 1) / self.settings.warm_up)
+        settings = self.settings
+        return scheduled_rate(settings.learning_rate, self.progress, self.step, settings.warm_up)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -245,6 +245,19 @@ class Trainer:
             file.write(json.dumps(line) + "\n")
         self.recent_losses = []
         return loss
+
+
+def scheduled_rate(highest: float, progress: float, step: int, warm_up: int) -> float:
+    """The learning rate: linear up to `highest` over `warm_up` steps, times a cosine down to a hundredth of it.
+
+    Args:
+        highest: learning rate.
+        progress: of the training, 0...1.
+        step: done so far.
+        warm_up: steps.
+    """
+    cosine = 0.5 + 0.5 * math.cos(math.pi * min(progress, 1.0))
+    return highest * (0.01 + 0.99 * cosine) * min(1.0, (step + 1) / warm_up)
 
 
 def grid_prompts(turn: int) -> list[str]:

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ..diffusion.counted_prior import CountedPrior
 from ..errors import NoObjectError
 from ..generate import Generation
 from ..settings import Settings
 from ..showing import to_image
-from .counted_prior import CountedPrior
 from .distill2d import last_image
 from .metrics import object_pixels, saturation, sharpness
 from .results import Result

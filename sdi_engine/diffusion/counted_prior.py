@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..diffusion.prior import Prediction, Prior, Text
+from .prior import Prediction, Prior, Text
 
 
 class CountedPrior(Prior):
