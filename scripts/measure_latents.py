@@ -3,9 +3,10 @@
     python scripts/measure_latents.py --minutes 20
 
 Trains a small `AutoencoderKL` (eight pixels a cell, four channels, so that the U-Net sees as many cells as now) on the
-starter world for so long on one thread. Prints, from one run: how near its reconstructions come; how often the judge
-reads them, beside the originals and beside 64 px, which is an upper bound for pictures that a model in these latents
-could make; and what a step of an optimisation would cost besides the U-Net.
+starter world for so long on one thread (processor time: other work beside it does not matter). Prints, from one run:
+how near its reconstructions come; how often the judge reads them, beside the originals and beside 64 px, which is an
+upper bound for pictures that a model in these latents could make; and what a step of an optimisation would cost besides
+the U-Net (wall time: on a quiet machine).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ KL_WEIGHT = 1e-6
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=20.0, help="training time of the VAE")
+    parser.add_argument("--minutes", type=float, default=20.0, help="processor time to train the VAE for")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -69,7 +70,7 @@ def train(vae: AutoencoderKL, minutes: float) -> int:
     """Minimises absolute error for so long; the number of steps."""
     window = Window(seed=40_000_003, size=LARGE, instances=24, capacity=24)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-3)
-    step, began, progress = 0, time.perf_counter(), 0.0
+    step, began, progress = 0, time.process_time(), 0.0
     with tqdm(desc="training the VAE", unit="step", mininterval=10) as bar:
         while progress < 1:
             window.advance(6 + step * BATCH // (24 * 12 * 4))
@@ -82,7 +83,7 @@ def train(vae: AutoencoderKL, minutes: float) -> int:
             loss.backward()
             optimizer.step()
             step += 1
-            progress = (time.perf_counter() - began) / (60 * minutes)
+            progress = (time.process_time() - began) / (60 * minutes)
             bar.update()
     return step
 
