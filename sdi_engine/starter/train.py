@@ -341,7 +341,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m sdi_engine.starter.train", description="Train the starter prior.")
     parser.add_argument("--output", type=Path, required=True, help="folder for the model, the state and the pictures")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, default=60.0, help="training time (default 60)")
+    length.add_argument("--minutes", type=float, help="training time (default 150 on a CPU, 20 on a GPU)")
     length.add_argument("--steps", type=int, help="optimiser steps instead of minutes; repeatable from the seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
@@ -353,13 +353,17 @@ def main(arguments: list[str] | None = None) -> None:
     on_cpu = options.device == "cpu"
     settings = Settings(
         steps=options.steps,
-        minutes=options.minutes,
+        minutes=options.minutes or (150.0 if on_cpu else 20.0),
         seed=options.seed,
         batch=options.batch or (32 if on_cpu else 256),
         processes=options.processes or (2 if on_cpu else 1),
         # A GPU is so fast that rendering, which is mostly the CPU's work, would hold it up.
         reuse=8 if on_cpu else 64,
     )
+    if settings.batch % settings.processes:
+        parser.error(f"--batch {settings.batch} cannot be shared by {settings.processes} processes: give a multiple")
+    if options.resume and not (options.output / "state.pt").is_file():
+        parser.error(f'there is no state.pt in "{options.output}" to continue from: leave --resume out')
     train(options.output, settings, options.device, options.resume)
 
 

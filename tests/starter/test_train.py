@@ -184,3 +184,19 @@ def test_a_trained_model_is_published_with_its_card(tmp_path: Path, monkeypatch:
     torch.testing.assert_close(
         loaded.unet.conv_in.weight, trained["unet.conv_in.weight"].contiguous(), atol=1e-3, rtol=1e-3
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--batch", "33", "--processes", "2"], "33 cannot be shared by 2 processes"),
+        (["--resume"], "no state.pt"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_at_once(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        train.main(["--output", str(tmp_path), "--device", "cpu", *arguments])
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
