@@ -15,7 +15,9 @@ from .job_folder import JobFolder, storage_errors, write_atomically
 from .mesh.export import standing_on_ground
 from .mesh.surface import extract_surface
 
-PREVIEW_RESOLUTION = 192
+MAX_PREVIEW_RESOLUTION = 192
+"""Previews are twice as fine as what the model sees, up to this."""
+
 PREVIEW_AZIMUTH_DEG = 30.0
 ELEVATION_DEG = 20.0
 TURNTABLE_SIDES = 6
@@ -33,7 +35,8 @@ def save_preview(generation: Generation, folder: JobFolder) -> PreviewSaved:
     Raises:
         StorageError: they cannot be written.
     """
-    picture = generation.view([PREVIEW_AZIMUTH_DEG], ELEVATION_DEG, PREVIEW_RESOLUTION)[0]
+    resolution = min(2 * generation.settings.resolution, MAX_PREVIEW_RESOLUTION)
+    picture = generation.view([PREVIEW_AZIMUTH_DEG], ELEVATION_DEG, resolution)[0]
     azimuths = [360.0 * side / TURNTABLE_SIDES for side in range(TURNTABLE_SIDES)]
     sides = generation.view(azimuths, ELEVATION_DEG, TURNTABLE_RESOLUTION)
     with storage_errors(folder.path):

@@ -16,7 +16,7 @@ from sdi_engine.diffusion.views import all_view_words
 from sdi_engine.starter import captions, model, paint, publish, train, world
 from sdi_engine.starter.world import Item, Subject
 
-TINY = model.Size(channels=(32, 32, 32), text_width=16, resolution=16)
+TINY = model.Size(channels=(16, 32, 32, 32), text_width=16, resolution=16)
 SETTINGS = train.Settings(
     steps=4, batch=4, warm_up=2, first_shards=1, instances=6, views=2, log_every=1, save_every=100, sample_every=100
 )
@@ -55,7 +55,7 @@ def test_foreign_words_are_taken_for_the_unknown_word() -> None:
 
 def test_folding_keeps_every_pixel() -> None:
     images = torch.rand(2, 3, 16, 16)
-    assert model.fold(images).shape == (2, 48, 4, 4)
+    assert model.fold(images).shape == (2, 12, 8, 8)
     torch.testing.assert_close(model.unfold(model.fold(images)), images)
 
 
@@ -142,7 +142,7 @@ def test_the_folder_is_a_pipeline_with_the_same_output(tmp_path: Path, half: boo
 
     text = "a red zebra, back left view from above"
     tokens = pipeline.tokenizer([text], padding="max_length", truncation=True, return_tensors="pt").input_ids
-    x, t = torch.randn(1, 48, 4, 4), torch.tensor([500])
+    x, t = torch.randn(1, 12, 8, 8), torch.tensor([500])
     with torch.no_grad():
         embeddings = pipeline.text_encoder(tokens).last_hidden_state
         # Pieces of "zebra" have embeddings of their own in the file: they must equal the unknown word's.
