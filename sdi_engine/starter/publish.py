@@ -29,8 +29,10 @@ CARD_VIEWS = (
 )
 RECENT_STEPS = 500
 
+MADE_BY = "Made by `python -m sdi_engine.starter.train --output RUN` and `python -m sdi_engine.starter.publish RUN`."
 
-def publish(run: Path, folder: Path, hardware: str, batch: int) -> None:
+
+def publish(run: Path, folder: Path, hardware: str, batch: int, history: str = MADE_BY) -> None:
     """Writes the averaged weights, `samples.png`, `views.png`, `loss.png` and the card `README.md` into a folder.
 
     Args:
@@ -38,6 +40,7 @@ def publish(run: Path, folder: Path, hardware: str, batch: int) -> None:
         folder: the pipeline's folder; what it holds already is replaced.
         hardware: where the training ran, in words.
         batch: pictures a step.
+        history: how the run went, in a sentence.
     """
     state = torch.load(run / "state.pt", weights_only=True, map_location="cpu")
     model = _model_of(state["average"])
@@ -55,7 +58,7 @@ def publish(run: Path, folder: Path, hardware: str, batch: int) -> None:
         for row, view in enumerate(CARD_VIEWS)
     ]
     save_grid(torch.cat(rows), len(things), folder / "views.png")
-    (folder / "README.md").write_text(_card(model, state, run, hardware, batch), encoding="utf-8")
+    (folder / "README.md").write_text(_card(model, state, run, hardware, batch, history), encoding="utf-8")
 
 
 def _plain(kind: str, colour: str) -> str:
@@ -78,7 +81,7 @@ def _model_of(weights: dict[str, torch.Tensor]) -> StarterModel:
     return model.eval()
 
 
-def _card(model: StarterModel, state: dict, run: Path, hardware: str, batch: int) -> str:
+def _card(model: StarterModel, state: dict, run: Path, hardware: str, batch: int, history: str) -> str:
     lines = [json.loads(line) for line in (run / "loss.jsonl").read_text(encoding="utf-8").splitlines()]
     steps, minutes = state["step"], state["seconds"] / 60
     loss = np.mean([line["loss"] for line in lines if line["step"] > steps - RECENT_STEPS])
@@ -128,7 +131,7 @@ Held out, so that one can see what it makes of new combinations: {held_out}.
 {settings.learning_rate:g} with a cosine, running average {settings.decay:g}, seed 0. The loss is the squared error of
 x0, weighted by min(1/b², 10); its mean over the last {RECENT_STEPS} steps was {loss:.4f}.
 
-Made by `python -m sdi_engine.starter.train --output RUN` and `python -m sdi_engine.starter.publish RUN`.
+{history}
 
 ![loss](loss.png)
 
@@ -160,8 +163,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--to", type=Path, default=STARTER_FOLDER, help="the model's folder (default: the shipped one)")
     parser.add_argument("--hardware", default="2 CPU cores", help="where it was trained, for the card")
     parser.add_argument("--batch", type=int, default=Settings.batch, help="pictures a step, for the card")
+    parser.add_argument("--history", default=MADE_BY, help="how the run went, for the card")
     options = parser.parse_args(arguments)
-    publish(options.run, options.to, options.hardware, options.batch)
+    publish(options.run, options.to, options.hardware, options.batch, options.history)
 
 
 if __name__ == "__main__":
