@@ -1,7 +1,7 @@
 """The starter prior itself: a pixel-space diffusion model in Diffusers' parts, and its folder.
 
 An image of 64 x 64 is folded by `pixel_unshuffle(2)` into 12 channels of 32 x 32, so that the U-Net is cheap. Patches
-of 4 cost less still, but 64 channels do not carry the 48 numbers of such a patch: x0 stayed 22 dB from the image even
+of 4 cost less still, but 64 channels do not carry the 48 numbers of such a patch: x0 reached no more than 28 dB even
 where there was next to no noise, which shows as ragged edges. A model without a VAE works in pixel space, and
 sqrt(in_channels / 3) is its patch size: the engine's loader reads it from there.
 
@@ -44,7 +44,7 @@ class Size:
 
 
 ON_CPU = Size()
-"""What two cores can train in an hour or two: 6 million parameters."""
+"""For two cores of a processor: 6 million parameters."""
 
 ON_GPU = Size(channels=(48, 96, 160, 192), text_width=128)
 """For a large GPU: its float16 weights stay below 30 MB."""

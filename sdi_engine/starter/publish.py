@@ -15,7 +15,7 @@ import torch
 
 from ..diffusion.location import STARTER_FOLDER
 from . import captions, dataset, paint, world
-from .model import GUIDANCE_SCALE, ON_CPU, ON_GPU, PATCH, Size, StarterModel
+from .model import GUIDANCE_SCALE, MAX_WEIGHT, ON_CPU, ON_GPU, PATCH, Size, StarterModel
 from .train import Settings, draw_loss, save_grid
 from .world import Item, Subject
 
@@ -129,7 +129,7 @@ Held out, so that one can see what it makes of new combinations: {held_out}.
 {steps:,} steps of {batch} pictures ({steps * batch:,} images) in {minutes:.0f} minutes,
 {steps * batch / state["seconds"]:.0f} images a second, on {hardware}; AdamW,
 {settings.learning_rate:g} with a cosine, running average {settings.decay:g}, seed 0. The loss is the squared error of
-x0, weighted by min(1/b², 10); its mean over the last {RECENT_STEPS} steps was {loss:.4f}.
+x0, weighted by min(1/b², {MAX_WEIGHT:g}); its mean over the last {RECENT_STEPS} steps was {loss:.4f}.
 
 {history}
 
