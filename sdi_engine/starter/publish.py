@@ -129,7 +129,8 @@ Held out, so that one can see what it makes of new combinations: {held_out}.
 {steps:,} steps of {batch} pictures ({steps * batch:,} images) in {minutes:.0f} minutes,
 {steps * batch / state["seconds"]:.0f} images a second, on {hardware}; Muon for hidden matrices,
 AdamW for the rest, {settings.learning_rate:g} with a cosine, running average {settings.decay:g}, seed 0.
-The loss is the squared error of x0, weighted by min(1/b², {MAX_WEIGHT:g}); its mean over the last {RECENT_STEPS} steps was {loss:.4f}.
+The loss is the squared error of x0, weighted by min(1/b², {MAX_WEIGHT:g}); its mean
+over the last {RECENT_STEPS} steps was {loss:.4f}.
 
 {history}
 
