@@ -85,6 +85,7 @@ def _card(model: StarterModel, state: dict, run: Path, hardware: str, batch: int
     lines = [json.loads(line) for line in (run / "loss.jsonl").read_text(encoding="utf-8").splitlines()]
     steps, minutes = state["step"], state["seconds"] / 60
     loss = np.mean([line["loss"] for line in lines if line["step"] > steps - RECENT_STEPS])
+    highest_rate = round(max(line["learning_rate"] for line in lines), 6)
     held_out = ", ".join(f"{colour} {kind}" for kind, colour in sorted(dataset.held_out()))
     pairs = ", ".join(f"{upper} on {lower}" for upper, lower in world.PAIRS)
     settings = Settings()
@@ -128,7 +129,7 @@ Held out, so that one can see what it makes of new combinations: {held_out}.
 
 {steps:,} steps of {batch} pictures ({steps * batch:,} images) in {minutes:.0f} minutes,
 {steps * batch / state["seconds"]:.0f} images a second, on {hardware}; Muon for hidden matrices,
-AdamW for the rest, {settings.learning_rate:g} with a cosine, running average {settings.decay:g}, seed 0.
+AdamW for the rest, {highest_rate:g} at most with a cosine, running average {settings.decay:g}, seed 0.
 The loss is the squared error of x0, weighted by min(1/b², {MAX_WEIGHT:g}); its mean
 over the last {RECENT_STEPS} steps was {loss:.4f}.
 
@@ -139,7 +140,7 @@ over the last {RECENT_STEPS} steps was {loss:.4f}.
 ## What it can and cannot do
 
 How often an independent judge recognises its pictures, and the objects made from it, is measured by
-`python -m sdi_engine evaluate`; the figures are in `docs/evaluation/`.
+`python -m sdi_engine evaluate`.
 
 ![views](views.png)
 
