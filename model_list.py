@@ -93,10 +93,15 @@ def about(model: str) -> str:
     return "Not on this computer, and online access is off (Preferences, System)"
 
 
-def vocabulary_warning(model: str, prompt: str) -> str:
-    """A warning of words that a model of a small vocabulary leaves out; "" where none are known of."""
+def vocabulary_of(model: str) -> vocabulary.Knows:
+    """The words of a model of a small vocabulary, by kind; empty for others, and where nothing is known yet."""
     found = models.known.get(model)
-    return vocabulary.warning(prompt, found.knows) if isinstance(found, Model) else ""
+    return found.knows if isinstance(found, Model) else {}
+
+
+def left_out(model: str, prompt: str) -> str:
+    """A sentence on words of the prompt that a model of a small vocabulary leaves out; "" where none are known of."""
+    return vocabulary.left_out(prompt, vocabulary_of(model))
 
 
 def remember(model: str, found: Model) -> None:

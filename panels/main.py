@@ -15,6 +15,7 @@ from .tab import Tab
 PREVIEW_SCALE = 5.5
 SIDE_SCALE = 1.9
 LOOK_SCALE = 4.0
+_NOTICE_LINES = 4
 
 
 class SDI_PT_generate(Tab, bpy.types.Panel):
@@ -72,7 +73,7 @@ def _draw_look(layout: bpy.types.UILayout, context: bpy.types.Context, look: Job
             column.operator("sdi.use_look", text=f"Use Seed {look.request.seed + number}").number = number
             number += 1
     for notice in look.notices[-1:]:
-        wrapping.label(layout, context, notice, "INFO")
+        wrapping.label(layout, context, notice, "INFO", lines=_NOTICE_LINES)
 
 
 def _draw_hold(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -100,7 +101,7 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) 
     else:
         _draw_stopped(layout, context, job)
     for notice in job.notices[-2:]:
-        wrapping.label(layout, context, notice, "INFO")
+        wrapping.label(layout, context, notice, "INFO", lines=_NOTICE_LINES)
     icon = pictures.preview()
     if icon and job.preview is not None and session.look is None:
         layout.template_icon(icon, scale=PREVIEW_SCALE)

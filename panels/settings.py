@@ -13,6 +13,8 @@ from .tab import Tab
 _PROMPT_LINES = 3
 _PLACEHOLDER = "What to make, e.g. a red mug"
 _LONGEST_LABEL = 60
+_POPOVER_UNITS = 22
+_UNIT_PIXELS = 20
 
 
 def draw_settings(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -113,6 +115,24 @@ class SDI_PT_advanced(Tab, bpy.types.Panel):
                 column.prop(settings, name)
 
 
+class SDI_PT_vocabulary(bpy.types.Panel):
+    """All words of a model of a small vocabulary, as a popover"""
+
+    bl_idname = "SDI_PT_vocabulary"
+    bl_label = "What This Model Knows"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "WINDOW"
+    bl_options = {"INSTANCED"}
+    bl_ui_units_x = _POPOVER_UNITS
+
+    def draw(self, context: bpy.types.Context) -> None:
+        knows = model_list.vocabulary_of(properties.model_of(context.scene.sdi))
+        for kind, phrases in knows.items():
+            self.layout.label(text=kind.capitalize())
+            width = _POPOVER_UNITS * _UNIT_PIXELS
+            wrapping.label(self.layout, context, ", ".join(phrases), "BLANK1", width=width)
+
+
 def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     settings = context.scene.sdi
     model = properties.model_of(settings)
@@ -126,9 +146,10 @@ def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context) ->
     else:
         column.active = False
         wrapping.label(column, context, known)
-    warning = model_list.vocabulary_warning(model, settings.prompt)
-    if warning:
-        wrapping.label(layout, context, warning, "INFO")
+    left_out = model_list.left_out(model, settings.prompt)
+    if left_out:
+        wrapping.label(layout, context, left_out, "INFO")
+        layout.popover("SDI_PT_vocabulary")
 
 
 def _draw_loras(layout: bpy.types.UILayout, settings: properties.SDI_PG_settings) -> None:
@@ -168,4 +189,4 @@ def _shortened(text: str) -> str:
     return f"{text[:half]}…{text[-half:]}"
 
 
-CLASSES = (SDI_MT_models, SDI_UL_loras, SDI_PT_advanced)
+CLASSES = (SDI_MT_models, SDI_UL_loras, SDI_PT_advanced, SDI_PT_vocabulary)

@@ -19,11 +19,17 @@ def unknown_words(prompt: str, knows: Knows) -> list[str]:
     return [word for word in dict.fromkeys(prompt.lower().replace(",", " ").split()) if word not in known]
 
 
-def warning(prompt: str, knows: Knows) -> str:
-    """What the model leaves out of a prompt, what it knows, and what knows the rest; "" where nothing is left out."""
+def left_out(prompt: str, knows: Knows) -> str:
+    """A short sentence on what the model leaves out of a prompt; "" where that is nothing."""
     unknown = unknown_words(prompt, knows)
     if not unknown:
         return ""
     words = ", ".join(f'"{word}"' for word in unknown)
+    return f"This model does not know {words} and leaves it out. A real model knows the rest."
+
+
+def warning(prompt: str, knows: Knows) -> str:
+    """`left_out`, and all that the model knows."""
+    sentence = left_out(prompt, knows)
     known = "; ".join(f"{kind}: {', '.join(phrases)}" for kind, phrases in knows.items())
-    return f"This model does not know {words} and leaves it out. It knows {known}. A real model knows the rest."
+    return sentence and f"{sentence} It knows {known}."

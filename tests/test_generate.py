@@ -62,9 +62,14 @@ def test_interval_score_matching_makes_a_ball_where_the_prompt_says_more_than_no
 def test_perp_neg_costs_four_evaluations_where_it_is_on(perp_neg):
     views = {view: ball_images(RESOLUTION) for view in ("front view", "side view", "back view")}
     prior = ExactPrior(views)
-    generation = Generation(
-        prior, "ball", "", settings(steps=1, guidance_scale=3.0, inversion_guidance_scale=-3.0, perp_neg=perp_neg), 0
+    guided = settings(
+        steps=1,
+        guidance_scale=3.0,
+        inversion_guidance_scale=-3.0,
+        inversion_steps_per_unit=10,
+        perp_neg=perp_neg,
     )
+    generation = Generation(prior, "ball", "", guided, seed=0)
     generation.advance()
     inversion = {"off": 2, "prediction": 2, "everywhere": 4}[perp_neg] * 9  # int(10 · 0.98) steps
     prediction = {"off": 2, "prediction": 4, "everywhere": 4}[perp_neg]

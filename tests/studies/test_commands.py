@@ -117,7 +117,7 @@ def test_figures_are_made_of_shared_runs_and_resume(command, tmp_path, monkeypat
     for figure in figures.values():
         assert (out / figure["picture"]).is_file()
     keys = {(run["row"], run["column"]): run["run"] for figure in figures.values() for run in figure["runs"]}
-    assert keys["a mug", "(e) SDI, 3D"] == keys["a mug", "+ inversion"] == keys["a mug", "10 steps"]
+    assert keys["a mug", "(e) SDI, 3D"] == keys["a mug", "+ inversion"] == keys["a mug", "3 steps"]
     assert keys["a mug", "(d) SDS, 3D"] == keys["a mug", "+ full resolution"] != keys["a hat", "+ full resolution"]
     assert len(kept) == len(set(keys.values())) == 2 * (3 + 4 + 4)
 

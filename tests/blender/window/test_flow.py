@@ -19,6 +19,9 @@ SETUP = f"sys.modules['{EXTENSION}.engine_setup']"
 LEFT, LOOK, BESIDE, CLOSE = 0.25, 0.755, 0.82, 0.82
 """Where in the sidebar these buttons are, as shares of its width."""
 
+ROW = 24
+"""From one row of buttons to the next, in pixels."""
+
 JOBS = "[item.prompt for item in bpy.context.window_manager.sdi_jobs]"
 
 
@@ -175,6 +178,15 @@ def test_a_look_in_2d_comes_first(window, picture):
     window.wait_until("bpy.context.scene.sdi.seed == 0", timeout=10)
     window.press("sdi.close_looks", at=CLOSE)
     window.wait_until(f"{SESSION}.look is None", timeout=10)
+
+
+def test_what_the_model_knows_is_a_click_away(window, picture):
+    window.type_into("prompt", "a shiny mug")
+    drawn = window.ask("times_drawn('SDI_PT_vocabulary')")
+    x, y = window.find("preset")
+    window.click(x, y + ROW)  # a popover's button tells neither property nor operator: it is the row above
+    window.wait_until(f"times_drawn('SDI_PT_vocabulary') > {drawn}", timeout=10)
+    picture(window, "14-what-it-knows")
 
 
 def test_every_end_is_explained_in_one_sentence(window, picture):
