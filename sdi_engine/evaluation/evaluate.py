@@ -28,7 +28,7 @@ from .plan import Plan
 from .portraits import portraits, truth_portraits
 from .report import NOTE, Comparison, Object, Results, comparison_table, judge_lines, table
 from .runs import JOBS_FOLDER, Outcome, core_count, run_jobs
-from .samples import make_samples, read_samples
+from .samples import make_samples, read_samples, sample_view
 
 SHEET_VIEWS = {"front": 0.0, "back left": 135.0}
 SHEET_EDGE = 128
@@ -186,7 +186,14 @@ def _pairs(settings: Sequence[str], baselines: Sequence[str]) -> list[tuple[str,
 def _judged_samples(plan: Plan, folder: Path, examiner: Examiner) -> dict[str, float] | None:
     if not plan.samples:
         return None
-    judged = [examiner.examine_samples(read_samples(plan, folder, prompt), prompt) for prompt in plan.prompts]
+    judged = [
+        examiner.examine_samples(
+            read_samples(plan, folder, prompt),
+            [sample_view(plan, prompt, number) for number in range(plan.samples)],
+            prompt,
+        )
+        for prompt in plan.prompts
+    ]
     known = [shares for shares in judged if shares is not None]
     return {name: statistics.fmean(shares[name] for shares in known) for name in known[0]} if known else None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..starter.captions import parse
@@ -91,8 +92,10 @@ class Examiner:
         details = {name: getattr(measured, name) for name in ("per_view", "probability", "janus")}
         return Examined(values | self._values(measured, subject), measured.features, details)
 
-    def examine_samples(self, images: Tensor, prompt: str) -> dict[str, float] | None:
-        """The shares of single pictures (N, 3, 64, 64) that the judge takes for what the prompt names."""
+    def examine_samples(self, images: Tensor, views: Sequence[int], prompt: str) -> dict[str, float] | None:
+        """The shares of single pictures (N, 3, 64, 64) that the judge takes for what the prompt names, and for what
+        is seen from where it was asked for, N indices into `ALL_AROUND`.
+        """
         subject = self.subjects[prompt]
         if subject is None or self._judge is None:
             return None
@@ -100,6 +103,7 @@ class Examiner:
         answers = self._judge.names.right(subject)
         right = {head: getattr(verdict, head).argmax(dim=1) == answers[head] for head in ("thing", "colour", "pattern")}
         right["both"] = right["thing"] & right["colour"]
+        right["view"] = verdict.view.argmax(dim=1) == torch.tensor(views)
         return {name: float(values.float().mean()) for name, values in right.items()}
 
     def truth_features(self) -> np.ndarray | None:

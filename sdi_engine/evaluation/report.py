@@ -41,6 +41,7 @@ METRICS = (
     Metric("colour", "colour recognised", "share", of_failures=0.0),
     Metric("pattern", "pattern recognised", "share", of_failures=0.0),
     Metric("both", "thing and colour recognised", "share", of_failures=0.0),
+    Metric("view", "view as asked for", "share"),
     Metric("base", "what it stands on recognised", "share", of_failures=0.0),
     Metric("r_thing", "R-precision, thing", "share", of_failures=0.0),
     Metric("r_colour", "R-precision, colour", "share", of_failures=0.0),

@@ -18,11 +18,11 @@ from ..diffusion.views import view_words, with_view
 from ..job_folder import storage_errors
 from ..studies.sampling import ddim_images, sampling_times
 from ..studies.study import prepare, save_picture
+from .pictures import ALL_AROUND
 from .plan import Plan, Setting
 
 FOLDER = "samples"
 STEPS = 25
-VIEWS = 8
 ELEVATION_DEG = 15.0
 JUDGED_SIZE = 64
 
@@ -38,8 +38,8 @@ def make_samples(
         load: where the model comes from, `load_prior` by default.
     """
     wanted = [
-        (prompt, number, index * plan.samples + number)
-        for index, prompt in enumerate(plan.prompts)
+        (prompt, number)
+        for prompt in plan.prompts
         for number in range(plan.samples)
         if not sample_file(plan, folder, prompt, number).is_file()
     ]
@@ -49,8 +49,9 @@ def make_samples(
     times = sampling_times(study.prior, STEPS)
     with storage_errors(folder):
         (folder / FOLDER).mkdir(exist_ok=True)
-    for done, (prompt, number, turn) in enumerate(wanted):
-        words = view_words(360.0 / VIEWS * (turn % VIEWS), ELEVATION_DEG, study.prior.hints.view_vocabulary)
+    for done, (prompt, number) in enumerate(wanted):
+        azimuth = ALL_AROUND[sample_view(plan, prompt, number)]
+        words = view_words(azimuth, ELEVATION_DEG, study.prior.hints.view_vocabulary)
         images = ddim_images(study, with_view(prompt, words), [number], times, lambda event: None, "")
         pixels = (images[0].permute(1, 2, 0).numpy() * 255.0).round().astype(np.uint8)
         save_picture(Image.fromarray(pixels), sample_file(plan, folder, prompt, number))
@@ -60,6 +61,11 @@ def make_samples(
 def sample_file(plan: Plan, folder: Path, prompt: str, number: int) -> Path:
     """Where a 2D picture of a prompt lies."""
     return folder / FOLDER / f"{plan.prompts.index(prompt):03}-{number}.png"
+
+
+def sample_view(plan: Plan, prompt: str, number: int) -> int:
+    """From where a 2D picture of a prompt was asked for, as an index into `pictures.ALL_AROUND`: all in turn."""
+    return (plan.prompts.index(prompt) * plan.samples + number) % len(ALL_AROUND)
 
 
 def read_samples(plan: Plan, folder: Path, prompt: str) -> Tensor:

@@ -132,7 +132,7 @@ class CameraRanges:
 
     def orbit(self, azimuths_deg: list[float], elevation_deg: float, device: torch.device) -> Cameras:
         """Cameras at given azimuths, with the middle of the ranges for all else: for previews and contact sheets."""
-        azimuth = torch.tensor(azimuths_deg, device=device)
+        azimuth = torch.tensor(azimuths_deg, dtype=torch.float32, device=device)
         fov = sum(self.fov) / 2.0
         if self.distance is None:
             distance = sum(self.half_frame) / 2.0 / math.tan(math.radians(fov) / 2.0)

@@ -190,7 +190,7 @@ def test_an_evaluation_from_the_command_to_the_table(command, machine, tmp_path)
     assert written["settings"]["none"]["failures"] == 2
     assert written["settings"]["none"]["thing"] == 0.0
     assert 0.0 < written["settings"]["SDS"]["iou"] < 1.0
-    assert set(written["samples"]) == {"thing", "colour", "pattern", "both"}
+    assert set(written["samples"]) == {"thing", "colour", "pattern", "both", "view"}
     assert written["objects"][2]["values"] == {}, "nobody knows what an iguana looks like"
     sheet = Image.open(out / said["sheet"])
     assert sheet.width > 6 * 128

@@ -101,6 +101,12 @@ def test_views_of_a_step_are_spread_as_asked():
     assert turns("independent", 2, seed=0) != pytest.approx(turns("independent", 2, seed=1), abs=1.0)
 
 
+def test_whole_numbers_of_degrees_give_the_same_orbit():
+    whole, decimal = (RANGES.orbit(azimuths, 10, CPU) for azimuths in ([45], [45.0]))
+    assert torch.equal(whole.position, decimal.position)
+    assert torch.equal(whole.fov, decimal.fov)
+
+
 def test_orbits_take_the_middle_of_the_distances():
     camera = DISTANCES.orbit([0.0], 0.0, CPU)
     torch.testing.assert_close(camera.position, torch.tensor([[0.0, -1.75, 0.0]]))

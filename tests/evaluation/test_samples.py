@@ -1,0 +1,30 @@
+import torch
+
+from sdi_engine.evaluation.examining import Examiner
+from sdi_engine.evaluation.measure import Truths
+from sdi_engine.evaluation.plan import Plan, Setting
+from sdi_engine.evaluation.samples import sample_view
+from sdi_engine.starter.captions import parse
+
+CAR = "a red car"
+
+
+def test_samples_are_asked_for_from_all_sides_in_turn():
+    plan = Plan((CAR, "a blue mug", "a green tree"), seeds=(0,), settings=(Setting("one"),), samples=3)
+    asked = [sample_view(plan, prompt, number) for prompt in plan.prompts for number in range(3)]
+    assert asked == [0, 1, 2, 3, 4, 5, 6, 7, 0]
+
+
+def test_a_sample_counts_for_its_view_only_if_it_shows_that_view():
+    examiner = Examiner((CAR,))
+    pictures = Truths.of(parse(CAR), count=4).pictures.float() / 255
+    around = torch.arange(8).repeat(4)
+    as_asked = examiner.examine_samples(pictures, around.tolist(), CAR)
+    turned = examiner.examine_samples(pictures, ((around + 4) % 8).tolist(), CAR)
+    assert as_asked["thing"] == turned["thing"] == 1.0
+    assert as_asked["view"] > 0.7
+    assert turned["view"] < 0.2
+
+
+def test_samples_of_what_is_not_of_the_world_are_not_judged():
+    assert Examiner(("an iguana",)).examine_samples(torch.zeros(1, 3, 64, 64), [0], "an iguana") is None
