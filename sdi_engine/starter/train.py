@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 
 GRID_VIEWS = ("front view", "right side view", "back view", "front left view from above")
 
+LESSON_TIMESTEPS = (450, 970)
+"""So noisy that the picture itself does not tell the view, and yet not so much that no caption helps."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -57,6 +60,8 @@ class Settings:
         decay: of the running average of the weights.
         first_shards: each process's shards at the start.
         instances, views: subjects in a shard, and pictures of each.
+        lesson: from which share of the run to which the pictures are those of `Window.lesson`, at `LESSON_TIMESTEPS`;
+            in its first half only left and right are learnt.
         reuse: how often a picture is used, about, before a new one is rendered.
         log_every: steps between lines of loss.jsonl.
         save_every: steps between saved states and refreshed models.
@@ -74,6 +79,7 @@ class Settings:
     first_shards: int = 8
     instances: int = INSTANCES_PER_SHARD
     views: int = VIEWS_PER_INSTANCE
+    lesson: tuple[float, float] = (0.25, 0.34)
     reuse: int = 8
     log_every: int = 20
     save_every: int = 500
@@ -207,9 +213,15 @@ class Trainer:
         self.window.advance(settings.first_shards + self.step * share // (pictures * settings.reuse))
         rng = np.random.default_rng((settings.seed, self.step, self.rank))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        images, texts = self.window.batch(share, rng)
+        begin, end = settings.lesson
+        in_lesson = begin <= self.progress < end
+        if in_lesson:
+            images, texts = self.window.lesson(share, rng, only_sides=self.progress < (begin + end) / 2)
+        else:
+            images, texts = self.window.batch(share, rng)
         noise = torch.randn(images.shape, generator=generator)
-        timesteps = torch.randint(0, self.model.scheduler.config.num_train_timesteps, (share,), generator=generator)
+        range_of_t = LESSON_TIMESTEPS if in_lesson else (0, self.model.scheduler.config.num_train_timesteps)
+        timesteps = torch.randint(*range_of_t, (share,), generator=generator)
         images, noise, timesteps = (tensor.to(self.device) for tensor in (images, noise, timesteps))
         loss = self.model.loss(images, texts, timesteps, noise)
         return loss.item(), torch.autograd.grad(loss, self.parameters)

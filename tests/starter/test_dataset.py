@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from sdi_engine.starter import dataset, world
+from sdi_engine.diffusion.views import view_words
+from sdi_engine.starter import captions, dataset, world
 from sdi_engine.starter.paint import PATTERNS, WOODEN
 
 
@@ -71,6 +73,45 @@ def test_clay_pictures_have_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(layers[..., 0], layers[..., 1])
     inside = layers[..., 7] == 255
     assert np.unique(layers[..., 0][inside]).size > 5  # shaded
+
+
+@pytest.mark.parametrize("only_sides", [True, False])
+def test_a_lesson_is_of_views_alone(only_sides: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = dataset.Window(0, None, size=16, instances=40, views=4)
+    drawn.advance(2)
+    shown: list[dataset.Picture] = []
+    draw = drawn.draw
+
+    def watched(*arguments: Any) -> tuple[torch.Tensor, list[dataset.Picture]]:
+        images, pictures = draw(*arguments)
+        shown.extend(pictures)
+        return images, pictures
+
+    monkeypatch.setattr(drawn, "draw", watched)
+    images, texts = drawn.lesson(100, np.random.default_rng(0), only_sides)
+    told = [(picture, text) for picture, text in zip(shown, texts, strict=True) if text]
+    assert 85 <= len(told) < 100
+    sides = {"left side view", "right side view"}
+    views = set()
+    for picture, text in told:
+        name, _, view = text.partition(", ")
+        assert captions.describe(picture.subject) == name
+        assert view_words(picture.azimuth, picture.elevation, "eight") == view
+        views.add(view.removesuffix(" from above"))
+    assert views == sides if only_sides else len(views) == 8
+    assert all(picture.subject.base is None and not picture.clay for picture in shown)
+    assert {picture.subject.thing.kind for picture in shown} <= set(dataset.SIDED)
+    assert {picture.subject.thing.pattern for picture in shown} == {"plain"}
+    corners = images[:, :, 0, 0]
+    torch.testing.assert_close(corners, corners[:, :1].expand(-1, 3))
+    assert corners.min() >= 0.5
+
+
+def test_where_nothing_suits_a_lesson_anything_is_shown() -> None:
+    drawn = window()
+    drawn.advance(1)
+    _, pictures = drawn.draw(5, np.random.default_rng(0), rows=lambda shard: np.zeros(len(shard), dtype=bool))
+    assert len(pictures) == 5
 
 
 def test_held_out_pairs_are_never_drawn() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ SETTINGS = train.Settings(
 )
 
 
-def trainer(folder: Path, **changes: int) -> train.Trainer:
+def trainer(folder: Path, **changes: Any) -> train.Trainer:
     return train.Trainer(folder, TINY, replace(SETTINGS, **changes))
 
 
@@ -107,6 +108,29 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     assert len(losses) == 30
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])
     assert (tmp_path / "loss.png").exists()
+
+
+def test_a_part_of_the_run_is_a_lesson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trainer(tmp_path, lesson=(0.25, 0.75))
+    lesson, loss = run.window.lesson, run.model.loss
+    lessons: list[tuple[int, bool]] = []
+    timesteps: dict[int, torch.Tensor] = {}
+
+    def watched_lesson(count: int, rng: np.random.Generator, only_sides: bool) -> tuple[torch.Tensor, list[str]]:
+        lessons.append((run.step, only_sides))
+        return lesson(count, rng, only_sides)
+
+    def watched_loss(images: torch.Tensor, texts: list[str], t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        timesteps[run.step] = t
+        return loss(images, texts, t, noise)
+
+    monkeypatch.setattr(run.window, "lesson", watched_lesson)
+    monkeypatch.setattr(run.model, "loss", watched_loss)
+    run.run()
+    assert lessons == [(1, True), (2, False)]
+    assert len(timesteps) == 4
+    lowest, highest = train.LESSON_TIMESTEPS
+    assert all(lowest <= t < highest for step, _ in lessons for t in timesteps[step].tolist())
 
 
 def test_old_pictures_make_room_for_new_ones(tmp_path: Path) -> None:
