@@ -239,7 +239,7 @@ class Window:
             rng: decides.
             only_sides: they are seen from the left or the right side, and from nowhere else.
         """
-        images, pictures = self.draw(count, rng, _light_greys, _sides_to_learn if only_sides else _views_to_learn)
+        images, pictures = self.draw(count, rng, light_greys, sides_to_learn if only_sides else views_to_learn)
         texts = [
             ""
             if rng.random() < _LESSON_DROPPED
@@ -293,19 +293,22 @@ class Window:
         return self.folder / f"{number:06d}-{self.seed}-{self.size}.npz"
 
 
-def _views_to_learn(shard: Shard) -> np.ndarray:
+def views_to_learn(shard: Shard) -> np.ndarray:
+    """Which rows show a plain single thing of `SIDED`: (N,) bool."""
     sided = [world.things().index(kind) for kind in SIDED]
     alone = shard.kinds[:, 1] == _NOBODY
     plain = shard.surfaces[:, 0] == _SURFACES.index(PATTERNS[0])
     return np.isin(shard.kinds[:, 0], sided) & alone & plain & ~shard.clay
 
 
-def _sides_to_learn(shard: Shard) -> np.ndarray:
+def sides_to_learn(shard: Shard) -> np.ndarray:
+    """Those of `views_to_learn` that are seen from the left or the right side: (N,) bool."""
     from_a_side = [np.abs(shard.azimuth - azimuth) < _SIDE_WIDTH for azimuth in _SIDE_AZIMUTHS]
-    return _views_to_learn(shard) & np.logical_or(*from_a_side)
+    return views_to_learn(shard) & np.logical_or(*from_a_side)
 
 
-def _light_greys(count: int, size: int, rng: np.random.Generator) -> Tensor:
+def light_greys(count: int, size: int, rng: np.random.Generator) -> Tensor:
+    """(count, size, size, 3) plain backgrounds in 0.5...1."""
     greys = torch.from_numpy(rng.uniform(*_LESSON_GREYS, (count, 1, 1, 1))).float()
     return greys.expand(count, size, size, 3)
 

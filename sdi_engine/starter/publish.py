@@ -15,6 +15,7 @@ import torch
 
 from ..diffusion.location import STARTER_FOLDER
 from . import captions, dataset, paint, world
+from .caption_use import TIMESTEP, caption_use
 from .model import GUIDANCE_SCALE, MAX_WEIGHT, ON_CPU, ON_GPU, PATCH, Size, StarterModel
 from .train import Settings, draw_loss, save_grid
 from .world import Item, Subject
@@ -89,6 +90,7 @@ def _card(model: StarterModel, state: dict, run: Path, hardware: str, batch: int
     held_out = ", ".join(f"{colour} {kind}" for kind, colour in sorted(dataset.held_out()))
     pairs = ", ".join(f"{upper} on {lower}" for upper, lower in world.PAIRS)
     settings = Settings()
+    heard = "\n".join(f"| {caption} | {error:.4f} |" for caption, error in caption_use(model).items())
     return f"""# The starter prior
 
 A small text-to-image diffusion model of our own, so that the engine works offline, without downloading anything. It
@@ -145,6 +147,13 @@ How often an independent judge recognises its pictures, and the objects made fro
 ![views](views.png)
 
 *A row is a view: {", ".join(CARD_VIEWS)}.*
+
+What it makes of the words, by the squared error of x0 at t = {TIMESTEP / 1000:g} on new pictures of plain things that
+do not look the same from all sides. A caption that is as good as the right one has not been understood.
+
+| Told | Error |
+|---|---|
+{heard}
 
 It has never seen: other things, other colours, materials and styles, elevations above 50° or below −10°, so "overhead
 view" means little to it. Words it does not know count as "some unknown word". Details smaller than about three pixels
