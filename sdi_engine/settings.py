@@ -109,9 +109,10 @@ _DRAFT = Settings(
     ),
     cameras=CameraRanges(elevation=(-10.0, 45.0), fov=(35.0, 50.0), half_frame=(0.7, 0.85), jitter=0.03),
     t=Ramp(0.98, 0.05),
-    # Inversion is most of the time. With standard's other settings, on six prompts, 3, 5 and 10 came to a silhouette
-    # IoU of 0.722, 0.717 and 0.722, a sharpness of 0.52, 0.60 and 0.70 of the truth's, and 81, 97 and 133 s an object,
-    # two at once; 3 differs from both in sharpness and time beyond the bootstrap's 95 % interval.
+    # Inversion is most of the time. With standard's other settings, on six prompts and the starter prior of 22,000
+    # steps (the shipped one has had more, and was not asked again), 3, 5 and 10 came to a silhouette IoU of 0.722,
+    # 0.717 and 0.722, a sharpness of 0.52, 0.60 and 0.70 of the truth's, and 81, 97 and 133 s an object, two at once; 3
+    # differs from both in sharpness and time beyond the bootstrap's 95 % interval.
     inversion_steps_per_unit=3,
     inversion_start=0.1,
     learning_rate=2e-2,

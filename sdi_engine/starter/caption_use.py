@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..diffusion.views import view_words, with_view
 from . import captions, dataset
 from .dataset import SIDED, Picture, Window
 from .model import StarterModel, fold
@@ -53,19 +52,14 @@ def caption_use(model: StarterModel, pictures: int = 128, instances: int = 60, v
         return float((model.unet(x, timesteps, model.encode_text(texts)).sample - x0).square().mean())
 
     told = {
-        RIGHT: [_caption(picture) for picture in shown],
+        RIGHT: [picture.caption() for picture in shown],
         "no view": [captions.describe(picture.subject) for picture in shown],
-        "the view from the opposite side": [_caption(picture, turned=180.0) for picture in shown],
-        "another colour": [_caption(_other_colour(picture)) for picture in shown],
-        "another thing": [_caption(_other_thing(picture)) for picture in shown],
+        "the view from the opposite side": [picture.caption(turned=180.0) for picture in shown],
+        "another colour": [_other_colour(picture).caption() for picture in shown],
+        "another thing": [_other_thing(picture).caption() for picture in shown],
         "no caption": [""] * pictures,
     }
     return {name: error(texts) for name, texts in told.items()}
-
-
-def _caption(picture: Picture, turned: float = 0.0) -> str:
-    words = view_words(picture.azimuth + turned, picture.elevation, "eight")
-    return with_view(captions.describe(picture.subject), words)
 
 
 def _other_colour(picture: Picture) -> Picture:

@@ -92,6 +92,11 @@ class Picture:
     elevation: float
     clay: bool
 
+    def caption(self, turned: float = 0.0) -> str:
+        """What it shows and from where, with eight view words; as if the camera stood `turned` degrees further."""
+        words = view_words(self.azimuth + turned, self.elevation, "eight")
+        return with_view(captions.describe(self.subject), words)
+
 
 def render_shard(
     seed: int,
@@ -240,12 +245,7 @@ class Window:
             only_sides: they are seen from the left or the right side, and from nowhere else.
         """
         images, pictures = self.draw(count, rng, light_greys, sides_to_learn if only_sides else views_to_learn)
-        texts = [
-            ""
-            if rng.random() < _LESSON_DROPPED
-            else with_view(captions.describe(p.subject), view_words(p.azimuth, p.elevation, "eight"))
-            for p in pictures
-        ]
+        texts = ["" if rng.random() < _LESSON_DROPPED else picture.caption() for picture in pictures]
         return images, texts
 
     def _places(

@@ -214,13 +214,13 @@ class Trainer:
         rng = np.random.default_rng((settings.seed, self.step, self.rank))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         begin, end = settings.lesson
-        in_lesson = begin <= self.progress < end
-        if in_lesson:
+        if begin <= self.progress < end:
             images, texts = self.window.lesson(share, rng, only_sides=self.progress < (begin + end) / 2)
+            range_of_t = LESSON_TIMESTEPS
         else:
             images, texts = self.window.batch(share, rng)
+            range_of_t = (0, self.model.scheduler.config.num_train_timesteps)
         noise = torch.randn(images.shape, generator=generator)
-        range_of_t = LESSON_TIMESTEPS if in_lesson else (0, self.model.scheduler.config.num_train_timesteps)
         timesteps = torch.randint(*range_of_t, (share,), generator=generator)
         images, noise, timesteps = (tensor.to(self.device) for tensor in (images, noise, timesteps))
         loss = self.model.loss(images, texts, timesteps, noise)
