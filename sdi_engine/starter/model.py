@@ -42,6 +42,12 @@ class Size:
     text_width: int = 96
     resolution: int = 64
 
+    @staticmethod
+    def of(folder: Path) -> Size:
+        """The size of the model that `StarterModel.save` wrote into a folder."""
+        unet = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+        return Size(tuple(unet["block_out_channels"]), unet["cross_attention_dim"], unet["sample_size"] * PATCH)
+
 
 ON_CPU = Size()
 """For two cores of a processor: 6 million parameters."""
@@ -178,6 +184,11 @@ class StarterModel(nn.Module):
             "knows": knows,
         }
         _write_json(folder / HINTS_FILE, hints)
+
+    def load(self, folder: Path) -> None:
+        """Takes the weights that `save` wrote into a folder; they are of this size."""
+        for name, network in (("unet", self.unet), ("text_encoder", self.text_encoder)):
+            network.load_state_dict(type(network).from_pretrained(folder / name).state_dict())
 
 
 _MODEL_INDEX = {

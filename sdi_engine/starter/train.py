@@ -20,8 +20,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
+from ..diffusion.location import INDEX_FILE
 from . import captions, world
 from .dataset import INSTANCES_PER_SHARD, VIEWS_PER_INSTANCE, Window
 from .model import ON_CPU, ON_GPU, Size, StarterModel
@@ -43,6 +45,10 @@ GRID_VIEWS = ("front view", "right side view", "back view", "front left view fro
 
 LESSON_TIMESTEPS = (450, 970)
 """So noisy that the picture itself does not tell the view, and yet not so much that no caption helps."""
+
+
+Draw = Callable[[int, np.random.Generator], tuple[Tensor, list[str]]]
+"""From how many pictures, and what decides, to pictures (N, 3, H, W) and captions."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Settings:
         instances, views: subjects in a shard, and pictures of each.
         lesson: from which share of the run to which the pictures are those of `Window.lesson`, at `LESSON_TIMESTEPS`;
             in its first half only left and right are learnt.
+        lesson_share: which share of the pictures goes on being of that kind once the lesson is over.
         reuse: how often a picture is used, about, before a new one is rendered.
         log_every: steps between lines of loss.jsonl.
         save_every: steps between saved states and refreshed models.
@@ -80,6 +87,7 @@ class Settings:
     instances: int = INSTANCES_PER_SHARD
     views: int = VIEWS_PER_INSTANCE
     lesson: tuple[float, float] = (0.25, 0.34)
+    lesson_share: float = 0.4
     reuse: int = 8
     log_every: int = 20
     save_every: int = 500
@@ -193,6 +201,11 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         self.recent_losses = state["recent_losses"]
 
+    def start_from(self, folder: Path) -> None:
+        """Takes the weights of a model that `StarterModel.save` wrote, of the same size, instead of random ones."""
+        for model in (self.model, self.average):
+            model.load(folder)
+
     def draw_samples(self) -> None:
         """Writes a picture of samples: a thing a column, in changing colours and patterns, one row a view."""
         texts = grid_prompts(self.step // self.settings.sample_every)
@@ -213,18 +226,30 @@ class Trainer:
         self.window.advance(settings.first_shards + self.step * share // (pictures * settings.reuse))
         rng = np.random.default_rng((settings.seed, self.step, self.rank))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        begin, end = settings.lesson
-        if begin <= self.progress < end:
-            images, texts = self.window.lesson(share, rng, only_sides=self.progress < (begin + end) / 2)
-            range_of_t = LESSON_TIMESTEPS
-        else:
-            images, texts = self.window.batch(share, rng)
-            range_of_t = (0, self.model.scheduler.config.num_train_timesteps)
+        parts, texts, timesteps = [], [], []
+        for count, draw, range_of_t in self._to_draw(share):
+            some, told = draw(count, rng)
+            parts.append(some)
+            texts += told
+            timesteps.append(torch.randint(*range_of_t, (count,), generator=generator))
+        images, timesteps = torch.cat(parts), torch.cat(timesteps)
         noise = torch.randn(images.shape, generator=generator)
-        timesteps = torch.randint(*range_of_t, (share,), generator=generator)
         images, noise, timesteps = (tensor.to(self.device) for tensor in (images, noise, timesteps))
         loss = self.model.loss(images, texts, timesteps, noise)
         return loss.item(), torch.autograd.grad(loss, self.parameters)
+
+    def _to_draw(self, count: int) -> list[tuple[int, Draw, tuple[int, int]]]:
+        """How many pictures, by what, at which timesteps: all kinds that this step takes."""
+        begin, end = self.settings.lesson
+        only_sides = self.progress < (begin + end) / 2
+        in_lesson = count if begin <= self.progress < end else 0
+        if self.progress >= end:
+            in_lesson = round(self.settings.lesson_share * count)
+        drawn = [
+            (count - in_lesson, self.window.batch, (0, self.model.scheduler.config.num_train_timesteps)),
+            (in_lesson, partial(self.window.lesson, only_sides=only_sides), LESSON_TIMESTEPS),
+        ]
+        return [entry for entry in drawn if entry[0]]
 
     def _share(self, loss: float, seconds: float, gradients: Sequence[Tensor]) -> tuple[float, float]:
         """Gives every parameter the mean gradient of all processes; their mean loss, and the first one's clock."""
@@ -344,21 +369,37 @@ def draw_loss(lines: Path, file: Path, width: int = 800, height: int = 400) -> N
     picture.save(file)
 
 
-def train(folder: Path, settings: Settings, device: str, resume: bool, size: Size | None = None) -> None:
-    """Runs a whole training, in as many processes as the settings say."""
+def train(
+    folder: Path,
+    settings: Settings,
+    device: str,
+    resume: bool,
+    size: Size | None = None,
+    start_from: Path | None = None,
+) -> None:
+    """Runs a whole training, in as many processes as the settings say; `start_from` as in `Trainer.start_from`."""
+    if start_from is not None:
+        size = Size.of(start_from)
     size = size or (ON_CPU if device == "cpu" else ON_GPU)
     if settings.processes == 1:
-        _work(0, folder, size, settings, device, resume, None)
+        _work(0, folder, size, settings, device, resume, start_from, None)
         return
     # A terminated training takes its processes along, which would wait for each other for ever.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory() as meeting:
-        arguments = (folder, size, settings, device, resume, Path(meeting) / "meeting")
+        arguments = (folder, size, settings, device, resume, start_from, Path(meeting) / "meeting")
         torch.multiprocessing.spawn(_work, arguments, nprocs=settings.processes, daemon=True)
 
 
 def _work(
-    rank: int, folder: Path, size: Size, settings: Settings, device: str, resume: bool, meeting: Path | None
+    rank: int,
+    folder: Path,
+    size: Size,
+    settings: Settings,
+    device: str,
+    resume: bool,
+    start_from: Path | None,
+    meeting: Path | None,
 ) -> None:
     """One process's share of the training; they find each other through a file."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -368,6 +409,8 @@ def _work(
     trainer = Trainer(folder, size, settings, rank, device)
     if resume:
         trainer.resume()
+    elif start_from is not None:
+        trainer.start_from(start_from)
     trainer.run()
     if rank == 0:
         trainer.draw_samples()
@@ -389,7 +432,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--processes", type=int, help="that share the work (default 2 on a CPU, 1 on a GPU)")
     parser.add_argument("--batch", type=int, help="pictures a step (default 32 on a CPU, 256 on a GPU)")
+    parser.add_argument("--rate", type=float, default=Settings.learning_rate, help="highest learning rate")
     parser.add_argument("--resume", action="store_true", help="continue from the state in --output")
+    parser.add_argument(
+        "--start-from", type=Path, metavar="FOLDER", help="a starter prior to begin with, instead of random weights"
+    )
     options = parser.parse_args(arguments)
 
     on_cpu = options.device == "cpu"
@@ -399,14 +446,21 @@ def main(arguments: list[str] | None = None) -> None:
         seed=options.seed,
         batch=options.batch or (32 if on_cpu else 256),
         processes=options.processes or (2 if on_cpu else 1),
+        learning_rate=options.rate,
+        # What it starts from has had its lesson.
+        lesson=Settings.lesson if options.start_from is None else (0.0, 0.0),
         # A GPU is so fast that rendering, which is mostly the CPU's work, would hold it up.
         reuse=8 if on_cpu else 64,
     )
     if settings.batch % settings.processes:
         parser.error(f"--batch {settings.batch} cannot be shared by {settings.processes} processes: give a multiple")
+    if options.resume and options.start_from is not None:
+        parser.error("give either --resume or --start-from: a run that goes on has its weights already")
     if options.resume and not (options.output / "state.pt").is_file():
         parser.error(f'there is no state.pt in "{options.output}" to continue from: leave --resume out')
-    train(options.output, settings, options.device, options.resume)
+    if options.start_from is not None and not (options.start_from / INDEX_FILE).is_file():
+        parser.error(f'there is no model in "{options.start_from}": give the folder with its {INDEX_FILE}')
+    train(options.output, settings, options.device, options.resume, start_from=options.start_from)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
-from transformers import CLIPTextModel
 
 from sdi_engine.diffusion.location import STARTER_FOLDER
 from sdi_engine.starter import model
@@ -25,9 +23,8 @@ def test_to_a_model_that_hears_nothing_all_captions_are_alike(monkeypatch: pytes
 
 
 def test_the_shipped_prior_knows_things_colours_and_views() -> None:
-    shipped = model.StarterModel(model.ON_CPU)
-    shipped.unet = UNet2DConditionModel.from_pretrained(STARTER_FOLDER / "unet", torch_dtype=torch.float32)
-    shipped.text_encoder = CLIPTextModel.from_pretrained(STARTER_FOLDER / "text_encoder")
+    shipped = model.StarterModel(model.Size.of(STARTER_FOLDER))
+    shipped.load(STARTER_FOLDER)
     errors = caption_use(shipped, pictures=64, instances=40, views=4)
     right = errors.pop(RIGHT)
     assert all(right < 0.97 * wrong for wrong in errors.values()), (right, errors)

@@ -110,14 +110,16 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     assert (tmp_path / "loss.png").exists()
 
 
-def test_a_part_of_the_run_is_a_lesson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = trainer(tmp_path, lesson=(0.25, 0.75))
+def test_a_part_of_the_run_is_a_lesson_and_after_it_a_part_of_each_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trainer(tmp_path, lesson=(0.25, 0.75), lesson_share=0.5)
     lesson, loss = run.window.lesson, run.model.loss
-    lessons: list[tuple[int, bool]] = []
+    lessons: list[tuple[int, int, bool]] = []
     timesteps: dict[int, torch.Tensor] = {}
 
     def watched_lesson(count: int, rng: np.random.Generator, only_sides: bool) -> tuple[torch.Tensor, list[str]]:
-        lessons.append((run.step, only_sides))
+        lessons.append((run.step, count, only_sides))
         return lesson(count, rng, only_sides)
 
     def watched_loss(images: torch.Tensor, texts: list[str], t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
@@ -127,10 +129,26 @@ def test_a_part_of_the_run_is_a_lesson(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(run.window, "lesson", watched_lesson)
     monkeypatch.setattr(run.model, "loss", watched_loss)
     run.run()
-    assert lessons == [(1, True), (2, False)]
-    assert len(timesteps) == 4
+    assert lessons == [(1, 4, True), (2, 4, False), (3, 2, False)]
+    assert [len(t) for t in timesteps.values()] == [4, 4, 4, 4]
     lowest, highest = train.LESSON_TIMESTEPS
-    assert all(lowest <= t < highest for step, _ in lessons for t in timesteps[step].tolist())
+    assert all(lowest <= t < highest for step, count, _ in lessons for t in timesteps[step][-count:].tolist())
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_can_start_from_a_model(tmp_path: Path, processes: int) -> None:
+    """No step changes much at this rate, so what comes out is what it began with, in its size."""
+    torch.manual_seed(1)
+    earlier = model.StarterModel(TINY)
+    earlier.save(tmp_path / "earlier", half=False)
+    settings = replace(SETTINGS, steps=1, learning_rate=1e-9, processes=processes, lesson=(0.0, 0.0))
+    train.train(tmp_path / "run", settings, "cpu", resume=False, start_from=tmp_path / "earlier")
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert model.Size.of(tmp_path / "earlier") == TINY
+    for part in ("model", "average"):
+        for name, value in earlier.state_dict().items():
+            if "token_embedding" not in name:  # the file has the unknown word's for all pieces of words
+                torch.testing.assert_close(state[part][name], value, atol=1e-6, rtol=0, msg=name)
 
 
 def test_old_pictures_make_room_for_new_ones(tmp_path: Path) -> None:
@@ -204,6 +222,8 @@ def test_a_trained_model_is_published_with_its_card(tmp_path: Path, monkeypatch:
     [
         (["--batch", "33", "--processes", "2"], "33 cannot be shared by 2 processes"),
         (["--resume"], "no state.pt"),
+        (["--start-from", "nowhere"], 'no model in "nowhere"'),
+        (["--start-from", "nowhere", "--resume"], "either --resume or --start-from"),
     ],
 )
 def test_what_cannot_be_trained_is_said_at_once(
