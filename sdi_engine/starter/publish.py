@@ -16,8 +16,8 @@ import torch
 from ..diffusion.location import STARTER_FOLDER
 from . import captions, dataset, paint, world
 from .caption_use import TIMESTEP, caption_use
-from .model import GUIDANCE_SCALE, MAX_WEIGHT, ON_CPU, ON_GPU, PATCH, Size, StarterModel
-from .train import Settings, draw_loss, save_grid
+from .model import GUIDANCE_SCALE, MAX_WEIGHT, PATCH, Size, StarterModel
+from .train import MODEL_FOLDER, Settings, draw_loss, save_grid
 from .world import Item, Subject
 
 CARD_VIEWS = (
@@ -44,7 +44,8 @@ def publish(run: Path, folder: Path, hardware: str, batch: int, history: str = M
         history: how the run went, in a sentence.
     """
     state = torch.load(run / "state.pt", weights_only=True, map_location="cpu")
-    model = _model_of(state["average"])
+    model = StarterModel(Size.of(run / MODEL_FOLDER)).eval()
+    model.load_state_dict(state["average"])
     shutil.rmtree(folder, ignore_errors=True)
     model.save(folder)
     draw_loss(run / "loss.jsonl", folder / "loss.png")
@@ -71,15 +72,6 @@ def _patterned(kind: str, index: int) -> str:
     colour = tuple(paint.COLOURS)[(5 * index) % len(paint.COLOURS)]
     pattern = "plain" if colour == paint.WOODEN else paint.PATTERNS[index % len(paint.PATTERNS)]
     return captions.describe(Subject(Item(kind, colour, pattern)))
-
-
-def _model_of(weights: dict[str, torch.Tensor]) -> StarterModel:
-    """The model, of whichever size, that these weights belong to."""
-    width = weights["unet.conv_in.weight"].shape[0]
-    sizes: dict[int, Size] = {size.channels[0]: size for size in (ON_CPU, ON_GPU)}
-    model = StarterModel(sizes[width])
-    model.load_state_dict(weights)
-    return model.eval()
 
 
 def _card(model: StarterModel, state: dict, run: Path, hardware: str, batch: int, history: str) -> str:

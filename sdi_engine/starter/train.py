@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +42,9 @@ from .world import Item, Subject
 log = logging.getLogger(__name__)
 
 GRID_VIEWS = ("front view", "right side view", "back view", "front left view from above")
+
+MODEL_FOLDER = "model"
+"""In the folder of a training: the averaged model so far."""
 
 LESSON_TIMESTEPS = (450, 970)
 """So noisy that the picture itself does not tell the view, and yet not so much that no caption helps."""
@@ -185,10 +188,12 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "recent_losses": self.recent_losses,
+            "lesson": self.settings.lesson,
         }
+        # The model comes first: a run that can be resumed has one, which tells its size.
+        self.average.save(self.folder / MODEL_FOLDER)
         torch.save(state, self.folder / "state.pt.part")
         (self.folder / "state.pt.part").replace(self.folder / "state.pt")
-        self.average.save(self.folder / "model")
         draw_loss(self.folder / "loss.jsonl", self.folder / "loss.png")
 
     def resume(self) -> None:
@@ -200,11 +205,12 @@ class Trainer:
             optimizer.load_state_dict(its_state)
         self.step, self.seconds = state["step"], state["seconds"]
         self.recent_losses = state["recent_losses"]
+        self.settings = replace(self.settings, lesson=state["lesson"])
 
     def start_from(self, folder: Path) -> None:
         """Takes the weights of a model that `StarterModel.save` wrote, of the same size, instead of random ones."""
-        for model in (self.model, self.average):
-            model.load(folder)
+        self.model.load(folder)
+        self.average.load_state_dict(self.model.state_dict())
 
     def draw_samples(self) -> None:
         """Writes a picture of samples: a thing a column, in changing colours and patterns, one row a view."""
@@ -242,9 +248,10 @@ class Trainer:
         """How many pictures, by what, at which timesteps: all kinds that this step takes."""
         begin, end = self.settings.lesson
         only_sides = self.progress < (begin + end) / 2
-        in_lesson = count if begin <= self.progress < end else 0
-        if self.progress >= end:
-            in_lesson = round(self.settings.lesson_share * count)
+        if self.progress < begin:
+            in_lesson = 0
+        else:
+            in_lesson = count if self.progress < end else round(self.settings.lesson_share * count)
         drawn = [
             (count - in_lesson, self.window.batch, (0, self.model.scheduler.config.num_train_timesteps)),
             (in_lesson, partial(self.window.lesson, only_sides=only_sides), LESSON_TIMESTEPS),
@@ -378,8 +385,9 @@ def train(
     start_from: Path | None = None,
 ) -> None:
     """Runs a whole training, in as many processes as the settings say; `start_from` as in `Trainer.start_from`."""
-    if start_from is not None:
-        size = Size.of(start_from)
+    earlier = folder / MODEL_FOLDER if resume else start_from
+    if size is None and earlier is not None:
+        size = Size.of(earlier)
     size = size or (ON_CPU if device == "cpu" else ON_GPU)
     if settings.processes == 1:
         _work(0, folder, size, settings, device, resume, start_from, None)

@@ -151,6 +151,16 @@ def test_a_run_can_start_from_a_model(tmp_path: Path, processes: int) -> None:
                 torch.testing.assert_close(state[part][name], value, atol=1e-6, rtol=0, msg=name)
 
 
+def test_a_resumed_run_keeps_its_size_and_lesson(tmp_path: Path) -> None:
+    """Neither can be told from the command line of the resumed run, which no longer says what it started from."""
+    without_lesson = replace(SETTINGS, steps=1, lesson=(0.0, 0.0))
+    train.train(tmp_path, without_lesson, "cpu", resume=False, size=TINY)
+    train.train(tmp_path, replace(without_lesson, steps=2, lesson=(0.25, 0.34)), "cpu", resume=True)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["step"] == 2
+    assert state["lesson"] == (0.0, 0.0)
+
+
 def test_old_pictures_make_room_for_new_ones(tmp_path: Path) -> None:
     run = trainer(tmp_path, steps=13, reuse=1)
     run.window.capacity = 2
@@ -196,8 +206,7 @@ def test_samples_are_images(tmp_path: Path) -> None:
     assert (tmp_path / "grid.png").stat().st_size > 100
 
 
-def test_a_trained_model_is_published_with_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "ON_CPU", TINY)
+def test_a_trained_model_is_published_with_its_card(tmp_path: Path) -> None:
     trainer(tmp_path / "run").run()
     place = tmp_path / "weights"
     place.mkdir()
