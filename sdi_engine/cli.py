@@ -337,7 +337,7 @@ def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
     evaluate = command(
         "evaluate",
         _evaluate,
-        "measure objects of prompts x seeds x settings; goes on where it was stopped",
+        "measure objects of prompts x seeds x settings; goes on where it was stopped, also with more of them",
         has_prompt=False,
     )
     _add_evaluation_options(evaluate)
@@ -415,7 +415,7 @@ def _add_distillation_options(parser: argparse.ArgumentParser) -> None:
     defaults = request.JobRequest(prompt="")
     add = parser.add_argument
     add("--preset", default=defaults.preset, help=f"one of {', '.join(request.PRESETS)} (default: %(default)s)")
-    add("--inversion-guidance-scale", type=float, help="γ_inv (default: minus the guidance scale)")
+    add("--inversion-guidance-scale", type=float, help="γ_inv (default: the model's, or minus the guidance scale)")
 
 
 def _add_3d_options(parser: argparse.ArgumentParser) -> None:

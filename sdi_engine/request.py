@@ -64,7 +64,8 @@ class JobRequest:
         seed: 0 to `MAX_SEED`; the same request with the same seed gives the same object on the same machine.
         steps: optimisation steps, at least 1.
         guidance_scale: γ of eq. (3) for the prediction.
-        inversion_guidance_scale: γ_inv of eq. (3) for DDIM inversion; by default the negative of `guidance_scale`.
+        inversion_guidance_scale: γ_inv of eq. (3) for DDIM inversion; by default what the model recommends, or else the
+            negative of `guidance_scale`.
         resolution: height and width of the renders in pixels.
         views_per_step: renders per optimisation step.
         face_budget: the mesh is simplified to at most this many triangles.

@@ -34,7 +34,7 @@ class Settings:
         resolution: height and width of the renders in pixels; None takes the model's own.
         views_per_step: renders in each step.
         guidance_scale: γ_fwd of eq. (3); None takes the model's own.
-        inversion_guidance_scale: γ_inv; None takes −γ_fwd.
+        inversion_guidance_scale: γ_inv; None takes the model's own, or else −γ_fwd.
         noise: the choice of κ, one of `request.NOISES`.
         perp_neg: one of `request.PERP_NEG`.
         released_code: invert as the authors' released code does (`distillation.threestudio`).
@@ -202,7 +202,12 @@ def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Se
     """
     preset = PRESETS[request.preset]
     guidance = _first(request.guidance_scale, preset.guidance_scale, hints.guidance_scale, DEFAULT_GUIDANCE_SCALE)
-    inversion_guidance = _first(request.inversion_guidance_scale, preset.inversion_guidance_scale, -guidance)
+    inversion_guidance = _first(
+        request.inversion_guidance_scale,
+        preset.inversion_guidance_scale,
+        hints.inversion_guidance_scale,
+        -guidance,
+    )
     perp_neg = _first(request.perp_neg, preset.perp_neg)
     if preset.released_code and perp_neg == "off":
         # without Perp-Neg the released code computes text + s·(text − uncond), which is eq. (3) with γ = s + 1

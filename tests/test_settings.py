@@ -38,6 +38,12 @@ def test_a_request_outdoes_the_preset_and_that_the_model():
     assert resolved(guidance_scale=5.0, inversion_guidance_scale=0.0).inversion_guidance_scale == 0.0
 
 
+def test_a_model_may_say_how_its_noise_is_inverted_best():
+    hints = ModelHints(guidance_scale=3.0, inversion_guidance_scale=1.0)
+    assert resolved(hints, guidance_scale=5.0).inversion_guidance_scale == 1.0
+    assert resolved(hints, inversion_guidance_scale=-2.0).inversion_guidance_scale == -2.0
+
+
 def test_resolution_is_the_models_where_that_is_smaller():
     assert resolved(preset="paper", model_resolution=1024).resolution == 512
     assert resolved(preset="paper", model_resolution=64).resolution == 64

@@ -52,12 +52,14 @@ class ModelHints:
 
     Attributes:
         guidance_scale: the γ at which its images look best.
+        inversion_guidance_scale: the γ_inv at which its objects do; without it, −γ.
         resolution: height and width in pixels of the images it was trained on.
         view_vocabulary: which words for views its captions held (`views.view_words`).
         knows: for a model with a small vocabulary, its words by kind (`vocabulary`), for messages to a person.
     """
 
     guidance_scale: float | None = None
+    inversion_guidance_scale: float | None = None
     resolution: int | None = None
     view_vocabulary: ViewVocabulary = "four"
     knows: dict[str, list[str]] = field(default_factory=dict)

@@ -55,7 +55,7 @@ def evaluate(
     """Make all objects of a plan that are not there yet, and measure them: `results.md`, `results.json`, `sheet.png`.
 
     Args:
-        folder: an empty one, or that of the same plan, which is gone on with.
+        folder: an empty one, or that of the same plan, or of one that this one adds to, which is gone on with.
         processes: at work at once; by default as many as there are cores, one on a GPU.
         clip: the folder of a CLIP model.
         baseline: the folder of another evaluation with the same prompts and seeds.

@@ -41,6 +41,9 @@ OPTIONS = (
 )
 """What a setting may choose, besides "set.NAME" (`overrides`) and "equal_time"; all else is the same for all."""
 
+GROWING = ("prompts", "seeds", "settings")
+"""Fields of a plan that may be added to, at their ends."""
+
 _PROMPTS = Path(__file__).with_name("prompts")
 _WORDS = ("preset", "noise", "perp_neg", "negative_prompt")
 
@@ -157,23 +160,23 @@ class Plan:
         ]
 
     def save(self, folder: Path) -> None:
-        """Write the plan into the folder of its evaluation, unless it is there.
+        """Write the plan into the folder of its evaluation, in the place of one that this one only adds to.
 
         Raises:
             BadInputError: the folder is that of another plan.
         """
         ours = json.loads(json.dumps(dataclasses.asdict(self)))
-        theirs = read_json_object(folder / PLAN_FILE)
-        if theirs is None:
-            with storage_errors(folder):
-                write_atomically(folder / PLAN_FILE, json.dumps(ours, indent=2, ensure_ascii=False) + "\n")
-            return
-        others = [name for name in ours if ours[name] != theirs.get(name)]
+        theirs = read_json_object(folder / PLAN_FILE) or {}
+        others = [name for name in ours if theirs and not _continues(name, ours[name], theirs.get(name))]
         if others:
             raise BadInputError(
                 f'The folder "{folder}" is that of another evaluation (other {", ".join(others)}): choose a new '
-                "folder, or give the command that it was begun with."
+                "folder, or give the command that it was begun with, with more prompts, seeds or settings at their "
+                "ends at most."
             )
+        if ours != theirs:
+            with storage_errors(folder):
+                write_atomically(folder / PLAN_FILE, json.dumps(ours, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Plan:
@@ -260,6 +263,13 @@ def parse_setting(text: str) -> Setting:
                 "set.NAME for any other number."
             )
     return Setting(name, options, overrides, equal_time)
+
+
+def _continues(name: str, ours: Any, theirs: Any) -> bool:
+    """Whether a plan's field is another plan's, or only adds to it: what is done keeps its place then."""
+    if name in GROWING and isinstance(theirs, list):
+        return ours[: len(theirs)] == theirs
+    return ours == theirs
 
 
 def _lines(name: str) -> Iterator[str]:

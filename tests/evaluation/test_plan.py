@@ -153,9 +153,24 @@ def test_a_folder_keeps_its_plan(plan, tmp_path):
     plan.save(tmp_path)
     plan.save(tmp_path)
     assert Plan.load(tmp_path) == plan
-    for changes in ({"prompts": ("a cup",)}, {"weights": "new"}, {"samples": 3}):
+    for changes in ({"prompts": ("a cup",)}, {"seeds": (1, 0)}, {"weights": "new"}, {"samples": 3}):
         with pytest.raises(BadInputError, match=f"another evaluation.*{next(iter(changes))}"):
             dataclasses.replace(plan, **changes).save(tmp_path)
+
+
+def test_a_plan_may_be_added_to(plan, tmp_path):
+    plan.save(tmp_path)
+    more = dataclasses.replace(
+        plan,
+        prompts=(*plan.prompts, "a cup"),
+        seeds=(0, 1, 2),
+        settings=(*plan.settings, Setting("none", {"steps": 2})),
+    )
+    more.save(tmp_path)
+    assert Plan.load(tmp_path) == more
+    assert {job.key for job in plan.jobs({})} < {job.key for job in more.jobs({})}
+    with pytest.raises(BadInputError, match="other prompts, seeds, settings"):
+        plan.save(tmp_path)
 
 
 def test_a_folder_without_a_plan(tmp_path):
