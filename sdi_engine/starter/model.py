@@ -29,6 +29,7 @@ from . import captions, paint, world
 
 PATCH = 2
 GUIDANCE_SCALE = 3.0
+INVERSION_GUIDANCE_SCALE = 1.0
 MAX_WEIGHT = 5.0
 
 Channels = tuple[int, int, int, int]
@@ -179,6 +180,7 @@ class StarterModel(nn.Module):
         }
         hints = {
             "guidance_scale": GUIDANCE_SCALE,
+            "inversion_guidance_scale": INVERSION_GUIDANCE_SCALE,
             "view_vocabulary": "eight",
             "resolution": self.size.resolution,
             "knows": knows,

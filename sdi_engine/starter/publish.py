@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from ..diffusion.location import STARTER_FOLDER
 from . import captions, dataset, paint, world
 from .caption_use import TIMESTEP, caption_use
 from .model import GUIDANCE_SCALE, MAX_WEIGHT, PATCH, Size, StarterModel
+from .record import Part, read_record, write_record
 from .train import MODEL_FOLDER, Settings, draw_loss, save_grid
 from .world import Item, Subject
 
@@ -30,24 +33,24 @@ CARD_VIEWS = (
 )
 RECENT_STEPS = 500
 
-MADE_BY = "Made by `python -m sdi_engine.starter.train --output RUN` and `python -m sdi_engine.starter.publish RUN`."
 
-
-def publish(run: Path, folder: Path, hardware: str, batch: int, history: str = MADE_BY) -> None:
-    """Writes the averaged weights, `samples.png`, `views.png`, `loss.png` and the card `README.md` into a folder.
+def publish(run: Path, folder: Path, hardware: str, note: str = "") -> None:
+    """Writes the averaged weights, their record, `samples.png`, `views.png`, `loss.png` and the card `README.md`.
 
     Args:
         run: the folder of a training.
         folder: the pipeline's folder; what it holds already is replaced.
         hardware: where the training ran, in words.
-        batch: pictures a step.
-        history: how the run went, in a sentence.
+        note: what else is to be said of it.
     """
     state = torch.load(run / "state.pt", weights_only=True, map_location="cpu")
+    *earlier, last = read_record(run / MODEL_FOLDER)
+    parts = [*earlier, replace(last, hardware=hardware, note=note)]
     model = StarterModel(Size.of(run / MODEL_FOLDER)).eval()
     model.load_state_dict(state["average"])
     shutil.rmtree(folder, ignore_errors=True)
     model.save(folder)
+    write_record(folder, parts)
     draw_loss(run / "loss.jsonl", folder / "loss.png")
     things, colours = world.things(), tuple(paint.COLOURS)
     rows = [
@@ -60,7 +63,7 @@ def publish(run: Path, folder: Path, hardware: str, batch: int, history: str = M
         for row, view in enumerate(CARD_VIEWS)
     ]
     save_grid(torch.cat(rows), len(things), folder / "views.png")
-    (folder / "README.md").write_text(_card(model, state, run, hardware, batch, history), encoding="utf-8")
+    (folder / "README.md").write_text(_card(model, parts, run), encoding="utf-8")
 
 
 def _plain(kind: str, colour: str) -> str:
@@ -74,11 +77,11 @@ def _patterned(kind: str, index: int) -> str:
     return captions.describe(Subject(Item(kind, colour, pattern)))
 
 
-def _card(model: StarterModel, state: dict, run: Path, hardware: str, batch: int, history: str) -> str:
+def _card(model: StarterModel, parts: Sequence[Part], run: Path) -> str:
     lines = [json.loads(line) for line in (run / "loss.jsonl").read_text(encoding="utf-8").splitlines()]
-    steps, minutes = state["step"], state["seconds"] / 60
-    loss = np.mean([line["loss"] for line in lines if line["step"] > steps - RECENT_STEPS])
-    highest_rate = round(max(line["learning_rate"] for line in lines), 6)
+    loss = np.mean([line["loss"] for line in lines if line["step"] > parts[-1].steps - RECENT_STEPS])
+    steps, images = sum(part.steps for part in parts), sum(part.images for part in parts)
+    minutes = sum(part.seconds for part in parts) / 60
     held_out = ", ".join(f"{colour} {kind}" for kind, colour in sorted(dataset.held_out()))
     pairs = ", ".join(f"{upper} on {lower}" for upper, lower in world.PAIRS)
     settings = Settings()
@@ -121,13 +124,14 @@ eight; 6 % without the colour, 15 % without the article, 6 % with foreign words,
 
 Held out, so that one can see what it makes of new combinations: {held_out}.
 
-{steps:,} steps of {batch} pictures ({steps * batch:,} images) in {minutes:.0f} minutes,
-{steps * batch / state["seconds"]:.0f} images a second, on {hardware}; Muon for hidden matrices,
-AdamW for the rest, {highest_rate:g} at most with a cosine, running average {settings.decay:g}, seed 0.
-The loss is the squared error of x0, weighted by min(1/b², {MAX_WEIGHT:g}); its mean
-over the last {RECENT_STEPS} steps was {loss:.4f}.
+{steps:,} steps ({images:,} images) in {minutes:.0f} minutes, {images / minutes / 60:.0f} images a second; Muon for
+hidden matrices, AdamW for the rest, the learning rate falling with a cosine, running average {settings.decay:g}.
+The loss is the squared error of x0, weighted by min(1/b², {MAX_WEIGHT:g}).
 
-{history}
+{_told(parts)}
+
+The loss of {"the last of these runs" if len(parts) > 1 else "the run"}; its mean over the last {RECENT_STEPS} steps was
+{loss:.4f}:
 
 ![loss](loss.png)
 
@@ -153,6 +157,21 @@ view" means little to it. Words it does not know count as "some unknown word". D
 """
 
 
+def _told(parts: Sequence[Part]) -> str:
+    """The record as a table, each run but the first having started from the weights of the one before."""
+    rows = [
+        f"| {part.steps:,} | {part.images:,} | {part.seconds / 60:.0f} | {part.learning_rate:g} | {part.seed} "
+        f"| {_cell(part.hardware)} | {_cell(part.note)} |"
+        for part in parts
+    ]
+    head = ["| Steps | Images | Minutes | Highest rate | Seed | On | |", "|---:|---:|---:|---:|---:|---|---|"]
+    return "\n".join(head + rows)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
 def _millions(network: torch.nn.Module) -> str:
     return f"{sum(parameter.numel() for parameter in network.parameters()) / 1e6:.2f}"
 
@@ -165,10 +184,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("run", type=Path, help="the folder that the training wrote")
     parser.add_argument("--to", type=Path, default=STARTER_FOLDER, help="the model's folder (default: the shipped one)")
     parser.add_argument("--hardware", default="2 CPU cores", help="where it was trained, for the card")
-    parser.add_argument("--batch", type=int, default=Settings.batch, help="pictures a step, for the card")
-    parser.add_argument("--history", default=MADE_BY, help="how the run went, for the card")
+    parser.add_argument("--note", default="", help="what else is to be said of the run, for the card")
     options = parser.parse_args(arguments)
-    publish(options.run, options.to, options.hardware, options.batch, options.history)
+    publish(options.run, options.to, options.hardware, options.note)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from .dataset import INSTANCES_PER_SHARD, VIEWS_PER_INSTANCE, Window
 from .model import ON_CPU, ON_GPU, Size, StarterModel
 from .muon import Muon
 from .paint import COLOURS, PATTERNS, WOODEN
+from .record import Part, read_record, write_record
 from .world import Item, Subject
 
 log = logging.getLogger(__name__)
@@ -143,6 +144,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.recent_losses: list[float] = []
+        self.earlier: tuple[Part, ...] = ()
 
     @property
     def progress(self) -> float:
@@ -192,6 +194,7 @@ class Trainer:
         }
         # The model comes first: a run that can be resumed has one, which tells its size.
         self.average.save(self.folder / MODEL_FOLDER)
+        write_record(self.folder / MODEL_FOLDER, [*self.earlier, self._part()])
         torch.save(state, self.folder / "state.pt.part")
         (self.folder / "state.pt.part").replace(self.folder / "state.pt")
         draw_loss(self.folder / "loss.jsonl", self.folder / "loss.png")
@@ -206,17 +209,24 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         self.recent_losses = state["recent_losses"]
         self.settings = replace(self.settings, lesson=state["lesson"])
+        self.earlier = read_record(self.folder / MODEL_FOLDER)[:-1]
 
     def start_from(self, folder: Path) -> None:
         """Takes the weights of a model that `StarterModel.save` wrote, of the same size, instead of random ones."""
         self.model.load(folder)
         self.average.load_state_dict(self.model.state_dict())
+        self.earlier = read_record(folder)
 
     def draw_samples(self) -> None:
         """Writes a picture of samples: a thing a column, in changing colours and patterns, one row a view."""
         texts = grid_prompts(self.step // self.settings.sample_every)
         images = self.average.sample(texts, self.settings.seed, steps=20)
         save_grid(images, len(world.things()), self.folder / f"samples-{self.step:06d}.png")
+
+    def _part(self) -> Part:
+        settings = self.settings
+        images = self.step * settings.batch
+        return Part(self.step, images, round(self.seconds, 1), settings.learning_rate, settings.seed)
 
     def _train_step(self, seconds: float) -> float:
         loss, gradients = self._gradients()
@@ -376,6 +386,19 @@ def draw_loss(lines: Path, file: Path, width: int = 800, height: int = 400) -> N
     picture.save(file)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What all processes of a training are told."""
+
+    folder: Path
+    size: Size
+    settings: Settings
+    device: str
+    resume: bool
+    start_from: Path | None
+    meeting: Path | None = None
+
+
 def train(
     folder: Path,
     settings: Settings,
@@ -388,44 +411,36 @@ def train(
     earlier = folder / MODEL_FOLDER if resume else start_from
     if size is None and earlier is not None:
         size = Size.of(earlier)
-    size = size or (ON_CPU if device == "cpu" else ON_GPU)
+    work = _Work(folder, size or (ON_CPU if device == "cpu" else ON_GPU), settings, device, resume, start_from)
     if settings.processes == 1:
-        _work(0, folder, size, settings, device, resume, start_from, None)
+        _do(0, work)
         return
     # A terminated training takes its processes along, which would wait for each other for ever.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory() as meeting:
-        arguments = (folder, size, settings, device, resume, start_from, Path(meeting) / "meeting")
-        torch.multiprocessing.spawn(_work, arguments, nprocs=settings.processes, daemon=True)
+        work = replace(work, meeting=Path(meeting) / "meeting")
+        torch.multiprocessing.spawn(_do, (work,), nprocs=settings.processes, daemon=True)
 
 
-def _work(
-    rank: int,
-    folder: Path,
-    size: Size,
-    settings: Settings,
-    device: str,
-    resume: bool,
-    start_from: Path | None,
-    meeting: Path | None,
-) -> None:
+def _do(rank: int, work: _Work) -> None:
     """One process's share of the training; they find each other through a file."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if meeting is not None:
+    if work.meeting is not None:
         torch.set_num_threads(1)
-        distributed.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=settings.processes)
-    trainer = Trainer(folder, size, settings, rank, device)
-    if resume:
+        distributed.init_process_group(
+            "gloo", init_method=work.meeting.as_uri(), rank=rank, world_size=work.settings.processes
+        )
+    trainer = Trainer(work.folder, work.size, work.settings, rank, work.device)
+    if work.resume:
         trainer.resume()
-    elif start_from is not None:
-        trainer.start_from(start_from)
+    elif work.start_from is not None:
+        trainer.start_from(work.start_from)
     trainer.run()
     if rank == 0:
         trainer.draw_samples()
-        log.info(
-            "%d steps, %d images in %.1f minutes", trainer.step, trainer.step * settings.batch, trainer.seconds / 60
-        )
-    if meeting is not None:
+        images = trainer.step * work.settings.batch
+        log.info("%d steps, %d images in %.1f minutes", trainer.step, images, trainer.seconds / 60)
+    if work.meeting is not None:
         distributed.destroy_process_group()
 
 

@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline
 from transformers import CLIPTokenizer
 
 from sdi_engine.diffusion.views import all_view_words
-from sdi_engine.starter import captions, model, paint, publish, train, world
+from sdi_engine.starter import captions, model, paint, publish, record, train, world
 from sdi_engine.starter.world import Item, Subject
 
 TINY = model.Size(channels=(16, 32, 32, 32), text_width=16, resolution=16)
@@ -145,6 +145,7 @@ def test_a_run_can_start_from_a_model(tmp_path: Path, processes: int) -> None:
     train.train(tmp_path / "run", settings, "cpu", resume=False, start_from=tmp_path / "earlier")
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
     assert model.Size.of(tmp_path / "earlier") == TINY
+    assert [part.steps for part in record.read_record(tmp_path / "run" / train.MODEL_FOLDER)] == [1]
     for part in ("model", "average"):
         for name, value in earlier.state_dict().items():
             if "token_embedding" not in name:  # the file has the unknown word's for all pieces of words
@@ -206,18 +207,35 @@ def test_samples_are_images(tmp_path: Path) -> None:
     assert (tmp_path / "grid.png").stat().st_size > 100
 
 
+def test_a_record_goes_on_from_that_of_the_weights_before(tmp_path: Path) -> None:
+    trainer(tmp_path / "one").run()
+    publish.publish(tmp_path / "one", tmp_path / "weights", "a slow machine")
+    second = replace(SETTINGS, steps=3, seed=7, learning_rate=1e-4)
+    first_of_two = train.Trainer(tmp_path / "two", TINY, second)
+    first_of_two.start_from(tmp_path / "weights")
+    first_of_two.run(stop_after=2)
+    train.train(tmp_path / "two", second, "cpu", resume=True)
+    publish.publish(tmp_path / "two", tmp_path / "weights", "a fast one", "with | care")
+    parts = record.read_record(tmp_path / "weights")
+    assert [(part.steps, part.images, part.seed) for part in parts] == [(4, 16, 0), (3, 12, 7)]
+    assert [(part.hardware, part.note) for part in parts] == [("a slow machine", ""), ("a fast one", "with | care")]
+    card = (tmp_path / "weights" / "README.md").read_text(encoding="utf-8")
+    assert "7 steps (28 images)" in card
+    assert "| 0.0001 | 7 | a fast one | with \\| care |" in card
+
+
 def test_a_trained_model_is_published_with_its_card(tmp_path: Path) -> None:
     trainer(tmp_path / "run").run()
     place = tmp_path / "weights"
     place.mkdir()
     (place / "old.txt").write_text("of an earlier model")
-    publish.publish(tmp_path / "run", place, "a test's machine", SETTINGS.batch)
+    publish.publish(tmp_path / "run", place, "a test's machine")
     assert not (place / "old.txt").exists()
     assert {"model_index.json", "sdi_engine.json", "README.md", "samples.png", "views.png", "loss.png"} <= {
         file.name for file in place.iterdir()
     }
     card = (place / "README.md").read_text(encoding="utf-8")
-    assert "4 steps of 4 pictures (16 images)" in card
+    assert "4 steps (16 images)" in card
     assert "a test's machine" in card
     loaded = DiffusionPipeline.from_pretrained(place, vae=None)
     trained = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["average"]
