@@ -1,0 +1,59 @@
+"""A picture of the sidebar at work, in a real Blender window: the starter prior makes an object, half way done.
+
+    python scripts/panel_picture.py --output panel.png
+
+Needs what the tests of windows need (`tests/blender/window/real_blender.py install sid`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "blender" / "window"))
+
+from driver import HEIGHT, WIDTH, Window  # noqa: E402
+from installed import SESSION, with_extension  # noqa: E402
+
+PARTS = (0, 50, 1052, 720)
+"""Of the window, the 3D viewport: left, top, right and bottom in pixels."""
+
+PATIENCE_SECONDS = 600.0
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--suite", default="sid", help="which Blender (default: %(default)s)")
+    parser.add_argument("--prompt", default="an orange lamp")
+    parser.add_argument("--share", type=float, default=0.6, help="how much is done when the picture is taken")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        blender = with_extension(options.suite, Path(home), [sys.executable])
+        with Window(blender) as window:
+            window.click_tab("SDI")
+            window.hover_viewport()
+            window.key("Delete")
+            window.wait_until("'Cube' not in bpy.context.scene.objects")
+            window.type_into("prompt", options.prompt)
+            window.press("sdi.generate")
+            window.hover_viewport()
+            seen = f"(job := {SESSION}.job) is not None and (seen := job.progress) is not None"
+            window.wait_until(
+                f"{seen} and seen.phase == 'Optimising' and seen.step >= {options.share} * seen.steps",
+                timeout=PATIENCE_SECONDS,
+            )
+            screen = window.screenshot(Path(home) / "screen.png")
+            with Image.open(screen) as picture:
+                assert picture.size == (WIDTH, HEIGHT)
+                picture.convert("RGB").crop(PARTS).save(options.output, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
