@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo_parser = commands.add_parser("demo", help="make a mesh from a prompt in headless Blender")
     demo_parser.set_defaults(command=demo)
-    demo_parser.add_argument("prompt", nargs="?", default="an orange lamp", help="default: %(default)s")
+    demo_parser.add_argument("prompt", nargs="?", default="a turquoise house", help="default: %(default)s")
     demo_parser.add_argument("--preset", default="standard", help="default: %(default)s")
     demo_parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     demo_parser.add_argument("--blender", metavar="PATH", help="an installed Blender, instead of the module")

@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--suite", default="sid", help="which Blender (default: %(default)s)")
-    parser.add_argument("--prompt", default="an orange lamp")
+    parser.add_argument("--prompt", default="a turquoise house")
     parser.add_argument("--share", type=float, default=0.6, help="how much is done when the picture is taken")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
