@@ -39,8 +39,9 @@ def main() -> None:
         with Window(blender) as window:
             window.click_tab("SDI")
             window.hover_viewport()
-            window.key("Delete")
-            window.wait_until("'Cube' not in bpy.context.scene.objects")
+            window.key("a", "Delete")
+            window.wait_until("not bpy.context.scene.objects")
+            window.zoom_in(8)
             window.type_into("prompt", options.prompt)
             window.press("sdi.generate")
             window.hover_viewport()

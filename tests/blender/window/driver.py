@@ -274,6 +274,11 @@ class Window:
         self.move(300, 250)
         time.sleep(0.3)
 
+    def zoom_in(self, notches: int) -> None:
+        """Turn the wheel over whatever lies under the mouse."""
+        self._mouse("click", "--repeat", str(notches), "--delay", "60", "4")
+        time.sleep(0.3)
+
     def press(self, target: str, at: float = 0.6) -> None:
         """Click the button of the operator `target`, such as "sdi.generate"."""
         self.click(*self.find(target, at))
