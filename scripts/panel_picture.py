@@ -19,9 +19,10 @@ sys.path.insert(0, str(ROOT / "tests" / "blender" / "window"))
 
 from driver import HEIGHT, WIDTH, Window  # noqa: E402
 from installed import SESSION, with_extension  # noqa: E402
+from real_blender import CannotRun, require  # noqa: E402
 
-PARTS = (0, 50, 1052, 720)
-"""Of the window, the 3D viewport: left, top, right and bottom in pixels."""
+VIEWPORT = (0, 50, 1052, 720)
+"""The 3D viewport in the window: left, top, right and bottom in pixels."""
 
 PATIENCE_SECONDS = 600.0
 
@@ -34,6 +35,10 @@ def main() -> None:
     parser.add_argument("--prompt", default="a turquoise house")
     parser.add_argument("--share", type=float, default=0.6, help="how much is done when the picture is taken")
     options = parser.parse_args()
+    try:
+        require(options.suite)
+    except CannotRun as error:
+        parser.error(str(error))
     with tempfile.TemporaryDirectory() as home:
         blender = with_extension(options.suite, Path(home), [sys.executable])
         with Window(blender) as window:
@@ -41,7 +46,7 @@ def main() -> None:
             window.hover_viewport()
             window.key("a", "Delete")
             window.wait_until("not bpy.context.scene.objects")
-            window.zoom_in(8)
+            window.turn_wheel(8)
             window.type_into("prompt", options.prompt)
             window.press("sdi.generate")
             window.hover_viewport()
@@ -53,7 +58,7 @@ def main() -> None:
             screen = window.screenshot(Path(home) / "screen.png")
             with Image.open(screen) as picture:
                 assert picture.size == (WIDTH, HEIGHT)
-                picture.convert("RGB").crop(PARTS).save(options.output, optimize=True)
+                picture.convert("RGB").crop(VIEWPORT).save(options.output, optimize=True)
 
 
 if __name__ == "__main__":

@@ -186,6 +186,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--hardware", default="2 CPU cores", help="where it was trained, for the card")
     parser.add_argument("--note", default="", help="what else is to be said of the run, for the card")
     options = parser.parse_args(arguments)
+    if not read_record(options.run / MODEL_FOLDER):
+        parser.error(f'there is no record of a training in "{options.run}": give the folder that the training wrote')
     publish(options.run, options.to, options.hardware, options.note)
 
 

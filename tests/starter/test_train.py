@@ -244,6 +244,16 @@ def test_a_trained_model_is_published_with_its_card(tmp_path: Path) -> None:
     )
 
 
+def test_a_folder_without_a_training_is_not_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "weights"
+    place.mkdir()
+    (place / "mine.txt").write_text("kept")
+    with pytest.raises(SystemExit, match="2"):
+        publish.main([str(tmp_path / "nowhere"), "--to", str(place)])
+    assert "no record of a training" in capsys.readouterr().err
+    assert [file.name for file in place.iterdir()] == ["mine.txt"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -274,9 +274,9 @@ class Window:
         self.move(300, 250)
         time.sleep(0.3)
 
-    def zoom_in(self, notches: int) -> None:
-        """Turn the wheel over whatever lies under the mouse."""
-        self._mouse("click", "--repeat", str(notches), "--delay", "60", "4")
+    def turn_wheel(self, notches: int) -> None:
+        """Turn the wheel over whatever lies under the mouse: forwards, or backwards where `notches` is negative."""
+        self._mouse("click", "--repeat", str(abs(notches)), "--delay", "20", "4" if notches > 0 else "5")
         time.sleep(0.3)
 
     def press(self, target: str, at: float = 0.6) -> None:
@@ -291,8 +291,7 @@ class Window:
             self.click(region["x"] + round(region["width"] * 0.3), y)
             time.sleep(1.0)
             if self.ask(f"times_drawn({panel!r})") > before:
-                self._mouse("click", "--repeat", "20", "--delay", "20", "5")  # the wheel: the panel is further down
-                time.sleep(0.3)
+                self.turn_wheel(-20)  # the panel is further down
                 return
         raise AssertionError(f"the sidebar has no panel {panel}")
 
