@@ -94,7 +94,10 @@ _BOTTLES: tuple[tuple[tuple[tuple[float, float], ...], float], ...] = (
 
 @thing("lamp")
 def _lamp(rng: np.random.Generator) -> list[Part]:
-    """A table lamp with a wide shade on a thin stem or a round vase; the switch in front."""
+    """A table lamp with a wide shade on a stem or a round vase; the switch in front.
+
+    The stem has the foot's colour: as a grey rod of little more than half this width, it was missing in the objects.
+    """
     shade, rise = vary(rng, 0.38, 0.08), vary(rng, 0.40, 0.10)
     stem, foot = vary(rng, 0.50, 0.10), vary(rng, 0.23, 0.10)
     top = (0.45, 0.62, 0.80)[rng.integers(3)]
@@ -107,13 +110,13 @@ def _lamp(rng: np.random.Generator) -> list[Part]:
         parts += [
             (cylinder(foot * 0.80, 0.06), natural(STEEL)),
             (ellipsoid(belly, belly, stem * 0.32).moved(z=0.03 + stem * 0.32), MAIN.darker(0.8)),
-            (cylinder(0.06, stem * 0.5).moved(z=stem * 0.52), natural(STEEL)),
+            (cylinder(0.08, stem * 0.5).moved(z=stem * 0.52), MAIN.darker(0.8)),
             (ellipsoid(0.06).moved(0, -foot * 0.72, 0.07), natural(TAIL_LIGHT)),
         ]
     else:
         parts += [
             (lathe([(foot, 0), (foot, 0.07), (foot * 0.5, 0.13)]), MAIN.darker(0.8)),
-            (cylinder(0.055, stem).moved(z=0.08), natural(STEEL)),
+            (cylinder(0.08, stem).moved(z=0.08), MAIN.darker(0.8)),
             (ellipsoid(0.06).moved(0, -foot * 0.75, 0.10), natural(TAIL_LIGHT)),
         ]
     return parts
