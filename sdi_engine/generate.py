@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Generator, Tensor
 
 from .diffusion.prior import Prior
-from .distillation.target import distillation_loss, without_background_shift
+from .distillation.target import distillation_loss, without_background_shift, without_colour_shift
 from .errors import BadInputError, NoObjectError
 from .guidance import Guidance, seed_of
 from .job_folder import write_atomically
@@ -277,10 +277,13 @@ class Generation:
             self.prompt, self.negative_prompt, cameras.azimuth.tolist(), cameras.elevation.tolist()
         )
         t = torch.full((len(cameras),), self.guidance.time(progress, random), device=self.device)
-        target = self.guidance.target(x0.detach(), t, conditioning, random).x0
+        asked = self.guidance.target(x0.detach(), t, conditioning, random)
+        target = asked.x0
+        opacity = F.adaptive_avg_pool2d(images.opacity.detach().permute(0, 3, 1, 2), x0.shape[-2:])
+        if settings.fit_object and asked.by_guidance is not None:
+            target = without_colour_shift(target, asked.by_guidance, opacity)
         if settings.fit_background:
-            transparency = 1.0 - images.opacity.detach().permute(0, 3, 1, 2)
-            target = without_background_shift(x0.detach(), target, F.adaptive_avg_pool2d(transparency, x0.shape[-2:]))
+            target = without_background_shift(x0.detach(), target, 1.0 - opacity)
         return distillation_loss(x0, target)
 
     def _image_regularisers(self, images: RayColours, progress: float) -> Tensor:

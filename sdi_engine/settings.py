@@ -59,6 +59,7 @@ class Settings:
         environment_background: an environment map that is optimised with the field stands behind it, instead of plain
             colours drawn at random.
         fit_background: take what a shift of the background explains off the target.
+        fit_object: take what a shift of the object's colour explains off what guidance adds to the target.
         mesh_resolution: cells along the longest edge of the object's box, in the grid that the surface is taken from.
     """
 
@@ -97,6 +98,7 @@ class Settings:
     shading_start: float = 0.1
     environment_background: bool = False
     fit_background: bool = True
+    fit_object: bool = True
     mesh_resolution: int = 128
 
 
@@ -161,6 +163,7 @@ _PAPER = Settings(
     lit=0.075,
     environment_background=True,
     fit_background=False,
+    fit_object=False,
     mesh_resolution=256,
 )
 

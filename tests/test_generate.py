@@ -10,6 +10,7 @@ from sdi_engine import generate
 from sdi_engine.errors import BadInputError, NoObjectError
 from sdi_engine.generate import Generation, attempt_of
 from sdi_engine.mesh.surface import extract_surface
+from sdi_engine.ramp import Ramp
 from sdi_engine.request import NOISES
 from sdi_engine.settings import PRESETS, constant
 
@@ -56,6 +57,21 @@ def test_interval_score_matching_makes_a_ball_where_the_prompt_says_more_than_no
     assert view[0, 16, 16] > 0.8
     assert view[2, 16, 16] < 0.2
     assert view[:, 0, 0].tolist() == pytest.approx([0.9, 0.9, 0.9], abs=0.05), "there is fog in the corner"
+
+
+def test_guidance_does_not_exaggerate_the_colour_of_the_object():
+    """A dark ball among lighter ones: in every step guidance wants it darker than it is in any image."""
+    dark = ball_images(RESOLUTION, colour=(0.4, 0.4, 0.4))
+    light = ball_images(RESOLUTION, colour=(0.6, 0.6, 0.6))
+    prior = ExactPrior({"dark": dark, "light": light})
+    found = {}
+    for fit_object in (True, False):
+        guided = settings(noise="random", guidance_scale=4.0, t=Ramp(0.98, 0.95), fit_object=fit_object)
+        generation = Generation(prior, "dark ball", "", guided, seed=0)
+        _run(generation)
+        found[fit_object] = generation.view([0.0], 0.0, 32)[0, :, 16, 16]
+    assert found[True].tolist() == pytest.approx([0.4] * 3, abs=0.08)
+    assert found[False].max() < 0.3
 
 
 @pytest.mark.parametrize("perp_neg", ["off", "prediction", "everywhere"])

@@ -36,13 +36,15 @@ class Prediction:
     Attributes:
         x0: the one-step denoised image, eq. (5).
         noise: ε(x(t), y).
+        by_guidance: what guidance added to x0, as x0; None where the model was asked without guidance.
     """
 
     x0: Tensor
     noise: Tensor
+    by_guidance: Tensor | None = None
 
     def chunk(self, count: int) -> list[Prediction]:
-        """Split along the batch into `count` equal parts."""
+        """Split along the batch what was asked without guidance into `count` equal parts."""
         return [Prediction(*parts) for parts in zip(self.x0.chunk(count), self.noise.chunk(count), strict=True)]
 
 
@@ -136,7 +138,7 @@ class Prior(ABC):
             weight_prompt = weight_prompt - weight * _component(other.x0 - empty.x0, to_prompt)
         x0 = x0 + guidance * weight_prompt * to_prompt
         noise = noise + guidance * weight_prompt * (prompt.noise - empty.noise)
-        return Prediction(x0, noise)
+        return Prediction(x0, noise, by_guidance=x0 - prompt.x0)
 
 
 def mix(one: Text, other: Text, share: Tensor) -> Text:

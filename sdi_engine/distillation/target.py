@@ -27,14 +27,14 @@ def distillation_target(
         x: x(t), in which the model is asked; None for a·x0 + b·κ, and the target then is the model's one-step estimate.
 
     Returns:
-        The target as `x0`, and ε(x(t), y) as `noise`.
+        The target as `x0`, ε(x(t), y) as `noise`, and what guidance added to the target as `by_guidance`.
     """
     a, b = prior.scales(t)
     if x is None:
         return prior.predict(a * x0 + b * kappa, t, conditioning, guidance)
     seen = prior.predict(x, t, conditioning, guidance)
     # the same update without subtracting two large numbers at late t: with x = a·x̂0 + b·ε, σ·(ε − κ) is
-    return Prediction(seen.x0 - (x - a * x0 - b * kappa) / a, seen.noise)
+    return Prediction(seen.x0 - (x - a * x0 - b * kappa) / a, seen.noise, seen.by_guidance)
 
 
 def noise_residual(
@@ -57,14 +57,36 @@ def without_background_shift(x0: Tensor, target: Tensor, transparency: Tensor) -
     """The target, less what a change of each view's plain background would explain.
 
     Guidance shifts the background that a view happens to have, and the field would fill space with fog to follow it.
-    So per image and channel the residual r = x̂0 − x0 is fitted by c·(1 − opacity), in closed form (least squares), and
-    the fit is taken off the target.
+    So that part of the residual r = x̂0 − x0 is taken off the target.
 
     Args:
         x0, target: (B, C, h, w).
         transparency: (B, 1, h, w), 1 − opacity, at the resolution of x0.
     """
-    residual = target - x0
-    shift = (residual * transparency).sum((2, 3), keepdim=True)
-    shift = shift / transparency.square().sum((2, 3), keepdim=True).clamp(min=1e-6)
-    return target - shift * transparency
+    return target - _one_colour(target - x0, transparency)
+
+
+def without_colour_shift(target: Tensor, by_guidance: Tensor, opacity: Tensor) -> Tensor:
+    """The target, less what a change of the whole object's colour explains of what guidance added to it.
+
+    Guidance exaggerates: what is grey becomes a little darker in every step, at low noise as well, where an image that
+    is sampled passes once but a field stays for hundreds of steps, until a grey sofa is black. Which colour the object
+    has the prompt alone tells the model; details, which guidance sharpens, are left to it.
+
+    Args:
+        target: (B, C, h, w).
+        by_guidance: `Prediction.by_guidance`, as target.
+        opacity: (B, 1, h, w) in 0…1, at the resolution of the target.
+    """
+    return target - _one_colour(by_guidance, opacity)
+
+
+def _one_colour(change: Tensor, where: Tensor) -> Tensor:
+    """The part c·where of a change, with one c per image and channel; least squares, in closed form.
+
+    Args:
+        change: (B, C, h, w).
+        where: (B, 1, h, w).
+    """
+    colour = (change * where).sum((2, 3), keepdim=True) / where.square().sum((2, 3), keepdim=True).clamp(min=1e-6)
+    return colour * where

@@ -1,7 +1,12 @@
 import torch
 from exact_prior import ExactPrior
 
-from sdi_engine.distillation.target import distillation_loss, distillation_target, without_background_shift
+from sdi_engine.distillation.target import (
+    distillation_loss,
+    distillation_target,
+    without_background_shift,
+    without_colour_shift,
+)
 
 
 def test_gradient_of_the_loss_is_sigma_times_the_bracket_of_equation_10():
@@ -41,3 +46,30 @@ def test_background_shift_of_an_opaque_view_changes_nothing():
     target = torch.randn(1, 3, 8, 8)
     fitted = without_background_shift(torch.zeros(1, 3, 8, 8), target, torch.zeros(1, 1, 8, 8))
     assert torch.equal(fitted, target)
+
+
+def test_of_guidance_only_what_one_colour_of_the_object_explains_is_taken_off():
+    opacity = torch.zeros(2, 1, 8, 8)
+    opacity[:, :, 2:6, 2:6] = 1.0
+    target = torch.randn(2, 3, 8, 8)
+    darker = torch.randn(2, 3, 1, 1) * opacity
+    details = torch.randn(2, 3, 8, 8)
+    details -= (details * opacity).sum((2, 3), keepdim=True) / 16 * opacity
+    found = without_colour_shift(target, darker + details, opacity)
+    torch.testing.assert_close(found, target - darker)
+
+
+def test_where_there_is_no_object_guidance_is_left_alone():
+    target, by_guidance = torch.randn(1, 3, 8, 8), torch.randn(1, 3, 8, 8)
+    assert torch.equal(without_colour_shift(target, by_guidance, torch.zeros(1, 1, 8, 8)), target)
+
+
+def test_a_target_says_what_guidance_added_to_it():
+    prior = ExactPrior({"mug": torch.rand(4, 3, 8, 8), "cup": torch.rand(4, 3, 8, 8)})
+    conditioning = prior.condition(["a mug"])
+    x0, kappa, t = torch.randn(1, 3, 8, 8), torch.randn(1, 3, 8, 8), torch.tensor([0.6])
+    for x in (None, torch.randn(1, 3, 8, 8)):
+        guided = distillation_target(prior, x0, t, kappa, conditioning, 7.5, x)
+        plain = distillation_target(prior, x0, t, kappa, conditioning, 1.0, x)
+        assert plain.by_guidance is None
+        torch.testing.assert_close(guided.x0 - guided.by_guidance, plain.x0)

@@ -60,10 +60,15 @@ class ExactPrior(Prior):
         return meant / meant.sum()
 
 
-def ball_images(resolution: int = 32, radius: float = 0.6, greys: int = 6) -> Tensor:
-    """(greys, 3, H, W): a red disc of `radius` half frames before plain grey backgrounds: a ball, from any side."""
+def ball_images(
+    resolution: int = 32,
+    radius: float = 0.6,
+    greys: int = 6,
+    colour: tuple[float, float, float] = (0.9, 0.1, 0.1),
+) -> Tensor:
+    """(greys, 3, H, W): a disc of `radius` half frames before plain grey backgrounds: a ball, from any side."""
     centre = (torch.arange(resolution) + 0.5) / resolution * 2.0 - 1.0
     y, x = torch.meshgrid(centre, centre, indexing="ij")
     disc = ((radius - (x * x + y * y).sqrt()) * resolution / 2.0 + 0.5).clamp(0.0, 1.0)
-    red = torch.tensor([0.9, 0.1, 0.1])[:, None, None]
-    return torch.stack([disc * red + (1.0 - disc) * grey for grey in torch.linspace(0.1, 0.9, greys)])
+    paint = torch.tensor(colour)[:, None, None]
+    return torch.stack([disc * paint + (1.0 - disc) * grey for grey in torch.linspace(0.1, 0.9, greys)])
