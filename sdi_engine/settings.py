@@ -169,13 +169,23 @@ _PAPER = Settings(
 
 PRESETS: dict[str, Settings] = {
     "draft": _DRAFT,
-    # On twelve prompts, 5 and 3 inversion steps came to a silhouette IoU of 0.806 and 0.792 and a normal consistency of
-    # 0.787 and 0.763, both beyond the bootstrap's 95 % interval, and 39 and 35 s an object, two at once. With the
-    # starter prior of 41,862 steps, guidance scales of 3 and 5 came to a normal consistency of 0.800 and 0.782 and a
-    # sharpness of 0.89 and 0.90 of the truth's, both beyond the interval, each the better one once; 100 steps of four
-    # views instead of 200 of two were 3 s faster and in no quality better (normals 0.780, just within the interval).
-    # The rest was asked on six prompts with the prior of 22,000 steps and 3 inversion steps: 400 steps were sharper in
-    # 1.8 times the time; t down to 0.2 only brought the Chamfer distance from 0.057 to 0.052.
+    # Asked on twelve prompts each; "beyond" is the bootstrap's 95 % interval. Before fit_object, with the starter prior
+    # of 34,852 steps, 5 and 3 inversion steps came to a silhouette IoU of 0.806 and 0.792 and a normal consistency of
+    # 0.787 and 0.763, both beyond it; with the prior of 41,862 steps, 100 steps of four views instead of 200 of two
+    # were 3 s of 39 faster and in no quality better. With that prior, too, and of what `draft` shares
+    # (docs/evaluation/choices.md):
+    # - without fit_object: IoU 0.813 instead of 0.828, Chamfer distance 0.034 and 0.031, both beyond; colours were
+    #   recognised in 11 of 12 instead of all;
+    # - guidance 5 instead of 3: no quality better beyond; saturation further from the truth's, beyond;
+    # - without opaqueness: normal consistency 0.787 instead of 0.796, beyond;
+    # - without sparsity, or without smoothness: no quality differs beyond, and nothing is faster. They stay, against
+    #   fog and roughness with other models, which nobody has asked yet;
+    # - smoothness 0.05: normal consistency 0.800, and contrast further from the truth's, both beyond;
+    # - grids of 16, 32, 64: 2 s more; saturation further from the truth's, beyond;
+    # - 8 features and 64 hidden: 10 s more; sharpness and contrast further from the truth's, beyond;
+    # - t held at 0.98 for the first 15 %: 2 s more, no quality differs beyond.
+    # Of six prompts with the prior of 22,000 steps and 3 inversion steps, 400 steps were sharper in 1.8 times the time,
+    # and t down to 0.2 only brought the Chamfer distance from 0.057 to 0.052.
     "standard": dataclasses.replace(_DRAFT, steps=200, inversion_steps_per_unit=5, mesh_resolution=128),
     "paper": _PAPER,
     "threestudio": dataclasses.replace(
