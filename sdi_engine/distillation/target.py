@@ -57,7 +57,7 @@ def without_background_shift(x0: Tensor, target: Tensor, transparency: Tensor) -
     """The target, less what a change of each view's plain background would explain.
 
     Guidance shifts the background that a view happens to have, and the field would fill space with fog to follow it.
-    So that part of the residual r = x̂0 − x0 is taken off the target.
+    So that part of the residual x̂0 − x0 is taken off the target.
 
     Args:
         x0, target: (B, C, h, w).
@@ -72,6 +72,10 @@ def without_colour_shift(target: Tensor, by_guidance: Tensor, opacity: Tensor) -
     Guidance exaggerates: what is grey becomes a little darker in every step, at low noise as well, where an image that
     is sampled passes once but a field stays for hundreds of steps, until a grey sofa is black. Which colour the object
     has the prompt alone tells the model; details, which guidance sharpens, are left to it.
+
+    Not of the paper. On the six prompts whose colours had drifted most, the Fréchet distance (`evaluate`) was 178 with
+    it, 320 without, 217 with guidance rescale of 0.7 instead (Lin et al. 2024), and 227 without guidance's part along
+    the prompt's own prediction (adaptive projected guidance, Sadat et al. 2024).
 
     Args:
         target: (B, C, h, w).
