@@ -11,6 +11,8 @@ import itertools
 from collections import Counter
 
 import numpy as np
+import torch
+from torch import Tensor
 from transformers import CLIPTokenizer
 
 from ..diffusion.views import all_view_words, view_words, with_view
@@ -137,6 +139,12 @@ def build_tokenizer() -> CLIPTokenizer:
         pad_token=END,
         model_max_length=MAX_LENGTH,
     )
+
+
+def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """(B, MAX_LENGTH) int64 token ids, all pieces of foreign words replaced by the unknown word's."""
+    tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    return torch.where(tokens >= piece_start(), tokenizer.unk_token_id, tokens)
 
 
 def piece_start() -> int:

@@ -323,13 +323,15 @@ def random_backgrounds(count: int, size: int, rng: np.random.Generator) -> Tenso
     angle = rng.uniform(0, 2 * np.pi, count)
     line = np.linspace(-0.5, 0.5, size)
     slope = np.cos(angle)[:, None, None] * line[None, None, :] + np.sin(angle)[:, None, None] * line[None, :, None]
-    mix = np.clip(slope + 0.5, 0, 1)[..., None]
-    plain = torch.from_numpy(first[:, None, None] * (1 - mix) + second[:, None, None] * mix).float()
-    patches = torch.from_numpy(rng.uniform(0, 1, (count, 3, 4, 4))).float()
+    mix = torch.from_numpy(np.clip(slope + 0.5, 0, 1)).float()[..., None]
+    ends = (torch.from_numpy(colours).float()[:, None, None] for colours in (first, second))
+    backgrounds = torch.lerp(*ends, mix)
+    soft = torch.from_numpy(np.flatnonzero(style > 0.82))
+    patches = torch.from_numpy(rng.uniform(0, 1, (len(soft), 3, 4, 4))).float()
     smooth = torch.nn.functional.interpolate(patches, (size, size), mode="bicubic", align_corners=True).clamp(0, 1)
-    base = torch.from_numpy(first).float()[:, None, None]
-    environment = 0.65 * base + 0.35 * smooth.permute(0, 2, 3, 1)
-    return torch.where(torch.from_numpy(style > 0.82)[:, None, None, None], environment, plain)
+    base = torch.from_numpy(first).float()[soft, None, None]
+    backgrounds[soft] = 0.65 * base + 0.35 * smooth.permute(0, 2, 3, 1)
+    return backgrounds
 
 
 def _random_subject(rng: np.random.Generator, excluded: frozenset[tuple[str, str]]) -> tuple[Subject, tuple[int, int]]:

@@ -44,7 +44,10 @@ Channels = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Size:
-    """How large the networks are."""
+    """How large the networks are: 6 million parameters, unless told otherwise.
+
+    More would make every object take longer on a laptop, wherever they were trained.
+    """
 
     channels: Channels = (32, 64, 96, 128)
     text_width: int = 96
@@ -55,13 +58,6 @@ class Size:
         """The size of the model that `StarterModel.save` wrote into a folder."""
         unet = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
         return Size(tuple(unet["block_out_channels"]), unet["cross_attention_dim"], unet["sample_size"] * PATCH)
-
-
-ON_CPU = Size()
-"""For two cores of a processor: 6 million parameters."""
-
-ON_GPU = Size(channels=(48, 96, 160, 192), text_width=128)
-"""For a large GPU: its float16 weights stay below 30 MB."""
 
 
 class StarterModel(nn.Module):
@@ -122,27 +118,23 @@ class StarterModel(nn.Module):
             addition_embed_type_num_heads=4,
         )
 
-    def token_ids(self, texts: list[str]) -> Tensor:
-        """(B, MAX_LENGTH) token ids, all pieces of foreign words replaced by the unknown word's."""
-        tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return torch.where(tokens >= captions.piece_start(), self.tokenizer.unk_token_id, tokens)
-
     def encode_text(self, texts: list[str]) -> Tensor:
         """(B, MAX_LENGTH, text_width) embeddings."""
-        return self.text_encoder(self.token_ids(texts).to(self.unet.device)).last_hidden_state
+        tokens = captions.token_ids(self.tokenizer, texts)
+        return self.text_encoder(tokens.to(self.unet.device)).last_hidden_state
 
-    def loss(self, images: Tensor, texts: list[str], timesteps: Tensor, noise: Tensor) -> Tensor:
+    def loss(self, images: Tensor, tokens: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
         """Mean squared error of x0, weighted by 1 / b^2 (which makes it velocity's error) up to `MAX_WEIGHT`.
 
         Args:
             images: (B, 3, H, W) in 0...1.
-            texts: B captions.
+            tokens: (B, MAX_LENGTH) int64, from `captions.token_ids`.
             timesteps: (B,) int64 in 0...999.
             noise: (B, 3, H, W) standard normal.
         """
         x0, noise = fold(2 * images - 1), fold(noise)
         noisy = self.scheduler.add_noise(x0, noise, timesteps)
-        predicted = self.unet(noisy, timesteps, self.encode_text(texts)).sample
+        predicted = self.unet(noisy, timesteps, self.text_encoder(tokens).last_hidden_state).sample
         weight = (1 / (1 - self.scheduler.alphas_cumprod.to(x0.device)[timesteps])).clamp(max=MAX_WEIGHT)
         return (weight * (predicted - x0).square().mean(dim=(1, 2, 3))).mean()
 

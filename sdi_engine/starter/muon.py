@@ -17,19 +17,19 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ITERATIONS = 5
 
 
-def orthogonalise(matrix: Tensor) -> Tensor:
-    """The matrix with its singular values brought to about 0.7...1.2, by a Newton-Schulz iteration; zeros stay zeros.
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Matrices with their singular values brought to about 0.7...1.2, by a Newton-Schulz iteration; zeros stay zeros.
 
     Args:
-        matrix: (rows, columns).
+        matrices: (N, rows, columns).
     """
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / x.norm().clamp(min=1e-7)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(_ITERATIONS):
-        gram = x @ x.T
-        x = _A * x + torch.addmm(gram, gram, gram, beta=_B, alpha=_C) @ x
-    return x.T if tall else x
+        gram = x @ x.mT
+        x = _A * x + torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C) @ x
+    return x.mT if tall else x
 
 
 class Muon(torch.optim.Optimizer):
@@ -64,30 +64,38 @@ class Muon(torch.optim.Optimizer):
             parameters = group["params"]
             updates = self._updates(parameters, group["momentum"])
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            for parameter, update in zip(parameters, updates, strict=True):
-                rows = parameter.shape[0]
-                rate = 0.2 * group["lr"] * max(rows, parameter.numel() // rows) ** 0.5
-                parameter.add_(update.view(parameter.shape), alpha=-rate)
+            rates = [-0.2 * group["lr"] * max(_shape(parameter)) ** 0.5 for parameter in parameters]
+            torch._foreach_mul_(updates, rates)
+            shaped = [update.view(parameter.shape) for parameter, update in zip(parameters, updates, strict=True)]
+            torch._foreach_add_(parameters, shaped)
 
     def _updates(self, parameters: list[nn.Parameter], momentum: float) -> tuple[Tensor, ...]:
         """A flat orthogonal update for every parameter, from all processes."""
         sizes = [parameter.numel() for parameter in parameters]
         flat = torch.zeros(sum(sizes), device=parameters[0].device)
         updates = flat.split(sizes)
+        gradients = [parameter.grad for parameter in parameters]
+        means = [self.state[each].setdefault("momentum", torch.zeros_like(each)) for each in parameters]
+        torch._foreach_lerp_(means, gradients, 1 - momentum)
         dearest_first = sorted(range(len(parameters)), key=lambda index: -_cost(parameters[index]))
-        for place, index in enumerate(dearest_first):
-            parameter = parameters[index]
-            mean = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
-            mean.lerp_(parameter.grad, 1 - momentum)
-            if place % self.processes == self.rank:
-                ahead = parameter.grad.lerp(mean, momentum)
-                updates[index].copy_(orthogonalise(ahead.flatten(1)).flatten())
+        # Matrices of a shape go together: one by one, a GPU would spend its time on beginning.
+        alike: dict[tuple[int, int], list[int]] = {}
+        for index in dearest_first[self.rank :: self.processes]:
+            alike.setdefault(_shape(parameters[index]), []).append(index)
+        for indices in alike.values():
+            ahead = torch.stack([gradients[index].lerp(means[index], momentum).flatten(1) for index in indices])
+            for index, update in zip(indices, orthogonalise(ahead), strict=True):
+                updates[index].copy_(update.flatten())
         if self.processes > 1:
             distributed.all_reduce(flat)
         return updates
 
 
+def _shape(parameter: nn.Parameter) -> tuple[int, int]:
+    """Rows and columns of it as a matrix."""
+    return parameter.shape[0], parameter.numel() // parameter.shape[0]
+
+
 def _cost(parameter: nn.Parameter) -> int:
     """In proportion to the multiplications of `orthogonalise`."""
-    rows = parameter.shape[0]
-    return parameter.numel() * min(rows, parameter.numel() // rows)
+    return parameter.numel() * min(_shape(parameter))

@@ -1,9 +1,10 @@
 """Trains the starter prior: `python -m sdi_engine.starter.train --output DIR --minutes 60`.
 
 On CPU cores, one process each works on its share of every batch, and their gradients are averaged: twice as fast as one
-process with two threads. On a GPU there is one process, and a larger model. Every step draws its pictures, captions and
-noise from (seed, step, process), so a resumed run equals an uninterrupted one; with `--steps` a run repeats from its
-seed and number of processes, with `--minutes` the learning rate follows the clock instead.
+process with two threads. On a GPU there is one process with larger batches, for which worker processes render
+(`batches`). Every step draws its pictures, captions and noise from (seed, step, process), so a resumed run equals an
+uninterrupted one; with `--steps` a run repeats from its seed and numbers of processes and workers, with `--minutes` the
+learning rate follows the clock instead.
 
 DIR gets `model/` (the pipeline folder, refreshed as the training goes), `state.pt`, `shards/` (pictures for a resumed
 run), `loss.jsonl`, `loss.png` and `samples-*.png`.
@@ -16,13 +17,13 @@ import copy
 import json
 import logging
 import math
+import os
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,12 @@ from tqdm import tqdm
 
 from ..diffusion.location import INDEX_FILE
 from . import captions, world
-from .dataset import INSTANCES_PER_SHARD, VIEWS_PER_INSTANCE, Window
-from .model import ON_CPU, ON_GPU, Size, StarterModel
+from .batches import Batch, Batches
+from .model import Size, StarterModel
 from .muon import Muon
 from .paint import COLOURS, PATTERNS, WOODEN
 from .record import Part, read_record, write_record
+from .settings import Settings
 from .world import Item, Subject
 
 log = logging.getLogger(__name__)
@@ -46,56 +48,6 @@ GRID_VIEWS = ("front view", "right side view", "back view", "front left view fro
 
 MODEL_FOLDER = "model"
 """In the folder of a training: the averaged model so far."""
-
-LESSON_TIMESTEPS = (450, 970)
-"""So noisy that the picture itself does not tell the view, and yet not so much that no caption helps."""
-
-
-Draw = Callable[[int, np.random.Generator], tuple[Tensor, list[str]]]
-"""From how many pictures, and what decides, to pictures (N, 3, H, W) and captions."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides a training run.
-
-    Attributes:
-        steps: optimiser steps, or None to train for `minutes`.
-        minutes: training time on the clock, for `steps` None.
-        seed: of everything random.
-        batch: pictures a step, of all processes together.
-        processes: that share the work.
-        learning_rate: the highest, reached after `warm_up` steps; a cosine takes it to a hundredth.
-        warm_up: steps.
-        decay: of the running average of the weights.
-        first_shards: each process's shards at the start.
-        instances, views: subjects in a shard, and pictures of each.
-        lesson: from which share of the run to which the pictures are those of `Window.lesson`, at `LESSON_TIMESTEPS`;
-            in its first half only left and right are learnt.
-        lesson_share: which share of the pictures goes on being of that kind once the lesson is over.
-        reuse: how often a picture is used, about, before a new one is rendered.
-        log_every: steps between lines of loss.jsonl.
-        save_every: steps between saved states and refreshed models.
-        sample_every: steps between sample grids.
-    """
-
-    steps: int | None = None
-    minutes: float = 60.0
-    seed: int = 0
-    batch: int = 32
-    processes: int = 1
-    learning_rate: float = 8e-4
-    warm_up: int = 200
-    decay: float = 0.999
-    first_shards: int = 8
-    instances: int = INSTANCES_PER_SHARD
-    views: int = VIEWS_PER_INSTANCE
-    lesson: tuple[float, float] = (0.25, 0.34)
-    lesson_share: float = 0.4
-    reuse: int = 8
-    log_every: int = 20
-    save_every: int = 500
-    sample_every: int = 2000
 
 
 class Trainer:
@@ -119,16 +71,9 @@ class Trainer:
     ) -> None:
         torch.manual_seed(settings.seed)
         self.folder, self.settings, self.rank, self.device = folder, settings, rank, torch.device(device)
-        self.window = Window(
-            settings.seed,
-            folder / "shards",
-            first=rank,
-            every=settings.processes,
-            size=size.resolution,
-            instances=settings.instances,
-            views=settings.views,
-            device=device,
-        )
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # its fast units are exact enough for gradients
+        self.batches = Batches(settings, size.resolution, folder / "shards", rank)
         self.model = StarterModel(size).to(self.device)
         # Convolutions on a CPU are a little faster on this memory layout.
         self.model.unet.to(memory_format=torch.channels_last)
@@ -143,7 +88,8 @@ class Trainer:
         )
         self.step = 0
         self.seconds = 0.0
-        self.recent_losses: list[float] = []
+        self.recent_losses: list[Tensor] = []
+        self.captured: CapturedGradients | None = None
         self.earlier: tuple[Part, ...] = ()
 
     @property
@@ -167,8 +113,10 @@ class Trainer:
         )
         with shown as bar:
             earlier = time.perf_counter() - self.seconds
+            batches = self.batches.follow(self.step, lambda: self.progress, self.device.type == "cuda")
             while self.progress < 1 and self.step != stop_after:
-                self.recent_losses.append(self._train_step(time.perf_counter() - earlier))
+                batch = next(batches)
+                self.recent_losses.append(self._train_step(batch, time.perf_counter() - earlier))
                 bar.update()
                 if self.rank > 0:
                     continue
@@ -189,7 +137,7 @@ class Trainer:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "seconds": self.seconds,
-            "recent_losses": self.recent_losses,
+            "recent_losses": [float(loss) for loss in self.recent_losses],
             "lesson": self.settings.lesson,
         }
         # The model comes first: a run that can be resumed has one, which tells its size.
@@ -207,8 +155,9 @@ class Trainer:
         for optimizer, its_state in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(its_state)
         self.step, self.seconds = state["step"], state["seconds"]
-        self.recent_losses = state["recent_losses"]
+        self.recent_losses = [torch.tensor(loss, device=self.device) for loss in state["recent_losses"]]
         self.settings = replace(self.settings, lesson=state["lesson"])
+        self.batches.settings = self.settings
         self.earlier = read_record(self.folder / MODEL_FOLDER)[:-1]
 
     def start_from(self, folder: Path) -> None:
@@ -228,60 +177,38 @@ class Trainer:
         images = self.step * settings.batch
         return Part(self.step, images, round(self.seconds, 1), settings.learning_rate, settings.seed)
 
-    def _train_step(self, seconds: float) -> float:
-        loss, gradients = self._gradients()
+    def _train_step(self, batch: Batch, seconds: float) -> Tensor:
+        loss, gradients = self._gradients(batch)
         mean_loss, self.seconds = self._share(loss, seconds, gradients)
         self._update()
         return mean_loss
 
-    def _gradients(self) -> tuple[float, Sequence[Tensor]]:
+    def _gradients(self, batch: Batch) -> tuple[Tensor, Sequence[Tensor]]:
         """The loss of this process's pictures, and its gradient for every parameter."""
-        settings = self.settings
-        share = settings.batch // settings.processes
-        pictures = settings.instances * settings.views
-        self.window.advance(settings.first_shards + self.step * share // (pictures * settings.reuse))
-        rng = np.random.default_rng((settings.seed, self.step, self.rank))
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        parts, texts, timesteps = [], [], []
-        for count, draw, range_of_t in self._to_draw(share):
-            some, told = draw(count, rng)
-            parts.append(some)
-            texts += told
-            timesteps.append(torch.randint(*range_of_t, (count,), generator=generator))
-        images, timesteps = torch.cat(parts), torch.cat(timesteps)
-        noise = torch.randn(images.shape, generator=generator)
-        images, noise, timesteps = (tensor.to(self.device) for tensor in (images, noise, timesteps))
-        loss = self.model.loss(images, texts, timesteps, noise)
-        return loss.item(), torch.autograd.grad(loss, self.parameters)
+        generator = torch.Generator(self.device).manual_seed(batch.noise_seed)
+        noise = torch.randn(batch.images.shape, generator=generator, device=self.device)
+        images, tokens, timesteps = (tensor.to(self.device, non_blocking=True) for tensor in batch[:3])
+        shown = images.float() / 255, tokens, timesteps, noise
+        if self.device.type != "cuda":
+            return loss_and_gradients(self.model, self.parameters, *shown)
+        if self.captured is None:
+            self.captured = CapturedGradients(self.model, self.parameters, *shown)
+        return self.captured(*shown)
 
-    def _to_draw(self, count: int) -> list[tuple[int, Draw, tuple[int, int]]]:
-        """How many pictures, by what, at which timesteps: all kinds that this step takes."""
-        begin, end = self.settings.lesson
-        only_sides = self.progress < (begin + end) / 2
-        if self.progress < begin:
-            in_lesson = 0
-        else:
-            in_lesson = count if self.progress < end else round(self.settings.lesson_share * count)
-        drawn = [
-            (count - in_lesson, self.window.batch, (0, self.model.scheduler.config.num_train_timesteps)),
-            (in_lesson, partial(self.window.lesson, only_sides=only_sides), LESSON_TIMESTEPS),
-        ]
-        return [entry for entry in drawn if entry[0]]
-
-    def _share(self, loss: float, seconds: float, gradients: Sequence[Tensor]) -> tuple[float, float]:
+    def _share(self, loss: Tensor, seconds: float, gradients: Sequence[Tensor]) -> tuple[Tensor, float]:
         """Gives every parameter the mean gradient of all processes; their mean loss, and the first one's clock."""
         if self.settings.processes == 1:
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 parameter.grad = gradient
             return loss, seconds
-        numbers = torch.tensor([loss, seconds * self.settings.processes if self.rank == 0 else 0.0])
+        numbers = torch.tensor([float(loss), seconds * self.settings.processes if self.rank == 0 else 0.0])
         flat = torch.cat([numbers, *(gradient.flatten() for gradient in gradients)])
         distributed.all_reduce(flat)
         flat /= self.settings.processes
         pieces = flat[2:].split([parameter.numel() for parameter in self.parameters])
         for parameter, piece in zip(self.parameters, pieces, strict=True):
             parameter.grad = piece.view(parameter.shape)
-        return float(flat[0]), float(flat[1])
+        return flat[0], float(flat[1])
 
     def _update(self) -> None:
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -303,7 +230,7 @@ class Trainer:
         torch._foreach_lerp_(list(self.average.parameters()), self.parameters, 1 - decay)
 
     def _log(self) -> float:
-        loss = float(np.mean(self.recent_losses))
+        loss = float(torch.stack(self.recent_losses).mean())
         line = {
             "step": self.step,
             "images": self.step * self.settings.batch,
@@ -315,6 +242,44 @@ class Trainer:
             file.write(json.dumps(line) + "\n")
         self.recent_losses = []
         return loss
+
+
+def loss_and_gradients(
+    model: StarterModel, parameters: Sequence[Tensor], *shown: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The loss of what is shown (as `StarterModel.loss` takes it) and its gradient for every parameter."""
+    loss = model.loss(*shown)
+    return loss.detach(), torch.autograd.grad(loss, parameters)
+
+
+class CapturedGradients:
+    """`loss_and_gradients` as one CUDA graph: launching its many small kernels takes longer than running them.
+
+    Args:
+        model: stays on the GPU; its weights may change.
+        parameters: of it.
+        shown: of the shapes that all calls will have.
+    """
+
+    def __init__(self, model: StarterModel, parameters: Sequence[Tensor], *shown: Tensor) -> None:
+        self.shown = [tensor.clone() for tensor in shown]
+        # Libraries choose their kernels in the first runs, which cannot be captured.
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):
+                loss_and_gradients(model, parameters, *self.shown)
+        torch.cuda.current_stream().wait_stream(aside)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.loss, self.gradients = loss_and_gradients(model, parameters, *self.shown)
+
+    def __call__(self, *shown: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The loss, and gradients that the next call overwrites."""
+        for mine, theirs in zip(self.shown, shown, strict=True):
+            mine.copy_(theirs)
+        self.graph.replay()
+        return self.loss.clone(), self.gradients
 
 
 def hidden_matrices(model: StarterModel) -> list[nn.Parameter]:
@@ -411,7 +376,7 @@ def train(
     earlier = folder / MODEL_FOLDER if resume else start_from
     if size is None and earlier is not None:
         size = Size.of(earlier)
-    work = _Work(folder, size or (ON_CPU if device == "cpu" else ON_GPU), settings, device, resume, start_from)
+    work = _Work(folder, size or Size(), settings, device, resume, start_from)
     if settings.processes == 1:
         _do(0, work)
         return
@@ -460,9 +425,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--start-from", type=Path, metavar="FOLDER", help="a starter prior to begin with, instead of random weights"
     )
+    parser.add_argument("--workers", type=int, help="that render (default 0 on a CPU, all cores but one with a GPU)")
     options = parser.parse_args(arguments)
 
     on_cpu = options.device == "cpu"
+    # A GPU is so much faster that all cores together hardly render for it, and what they do by the way counts more.
+    rest = {} if on_cpu else {"first_shards": 2, "instances": 8, "reuse": 24, "save_every": 5000, "sample_every": 5000}
+    workers = options.workers
+    if workers is None:
+        workers = 0 if on_cpu else max(1, (os.cpu_count() or 2) - 1)
     settings = Settings(
         steps=options.steps,
         minutes=options.minutes or (150.0 if on_cpu else 20.0),
@@ -472,8 +443,8 @@ def main(arguments: list[str] | None = None) -> None:
         learning_rate=options.rate,
         # What it starts from has had its lesson.
         lesson=Settings.lesson if options.start_from is None else (0.0, 0.0),
-        # A GPU is so fast that rendering, which is mostly the CPU's work, would hold it up.
-        reuse=8 if on_cpu else 64,
+        workers=workers,
+        **rest,
     )
     if settings.batch % settings.processes:
         parser.error(f"--batch {settings.batch} cannot be shared by {settings.processes} processes: give a multiple")

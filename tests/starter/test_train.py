@@ -14,7 +14,8 @@ from diffusers import DiffusionPipeline
 from transformers import CLIPTokenizer
 
 from sdi_engine.diffusion.views import all_view_words
-from sdi_engine.starter import captions, model, paint, publish, record, train, world
+from sdi_engine.starter import batches, captions, model, paint, publish, record, train, world
+from sdi_engine.starter.dataset import Window
 from sdi_engine.starter.world import Item, Subject
 
 TINY = model.Size(channels=(16, 32, 32, 32), text_width=16, resolution=16)
@@ -46,7 +47,7 @@ def test_every_word_is_one_token_and_survives_saving(tmp_path: Path) -> None:
 def test_foreign_words_are_taken_for_the_unknown_word() -> None:
     torch.manual_seed(0)
     tiny = model.StarterModel(TINY)
-    ids = tiny.token_ids(["a red zebra, front view", "a red %§é, front view", ""])
+    ids = captions.token_ids(tiny.tokenizer, ["a red zebra, front view", "a red %§é, front view", ""])
     assert ids.shape == (3, captions.MAX_LENGTH)
     assert ids.max() < captions.piece_start()
     assert (ids[:2] == tiny.tokenizer.unk_token_id).any(dim=1).all()
@@ -78,6 +79,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
+def test_workers_make_ahead_what_one_process_would_make_for_its_windows(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=7, workers=2)
+    alone = batches.Batches(settings, TINY.resolution, tmp_path / "alone")
+    made = list(batches.Batches(settings, TINY.resolution, tmp_path / "two").follow(2, lambda: 0.0, on_gpu=False))
+    assert len(made) == 5
+    for step, batch in enumerate(made, 2):
+        for mine, theirs in zip(alone[step], batch, strict=True):
+            assert torch.equal(torch.as_tensor(mine), torch.as_tensor(theirs))
+    assert not torch.equal(made[0].images, made[1].images)
+    shards = sorted(file.name.split("-")[0] for file in (tmp_path / "two").iterdir())
+    assert shards == ["000000", "000001"]  # each worker's first
+
+
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
     """Both see the mean gradient, so their weights agree; the first writes the files."""
     settings = replace(SETTINGS, processes=2, steps=2)
@@ -94,12 +108,13 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
         for part in parts:
             part.model.load_state_dict(alone.model.state_dict())
             part.step = step
-        shares = [part._gradients()[1] for part in parts]
+        shares = [part._gradients(part.batches[step])[1] for part in parts]
         for parameter, *gradients in zip(alone.parameters, *shares, strict=True):
             parameter.grad = (gradients[0] + gradients[1]) / 2
         alone._update()
     for name, value in alone.model.state_dict().items():
-        torch.testing.assert_close(state["model"][name], value, atol=1e-4, rtol=1e-3, msg=name)
+        # AdamW takes a whole step, of 4e-4 and 8e-4 here, along a gradient that is nothing but rounding.
+        torch.testing.assert_close(state["model"][name], value, atol=3e-4, rtol=1e-3, msg=name)
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
@@ -114,24 +129,26 @@ def test_a_part_of_the_run_is_a_lesson_and_after_it_a_part_of_each_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = trainer(tmp_path, lesson=(0.25, 0.75), lesson_share=0.5)
-    lesson, loss = run.window.lesson, run.model.loss
+    lesson, loss = Window.lesson, run.model.loss
     lessons: list[tuple[int, int, bool]] = []
     timesteps: dict[int, torch.Tensor] = {}
 
-    def watched_lesson(count: int, rng: np.random.Generator, only_sides: bool) -> tuple[torch.Tensor, list[str]]:
+    def watched_lesson(
+        window: Window, count: int, rng: np.random.Generator, only_sides: bool
+    ) -> tuple[torch.Tensor, list[str]]:
         lessons.append((run.step, count, only_sides))
-        return lesson(count, rng, only_sides)
+        return lesson(window, count, rng, only_sides)
 
-    def watched_loss(images: torch.Tensor, texts: list[str], t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    def watched_loss(images: torch.Tensor, tokens: torch.Tensor, t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         timesteps[run.step] = t
-        return loss(images, texts, t, noise)
+        return loss(images, tokens, t, noise)
 
-    monkeypatch.setattr(run.window, "lesson", watched_lesson)
+    monkeypatch.setattr(Window, "lesson", watched_lesson)
     monkeypatch.setattr(run.model, "loss", watched_loss)
     run.run()
     assert lessons == [(1, 4, True), (2, 4, False), (3, 2, False)]
     assert [len(t) for t in timesteps.values()] == [4, 4, 4, 4]
-    lowest, highest = train.LESSON_TIMESTEPS
+    lowest, highest = batches.LESSON_TIMESTEPS
     assert all(lowest <= t < highest for step, count, _ in lessons for t in timesteps[step][-count:].tolist())
 
 
@@ -163,11 +180,10 @@ def test_a_resumed_run_keeps_its_size_and_lesson(tmp_path: Path) -> None:
 
 
 def test_old_pictures_make_room_for_new_ones(tmp_path: Path) -> None:
-    run = trainer(tmp_path, steps=13, reuse=1)
-    run.window.capacity = 2
+    run = trainer(tmp_path, steps=13, reuse=1, capacity=2)
     run.run()
     # A shard of 12 pictures lasts three steps of four: by the thirteenth step five have been begun.
-    assert sorted(run.window.shards) == [3, 4]
+    assert sorted(run.batches.windows[0].shards) == [3, 4]
     assert sorted(file.name.split("-")[0] for file in (tmp_path / "shards").iterdir()) == ["000003", "000004"]
 
 
