@@ -38,7 +38,7 @@ class Muon(torch.optim.Optimizer):
     Args:
         parameters: of two dimensions or more; a convolution's weight counts as a matrix (out, in x height x width).
         lr: an update's root mean square is 0.2 of it, as AdamW's is about, so that both take the same rate (Liu et al.
-            2025, "Muon is Scalable for LLM Training").
+            2025, "Muon is Scalable for LLM Training"). A tensor can change while a CUDA graph reads it.
         momentum: of the running mean of the gradients.
         weight_decay: decoupled, times `lr`.
         rank: which of the processes this is.
@@ -48,7 +48,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self,
         parameters: Iterable[nn.Parameter],
-        lr: float,
+        lr: float | Tensor,
         momentum: float = 0.95,
         weight_decay: float = 0.01,
         rank: int = 0,
@@ -64,8 +64,8 @@ class Muon(torch.optim.Optimizer):
             parameters = group["params"]
             updates = self._updates(parameters, group["momentum"])
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            rates = [-0.2 * group["lr"] * max(_shape(parameter)) ** 0.5 for parameter in parameters]
-            torch._foreach_mul_(updates, rates)
+            torch._foreach_mul_(updates, [-0.2 * max(_shape(parameter)) ** 0.5 for parameter in parameters])
+            torch._foreach_mul_(updates, group["lr"])
             shaped = [update.view(parameter.shape) for parameter, update in zip(parameters, updates, strict=True)]
             torch._foreach_add_(parameters, shaped)
 
@@ -75,7 +75,10 @@ class Muon(torch.optim.Optimizer):
         flat = torch.zeros(sum(sizes), device=parameters[0].device)
         updates = flat.split(sizes)
         gradients = [parameter.grad for parameter in parameters]
-        means = [self.state[each].setdefault("momentum", torch.zeros_like(each)) for each in parameters]
+        for parameter in parameters:
+            if parameter not in self.state:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        means = [self.state[parameter]["momentum"] for parameter in parameters]
         torch._foreach_lerp_(means, gradients, 1 - momentum)
         dearest_first = sorted(range(len(parameters)), key=lambda index: -_cost(parameters[index]))
         # Matrices of a shape go together: one by one, a GPU would spend its time on beginning.

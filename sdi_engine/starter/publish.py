@@ -43,11 +43,10 @@ def publish(run: Path, folder: Path, hardware: str, note: str = "") -> None:
         hardware: where the training ran, in words.
         note: what else is to be said of it.
     """
-    state = torch.load(run / "state.pt", weights_only=True, map_location="cpu")
     *earlier, last = read_record(run / MODEL_FOLDER)
     parts = [*earlier, replace(last, hardware=hardware, note=note)]
     model = StarterModel(Size.of(run / MODEL_FOLDER)).eval()
-    model.load_state_dict(state["average"])
+    model.load(run / MODEL_FOLDER)
     shutil.rmtree(folder, ignore_errors=True)
     model.save(folder)
     write_record(folder, parts)

@@ -22,7 +22,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,6 +73,7 @@ class Trainer:
         self.folder, self.settings, self.rank, self.device = folder, settings, rank, torch.device(device)
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # its fast units are exact enough for gradients
+            torch.backends.cudnn.benchmark = True
         self.batches = Batches(settings, size.resolution, folder / "shards", rank)
         self.model = StarterModel(size).to(self.device)
         # Convolutions on a CPU are a little faster on this memory layout.
@@ -81,15 +82,18 @@ class Trainer:
         self.parameters = list(self.model.parameters())
         hidden = hidden_matrices(self.model)
         others = [parameter for parameter in self.parameters if all(parameter is not matrix for matrix in hidden)]
-        rate = settings.learning_rate
+        on_gpu = self.device.type == "cuda"
+        self.rate = torch.zeros((), device=self.device)  # a captured step reads it, where a float would stay as it was
         self.optimizers = (
-            Muon(hidden, lr=rate, rank=rank, processes=settings.processes),
-            torch.optim.AdamW(others, lr=rate, weight_decay=0.01),
+            Muon(hidden, lr=self.rate, rank=rank, processes=settings.processes),
+            torch.optim.AdamW(others, lr=self.rate, weight_decay=0.01, capturable=on_gpu),
         )
+        self._follow_rate()
+        self.gradients = Captured(self._gradients, on_gpu)
+        self.optimize = Captured(self._optimize, on_gpu)
         self.step = 0
         self.seconds = 0.0
         self.recent_losses: list[Tensor] = []
-        self.captured: CapturedGradients | None = None
         self.earlier: tuple[Part, ...] = ()
 
     @property
@@ -154,6 +158,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         for optimizer, its_state in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(its_state)
+        self._follow_rate()
         self.step, self.seconds = state["step"], state["seconds"]
         self.recent_losses = [torch.tensor(loss, device=self.device) for loss in state["recent_losses"]]
         self.settings = replace(self.settings, lesson=state["lesson"])
@@ -178,29 +183,29 @@ class Trainer:
         return Part(self.step, images, round(self.seconds, 1), settings.learning_rate, settings.seed)
 
     def _train_step(self, batch: Batch, seconds: float) -> Tensor:
-        loss, gradients = self._gradients(batch)
+        loss, *gradients = self.gradients(*self._shown(batch))
         mean_loss, self.seconds = self._share(loss, seconds, gradients)
         self._update()
         return mean_loss
 
-    def _gradients(self, batch: Batch) -> tuple[Tensor, Sequence[Tensor]]:
-        """The loss of this process's pictures, and its gradient for every parameter."""
+    def _shown(self, batch: Batch) -> tuple[Tensor, ...]:
+        """A batch as `StarterModel.loss` takes it."""
         generator = torch.Generator(self.device).manual_seed(batch.noise_seed)
         noise = torch.randn(batch.images.shape, generator=generator, device=self.device)
         images, tokens, timesteps = (tensor.to(self.device, non_blocking=True) for tensor in batch[:3])
-        shown = images.float() / 255, tokens, timesteps, noise
-        if self.device.type != "cuda":
-            return loss_and_gradients(self.model, self.parameters, *shown)
-        if self.captured is None:
-            self.captured = CapturedGradients(self.model, self.parameters, *shown)
-        return self.captured(*shown)
+        return images.float() / 255, tokens, timesteps, noise
+
+    def _gradients(self, *shown: Tensor) -> tuple[Tensor, ...]:
+        """The loss of what is shown, and then its gradient for every parameter."""
+        loss = self.model.loss(*shown)
+        return loss.detach(), *torch.autograd.grad(loss, self.parameters)
 
     def _share(self, loss: Tensor, seconds: float, gradients: Sequence[Tensor]) -> tuple[Tensor, float]:
         """Gives every parameter the mean gradient of all processes; their mean loss, and the first one's clock."""
         if self.settings.processes == 1:
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 parameter.grad = gradient
-            return loss, seconds
+            return loss.clone(), seconds
         numbers = torch.tensor([float(loss), seconds * self.settings.processes if self.rank == 0 else 0.0])
         flat = torch.cat([numbers, *(gradient.flatten() for gradient in gradients)])
         distributed.all_reduce(flat)
@@ -211,13 +216,22 @@ class Trainer:
         return flat[0], float(flat[1])
 
     def _update(self) -> None:
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = self._learning_rate()
-            optimizer.step()
+        self.rate.fill_(self._learning_rate())
+        self.optimize()
         self.step += 1
         self._update_average()
+
+    def _follow_rate(self) -> None:
+        """Optimisers keep copies of a rate that they are given."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate
+
+    def _optimize(self) -> tuple[Tensor, ...]:
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return ()
 
     def _learning_rate(self) -> float:
         settings = self.settings
@@ -235,7 +249,7 @@ class Trainer:
             "step": self.step,
             "images": self.step * self.settings.batch,
             "loss": round(loss, 6),
-            "learning_rate": self.optimizers[0].param_groups[0]["lr"],
+            "learning_rate": float(self.rate),
             "seconds": round(self.seconds, 1),
         }
         with (self.folder / "loss.jsonl").open("a", encoding="utf-8") as file:
@@ -244,42 +258,39 @@ class Trainer:
         return loss
 
 
-def loss_and_gradients(
-    model: StarterModel, parameters: Sequence[Tensor], *shown: Tensor
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The loss of what is shown (as `StarterModel.loss` takes it) and its gradient for every parameter."""
-    loss = model.loss(*shown)
-    return loss.detach(), torch.autograd.grad(loss, parameters)
+class Captured:
+    """A function of tensors, run as one CUDA graph: launching its many small kernels takes longer than they do.
 
-
-class CapturedGradients:
-    """`loss_and_gradients` as one CUDA graph: launching its many small kernels takes longer than running them.
+    The first calls run as they are, since libraries choose their kernels in them and optimisers make their state.
 
     Args:
-        model: stays on the GPU; its weights may change.
-        parameters: of it.
-        shown: of the shapes that all calls will have.
+        function: from tensors to tensors; all calls have the same shapes, and it reads and changes other tensors, such
+            as weights, where they are.
+        on_gpu: otherwise all calls run as they are.
     """
 
-    def __init__(self, model: StarterModel, parameters: Sequence[Tensor], *shown: Tensor) -> None:
-        self.shown = [tensor.clone() for tensor in shown]
-        # Libraries choose their kernels in the first runs, which cannot be captured.
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(3):
-                loss_and_gradients(model, parameters, *self.shown)
-        torch.cuda.current_stream().wait_stream(aside)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.loss, self.gradients = loss_and_gradients(model, parameters, *self.shown)
+    def __init__(self, function: Callable[..., tuple[Tensor, ...]], on_gpu: bool) -> None:
+        self.function, self.on_gpu = function, on_gpu
+        self.first_calls = 3
+        self.graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, *shown: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The loss, and gradients that the next call overwrites."""
-        for mine, theirs in zip(self.shown, shown, strict=True):
+    def __call__(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """What the function returns; of a graph the next call overwrites it."""
+        if not self.on_gpu:
+            return self.function(*given)
+        if self.first_calls:
+            self.first_calls -= 1
+            return self.function(*given)
+        if self.graph is None:
+            self.given = [tensor.clone() for tensor in given]
+            self.graph = torch.cuda.CUDAGraph()
+            # Of this thread only: another one copies the next batches.
+            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+                self.returned = self.function(*self.given)
+        for mine, theirs in zip(self.given, given, strict=True):
             mine.copy_(theirs)
         self.graph.replay()
-        return self.loss.clone(), self.gradients
+        return self.returned
 
 
 def hidden_matrices(model: StarterModel) -> list[nn.Parameter]:
@@ -430,7 +441,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     on_cpu = options.device == "cpu"
     # A GPU is so much faster that all cores together hardly render for it, and what they do by the way counts more.
-    rest = {} if on_cpu else {"first_shards": 2, "instances": 8, "reuse": 24, "save_every": 5000, "sample_every": 5000}
+    rest = {} if on_cpu else {"first_shards": 2, "instances": 8, "reuse": 16, "save_every": 5000, "sample_every": 5000}
     workers = options.workers
     if workers is None:
         workers = 0 if on_cpu else max(1, (os.cpu_count() or 2) - 1)

@@ -108,7 +108,7 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
         for part in parts:
             part.model.load_state_dict(alone.model.state_dict())
             part.step = step
-        shares = [part._gradients(part.batches[step])[1] for part in parts]
+        shares = [part.gradients(*part._shown(part.batches[step]))[1:] for part in parts]
         for parameter, *gradients in zip(alone.parameters, *shares, strict=True):
             parameter.grad = (gradients[0] + gradients[1]) / 2
         alone._update()
