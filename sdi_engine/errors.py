@@ -11,6 +11,20 @@ EXIT_STORAGE = 6
 EXIT_CANCELLED = 130
 
 
+_OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory did not suffice: the main memory, a GPU's, or that of its libraries.
+
+    torch has an exception for a part of these only; the others are RuntimeErrors: Apple's GPUs, the CPU, cuBLAS
+    ("CUBLAS_STATUS_ALLOC_FAILED") and cuDNN.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY_SIGNS)
+
+
 class EngineError(Exception):
     """An end of a job that has a cause and a cure; `str(error)` is one sentence naming both.
 

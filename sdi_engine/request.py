@@ -61,7 +61,8 @@ class JobRequest:
             SDS, eq. (4).
         perp_neg: one of `PERP_NEG`: keep away from other views' looks (`diffusion.perp_neg`) in the prediction only, or
             in the search for κ too, which doubles the cost of that.
-        seed: 0 to `MAX_SEED`; the same request with the same seed gives the same object on the same machine.
+        seed: 0 to `MAX_SEED`; the same request with the same seed gives the same object on the same machine; on a
+            GPU nearly, since it adds gradients up in any order.
         steps: optimisation steps, at least 1.
         guidance_scale: γ of eq. (3) for the prediction.
         inversion_guidance_scale: γ_inv of eq. (3) for DDIM inversion; by default what the model recommends, or else the

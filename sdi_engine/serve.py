@@ -90,8 +90,11 @@ class Jobs:
         """Do one job; its exit code."""
         work = self._sample if ticket.verb == SAMPLE else functools.partial(worker.make_mesh, load=self._load)
         code = worker.run(folder.path, resume=ticket.verb == RESUME, work=work)
-        if self._kept is not None and code == errors.EXIT_OUT_OF_MEMORY:
-            self._kept.forget()
+        if self._kept is not None:
+            if code == errors.EXIT_OUT_OF_MEMORY:
+                self._kept.forget()
+            else:
+                self._kept.release()
         return code
 
     def _sample(self, folder: JobFolder, request: JobRequest, resume: bool, report: worker.Listener) -> None:

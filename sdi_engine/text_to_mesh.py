@@ -69,6 +69,8 @@ def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report, l
         log.info("%s: %.1f s", name, seconds[key])
 
     device = choose_device(request.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # an engine does many jobs
     report(events.StateChanged(events.RUNNING))
     with phase("Loading the model", "load"):
         prior = CountedPrior((load or load_prior)(request.model, device, request.loras))
@@ -157,7 +159,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def peak_memory_mb(device: torch.device) -> dict[str, float]:
-    """Largest memory so far in MiB: of this process, and of torch on a CUDA device."""
+    """Largest memory so far in MiB: of this process, and on a CUDA device what torch kept for itself in this job."""
     peak: dict[str, float] = {}
     if sys.platform != "win32":
         import resource
@@ -165,7 +167,7 @@ def peak_memory_mb(device: torch.device) -> dict[str, float]:
         unit = 2**20 if sys.platform == "darwin" else 2**10
         peak["process"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
     if device.type == "cuda":
-        peak["cuda"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+        peak["cuda"] = round(torch.cuda.max_memory_reserved(device) / 2**20, 1)
     return peak
 
 

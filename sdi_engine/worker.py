@@ -22,6 +22,7 @@ from .errors import (
     JobCancelledError,
     JobPausedError,
     OutOfMemoryError,
+    is_out_of_memory,
 )
 from .job_folder import HEARTBEAT_SECONDS, STALE_HEARTBEAT_SECONDS, JobFolder, storage_errors
 from .processes import is_alive
@@ -116,17 +117,15 @@ def torch_work() -> Iterator[None]:
     """
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     try:
-        import torch
+        import torch  # noqa: F401
 
         yield
     except ImportError as error:
         if (error.name or "").partition(".")[0] == __package__:
             raise  # not a missing package, but a defect of ours
         raise EnvironmentMissingError(missing_package(error)) from error
-    except MemoryError as error:
-        raise OutOfMemoryError(_OUT_OF_MEMORY) from error
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
             raise OutOfMemoryError(_OUT_OF_MEMORY) from error
         raise
 

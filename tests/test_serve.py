@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from tiny_models import write_stable_diffusion
 
@@ -174,6 +175,18 @@ def test_a_model_for_which_memory_did_not_suffice_is_not_kept(model, tmp_path, l
         assert jobs.do(Ticket(0, RUN, "b"), JobFolder.create(tmp_path / "b", request(model))) == EXIT_OUT_OF_MEMORY
     assert jobs.do(Ticket(0, RUN, "c"), JobFolder.create(tmp_path / "c", request(model, steps=1))) == EXIT_DONE
     assert len(loads) == 2
+
+
+def test_after_a_job_a_gpu_keeps_nothing_but_the_model(model, tmp_path, loads, monkeypatch):
+    given_back = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(len(loads)))
+    jobs = Jobs()
+    for name in "ab":
+        folder = JobFolder.create(tmp_path / name, request(model, steps=1, device="cpu"))
+        assert jobs.do(Ticket(0, RUN, name), folder) == EXIT_DONE
+    # before the first model is loaded, and after each job
+    assert given_back == [0, 1, 1]
 
 
 class Program:

@@ -220,6 +220,10 @@ def test_the_heartbeat_beats_while_the_job_runs(model, tmp_path, monkeypatch):
     [
         (MemoryError(), EXIT_OUT_OF_MEMORY, "lower resolution"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), EXIT_OUT_OF_MEMORY, "lower resolution"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), EXIT_OUT_OF_MEMORY, "lower resolution"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when …"), EXIT_OUT_OF_MEMORY, "lower resolution"),
+        (RuntimeError("MPS backend out of memory"), EXIT_OUT_OF_MEMORY, "lower resolution"),
+        (RuntimeError("shapes do not match"), 1, "shapes do not match"),
         (NoObjectError("No object."), EXIT_NO_OBJECT, "No object."),
         (StorageError("The disk is full."), EXIT_STORAGE, "disk is full"),
         (ZeroDivisionError("oh"), 1, "ZeroDivisionError: oh"),

@@ -35,6 +35,10 @@ class KeptPrior:
     def forget(self) -> None:
         """Give the memory of the kept model back."""
         self._prior, self._wanted = None, ()
+        self.release()
+
+    def release(self) -> None:
+        """Give back what a job used besides the model: torch keeps a GPU's memory, which Blender renders with too."""
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError
+from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError, is_out_of_memory
 from ..request import STARTER_MODEL, Lora
 from .kinds import checked_kind, left_out
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate
@@ -43,7 +43,7 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
         EnvironmentMissingError: the model is not on this machine and cannot be fetched.
         BadInputError: what is there is no model, or of a kind that is not supported; or a LoRA is not there or does
             not fit.
-        OutOfMemoryError: the device has too little memory for it.
+        OutOfMemoryError: there is too little memory for it.
     """
     location = locate(model)
     try:
@@ -55,13 +55,13 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
         raise EnvironmentMissingError(
             f'The Python package "{error.name}" is missing: install the engine\'s requirements.'
         ) from error
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemoryError(
-            f'The device has too little memory for the model "{model}": close other programs, or choose the device cpu.'
-        ) from error
     except EngineError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, RuntimeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(
+                f'There is too little memory for the model "{model}": close other programs, or choose the device cpu.'
+            ) from error
         log.debug("loading %s failed", model, exc_info=True)
         raise _explained(model, location, error) from error
 

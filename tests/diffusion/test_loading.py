@@ -11,7 +11,7 @@ from tiny_models import SCHEDULE, write_sd3, write_sdxl, write_stable_diffusion
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS
 from sdi_engine.diffusion.precision import precision
-from sdi_engine.errors import BadInputError, EnvironmentMissingError
+from sdi_engine.errors import BadInputError, EnvironmentMissingError, OutOfMemoryError
 
 CPU = torch.device("cpu")
 
@@ -227,6 +227,18 @@ def test_what_is_no_model(tmp_path, latent_model):
     next(broken.glob("unet/*.safetensors")).write_bytes(b"not a tensor")
     with pytest.raises(BadInputError, match="cannot be loaded"):
         load_prior(str(broken), CPU)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("CUDA error: out of memory"), torch.OutOfMemoryError("CUDA out of memory.")]
+)
+def test_a_model_too_large_for_the_memory_is_not_called_damaged(latent_model, monkeypatch, error):
+    def too_much(*_, **__):
+        raise error
+
+    monkeypatch.setattr(UNet2DConditionModel, "from_pretrained", too_much)
+    with pytest.raises(OutOfMemoryError, match="too little memory for the model"):
+        load_prior(str(latent_model), CPU)
 
 
 def test_pickled_weights_are_refused(latent_model, tmp_path):
