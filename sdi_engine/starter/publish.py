@@ -123,7 +123,7 @@ eight; 6 % without the colour, 15 % without the article, 6 % with foreign words,
 
 Held out, so that one can see what it makes of new combinations: {held_out}.
 
-{steps:,} steps ({images:,} images) in {minutes:.0f} minutes, {images / minutes / 60:.0f} images a second; Muon for
+{steps:,} steps ({images:,} images) in {minutes:.0f} minutes in all, on what the table says; Muon for
 hidden matrices, AdamW for the rest, the learning rate falling with a cosine, running average {settings.decay:g}.
 The loss is the squared error of x0, weighted by min(1/b², {MAX_WEIGHT:g}).
 
