@@ -440,7 +440,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     on_cpu = options.device == "cpu"
-    # A GPU is so much faster that all cores together hardly render for it, and what they do by the way counts more.
+    # A GPU learns faster than all cores together can render, and saving would take a larger share of its time.
     rest = {} if on_cpu else {"first_shards": 2, "instances": 8, "reuse": 16, "save_every": 5000, "sample_every": 5000}
     workers = options.workers
     if workers is None:
@@ -457,6 +457,10 @@ def main(arguments: list[str] | None = None) -> None:
         workers=workers,
         **rest,
     )
+    if settings.workers < 0:
+        parser.error(f"--workers {settings.workers} are too few: give 0 or more")
+    if settings.processes > 1 and not on_cpu:
+        parser.error(f"--processes {settings.processes} is for CPU cores: on a GPU one process trains, leave it out")
     if settings.batch % settings.processes:
         parser.error(f"--batch {settings.batch} cannot be shared by {settings.processes} processes: give a multiple")
     if options.resume and options.start_from is not None:

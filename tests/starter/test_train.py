@@ -274,6 +274,8 @@ def test_a_folder_without_a_training_is_not_published(tmp_path: Path, capsys: py
     ("arguments", "said"),
     [
         (["--batch", "33", "--processes", "2"], "33 cannot be shared by 2 processes"),
+        (["--workers", "-1"], "give 0 or more"),
+        (["--device", "cuda", "--processes", "2"], "on a GPU one process trains"),
         (["--resume"], "no state.pt"),
         (["--start-from", "nowhere"], 'no model in "nowhere"'),
         (["--start-from", "nowhere", "--resume"], "either --resume or --start-from"),
