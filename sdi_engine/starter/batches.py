@@ -20,9 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from . import captions
 from .dataset import Window
-from .settings import Settings
-
-TIMESTEPS = (0, 1000)
+from .settings import TIMESTEPS, Settings
 
 LESSON_TIMESTEPS = (450, 970)
 """So noisy that the picture itself does not tell the view, and yet not so much that no caption helps."""
@@ -149,7 +147,7 @@ class Batches(Dataset[Batch]):
             in_lesson = round(self.settings.lesson_share * count)
         window = self._window(step)
         drawn = [
-            (count - in_lesson, window.batch, TIMESTEPS),
+            (count - in_lesson, window.batch, (0, TIMESTEPS)),
             (in_lesson, partial(window.lesson, only_sides=progress < (begin + end) / 2), LESSON_TIMESTEPS),
         ]
         return [entry for entry in drawn if entry[0]]

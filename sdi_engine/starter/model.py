@@ -26,6 +26,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ..diffusion.location import HINTS_FILE, INDEX_FILE
 from . import captions, paint, world
+from .settings import TIMESTEPS
 
 PATCH = 2
 GUIDANCE_SCALE = 3.0
@@ -72,7 +73,7 @@ class StarterModel(nn.Module):
         self.size = size
         self.tokenizer: CLIPTokenizer = captions.build_tokenizer()
         self.scheduler = DDIMScheduler(
-            num_train_timesteps=1000,
+            num_train_timesteps=TIMESTEPS,
             beta_start=0.00085,
             beta_end=0.012,
             beta_schedule="scaled_linear",

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from .dataset import INSTANCES_PER_SHARD, VIEWS_PER_INSTANCE
 
+TIMESTEPS = 1000
+"""Noise levels of the model's schedule."""
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -71,7 +71,8 @@ class Trainer:
     ) -> None:
         torch.manual_seed(settings.seed)
         self.folder, self.settings, self.rank, self.device = folder, settings, rank, torch.device(device)
-        if self.device.type == "cuda":
+        self.on_gpu = self.device.type == "cuda"
+        if self.on_gpu:
             torch.set_float32_matmul_precision("high")  # its fast units are exact enough for gradients
             torch.backends.cudnn.benchmark = True
         self.batches = Batches(settings, size.resolution, folder / "shards", rank)
@@ -82,15 +83,14 @@ class Trainer:
         self.parameters = list(self.model.parameters())
         hidden = hidden_matrices(self.model)
         others = [parameter for parameter in self.parameters if all(parameter is not matrix for matrix in hidden)]
-        on_gpu = self.device.type == "cuda"
         self.rate = torch.zeros((), device=self.device)  # a captured step reads it, where a float would stay as it was
         self.optimizers = (
             Muon(hidden, lr=self.rate, rank=rank, processes=settings.processes),
-            torch.optim.AdamW(others, lr=self.rate, weight_decay=0.01, capturable=on_gpu),
+            torch.optim.AdamW(others, lr=self.rate, weight_decay=0.01, capturable=self.on_gpu),
         )
         self._follow_rate()
-        self.gradients = Captured(self._gradients, on_gpu)
-        self.optimize = Captured(self._optimize, on_gpu)
+        self.gradients = Captured(self._gradients, self.on_gpu)
+        self.optimize = Captured(self._optimize, self.on_gpu)
         self.step = 0
         self.seconds = 0.0
         self.recent_losses: list[Tensor] = []
@@ -117,7 +117,7 @@ class Trainer:
         )
         with shown as bar:
             earlier = time.perf_counter() - self.seconds
-            batches = self.batches.follow(self.step, lambda: self.progress, self.device.type == "cuda")
+            batches = self.batches.follow(self.step, lambda: self.progress, self.on_gpu)
             while self.progress < 1 and self.step != stop_after:
                 batch = next(batches)
                 self.recent_losses.append(self._train_step(batch, time.perf_counter() - earlier))
