@@ -1,0 +1,175 @@
+"""Who we are and where: a folder of the person's own, the machine and its boot, and a seal for what is written by us.
+
+Standard library only. A results folder may be a colleague's, a download or a network drive that several machines share:
+what runs by itself must be told from what merely lies there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import socket
+import stat
+import sys
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+FOLDER_VARIABLE = "SDI_ENGINE_STATE"
+"""The environment variable that names the person's own folder where the system's place for it will not do."""
+
+_FOLDER_NAME = "sdi-engine"
+_SECRET_BYTES = 32
+
+
+def own_folder() -> Path:
+    """A folder that only this person can read and write, on this machine; made where it is missing.
+
+    Raises:
+        OSError: it cannot be made, or belongs to somebody else.
+    """
+    folder = _folder_for_state()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if hasattr(os, "getuid"):
+        found = folder.stat()
+        if found.st_uid != os.getuid():
+            reason = f"it belongs to somebody else; let {FOLDER_VARIABLE} name a folder of your own"
+            raise PermissionError(errno.EPERM, reason, str(folder))
+        if stat.S_IMODE(found.st_mode) != 0o700:
+            folder.chmod(0o700)
+    return folder
+
+
+def seal(*parts: str) -> str:
+    """A proof that this person wrote `parts`, on this machine; raises OSError where there is no folder for the secret.
+
+    It holds after a restart, and nobody else can make it.
+    """
+    text = "\0".join((here().machine, *parts))
+    return hmac.new(_secret(own_folder()), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def is_sealed(found: object, *parts: str) -> bool:
+    """Whether `found` is our `seal` of `parts`; False too where there is no secret to tell it by."""
+    try:
+        return isinstance(found, str) and found.isascii() and hmac.compare_digest(found, seal(*parts))
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process runs. Two processes can ask the system about each other only where `scope` is the same.
+
+    Attributes:
+        host: the machine's name, for people.
+        machine: tells machines apart, also after one got another name.
+        boot: tells the time since the machine was last started from the times before; empty where nobody knows.
+        namespace: tells containers on one machine apart; empty where there are none.
+        person: whose process it is.
+    """
+
+    host: str
+    machine: str
+    boot: str
+    namespace: str
+    person: str
+
+    @property
+    def scope(self) -> tuple[str, str, str]:
+        return self.machine, self.boot, self.namespace
+
+    @property
+    def key(self) -> str:
+        """A file name for what belongs to this person in this place."""
+        digest = hashlib.sha256("\0".join((self.machine, self.namespace, self.person)).encode()).hexdigest()[:12]
+        name = re.sub(r"[^A-Za-z0-9]+", "-", self.host).strip("-")[:20]
+        return f"{name}-{digest}" if name else digest
+
+
+@lru_cache(maxsize=1)
+def here() -> Place:
+    """Where this process runs."""
+    host = socket.gethostname()
+    machine = hashlib.sha256((_machine_id() or host).encode("utf-8", "replace")).hexdigest()[:16]
+    return Place(host, machine, _boot_id(), _namespace(), _person())
+
+
+def _folder_for_state() -> Path:
+    named = os.environ.get(FOLDER_VARIABLE, "").strip()
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA", "")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / _FOLDER_NAME
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / _FOLDER_NAME
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return (state if state.is_absolute() else Path.home() / ".local" / "state") / _FOLDER_NAME
+
+
+@lru_cache(maxsize=4)
+def _secret(folder: Path) -> bytes:
+    file = folder / "secret"
+    for attempt in range(100):
+        try:
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as new:
+                new.write(secrets.token_bytes(_SECRET_BYTES))
+        except FileExistsError:
+            pass
+        found = file.read_bytes()
+        if len(found) == _SECRET_BYTES:
+            return found
+        if attempt == 50:  # its writer was killed half-way
+            file.unlink()
+        time.sleep(0.01)
+    raise OSError(f'"{file}" is damaged: delete it')
+
+
+def _machine_id() -> str:
+    """What the system calls the machine; empty where it has no name but its network name.
+
+    Containers made from one image have one id, and names of their own.
+    """
+    try:
+        if sys.platform == "win32":
+            import winreg
+
+            with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"SOFTWARE\Microsoft\Cryptography") as key:
+                return str(winreg.QueryValueEx(key, "MachineGuid")[0])
+        if sys.platform == "darwin":  # whose network name changes with the network
+            uuid, patience = ctypes.create_string_buffer(16), (ctypes.c_long * 2)(1, 0)
+            return uuid.raw.hex() if ctypes.CDLL(None).gethostuuid(uuid, patience) == 0 else ""
+        return f"{Path('/etc/machine-id').read_text().strip()} {socket.gethostname()}"
+    except (OSError, AttributeError):
+        return ""
+
+
+def _boot_id() -> str:
+    try:
+        if sys.platform == "linux":
+            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        if sys.platform == "darwin":
+            text, size = ctypes.create_string_buffer(64), ctypes.c_size_t(64)
+            failed = ctypes.CDLL(None).sysctlbyname(b"kern.bootsessionuuid", text, ctypes.byref(size), None, 0)
+            return "" if failed else text.value.decode("ascii", "replace")
+    except (OSError, AttributeError):
+        return ""
+    return ""  # on Windows a process's start is told in a time that no two boots share
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid") if sys.platform == "linux" else ""  # noqa: PTH115 (its target is no path)
+    except OSError:
+        return ""
+
+
+def _person() -> str:
+    return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
