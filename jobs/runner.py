@@ -6,7 +6,7 @@ Standard library only; Blender's window calls `poll` from a timer, Blender in th
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,16 @@ class Runner:
             self.queue.add(job.name, first=first)
         self._begin_to_watch(job)
 
+    def submit_all(self, jobs: Sequence[Job]) -> None:
+        """Let created jobs wait for their turns; each is in `jobs` as soon as it waits. Raises StorageError."""
+        by_name = {job.name: job for job in jobs}
+        try:
+            with storage_errors(self.results):
+                for name in self.queue.add_all(list(by_name)):
+                    self.jobs[name] = by_name[name]
+        finally:
+            self._look_at_the_queue()
+
     def sample(self, request: JobRequest) -> Job:
         """Let the 2D model show what it makes of a prompt, as the next job of all; earlier pictures are removed.
 
@@ -102,6 +112,15 @@ class Runner:
             else:
                 job.cancel()
         self._forget_those_over()
+
+    def cancel_waiting(self) -> list[Job]:
+        """Take all jobs from the queue that nobody is at, and are watched here; those. Raises StorageError."""
+        with storage_errors(self.results):
+            withdrawn = [self.jobs[name] for name in self.queue.remove_all(self.jobs)]
+        for job in withdrawn:
+            job.withdraw()
+        self._forget_those_over()
+        return withdrawn
 
     def give_up(self, job: Job) -> None:
         """Let a waiting job fail for the reason why no engine can be started; raises StorageError."""
@@ -159,7 +178,11 @@ class Runner:
 
     def _begin_to_watch(self, job: Job) -> None:
         self.jobs[job.name] = job
-        self.waiting = self.queue.waiting()
+        self._look_at_the_queue()
+
+    def _look_at_the_queue(self) -> None:
+        with storage_errors(self.results):
+            self.waiting = self.queue.waiting()
         self._process.try_again()
 
     def _forget_those_over(self) -> None:

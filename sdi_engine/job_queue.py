@@ -17,6 +17,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,15 +76,22 @@ class JobQueue:
 
     def add(self, name: str, verb: str = RUN, *, first: bool = False) -> None:
         """Let a job wait for its turn, after all others or before them; one that waits already gets a new turn."""
+        for _ in self.add_all([name], verb, first=first):
+            pass
+
+    def add_all(self, names: Sequence[str], verb: str = RUN, *, first: bool = False) -> Iterator[str]:
+        """As `add`, for many in this order, with one look at the queue; each name as soon as its job waits."""
         self.make_folders()
         waiting = self.waiting()
         turn = time.time_ns() // 1000
         if first and waiting:
-            turn = waiting[0].turn - 1
+            turn = waiting[0].turn - len(names)
         elif waiting:
             turn = max(turn, waiting[-1].turn + 1)
-        self.remove(name)
-        (self.tickets_folder / Ticket(turn, verb, name).file_name).touch()
+        self._tear_up_all(waiting, set(names))
+        for place, name in enumerate(names):
+            (self.tickets_folder / Ticket(turn + place, verb, name).file_name).touch()
+            yield name
 
     def waiting(self) -> list[Ticket]:
         """All that wait, the next one first; empty where there is no queue yet."""
@@ -96,8 +104,11 @@ class JobQueue:
 
     def remove(self, name: str) -> bool:
         """Let a job wait no longer; False where it did not wait."""
-        torn = [self._tear_up(ticket) for ticket in self.waiting() if ticket.name == name]
-        return any(torn)
+        return bool(self.remove_all({name}))
+
+    def remove_all(self, names: Container[str]) -> list[str]:
+        """Let these jobs wait no longer; the names of those that did wait, the next one first."""
+        return self._tear_up_all(self.waiting(), names)
 
     def move(self, name: str, by: int) -> None:
         """Let a waiting job change its turn with the next one (`by` = 1) or the one before (−1), where there is one."""
@@ -140,6 +151,9 @@ class JobQueue:
         pid, heartbeat = status.get("pid"), status.get("heartbeat")
         fresh = isinstance(heartbeat, float) and time.time() - heartbeat < STALE_HEARTBEAT_SECONDS
         return status if fresh and isinstance(pid, int) and is_alive(pid) else None
+
+    def _tear_up_all(self, waiting: Iterable[Ticket], names: Container[str]) -> list[str]:
+        return [ticket.name for ticket in waiting if ticket.name in names and self._tear_up(ticket)]
 
     def _tear_up(self, ticket: Ticket) -> bool:
         try:

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +79,34 @@ def test_the_status_is_that_of_a_living_engine_only(queue):
     assert queue.status() is None
     queue.status_file.write_text("{")
     assert queue.status() is None
+
+
+def test_many_come_in_their_order_after_one_look_at_the_queue(queue, monkeypatch):
+    queue.add("early")
+    looks = []
+    waiting = JobQueue.waiting
+    monkeypatch.setattr(JobQueue, "waiting", lambda self: looks.append(1) or waiting(self))
+    many = [f"job-{number}" for number in range(200)]
+    assert list(queue.add_all(many)) == many
+    assert len(looks) == 1
+    assert names(queue) == ["early", *many]
+    assert list(queue.add_all(["last", "early"], first=True)) == ["last", "early"]
+    assert names(queue) == ["last", "early", *many]
+    looks.clear()
+    assert queue.remove_all({"job-7", "job-3", "nobody"}) == ["job-3", "job-7"]
+    assert len(looks) == 1
+
+
+def test_a_disk_that_refuses_midway_leaves_told_which_wait(queue, monkeypatch):
+    touch = Path.touch
+
+    def refuse(self, *arguments, **options):
+        if "third" in self.name:
+            raise OSError(28, "No space left on device")
+        touch(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    told = []
+    with pytest.raises(OSError, match="No space"):
+        told.extend(queue.add_all(["first", "second", "third", "fourth"]))
+    assert told == names(queue) == ["first", "second"]
