@@ -22,6 +22,7 @@ from .jobs.prompts import read_prompts
 from .jobs.runner import Runner
 from .jobs.wording import duration
 from .scene.importer import ImportFailedError, bounds
+from .sdi_engine.diffusion.location import model_named_here
 from .sdi_engine.errors import (
     EXIT_CANCELLED,
     EXIT_DONE,
@@ -34,7 +35,7 @@ from .sdi_engine.request import NOISES, PRESETS, STARTER_MODEL, JobRequest
 COMMAND = "sdi"
 
 _REQUEST_OPTIONS = {
-    "model": (str, '"starter", a model folder, a .safetensors file, or a hub id'),
+    "model": (model_named_here, '"starter", a model folder, a .safetensors file, or a hub id'),
     "preset": (str, ", ".join(PRESETS)),
     "negative-prompt": (str, "what to stay away from, for every object"),
     "noise": (str, "inversion (SDI), random (SDS), or for comparison " + ", ".join(NOISES[2:])),

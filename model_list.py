@@ -14,6 +14,7 @@ from . import preferences, properties
 from .jobs.models import Model, Models, Scan, size_words
 from .redrawing import redraw
 from .sdi_engine import vocabulary
+from .sdi_engine.pasted import as_meant
 from .sdi_engine.request import STARTER_MODEL
 
 FIRST_SECONDS = 1.5
@@ -111,8 +112,8 @@ def remember(model: str, found: Model) -> None:
 
 def model_folder(context: bpy.types.Context) -> Path | None:
     """The person's own folder of models; None where none is set."""
-    chosen = getattr(preferences.of(context), "model_folder", "")
-    return Path(bpy.path.abspath(chosen)) if chosen.strip() else None
+    chosen = as_meant(getattr(preferences.of(context), "model_folder", ""))
+    return Path(bpy.path.abspath(chosen)) if chosen else None
 
 
 def _chosen() -> list[str]:

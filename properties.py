@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import bpy
@@ -16,6 +15,8 @@ from bpy.props import (
     StringProperty,
 )
 
+from .sdi_engine.diffusion.location import model_name
+from .sdi_engine.pasted import as_meant
 from .sdi_engine.request import DEVICES, MAX_SEED, NOISES, PERP_NEG, PRESETS, STARTER_MODEL, JobRequest, Lora
 
 _PRESET_WORDS = {
@@ -224,7 +225,7 @@ def request_from(scene: Any, prompt: str | None = None) -> JobRequest:
         prompt=settings.prompt if prompt is None else prompt,
         negative_prompt=settings.negative_prompt,
         model=model_of(settings),
-        loras=tuple(Lora(_absolute(lora.file), _short(lora.weight)) for lora in settings.loras if lora.use),
+        loras=tuple(Lora(as_engine_finds(lora.file), _short(lora.weight)) for lora in settings.loras if lora.use),
         preset=settings.preset,
         noise=settings.noise,
         perp_neg=None if settings.perp_neg == _AS_PRESET else settings.perp_neg,
@@ -259,14 +260,13 @@ def apply_request(scene: Any, request: JobRequest) -> None:
 
 def model_of(settings: Any) -> str:
     """The chosen model as it goes into a request; touches no disk."""
-    return _absolute(settings.model.strip())
+    return as_engine_finds(model_name(settings.model))
 
 
-def _absolute(path: str) -> str:
+def as_engine_finds(path: str) -> str:
     """The model or file as the engine, which runs in another folder, can find it."""
-    if path.startswith("//"):
-        return bpy.path.abspath(path)
-    return str(Path(path).expanduser()) if path.startswith("~") else path
+    path = as_meant(path)
+    return bpy.path.abspath(path) if path.startswith("//") else path
 
 
 def _short(number: float) -> float:

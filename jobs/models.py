@@ -21,8 +21,12 @@ from ..sdi_engine.diffusion.location import (
     INDEX_FILE,
     REAL_MODEL,
     STARTER_FOLDER,
+    SUFFIXES,
+    check_suffix,
     companion_folder,
+    is_safetensors,
     locate,
+    model_name,
 )
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.job_folder import JobFolder
@@ -108,6 +112,7 @@ def inspect(model: str, cache: Path | None = None) -> Model:
     Raises:
         EngineError: there is nothing at this path, or what is there is no model that can be used.
     """
+    model = model_name(model)
     location = locate(model)
     name = _NAMES.get(model, "")
     if location.kind == "hub":
@@ -126,11 +131,7 @@ def check_lora(file: Path) -> None:
     Raises:
         BadInputError: it is not.
     """
-    if file.suffix != ".safetensors":
-        raise BadInputError(
-            f'The LoRA file "{file}" is no .safetensors file: other formats can run code when they are opened; convert '
-            "it to safetensors or choose another one."
-        )
+    check_suffix(file, "LoRA")
     if not is_lora(read_shapes(file)):
         raise BadInputError(f'The file "{file}" is no LoRA: choose another one, or give it as the model.')
 
@@ -242,11 +243,11 @@ def _in_folder(folder: Path, go_on: Callable[[], bool], depth: int = 0) -> Itera
     for path in _listed(folder):
         if not go_on():
             return
-        if path.suffix == ".safetensors" and path.is_file():
+        if is_safetensors(path) and path.is_file():
             yield str(path)
         elif not path.name.startswith(".") and path.is_dir():
             if (path / INDEX_FILE).is_file():
-                if not path.with_name(f"{path.name}.safetensors").is_file():  # whose companion it is
+                if not any(path.with_name(f"{path.name}{suffix}").is_file() for suffix in SUFFIXES):  # whose companion
                     yield str(path)
             elif depth < MAX_DEPTH:
                 yield from _in_folder(path, go_on, depth + 1)

@@ -8,8 +8,9 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from .. import model_list
+from .. import model_list, properties
 from ..jobs.models import check_lora, inspect
+from ..sdi_engine.diffusion.location import model_name
 from ..sdi_engine.errors import EngineError
 
 
@@ -41,7 +42,7 @@ class SDI_OT_choose_model(bpy.types.Operator):
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
     filter_folder: BoolProperty(default=True, options={"HIDDEN"})  # type: ignore[valid-type]
-    filter_glob: StringProperty(default="*.safetensors", options={"HIDDEN"})  # type: ignore[valid-type]
+    filter_glob: StringProperty(default="*.safetensors;*.sft", options={"HIDDEN"})  # type: ignore[valid-type]
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         self.filepath = self.filepath or _start(context)
@@ -81,7 +82,7 @@ class SDI_OT_add_lora(bpy.types.Operator):
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
     filter_folder: BoolProperty(default=True, options={"HIDDEN"})  # type: ignore[valid-type]
-    filter_glob: StringProperty(default="*.safetensors", options={"HIDDEN"})  # type: ignore[valid-type]
+    filter_glob: StringProperty(default="*.safetensors;*.sft", options={"HIDDEN"})  # type: ignore[valid-type]
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         self.filepath = self.filepath or _start(context)
@@ -89,7 +90,7 @@ class SDI_OT_add_lora(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        file = Path(bpy.path.abspath(self.filepath))
+        file = Path(properties.as_engine_finds(self.filepath))
         try:
             check_lora(file)
         except EngineError as error:
@@ -124,7 +125,7 @@ class SDI_OT_remove_lora(bpy.types.Operator):
 
 
 def _set_model(operator: bpy.types.Operator, context: bpy.types.Context, model: str) -> set[str]:
-    model = bpy.path.abspath(model)
+    model = properties.as_engine_finds(model_name(model))
     try:
         found = inspect(model)
     except EngineError as error:

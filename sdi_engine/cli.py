@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, events, request, worker
-from .diffusion.location import locate
+from .diffusion.location import locate, model_named_here
 from .errors import EXIT_CANCELLED, EXIT_DONE, EXIT_ENVIRONMENT, BadInputError, EngineError
 from .job_folder import JobFolder, make_folder
+from .pasted import as_meant_here
 
 FIGURES = ("1", "8", "9", "10", "11")
 STARTER_PROMPTS = ("a red mushroom", "a green tree")
@@ -376,6 +377,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--model",
+        type=model_named_here,
         default=defaults.model,
         help='"starter", "stable-diffusion", a Diffusers folder, a .safetensors file, or a hub id',
     )
@@ -394,9 +396,9 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 def _lora(text: str) -> request.Lora:
     file, equals, weight = text.rpartition("=")
     try:
-        return request.Lora(file, float(weight)) if equals else request.Lora(text)
+        return request.Lora(as_meant_here(file), float(weight)) if equals else request.Lora(as_meant_here(text))
     except ValueError:
-        return request.Lora(text)  # a file whose name has an equals sign
+        return request.Lora(as_meant_here(text))  # a file whose name has an equals sign
 
 
 def _add_image_options(parser: argparse.ArgumentParser, steps: str) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from ..errors import BadInputError, EnvironmentMissingError
+from ..pasted import as_meant, as_meant_here
 from ..request import STARTER_MODEL
 
 REAL_MODEL = "stable-diffusion"
@@ -22,7 +25,13 @@ HINTS_FILE = "sdi_engine.json"
 
 STARTER_FOLDER = Path(__file__).parent.parent / "starter" / "weights"
 
+SUFFIXES = (".safetensors", ".sft")
+"""Of files in the safetensors format, in any case: `is_safetensors`."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
+_HUB_HOSTS = ("huggingface.co", "hf.co")
+_NOT_MODELS = ("datasets", "spaces", "papers", "collections", "docs", "blog")
+_MAIN_VERSION = "main"
 
 
 @dataclass(frozen=True)
@@ -31,49 +40,91 @@ class ModelLocation:
 
     Attributes:
         kind: what the sources are.
-        sources: one path, or ids that hold the same model, best first.
+        sources: one absolute path, or ids that hold the same model, best first.
     """
 
     kind: Literal["folder", "file", "hub"]
     sources: tuple[str, ...]
 
 
+def model_name(text: str) -> str:
+    """What goes into a request for what a person typed or pasted: a path, a hub id, or one of our names.
+
+    Touches no disk. The address of a model's page on the hub becomes its id; other addresses stay, for `locate` to
+    explain.
+    """
+    name = as_meant(text)
+    return _id_of_page(name) or name
+
+
+def model_named_here(text: str) -> str:
+    """`model_name` for a command line: a path from the folder that the person is in becomes a whole one."""
+    name = model_name(text)
+    return name if name in (STARTER_MODEL, REAL_MODEL) else as_meant_here(name)
+
+
 def locate(model: str) -> ModelLocation:
     """Find a model: "starter", "stable-diffusion", a folder, a file, or a hub id ("owner/name").
 
-    What is on the hub is not looked up here.
+    A path is a whole one. "owner/name" is always an id, whatever folders there are where this process happens to run,
+    and what is on the hub is not looked up here.
 
     Raises:
         EnvironmentMissingError: there is nothing at this path.
         BadInputError: what is there is no model.
     """
-    if model == STARTER_MODEL:
+    name = model_name(model)
+    if name == STARTER_MODEL:
         if not (STARTER_FOLDER / INDEX_FILE).is_file():
             raise EnvironmentMissingError("The starter prior's weights are missing: install the extension again.")
         return ModelLocation("folder", (str(STARTER_FOLDER),))
-    if model == REAL_MODEL:
+    if name == REAL_MODEL:
         return ModelLocation("hub", REAL_MODEL_MIRRORS)
-    path = Path(model).expanduser()
+    if re.match(r"https?://", name, re.IGNORECASE):
+        raise BadInputError(_about_address(name))
+    path = Path(name)
     try:
-        is_file, is_folder = path.is_file(), path.is_dir()
+        is_file, is_folder = path.is_absolute() and path.is_file(), path.is_absolute() and path.is_dir()
     except (OSError, ValueError):  # longer than a path can be, or with characters that no path has
         is_file = is_folder = False
     if is_file:
-        if path.suffix != ".safetensors":
-            raise BadInputError(
-                f'The model file "{model}" is no .safetensors file: other formats can run code when they are opened; '
-                "convert it to safetensors or choose another one."
-            )
+        check_suffix(path, "model")
         return ModelLocation("file", (str(path),))
     if is_folder:
         if not (path / INDEX_FILE).is_file():
             raise BadInputError(
-                f'The folder "{model}" is no model: it has no {INDEX_FILE}; choose a folder in Diffusers layout.'
+                f'The folder "{name}" is no model: it has no {INDEX_FILE}; choose a folder in Diffusers layout.'
             )
         return ModelLocation("folder", (str(path),))
-    if _HUB_ID.fullmatch(model) and path.suffix != ".safetensors":
-        return ModelLocation("hub", (model,))
-    raise EnvironmentMissingError(f'The model "{model}" does not exist: check the path, or use "{STARTER_MODEL}".')
+    if _HUB_ID.fullmatch(name) and not is_safetensors(path):
+        return ModelLocation("hub", (name,))
+    raise EnvironmentMissingError(
+        f'The model "{name}" does not exist: check the path, and give all of it, or use "{STARTER_MODEL}".'
+    )
+
+
+def is_safetensors(file: Path) -> bool:
+    """Whether a file's name says that it is in the safetensors format."""
+    return file.suffix.lower() in SUFFIXES
+
+
+def check_suffix(file: Path, kind: str) -> None:
+    """Refuse a "model" or "LoRA" in another format than safetensors.
+
+    Raises:
+        BadInputError: it is, by its name.
+    """
+    if is_safetensors(file):
+        return
+    if file.suffix.lower() == ".gguf":
+        raise BadInputError(
+            f'The {kind} file "{file}" is in the GGUF format, whose rounded weights are not supported: choose the '
+            ".safetensors file that it was made from."
+        )
+    raise BadInputError(
+        f'The {kind} file "{file}" is no .safetensors file: other formats can run code when they are opened; '
+        "convert it to safetensors or choose another one."
+    )
 
 
 def companion_folder(file: Path) -> Path | None:
@@ -83,3 +134,53 @@ def companion_folder(file: Path) -> Path | None:
     """
     folder = file.with_suffix("")
     return folder if (folder / INDEX_FILE).is_file() else None
+
+
+def _id_of_page(text: str) -> str | None:
+    """The id in the address of a model's page on the hub, with or without https://; None for anything else."""
+    host, path = _split(text)
+    if host not in _hub_hosts() or len(path) < 2 or path[0] in _NOT_MODELS:
+        return None
+    # /tree/main and /blob/main/README.md are views of the page; a file's own address, or another version, is not.
+    is_page = len(path) == 2 or path[2] == "discussions" or path[2:] in (["tree"], ["tree", _MAIN_VERSION])
+    index = [["blob", _MAIN_VERSION, INDEX_FILE], ["blob", _MAIN_VERSION, "README.md"]]
+    if not is_page and path[2:] not in index:
+        return None
+    name = "/".join(path[:2])
+    return name if _HUB_ID.fullmatch(name) else None
+
+
+def _about_address(address: str) -> str:
+    """Why an address is no model, and what to do."""
+    host, path = _split(address)
+    if host in _hub_hosts():
+        if path and is_safetensors(Path(path[-1])):
+            return (
+                f'"{address}" is the address of a single file: download it, and choose the file; for a model that '
+                "consists of folders, give its id (owner/name)."
+            )
+        if len(path) >= 4 and path[2] == "tree":
+            return (
+                f'"{address}" is a folder, or another version than "{_MAIN_VERSION}", of a model on the hub: give the '
+                f"id alone ({'/'.join(path[:2])}), or download what you want and choose its folder."
+            )
+        return f'"{address}" is no page of a model: give a model\'s id (owner/name), a file or a folder.'
+    if host.split(".")[-2:-1] == ["civitai"]:
+        return f'"{address}" is a page of Civitai: press Download there, and choose the .safetensors file.'
+    return f'"{address}" is a web address: download the model, and choose its file or its folder.'
+
+
+def _split(address: str) -> tuple[str, list[str]]:
+    """Host and path of an address, whose https:// may be missing."""
+    try:
+        parts = urlsplit(address if re.match(r"https?://", address, re.IGNORECASE) else f"https://{address}")
+        host = parts.hostname or ""
+    except ValueError:
+        return "", []
+    return host.removeprefix("www."), [part for part in parts.path.split("/") if part]
+
+
+def _hub_hosts() -> tuple[str, ...]:
+    """Of the hub, and of the mirror that a person may have set."""
+    mirror, _ = _split(os.environ.get("HF_ENDPOINT", ""))
+    return (*_HUB_HOSTS, mirror) if mirror else _HUB_HOSTS

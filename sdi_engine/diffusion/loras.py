@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import BadInputError, EnvironmentMissingError
+from ..pasted import as_meant
 from ..request import Lora
+from .location import check_suffix
 
 UNFIT = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError)
 """How Diffusers and PEFT fail on tensors that the model has no place for."""
@@ -43,7 +45,7 @@ def fuse_loras(pipeline: Any, loras: Sequence[Lora]) -> None:
         )
     names = [f"lora_{index}" for index in range(len(loras))]
     for name, lora in zip(names, loras, strict=True):
-        _load(pipeline, name, Path(lora.file).expanduser())
+        _load(pipeline, name, Path(as_meant(lora.file)))
     pipeline.set_adapters(names, [lora.weight for lora in loras])
     pipeline.fuse_lora(components=list(pipeline.get_list_adapters()), adapter_names=names)
     pipeline.unload_lora_weights()
@@ -70,11 +72,7 @@ def _load(pipeline: Any, name: str, file: Path) -> None:
 def _read(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise BadInputError(f'The LoRA file "{file}" does not exist: check its path.')
-    if file.suffix != ".safetensors":
-        raise BadInputError(
-            f'The LoRA file "{file}" is no .safetensors file: other formats can run code when they are opened; convert '
-            "it to safetensors or choose another one."
-        )
+    check_suffix(file, "LoRA")
     try:
         tensors = load_file(file)
     except (SafetensorError, OSError) as error:

@@ -19,6 +19,7 @@ from ..diffusion.loading import LoadPrior, load_prior
 from ..diffusion.location import locate
 from ..diffusion.prior import Prior
 from ..job_folder import storage_errors, write_atomically
+from ..pasted import as_meant
 from ..request import JobRequest
 from ..settings import Settings, resolve
 from ..text_to_mesh import choose_device, tell_unknown_words
@@ -116,7 +117,7 @@ def state_of_weights(request: JobRequest) -> str:
     """A hash of the names, sizes and times of change of a model's files on this machine, LoRAs too."""
     location = locate(request.model)
     paths = [Path(source) for source in location.sources if location.kind != "hub"]
-    paths += [Path(lora.file).expanduser() for lora in request.loras]
+    paths += [Path(as_meant(lora.file)) for lora in request.loras]
     files = sorted({file for path in paths for file in (path.rglob("*.safetensors") if path.is_dir() else [path])})
     states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr(states).encode()).hexdigest()[:16]

@@ -157,3 +157,19 @@ def test_a_request_is_what_a_person_typed(bpy, extension):
     bpy.context.scene.sdi.height = 0.1
     request = extension.properties.request_from(bpy.context.scene)
     assert (request.guidance_scale, request.height) == (7.3, 0.1)
+
+
+def test_what_is_pasted_is_taken_as_it_is_meant(bpy, extension, model_list, tmp_path):
+    file = write_file(tmp_path / "dream.SFT", SDXL)
+    style = write_file(tmp_path / "style.sft", {LORA: (1, 1)})
+    settings = bpy.context.scene.sdi
+    assert bpy.ops.sdi.choose_model(filepath=f'"{file}"') == {"FINISHED"}
+    assert settings.model == str(file)
+    settings.model = "https://huggingface.co/owner/name/tree/main"
+    assert extension.properties.model_of(settings) == "owner/name"
+    settings.model = f" “{file}” "
+    assert extension.properties.model_of(settings) == str(file)
+    settings.loras.add().file = f"'{style}'"
+    settings.prompt = "a mug"
+    assert extension.properties.request_from(bpy.context.scene).loras[0].file == str(style)
+    assert "press Download" in refused(bpy.ops.sdi.set_model, model="https://civitai.com/models/4384")

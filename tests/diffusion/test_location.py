@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate
+from sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate, model_name
 from sdi_engine.errors import BadInputError, EnvironmentMissingError
 
 
@@ -24,11 +24,66 @@ def test_what_is_nowhere(name):
         locate(name)
 
 
-def test_other_formats_are_refused(tmp_path):
-    file = tmp_path / "model.ckpt"
+@pytest.mark.parametrize(("name", "sentence"), [("model.ckpt", "can run code"), ("model.gguf", "GGUF")])
+def test_other_formats_are_refused(name, sentence, tmp_path):
+    file = tmp_path / name
     file.touch()
-    with pytest.raises(BadInputError, match="can run code"):
+    with pytest.raises(BadInputError, match=sentence):
         locate(str(file))
+
+
+@pytest.mark.parametrize("name", ["dream.SAFETENSORS", "dream.sft", "dream.SFT"])
+def test_safetensors_by_other_names(name, tmp_path):
+    file = tmp_path / name
+    file.touch()
+    assert locate(f'"{file}"') == ModelLocation("file", (str(file),))
+
+
+def test_an_id_is_an_id_whatever_lies_in_the_working_directory(tmp_path, monkeypatch):
+    """A results folder that somebody else made can hold a folder of any name."""
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    (tmp_path / "owner" / "name" / "model_index.json").touch()
+    (tmp_path / "dream.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    assert locate("owner/name") == ModelLocation("hub", ("owner/name",))
+    with pytest.raises(EnvironmentMissingError, match="give all of it"):
+        locate("dream.safetensors")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://huggingface.co/owner/name",
+        " 'https://huggingface.co/owner/name/' ",
+        "http://www.huggingface.co/owner/name?library=diffusers#usage",
+        "huggingface.co/owner/name/tree/main",
+        "https://hf.co/owner/name/blob/main/README.md",
+        "https://HuggingFace.co/owner/name/discussions/3",
+        "https://mirror.example/owner/name",
+    ],
+)
+def test_the_address_of_a_page_of_the_hub_is_an_id(address, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
+    assert model_name(address) == "owner/name"
+    assert locate(address) == ModelLocation("hub", ("owner/name",))
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("https://huggingface.co/owner/name/blob/main/dream.safetensors", "single file: download it"),
+        ("https://huggingface.co/owner/name/resolve/main/dream.safetensors?download=true", "single file"),
+        ("https://huggingface.co/owner/name/tree/fp16", r"another version.*owner/name"),
+        ("https://huggingface.co/datasets/owner/name", "no page of a model"),
+        ("https://huggingface.co/owner", "no page of a model"),
+        ("https://civitai.com/models/4384/dreamshaper", "press Download there"),
+        ("HTTPS://example.com/dream.safetensors", "web address: download"),
+        ("https://[", "web address"),
+    ],
+)
+def test_other_addresses_say_what_to_do(address, sentence):
+    with pytest.raises(BadInputError, match=sentence):
+        locate(address)
 
 
 def test_blenders_python_can_look():
