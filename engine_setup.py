@@ -26,6 +26,7 @@ from .redrawing import redraw
 from .scene.origin import extension_version
 from .sdi_engine import install
 from .sdi_engine.errors import EngineError
+from .sdi_engine.redaction import redacted
 
 TICK_SECONDS = 0.2
 LOOK_AFTER_SECONDS = 1.0
@@ -191,7 +192,7 @@ def wait() -> None:
 
 
 def report() -> str:
-    """All that a report of a defect needs, with the home folder as "~"."""
+    """All that a report of a defect needs, with the home folder as "~", and without passwords."""
     lines = [
         f"SDI Text to 3D {extension_version()}",
         f"Blender {bpy.app.version_string}",
@@ -212,7 +213,7 @@ def report() -> str:
     if session.job is not None:
         lines += ["", f"The newest job is {session.job.state}; the end of its log:"]
         lines.append(session.job.log_tail(LOG_LINES))
-    return _without_home("\n".join(lines)) + "\n"
+    return redacted(_without_home("\n".join(lines))) + "\n"
 
 
 def _ask(kind: type[Examination]) -> None:

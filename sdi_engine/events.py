@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .redaction import redacted
+
 QUEUED = "queued"
 STARTING = "starting"
 RUNNING = "running"
@@ -92,8 +94,10 @@ _NAMES = {kind: name for name, kind in _TYPES.items()}
 
 
 def to_line(event: Event) -> str:
-    """The event as one line of JSON, with its newline."""
-    return json.dumps({"type": _NAMES[type(event)], **dataclasses.asdict(event)}, ensure_ascii=False) + "\n"
+    """The event as one line of JSON, with its newline; passwords are redacted."""
+    fields = dataclasses.asdict(event)
+    fields = {name: redacted(value) if isinstance(value, str) else value for name, value in fields.items()}
+    return json.dumps({"type": _NAMES[type(event)], **fields}, ensure_ascii=False) + "\n"
 
 
 def from_line(line: str) -> Event | None:

@@ -31,6 +31,7 @@ from .errors import (
 )
 from .job_folder import write_atomically
 from .locks import ProcessLock
+from .redaction import redact_output, redacted
 
 MISSING = "missing"
 UNFINISHED = "unfinished"
@@ -144,7 +145,7 @@ def _make(environment: Path) -> None:
         builder.create(environment)
     except subprocess.CalledProcessError as error:
         output = (error.output or b"").decode("utf-8", "replace")
-        print(output, flush=True)
+        print(redacted(output), flush=True)
         if any(words in output for words in _NO_SPACE):
             raise _disk_full(environment) from error
         raise EnvironmentMissingError(
@@ -173,8 +174,9 @@ def _run(command: list[str], downloads: Path) -> tuple[int, list[str]]:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                print(line.rstrip(), flush=True)  # with an end of line, or it would swallow our next one
-                tail = [*tail[1 - _TAIL_LINES :], line.rstrip()]
+                said = redacted(line.rstrip())  # an index's address may hold a password
+                print(said, flush=True)  # with an end of line, or it would swallow our next one
+                tail = [*tail[1 - _TAIL_LINES :], said]
         except BaseException:
             process.kill()
             raise
@@ -295,4 +297,5 @@ def _say(event: events.Event) -> None:
 
 
 if __name__ == "__main__":
+    redact_output()
     sys.exit(main())

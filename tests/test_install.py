@@ -165,6 +165,22 @@ def test_pips_words_become_one_sentence(said, exit_code, words):
     assert ": " in str(error)
 
 
+def test_the_log_of_pip_holds_no_password(tmp_path, requirements):
+    index = f"--torch-index=http://anna:secret@127.0.0.1:9/?token=secret&{'x' * 10}"  # where nobody listens
+    process = start(tmp_path / "engine", requirements, index, PIP_RETRIES="0", PIP_TIMEOUT="1")
+    output, _ = process.communicate()
+    assert process.returncode == errors.EXIT_ENVIRONMENT
+    assert "127.0.0.1:9" in output
+    assert "secret" not in output
+
+
+def test_a_refused_torch_index_is_said_without_its_password(tmp_path, capsys):
+    assert install.main([str(tmp_path / "new"), "--torch-index=ftp://anna:secret@torch.lan"]) == errors.EXIT_BAD_INPUT
+    said = capsys.readouterr().out
+    assert "***@torch.lan" in said
+    assert "secret" not in said
+
+
 def test_every_requirement_is_understood():
     lines = doctor.REQUIREMENTS_FILE.read_text(encoding="utf-8").splitlines()
     required = [line for line in lines if line.strip() and not line.startswith("#")]

@@ -31,6 +31,7 @@ from .. import errors, events, worker
 from ..diffusion.counted_prior import CountedPrior
 from ..errors import EngineError, EnvironmentMissingError, StorageError
 from ..job_folder import JobFolder, read_json_object, storage_errors, write_atomically
+from ..redaction import redact_output
 from ..request import Lora
 from .plan import Job
 
@@ -376,6 +377,7 @@ class _Orders:
 
 
 def _main(jobs: Path) -> int:
+    redact_output()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for noisy in ("httpx", "httpcore", "urllib3", "PIL", "trimesh"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

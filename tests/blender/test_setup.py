@@ -284,7 +284,9 @@ def test_the_report_has_the_doctors_lines_and_the_end_of_the_log(bpy, extension,
         state = "failed"
 
         def log_tail(self, lines):
-            return f"{lines} lines, the last of which says: {Path.home()}/model is damaged"
+            return (
+                f"http://anna:secret@proxy.lan\n{lines} lines, the last of which says: {Path.home()}/model is damaged"
+            )
 
     extension.session.job = Job()
     try:
@@ -297,6 +299,7 @@ def test_the_report_has_the_doctors_lines_and_the_end_of_the_log(bpy, extension,
     assert "ok      numpy: 1.26.4" in report
     assert "The newest job is failed" in report
     assert "30 lines, the last of which says: ~/model is damaged" in report
+    assert "http://***@proxy.lan" in report
 
 
 def test_disabling_stops_what_is_under_way(bpy, fake_python, tmp_path):
