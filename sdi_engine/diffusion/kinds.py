@@ -1,7 +1,8 @@
-"""The kinds of pipelines that are supported, and their parts."""
+"""The kinds of pipelines that are supported, their parts, and where a part's class may come from."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,14 +28,26 @@ UNUSED = {
     "StableDiffusion3Pipeline": ("feature_extractor", "image_encoder"),
 }
 
+LIBRARIES = ("diffusers", "transformers")
+"""Where the classes of a pipeline's parts may come from. Diffusers imports whatever else an index names, and older
+versions of it run code that lies beside the index."""
+
+_SAFETY_CHECKER = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+"""A part of most models of the Stable Diffusion family; it is never loaded here."""
+
 
 def checked_kind(model: str, index: Mapping[str, Any]) -> str:
     """The class of a pipeline, by its `model_index.json`.
 
     Raises:
-        BadInputError: it is not supported, or lacks a part.
+        BadInputError: it is not supported, lacks a part, or wants code of its own.
     """
-    name = str(index.get("_class_name"))
+    name = index.get("_class_name")
+    if not isinstance(name, str) or not all(_is_trusted(value) for part, value in index.items() if part[:1] != "_"):
+        raise BadInputError(
+            f'The model "{model}" wants code from elsewhere than {" and ".join(LIBRARIES)} (its model_index.json says '
+            "so), which is not run here: choose another copy of it."
+        )
     present = _present(index)
     missing = [part for part in REQUIRED.get(name, ()) if part not in present]
     if name not in REQUIRED or missing:
@@ -54,3 +67,16 @@ def left_out(name: str, index: Mapping[str, Any]) -> dict[str, None]:
 
 def _present(index: Mapping[str, Any]) -> set[str]:
     return {part for part, value in index.items() if isinstance(value, list) and value[0] is not None}
+
+
+def _is_trusted(value: Any) -> bool:
+    """Whether an entry of an index is a plain setting, no part, or one whose class comes from `LIBRARIES`."""
+    if not isinstance(value, list | dict):
+        return True
+    if value in ([None, None], _SAFETY_CHECKER):
+        return True
+    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(word, str) for word in value):
+        return False
+    library, kind = value
+    # AutoModel and its kin take the class from the part's configuration, which can name code.
+    return library in LIBRARIES and re.fullmatch(r"[A-Z]\w*", kind) is not None and not re.match("Auto[A-Z]", kind)

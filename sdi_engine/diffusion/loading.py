@@ -50,6 +50,8 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
         _quieten()
         if location.kind == "file":
             return _load_file(Path(location.sources[0]), device, loras)
+        if location.kind == "folder":
+            return _load_folder(Path(location.sources[0]), model, device, loras)
         return _load_first(location, device, loras)
     except ImportError as error:
         raise EnvironmentMissingError(
@@ -75,28 +77,55 @@ def _load_first(location: ModelLocation, device: torch.device, loras: Sequence[L
         sources = sorted(sources, key=lambda source: not isinstance(try_to_load_from_cache(source, INDEX_FILE), str))
     for source in sources[:-1]:
         try:
-            return _load_folder_or_hub(source, device, loras)
+            return _load_hub(source, device, loras)
         except OSError as error:
             log.info("%s cannot be had (%s): trying the next copy", source, error)
-    return _load_folder_or_hub(sources[-1], device, loras)
+    return _load_hub(sources[-1], device, loras)
 
 
-def _load_folder_or_hub(source: str, device: torch.device, loras: Sequence[Lora]) -> Prior:
+def _load_hub(name: str, device: torch.device, loras: Sequence[Lora]) -> Prior:
+    """A model of the hub, by its id. Diffusers sees the folder where it was downloaded to, and never the id.
+
+    It would take a folder of that name below the working directory for it.
+    """
     import diffusers
+    from huggingface_hub import hf_hub_download
 
     offline = os.environ.get("HF_HUB_OFFLINE") == "1"
-    index: dict[str, Any] = diffusers.DiffusionPipeline.load_config(source, local_files_only=offline)
-    name = checked_kind(source, index)
+    index = _index(Path(hf_hub_download(name, INDEX_FILE, local_files_only=offline)), name)
+    kind = checked_kind(name, index)
+    folder = getattr(diffusers, kind).download(
+        name, use_safetensors=True, local_files_only=offline, **left_out(kind, index)
+    )
+    return _load_folder(Path(folder).absolute(), name, device, loras)
+
+
+def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence[Lora]) -> Prior:
+    """A folder in Diffusers layout; `model` is what a person calls it."""
+    import diffusers
+
+    index = _index(folder / INDEX_FILE, model)
+    name = checked_kind(model, index)
     pipeline = getattr(diffusers, name).from_pretrained(
-        source,
+        str(folder),
         dtype={"default": precision(name, device), "vae": torch.float32},
-        variant=_variant(Path(source)),
+        variant=_variant(folder),
         use_safetensors=True,
-        local_files_only=offline,
+        local_files_only=True,
         **left_out(name, index),
     )
     fuse_loras(pipeline, loras)
-    return _prior_of(pipeline, _hints(Path(source)), device)
+    return _prior_of(pipeline, _hints(folder), device)
+
+
+def _index(file: Path, model: str) -> dict[str, Any]:
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f'The model "{model}" has a damaged {INDEX_FILE} ({error}): download it again.') from error
+    if not isinstance(index, dict):
+        raise BadInputError(f'The model "{model}" has a damaged {INDEX_FILE}: download it again.')
+    return index
 
 
 def _load_file(file: Path, device: torch.device, loras: Sequence[Lora]) -> Prior:

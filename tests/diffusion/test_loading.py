@@ -2,6 +2,7 @@ import json
 import shutil
 from types import SimpleNamespace
 
+import huggingface_hub
 import pytest
 import torch
 from diffusers import PNDMScheduler, UNet2DConditionModel
@@ -287,13 +288,13 @@ def test_hub_id_while_offline(hub_cache):
     ("kind", "sentence"), [(RepositoryNotFoundError, "not any more"), (GatedRepoError, "accept its terms")]
 )
 def test_what_the_hub_answers_is_told(kind, sentence, monkeypatch):
-    def refuse(source, **options):
+    def refuse(source, file, **options):
         try:
             raise kind("a long story", response=SimpleNamespace(headers={}, request=None))
         except kind:
             raise OSError("a longer story")  # noqa: B904 - as Diffusers does
 
-    monkeypatch.setattr("diffusers.DiffusionPipeline.load_config", refuse)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
     with pytest.raises(EnvironmentMissingError, match=sentence):
         load_prior("someone/something", CPU)
 
@@ -301,6 +302,59 @@ def test_what_the_hub_answers_is_told(kind, sentence, monkeypatch):
 def test_hub_id_that_was_fetched_before(hub_cache, latent_model):
     hub_cache("someone/something", latent_model)
     assert load_prior("someone/something", CPU).resolution == 16
+
+
+def test_an_id_is_no_folder_of_the_working_directory(hub_cache, latent_model, pixel_model, tmp_path, monkeypatch):
+    hub_cache("someone/something", latent_model)
+    shutil.copytree(pixel_model, tmp_path / "someone" / "something")
+    shutil.copytree(pixel_model, tmp_path / "someone" / "other")
+    monkeypatch.chdir(tmp_path)
+    assert load_prior("someone/something", CPU).latent_shape(16)[0] == 4
+    with pytest.raises(EnvironmentMissingError, match="neither on this machine"):
+        load_prior("someone/other", CPU)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scheduler": ["evil", "DDIMScheduler"]},
+        {"extra": ["evil", "Extra"]},
+        {"unet": ["diffusers.evil", "UNet2DConditionModel"]},
+        {"unet": ["diffusers", "AutoModel"]},
+        {"text_encoder": ["transformers", "models.evil"]},
+        {"unet": ["diffusers", "UNet2DConditionModel", "more"]},
+        {"unet": {"class": "UNet2DConditionModel"}},
+        {"safety_checker": ["stable_diffusion", "Other"]},
+        {"_class_name": ["evil", "StableDiffusionPipeline"]},
+    ],
+)
+def test_code_that_a_model_brings_is_never_run(change, latent_model, tmp_path, hub_cache, monkeypatch):
+    """Neither from beside the model nor from anywhere on Python's path; the panel's check says the same."""
+    folder = shutil.copytree(latent_model, tmp_path / "evil-model")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | change))
+    ran = tmp_path / "ran"
+    code = f"open({str(ran)!r}, 'w')\nclass DDIMScheduler: pass\nclass Extra: pass\nclass StableDiffusionPipeline: pass"
+    for place in (tmp_path, folder, *(path for path in folder.iterdir() if path.is_dir())):
+        (place / "evil.py").write_text(code)
+        (place / "pipeline.py").write_text(code)
+    hub_cache("someone/evil", folder)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for model in (str(folder), "someone/evil"):
+        with pytest.raises(BadInputError, match="wants code from elsewhere"):
+            load_prior(model, CPU)
+    assert not ran.exists()
+
+
+def test_the_safety_checker_that_most_models_have_is_no_hindrance(latent_model, tmp_path):
+    folder = shutil.copytree(latent_model, tmp_path / "usual")
+    index = json.loads((folder / "model_index.json").read_text())
+    usual = {
+        "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+        "feature_extractor": ["transformers", "CLIPFeatureExtractor"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index | usual))
+    assert load_prior(str(folder), CPU).resolution == 16
 
 
 def test_real_model_is_the_first_copy_that_is_here(hub_cache, latent_model, pixel_model, tmp_path):
@@ -314,15 +368,13 @@ def test_real_model_is_the_first_copy_that_is_here(hub_cache, latent_model, pixe
 
 def test_a_copy_that_is_here_is_not_fetched_again(hub_cache, latent_model, monkeypatch):
     """Also while online: the first copy is not asked for when the second has been fetched before."""
-    from diffusers import DiffusionPipeline
-
     hub_cache(REAL_MODEL_MIRRORS[1], latent_model)
     asked = []
-    load_config = DiffusionPipeline.load_config
+    download = huggingface_hub.hf_hub_download
     monkeypatch.setattr(
-        DiffusionPipeline,
-        "load_config",
-        lambda source, **options: asked.append(source) or load_config(source, **options),
+        huggingface_hub,
+        "hf_hub_download",
+        lambda source, file, **options: asked.append(source) or download(source, file, **options),
     )
     load_prior(REAL_MODEL, CPU)
     assert asked[0] == REAL_MODEL_MIRRORS[1]

@@ -43,7 +43,7 @@ def write_file(path, shapes):
 def write_folder(folder, kind="StableDiffusionPipeline", text_width=768, **changes):
     """A folder in Diffusers layout with 1,000 bytes in each network."""
     folder.mkdir(parents=True, exist_ok=True)
-    index = {"_class_name": kind} | {part: ["library", "Class"] for part in PARTS} | changes
+    index = {"_class_name": kind} | {part: ["diffusers", "Class"] for part in PARTS} | changes
     (folder / "model_index.json").write_text(json.dumps(index))
     for part, name in PARTS.items():
         (folder / part).mkdir()
@@ -123,6 +123,8 @@ def test_folders_and_what_is_none(tmp_path):
     assert found.size > 3000
     with pytest.raises(BadInputError, match="FluxPipeline"):
         inspect(str(write_folder(tmp_path / "flux", "FluxPipeline")))
+    with pytest.raises(BadInputError, match="wants code from elsewhere"):
+        inspect(str(write_folder(tmp_path / "evil", scheduler=["evil", "DDIMScheduler"])))
     (tmp_path / "new" / "model_index.json").write_text("{")
     with pytest.raises(BadInputError, match="damaged"):
         inspect(str(tmp_path / "new"))
