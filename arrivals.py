@@ -19,6 +19,9 @@ from .scene.importer import ImportFailedError, put_into_scene
 from .sdi_engine import events
 from .sdi_engine.job_folder import JobFolder, storage_errors
 
+MAX_MARKERS = 50
+"""Of a long list of prompts, the jobs that begin later get theirs when they begin."""
+
 waits_for = ""
 """What the person is to do before the finished results can come into the scene; empty where nothing."""
 
@@ -33,6 +36,9 @@ _ready: dict[str, JobFolder] = {}
 
 _in_open_file: set[str] = set()
 """Names of the jobs that were asked for in the file that is open."""
+
+_unmarked: set[str] = set()
+"""Names of the jobs in the open file that get their marker when they begin."""
 
 _shown_steps: dict[str, int | None] = {}
 
@@ -58,7 +64,7 @@ def end() -> None:
             handlers.remove(handler)
     if bpy.app.timers.is_registered(_remove_what_is_over):
         bpy.app.timers.unregister(_remove_what_is_over)
-    for memory in (_placements, _ready, _in_open_file, _shown_steps):
+    for memory in (_placements, _ready, _in_open_file, _unmarked, _shown_steps):
         memory.clear()
     waits_for = complaint = ""
 
@@ -73,7 +79,7 @@ def expect(context: bpy.types.Context, job: Job, where: Placement) -> None:
         where.write(job.folder)
     _placements[job.name] = where
     _in_open_file.add(job.name)
-    _mark(context, job, where)
+    _mark_soon(context, job, where)
 
 
 def expect_again(context: bpy.types.Context, job: Job) -> None:
@@ -85,7 +91,7 @@ def expect_again(context: bpy.types.Context, job: Job) -> None:
     _placements[job.name] = where
     if known is None or job.name in _in_open_file or _is_here(job.name, where):
         _in_open_file.add(job.name)
-        _mark(context, job, where)
+        _mark_soon(context, job, where)
 
 
 def wants(name: str) -> bool:
@@ -103,6 +109,8 @@ def hear(job: Job) -> None:
     if not wants(job.name) or job.name not in _in_open_file:
         return
     placing.tidy()
+    if job.name in _unmarked and job.state not in (events.QUEUED, *events.FINAL_STATES):
+        _mark(bpy.context, job, _placements[job.name])
     if job.state == events.DONE:
         _ready[job.name] = job.folder
     elif job.state in (events.CANCELLED, events.FAILED):
@@ -170,7 +178,16 @@ def placement_at_cursor(context: bpy.types.Context, offset: Sequence[float] = (0
     return Placement.at(location, scene=context.scene.name, blend_file=bpy.data.filepath)
 
 
+def _mark_soon(context: bpy.types.Context, job: Job, where: Placement) -> None:
+    """Show a marker now, or when the job begins where there are many already."""
+    if job.state != events.QUEUED or placing.count() < MAX_MARKERS:
+        _mark(context, job, where)
+    else:
+        _unmarked.add(job.name)
+
+
 def _mark(context: bpy.types.Context, job: Job, where: Placement) -> None:
+    _unmarked.discard(job.name)
     if bpy.app.background or placing.find(job.name) is not None:
         return
     marker = placing.add(context, job.name, job.request.prompt, job.request.height, where.location)
@@ -206,6 +223,7 @@ def _another_file_was_opened(_file: str, *_: object) -> None:
     _in_open_file.clear()
     _in_open_file.update(name for name, where in _placements.items() if _is_here(name, where))
     _shown_steps.clear()
+    _unmarked.clear()
     for name in set(_ready) - _in_open_file:
         del _ready[name]
 

@@ -36,6 +36,12 @@ def _engine_changed(_self: bpy.types.AddonPreferences, _context: bpy.types.Conte
         engine_setup.look()
 
 
+def _results_changed(_self: bpy.types.AddonPreferences, context: bpy.types.Context) -> None:
+    from . import session  # which imports this module
+
+    session.results_were_changed(context)
+
+
 class SDI_AP_preferences(bpy.types.AddonPreferences):
     bl_idname = __package__
 
@@ -61,6 +67,7 @@ class SDI_AP_preferences(bpy.types.AddonPreferences):
         description="Each object's mesh, texture, previews and log go into a folder of its own in here",
         default=_default_results_folder(),
         subtype="DIR_PATH",
+        update=_results_changed,
     )  # type: ignore[valid-type]
     model_folder: StringProperty(
         name="Models",

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Container, Iterable
+from typing import Any
 
 import bpy
 
-from . import arrivals, job_list, model_list, pictures, preferences
+from . import adding, arrivals, job_list, model_list, pictures, preferences
 from .jobs import notify
 from .jobs.engine import Engine
 from .jobs.job import Job
@@ -31,12 +33,16 @@ IDLE_TICK_SECONDS = 2.0
 """While the engine is there, but has nothing to do."""
 
 FIND_AGAIN_SECONDS = 1.0
+ADDING_TICK_SECONDS = 0.01
+"""While many jobs are on their way into the queue, or into our eyes."""
+
 ANNOUNCE_SECONDS = 20.0
 BACKGROUND_IDLE_MINUTES = 1.0
 
 log = logging.getLogger(__name__)
 
 runner: Runner | None = None
+"""Who looks after the results folder that the preferences name, as far as it was asked for."""
 library: Library | None = None
 job: Job | None = None
 """The job that the panel shows: the one that the engine is at, or the last that was."""
@@ -45,6 +51,10 @@ look: Job | None = None
 complaint = ""
 """Why what the person wanted last was refused: one sentence."""
 
+_former: list[Runner] = []
+"""Of results folders that the preferences no longer name, as long as a job there is not over."""
+_unwatched: deque[Entry] = deque()
+"""Jobs that are not over and were begun by somebody else, or by a Blender which is no more."""
 _announcement = ""
 _announced_at = float("-inf")
 _shown_step: tuple[str, int] | None = None
@@ -67,13 +77,16 @@ def end() -> None:
             bpy.app.timers.unregister(timer)
     if _list_was_lost in bpy.app.handlers.load_post:
         bpy.app.handlers.load_post.remove(_list_was_lost)
-    if runner is not None and bpy.app.background:
+    for each in desks() if bpy.app.background else ():
         try:
-            runner.close()
+            each.close()
         except EngineError as error:
             log.warning("The engine could not be told to leave: %s", error)
+    adding.drop()
     arrivals.end()
     pictures.forget_all()
+    _former.clear()
+    _unwatched.clear()
     runner, library, job, look, complaint, _announcement, _shown_step = None, None, None, None, "", "", None
 
 
@@ -82,15 +95,48 @@ def desk(context: bpy.types.Context) -> Runner:
     global runner, library
     results = preferences.results_folder(context)
     if runner is None or runner.results != results:
-        runner = Runner(results)
+        if runner is not None and runner.is_busy:
+            _former.append(runner)
+        runner = next((each for each in _former if each.results == results), None) or Runner(results)
+        _former[:] = [each for each in _former if each is not runner]
         library = Library(results)
+        _unwatched.clear()
+        job_list.fill([])
     runner.idle_minutes = BACKGROUND_IDLE_MINUTES if bpy.app.background else preferences.of(context).idle_minutes
     return runner
 
 
+def desks() -> list[Runner]:
+    """Who looks after jobs: those of the results folder, and those still under way in others that were it before."""
+    return ([runner] if runner is not None else []) + _former
+
+
+def results_were_changed(context: bpy.types.Context) -> None:
+    """The preferences name another results folder: show its jobs, and go on watching those of the former one."""
+    if not bpy.app.background:
+        desk(context)
+        refresh_library()
+
+
 def is_busy() -> bool:
     """Whether there is a job that is not over, or a result that waits for its moment."""
-    return (runner is not None and runner.is_busy) or bool(arrivals.waits_for)
+    return any(each.is_busy for each in desks()) or adding.is_under_way() or bool(arrivals.waits_for)
+
+
+def current() -> Job | None:
+    """The job that an engine is at; None where none of ours is at any."""
+    return next((each.current for each in desks() if each.current is not None), None)
+
+
+def is_elsewhere(shown: Job) -> bool:
+    """Whether a job's folder is not in the results folder that the preferences name."""
+    return runner is not None and shown.folder.path.parent not in (runner.results, runner.queue.looks_folder)
+
+
+def engine_of(shown: Job) -> dict[str, Any] | None:
+    """What the engine says of itself that serves the job's results folder; None where none does."""
+    watching = next((each for each in desks() if each.jobs.get(shown.name) is shown), runner)
+    return watching.engine if watching is not None else None
 
 
 def start(context: bpy.types.Context, requests: Iterable[JobRequest], where: Iterable[Placement], live: bool) -> None:
@@ -99,17 +145,37 @@ def start(context: bpy.types.Context, requests: Iterable[JobRequest], where: Ite
     Raises:
         EngineError: a request is not valid, or a job's folder cannot be made.
     """
-    global job
-    for request, placement in zip(requests, where, strict=True):
-        new_job = desk(context).create(request)
-        arrivals.expect(context, new_job, placement)
-        _set_live(new_job, live)
-        desk(context).submit(new_job)
-        if job is None or job.is_over:
-            job = new_job
-            _show_pictures(new_job)
+    adding.ask(desk(context), requests, where, live)
+    _add_some(context)
     watch()
+    if not adding.is_left():
+        refresh_library()
+
+
+def add_the_rest(context: bpy.types.Context) -> None:
+    """Try again to let those jobs wait which the disk refused."""
+    if adding.is_left():
+        _add_some(context)
+        watch()
+
+
+def drop_the_rest() -> None:
+    """Leave out those jobs that do not wait in the queue yet."""
+    adding.drop()
     refresh_library()
+    redraw()
+
+
+def _add_some(context: bpy.types.Context) -> None:
+    for added in adding.go_on(context):
+        _show_new(added)
+
+
+def _show_new(added: Job) -> None:
+    global job
+    if job is None or job.is_over:
+        job = added
+        _show_pictures(added)
 
 
 def start_look(context: bpy.types.Context, request: JobRequest) -> None:
@@ -129,7 +195,7 @@ def close_look(context: bpy.types.Context) -> None:
     """Show no 2D preview any more, and stop it where it is under way; raises StorageError."""
     global look
     if look is not None and not look.is_over:
-        desk(context).cancel(look)
+        _desk_of(context, look).cancel(look)
     look = None
     redraw()
 
@@ -141,30 +207,40 @@ def resume(context: bpy.types.Context, stopped: Job) -> None:
         EngineError: the job's folder cannot be written.
     """
     arrivals.expect_again(context, stopped)
-    desk(context).resume(stopped)
+    _desk_of(context, stopped).resume(stopped)
     watch()
     refresh_library()
 
 
 def cancel(context: bpy.types.Context, stopped: Job) -> None:
     """Stop a job, or take it from the queue; raises StorageError."""
-    desk(context).cancel(stopped)
+    _desk_of(context, stopped).cancel(stopped)
     if stopped.is_over:
         _hear(stopped)
         refresh_library()
     redraw()
 
 
+def cancel_waiting() -> None:
+    """Take all jobs from the queue that no engine is at; raises StorageError."""
+    adding.drop()
+    for each in desks():
+        for withdrawn in each.cancel_waiting():
+            _hear(withdrawn)
+    refresh_library()
+    redraw()
+
+
 def pause(context: bpy.types.Context, stopped: Job) -> None:
     """Stop a job for now, and free the engine's memory; raises StorageError."""
-    desk(context).pause(stopped)
+    _desk_of(context, stopped).pause(stopped)
     redraw()
 
 
 def move(context: bpy.types.Context, waiting: Job, by: int) -> None:
     """Let a waiting job have its turn earlier (−1) or later (1); raises StorageError."""
     with storage_errors(waiting.folder.path):
-        desk(context).queue.move(waiting.name, by)
+        _desk_of(context, waiting).queue.move(waiting.name, by)
     watch()
 
 
@@ -179,38 +255,64 @@ def dismiss() -> None:
     redraw()
 
 
-def delete(context: bpy.types.Context, name: str) -> None:
+def delete(context: bpy.types.Context, doomed: Job) -> None:
     """Remove a job from the disk, and from everywhere else; raises StorageError."""
     global job
-    where = desk(context)
+    where = _desk_of(context, doomed)
     assert library is not None
-    if name in where.jobs:
-        where.cancel(where.jobs[name])
-        where.jobs.pop(name, None)
-    with storage_errors(library.results):
-        library.delete(name)
-    arrivals.forget(name)
-    pictures.forget_thumbnail(name)
-    if job is not None and job.name == name:
+    if doomed.name in where.jobs:
+        where.cancel(where.jobs[doomed.name])
+        where.jobs.pop(doomed.name, None)
+    shelf = library if library.results == where.results else Library(where.results)
+    with storage_errors(where.results):
+        shelf.delete(doomed.name)
+    arrivals.forget(doomed.name)
+    pictures.forget_thumbnail(doomed.name)
+    if job is not None and job.name == doomed.name:
         job = None
         pictures.forget_current()
     job_list.fill(library.entries)
     redraw()
 
 
+def go_on() -> None:
+    """Let engines take jobs again that were held, or could not be started; raises StorageError."""
+    for each in desks():
+        if each.is_held or each.trouble:
+            each.go_on()
+    watch()
+
+
 def find(context: bpy.types.Context, name: str) -> Job | None:
     """The job of this name, watched or not; None where there is none, or its folder is damaged."""
     where = desk(context)
-    if name in where.jobs:
-        return where.jobs[name]
+    for each in desks():
+        if name in each.jobs:
+            return each.jobs[name]
     if job is not None and job.name == name:
         return job
+    return _found(where, name, {ticket.name for ticket in where.queue.waiting()})
+
+
+def _found(where: Runner, name: str, waiting: Container[str]) -> Job | None:
     try:
         found = Job(JobFolder(where.results / name))
     except EngineError:
         return None
-    found.look(waits=any(ticket.name == name for ticket in where.queue.waiting()))
+    found.look(waits=name in waiting)
     return found
+
+
+def _desk_of(context: bpy.types.Context, wanted: Job) -> Runner:
+    """Who looks after the job's results folder, be it another than the one that the preferences name."""
+    desk(context)
+    results = wanted.folder.path.parent
+    for each in desks():
+        if each.jobs.get(wanted.name) is wanted or each.results == results:
+            return each
+    former = Runner(results)
+    _former.append(former)
+    return former
 
 
 def entry(name: str) -> Entry | None:
@@ -220,8 +322,9 @@ def entry(name: str) -> Entry | None:
 
 def state_of(name: str) -> str:
     """One of `events.STATES`, as far as is known; empty where nothing is."""
-    if runner is not None and name in runner.jobs:
-        return runner.jobs[name].state
+    for each in desks():
+        if name in each.jobs:
+            return each.jobs[name].state
     if job is not None and job.name == name:
         return job.state
     known = entry(name)
@@ -230,16 +333,18 @@ def state_of(name: str) -> str:
 
 def try_again() -> None:
     """Something was done for the engine: jobs that wait for one may find it now."""
-    if runner is not None and runner.trouble:
-        runner.try_again()
-        watch()
+    for each in desks():
+        if each.trouble:
+            each.try_again()
+            watch()
 
 
 def set_live(live: bool) -> None:
     """Show the jobs that are not over as they grow, or no more."""
     try:
-        for each in runner.jobs.values() if runner is not None else ():
-            _set_live(each, live)
+        for each in desks():
+            for watched in each.jobs.values():
+                adding.set_live(watched, live)
     except EngineError as error:  # asked for by a property, which cannot report
         complain(str(error))
 
@@ -277,34 +382,61 @@ def tick() -> float | None:
     """Look once; seconds until the next look, None where there is nothing more to look for."""
     if runner is None or library is None:
         return None
-    try:
-        changed = runner.poll(_find_engine)
-    except OSError as error:
-        reason = error.strerror or error
-        complain(f'The results folder "{runner.results}" cannot be read ({reason}): is its drive connected?')
-        return IDLE_TICK_SECONDS
+    if adding.is_under_way():
+        _try_to_add_some()
+    polled = [_poll(where) for where in desks()]
+    changed = [each for news in polled for each in news or ()]
     for each in changed:
         _hear(each)
+    _former[:] = [each for each in _former if each.is_busy]
     came = arrivals.bring_in()
     if came or any(each.is_over for each in changed):
         library.refresh()
         model_list.refresh(bpy.context)
     if library.poll():
         _list_is_new(library.entries)
+    elif _unwatched:
+        _watch_some()
     if changed or came or _has_news():
         redraw()
-    if runner.is_busy or library.is_looking or arrivals.waits_for:
+    if None in polled:
+        return IDLE_TICK_SECONDS
+    if adding.is_under_way() or _unwatched:
+        return ADDING_TICK_SECONDS
+    if is_busy() or library.is_looking:
         return TICK_SECONDS
     return IDLE_TICK_SECONDS if runner.engine is not None or announcement() else None
 
 
+def _poll(where: Runner) -> list[Job] | None:
+    """The jobs of which there is news; None where the folder cannot be read."""
+    try:
+        return where.poll(_find_engine)
+    except OSError as error:
+        reason = error.strerror or error
+        complain(f'The results folder "{where.results}" cannot be read ({reason}): is its drive connected?')
+        return None
+
+
+def _try_to_add_some() -> None:
+    assert library is not None
+    try:
+        _add_some(bpy.context)
+    except EngineError as error:  # nobody to whom it could be reported
+        complain(str(error))
+    if not adding.is_under_way():
+        library.refresh()
+    redraw()
+
+
 def _has_news() -> bool:
-    """Whether the engine, or what there is to tell, is another than at the last look."""
+    """Whether an engine, or what there is to tell, is another than at the last look."""
     global _last_seen
-    assert runner is not None
-    engine = runner.engine or {}
-    seen = (engine.get("pid"), engine.get("model"), runner.is_held, runner.trouble, announcement())
-    changed, _last_seen = seen != _last_seen, seen
+    seen: list[object] = [announcement()]
+    for each in desks():
+        engine = each.engine or {}
+        seen += [engine.get("pid"), engine.get("model"), each.is_held, each.trouble]
+    changed, _last_seen = tuple(seen) != _last_seen, tuple(seen)
     return changed
 
 
@@ -312,21 +444,12 @@ def _find_engine() -> Engine:
     return preferences.engine(bpy.context)
 
 
-def _set_live(each: Job, live: bool) -> None:
-    with storage_errors(each.folder.path):
-        if live:
-            each.folder.live_flag.touch()
-        else:
-            each.folder.live_flag.unlink(missing_ok=True)
-
-
 def _hear(changed: Job) -> None:
     global job
-    assert runner is not None
     if changed is look:
         _hear_of_look(changed)
         return
-    if changed is runner.current or job is None or (job.is_over and changed.state != events.CANCELLED):
+    if changed is current() or job is None or (job.is_over and changed.state != events.CANCELLED):
         job = changed
     if changed is job:
         _show_pictures(changed)
@@ -374,32 +497,56 @@ def _show_pictures(shown: Job) -> None:
 
 def _list_is_new(entries: list[Entry]) -> None:
     """Show the list, and watch those that somebody else has begun, or a Blender which is no more."""
-    global job
     assert runner is not None
     job_list.fill(entries)
     pictures.show_thumbnails({entry.name: entry.preview for entry in entries if entry.preview is not None})
-    watched = [entry for entry in entries if entry.state not in events.FINAL_STATES and entry.name not in runner.jobs]
-    for each in watched:
-        found = find(bpy.context, each.name)
-        if found is None:
-            continue
-        runner.watch([found])
-        _adopt(each, found)
-        if job is None and found.state != events.QUEUED:
-            job = found
-            _show_pictures(found)
+    _unwatched.clear()
+    known = {*runner.jobs, *adding.names()}
+    _unwatched.extend(each for each in entries if each.state not in events.FINAL_STATES and each.name not in known)
+    _watch_some()
     if job is not None and not arrivals.complaint:
         arrivals.hear(job)
-    if job is None:
-        left = next((entry for entry in entries if _wants_something(entry)), None)
-        found = find(bpy.context, left.name) if left is not None else None
-        if left is not None and found is not None:
-            job = found
-            _adopt(left, found)
-            arrivals.hear(found)
-            _show_pictures(found)
-            watch()
+    if job is None and not _unwatched:
+        _show_what_was_left(entries)
     redraw()
+
+
+def _watch_some() -> None:
+    """Watch those that somebody else has begun, as many as can be looked at in a moment."""
+    global job
+    assert runner is not None
+    if not _unwatched:
+        return
+    until = time.monotonic() + adding.SECONDS_AT_ONCE
+    try:
+        waiting = {ticket.name for ticket in runner.queue.waiting()}
+    except OSError:  # its drive is away, as the next poll will say
+        return
+    while _unwatched:
+        each = _unwatched.popleft()
+        found = _found(runner, each.name, waiting) if each.name not in runner.jobs else None
+        if found is not None:
+            runner.watch([found])
+            _adopt(each, found)
+            if job is None and found.state != events.QUEUED:
+                job = found
+                _show_pictures(found)
+        if time.monotonic() > until:
+            break
+
+
+def _show_what_was_left(entries: list[Entry]) -> None:
+    """The newest job of which it is not settled what becomes of it."""
+    global job
+    assert runner is not None
+    left = next((entry for entry in entries if _wants_something(entry)), None)
+    found = find(bpy.context, left.name) if left is not None else None
+    if left is not None and found is not None:
+        job = found
+        _adopt(left, found)
+        arrivals.hear(found)
+        _show_pictures(found)
+        watch()
 
 
 def _wants_something(entry: Entry) -> bool:

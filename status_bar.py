@@ -22,7 +22,7 @@ def end() -> None:
 
 
 def _draw(self: bpy.types.Header, context: bpy.types.Context) -> None:
-    job = session.runner.current if session.runner is not None else None
+    job = session.current()
     if job is not None and job.progress is not None:
         row = self.layout.row()
         row.ui_units_x = WIDTH

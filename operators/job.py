@@ -7,7 +7,7 @@ from typing import ClassVar
 import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
 
-from .. import arrivals, job_list, session
+from .. import adding, arrivals, job_list, session
 from ..jobs.job import Job
 from ..sdi_engine import events
 from ..sdi_engine.errors import EngineError
@@ -170,7 +170,7 @@ class SDI_OT_delete_job(_JobOperator, bpy.types.Operator):
         )
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
-        session.delete(context, found.name)
+        session.delete(context, found)
         return {"FINISHED"}
 
 
@@ -254,17 +254,73 @@ class SDI_OT_go_on(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if session.runner is None or not (session.runner.is_held or session.runner.trouble):
+        if not any(desk.is_held or desk.trouble for desk in session.desks()):
             cls.poll_message_set("Nothing holds the queue up")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            session.desk(context).go_on()
+            session.go_on()
         except EngineError as error:
             return refuse(self, str(error))
-        session.watch()
+        return {"FINISHED"}
+
+
+class SDI_OT_cancel_waiting(bpy.types.Operator):
+    """Take all jobs from the queue that wait for their turn; the one under way goes on"""
+
+    bl_idname = "sdi.cancel_waiting"
+    bl_label = "Empty Queue"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if not adding.is_left() and not any(desk.waiting for desk in session.desks()):
+            cls.poll_message_set("No job waits in the queue")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            session.cancel_waiting()
+        except EngineError as error:
+            return refuse(self, str(error))
+        return {"FINISHED"}
+
+
+class SDI_OT_add_the_rest(bpy.types.Operator):
+    """Try again to let the other prompts of the list wait in the queue"""
+
+    bl_idname = "sdi.add_the_rest"
+    bl_label = "Add the Rest"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if not adding.is_left():
+            cls.poll_message_set("No prompt was left out")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            session.add_the_rest(context)
+        except EngineError as error:
+            return refuse(self, str(error))
+        return {"FINISHED"}
+
+
+class SDI_OT_drop_the_rest(bpy.types.Operator):
+    """Leave out the prompts of the list that do not wait in the queue yet"""
+
+    bl_idname = "sdi.drop_the_rest"
+    bl_label = "Leave Out the Rest"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return SDI_OT_add_the_rest.poll(context)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.drop_the_rest()
         return {"FINISHED"}
 
 
@@ -292,5 +348,8 @@ CLASSES = (
     SDI_OT_open_job,
     SDI_OT_free_memory,
     SDI_OT_go_on,
+    SDI_OT_cancel_waiting,
+    SDI_OT_add_the_rest,
+    SDI_OT_drop_the_rest,
     SDI_OT_refresh_jobs,
 )

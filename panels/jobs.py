@@ -87,6 +87,7 @@ def _draw_buttons_beside(column: bpy.types.UILayout, name: str, state: str) -> N
         button = row.operator("sdi.move_job", text="", icon=icon)
         button.job, button.by = name, by
     column.separator()
+    column.operator("sdi.cancel_waiting", text="", icon="CANCEL")
     column.operator("sdi.delete_job", text="", icon="TRASH").job = name
     column.operator("sdi.refresh_jobs", text="", icon="FILE_REFRESH")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bpy
 
-from .. import arrivals, engine_setup, pictures, session, wrapping
+from .. import adding, arrivals, engine_setup, pictures, session, wrapping
 from ..jobs import wording
 from ..jobs.job import Job
 from ..sdi_engine import events
@@ -44,6 +44,7 @@ class SDI_PT_generate(Tab, bpy.types.Panel):
             alert(layout, context, sentence)
         if session.look is not None:
             _draw_look(layout.box(), context, session.look)
+        _draw_adding(layout, context)
         _draw_hold(layout, context)
         if session.job is not None:
             _draw_job(layout.box(), context, session.job)
@@ -78,22 +79,39 @@ def _draw_look(layout: bpy.types.UILayout, context: bpy.types.Context, look: Job
 
 def _draw_hold(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Why waiting jobs do not begin."""
-    runner = session.runner
-    if runner is None or not runner.waiting:
-        return
-    if runner.trouble:
-        alert(layout, context, runner.trouble)
+    desks = [desk for desk in session.desks() if desk.waiting]
+    trouble = next((desk.trouble for desk in desks if desk.trouble), "")
+    if trouble:
+        alert(layout, context, trouble)
         row = layout.row(align=True)
         row.operator("sdi.go_on", text="Try Again", icon="FILE_REFRESH")
         row.operator("sdi.open_preferences", icon="PREFERENCES")
-    elif runner.is_held:
+    elif any(desk.is_held for desk in desks):
         wrapping.label(layout, context, "The queue is paused; the engine's memory is free.", "PAUSE")
         layout.operator("sdi.go_on", icon="PLAY")
+
+
+def _draw_adding(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """How far a list of prompts has come into the queue."""
+    if not adding.is_left():
+        return
+    if adding.complaint:
+        alert(layout, context, adding.complaint)
+        row = layout.row(align=True)
+        row.operator("sdi.add_the_rest", text="Try Again", icon="FILE_REFRESH")
+        row.operator("sdi.drop_the_rest", icon="X")
+        return
+    done, every = adding.progress()
+    row = layout.row(align=True)
+    row.progress(text=f"Into the queue: {done} of {every}", factor=done / every)
+    row.operator("sdi.drop_the_rest", text="", icon="X")
 
 
 def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
     """What can be done comes first, so that no picture pushes it out of sight."""
     wrapping.label(layout, context, job.request.prompt, "OBJECT_DATA")
+    if session.is_elsewhere(job):
+        wrapping.label(layout, context, f"In another results folder: {job.folder.path.parent}", "FILE_FOLDER")
     if not job.is_over:
         _draw_running(layout, context, job)
     elif job.state == events.DONE:
@@ -124,8 +142,8 @@ def _draw_running(layout: bpy.types.UILayout, context: bpy.types.Context, job: J
 def _draw_progress(layout: bpy.types.UILayout, job: Job) -> None:
     progress = job.progress
     if progress is None:
-        engine = session.runner.engine if session.runner is not None else None
-        layout.progress(text=wording.before_any_news(job.state, engine is not None), factor=0.0)
+        text = wording.before_any_news(job.state, session.engine_of(job) is not None)
+        layout.progress(text=text, factor=0.0)
     else:
         layout.progress(text=progress.phase, factor=wording.fraction(progress))
         layout.label(text=wording.steps(progress))

@@ -75,6 +75,11 @@ def helpers(job_name: str | None = None) -> list[bpy.types.Object]:
     return ours if job_name is None else [each for each in ours if each[JOB] == job_name]
 
 
+def count() -> int:
+    """How many markers the file has."""
+    return sum(each.get(PART) == MARKER for each in helpers())
+
+
 def edge_of(marker: bpy.types.Object) -> float:
     """The edge of the marker's box, in the scene's units, before the marker's own scale."""
     return marker.empty_display_size / _AXES_OF_HEIGHT

@@ -4,6 +4,7 @@ import os
 import tempfile
 
 import pytest
+from blender_desk import App, Desk
 
 import headless
 
@@ -29,3 +30,18 @@ def extension(bpy, fake_python, results):
     """The enabled extension's package."""
     yield headless.enable(engine_python=fake_python, results_folder=results)
     headless.disable()
+
+
+@pytest.fixture
+def desk(bpy, extension, monkeypatch):
+    for module in (extension.session, extension.arrivals, extension.operators.generate):
+        fake = type("bpy", (), {"__getattr__": lambda self, name: getattr(bpy, name), "app": App(bpy.app)})()
+        monkeypatch.setattr(module, "bpy", fake)
+    monkeypatch.setattr(extension.jobs.notify, "notify", lambda message: None)
+    desk = Desk(bpy, extension, monkeypatch)
+    yield desk
+    for runner in desk.session.desks():
+        starting = runner._process._process
+        pids = {(runner.queue.status() or {}).get("pid"), starting.pid if starting is not None else None}
+        for pid in pids - {None}:  # or it would hold up the engines of the next test
+            extension.jobs.process.end_tree(pid)

@@ -1,0 +1,187 @@
+"""Long lists of prompts, disks that refuse in the middle, and a results folder that is changed meanwhile."""
+
+import pytest
+from blender_desk import PROMPT
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    """Write so many prompts into a file; its path."""
+
+    def write(count, first="slow mug"):
+        lines = [first, *(f"mug {number}" for number in range(1, count))]
+        (tmp_path / "prompts.txt").write_text("\n".join(lines))
+        return str(tmp_path / "prompts.txt")
+
+    return write
+
+
+@pytest.fixture
+def adding(desk):
+    return desk.extension.adding
+
+
+def waiting(desk):
+    return [ticket.name for ticket in desk.session.runner.queue.waiting()]
+
+
+def markers(desk):
+    return [name for name in desk.helpers() if name.endswith("(place)")]
+
+
+class TestAListOfPrompts:
+    @pytest.fixture(autouse=True)
+    def one_at_a_time(self, adding, monkeypatch):
+        monkeypatch.setattr(adding, "SECONDS_AT_ONCE", 0.0)
+
+    def test_nobody_waits_for_it_and_all_come_into_the_queue(self, desk, adding, prompts):
+        assert desk.press("generate_from_file", filepath=prompts(6)) is None
+        assert adding.progress() == (1, 6)  # after a moment the person goes on working
+        assert desk.tick() == desk.session.ADDING_TICK_SECONDS
+        desk.until(lambda: not adding.is_left())
+        assert len(desk.session.runner.jobs) == 6
+        assert [desk.session.runner.jobs[name].request.prompt for name in waiting(desk)][-2:] == ["mug 4", "mug 5"]
+        desk.until(lambda: len(desk.list()) == 6)
+
+    def test_only_some_are_marked_and_the_others_when_they_begin(self, desk, adding, prompts, monkeypatch):
+        monkeypatch.setattr(desk.arrivals, "MAX_MARKERS", 2)
+        assert desk.press("generate_from_file", filepath=prompts(4)) is None
+        desk.until(lambda: not adding.is_left() and desk.job.state == "running")
+        assert markers(desk) == ["mug 1 (place)", "slow mug (place)"]
+        desk.press("finish_job")
+        desk.to_the_end()
+        xs = [desk.bpy.data.objects[name].location.x for name in ("slow mug", "mug 1", "mug 2", "mug 3")]
+        assert xs == sorted(xs)
+        assert len(set(xs)) == 4
+        assert not desk.helpers()
+
+    def test_the_queue_is_emptied_with_one_click(self, desk, adding, prompts):
+        assert not desk.can_press("cancel_waiting")
+        desk.generate("slow mug")
+        desk.until(lambda: desk.job is not None and desk.job.state == "running")
+        assert desk.press("generate_from_file", filepath=prompts(4, first="mug 0")) is None
+        desk.tick()
+        assert adding.progress() == (2, 4)
+        assert desk.press("cancel_waiting") is None
+        assert not adding.is_left()
+        assert not waiting(desk)
+        assert markers(desk) == ["slow mug (place)"]
+        assert [job.request.prompt for job in desk.session.runner.jobs.values()] == ["slow mug"]
+        desk.press("finish_job")
+        desk.to_the_end()
+        states = {entry.request.prompt: entry.state for entry in desk.session.library.entries}
+        assert states == {"slow mug": "done", "mug 0": "cancelled", "mug 1": "cancelled"}
+
+    @pytest.mark.parametrize("where", ["create", "ticket"])
+    def test_a_disk_that_refuses_midway_loses_nothing(self, desk, adding, prompts, monkeypatch, where):
+        disk = FullDisk(desk, monkeypatch, where)
+        assert desk.press("generate_from_file", filepath=prompts(4)) is None
+        desk.until(lambda: adding.complaint)
+        assert adding.complaint.startswith("2 of 4 objects wait in the queue, the other 2 do not: The disk")
+        assert {job.request.prompt for job in desk.session.runner.jobs.values()} == {"slow mug", "mug 1"}
+        desk.until(lambda: desk.job.state == "running")  # which is watched
+        disk.is_full = False
+        assert desk.press("add_the_rest") is None
+        desk.until(lambda: not adding.is_left())
+        assert len(desk.session.runner.jobs) == 4
+        desk.press("finish_job")
+        desk.until(lambda: len(desk.session.library.entries) == 4)  # and none twice
+
+    def test_the_rest_can_be_left_out(self, desk, adding, prompts, monkeypatch, results):
+        FullDisk(desk, monkeypatch, "ticket")
+        desk.press("generate_from_file", filepath=prompts(4))
+        desk.until(lambda: adding.complaint)
+        assert desk.press("drop_the_rest") is None
+        assert not adding.is_left()
+        assert adding.complaint == ""
+        assert len(list(results.glob("2*"))) == 2
+        assert markers(desk) == ["mug 1 (place)", "slow mug (place)"]
+
+    def test_a_disk_that_refuses_at_once_is_said_at_once(self, desk, adding, prompts, results):
+        results.write_text("a file in its place")
+        assert "choose a results folder" in desk.press("generate_from_file", filepath=prompts(4))
+        assert not adding.is_left()
+        assert not desk.helpers()
+
+
+class FullDisk:
+    """Refuses after two jobs, in the middle of making one or of giving it its turn."""
+
+    def __init__(self, desk, monkeypatch, where):
+        self.calls, self.is_full = 0, True
+        runner = type(desk.session.desk(desk.bpy.context))
+        name = {"create": "create", "ticket": "submit_all"}[where]
+        original = getattr(runner, name)
+        error = desk.extension.sdi_engine.errors.StorageError
+
+        def refuse(runner, *arguments):
+            self.calls += 1
+            if self.is_full and self.calls > 2:
+                raise error("The disk is full: free some space, then resume the job.")
+            return original(runner, *arguments)
+
+        monkeypatch.setattr(runner, name, refuse)
+
+
+class TestAnotherResultsFolder:
+    @pytest.fixture
+    def preferences(self, desk, bpy, monkeypatch):
+        return bpy.context.preferences.addons[desk.extension.__name__].preferences
+
+    def test_a_job_of_the_former_one_is_watched_to_its_end(self, bpy, desk, preferences, tmp_path, results):
+        desk.generate("slow mug")
+        desk.until(lambda: desk.job is not None and desk.job.state == "running")
+        job = desk.job
+        preferences.results_folder = str(tmp_path / "others")
+        assert desk.session.is_busy()
+        assert desk.session.is_elsewhere(job)
+        desk.tick()
+        assert desk.job is job
+        assert job.state == "running"
+        assert markers(desk) == ["slow mug (place)"]
+        assert desk.press("finish_job") is None
+        desk.to_the_end()
+        assert job.state == "done"
+        assert "slow mug" in bpy.data.objects
+        assert not desk.helpers()
+        assert [desk.results for desk in desk.session.desks()] == [tmp_path / "others"]
+
+    def test_a_job_of_the_former_one_can_be_cancelled_and_resumed_there(
+        self, bpy, desk, preferences, tmp_path, results
+    ):
+        desk.generate("slow mug")
+        desk.until(lambda: desk.job is not None and desk.job.state == "running")
+        preferences.results_folder = str(tmp_path / "others")
+        assert desk.press("cancel_job") is None
+        desk.until(lambda: desk.job.is_over)
+        assert desk.job.state == "cancelled"
+        assert not desk.helpers()
+        desk.tick()
+        assert desk.press("resume_job") is None
+        desk.to_the_end()
+        assert "slow mug" in desk.bpy.data.objects
+        assert not (tmp_path / "others" / ".engine" / "queue").exists()
+        assert desk.press("delete_job") is None
+        desk.until(lambda: not list(results.glob("2*")))
+
+    def test_the_list_follows_there_and_back(self, desk, preferences, tmp_path, results):
+        desk.generate()
+        desk.to_the_end()
+        preferences.results_folder = str(tmp_path / "others")
+        assert desk.list() == []
+        desk.generate("a blue mug")
+        desk.to_the_end()
+        assert desk.list() == ["a blue mug"]
+        preferences.results_folder = str(results)
+        desk.until(lambda: desk.list() == [PROMPT])
+
+
+def test_those_left_behind_are_taken_up_some_at_a_time(desk, adding, prompts, monkeypatch):
+    assert desk.press("generate_from_file", filepath=prompts(5)) is None
+    desk.until(lambda: desk.job.state == "running")
+    monkeypatch.setattr(adding, "SECONDS_AT_ONCE", 0.0)
+    desk.start_anew()
+    desk.until(lambda: len(desk.session.runner.jobs) == 5)
+    assert desk.press("cancel_waiting") is None
+    desk.press("finish_job")
+    desk.to_the_end()

@@ -1,0 +1,86 @@
+"""Blender with a window and timers that fire, for tests on PyPI's bpy: the test is the timer."""
+
+import contextlib
+import io
+import json
+import time
+
+PROMPT = "a red mug"
+NOBODY = 2**22 + 1  # more than any process id of Linux
+
+
+class Desk:
+    """Presses buttons, and ticks."""
+
+    def __init__(self, bpy, extension, monkeypatch):
+        self.bpy, self.extension, self.monkeypatch = bpy, extension, monkeypatch
+        self.session, self.arrivals = extension.session, extension.arrivals
+
+    @property
+    def job(self):
+        return self.session.job
+
+    @property
+    def settings(self):
+        return self.bpy.context.scene.sdi
+
+    def press(self, name, **arguments):
+        """What an operator reported, or None where it finished."""
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                assert getattr(self.bpy.ops.sdi, name)(**arguments) == {"FINISHED"}
+        except RuntimeError as error:
+            return str(error).removeprefix("Error: ").strip()
+        return None
+
+    def can_press(self, name):
+        return getattr(self.bpy.ops.sdi, name).poll()
+
+    def generate(self, prompt=PROMPT, **settings):
+        self.settings.prompt = prompt
+        for name, value in settings.items():
+            setattr(self.settings, name, value)
+        said = self.press("generate")
+        assert said is None, said
+
+    def tick(self):
+        return self.session.tick()
+
+    def until(self, condition, seconds=15):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, self.session.complaint or (self.job and self.job.log_tail())
+            self.tick()
+            time.sleep(0.02)
+
+    def to_the_end(self):
+        """Until nothing is under way, and the list knows."""
+        session = self.session
+        self.until(lambda: not (session.is_busy() or self.arrivals.waits_for or session.library.is_looking))
+
+    def start_anew(self):
+        """As a Blender that was started after this one has crashed."""
+        for file in self.session.runner.results.glob("*/placement.json"):
+            file.write_text(json.dumps({**json.loads(file.read_text()), "owner": NOBODY}))
+        self.session.end()
+        self.session.begin()
+        self.session._find_again()
+        self.until(lambda: not self.session.library.is_looking)
+
+    def helpers(self):
+        return [thing.name for thing in self.bpy.data.objects if "sdi_job" in thing]
+
+    def list(self):
+        return [item.prompt for item in self.bpy.context.window_manager.sdi_jobs]
+
+
+class App:
+    """`bpy.app`, but with a window."""
+
+    background = False
+
+    def __init__(self, app):
+        self._app = app
+
+    def __getattr__(self, name):
+        return getattr(self._app, name)
