@@ -190,7 +190,8 @@ def _mark(context: bpy.types.Context, job: Job, where: Placement) -> None:
     _unmarked.discard(job.name)
     if bpy.app.background or placing.find(job.name) is not None:
         return
-    marker = placing.add(context, job.name, job.request.prompt, job.request.height, where.location)
+    scene = moment.scene_of(context, where)
+    marker = placing.add(scene, job.name, job.request.prompt, job.request.height, where.location)
     marker.matrix_world = placing.matrix_from(where)
 
 

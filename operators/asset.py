@@ -47,7 +47,8 @@ class SDI_OT_mark_as_asset(bpy.types.Operator):
 
 
 def _chosen(context: bpy.types.Context) -> list[bpy.types.Object]:
-    return [each for each in context.selected_objects if origin.is_ours(each) and each.library is None]
+    ours = (each for each in context.selected_objects if origin.is_ours(each))
+    return [each for each in ours if each.library is None and each.override_library is None]
 
 
 CLASSES = (SDI_OT_mark_as_asset,)

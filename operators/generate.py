@@ -22,6 +22,12 @@ ROOM = 1.5
 def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: list[JobRequest]) -> set[str]:
     """Let jobs wait for their turn, in a row from the 3D cursor on; what the operator is to return."""
     session.complain("")
+    if context.scene.library is not None:
+        return refuse(
+            operator,
+            f'The scene "{context.scene.name}" is linked from another file and cannot be changed: '
+            "show a scene of this file, or make one.",
+        )
     scale = context.scene.unit_settings.scale_length
     where = [
         arrivals.placement_at_cursor(context, (number * ROOM * request.height / scale, 0.0, 0.0))

@@ -1,10 +1,17 @@
-"""The collection "SDI", in which all our results are."""
+"""The collection "SDI", in which all our results are.
+
+One that is linked or overridden from another file cannot be changed: ours is another one then, such as "SDI.001".
+"""
 
 from __future__ import annotations
+
+import re
 
 import bpy
 
 NAME = "SDI"
+
+_OURS = re.compile(rf"{NAME}(\.\d+)?")
 
 
 def collection_in(scene: bpy.types.Scene) -> bpy.types.Collection:
@@ -46,4 +53,5 @@ def link_again(scene: bpy.types.Scene) -> None:
 
 
 def _find() -> bpy.types.Collection | None:
-    return next((each for each in bpy.data.collections if each.name == NAME and each.library is None), None)
+    ours = (each for each in bpy.data.collections if _OURS.fullmatch(each.name))
+    return next((each for each in ours if each.library is None and each.override_library is None), None)

@@ -11,8 +11,17 @@ _RENDER_JOBS = ("RENDER", "OBJECT_BAKE")
 
 def scene_of(context: bpy.types.Context, placement: Placement) -> bpy.types.Scene:
     """The scene in which Generate was pressed, or, where that is gone, the one that is shown."""
-    scene = bpy.data.scenes.get(placement.scene)
-    return scene if scene is not None and scene.library is None else context.scene or bpy.data.scenes[0]
+    return local_scene(context, placement.scene)
+
+
+def local_scene(context: bpy.types.Context, name: str = "") -> bpy.types.Scene:
+    """The scene of this name, else the one that is shown, else any: of this file, since linked ones cannot be changed.
+
+    Blender sees to it that a file has a scene of its own.
+    """
+    named = bpy.data.scenes.get((name, None))
+    wanted = (each for each in (named, context.scene, *bpy.data.scenes) if each is not None)
+    return next(each for each in wanted if each.library is None)
 
 
 def view_layer_of(context: bpy.types.Context, scene: bpy.types.Scene) -> bpy.types.ViewLayer:

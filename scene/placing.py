@@ -27,7 +27,7 @@ _AXES_OF_HEIGHT = 0.4
 
 
 def add(
-    context: bpy.types.Context, job_name: str, prompt: str, height: float, location: Sequence[float]
+    scene: bpy.types.Scene, job_name: str, prompt: str, height: float, location: Sequence[float]
 ) -> bpy.types.Object:
     """Show where the job's object will stand; a marker that is there already stays as it is.
 
@@ -40,8 +40,8 @@ def add(
     if marker is not None:
         return marker
     tidy()
-    edge = height / context.scene.unit_settings.scale_length
-    return make(context.scene, job_name, prompt, edge, Matrix.Translation(Vector(location)))
+    edge = height / scene.unit_settings.scale_length
+    return make(scene, job_name, prompt, edge, Matrix.Translation(Vector(location)))
 
 
 def make(scene: bpy.types.Scene, job_name: str, prompt: str, edge: float, matrix: Matrix) -> bpy.types.Object:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import bpy
 from mathutils import Matrix
 
-from . import live, placing
+from . import live, moment, placing
 from .collection import collection_for_helpers, discard_if_empty, link_again
 
 
@@ -88,7 +88,7 @@ def _put_aside(*_: object) -> None:
 @bpy.app.handlers.persistent
 def _put_back(*_: object) -> None:
     for aside in _aside:
-        scene = bpy.data.scenes.get(aside.scene) or bpy.context.scene
+        scene = moment.local_scene(bpy.context, aside.scene)
         known = placing.helpers(aside.job_name)
         for each in known:
             if not each.users_collection:
@@ -104,7 +104,7 @@ def _put_back(*_: object) -> None:
             if mesh_object is not None:
                 live.hang(mesh_object, placing.find(aside.job_name), matrix)
     if _collection_too:  # the step may have it, but in a scene that Blender took over as it was, which is without
-        link_again(bpy.context.scene)
+        link_again(moment.local_scene(bpy.context))
     if bpy.context.scene.pop(_MARK, False):
         _select_again()
     _aside.clear()

@@ -33,7 +33,7 @@ def put(bpy, extension, folder):
 
 @pytest.fixture
 def marker(bpy, extension):
-    return extension.scene.placing.add(bpy.context, JOB, PROMPT, 1.0, (1.0, 2.0, 3.0))
+    return extension.scene.placing.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 2.0, 3.0))
 
 
 def spans(placed):
@@ -98,7 +98,7 @@ def test_a_placement_may_be_turned_and_scaled_too(put):
 
 def test_the_scenes_units_and_the_marker_agree(bpy, extension, put):
     bpy.context.scene.unit_settings.scale_length = 0.01
-    marker = extension.scene.placing.add(bpy.context, JOB, PROMPT, 1.0, (0.0, 0.0, 0.0))
+    marker = extension.scene.placing.add(bpy.context.scene, JOB, PROMPT, 1.0, (0.0, 0.0, 0.0))
     edge = extension.scene.placing.edge_of(marker)
     placed = put()
     assert placed.dimensions.z == pytest.approx(edge)
@@ -171,7 +171,7 @@ class TestUndo:
 
     @pytest.mark.parametrize("step_between", [False, True])
     def test_undo_and_purge_leave_the_file_as_it_was(self, bpy, extension, put, folder, before, step_between):
-        extension.scene.placing.add(bpy.context, JOB, PROMPT, 1.0, (1.0, 2.0, 3.0))
+        extension.scene.placing.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 2.0, 3.0))
         write_live(folder)
         extension.scene.live.show(bpy.context, folder)
         if step_between:
@@ -187,7 +187,7 @@ class TestUndo:
         assert bpy.context.view_layer.objects.active.name == "Cube"
 
     def test_redo_brings_it_back(self, bpy, extension, put):
-        extension.scene.placing.add(bpy.context, JOB, PROMPT, 1.0, (1.0, 2.0, 3.0))
+        extension.scene.placing.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 2.0, 3.0))
         put()
         bpy.ops.ed.undo_push(message=PROMPT)
         for _ in range(2):

@@ -66,7 +66,7 @@ def test_what_is_new_takes_the_place_of_what_was(bpy, show):
 
 
 def test_it_hangs_from_the_marker(bpy, extension, show):
-    marker = extension.scene.placing.add(bpy.context, JOB, PROMPT, 1.0, (1.0, 0.0, 0.0))
+    marker = extension.scene.placing.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 0.0, 0.0))
     thing = show()
     assert corners(bpy, thing)[1] == pytest.approx((2.0, 0.0, 0.0))
     marker.scale = (3.0, 3.0, 3.0)
@@ -74,7 +74,7 @@ def test_it_hangs_from_the_marker(bpy, extension, show):
 
 
 def test_without_a_marker_it_stands_where_the_result_will(bpy, extension, show):
-    marker = extension.scene.placing.add(bpy.context, JOB, PROMPT, 1.0, (1.0, 0.0, 0.0))
+    marker = extension.scene.placing.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 0.0, 0.0))
     show()
     bpy.data.objects.remove(marker)
     thing = show()
@@ -121,7 +121,7 @@ def test_it_lets_go_of_a_marker_that_the_undo_does_not_know(bpy, extension, show
     for x in range(3):
         bpy.data.objects["Cube"].location.x = x
         bpy.ops.ed.undo_push(message="move")
-    marker = extension.scene.placing.add(bpy.context, JOB, PROMPT, 1.0, (1.0, 0.0, 0.0))
+    marker = extension.scene.placing.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 0.0, 0.0))
     thing = show()
     assert thing.parent == marker
     bpy.ops.ed.undo()

@@ -17,7 +17,7 @@ def placing(extension):
 
 
 def add(bpy, placing, job=JOB, height=1.0, location=(1.0, 2.0, 3.0)):
-    return placing.add(bpy.context, job, PROMPT, height, location)
+    return placing.add(bpy.context.scene, job, PROMPT, height, location)
 
 
 def test_the_marker_shows_where_and_how_big(bpy, placing):

@@ -77,7 +77,7 @@ class Walk:
         if len(self.going_on()) < JOBS_AT_ONCE:
             name = f"job-{len(self.jobs)}"
             self.jobs[name] = make_job(self.extension, self.results, name, name)
-        self.placing.add(bpy.context, self.a_job(), self.a_job(), 1.0, (self.random.random(), 0.0, 0.0))
+        self.placing.add(bpy.context.scene, self.a_job(), self.a_job(), 1.0, (self.random.random(), 0.0, 0.0))
 
     def show(self):
         if self.going_on():

@@ -1,0 +1,101 @@
+"""What is linked or overridden from another file cannot be changed: results stand beside it all the same."""
+
+import pytest
+from blender_desk import PROMPT
+from made_jobs import make_job, write_live
+
+JOB = "job-1"
+
+
+@pytest.fixture
+def library(bpy, tmp_path):
+    """A file with a scene "Theirs" and the collection "SDI" in it, with a result."""
+    bpy.ops.wm.read_factory_settings()
+    bpy.context.scene.name = "Theirs"
+    collection = bpy.data.collections.new("SDI")
+    bpy.context.scene.collection.children.link(collection)
+    collection.objects.link(bpy.data.objects["Cube"])
+    bpy.data.objects["Cube"]["sdi_prompt"] = "a cube"
+    path = tmp_path / "library.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    bpy.ops.wm.read_factory_settings()
+    return path
+
+
+@pytest.fixture(params=["linked", "overridden", "in a linked scene"])
+def theirs(bpy, library, request):
+    """The collection "SDI" of that file, in this file."""
+    with bpy.data.libraries.load(str(library), link=True) as (_, wanted):
+        wanted.collections = ["SDI"]
+        wanted.scenes = ["Theirs"] if "scene" in request.param else []
+    (linked,) = wanted.collections
+    bpy.context.scene.collection.children.link(linked)
+    if request.param == "overridden":
+        linked = linked.override_hierarchy_create(bpy.context.scene, bpy.context.view_layer)
+        assert linked.override_library is not None
+    if wanted.scenes:
+        bpy.context.window.scene = wanted.scenes[0]
+        assert bpy.context.scene.library is not None
+    return linked
+
+
+@pytest.fixture
+def folder(bpy, library, extension, results):
+    """After `library`, whose making empties Blender."""
+    return make_job(extension, results, JOB)
+
+
+def test_a_result_stands_in_a_collection_of_this_file(bpy, extension, folder, theirs):
+    before = list(theirs.all_objects)
+    placed = extension.scene.importer.put_into_scene(bpy.context, folder, extension.jobs.placement.Placement())
+    (home,) = placed.users_collection
+    assert home != theirs
+    assert home.name in ("SDI", "SDI.001")
+    assert home.library is None
+    assert home in bpy.data.scenes["Scene", None].collection.children_recursive
+    assert list(theirs.all_objects) == before
+    again = extension.scene.importer.put_into_scene(bpy.context, folder, extension.jobs.placement.Placement())
+    assert again.users_collection == (home,)
+
+
+def test_markers_and_live_meshes_too_and_nothing_stays_of_them(bpy, extension, folder, theirs):
+    collections = {collection.name_full for collection in bpy.data.collections}
+    placing, moment = extension.scene.placing, extension.scene.moment
+    placing.add(moment.local_scene(bpy.context), JOB, PROMPT, 1.0, (0.0, 0.0, 0.0))
+    write_live(folder)
+    assert extension.scene.live.show(bpy.context, folder)
+    helpers = placing.helpers(JOB)
+    assert len(helpers) == 3
+    assert {collection.library for each in helpers for collection in each.users_collection} == {None}
+    bpy.ops.ed.undo_push(message="one")
+    bpy.data.objects["Light"].location.x = 3.0
+    bpy.ops.ed.undo_push(message="two")
+    bpy.ops.ed.undo()
+    assert len(placing.helpers(JOB)) == 3
+    placing.remove(JOB)
+    assert {collection.name_full for collection in bpy.data.collections} == collections
+
+
+def test_generate_in_a_linked_scene_is_refused_before_anything_is_made(bpy, library, desk, results):
+    with bpy.data.libraries.load(str(library), link=True) as (_, wanted):
+        wanted.scenes = ["Theirs"]
+    bpy.context.window.scene = wanted.scenes[0]
+    assert bpy.context.scene.library is not None
+    bpy.context.scene.sdi.prompt = PROMPT
+    said = desk.press("generate")
+    assert said == (
+        'The scene "Theirs" is linked from another file and cannot be changed: show a scene of this file, or make one.'
+    )
+    assert not list(results.glob("2*"))
+
+
+def test_an_overridden_object_is_no_asset_of_this_file(bpy, library, extension):
+    with bpy.data.libraries.load(str(library), link=True) as (_, wanted):
+        wanted.collections = ["SDI"]
+    bpy.context.scene.collection.children.link(wanted.collections[0])
+    mine = wanted.collections[0].override_hierarchy_create(bpy.context.scene, bpy.context.view_layer)
+    bpy.context.view_layer.update()
+    for each in bpy.context.view_layer.objects:
+        each.select_set(each.name in mine.all_objects)
+    assert [each.override_library is not None for each in bpy.context.selected_objects] == [True]
+    assert not bpy.ops.sdi.mark_as_asset.poll()
