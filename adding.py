@@ -19,6 +19,7 @@ from .jobs.job import Job
 from .jobs.placement import Placement
 from .jobs.runner import Runner
 from .sdi_engine.errors import EngineError
+from .sdi_engine.files import touch
 from .sdi_engine.job_folder import storage_errors
 from .sdi_engine.request import JobRequest
 
@@ -110,7 +111,7 @@ def set_live(job: Job, live: bool) -> None:
     """Let the engine save light meshes of the job, or no more; raises StorageError."""
     with storage_errors(job.folder.path):
         if live:
-            job.folder.live_flag.touch()
+            touch(job.folder.live_flag)
         else:
             job.folder.live_flag.unlink(missing_ok=True)
 

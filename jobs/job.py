@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from ..sdi_engine import events, processes
+from ..sdi_engine.files import open_to_read, touch
 from ..sdi_engine.job_folder import STALE_HEARTBEAT_SECONDS, JobFolder, storage_errors
 from ..sdi_engine.request import JobRequest, slug
 from . import process
@@ -56,7 +58,8 @@ class Job:
             StorageError: the disk is full.
         """
         request = request.validated()
-        return cls(JobFolder.create(_new_folder(results, prefix, request.prompt), request))
+        name = f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}-{slug(request.prompt)}"
+        return cls(JobFolder.create_new(results.expanduser(), name, request))
 
     @property
     def name(self) -> str:
@@ -138,7 +141,7 @@ class Job:
     def finish(self) -> None:
         """Ask the engine to make a mesh of what it has; raises StorageError."""
         with storage_errors(self.folder.path):
-            self.folder.finish_flag.touch()
+            touch(self.folder.finish_flag)
         self.is_finishing = True
 
     def kill(self) -> None:
@@ -156,7 +159,7 @@ class Job:
         patience = max(CANCEL_GRACE_SECONDS, CANCEL_GRACE_STEPS / rate if rate else 0.0)
         self._kill_at = time.monotonic() + min(patience, LONGEST_GRACE_SECONDS)
         with storage_errors(self.folder.path):
-            flag.touch()
+            touch(flag)
 
     def _read_events(self) -> bool:
         try:
@@ -248,8 +251,7 @@ class Job:
         return events.Failed(sentence, exit_code if exit_code is not None and exit_code > 0 else 1)
 
     def _last_state_said(self) -> str | None:
-        every, _ = events.read_new(self.folder.events_file, 0)
-        return next((event.state for event in reversed(every) if isinstance(event, events.StateChanged)), None)
+        return events.last_state(self.folder.events_file)
 
     def _say(self, event: events.Event) -> None:
         """Write an event in the engine's absence; not to be read back by us."""
@@ -265,22 +267,12 @@ class Job:
 def log_tail(file: Path, lines: int) -> str:
     """The last lines of a log; empty where there is none."""
     try:
-        with file.open("rb") as opened:
-            opened.seek(max(0, file.stat().st_size - 20_000))
+        with open_to_read(file) as opened:
+            opened.seek(max(0, opened.seek(0, os.SEEK_END) - 20_000))
             text = opened.read().decode("utf-8", errors="replace")
     except OSError:
         return ""
     return "\n".join(text.replace("\r", "\n").rstrip().split("\n")[-lines:])
-
-
-def _new_folder(results: Path, prefix: str, prompt: str) -> Path:
-    name = f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}-{slug(prompt)}"
-    folder = results.expanduser() / name
-    number = 2
-    while folder.exists():
-        folder = folder.with_name(f"{name}-{number}")
-        number += 1
-    return folder
 
 
 def _signal_name(number: int) -> str:

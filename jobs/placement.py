@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..sdi_engine.job_folder import JobFolder, write_atomically
+from ..sdi_engine.files import write_atomically
+from ..sdi_engine.job_folder import JobFolder
 from ..sdi_engine.processes import is_alive
 
 PENDING = "pending"

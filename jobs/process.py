@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..sdi_engine.files import open_to_append
+
 
 def start(command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     """Start `command` in `folder`, in a process group of its own, everything it prints appended to `log`.
@@ -16,7 +18,7 @@ def start(command: Sequence[str], folder: Path, environment: Mapping[str, str], 
     Raises:
         OSError: it could not be started.
     """
-    with log.open("ab") as output:
+    with open_to_append(log) as output:
         return subprocess.Popen(
             command,
             cwd=folder,

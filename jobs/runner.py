@@ -12,6 +12,7 @@ from typing import Any
 
 from ..sdi_engine import events
 from ..sdi_engine.errors import EXIT_ENVIRONMENT
+from ..sdi_engine.files import touch
 from ..sdi_engine.job_folder import storage_errors
 from ..sdi_engine.job_queue import RESUME, SAMPLE, JobQueue, Ticket
 from ..sdi_engine.request import JobRequest
@@ -89,7 +90,9 @@ class Runner:
         Raises:
             EngineError: the request is not valid, or the folder cannot be made.
         """
-        shutil.rmtree(self.queue.looks_folder, ignore_errors=True)
+        with storage_errors(self.results):
+            self.queue.make_folders()
+        shutil.rmtree(self.queue.looks_folder, ignore_errors=True)  # which follows no links
         job = Job.create(self.queue.looks_folder, request, prefix="look-")
         with storage_errors(self.results):
             self.queue.add(job.name, SAMPLE, first=True)
@@ -149,7 +152,7 @@ class Runner:
         """Let the engine leave as soon as no job is running; raises StorageError."""
         with storage_errors(self.results):
             self.queue.make_folders()
-            self.queue.leave_flag.touch()
+            touch(self.queue.leave_flag)
 
     def close(self) -> None:
         """Let the engine leave when it has done what waits, where it was started here."""

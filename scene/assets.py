@@ -12,7 +12,8 @@ from pathlib import Path
 
 import bpy
 
-from ..sdi_engine.job_folder import JobFolder, write_atomically
+from ..sdi_engine.files import write_atomically
+from ..sdi_engine.job_folder import JobFolder
 from . import origin
 
 CATALOG = "SDI"

@@ -18,6 +18,7 @@ from .diffusion.location import locate, model_named_here
 from .errors import EXIT_CANCELLED, EXIT_DONE, EXIT_ENVIRONMENT, BadInputError, EngineError
 from .job_folder import JobFolder, make_folder
 from .pasted import as_meant_here
+from .untrusted import PrintableFormatter, printable
 
 FIGURES = ("1", "8", "9", "10", "11")
 STARTER_PROMPTS = ("a red mushroom", "a green tree")
@@ -39,12 +40,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.INFO,
-        format="%(levelname)s %(name)s: %(message)s" if options.verbose else "%(message)s",
+        level=logging.DEBUG if options.verbose else logging.INFO, handlers=[_log_handler(options.verbose)]
     )
     for noisy in ("httpx", "httpcore", "urllib3", "PIL", "trimesh"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return options.command(options)
+
+
+def _log_handler(verbose: bool) -> logging.Handler:
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s"))
+    return handler
 
 
 def _generate(options: argparse.Namespace) -> int:
@@ -167,7 +173,7 @@ def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str,
         )
         make_folder(options.output, PLAN_FILE)
         result = evaluate(plan, options.output, report, options.processes, options.clip, options.baseline)
-    print("\n".join(result.pop("table")), file=sys.stderr if options.json else sys.stdout)
+    print("\n".join(map(printable, result.pop("table"))), file=sys.stderr if options.json else sys.stdout)
     return result
 
 

@@ -22,8 +22,8 @@ from torch import Generator, Tensor
 from .diffusion.prior import Prior
 from .distillation.target import distillation_loss, without_background_shift, without_colour_shift
 from .errors import BadInputError, NoObjectError
+from .files import make_folder_of_ours, write_atomically
 from .guidance import Guidance, seed_of
-from .job_folder import write_atomically
 from .radiance import regularisers
 from .radiance.background import EnvironmentMap
 from .radiance.cameras import Cameras
@@ -186,7 +186,7 @@ class Generation:
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
         tensors |= {"step": torch.tensor(self.step), "attempt": torch.tensor(self.attempt)}
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder_of_ours(path.parent)
         write_atomically(path, save(contiguous))
 
     def load(self, path: Path) -> None:

@@ -29,7 +29,7 @@ from .errors import (
     EnvironmentMissingError,
     StorageError,
 )
-from .job_folder import write_atomically
+from .files import write_atomically
 from .locks import ProcessLock
 from .redaction import redact_output, redacted
 

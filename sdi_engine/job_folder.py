@@ -14,6 +14,8 @@ live.npz        a light mesh of the current state: vertices (V, 3) float32 in me
                 front towards -Y, the base's centre at the origin), faces (F, 3) int32, colours (V, 3) uint8, sRGB
 mesh.glb        the object
 result.json     written last, atomically: a job with a result is done
+
+What is not ours is never touched: no link in here is followed (`files`), and only files of these names are deleted.
 """
 
 from __future__ import annotations
@@ -21,19 +23,35 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from . import events
+from . import events, files
 from .errors import BadInputError, StorageError
+from .files import UnsafeFileError, read_json_object, write_atomically
 from .request import JobRequest
+
+_WINDOWS_NAME_TOO_LONG = 206
 
 HEARTBEAT_SECONDS = 2.0
 STALE_HEARTBEAT_SECONDS = 30.0
 """A worker of which nothing was heard for so long, and whose process is not ours to ask, is taken for dead."""
+
+_CHECKPOINT_FILE = re.compile(r"state\.safetensors|\.state\.safetensors\.\d+\.part")
+_FILES = re.compile(
+    r"\.?(request\.json|status\.json|result\.json|placement\.json|live\.npz|preview\.png|mesh\.glb)(\.\d+\.part)?"
+    r"|events\.jsonl|worker\.log|cancel|finish|pause|live|seed-\d+\.png|sheet\.png|\.DS_Store|Thumbs\.db|desktop\.ini"
+)
+_FILES_IN_FOLDERS = {
+    "checkpoint": _CHECKPOINT_FILE,
+    "previews": re.compile(r"\.?step-\d+\.png(\.\d+\.part)?"),
+    "turntable": re.compile(r"\.?side-\d+\.png(\.\d+\.part)?"),
+}
+"""What the engine, Blender and file managers write in a job folder: all else is the person's own."""
 
 
 class JobFolder:
@@ -51,6 +69,7 @@ class JobFolder:
         self.live_flag = self.path / "live"
         self.live_file = self.path / "live.npz"
         self.checkpoint_folder = self.path / "checkpoint"
+        self.checkpoint_file = self.checkpoint_folder / "state.safetensors"
         self.preview_file = self.path / "preview.png"
         self.turntable_folder = self.path / "turntable"
         self.previews_folder = self.path / "previews"
@@ -68,9 +87,25 @@ class JobFolder:
         request = request.validated()
         folder = cls(path)
         make_folder(folder.path)
-        with storage_errors(folder.path):
-            write_atomically(folder.request_file, request.to_json())
-            folder.append(events.StateChanged(events.QUEUED))
+        folder._claim(request)
+        return folder
+
+    @classmethod
+    def create_new(cls, results: Path, name: str, request: JobRequest) -> JobFolder:
+        """Make a job folder of this name, or with a number after it where there is one: nobody else gets the same.
+
+        Raises:
+            BadInputError: the request is not valid, or the folder cannot be made.
+            StorageError: it cannot be written.
+        """
+        request = request.validated()
+        folder = cls(_new_folder(results, name))
+        try:
+            folder._claim(request)
+        except StorageError:
+            with suppress(OSError):
+                folder.remove()
+            raise
         return folder
 
     @classmethod
@@ -81,25 +116,74 @@ class JobFolder:
             BadInputError: there is no job in this folder.
         """
         folder = cls(path)
-        if not folder.request_file.is_file():
+        if not files.is_there(folder.request_file):
             raise BadInputError(
                 f'"{folder.path}" is not a job folder: it has no request.json; give a folder made by us.'
             )
         return folder
 
     def request(self) -> JobRequest:
-        """The request, validated again (`BadInputError` where it is damaged)."""
+        """The request, validated again.
+
+        Raises:
+            BadInputError: it is damaged, or of a later version.
+            StorageError: it cannot be read.
+        """
+        return self.read_request()[0]
+
+    def read_request(self) -> tuple[JobRequest, list[str]]:
+        """As `request`, and the names of the settings in it that this version does not know."""
         with storage_errors(self.path):
-            return JobRequest.from_json(self.request_file.read_text(encoding="utf-8", errors="replace"))
+            return JobRequest.read(files.read_text(self.request_file))
+
+    def refuse_links(self) -> None:
+        """See that nothing of ours is a link, before anything is written.
+
+        Raises:
+            StorageError: something is; the sentence names it.
+        """
+        paths = [path for path in vars(self).values() if path != self.path]
+        with storage_errors(self.path):
+            for path in paths:
+                files.refuse_link(path)
 
     def append(self, event: events.Event) -> None:
         """Add an event to `events.jsonl`; a line that a killed process left half-written is ended first."""
-        with self.events_file.open("ab+") as file:
-            if file.tell() > 0:
+        with files.open_to_append(self.events_file) as file:
+            if file.seek(0, os.SEEK_END) > 0:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
                     file.write(b"\n")
-            file.write(events.to_line(event).encode("utf-8"))
+            file.write(events.to_line(event).encode("utf-8", errors="replace"))
+
+    def forget_checkpoint(self) -> None:
+        """Remove what `resume` would start from; raises OSError."""
+        files.remove_files(self.checkpoint_folder, _CHECKPOINT_FILE)
+
+    def remove(self) -> bool:
+        """Remove everything of ours, and the folder where nothing else is in it; whether it is gone. Raises OSError."""
+        for name, pattern in _FILES_IN_FOLDERS.items():
+            folder = self.path / name
+            if files.is_link(folder):
+                files.remove_link(folder)
+                continue
+            files.remove_files(folder, pattern)
+            with suppress(OSError):  # there is none, or something of the person's own is in it
+                folder.rmdir()
+        files.remove_files(self.path, _FILES)
+        with suppress(OSError):
+            self.path.rmdir()
+        return not files.is_there(self.path)
+
+    def _claim(self, request: JobRequest) -> None:
+        """Write the request into the empty folder; of two processes that try, one succeeds."""
+        with storage_errors(self.path):
+            try:
+                files.create(self.events_file)
+            except FileExistsError as error:
+                raise BadInputError(_not_empty(self.path)) from error
+            write_atomically(self.request_file, request.to_json())
+            self.append(events.StateChanged(events.QUEUED))
 
     def beat(self, started: float) -> None:
         """Say in `status.json` that this process is alive; `started` is a Unix time in seconds."""
@@ -127,33 +211,7 @@ def make_folder(path: Path, ours: str | None = None) -> None:
     except OSError as error:
         raise BadInputError(_cannot_be_used(path, error)) from error
     if names and ours not in names:
-        raise BadInputError(f'The folder "{path}" is not empty: choose a new folder.')
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file such that a reader sees the old or the new content, never a part; raises OSError."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        replace_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def replace_file(source: Path, target: Path) -> None:
-    """`Path.replace`, tried again for a second: on Windows a reader or a virus scanner may hold the target open."""
-    for attempt in range(20):
-        try:
-            source.replace(target)
-            return
-        except PermissionError:
-            if attempt == 19:
-                raise
-            time.sleep(0.05)
+        raise BadInputError(_not_empty(path))
 
 
 @contextmanager
@@ -167,15 +225,31 @@ def storage_errors(folder: Path) -> Iterator[None]:
         raise StorageError(_cannot_be_used(folder, error)) from error
 
 
+def _new_folder(results: Path, name: str) -> Path:
+    path = results / name
+    number = 1
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                path.mkdir()
+            except FileExistsError:
+                number += 1
+                path = results / f"{name}-{number}"
+            else:
+                return path
+    except OSError as error:
+        raise BadInputError(_cannot_be_used(path, error)) from error
+
+
+def _not_empty(folder: Path) -> str:
+    return f'The folder "{folder}" is not empty: choose a new folder.'
+
+
 def _cannot_be_used(folder: Path, error: OSError) -> str:
+    if isinstance(error, UnsafeFileError):
+        return str(error)
+    if error.errno == errno.ENAMETOOLONG or getattr(error, "winerror", None) == _WINDOWS_NAME_TOO_LONG:
+        return f'The name of the folder "{folder}" is too long for its disk: choose a results folder with a short name.'
     reason = error.strerror or str(error)
     return f'The folder "{folder}" cannot be used ({reason}): choose a results folder that you may write to.'
-
-
-def read_json_object(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where there is none, or something else."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return dict(value) if isinstance(value, Mapping) else None

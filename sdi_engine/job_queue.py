@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .job_folder import STALE_HEARTBEAT_SECONDS, JobFolder, read_json_object, replace_file, write_atomically
+from .files import make_folder_of_ours, read_json_object, refuse_link, replace_file, touch, write_atomically
+from .job_folder import STALE_HEARTBEAT_SECONDS, JobFolder
 from .processes import is_alive
 
 RUN = "run"
@@ -68,7 +69,9 @@ class JobQueue:
 
     def make_folders(self) -> None:
         """Make what must be there before a job can wait."""
-        self.tickets_folder.mkdir(parents=True, exist_ok=True)
+        self.results.mkdir(parents=True, exist_ok=True)
+        make_folder_of_ours(self.folder)
+        make_folder_of_ours(self.tickets_folder)
 
     def job_folder(self, ticket: Ticket) -> JobFolder:
         """Where the ticket's job lives."""
@@ -90,11 +93,13 @@ class JobQueue:
             turn = max(turn, waiting[-1].turn + 1)
         self._tear_up_all(waiting, set(names))
         for place, name in enumerate(names):
-            (self.tickets_folder / Ticket(turn + place, verb, name).file_name).touch()
+            touch(self.tickets_folder / Ticket(turn + place, verb, name).file_name)
             yield name
 
     def waiting(self) -> list[Ticket]:
         """All that wait, the next one first; empty where there is no queue yet."""
+        for folder in (self.folder, self.tickets_folder):
+            refuse_link(folder)
         try:
             names = os.listdir(self.tickets_folder)  # noqa: PTH208 (a quarter of the time, four times a second)
         except FileNotFoundError:
@@ -133,7 +138,7 @@ class JobQueue:
     def hold(self) -> None:
         """Let the engine take no more jobs, and leave as soon as none is running."""
         self.make_folders()
-        self.hold_flag.touch()
+        touch(self.hold_flag)
 
     def release(self) -> None:
         """Undo `hold` and `leave`."""

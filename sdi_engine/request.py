@@ -17,8 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import BadInputError
+from .untrusted import is_control, is_direction_mark, parse_json, printable, trimmed
 
 SCHEMA_VERSION = 1
+"""A version that adds a field, without which the object would be another one, counts on: what older versions read in
+spite of an unknown field is then still what was asked for. Older requests are read, newer ones are not."""
 
 PRESETS = ("draft", "standard", "paper", "threestudio")
 NOISES = ("inversion", "random", "fixed", "fixed-point", "sgd", "interval")
@@ -31,6 +34,13 @@ STARTER_MODEL = "starter"
 
 MAX_PROMPT_LENGTH = 1000
 MAX_SEED = 2**31 - 1
+
+MAX_SHOWN = 80
+"""Characters of a wrong value that a sentence quotes."""
+
+MAX_SLUG_CHARACTERS = 40
+MAX_SLUG_BYTES = 80
+"""In UTF-8: with a date, a number and what is put before it, it fits every file system, encrypted ones too (143)."""
 
 
 @dataclass(frozen=True)
@@ -106,19 +116,16 @@ class JobRequest:
         _check_types(self)
         for lora in self.loras:
             if not isinstance(lora, Lora):
-                raise BadInputError(f"The LoRA {lora!r} is none: give a file and a weight.")
+                raise BadInputError(f"The LoRA {_shown(lora)} is none: give a file and a weight.")
             _check_types(lora)
         request = dataclasses.replace(
             self,
             prompt=_folded(self.prompt),
             negative_prompt=_folded(self.negative_prompt),
-            model=self.model.strip(),
+            model=trimmed(self.model),
         )
-        if request.schema != SCHEMA_VERSION:
-            raise BadInputError(
-                f"This job was written by another version (schema {request.schema}, this one reads {SCHEMA_VERSION}): "
-                "start it again from its prompt."
-            )
+        if request.schema > SCHEMA_VERSION:
+            raise BadInputError(_of_a_later_version(request.schema))
         if not request.prompt:
             raise BadInputError('The prompt is empty: describe the object to make, for example "a red mug".')
         for label, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
@@ -129,6 +136,7 @@ class JobRequest:
                 )
         if not request.model:
             raise BadInputError('No model is chosen: use "starter", a model folder, a .safetensors file or a hub id.')
+        _check_path("model", request.model)
         _check_choice("preset", request.preset, PRESETS)
         _check_choice("noise", request.noise, NOISES)
         if request.perp_neg is not None:
@@ -136,6 +144,7 @@ class JobRequest:
         for lora in request.loras:
             if not lora.file.strip():
                 raise BadInputError("A LoRA has no file: choose its .safetensors file, or remove it from the list.")
+            _check_path("LoRA file", lora.file)
             _check_range(f'weight of the LoRA "{lora.file}"', lora.weight, -10.0, 10.0)
         _check_choice("device", request.device, DEVICES)
         _check_range("seed", request.seed, 0, MAX_SEED)
@@ -150,7 +159,7 @@ class JobRequest:
         for name, value in request.overrides.items():
             if not isinstance(name, str) or not _is_json(value):
                 raise BadInputError(
-                    f'The changed setting "{name}" is {value!r}: it must be a number, a word or a list.'
+                    f'The changed setting "{name}" is {_shown(value)}: it must be a number, a word or a list.'
                 )
         return request
 
@@ -160,31 +169,36 @@ class JobRequest:
 
     @classmethod
     def from_json(cls, text: str) -> JobRequest:
-        """The validated request that `to_json` wrote.
+        """The validated request that `to_json` wrote, of this version or an older one.
 
         Raises:
-            BadInputError: the text is no JSON object, has an unknown field, or a field is out of range.
+            BadInputError: the text is no JSON object, is of a later version, or a field is out of range.
         """
+        return cls.read(text)[0]
+
+    @classmethod
+    def read(cls, text: str) -> tuple[JobRequest, list[str]]:
+        """As `from_json`, and the names of the fields that this version does not know, and leaves out."""
         try:
-            fields = json.loads(text)
+            fields = parse_json(text)
         except ValueError as error:
             raise BadInputError(f"The job's request.json is damaged ({error}): start the job again.") from error
         if not isinstance(fields, dict) or "prompt" not in fields:
             raise BadInputError("The job's request.json holds no request: start the job again from its prompt.")
-        if fields.get("schema") != SCHEMA_VERSION:
-            raise BadInputError(
-                f"This job was written by another version (schema {fields.get('schema')}, this one reads "
-                f"{SCHEMA_VERSION}): start it again from its prompt."
-            )
-        unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(cls)})
-        if unknown:
-            raise BadInputError(f"The job's request.json has unknown fields ({', '.join(unknown)}): start it again.")
-        loras = fields.get("loras", [])
+        schema = fields.get("schema", 0)
+        if isinstance(schema, int) and not isinstance(schema, bool):
+            if schema > SCHEMA_VERSION:
+                raise BadInputError(_of_a_later_version(schema))
+            fields["schema"] = SCHEMA_VERSION
+        unknown = _take_unknown(fields, cls)
         try:
+            loras = [dict(lora) for lora in fields.get("loras", [])]
+            for lora in loras:
+                unknown += _take_unknown(lora, Lora)
             fields["loras"] = tuple(Lora(**lora) for lora in loras)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise BadInputError("The list of LoRAs in the job's request.json is damaged: start it again.") from error
-        return cls(**fields).validated()
+        return cls(**fields).validated(), [printable(name) for name in dict.fromkeys(unknown)]
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -205,11 +219,37 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def slug(prompt: str, fallback: str = "object") -> str:
-    """The prompt as a harmless file name: at most 40 of a-z, 0-9 and single hyphens, never empty, no device name."""
-    ascii_text = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode("ascii").lower()
-    name = re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")[:40].rstrip("-")
+    """The prompt as a harmless file name: small letters and digits of any script, and single hyphens.
+
+    Never empty, no device's name, and at most `MAX_SLUG_CHARACTERS` and `MAX_SLUG_BYTES` long. Latin letters lose their
+    accents; the marks of other scripts are parts of their words, and stay.
+    """
+    kept: list[str] = []
+    for character in unicodedata.normalize("NFKD", prompt.lower()):
+        kind = unicodedata.category(character)[0]
+        if kind in "LN" or (kind == "M" and kept and kept[-1] != "-" and not kept[-1].isascii()):
+            kept.append(character)
+        elif kind != "M" and kept and kept[-1] != "-":
+            kept.append("-")
+    name = unicodedata.normalize("NFC", "".join(kept))[:MAX_SLUG_CHARACTERS]
+    name = name.encode("utf-8", errors="ignore")[:MAX_SLUG_BYTES].decode("utf-8", errors="ignore").strip("-")
     reserved = re.fullmatch(r"con|prn|aux|nul|com\d|lpt\d", name)
     return f"{fallback}-{name}" if reserved else name or fallback
+
+
+def _take_unknown(fields: dict[str, Any], kind: type) -> list[str]:
+    """Take out of the fields those that a class does not have; their names."""
+    unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(kind)})
+    for name in unknown:
+        del fields[name]
+    return unknown
+
+
+def _of_a_later_version(schema: int) -> str:
+    return (
+        f"This job was made by a later version of the extension (schema {schema}, this one reads {SCHEMA_VERSION}): "
+        "update the extension, and restart Blender."
+    )
 
 
 def _is_json(value: Any) -> bool:
@@ -220,8 +260,9 @@ def _is_json(value: Any) -> bool:
 
 
 def _folded(text: str) -> str:
-    printable = "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)
-    return " ".join(printable.split())
+    """On one line, without control characters and direction marks."""
+    visible = (" " if is_control(each) else each for each in text if not is_direction_mark(each))
+    return " ".join("".join(visible).split())
 
 
 def _check_types(item: JobRequest | Lora) -> None:
@@ -233,14 +274,25 @@ def _check_types(item: JobRequest | Lora) -> None:
             allowed += (int,)
         if isinstance(value, bool) or not isinstance(value, allowed):
             kinds = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in allowed)
-            raise BadInputError(f'The setting "{name.replace("_", " ")}" is {value!r}: it must be {kinds}.')
+            raise BadInputError(f'The setting "{name.replace("_", " ")}" is {_shown(value)}: it must be {kinds}.')
+
+
+def _shown(value: Any) -> str:
+    """A value as a sentence quotes it."""
+    text = f'"{printable(value)}"' if isinstance(value, str) else repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def _check_path(label: str, path: str) -> None:
+    if any(map(is_control, path)):
+        raise BadInputError(f'The {label} "{printable(path)}" has control characters in its name: rename it.')
 
 
 def _check_choice(label: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise BadInputError(f'The {label} "{value}" does not exist: choose one of {", ".join(choices)}.')
+        raise BadInputError(f"The {label} {_shown(value)} does not exist: choose one of {', '.join(choices)}.")
 
 
 def _check_range(label: str, value: Any, low: float, high: float) -> None:
-    if value is not None and not (math.isfinite(value) and low <= value <= high):
-        raise BadInputError(f'The setting "{label}" is {value}: it must be between {low:,} and {high:,}.')
+    if value is not None and not low <= value <= high:  # which is so for what is no number, too
+        raise BadInputError(f'The setting "{label}" is {_shown(value)}: it must be between {low:,} and {high:,}.')

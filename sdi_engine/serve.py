@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from . import errors, events, worker
 from .diffusion.location import locate
 from .errors import EngineError, JobCancelledError
+from .files import open_to_append
 from .job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
 from .job_queue import RESUME, SAMPLE, JobQueue, Ticket
 from .locks import ProcessLock
@@ -178,7 +179,7 @@ def _printing_into(file: Path) -> Iterator[None]:
     """Let all that this process prints, from Python or not, go into a file."""
     with ExitStack() as stack:
         try:
-            output = stack.enter_context(file.open("ab"))
+            output = stack.enter_context(open_to_append(file))
         except OSError as error:  # a full disk is the job's to tell
             log.warning("%s cannot be written: %s", file, error)
             yield

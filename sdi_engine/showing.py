@@ -10,8 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from .events import LiveMeshSaved, PreviewSaved
+from .files import make_folder_of_ours, write_atomically
 from .generate import Generation
-from .job_folder import JobFolder, storage_errors, write_atomically
+from .job_folder import JobFolder, storage_errors
 from .mesh.export import standing_on_ground
 from .mesh.surface import extract_surface
 
@@ -40,13 +41,12 @@ def save_preview(generation: Generation, folder: JobFolder) -> PreviewSaved:
     azimuths = [360.0 * side / TURNTABLE_SIDES for side in range(TURNTABLE_SIDES)]
     sides = generation.view(azimuths, ELEVATION_DEG, TURNTABLE_RESOLUTION)
     with storage_errors(folder.path):
-        folder.previews_folder.mkdir(exist_ok=True)
-        folder.turntable_folder.mkdir(exist_ok=True)
+        make_folder_of_ours(folder.previews_folder)
+        make_folder_of_ours(folder.turntable_folder)
         for number, side in enumerate(sides):
             write_atomically(folder.turntable_folder / f"side-{number}.png", _png(side))
-        numbered = folder.previews_folder / f"step-{generation.step:06d}.png"
-        numbered.write_bytes(_png(picture))
-        write_atomically(folder.preview_file, numbered.read_bytes())
+        for file in (folder.previews_folder / f"step-{generation.step:06d}.png", folder.preview_file):
+            write_atomically(file, _png(picture))
     return PreviewSaved(folder.preview_file.name, generation.step)
 
 

@@ -18,8 +18,9 @@ from .diffusion.counted_prior import CountedPrior
 from .diffusion.loading import LoadPrior, load_prior
 from .diffusion.prior import Prior
 from .errors import EnvironmentMissingError, JobCancelledError, JobPausedError, NoObjectError
+from .files import is_file, write_atomically
 from .generate import Generation, attempt_of, rays_per_patch
-from .job_folder import JobFolder, storage_errors, write_atomically
+from .job_folder import JobFolder, storage_errors
 from .mesh.bake import bake_albedo
 from .mesh.export import standing_on_ground, write_glb
 from .mesh.surface import extract_surface, grid_cell
@@ -76,8 +77,8 @@ def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report, l
         prior = CountedPrior((load or load_prior)(request.model, device, request.loras))
     tell_unknown_words(prior, request.prompt, report)
     settings = resolve(request, prior.hints, prior.resolution)
-    checkpoint = folder.checkpoint_folder / "state.safetensors"
-    resumed = resume and checkpoint.is_file()
+    checkpoint = folder.checkpoint_file
+    resumed = resume and is_file(checkpoint)
 
     def attempt(number: int) -> Generation:
         return Generation(prior, request.prompt, request.negative_prompt, settings, request.seed, number)
@@ -174,7 +175,7 @@ def peak_memory_mb(device: torch.device) -> dict[str, float]:
 def _optimise(generation: Generation, folder: JobFolder, height: float, report: Report) -> dict[str, float]:
     """Run the loop to its end, or to where the person stops it; returns the seconds that the two models took."""
     steps = generation.settings.steps
-    checkpoint = folder.checkpoint_folder / "state.safetensors"
+    checkpoint = folder.checkpoint_file
     preview_every = max(1, steps // PREVIEWS_PER_RUN)
     recent: list[float] = [time.perf_counter()]
     last_checkpoint = last_progress = recent[0]

@@ -36,6 +36,9 @@ SPIN_COUNT = "5000"
 for so long that a step takes ten times as long once another program (Blender itself, say) wants the same cores; not at
 all would double it when none does. Read when torch is loaded."""
 
+MOST_NAMED = 5
+"""Of unknown settings."""
+
 Listener = Callable[[events.Event], None]
 Work = Callable[[JobFolder, JobRequest, bool, Listener], None]
 """Does a job, or goes on with it where the third argument is true, and tells the fourth how far it is."""
@@ -68,6 +71,7 @@ def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: No
     """
     try:
         folder = JobFolder.open(path)
+        folder.refuse_links()
         _refuse_running(folder)
     except EngineError as error:
         log.error("%s", error)
@@ -85,7 +89,10 @@ def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: No
         _forget_last_run(folder, resume)
         with _heartbeat(folder), stop_signals():
             report(events.StateChanged(events.STARTING))
-            work(folder, folder.request(), resume, report)
+            request, unknown = folder.read_request()
+            if unknown:
+                report(events.Notice(_left_out(unknown)))
+            work(folder, request, resume, report)
             report(events.StateChanged(events.DONE))
         return errors.EXIT_DONE
     except JobPausedError:
@@ -162,6 +169,11 @@ def missing_package(error: ImportError) -> str:
     )
 
 
+def _left_out(settings: list[str]) -> str:
+    named = ", ".join(settings[:MOST_NAMED]) + (", …" if len(settings) > MOST_NAMED else "")
+    return f"The job was made by a later version, whose settings this one leaves out ({named}): update the extension."
+
+
 def _refuse_running(folder: JobFolder) -> None:
     status = folder.status() or {}
     pid, heartbeat = status.get("pid"), status.get("heartbeat", 0.0)
@@ -176,9 +188,8 @@ def _forget_last_run(folder: JobFolder, resume: bool) -> None:
         if resume:  # a flag from before a new run is meant for it; one from before a resumption has done its work
             for flag in (folder.cancel_flag, folder.finish_flag, folder.pause_flag):
                 flag.unlink(missing_ok=True)
-        if not resume and folder.checkpoint_folder.is_dir():
-            for file in folder.checkpoint_folder.iterdir():
-                file.unlink()
+        if not resume:
+            folder.forget_checkpoint()
 
 
 def _report_end(report: Listener, *last_events: events.Event) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from sdi_engine import events
 from sdi_engine.errors import BadInputError, StorageError
-from sdi_engine.job_folder import JobFolder, storage_errors, write_atomically
+from sdi_engine.files import write_atomically
+from sdi_engine.job_folder import JobFolder, storage_errors
 from sdi_engine.request import JobRequest
 
 REQUEST = JobRequest("a red mug")

@@ -49,6 +49,14 @@ def test_overrides_that_are_none(text):
         parse_override(text)
 
 
+def test_marks_that_turn_the_direction_of_writing_go_and_joiners_stay():
+    asked = JobRequest(
+        "a \u202egum der\u202c\u2028mug \U0001f469\u200d\U0001f680 \u0646\u0645\u06cc\u200c\u0634"
+    ).validated()
+    assert asked.prompt == "a gum der mug \U0001f469\u200d\U0001f680 \u0646\u0645\u06cc\u200c\u0634"
+    assert JobRequest("x", model="\u202aC:\\model.safetensors").validated().model == "C:\\model.safetensors"
+
+
 def test_white_space_is_folded():
     assert JobRequest("  a\tred\n\nmug\x00 ").validated().prompt == "a red mug"
 
@@ -103,16 +111,45 @@ def test_longest_prompt_is_accepted():
     [
         ("", "damaged"),
         ("[]", "holds no request"),
-        ('{"prompt": "x", "schema": 99}', "another version"),
+        ('{"prompt": "x", "schema": 99}', "later version .* update the extension"),
+        ('{"prompt": "x", "schema": 99, "magic": 1, "seed": "one"}', "later version .* update the extension"),
+        ('{"prompt": "x", "schema": true}', "schema"),
+        ('{"prompt": "x", "schema": "1"}', "schema"),
+        ('{"prompt": "x", "schema": 1, "seed": 1e400}', "damaged .*too large"),
+        ('{"prompt": "x", "schema": 1, "height": NaN}', "damaged .*no number"),
+        (f'{{"prompt": "x", "schema": 1, "seed": {10**400}}}', "damaged .*too large"),
+        ('{"prompt": "x", "schema": 1, "guidance_scale": -Infinity}', "damaged .*no number"),
+        ('{"prompt": "\\ud800", "schema": 1}', "damaged"),
+        ('{"prompt": "x", "overrides": {"t": ' + "[" * 500 + "]" * 500 + "}}", "damaged .*too deep"),
+        ("[" * 100_000, "damaged .*too deep"),
+        (json.dumps({"prompt": ["x"] * 10_000}), '"prompt" is .{,100}…: it must be'),
+        (json.dumps({"prompt": "x", "preset": "y" * 10_000}), "The preset .{,100}… does not exist"),
+        (json.dumps({"prompt": "x", "model": "a\x1b]0;b"}), r"control characters"),
+        (json.dumps({"prompt": "x", "loras": [{"file": "a\nb"}]}), r"control characters"),
         ('{"prompt": "x", "schema": 1, "loras": [{"path": "a"}]}', "list of LoRAs"),
         ('{"prompt": "x", "schema": 1, "loras": 5}', "list of LoRAs"),
-        (json.dumps({"prompt": "x", "schema": 1, "magic": 1}), "magic"),
         (json.dumps({"prompt": "x", "schema": 1, "seed": "one"}), "seed"),
     ],
 )
 def test_damaged_requests(text, words):
-    with pytest.raises(BadInputError, match=words):
+    with pytest.raises(BadInputError, match=words) as caught:
         JobRequest.from_json(text)
+    assert str(caught.value).isprintable()
+
+
+def test_an_older_request_is_read_with_defaults():
+    for schema in ({}, {"schema": 0}):
+        asked, unknown = JobRequest.read(json.dumps({"prompt": "a mug", **schema}))
+        assert (asked, unknown) == (JobRequest("a mug"), [])
+
+
+def test_what_a_later_version_added_is_left_out_and_named():
+    fields = json.loads(JobRequest("a mug", loras=(Lora("a.safetensors"),)).to_json())
+    fields |= {"magic": 1, "an\nother": None}
+    fields["loras"][0]["layers"] = [1]
+    asked, unknown = JobRequest.read(json.dumps(fields))
+    assert asked == JobRequest("a mug", loras=(Lora("a.safetensors"),))
+    assert unknown == ["an\\nother", "magic", "layers"]
 
 
 @pytest.mark.parametrize(
@@ -125,6 +162,14 @@ def test_damaged_requests(text, words):
         ("CON", "object-con"),
         ("x" * 300, "x" * 40),
         ('"; $(reboot) `', "reboot"),
+        ("\u8d64\u3044\u30de\u30b0", "\u8d64\u3044\u30de\u30b0"),
+        ("\u9752 mug", "\u9752-mug"),
+        ("\u041a\u0440\u0430\u0441\u043d\u044b\u0439", "\u043a\u0440\u0430\u0441\u043d\u044b\u0439"),
+        ("\u0932\u093e\u0932 \u0939\u093e\u0925\u0940", "\u0932\u093e\u0932-\u0939\u093e\u0925\u0940"),
+        ("\u8d64" * 300, "\u8d64" * 26),
+        ("\U00020000" * 300, "\U00020000" * 20),
+        ("\u2764\ufe0f", "object"),
+        ("con\u0301", "object-con"),
     ],
 )
 def test_slug_is_a_harmless_file_name(prompt, name):

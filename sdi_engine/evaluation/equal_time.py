@@ -15,7 +15,8 @@ from typing import Any
 from .. import errors, events
 from ..diffusion.prior import ModelHints
 from ..errors import NoObjectError
-from ..job_folder import JobFolder, read_json_object, storage_errors, write_atomically
+from ..files import read_json_object, write_atomically
+from ..job_folder import JobFolder, storage_errors
 from ..settings import resolve
 from .plan import Job, Plan, Setting
 from .runs import JOBS_FOLDER, Outcome, run_jobs

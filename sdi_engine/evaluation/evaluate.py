@@ -14,7 +14,8 @@ import numpy as np
 from .. import errors, events
 from ..diffusion.loading import LoadPrior
 from ..errors import BadInputError
-from ..job_folder import JobFolder, read_json_object, storage_errors, write_atomically
+from ..files import read_json_object, write_atomically
+from ..job_folder import JobFolder, storage_errors
 from ..locks import ProcessLock
 from ..showing import to_image
 from ..starter.world import Subject

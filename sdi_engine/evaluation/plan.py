@@ -15,7 +15,8 @@ from typing import Any
 from .. import __version__
 from ..diffusion.prior import ModelHints
 from ..errors import BadInputError
-from ..job_folder import read_json_object, storage_errors, write_atomically
+from ..files import read_json_object, write_atomically
+from ..job_folder import storage_errors
 from ..request import JobRequest, Lora, parse_override, slug
 from ..settings import resolve
 

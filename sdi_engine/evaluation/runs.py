@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any
 from .. import errors, events, worker
 from ..diffusion.counted_prior import CountedPrior
 from ..errors import EngineError, EnvironmentMissingError, StorageError
-from ..job_folder import JobFolder, read_json_object, storage_errors, write_atomically
+from ..files import read_json_object, write_atomically
+from ..job_folder import JobFolder, storage_errors
 from ..redaction import redact_output
 from ..request import Lora
 from .plan import Job

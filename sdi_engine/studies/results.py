@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from ..job_folder import storage_errors, write_atomically
+from ..files import write_atomically
+from ..job_folder import storage_errors
 from .sheets import squares, strip
 from .study import Report, Study, save_json
 

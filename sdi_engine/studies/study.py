@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import time
@@ -18,7 +19,8 @@ from .. import __version__, events
 from ..diffusion.loading import LoadPrior, load_prior
 from ..diffusion.location import locate
 from ..diffusion.prior import Prior
-from ..job_folder import storage_errors, write_atomically
+from ..files import write_atomically
+from ..job_folder import storage_errors
 from ..pasted import as_meant
 from ..request import JobRequest
 from ..settings import Settings, resolve
@@ -97,8 +99,10 @@ def spread(count: int, chosen: int) -> list[int]:
 
 def save_picture(picture: Image.Image, file: Path) -> None:
     """Write a PNG; raises StorageError."""
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
     with storage_errors(file.parent):
-        picture.save(file)
+        write_atomically(file, content.getvalue())
 
 
 def save_json(content: dict[str, Any], file: Path) -> dict[str, Any]:

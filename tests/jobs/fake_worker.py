@@ -28,7 +28,8 @@ sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
 
 from sdi_engine import events, worker  # noqa: E402
 from sdi_engine.errors import EngineError, JobCancelledError, JobPausedError  # noqa: E402
-from sdi_engine.job_folder import JobFolder, write_atomically  # noqa: E402
+from sdi_engine.files import write_atomically  # noqa: E402
+from sdi_engine.job_folder import JobFolder  # noqa: E402
 from sdi_engine.job_queue import RESUME, SAMPLE, Ticket  # noqa: E402
 from sdi_engine.request import JobRequest  # noqa: E402
 from sdi_engine.serve import LOOKS, serve  # noqa: E402
@@ -79,7 +80,7 @@ def make_mesh(folder: JobFolder, request: JobRequest, resume: bool, report: work
     if "environment" in request.prompt:
         environment = {**os.environ, "cwd": str(Path.cwd()), "pid": os.getpid()}
         (folder.path / "environment.json").write_text(json.dumps(environment))
-    checkpoint = folder.checkpoint_folder / "step"
+    checkpoint = folder.checkpoint_file
     first = int(checkpoint.read_text()) if resume and checkpoint.exists() else 0
     for step in range(first, STEPS):
         report(events.Progress("Optimising", step + 1, STEPS, rate=12.5, eta=(STEPS - step) / 12.5))

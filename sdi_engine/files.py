@@ -1,0 +1,185 @@
+"""Files of a job, read, written and removed without ever following a link. Standard library only.
+
+A job's folder may come from somebody else, and a link in it may lead anywhere: to a folder of documents, to a file that
+a shell runs at its start, or, on Windows, to a server that is given the person's password. So nothing inside a job is a
+link, and nothing is opened that is no ordinary file: a pipe would make its reader wait for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .untrusted import parse_json
+
+MAX_JSON_BYTES = 4 * 2**20
+"""Of a JSON file: many times what the largest of ours takes."""
+
+_CAREFUL = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NOINHERIT", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
+_LINK_TAGS = (0xA000000C, 0xA0000003)
+"""Of Windows' symbolic links and junctions; other reparse points, such as a cloud's files, are no links."""
+
+
+class UnsafeFileError(OSError):
+    """There is a link, or something that is no ordinary file, where a file of ours belongs; `str(error)` says so."""
+
+
+def is_link(path: Path) -> bool:
+    """Whether there is a symbolic link or a junction, wherever it leads."""
+    try:
+        status = path.lstat()
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) in _LINK_TAGS
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything of this name, also a link that leads nowhere."""
+    return os.path.lexists(path)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is an ordinary file, and no link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode) and not is_link(path)
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder, and no link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode) and not is_link(path)
+    except (OSError, ValueError):
+        return False
+
+
+def refuse_link(path: Path) -> None:
+    """Raise UnsafeFileError where there is a link."""
+    if is_link(path):
+        raise UnsafeFileError(f'"{path}" is a link, and links inside a job are not followed: delete it.')
+
+
+def open_to_read(path: Path) -> BinaryIO:
+    """An ordinary file's bytes; raises OSError."""
+    return _open(path, os.O_RDONLY, "rb")
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """An ordinary file, made where there is none, to be written to at its end; raises OSError."""
+    file = _open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, "ab+")
+    if os.fstat(file.fileno()).st_nlink > 1:
+        file.close()
+        raise UnsafeFileError(f'"{path}" is a hard link to a file that has another name too: delete it.')
+    return file
+
+
+def read_bytes(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
+    """The content of an ordinary file of at most `limit` bytes; raises OSError."""
+    with open_to_read(path) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise UnsafeFileError(f'"{path}" is larger than any file of its kind: it is damaged, or none of ours.')
+    return content
+
+
+def read_text(path: Path, limit: int = MAX_JSON_BYTES) -> str:
+    """The text of an ordinary file of at most `limit` bytes, damaged characters replaced; raises OSError."""
+    return read_bytes(path, limit).decode("utf-8-sig", errors="replace")
+
+
+def read_json_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is none, or something else."""
+    try:
+        value = parse_json(read_text(path))
+    except (OSError, ValueError):
+        return None
+    return dict(value) if isinstance(value, Mapping) else None
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file such that a reader sees the old or the new content, never a part; raises OSError.
+
+    A link of this name is replaced, not followed.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.unlink(missing_ok=True)  # of a process that was killed and had the same id
+    try:
+        with _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        replace_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def create(path: Path) -> None:
+    """Make an empty file, as a flag; raises FileExistsError where anything has this name, and other OSErrors."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFUL, 0o666))
+
+
+def touch(path: Path) -> None:
+    """See that there is a file, as a flag; raises OSError."""
+    try:
+        create(path)
+    except FileExistsError:
+        if not is_file(path):
+            refuse_link(path)
+            raise
+
+
+def make_folder_of_ours(path: Path) -> None:
+    """Make a folder where there is none; raises OSError, also where there is a link to one."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        refuse_link(path)
+        if not path.is_dir():
+            raise
+
+
+def remove_link(path: Path) -> None:
+    """Remove a link, not what it leads to; raises OSError."""
+    try:
+        path.unlink()
+    except PermissionError:  # a junction is a folder to Windows
+        path.rmdir()
+
+
+def remove_files(folder: Path, name: re.Pattern[str]) -> None:
+    """Remove the files, and the links, whose whole name matches; raises OSError, also where the folder is a link."""
+    refuse_link(folder)
+    for entry in list(folder.iterdir()) if is_folder(folder) else ():
+        if name.fullmatch(entry.name) and not is_folder(entry):
+            remove_link(entry) if is_link(entry) else entry.unlink()
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """`Path.replace`, tried again for a second: on Windows a reader or a virus scanner may hold the target open."""
+    for attempt in range(20):
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            if attempt == 19:
+                raise
+            time.sleep(0.05)
+
+
+def _open(path: Path, flags: int, mode: str) -> BinaryIO:
+    refuse_link(path)  # O_NOFOLLOW says so too, but Windows has none
+    descriptor = os.open(path, flags | _CAREFUL, 0o666)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UnsafeFileError(f'"{path}" is no ordinary file: delete it.')
+        return os.fdopen(descriptor, mode)
+    except BaseException:
+        os.close(descriptor)
+        raise

@@ -1,0 +1,113 @@
+"""Names, numbers and text that somebody else may have written. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import unicodedata
+from typing import Any
+
+MAX_INTEGER = 2**63 - 1
+"""Of a JSON number: more than anything of ours counts, and a float has room for it."""
+
+MAX_DEPTH = 32
+"""Of JSON's lists and objects within each other."""
+
+_DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_CONTROLS = ("Cc", "Cs", "Zl", "Zp")
+_NO_PLAIN_NAME = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|\ud800-\udfff]')
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: it is none, or one that no writer of ours makes: with NaN or infinity, a number beyond 64 bits,
+            nesting without end, or halves of characters.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_bounded)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    _check_depth_and_text(value)
+    return value
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether it names a file or folder right in the folder where it is looked for, on every system."""
+    return 0 < len(name) <= 255 and name.strip(". ") != "" and not _NO_PLAIN_NAME.search(name)
+
+
+def is_control(character: str) -> bool:
+    """Whether a character moves a terminal's cursor, ends a line, or is half of one."""
+    return unicodedata.category(character) in _CONTROLS
+
+
+def is_direction_mark(character: str) -> bool:
+    """Whether a character turns the direction of writing, so that other words seem to stand there.
+
+    The joiners that scripts and emoji need are none.
+    """
+    return character in _DIRECTION_MARKS
+
+
+def trimmed(text: str) -> str:
+    """Without white space and invisible characters around it, such as Windows puts before a path that is copied."""
+    return text.strip().strip(_DIRECTION_MARKS).strip()
+
+
+def printable(text: str) -> str:
+    """The text on one line, such that a terminal shows what it is and does nothing else.
+
+    Control characters and direction marks are written as Python writes them, such as \\x1b.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(each) if is_control(each) or is_direction_mark(each) else each for each in text)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Log lines in which names and prompts cannot begin a line of their own, nor speak to the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
+
+
+def _check_depth_and_text(value: Any) -> None:
+    left = [(value, 0)]
+    while left:
+        item, depth = left.pop()
+        if depth > MAX_DEPTH:
+            raise ValueError("nested too deep")
+        if isinstance(item, str):
+            item.encode("utf-8")  # which half of a surrogate pair cannot be, and no file can hold
+        elif isinstance(item, list):
+            left += [(each, depth + 1) for each in item]
+        elif isinstance(item, dict):
+            left += [(each, depth + 1) for pair in item.items() for each in pair]
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value
+
+
+def _bounded(text: str) -> int:
+    if len(text) > 20 or abs(int(text)) > MAX_INTEGER:
+        raise ValueError(f"the number {text[:20]} is too large")
+    return int(text)
