@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import BadInputError
-from .untrusted import is_control, is_direction_mark, parse_json, printable, trimmed
+from .untrusted import is_control, is_direction_mark, parse_json, printable
 
 SCHEMA_VERSION = 1
 """A version that adds a field, without which the object would be another one, counts on: what older versions read in
@@ -122,7 +122,7 @@ class JobRequest:
             self,
             prompt=_folded(self.prompt),
             negative_prompt=_folded(self.negative_prompt),
-            model=trimmed(self.model),
+            model=self.model.strip(),
         )
         if request.schema > SCHEMA_VERSION:
             raise BadInputError(_of_a_later_version(request.schema))

@@ -53,11 +53,6 @@ def is_direction_mark(character: str) -> bool:
     return character in _DIRECTION_MARKS
 
 
-def trimmed(text: str) -> str:
-    """Without white space and invisible characters around it, such as Windows puts before a path that is copied."""
-    return text.strip().strip(_DIRECTION_MARKS).strip()
-
-
 def printable(text: str) -> str:
     """The text on one line, such that a terminal shows what it is and does nothing else.
 

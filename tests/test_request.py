@@ -54,7 +54,6 @@ def test_marks_that_turn_the_direction_of_writing_go_and_joiners_stay():
         "a \u202egum der\u202c\u2028mug \U0001f469\u200d\U0001f680 \u0646\u0645\u06cc\u200c\u0634"
     ).validated()
     assert asked.prompt == "a gum der mug \U0001f469\u200d\U0001f680 \u0646\u0645\u06cc\u200c\u0634"
-    assert JobRequest("x", model="\u202aC:\\model.safetensors").validated().model == "C:\\model.safetensors"
 
 
 def test_white_space_is_folded():
