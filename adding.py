@@ -6,10 +6,10 @@ Where the disk refuses in the middle, those that wait are watched, and the rest 
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import bpy
@@ -102,7 +102,8 @@ def drop() -> None:
     global complaint, _asked_for
     for job in [wanted.job for wanted in _wanted if wanted.job is not None]:
         arrivals.forget(job.name)
-        shutil.rmtree(job.folder.path, ignore_errors=True)
+        with suppress(OSError):
+            job.folder.remove()
     _wanted.clear()
     complaint, _asked_for = "", 0
 
