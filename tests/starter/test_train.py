@@ -21,7 +21,8 @@ from sdi_engine.starter.world import Item, Subject
 
 TINY = model.Size(channels=(16, 32, 32, 32), text_width=16, resolution=16)
 STEADY = replace(TINY, resolution=32)
-"""Its gradients are exact to 1e-5. The innermost maps of TINY are single pixels: norms blow up rounding there, to 1e-2."""
+"""Its gradients are exact to 1e-5. Those of TINY are so to 1e-2 only: its innermost maps are single pixels, and norms
+blow up their rounding."""
 SETTINGS = train.Settings(
     steps=4, batch=4, warm_up=2, first_shards=1, instances=6, views=2, log_every=1, save_every=100, sample_every=100
 )
