@@ -84,7 +84,8 @@ def expect(context: bpy.types.Context, job: Job, where: Placement) -> None:
 
 def expect_again(context: bpy.types.Context, job: Job) -> None:
     """As `expect`, for a job that goes on, or that another Blender has begun: where it was to stand."""
-    known = _placements.get(job.name) or Placement.read(job.folder)
+    written = Placement.read(job.folder)
+    known = _placements.get(job.name) or (written if written is not None and written.is_ours(job.folder) else None)
     where = (known or placement_at_cursor(context)).with_fate(PENDING).owned()
     with storage_errors(job.folder.path):
         where.write(job.folder)

@@ -41,6 +41,7 @@ def generate(
         EngineError: the job could not even be made.
         ImportFailedError: the mesh cannot be brought into the scene.
     """
+    runner.use(engine)
     job = runner.create(request)
     with storage_errors(job.folder.path):
         where.write(job.folder)

@@ -59,6 +59,7 @@ _announcement = ""
 _announced_at = float("-inf")
 _shown_step: tuple[str, int] | None = None
 _last_seen: tuple[object, ...] = ()
+_missed = ""
 
 
 def begin() -> None:
@@ -145,6 +146,7 @@ def start(context: bpy.types.Context, requests: Iterable[JobRequest], where: Ite
     Raises:
         EngineError: a request is not valid, or a job's folder cannot be made.
     """
+    desk(context).use(preferences.engine(context))
     adding.ask(desk(context), requests, where, live)
     _add_some(context)
     watch()
@@ -186,6 +188,7 @@ def start_look(context: bpy.types.Context, request: JobRequest) -> None:
     """
     global look
     close_look(context)
+    desk(context).use(preferences.engine(context))
     look = desk(context).sample(request)
     pictures.show_looks([])
     watch()
@@ -206,10 +209,30 @@ def resume(context: bpy.types.Context, stopped: Job) -> None:
     Raises:
         EngineError: the job's folder cannot be written.
     """
+    desk(context).use(preferences.engine(context))
     arrivals.expect_again(context, stopped)
     _desk_of(context, stopped).resume(stopped)
     watch()
     refresh_library()
+
+
+def run_here(context: bpy.types.Context, waiting: Job) -> None:
+    """Let a job have its turn on this machine that waits from elsewhere.
+
+    Raises:
+        EngineError: the job's folder cannot be written.
+    """
+    desk(context).use(preferences.engine(context))
+    arrivals.expect_again(context, waiting)
+    desk(context).run_here(waiting)
+    watch()
+    refresh_library()
+
+
+def waits_from(name: str) -> str | None:
+    """The machine from which a job waits that no engine of ours takes unasked, empty where unknown; else None."""
+    ticket = runner.ticket_from_elsewhere(name) if runner is not None else None
+    return ticket.host if ticket is not None else None
 
 
 def cancel(context: bpy.types.Context, stopped: Job) -> None:
@@ -344,7 +367,8 @@ def set_live(live: bool) -> None:
     try:
         for each in desks():
             for watched in each.jobs.values():
-                adding.set_live(watched, live)
+                if arrivals.wants(watched.name):
+                    adding.set_live(watched, live)
     except EngineError as error:  # asked for by a property, which cannot report
         complain(str(error))
 
@@ -405,17 +429,22 @@ def tick() -> float | None:
         return ADDING_TICK_SECONDS
     if is_busy() or library.is_looking:
         return TICK_SECONDS
-    return IDLE_TICK_SECONDS if runner.engine is not None or announcement() else None
+    return IDLE_TICK_SECONDS if runner.engine is not None or runner.given_up or announcement() else None
 
 
 def _poll(where: Runner) -> list[Job] | None:
     """The jobs of which there is news; None where the folder cannot be read."""
+    global _missed
     try:
-        return where.poll(_find_engine)
+        news = where.poll(_find_engine)
     except OSError as error:
         reason = error.strerror or error
-        complain(f'The results folder "{where.results}" cannot be read ({reason}): is its drive connected?')
+        _missed = f'The results folder "{where.results}" cannot be read ({reason}): is its drive connected?'
+        complain(_missed)
         return None
+    if complaint and complaint == _missed:
+        complain("")
+    return news
 
 
 def _try_to_add_some() -> None:
@@ -501,7 +530,8 @@ def _list_is_new(entries: list[Entry]) -> None:
     job_list.fill(entries)
     pictures.show_thumbnails({entry.name: entry.preview for entry in entries if entry.preview is not None})
     _unwatched.clear()
-    known = {*runner.jobs, *adding.names()}
+    from_elsewhere = {ticket.name for ticket in runner.waiting if not ticket.is_ours}
+    known = {*runner.jobs, *adding.names(), *from_elsewhere}
     _unwatched.extend(each for each in entries if each.state not in events.FINAL_STATES and each.name not in known)
     _watch_some()
     if job is not None and not arrivals.complaint:
@@ -551,13 +581,13 @@ def _show_what_was_left(entries: list[Entry]) -> None:
 
 def _wants_something(entry: Entry) -> bool:
     """Whether a Blender which is no more has left this job, and it is not settled what becomes of it."""
-    if entry.placement is None or not entry.is_pending or entry.placement.is_owned_by_another:
+    if not entry.is_orphan:
         return False
     return entry.state in (events.DONE, events.FAILED, events.PAUSED)
 
 
 def _adopt(entry: Entry, found: Job) -> None:
-    if entry.placement is None or not entry.is_pending or entry.placement.is_owned_by_another:
+    if not entry.is_orphan:
         return
     try:
         arrivals.expect_again(bpy.context, found)

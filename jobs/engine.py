@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..sdi_engine import install
 from ..sdi_engine.errors import EnvironmentMissingError
+from ..sdi_engine.identity import STARTED_AS_VARIABLE, Identity
 
 PYTHON_VARIABLE = "SDI_ENGINE_PYTHON"
 """The environment variable that names the engine's Python where the preferences do not."""
@@ -66,7 +67,12 @@ class Engine:
         }
         if not self.online:
             kept["HF_HUB_OFFLINE"] = "1"
+        kept[STARTED_AS_VARIABLE] = str(self.python or "")
         return kept
+
+    def identity(self) -> Identity:
+        """What an engine says of itself that was started so."""
+        return Identity.of(str(self.python or ""), self.online)
 
     def why_not_started(self, error: OSError) -> EnvironmentMissingError:
         """One sentence for the operating system's refusal to start the engine's Python."""

@@ -7,6 +7,7 @@ import subprocess
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.job_folder import storage_errors
 from ..sdi_engine.job_queue import JobQueue
+from ..sdi_engine.machine import neutral_folder
 from . import process
 from .engine import Engine
 from .job import log_tail
@@ -51,9 +52,10 @@ class EngineProcess:
         try:
             with storage_errors(results):
                 self._queue.make_folders()
+                folder = neutral_folder()
             command = engine.command("serve", str(results), "--idle-minutes", str(idle_minutes))
             try:
-                self._process = process.start(command, results, engine.environment(), self._queue.log_file)
+                self._process = process.start(command, folder, engine.environment(), self._queue.log_file)
             except OSError as error:
                 raise engine.why_not_started(error) from error
         except EngineError as error:

@@ -8,9 +8,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ..sdi_engine import events, processes
+from ..sdi_engine import attendance, events
 from ..sdi_engine.files import open_to_read, touch
-from ..sdi_engine.job_folder import STALE_HEARTBEAT_SECONDS, JobFolder, storage_errors
+from ..sdi_engine.job_folder import JobFolder, storage_errors
+from ..sdi_engine.liveness import Clock, Stopwatch
 from ..sdi_engine.request import JobRequest, slug
 from . import process
 
@@ -25,15 +26,20 @@ EXIT_GRACE_SECONDS = 10.0
 
 LOG_TAIL_LINES = 12
 
+_DELETED = events.Failed("The job's folder was deleted, and with it what the job had reached: generate it again.", 1)
+
 
 class Job:
     """A job folder, and what is said in it.
 
     `poll` is to be called again and again; between two calls nothing changes. All that a person may want to know
     are plain attributes: `state`, `progress`, `preview`, `live_step`, `notices`, `failure`.
+
+    That nobody is at a job any more is our conclusion. It is kept here, and drawn anew by whoever looks: the folder
+    says only what the engine said, and what a person did.
     """
 
-    def __init__(self, folder: JobFolder) -> None:
+    def __init__(self, folder: JobFolder, clock: Clock = time.monotonic) -> None:
         self.folder = folder
         self.request: JobRequest = folder.request()
         self.state = events.QUEUED
@@ -45,9 +51,14 @@ class Job:
         self.is_cancelling = False
         self.is_finishing = False
         self.is_pausing = False
+        self.is_given_up = False
+        """Whether it is over only because nothing was heard of its engine for long: that may turn out to be wrong."""
+        self._clock = clock
         self._offset = 0
-        self._said_its_last_word: float | None = None
-        self._kill_at = float("inf")
+        self._said_state = events.QUEUED
+        self._since_last_word: Stopwatch | None = None
+        self._since_request: Stopwatch | None = None
+        self._patience = 0.0
 
     @classmethod
     def create(cls, results: Path, request: JobRequest, prefix: str = "") -> Job:
@@ -70,10 +81,22 @@ class Job:
     def is_over(self) -> bool:
         return self.state in events.FINAL_STATES
 
+    def is_deleted(self) -> bool:
+        """Whether the folder is gone from a results folder that is there."""
+        try:
+            return not self.folder.path.exists() and attendance.results_of(self.folder).folder.exists()
+        except OSError:
+            return False
+
+    @property
+    def elsewhere(self) -> str:
+        """The name of the machine whose engine is at the job; empty where it is this one, or unknown."""
+        return attendance.machine_elsewhere(self.folder)
+
     def look(self, waits: bool) -> None:
         """Learn the state of a job that somebody else began; `waits`: whether it is in the queue."""
         self._read_events()
-        if not waits and (self._said_its_last_word is not None or not self._lives()):
+        if not waits and (self._since_last_word is not None or not self._is_attended()):
             self._conclude(None)
 
     def poll(self, waits: bool, engine_exit_code: int | None = None) -> bool:
@@ -83,17 +106,23 @@ class Job:
             waits: whether the job is in the queue, so that nobody is at it yet.
             engine_exit_code: of the engine, where it is known to have ended.
         """
+        if self.is_given_up:
+            return self._is_back()
         if self.is_over:
             return False
         if waits:
             return False
-        ended = not self._lives()  # asked first, so that the last words are read before the end is judged
+        if self.is_deleted():
+            self._fail(_DELETED)
+            return True
+        ended = not self._is_attended()  # asked first, so that the last words are read before the end is judged
         changed = self._read_events()
-        now = time.monotonic()
-        overdue = self._said_its_last_word is not None and now > self._said_its_last_word + EXIT_GRACE_SECONDS
-        if not ended and (now > self._kill_at or overdue):
+        if not ended and self._lingers():
             self.kill()
-            ended = not self._lives()
+            ended = True
+        elif not ended and self._is_deaf():
+            changed |= self._end_engine()
+            ended = not self._is_attended()
         if ended:
             self._read_events()
             self._conclude(engine_exit_code)
@@ -108,22 +137,23 @@ class Job:
             file.unlink(missing_ok=True)
         self.failure = None
         self.progress = None
-        self.is_cancelling = self.is_finishing = self.is_pausing = False
-        self._kill_at = float("inf")
-        self._said_its_last_word = None
-        self._say(events.StateChanged(events.QUEUED))
+        self.is_cancelling = self.is_finishing = self.is_pausing = self.is_given_up = False
+        self._since_last_word = self._since_request = None
+        self._say(events.StateChanged(events.QUEUED, by=events.BLENDER))
 
     def withdraw(self) -> None:
         """Cancel a job that nobody is at."""
         self.is_cancelling = True
-        self._conclude(None)
+        self.state = events.CANCELLED
+        self._try_to_say(events.StateChanged(events.CANCELLED, by=events.BLENDER))
 
     def give_up(self, sentence: str, exit_code: int) -> None:
         """Let a job fail that nobody is at."""
-        self._fail(events.Failed(sentence, exit_code))
+        self._fail(events.Failed(sentence, exit_code, by=events.BLENDER))
+        self._try_to_say(self.failure, events.StateChanged(events.FAILED, by=events.BLENDER))
 
     def cancel(self) -> None:
-        """Ask the engine to stop; `poll` kills it where it does not in time.
+        """Ask the engine to stop; `poll` ends it where it does not in time, and runs here.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -146,9 +176,10 @@ class Job:
 
     def kill(self) -> None:
         """End the engine that is at this job, and everything it started, now."""
-        pid = self._pid()
-        if pid is not None and self._lives() and process.is_group_leader(pid):
-            process.end_tree(pid)
+        if attendance.is_ours_to_end(self.folder):
+            pid = (self.folder.status() or {})["pid"]
+            if process.is_group_leader(pid):
+                process.end_tree(pid)
 
     def log_tail(self, lines: int = LOG_TAIL_LINES) -> str:
         """The last lines of the job's log; empty where there are none."""
@@ -157,7 +188,8 @@ class Job:
     def _ask_to_stop(self, flag: Path) -> None:
         rate = self.progress.rate if self.progress is not None else None
         patience = max(CANCEL_GRACE_SECONDS, CANCEL_GRACE_STEPS / rate if rate else 0.0)
-        self._kill_at = time.monotonic() + min(patience, LONGEST_GRACE_SECONDS)
+        self._patience = min(patience, LONGEST_GRACE_SECONDS)
+        self._since_request = Stopwatch(self._clock)
         with storage_errors(self.folder.path):
             touch(flag)
 
@@ -173,11 +205,12 @@ class Job:
     def _take(self, event: events.Event) -> None:
         match event:
             case events.StateChanged(state=state) if state in events.FINAL_STATES:
-                self._said_its_last_word = time.monotonic()
-            case events.StateChanged(state=state):
-                self.state = state
+                self._said_state = state
+                self._since_last_word = Stopwatch(self._clock)
+            case events.StateChanged(state=state) if state in events.STATES:
+                self.state = self._said_state = state
                 self.failure = None
-                self._said_its_last_word = None
+                self._since_last_word = None
             case events.Progress():
                 self.progress = event
             case events.PreviewSaved():
@@ -189,50 +222,64 @@ class Job:
             case events.Failed():
                 self.failure = event
 
-    def _pid(self) -> int | None:
-        pid = (self.folder.status() or {}).get("pid")
-        return pid if isinstance(pid, int) and pid > 0 else None
-
-    def _lives(self) -> bool:
-        """Whether the engine is at this job, as far as can be told."""
-        pid = self._pid()
-        if pid is None and self._said_its_last_word is not None:
+    def _is_attended(self) -> bool:
+        """Whether an engine is at this job, as far as can be told."""
+        if self._since_last_word is not None and self.folder.status() is None:
             return False  # the engine takes the status away when it leaves a job
-        if pid is not None and not processes.is_alive(pid):
-            return False
-        return time.time() - self._last_sign_of_life() < STALE_HEARTBEAT_SECONDS
+        return attendance.is_attended(self.folder, self._clock)
 
-    def _last_sign_of_life(self) -> float:
-        times = [file.stat().st_mtime for file in (self.folder.status_file, self.folder.events_file) if file.exists()]
-        return max(times, default=0.0)
+    def _lingers(self) -> bool:
+        """Whether the engine should have left the job long ago, of which it has said its last word."""
+        return self._since_last_word is not None and self._since_last_word.look() > EXIT_GRACE_SECONDS
+
+    def _is_deaf(self) -> bool:
+        """Whether the engine should have heard by now that it is to stop."""
+        return self._since_request is not None and self._since_request.look() > self._patience
+
+    def _end_engine(self) -> bool:
+        """End the engine that does not listen, or say why not; whether there is anything new."""
+        self._since_request = None
+        if attendance.is_ours_to_end(self.folder):
+            self.kill()
+            return False
+        where = self.elsewhere or "another machine"
+        notice = f"The job's engine runs on {where}: it was asked to stop, and is not to be ended from here."
+        if notice in self.notices:
+            return False
+        self.notices.append(notice)
+        return True
+
+    def _is_back(self) -> bool:
+        """Whether a job that was given up goes on after all."""
+        if not self._read_events() and not self._is_attended():
+            return False
+        self.is_given_up = False
+        self.state, self.failure = self._said_state, None
+        return True
 
     def _conclude(self, exit_code: int | None) -> None:
         """Nobody is at the job any more: done, cancelled, paused or failed."""
-        said = self._last_state_said()
         if self.folder.result() is not None:
             self.state = events.DONE
         elif self.failure is not None and not self.is_cancelling:
-            self._fail(self.failure, already_said=True)
-        elif self.is_cancelling or said == events.CANCELLED:
+            self._fail(self.failure)
+        elif self._said_state in events.FINAL_STATES and not self.is_cancelling:
+            self._stop(self._said_state)
+        elif self.is_cancelling or self.folder.cancel_flag.exists():
             self._stop(events.CANCELLED)
-        elif self.is_pausing or said == events.PAUSED:
+        elif self.is_pausing or self.folder.pause_flag.exists():
             self._stop(events.PAUSED)
         else:
-            self._fail(self._unexplained(exit_code))
+            self._fail(self._unexplained(None if self.elsewhere else exit_code))
+            self.is_given_up = attendance.may_come_back(self.folder)
 
     def _stop(self, state: str) -> None:
         self.state = state
         self.failure = None
-        if self._said_its_last_word is None:
-            self._try_to_say(events.StateChanged(state))
 
-    def _fail(self, failure: events.Failed, already_said: bool = False) -> None:
+    def _fail(self, failure: events.Failed) -> None:
         self.state = events.FAILED
         self.failure = failure
-        if not already_said:
-            self._try_to_say(failure)
-        if self._said_its_last_word is None:
-            self._try_to_say(events.StateChanged(events.FAILED))
 
     def _unexplained(self, exit_code: int | None) -> events.Failed:
         last_line = self.log_tail(1).strip()
@@ -250,18 +297,16 @@ class Job:
             )
         return events.Failed(sentence, exit_code if exit_code is not None and exit_code > 0 else 1)
 
-    def _last_state_said(self) -> str | None:
-        return events.last_state(self.folder.events_file)
-
     def _say(self, event: events.Event) -> None:
-        """Write an event in the engine's absence; not to be read back by us."""
+        """Write what the person did, in the engine's absence; not to be read back by us."""
         self.folder.append(event)
         self._offset = self.folder.events_file.stat().st_size
         self._take(event)
 
-    def _try_to_say(self, event: events.Event) -> None:
+    def _try_to_say(self, *said: events.Event) -> None:
         with suppress(OSError):  # the disk is full or gone: what we know stays true, only the folder cannot tell
-            self._say(event)
+            for event in said:
+                self._say(event)
 
 
 def log_tail(file: Path, lines: int) -> str:

@@ -6,16 +6,15 @@ import contextlib
 import logging
 import shutil
 import threading
-import time
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..sdi_engine import events
+from ..sdi_engine.attendance import is_attended
 from ..sdi_engine.errors import EngineError
-from ..sdi_engine.job_folder import STALE_HEARTBEAT_SECONDS, JobFolder
+from ..sdi_engine.job_folder import JobFolder
 from ..sdi_engine.job_queue import JobQueue
-from ..sdi_engine.processes import is_alive
 from ..sdi_engine.request import JobRequest
 from .placement import IMPORTED, PENDING, Placement
 
@@ -36,6 +35,7 @@ class Entry:
         seconds: how long it took; None where it is not done.
         preview: its latest picture; None where there is none.
         placement: where in which scene it belongs; None where no Blender asked for it.
+        is_ours: whether it was this person's Blender that asked for it, on this machine.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Entry:
     seconds: float | None = None
     preview: Path | None = None
     placement: Placement | None = None
+    is_ours: bool = False
 
     @property
     def is_imported(self) -> bool:
@@ -54,6 +55,13 @@ class Entry:
     def is_pending(self) -> bool:
         """Whether a Blender asked for it, and nobody has said what is to become of it."""
         return self.placement is not None and self.placement.fate == PENDING
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether a Blender of ours which is no more has left it, and it is not settled what becomes of it."""
+        return (
+            self.is_ours and self.is_pending and self.placement is not None and not self.placement.is_owned_by_another
+        )
 
 
 class Library:
@@ -148,6 +156,7 @@ def read_entry(folder: JobFolder, waiting: Set[str] = frozenset()) -> Entry | No
     if not folder.request_file.is_file():
         return None
     result = folder.result()
+    placement = Placement.read(folder)
     seconds = (result or {}).get("seconds")
     return Entry(
         name=folder.path.name,
@@ -156,7 +165,8 @@ def read_entry(folder: JobFolder, waiting: Set[str] = frozenset()) -> Entry | No
         created=folder.request_file.stat().st_mtime,
         seconds=_total(seconds) if isinstance(seconds, dict) else None,
         preview=folder.preview_file if folder.preview_file.is_file() else None,
-        placement=Placement.read(folder),
+        placement=placement,
+        is_ours=placement is not None and placement.is_ours(folder),
     )
 
 
@@ -167,14 +177,10 @@ def _state(folder: JobFolder, has_result: bool, waiting: Set[str]) -> str:
         return events.DONE
     said, _ = events.read_new(folder.events_file, 0)
     last = next((event.state for event in reversed(said) if isinstance(event, events.StateChanged)), events.QUEUED)
-    return last if last in events.FINAL_STATES or _lives(folder) else events.FAILED
-
-
-def _lives(folder: JobFolder) -> bool:
-    pid = (folder.status() or {}).get("pid")
-    if isinstance(pid, int):
-        return is_alive(pid)
-    return time.time() - folder.events_file.stat().st_mtime < STALE_HEARTBEAT_SECONDS
+    if last in events.FINAL_STATES or is_attended(folder):
+        return last
+    flags = {events.CANCELLED: folder.cancel_flag, events.PAUSED: folder.pause_flag}
+    return next((state for state, flag in flags.items() if flag.exists()), events.FAILED)
 
 
 def _total(seconds: dict[str, float]) -> float:

@@ -6,16 +6,17 @@ So a job that ends after Blender was closed, or crashed, still lands where its G
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ..sdi_engine import machine, processes
 from ..sdi_engine.files import write_atomically
 from ..sdi_engine.job_folder import JobFolder
-from ..sdi_engine.processes import is_alive
 
 PENDING = "pending"
 IMPORTED = "imported"
@@ -30,15 +31,17 @@ class Placement:
     matrix: world matrix of the base's centre, in the scene's units: 16 numbers, row by row.
     scene: name of the scene.
     blend_file: path of the file that was open, empty where it had not been saved.
-    owner: process id of the Blender that puts the result into its scene.
+    owner: the Blender that puts the result into its scene (`processes.ourselves`).
     fate: what became of the result: `PENDING`, `IMPORTED`, or `DISMISSED` by the person.
+    seal: proves that this person wrote it on this machine; empty until it is written.
     """
 
     matrix: tuple[float, ...] = IDENTITY
     scene: str = ""
     blend_file: str = ""
-    owner: int = dataclasses.field(default_factory=os.getpid)
+    owner: dict[str, Any] = dataclasses.field(default_factory=processes.ourselves)
     fate: str = PENDING
+    seal: str = dataclasses.field(default="", compare=False)
 
     @classmethod
     def at(cls, location: Sequence[float], scene: str = "", blend_file: str = "") -> Placement:
@@ -51,8 +54,9 @@ class Placement:
         return self.matrix[3], self.matrix[7], self.matrix[11]
 
     def write(self, folder: JobFolder) -> None:
-        """Write it into the job folder; raises OSError."""
-        write_atomically(_file(folder), json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        """Write it into the job folder, sealed; raises OSError."""
+        sealed = dataclasses.replace(self, seal=machine.seal(*self._sealed_parts(folder)))
+        write_atomically(_file(folder), json.dumps(dataclasses.asdict(sealed), indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: JobFolder) -> Placement | None:
@@ -61,21 +65,34 @@ class Placement:
             fields = json.loads(_file(folder).read_text(encoding="utf-8"))
             location = fields.pop("location", None)  # in place of the matrix: how version 0.1 wrote it
             matrix = cls.at(location).matrix if location is not None else fields["matrix"]
-            return cls(**{**fields, "matrix": _checked(matrix)})
+            owner = fields.get("owner")  # earlier versions wrote a process id alone, which names nobody
+            return cls(**{**fields, "matrix": _checked(matrix), "owner": owner if isinstance(owner, dict) else {}})
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def with_fate(self, fate: str) -> Placement:
         return dataclasses.replace(self, fate=fate)
 
+    def is_ours(self, folder: JobFolder) -> bool:
+        """Whether this person asked for the job, in a Blender on this machine."""
+        return machine.is_sealed(self.seal, *self._sealed_parts(folder))
+
     @property
     def is_owned_by_another(self) -> bool:
         """Whether another Blender, which still runs, is to put the result into its scene."""
-        return self.owner != os.getpid() and is_alive(self.owner)
+        return not processes.is_ourselves(self.owner) and bool(processes.runs(self.owner))
 
     def owned(self) -> Placement:
         """The same, but for this process to put into its scene."""
-        return dataclasses.replace(self, owner=os.getpid())
+        return dataclasses.replace(self, owner=processes.ourselves())
+
+    def _sealed_parts(self, folder: JobFolder) -> tuple[str, ...]:
+        fields = {**dataclasses.asdict(self), "matrix": [float(number) for number in self.matrix], "seal": ""}
+        try:
+            request = hashlib.sha256(folder.request_file.read_bytes()).hexdigest()
+        except OSError:
+            request = ""
+        return ("placement", folder.path.name, request, json.dumps(fields, sort_keys=True))
 
 
 def _checked(matrix: Sequence[float]) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ def start(command: Sequence[str], folder: Path, environment: Mapping[str, str], 
     """Start `command` in `folder`, in a process group of its own, everything it prints appended to `log`.
 
     Raises:
-        OSError: it could not be started.
+        OSError: it could not be started, or `log` is a link, which would lead the words elsewhere.
     """
     with open_to_append(log) as output:
         return subprocess.Popen(

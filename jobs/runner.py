@@ -5,12 +5,14 @@ Standard library only; Blender's window calls `poll` from a timer, Blender in th
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..sdi_engine import events
+from ..sdi_engine import processes
 from ..sdi_engine.errors import EXIT_ENVIRONMENT
 from ..sdi_engine.files import touch
 from ..sdi_engine.job_folder import storage_errors
@@ -32,6 +34,7 @@ class Runner:
     is_held: whether the engine takes no jobs, as of the last `poll`.
     engine: what the engine said of itself at the last `poll`; None where none serves the queue.
     jobs: by name, all that are not over.
+    given_up: by name, those that are over only because nothing is heard of their engine on another machine.
     """
 
     def __init__(self, results: Path, idle_minutes: float = 10.0) -> None:
@@ -42,6 +45,7 @@ class Runner:
         self.is_held = False
         self.engine: dict[str, Any] | None = None
         self.jobs: dict[str, Job] = {}
+        self.given_up: dict[str, Job] = {}
         self._process = EngineProcess(self.queue)
 
     @property
@@ -92,7 +96,7 @@ class Runner:
         """
         with storage_errors(self.results):
             self.queue.make_folders()
-        shutil.rmtree(self.queue.looks_folder, ignore_errors=True)  # which follows no links
+            self._remove_old_looks()
         job = Job.create(self.queue.looks_folder, request, prefix="look-")
         with storage_errors(self.results):
             self.queue.add(job.name, SAMPLE, first=True)
@@ -114,7 +118,7 @@ class Runner:
                 job.withdraw()
             else:
                 job.cancel()
-        self._forget_those_over()
+        self._sort_out()
 
     def cancel_waiting(self) -> list[Job]:
         """Take all jobs from the queue that nobody is at, and are watched here; those. Raises StorageError."""
@@ -122,7 +126,7 @@ class Runner:
             withdrawn = [self.jobs[name] for name in self.queue.remove_all(self.jobs)]
         for job in withdrawn:
             job.withdraw()
-        self._forget_those_over()
+        self._sort_out()
         return withdrawn
 
     def give_up(self, job: Job) -> None:
@@ -130,13 +134,35 @@ class Runner:
         with storage_errors(self.results):
             self.queue.remove(job.name)
         job.give_up(self.trouble, EXIT_ENVIRONMENT)
-        self._forget_those_over()
+        self._sort_out()
 
     def pause(self, job: Job) -> None:
-        """Stop the job for now, and let the engine free its memory; nothing runs until `go_on`. Raises StorageError."""
-        with storage_errors(self.results):
-            self.queue.hold()
+        """Stop the job for now, and let our engine free its memory; nothing runs until `go_on`. Raises StorageError."""
+        if not job.elsewhere:
+            with storage_errors(self.results):
+                self.queue.hold()
         job.pause()
+
+    def use(self, engine: Engine) -> None:
+        """Let this engine do the next job: another one that serves leaves before it. Raises StorageError."""
+        with storage_errors(self.results):
+            status = self.queue.status()
+            if status is not None and not engine.identity().is_that_of(status):
+                touch(self.queue.leave_flag)
+            self.queue.dismiss_earlier_version()
+
+    def run_here(self, job: Job) -> None:
+        """Let a job have its turn here that waits from elsewhere; raises StorageError."""
+        ticket = self.ticket_from_elsewhere(job.name)
+        if ticket is None:
+            return
+        with storage_errors(self.results):
+            self.queue.add(job.name, ticket.verb)
+        self._begin_to_watch(job)
+
+    def ticket_from_elsewhere(self, name: str) -> Ticket | None:
+        """The ticket of a job that waits, as of the last look, but not for an engine of ours."""
+        return next((ticket for ticket in self.waiting if ticket.name == name and not ticket.is_ours), None)
 
     def go_on(self) -> None:
         """End the hold that `pause` brought, and try to start the engine where that failed; raises StorageError."""
@@ -166,18 +192,55 @@ class Runner:
                 self.jobs.setdefault(job.name, job)
 
     def poll(self, find_engine: FindEngine) -> list[Job]:
-        """Look once; the jobs of which there is news. `find_engine` is asked where an engine has to be started."""
-        self.waiting = self.queue.waiting()
+        """Look once; the jobs of which there is news. `find_engine` is asked where it matters which engine serves.
+
+        Raises:
+            OSError: the results folder cannot be read, or is not there: that is no news of any job.
+        """
+        waiting = self.queue.waiting()
+        if self.jobs and not self.queue.folder.exists():  # asked after the queue was read, which is empty then
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.results))
+        self.waiting = waiting
         self.is_held = self.queue.is_held
         self.engine = self.queue.status()
         self._process.poll(self.engine is not None)
         names = {ticket.name for ticket in self.waiting}
-        changed = [job for name, job in self.jobs.items() if job.poll(name in names, self._process.exit_code)]
-        self._forget_those_over()
-        wanted = self.waiting and not self.is_held and not self.trouble
-        if wanted and self.engine is None and not self._process.is_starting:
-            self._process.start(find_engine(), self.idle_minutes)
+        watched = [*self.jobs.items(), *self.given_up.items()]
+        changed = [job for name, job in watched if job.poll(name in names, self._process.exit_code)]
+        changed += self._give_up_deleted()
+        self._sort_out()
+        self._see_to_the_engine(find_engine)
         return changed
+
+    def _see_to_the_engine(self, find_engine: FindEngine) -> None:
+        """Start one where a job of ours waits for it; let one leave that is not as the next job's Blender wants it."""
+        ticket = next((ticket for ticket in self.waiting if ticket.is_ours), None)
+        if ticket is None or self.is_held:
+            return
+        if self.engine is not None:
+            others = not processes.is_ourselves(ticket.author) and processes.runs(ticket.author)
+            if not others and not find_engine().identity().is_that_of(self.engine):
+                touch(self.queue.leave_flag)
+        elif not self.trouble and not self._process.is_starting:
+            self._process.start(find_engine(), self.idle_minutes)
+
+    def _give_up_deleted(self) -> list[Job]:
+        """Those of the waiting jobs whose folder was deleted: nobody can take their tickets any more."""
+        names = {ticket.name for ticket in self.waiting if not ticket.is_ours}
+        deleted = [job for name, job in self.jobs.items() if name in names and job.is_deleted()]
+        for job in deleted:
+            self.queue.remove(job.name)
+            job.poll(waits=False)
+        return deleted
+
+    def _remove_old_looks(self) -> None:
+        """But not those that another Blender of this person waits for."""
+        status = self.queue.status() or {}
+        wanted = {ticket.name for ticket in self.queue.waiting()} | {status.get("job")}
+        looks = self.queue.looks_folder
+        for folder in looks.iterdir() if looks.is_dir() and not looks.is_symlink() else ():
+            if folder.name not in wanted:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _begin_to_watch(self, job: Job) -> None:
         self.jobs[job.name] = job
@@ -188,5 +251,8 @@ class Runner:
             self.waiting = self.queue.waiting()
         self._process.try_again()
 
-    def _forget_those_over(self) -> None:
-        self.jobs = {name: job for name, job in self.jobs.items() if job.state not in events.FINAL_STATES}
+    def _sort_out(self) -> None:
+        """Watch what is not over, and from afar what may not be."""
+        watched = {**self.given_up, **self.jobs}
+        self.jobs = {name: job for name, job in watched.items() if not job.is_over}
+        self.given_up = {name: job for name, job in watched.items() if job.is_given_up}

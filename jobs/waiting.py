@@ -9,20 +9,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from ..sdi_engine.errors import StorageError
+from ..sdi_engine.job_folder import storage_errors
+from ..sdi_engine.liveness import Stopwatch
 from .job import Job
 from .runner import FindEngine, Runner
 
 POLL_SECONDS = 0.1
+PATIENCE_SECONDS = 60.0
+"""With a drive that is away."""
 
 
 def wait(runner: Runner, job: Job, find_engine: FindEngine, on_change: Callable[[Job], None]) -> None:
     """Poll until the job is over; Ctrl+C, or a request to end, cancels it, and the wait goes on until it is.
 
     A job for which no engine can be started has failed.
+
+    Raises:
+        StorageError: the results folder cannot be read, and its drive has not come back for `PATIENCE_SECONDS`.
     """
+    away = Stopwatch()
     with _on_stop_signals(lambda: runner.cancel(job)):
         while not job.is_over:
-            if job in runner.poll(find_engine):
+            try:
+                with storage_errors(runner.results):
+                    changed = runner.poll(find_engine)
+                away.restart()
+            except StorageError:
+                if away.look() > PATIENCE_SECONDS:
+                    raise
+                changed = []
+            if job in changed:
                 on_change(job)
             if runner.trouble and not job.is_over:
                 runner.give_up(job)

@@ -111,6 +111,21 @@ class SDI_OT_resume_job(_JobOperator, bpy.types.Operator):
         return {"FINISHED"}
 
 
+class SDI_OT_run_job_here(_JobOperator, bpy.types.Operator):
+    """Let the engine on this computer do this job, which another computer or person has let wait here"""
+
+    bl_idname = "sdi.run_job_here"
+    bl_label = "Run Here"
+    states = (events.QUEUED,)
+    otherwise = "This job does not wait in the queue"
+
+    def do(self, context: bpy.types.Context, found: Job) -> set[str]:
+        if session.waits_from(found.name) is None:
+            return refuse(self, "This job waits for the engine on this computer already.")
+        session.run_here(context, found)
+        return {"FINISHED"}
+
+
 class SDI_OT_dismiss_job(bpy.types.Operator):
     """Show this job no longer; its folder stays, and it stays in the list"""
 
@@ -341,6 +356,7 @@ CLASSES = (
     SDI_OT_pause_job,
     SDI_OT_finish_job,
     SDI_OT_resume_job,
+    SDI_OT_run_job_here,
     SDI_OT_dismiss_job,
     SDI_OT_import_result,
     SDI_OT_delete_job,

@@ -101,6 +101,8 @@ def _draw_chosen(layout: bpy.types.UILayout, entry: Entry, state: str) -> None:
     elif state in _RESUMABLE:
         row.operator("sdi.resume_job", icon="PLAY").job = name
     elif state:
+        if session.waits_from(name) is not None:
+            row.operator("sdi.run_job_here", icon="PLAY").job = name
         text = "Remove from Queue" if state == events.QUEUED else "Cancel"
         row.operator("sdi.cancel_job", text=text, icon="CANCEL").job = name
     button = row.operator("sdi.open_job", text="", icon="FILE_FOLDER")
@@ -111,7 +113,12 @@ def _draw_chosen(layout: bpy.types.UILayout, entry: Entry, state: str) -> None:
 
 
 def _about(entry: Entry, state: str) -> str:
-    parts = [state.capitalize(), time.strftime("%d %b, %H:%M", time.localtime(entry.created))]
+    elsewhere = session.waits_from(entry.name)
+    waits = f"Waits from elsewhere ({elsewhere or 'unknown machine'})"
+    parts = [
+        state.capitalize() if elsewhere is None else waits,
+        time.strftime("%d %b, %H:%M", time.localtime(entry.created)),
+    ]
     if entry.seconds is not None:
         parts.append(wording.duration(entry.seconds))
     return " · ".join([*parts, f"seed {entry.request.seed}"])

@@ -25,6 +25,9 @@ CANCELLED = "cancelled"
 FAILED = "failed"
 PAUSED = "paused"
 STATES = (QUEUED, STARTING, RUNNING, EXPORTING, DONE, CANCELLED, FAILED, PAUSED)
+BLENDER = "blender"
+"""Who writes what a person did in Blender to a job that no engine was at."""
+
 FINAL_STATES = (DONE, CANCELLED, FAILED, PAUSED)
 """Those in which no worker is at the job, and none will be until somebody asks for it."""
 
@@ -41,10 +44,11 @@ MAX_COUNT = 2**32
 
 @dataclass(frozen=True)
 class StateChanged:
-    """The job has entered one of `STATES`."""
+    """The job has entered one of `STATES`; `by` says who wrote so, empty where the engine did."""
 
     state: str
     time: float = field(default_factory=time.time)
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,12 @@ class Notice:
 
 @dataclass(frozen=True)
 class Failed:
-    """The job has failed; `message` is one sentence with cause and cure."""
+    """The job has failed; `message` is one sentence with cause and cure; `by` as in `StateChanged`."""
 
     message: str
     exit_code: int
     time: float = field(default_factory=time.time)
+    by: str = ""
 
 
 Event = StateChanged | Progress | PreviewSaved | LiveMeshSaved | Notice | Failed

@@ -3,7 +3,8 @@
 request.json    what was asked for
 events.jsonl    what happened, append-only (`sdi_engine.events`)
 worker.log      everything the worker printed
-status.json     {"pid": …, "started": …, "heartbeat": …}: Unix times in seconds
+status.json     {"pid": …, "started": …, "heartbeat": …, …}: who is at the job (`processes.ourselves`), since when, and
+                a time that changes while it lives; Unix times in seconds, by that machine's clock
 cancel, finish  flag files: stop now / take the current state
 pause           flag file: stop now, to go on later
 live            flag file: somebody wants to see live.npz
@@ -30,7 +31,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from . import events, files
+from . import events, files, processes
 from .errors import BadInputError, StorageError
 from .files import UnsafeFileError, read_json_object, write_atomically
 from .request import JobRequest
@@ -38,8 +39,6 @@ from .request import JobRequest
 _WINDOWS_NAME_TOO_LONG = 206
 
 HEARTBEAT_SECONDS = 2.0
-STALE_HEARTBEAT_SECONDS = 30.0
-"""A worker of which nothing was heard for so long, and whose process is not ours to ask, is taken for dead."""
 
 _CHECKPOINT_FILE = re.compile(r"state\.safetensors|\.state\.safetensors\.\d+\.part")
 _FILES = re.compile(
@@ -186,9 +185,14 @@ class JobFolder:
             self.append(events.StateChanged(events.QUEUED))
 
     def beat(self, started: float) -> None:
-        """Say in `status.json` that this process is alive; `started` is a Unix time in seconds."""
-        status = {"pid": os.getpid(), "started": started, "heartbeat": time.time()}
+        """Say in `status.json` that this process is at the job; `started` is a Unix time in seconds."""
+        status = {**processes.ourselves(), "started": started, "heartbeat": time.time()}
         write_atomically(self.status_file, json.dumps(status))
+
+    def leave(self) -> None:
+        """Take `status.json` away where this process wrote it; raises OSError."""
+        if processes.is_ourselves(self.status() or {}):
+            self.status_file.unlink(missing_ok=True)
 
     def status(self) -> dict[str, Any] | None:
         """What `beat` wrote last, or None."""

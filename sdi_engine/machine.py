@@ -11,7 +11,6 @@ import errno
 import hashlib
 import hmac
 import os
-import re
 import secrets
 import socket
 import stat
@@ -43,6 +42,13 @@ def own_folder() -> Path:
             raise PermissionError(errno.EPERM, reason, str(folder))
         if stat.S_IMODE(found.st_mode) != 0o700:
             folder.chmod(0o700)
+    return folder
+
+
+def neutral_folder() -> Path:
+    """An empty folder to run programs in, where no name can be taken for a file's; raises OSError."""
+    folder = own_folder() / "empty"
+    folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 
@@ -87,10 +93,13 @@ class Place:
 
     @property
     def key(self) -> str:
-        """A file name for what belongs to this person in this place."""
-        digest = hashlib.sha256("\0".join((self.machine, self.namespace, self.person)).encode()).hexdigest()[:12]
-        name = re.sub(r"[^A-Za-z0-9]+", "-", self.host).strip("-")[:20]
-        return f"{name}-{digest}" if name else digest
+        """A file name for what belongs to this person in this place, also after a restart."""
+        return key_of(self.machine, self.namespace, self.person)
+
+
+def key_of(machine: str, namespace: str, person: str) -> str:
+    """`Place.key`."""
+    return hashlib.sha256("\0".join((machine, namespace, person)).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 @lru_cache(maxsize=1)

@@ -1,17 +1,80 @@
-"""Other processes on this machine. Standard library only."""
+"""Processes on this machine: what ours says of itself, and whether one that said so still runs. Standard library only.
+
+A process id alone names nobody: it is given anew, and another machine or container has the same ones. So a process is
+known by where it runs, its id, and when the system started it.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from . import machine
 
 _STILL_ACTIVE = 259
 _PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
+_LARGEST_ID = 2**31 - 1
+
+_PROC_PIDTBSDINFO = 3
+_SIZE_OF_BSDINFO = 136
+
+
+def ourselves() -> dict[str, Any]:
+    """What tells this process from all others, for JSON: `host`, `machine`, `boot`, `namespace`, `person`, `pid`,
+    `process_start`."""
+    here = machine.here()
+    return {
+        "host": here.host,
+        "machine": here.machine,
+        "boot": here.boot,
+        "namespace": here.namespace,
+        "person": here.person,
+        "pid": os.getpid(),
+        "process_start": _our_start(os.getpid()),
+    }
+
+
+def is_here(said: Mapping[str, Any]) -> bool:
+    """Whether the process that said this of itself runs, or ran, where we can ask the system for it."""
+    return (said.get("machine"), said.get("boot"), said.get("namespace")) == machine.here().scope
+
+
+def runs(said: Mapping[str, Any]) -> bool | None:
+    """Whether the process that said this of itself still runs; None where it cannot be asked for from here."""
+    pid = _pid(said)
+    if pid is None or not is_here(said):
+        return None
+    start = start_time(pid)
+    return start is not None and ("" in (start, said.get("process_start", "")) or start == said["process_start"])
+
+
+def are_the_same(said: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether one process said both of itself."""
+    names = ("machine", "boot", "namespace", "pid", "process_start")
+    return "pid" in said and all(said.get(name) == other.get(name) for name in names)
+
+
+def is_ourselves(said: Mapping[str, Any]) -> bool:
+    """Whether this process said it."""
+    return are_the_same(said, ourselves())
+
+
+def is_ours_to_end(said: Mapping[str, Any]) -> bool:
+    """Whether it is beyond doubt that the process still runs, here, for this person, and is an engine."""
+    pid, start = _pid(said), said.get("process_start")
+    if pid is None or not start or not is_here(said) or said.get("person") != machine.here().person:
+        return False
+    command = _command_line(pid)
+    return start_time(pid) == start and (command is None or "sdi_engine" in command)
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process with this id exists."""
+    """Whether a process with this id exists on this machine."""
     if sys.platform == "win32":  # where os.kill(pid, 0) would send Ctrl+C
         kernel = ctypes.windll.kernel32
         handle = kernel.OpenProcess(_PROCESS_QUERY_LIMITED_INFORMATION, False, pid)
@@ -28,3 +91,62 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def start_time(pid: int) -> str | None:
+    """When the system started the process, in words of its own; empty where it does not tell, None where none runs."""
+    if not is_alive(pid):
+        return None
+    if sys.platform == "win32":
+        return _start_on_windows(pid)
+    if sys.platform == "darwin":
+        return _start_on_macos(pid)
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]  # one that has ended, but was not waited for, runs no more
+    except FileNotFoundError:
+        return "" if is_alive(pid) else None
+    except (OSError, IndexError):
+        return ""
+
+
+@lru_cache(maxsize=1)
+def _our_start(pid: int) -> str:
+    return start_time(pid) or ""
+
+
+def _pid(said: Mapping[str, Any]) -> int | None:
+    pid = said.get("pid")
+    return pid if isinstance(pid, int) and not isinstance(pid, bool) and 0 < pid <= _LARGEST_ID else None
+
+
+def _command_line(pid: int) -> str | None:
+    """What the process was started with; None where the system does not tell."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace") if sys.platform == "linux" else None
+    except OSError:
+        return None
+
+
+def _start_on_windows(pid: int) -> str:
+    if sys.platform != "win32":
+        return ""
+    kernel = ctypes.windll.kernel32
+    kernel.OpenProcess.restype = ctypes.c_void_p
+    handle = kernel.OpenProcess(_PROCESS_QUERY_LIMITED_INFORMATION, False, pid)
+    if not handle:
+        return ""
+    times = [ctypes.c_ulonglong() for _ in range(4)]  # creation, exit, kernel, user; the first in 100 ns since 1601
+    known = kernel.GetProcessTimes(ctypes.c_void_p(handle), *map(ctypes.byref, times))
+    kernel.CloseHandle(ctypes.c_void_p(handle))
+    return str(times[0].value) if known else ""
+
+
+def _start_on_macos(pid: int) -> str:
+    """From `struct proc_bsdinfo` of <sys/proc_info.h>, whose last two fields are seconds and microseconds."""
+    info = (ctypes.c_uint64 * (_SIZE_OF_BSDINFO // 8))()
+    try:
+        told = ctypes.CDLL(None).proc_pidinfo(pid, _PROC_PIDTBSDINFO, ctypes.c_uint64(0), info, _SIZE_OF_BSDINFO)
+    except (OSError, AttributeError):
+        return ""
+    return f"{info[-2]}.{info[-1]:06d}" if told == _SIZE_OF_BSDINFO else ""

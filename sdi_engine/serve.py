@@ -21,6 +21,7 @@ from . import errors, events, worker
 from .diffusion.location import locate
 from .errors import EngineError, JobCancelledError
 from .files import open_to_append
+from .identity import Identity
 from .job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
 from .job_queue import RESUME, SAMPLE, JobQueue, Ticket
 from .locks import ProcessLock
@@ -62,14 +63,17 @@ def serve(results: Path, idle_seconds: float, do: DoJob | None = None) -> int:
             if not lock.acquire():
                 log.info('Another engine serves "%s".', results)
                 return errors.EXIT_DONE
+            queue.leave_flag.unlink(missing_ok=True)  # meant for an engine that was gone already
     except EngineError as error:
         log.error("%s", error)
         return error.exit_code
-    queue.leave_flag.unlink(missing_ok=True)  # meant for an engine that was gone already
     try:
         # The signals come first: whoever reads that this engine is there may tell it to leave.
         with lock, worker.stop_signals(), _heartbeat(queue) as heart:
             return _take_turns(queue, idle_seconds, do or Jobs().do, heart)
+    except EngineError as error:
+        log.error("%s", error)
+        return error.exit_code
     except KeyboardInterrupt:
         return errors.EXIT_CANCELLED
 
@@ -118,47 +122,88 @@ class Jobs:
 
 
 class _Heart:
-    """What the heartbeat says besides that we live."""
+    """What the engine says of itself besides that it lives."""
 
-    job = ""
-    model = ""
+    def __init__(self, queue: JobQueue) -> None:
+        self.job = ""
+        self.model = ""
+        self._queue = queue
+        self._started = time.time()
+        self._engine = Identity.ours().to_json()
+        self._beating = threading.Lock()
+
+    def beat(self) -> None:
+        """Say it now; raises OSError."""
+        with self._beating:
+            self._queue.beat(self._started, self.job, self.model, self._engine)
+
+    def try_to_beat(self) -> None:
+        """Say it now where that is possible: a network drive may be away for a moment."""
+        with suppress(OSError):
+            self.beat()
+
+    def announce(self, ticket: Ticket) -> None:
+        """We are about to take this job."""
+        self.job = ticket.name
+        self.beat()
 
 
 def _take_turns(queue: JobQueue, idle_seconds: float, do: DoJob, heart: _Heart) -> int:
     device = ProcessLock("device")
     idle_since = time.monotonic()
-    while not queue.leave_flag.exists():
-        ticket = _take(queue, device)
+    while not _is_to_leave(queue):
+        ticket = _take(queue, device, heart)
         if ticket is not None:
             with device:
                 code = _do(queue, ticket, do, heart)
             if _interrupted(code, queue.job_folder(ticket)):
                 return errors.EXIT_CANCELLED
             idle_since = time.monotonic()
-        elif queue.is_held or (not queue.waiting() and time.monotonic() - idle_since > idle_seconds):
+        elif not _has_work(queue) and time.monotonic() - idle_since > idle_seconds:
             break
         else:
             time.sleep(LOOK_SECONDS)
-    queue.leave_flag.unlink(missing_ok=True)
+    with suppress(OSError):
+        queue.leave_flag.unlink(missing_ok=True)
     return errors.EXIT_DONE
 
 
-def _take(queue: JobQueue, device: ProcessLock) -> Ticket | None:
+def _is_to_leave(queue: JobQueue) -> bool:
+    try:
+        return queue.leave_flag.exists() or queue.is_held
+    except OSError:  # a network drive that is away for a moment: nobody can say so now
+        return False
+
+
+def _has_work(queue: JobQueue) -> bool:
+    """Whether a job waits that is ours to do."""
+    try:
+        return any(ticket.is_ours for ticket in queue.waiting())
+    except OSError:
+        return False
+
+
+def _take(queue: JobQueue, device: ProcessLock, heart: _Heart) -> Ticket | None:
     """The next job, with the device locked; None where there is none, or another engine of this person is at work.
 
     Two at once would share one GPU's memory, and both be slow.
     """
-    if not queue.waiting() or not device.acquire():
+    if not _has_work(queue) or not device.acquire():
         return None
-    ticket = queue.take()
-    if ticket is None:
-        device.release()
+    ticket = None
+    try:
+        ticket = queue.take(heart.announce)
+    except OSError as error:
+        log.warning('The queue of "%s" cannot be read: %s', queue.results, error)
+    finally:
+        if ticket is None:
+            heart.job = ""
+            device.release()
     return ticket
 
 
 def _do(queue: JobQueue, ticket: Ticket, do: DoJob, heart: _Heart) -> int:
     folder = queue.job_folder(ticket)
-    heart.job = ticket.name
     try:
         with _printing_into(folder.log_file):
             code = do(ticket, folder)
@@ -166,6 +211,9 @@ def _do(queue: JobQueue, ticket: Ticket, do: DoJob, heart: _Heart) -> int:
             heart.model = folder.request().model
     finally:
         heart.job = ""
+        heart.try_to_beat()  # so that a status which cannot be taken away now does not speak for us
+        with suppress(OSError):
+            folder.leave()
     return code
 
 
@@ -196,12 +244,12 @@ def _printing_into(file: Path) -> Iterator[None]:
 
 @contextmanager
 def _heartbeat(queue: JobQueue) -> Iterator[_Heart]:
-    started = time.time()
     stop = threading.Event()
-    heart = _Heart()
-    queue.beat(started, "", "")
+    heart = _Heart(queue)
+    with storage_errors(queue.results):
+        heart.beat()
 
-    def beat() -> None:
+    def go_on_beating() -> None:
         said = ("", "")
         last = time.monotonic()
         while not stop.wait(LOOK_SECONDS):
@@ -209,16 +257,14 @@ def _heartbeat(queue: JobQueue) -> Iterator[_Heart]:
             if said == (heart.job, heart.model) and now - last < HEARTBEAT_SECONDS:
                 continue
             said, last = (heart.job, heart.model), now
-            try:
-                queue.beat(started, *said)
-            except OSError as error:
-                log.warning("status.json could not be written: %s", error)
+            heart.try_to_beat()
 
-    thread = threading.Thread(target=beat, name="engine heartbeat", daemon=True)
+    thread = threading.Thread(target=go_on_beating, name="engine heartbeat", daemon=True)
     thread.start()
     try:
         yield heart
     finally:
         stop.set()
         thread.join()
-        queue.status_file.unlink(missing_ok=True)
+        with suppress(OSError):
+            queue.status_file.unlink(missing_ok=True)

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import errors, events
+from . import errors, events, liveness, processes
+from .attendance import is_attended, machine_elsewhere
 from .diffusion.location import locate
 from .errors import (
     BadInputError,
@@ -24,8 +25,7 @@ from .errors import (
     OutOfMemoryError,
     is_out_of_memory,
 )
-from .job_folder import HEARTBEAT_SECONDS, STALE_HEARTBEAT_SECONDS, JobFolder, storage_errors
-from .processes import is_alive
+from .job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
 from .request import JobRequest
 
 if TYPE_CHECKING:
@@ -174,12 +174,24 @@ def _left_out(settings: list[str]) -> str:
     return f"The job was made by a later version, whose settings this one leaves out ({named}): update the extension."
 
 
-def _refuse_running(folder: JobFolder) -> None:
-    status = folder.status() or {}
-    pid, heartbeat = status.get("pid"), status.get("heartbeat", 0.0)
-    fresh = time.time() - heartbeat < STALE_HEARTBEAT_SECONDS
-    if fresh and isinstance(pid, int) and pid != os.getpid() and is_alive(pid):
-        raise BadInputError(f'Another worker (process {pid}) is at the job "{folder.path}": wait for it or cancel it.')
+def _refuse_running(
+    folder: JobFolder, clock: liveness.Clock = time.monotonic, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Raise where another engine is at the job; one that runs elsewhere is watched until that is known."""
+    first = folder.status()
+    if first is None or processes.is_ourselves(first) or not is_attended(folder, clock):
+        return
+    if processes.runs(first):
+        raise BadInputError(
+            f'Another worker (process {first.get("pid")}) is at the job "{folder.path}": wait for it or cancel it.'
+        )
+    where = machine_elsewhere(folder) or "another machine"
+    log.info("Looking for %.0f s whether the engine on %s is still at this job.", liveness.STALE_SECONDS, where)
+    watch = liveness.Stopwatch(clock)
+    while watch.look() < liveness.STALE_SECONDS:
+        sleep(1.0)
+        if folder.status() not in (first, None):
+            raise BadInputError(f'An engine on {where} is at the job "{folder.path}": wait for it or cancel it.')
 
 
 def _forget_last_run(folder: JobFolder, resume: bool) -> None:
@@ -220,4 +232,5 @@ def _heartbeat(folder: JobFolder) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-        folder.status_file.unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.leave()

@@ -1,8 +1,8 @@
-import os
+import json
 
 import pytest
 
-from sdi_engine import job_queue
+from sdi_engine import job_queue, processes
 from sdi_engine.job_queue import RESUME, RUN, SAMPLE, JobQueue
 
 
@@ -67,16 +67,26 @@ def test_a_name_may_hold_spaces_and_other_files_do_no_harm(queue):
 def test_the_status_is_that_of_a_living_engine_only(queue):
     assert queue.status() is None
     queue.make_folders()
-    queue.beat(1.0, "job", "starter")
-    assert queue.status() | {"heartbeat": 0} == {
-        "pid": os.getpid(),
+    queue.beat(1.0, "job", "starter", {"online": True})
+    status = queue.status()
+    assert status | {"heartbeat": 0} == {
+        **processes.ourselves(),
         "started": 1.0,
         "heartbeat": 0,
         "job": "job",
         "model": "starter",
+        "engine": {"online": True},
     }
-    queue.status_file.write_text('{"pid": 4194305, "heartbeat": 9e12}')
-    assert queue.status() is None
+    for changes in (
+        {"pid": 4194305},
+        {"pid": 10**400},
+        {"process_start": "another process had this id then"},
+        {"boot": "before the machine was started again"},
+        {"machine": "another"},
+        {"namespace": "another container"},
+    ):
+        queue.status_file.write_text(json.dumps(status | changes))
+        assert queue.status() is None, changes
     queue.status_file.write_text("{")
     assert queue.status() is None
 
@@ -98,14 +108,14 @@ def test_many_come_in_their_order_after_one_look_at_the_queue(queue, monkeypatch
 
 
 def test_a_disk_that_refuses_midway_leaves_told_which_wait(queue, monkeypatch):
-    touch = job_queue.touch
+    write_atomically = job_queue.write_atomically
 
-    def refuse(file):
-        if "third" in file.name:
+    def refuse(path, content):
+        if "third" in path.name:
             raise OSError(28, "No space left on device")
-        touch(file)
+        write_atomically(path, content)
 
-    monkeypatch.setattr(job_queue, "touch", refuse)
+    monkeypatch.setattr(job_queue, "write_atomically", refuse)
     told = []
     with pytest.raises(OSError, match="No space"):
         told.extend(queue.add_all(["first", "second", "third", "fourth"]))

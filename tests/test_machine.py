@@ -64,8 +64,9 @@ def test_a_secret_that_was_cut_off_is_made_anew(own, monkeypatch):
     assert machine.is_sealed(machine.seal("a"), "a")
 
 
-def test_the_place_has_a_name_for_files():
-    key = machine.here().key
-    assert key == machine.here().key
-    assert key.replace("-", "").isalnum()
-    assert machine.Place("Jo's Mac", "a", "b", "", "501").key.startswith("Jo-s-Mac-")
+def test_the_place_has_a_name_for_files_that_outlives_a_restart_and_a_new_network_name():
+    one = machine.Place("Jo's Mac", "a", "first boot", "", "501")
+    assert one.key.isalnum()
+    assert machine.Place("another", "a", "second boot", "", "501").key == one.key
+    assert machine.Place("Jo's Mac", "a", "first boot", "container", "501").key != one.key
+    assert machine.Place("Jo's Mac", "a", "first boot", "", "502").key != one.key

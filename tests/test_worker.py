@@ -13,7 +13,7 @@ import pytest
 import trimesh
 from tiny_models import write_stable_diffusion
 
-from sdi_engine import events, text_to_mesh, worker
+from sdi_engine import events, processes, text_to_mesh, worker
 from sdi_engine.errors import (
     EXIT_BAD_INPUT,
     EXIT_CANCELLED,
@@ -22,6 +22,7 @@ from sdi_engine.errors import (
     EXIT_NO_OBJECT,
     EXIT_OUT_OF_MEMORY,
     EXIT_STORAGE,
+    BadInputError,
     NoObjectError,
     StorageError,
 )
@@ -188,12 +189,37 @@ def test_sigterm_cancels(model, tmp_path):
 
 def test_a_running_job_is_not_run_twice(model, tmp_path, caplog):
     folder = JobFolder.create(tmp_path / "job", request(model))
-    status = {"pid": os.getppid(), "started": time.time(), "heartbeat": time.time()}
+    parent = {"pid": os.getppid(), "process_start": processes.start_time(os.getppid())}
+    status = processes.ourselves() | parent | {"heartbeat": 1.0}  # long ago: perhaps this machine slept
     folder.status_file.write_text(json.dumps(status))
     assert worker.run(folder.path, resume=False) == EXIT_BAD_INPUT
     assert "Another worker" in caplog.text
-    folder.status_file.write_text(json.dumps(status | {"heartbeat": time.time() - 3600.0}))
+    assert folder.status() == status
+    folder.status_file.write_text(json.dumps(status | {"process_start": "another had this id", "heartbeat": 9e12}))
     assert worker.run(folder.path, resume=False) == EXIT_DONE
+
+
+@pytest.mark.parametrize(
+    "host", [{"machine": "another"}, {"namespace": "another container"}, {"boot": "an earlier one"}]
+)
+def test_an_engine_elsewhere_is_judged_by_whether_its_heartbeat_changes(tmp_path, host):
+    """Not by what its clock says, which may be late or early."""
+    folder = JobFolder.create(tmp_path / "job", request("starter"))
+    status = processes.ourselves() | host | {"host": "nas", "heartbeat": 1.0}
+    folder.status_file.write_text(json.dumps(status))
+    now = [0.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    def sleep_while_it_beats(seconds):
+        sleep(seconds)
+        folder.status_file.write_text(json.dumps(status | {"heartbeat": now[0]}))
+
+    worker._refuse_running(folder, lambda: now[0], sleep)
+    assert now[0] >= 30.0
+    with pytest.raises(BadInputError, match="An engine on nas"):
+        worker._refuse_running(folder, lambda: now[0], sleep_while_it_beats)
 
 
 def test_the_heartbeat_beats_while_the_job_runs(model, tmp_path, monkeypatch):

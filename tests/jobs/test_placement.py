@@ -30,7 +30,10 @@ def test_a_location_alone_is_upright(folder):
 def test_files_of_the_first_version_are_read(folder):
     fields = {"location": [1, 2, 3], "scene": "Scene", "blend_file": "", "owner": 5, "fate": "pending"}
     (folder.path / "placement.json").write_text(json.dumps(fields))
-    assert Placement.read(folder) == dataclasses.replace(Placement.at((1.0, 2.0, 3.0), scene="Scene"), owner=5)
+    read = Placement.read(folder)
+    assert read == dataclasses.replace(Placement.at((1.0, 2.0, 3.0), scene="Scene"), owner={})
+    assert not read.is_owned_by_another  # a process id alone names nobody
+    assert not read.is_ours(folder)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,10 @@ def looked_at(folder, waits=False):
     return job
 
 
+def said(folder):
+    return events.read_new(folder.events_file, 0)[0]
+
+
 def test_a_job_is_done_when_its_result_is_there(desk):
     job = desk.put("a red mug")
     assert job.state == events.QUEUED
@@ -215,7 +219,11 @@ def test_a_job_that_ends_without_a_result_has_failed(desk, prompt, exit_code, wo
     assert words in job.failure.message
     assert "\n" not in job.failure.message
     again = looked_at(job.folder)
-    assert (again.state, again.failure.message) == (events.FAILED, job.failure.message)
+    assert again.state == events.FAILED
+    if any(isinstance(event, events.Failed) for event in said(job.folder)):
+        assert again.failure.message == job.failure.message
+    else:  # what this Blender alone has seen is not put into the engine's mouth
+        assert "The engine is gone" in again.failure.message
 
 
 def test_a_killed_job_can_be_resumed(desk):
@@ -273,9 +281,8 @@ def test_cancel_kills_an_engine_that_does_not_listen_and_all_it_started(desk, mo
 def test_slow_steps_get_more_time_to_hear_a_cancel(desk):
     job = desk.put("a red mug")
     job.progress = events.Progress("Optimising", 3, 10, rate=0.1)
-    before = time.monotonic()
     job.cancel()
-    assert job._kill_at - before == pytest.approx(30.0, abs=1.0)
+    assert job._patience == pytest.approx(30.0)
 
 
 def test_an_engine_that_does_not_leave_a_job_after_its_last_word_is_ended(desk, monkeypatch):
@@ -297,7 +304,7 @@ def test_the_engine_gets_nothing_of_blenders_python(desk, engine, monkeypatch):
     assert environment["PYTHONPATH"] == str(headless.ROOT)
     assert environment["PYTHONNOUSERSITE"] == environment["PYTHONUTF8"] == environment["HF_HUB_OFFLINE"] == "1"
     assert environment["HF_TOKEN"] == "kept"
-    assert Path(environment["cwd"]) == desk.results
+    assert list(Path(environment["cwd"]).iterdir()) == []  # where no hub id can be taken for a file
     assert "HF_HUB_OFFLINE" not in Engine(engine.python, engine.package_parent, online=True).environment({})
 
 

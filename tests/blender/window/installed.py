@@ -57,11 +57,6 @@ def with_extension(suite: str, home: Path, engine: Sequence[str] | None) -> Blen
     return blender
 
 
-def forget_engine(home: Path) -> None:
-    """The engine has ended with its window's process namespace; what it said of itself would be taken for true."""
-    (home / "results" / ".engine" / "status.json").unlink(missing_ok=True)
-
-
 def picture_folder(otherwise: Path) -> Path:
     """Where pictures of the screen go: `SDI_PICTURES`, or else this folder."""
     return Path(os.environ.get("SDI_PICTURES") or otherwise)

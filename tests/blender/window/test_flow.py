@@ -11,7 +11,7 @@ import time
 
 import pytest
 from driver import Window
-from installed import EXTENSION, REPOSITORY, SESSION, forget_engine, picture_folder, suites, with_extension
+from installed import EXTENSION, REPOSITORY, SESSION, picture_folder, suites, with_extension
 
 FAKE = [sys.executable, str(REPOSITORY / "tests" / "jobs" / "fake_worker.py")]
 ARRIVALS = f"sys.modules['{EXTENSION}.arrivals']"
@@ -33,7 +33,6 @@ def blender(request, tmp_path_factory):
 @pytest.fixture
 def window(blender):
     """Its window, with an empty floor and the tab open."""
-    forget_engine(blender.home)
     shutil.rmtree(blender.home / "results", ignore_errors=True)  # each test begins without history
     with Window(blender) as window:
         window.click_tab("SDI")

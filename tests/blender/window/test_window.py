@@ -11,7 +11,7 @@ import time
 
 import pytest
 from driver import Window
-from installed import EXTENSION, SESSION, forget_engine, picture_folder, suites, with_extension
+from installed import EXTENSION, SESSION, picture_folder, suites, with_extension
 
 PROMPT = "a red mug"
 STEPS = 12
@@ -30,7 +30,6 @@ def blender(request, tmp_path_factory):
 @pytest.fixture
 def window(blender):
     """Its window, with an empty floor, the tab open and the prompt written, ready for Generate."""
-    forget_engine(blender.home)
     with Window(blender) as window:
         assert window.ask(f"[setattr(bpy.context.scene.sdi, *item) for item in {list(SETTINGS.items())}]")
         window.click_tab("SDI")
