@@ -10,11 +10,13 @@ import logging
 from collections.abc import Sequence
 
 import bpy
+from mathutils import Vector
 
 from .jobs.job import Job
 from .jobs.placement import DISMISSED, IMPORTED, PENDING, Placement
 from .redrawing import redraw
-from .scene import live, moment, placing
+from .scene import aside, live, moment, placing
+from .scene.aside import Box, Floor
 from .scene.importer import ImportFailedError, put_into_scene
 from .sdi_engine import events
 from .sdi_engine.job_folder import JobFolder, storage_errors
@@ -36,6 +38,9 @@ _ready: dict[str, JobFolder] = {}
 
 _in_open_file: set[str] = set()
 """Names of the jobs that were asked for in the file that is open."""
+
+_moved: set[str] = set()
+"""Names of the jobs whose marker the person has moved, and which has gone since."""
 
 _unmarked: set[str] = set()
 """Names of the jobs in the open file that get their marker when they begin."""
@@ -64,7 +69,7 @@ def end() -> None:
             handlers.remove(handler)
     if bpy.app.timers.is_registered(_remove_what_is_over):
         bpy.app.timers.unregister(_remove_what_is_over)
-    for memory in (_placements, _ready, _in_open_file, _unmarked, _shown_steps):
+    for memory in (_placements, _ready, _in_open_file, _moved, _unmarked, _shown_steps):
         memory.clear()
     waits_for = complaint = ""
 
@@ -86,7 +91,7 @@ def expect_again(context: bpy.types.Context, job: Job) -> None:
     """As `expect`, for a job that goes on, or that another Blender has begun: where it was to stand."""
     written = Placement.read(job.folder)
     known = _placements.get(job.name) or (written if written is not None and written.is_ours(job.folder) else None)
-    where = (known or placement_at_cursor(context)).with_fate(PENDING).owned()
+    where = (known or placement_at_cursor(context, job.request.height)).with_fate(PENDING).owned()
     with storage_errors(job.folder.path):
         where.write(job.folder)
     _placements[job.name] = where
@@ -141,14 +146,17 @@ def bring_in() -> list[str]:
 def put(context: bpy.types.Context, name: str, folder: JobFolder) -> bpy.types.Object | None:
     """Bring a result into the scene now, as one undo step; None where that failed, and `complaint` says why."""
     global complaint
-    where = _placements.get(name) or Placement.read(folder) or placement_at_cursor(context)
-    if where.fate == IMPORTED and placing.find(name) is None:
+    where = _placements.get(name) or Placement.read(folder)
+    if where is None or (where.fate == IMPORTED and placing.find(name) is None):
         where = placement_at_cursor(context)
+    is_chosen = name in _moved or placing.was_moved(name, where)
     try:
         placed = put_into_scene(context, folder, where)
     except ImportFailedError as error:
         complaint = str(error)
         return None
+    if not is_chosen:
+        step_aside(context, placed)
     bpy.ops.ed.undo_push(message=placed.name)
     complaint = ""
     _ready.pop(name, None)
@@ -173,10 +181,30 @@ def forget(name: str) -> None:
         _placements[name] = _placements[name].with_fate(DISMISSED)
 
 
-def placement_at_cursor(context: bpy.types.Context, offset: Sequence[float] = (0.0, 0.0, 0.0)) -> Placement:
-    """A result goes where the 3D cursor is now, wherever it is when the result is there."""
-    location = [here + aside for here, aside in zip(context.scene.cursor.location, offset, strict=True)]
-    return Placement.at(location, scene=context.scene.name, blend_file=bpy.data.filepath)
+def placement_at_cursor(context: bpy.types.Context, height: float = 1.0) -> Placement:
+    """A place for one result, `height` in metres, as `placements_at_cursor` finds it."""
+    return placements_at_cursor(context, [height])[0]
+
+
+def placements_at_cursor(context: bpy.types.Context, heights: Sequence[float]) -> list[Placement]:
+    """Results go where the 3D cursor is now, wherever it is when they are there, or beside what stands there, in a row.
+
+    Args:
+        heights: of the objects, in metres.
+    """
+    scene = context.scene
+    scale = scene.unit_settings.scale_length
+    later = [_placements[name].location for name in _unmarked]
+    reserved = [Box.of_edge(Vector(location), heights[0] / scale) for location in later]
+    floor = Floor(context.view_layer, reserved=reserved)
+    row = floor.row(scene.cursor.location, [height / scale for height in heights])
+    return [Placement.at(location, scene=scene.name, blend_file=bpy.data.filepath) for location in row]
+
+
+def step_aside(context: bpy.types.Context, placed: bpy.types.Object) -> None:
+    """Let a new object not stand in another one: it may be wider than its place was thought to be."""
+    for scene in placed.users_scene:
+        aside.step(moment.view_layer_of(context, scene), placed)
 
 
 def _mark_soon(context: bpy.types.Context, job: Job, where: Placement) -> None:
@@ -202,6 +230,8 @@ def _take_marker_away(name: str, folder: JobFolder) -> None:
     if matrix is None:
         return
     numbers = tuple(value for row in matrix for value in row)
+    if placing.was_moved(name, _placements[name]):
+        _moved.add(name)
     _settle(name, folder, dataclasses.replace(_placements[name], matrix=numbers), PENDING)
     placing.remove(name)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import bpy
 
+from .arrivals import step_aside
 from .jobs.engine import Engine
 from .jobs.job import Job
 from .jobs.placement import IMPORTED, Placement
@@ -57,6 +58,7 @@ def generate(
     if job.failure is not None:
         raise JobFailedError(job.failure.message, job.failure.exit_code, job.folder.path)
     placed = put_into_scene(context, job.folder, where)
+    step_aside(context, placed)
     with storage_errors(job.folder.path):
         where.with_fate(IMPORTED).write(job.folder)
     return placed, job

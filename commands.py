@@ -15,7 +15,7 @@ from typing import Any
 
 import bpy
 
-from . import blocking, preferences, session
+from . import arrivals, blocking, preferences, session
 from .jobs.engine import Engine, find_python
 from .jobs.placement import Placement
 from .jobs.prompts import read_prompts
@@ -173,7 +173,8 @@ def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Name
             continue
         low, high = bounds(placed)
         placed.location.x = corner.x - low.x
-        corner.x += high.x - low.x + options.spacing
+        arrivals.step_aside(context, placed)  # from what the opened file has
+        corner.x = placed.location.x + high.x + options.spacing
         seconds = time.monotonic() - started
         outcomes.append(Outcome(prompt, EXIT_DONE, seconds, placed.name, str(job.folder.path)))
     runner.close()

@@ -15,9 +15,6 @@ from ..scene.importer import ImportFailedError
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.request import MAX_SEED, JobRequest
 
-ROOM = 1.5
-"""Of several objects at once each gets so many times its height along X."""
-
 
 def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: list[JobRequest]) -> set[str]:
     """Let jobs wait for their turn, in a row from the 3D cursor on; what the operator is to return."""
@@ -28,11 +25,7 @@ def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: l
             f'The scene "{context.scene.name}" is linked from another file and cannot be changed: '
             "show a scene of this file, or make one.",
         )
-    scale = context.scene.unit_settings.scale_length
-    where = [
-        arrivals.placement_at_cursor(context, (number * ROOM * request.height / scale, 0.0, 0.0))
-        for number, request in enumerate(requests)
-    ]
+    where = arrivals.placements_at_cursor(context, [request.height for request in requests])
     try:
         if bpy.app.background:
             desk, engine = session.desk(context), preferences.engine(context)

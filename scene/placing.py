@@ -9,6 +9,7 @@ Markers are made and removed without undo steps of their own; `undoing` keeps Bl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import bpy
@@ -96,11 +97,29 @@ def matrix_of(job_name: str) -> Matrix | None:
     marker = find(job_name)
     if marker is None:
         return None
-    for view_layer in _seen():
+    for view_layer in seen_view_layers():
         view_layer.update()  # or it may not even know of the marker yet
         if marker.name in view_layer.objects:
             return marker.evaluated_get(view_layer.depsgraph).matrix_world.copy()
     return marker.matrix_world.copy()  # its collection is excluded, or nobody sees its scene: as it stood last
+
+
+def was_moved(job_name: str, placement: Placement) -> bool:
+    """Whether the job's marker stands elsewhere, or otherwise, than where the placement has it."""
+    matrix = matrix_of(job_name)
+    if matrix is None:
+        return False
+    pairs = zip((value for row in matrix for value in row), placement.matrix, strict=True)
+    return not all(math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-5) for one, other in pairs)
+
+
+def seen_view_layers() -> list[bpy.types.ViewLayer]:
+    """The view layers that somebody looks at, the context's first.
+
+    To evaluate another one crashes Blender 4.3 after an undo: it would still evaluate what the undo has freed.
+    """
+    seen = [bpy.context.view_layer, *(window.view_layer for window in bpy.context.window_manager.windows)]
+    return [each for number, each in enumerate(seen) if each is not None and each not in seen[:number]]
 
 
 def matrix_from(placement: Placement) -> Matrix:
@@ -132,12 +151,3 @@ def remove_stale(is_over: Callable[[str], bool]) -> None:
     """Take away what shows jobs that are over."""
     for name in stale(is_over):
         remove(name)
-
-
-def _seen() -> list[bpy.types.ViewLayer]:
-    """The view layers that somebody looks at, the context's first.
-
-    To evaluate another one crashes Blender 4.3 after an undo: it would still evaluate what the undo has freed.
-    """
-    seen = [bpy.context.view_layer, *(window.view_layer for window in bpy.context.window_manager.windows)]
-    return [each for number, each in enumerate(seen) if each is not None and each not in seen[:number]]

@@ -62,7 +62,7 @@ def test_several_wait_in_a_row_and_come_one_by_one(bpy, desk, tmp_path):
     assert desk.press("generate_from_file", filepath=str(tmp_path / "prompts.txt")) is None
     desk.to_the_end()
     xs = [bpy.data.objects[f"a {colour} mug"].location.x for colour in ("red", "blue", "green")]
-    assert xs == pytest.approx([0.0, 1.5, 3.0])
+    assert xs == pytest.approx([2.0, 3.5, 5.0])  # beside the cube, which reaches to 1
     assert sorted(desk.list()) == ["a blue mug", "a green mug", "a red mug"]
 
 
@@ -263,10 +263,11 @@ class TestHistory:
         assert (entry.request.prompt, entry.state, entry.seconds, entry.is_imported) == (PROMPT, "done", 61.0, True)
 
     def test_import_again(self, bpy, desk, name):
-        bpy.context.scene.cursor.location = (3.0, 0.0, 0.0)
+        first = bpy.data.objects[PROMPT].location.x
+        bpy.context.scene.cursor.location = (9.0, 0.0, 0.0)
         assert desk.press("import_result", job=name) is None
-        assert bpy.data.objects[f"{PROMPT}.001"].location.x == 3.0
-        assert bpy.data.objects[PROMPT].location.x == 0.0
+        assert bpy.data.objects[f"{PROMPT}.001"].location.x == 9.0
+        assert bpy.data.objects[PROMPT].location.x == first
 
     def test_its_settings_can_be_used_again(self, desk, name):
         desk.settings.prompt, desk.settings.seed, desk.settings.height = "another", 0, 1.0

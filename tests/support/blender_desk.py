@@ -72,6 +72,11 @@ class Desk:
     def helpers(self):
         return [thing.name for thing in self.bpy.data.objects if "sdi_job" in thing]
 
+    def markers(self):
+        """The leftmost first."""
+        found = [each for each in self.bpy.data.objects if each.get("sdi_part") == "marker"]
+        return sorted(found, key=lambda marker: marker.location.x)
+
     def list(self):
         return [item.prompt for item in self.bpy.context.window_manager.sdi_jobs]
 
