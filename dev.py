@@ -1,7 +1,8 @@
 """The project's commands; each sets up what it needs by itself. Standard library only.
 
 python3 dev.py demo ["a blue chair"]   make a mesh from a prompt in headless Blender
-python3 dev.py test [pytest options]   run all tests
+python3 dev.py test [pytest options]   run all tests, on all processor cores; -n 0 runs them one after the other
+python3 dev.py test-everywhere         run what computes as other processors would, and with more threads
 python3 dev.py lint                    ruff
 python3 dev.py package                 build the extension's zip, and a repository that Blender can install it from
 python3 dev.py setup                   only make the environment
@@ -25,6 +26,12 @@ PYTHON_VERSION = (3, 11)
 DEMO_FOLDER = ROOT / "demo"
 PACKAGE_FOLDER = ROOT / "dist"
 EXTENSION = "sdi_text_to_3d"
+SIDE_BY_SIDE = ("-n", "logical", "--maxprocesses", "8", "--dist", "loadscope", "--no-loadscope-reorder")
+PROCESSORS = ("default", "avx2", None)
+"""What torch is told of the processor, and so in which order it adds; None lets it look itself."""
+
+NOTHING_COMPUTED = ("tests/blender", "tests/jobs")
+"""Tests that never come to torch, which `test-everywhere` leaves out."""
 
 
 class SetUpError(Exception):
@@ -56,14 +63,30 @@ def demo(options: argparse.Namespace) -> int:
 
 def test(options: argparse.Namespace) -> int:
     """Run pytest with whatever further options were given."""
-    return _run([str(set_up()), "-m", "pytest", *options.pytest])
+    return _run([str(set_up()), "-m", "pytest", *SIDE_BY_SIDE, *options.pytest])
+
+
+def test_everywhere(options: argparse.Namespace) -> int:
+    """Run the tests that compute, as processors of other kinds do and with 1 and 2 threads."""
+    ignored = [f"--ignore={folder}" for folder in NOTHING_COMPUTED]
+    command = [str(set_up()), "-m", "pytest", *SIDE_BY_SIDE, *ignored, *options.pytest]
+    codes = {}
+    for processor in PROCESSORS:
+        for threads in ("1", "2"):
+            name = f"ATEN_CPU_CAPABILITY={processor or '(unset)'} OMP_NUM_THREADS={threads}"
+            print(f"\n== {name}", flush=True)
+            codes[name] = _run(command, changes={"ATEN_CPU_CAPABILITY": processor, "OMP_NUM_THREADS": threads})
+    print()
+    for name, code in codes.items():
+        print(f"{'passed' if code == 0 else f'FAILED ({code})'}: {name}")
+    return next(filter(None, codes.values()), 0)  # not the greatest: what a signal ended has a negative one
 
 
 def lint(options: argparse.Namespace) -> int:
     """Check style and format."""
     python = str(set_up())
     checks = [_run([python, "-m", "ruff", "check", "."]), _run([python, "-m", "ruff", "format", "--check", "."])]
-    return max(checks)
+    return next(filter(None, checks), 0)
 
 
 def package(options: argparse.Namespace) -> int:
@@ -147,13 +170,18 @@ def _blender(path: str) -> str:
     return found
 
 
-def _run(command: list[str], quiet: bool = False) -> int:
-    """Run a command in the root folder; what this process's PYTHONPATH holds must not leak into the environment."""
+def _run(command: list[str], quiet: bool = False, changes: dict[str, str | None] | None = None) -> int:
+    """Run a command in the root folder; what this process's PYTHONPATH holds must not leak into the environment.
+
+    Args:
+        command: program and arguments.
+        quiet: throw away what it prints.
+        changes: of the environment; None takes a variable out of it.
+    """
     output = subprocess.DEVNULL if quiet else None
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
-    return subprocess.run(
-        command, cwd=ROOT, env=environment | {"PYTHONUTF8": "1"}, stdout=output, stderr=output
-    ).returncode
+    wanted = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": None, "PYTHONHOME": None, **(changes or {})}
+    environment = {name: value for name, value in wanted.items() if value is not None}
+    return subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=output).returncode
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -167,9 +195,13 @@ def _parser() -> argparse.ArgumentParser:
     demo_parser.add_argument("--preset", default="standard", help="default: %(default)s")
     demo_parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     demo_parser.add_argument("--blender", metavar="PATH", help="an installed Blender, instead of the module")
-    test_parser = commands.add_parser("test", help="run all tests", add_help=False, prefix_chars="\0")
-    test_parser.set_defaults(command=test)
-    test_parser.add_argument("pytest", nargs="*", help="options for pytest")
+    for name, function, purpose in (
+        ("test", test, "run all tests"),
+        ("test-everywhere", test_everywhere, "run what computes as other processors would"),
+    ):
+        test_parser = commands.add_parser(name, help=purpose, add_help=False, prefix_chars="\0")
+        test_parser.set_defaults(command=function)
+        test_parser.add_argument("pytest", nargs="*", help="options for pytest")
     package_parser = commands.add_parser("package", help="build the extension's zip and a static repository")
     package_parser.set_defaults(command=package)
     package_parser.add_argument("--blender", metavar="PATH", help="an installed Blender, instead of the module")

@@ -21,6 +21,29 @@ tempfile.tempdir = os.environ["TMPDIR"] = _temporary.name
 os.environ["SDI_ENGINE_STATE"] = str(Path(_temporary.name) / "state")
 
 FAKE_WORKER = Path(__file__).parent / "jobs" / "fake_worker.py"
+WINDOWS = "tests/blender/window/"
+
+
+def pytest_collection_modifyitems(items):
+    """The windows come first: they take longest, one after the other, and the rest fills the other cores meanwhile."""
+    items.sort(key=lambda item: not item.nodeid.startswith(WINDOWS))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Tests of one file run in one process, since they share what it takes long to make; so do all with windows.
+
+    Those would wait too long for each other's frames, and have one installed Blender in common.
+    """
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return WINDOWS if nodeid.startswith(WINDOWS) else nodeid.split("::")[0]
+
+    return ByFile(config, log)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`dev.py package`: a zip for every system, and a repository to install it from."""
+"""`dev.py package`: a zip for every system, and a repository to install it from; `dev.py test`, here and everywhere."""
 
 import json
 import sys
@@ -64,3 +64,39 @@ def test_a_blender_that_is_not_there_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["dev.py", "package", "--blender", "/nothing/blender"])
     assert dev.main() == 3
     assert capsys.readouterr().err.startswith('dev.py: There is no Blender at "/nothing/blender"')
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """What `dev.py` would have run: command and changes of the environment. The third one fails."""
+    commands = []
+
+    def run(command, quiet=False, changes=None):
+        commands.append((command[1:], changes))
+        return 5 if len(commands) == 3 else 0
+
+    monkeypatch.setattr(dev, "set_up", lambda: Path(sys.executable))
+    monkeypatch.setattr(dev, "_run", run)
+    return commands
+
+
+def test_tests_run_side_by_side_unless_a_person_says_otherwise(ran, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["dev.py", "test", "tests/mesh", "-k", "uv", "-n", "0"])
+    assert dev.main() == 0
+    ((command, _),) = ran
+    assert command[:2] == ["-m", "pytest"]
+    assert command.index("logical") < command.index("0")  # the last one counts
+    assert command[-5:] == ["tests/mesh", "-k", "uv", "-n", "0"]
+
+
+def test_everywhere_is_every_processor_with_one_thread_and_with_two(ran, monkeypatch, capsys):
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx512")
+    monkeypatch.setattr(sys, "argv", ["dev.py", "test-everywhere", "tests/mesh"])
+    assert dev.main() == 5
+    assert all(command[-1] == "tests/mesh" for command, _ in ran)
+    assert [(changes["ATEN_CPU_CAPABILITY"], changes["OMP_NUM_THREADS"]) for _, changes in ran] == [
+        (capability, threads) for capability in ("default", "avx2", None) for threads in ("1", "2")
+    ]
+    said = capsys.readouterr().out
+    assert said.count("passed:") == 5
+    assert "FAILED (5): ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1" in said
