@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -14,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..sdi_engine.diffusion.header import family_of, is_lora, read_shapes
-from ..sdi_engine.diffusion.kinds import REQUIRED, checked_kind
+from ..sdi_engine.diffusion.header import check_beside_companion, check_is_lora, checked_family, read_header
+from ..sdi_engine.diffusion.kinds import REQUIRED, check_channels, checked_kind, present, read_object
 from ..sdi_engine.diffusion.location import (
     HINTS_FILE,
     INDEX_FILE,
@@ -120,8 +119,14 @@ def inspect(model: str, cache: Path | None = None) -> Model:
     path = Path(location.sources[0])
     if location.kind == "folder":
         return Model(model, name or path.name, _folder_kind(path, model), _size_of(path), _words_of(path))
+    header = read_header(path)
     companion = companion_folder(path)
-    kind = _folder_kind(companion, str(companion)) if companion else FAMILY_WORDS[family_of(read_shapes(path))]
+    if companion is None:
+        kind = FAMILY_WORDS[checked_family(path, header)]
+    else:
+        kind = _folder_kind(companion, str(companion))
+        index = read_object(companion / INDEX_FILE)
+        check_beside_companion(path, header, checked_kind(str(companion), index), present(index))
     return Model(model, name or path.name, kind, path.stat().st_size)
 
 
@@ -132,8 +137,7 @@ def check_lora(file: Path) -> None:
         BadInputError: it is not.
     """
     check_suffix(file, "LoRA")
-    if not is_lora(read_shapes(file)):
-        raise BadInputError(f'The file "{file}" is no LoRA: choose another one, or give it as the model.')
+    check_is_lora(file, read_header(file))
 
 
 def hub_cache(environment: Mapping[str, str] | None = None) -> Path:
@@ -224,7 +228,7 @@ def _recent(results: Path) -> Iterator[str]:
     seen = {STARTER_MODEL, REAL_MODEL}  # which the menu offers anyway
     jobs = [folder for folder in reversed(_listed(results)) if not folder.name.startswith(".")]  # named by their time
     for folder in jobs[:MAX_RECENT_JOBS]:
-        model = _read_json(JobFolder(folder).request_file).get("model")
+        model = read_object(JobFolder(folder).request_file).get("model")
         if isinstance(model, str) and model.strip() and model not in seen:
             seen.add(model)
             yield model
@@ -274,7 +278,7 @@ def _snapshot(repository: Path) -> Path | None:
 
 def _is_complete(snapshot: Path) -> bool:
     """Whether nothing that the engine will ask for is still to be downloaded."""
-    index = _read_json(snapshot / INDEX_FILE)
+    index = read_object(snapshot / INDEX_FILE)
     try:
         kind = checked_kind(snapshot.name, index)
     except BadInputError:
@@ -288,7 +292,7 @@ def _is_part_complete(folder: Path, has_weights: bool) -> bool:
     files = {path.name for path in _listed(folder) if path.is_file()}
     if not has_weights:
         return bool(files)
-    shards = [list(_read_json(folder / name).get("weight_map", {}).values()) for name in files if _is_index(name)]
+    shards = [list(read_object(folder / name).get("weight_map", {}).values()) for name in files if _is_index(name)]
     if shards:
         return any(names and set(names) <= files for names in shards)
     # The hub's half precision copies are not asked for.
@@ -310,20 +314,21 @@ def _folder_kind(folder: Path, model: str) -> str:
     Raises:
         BadInputError: it is not supported.
     """
-    index = _read_json(folder / INDEX_FILE)
+    index = read_object(folder / INDEX_FILE)
     if not index:
         raise BadInputError(f'The model "{model}" has a damaged {INDEX_FILE}: download it again.')
     kind = checked_kind(model, index)
+    check_channels(model, folder, index)
     if folder == STARTER_FOLDER:
         return ""
-    config = _read_json(folder / "text_encoder" / "config.json")
+    config = read_object(folder / "text_encoder" / "config.json")
     if kind == "StableDiffusionPipeline" and config.get("hidden_size") == _SD2_TEXT_WIDTH:
         return "SD 2.x"
     return KIND_WORDS[kind]
 
 
 def _words_of(folder: Path) -> dict[str, list[str]]:
-    knows = _read_json(folder / HINTS_FILE).get("knows")
+    knows = read_object(folder / HINTS_FILE).get("knows")
     return knows if isinstance(knows, dict) else {}
 
 
@@ -346,15 +351,6 @@ def _listed(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except OSError:
         return []
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    """The object in a file; empty where there is none."""
-    try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return fields if isinstance(fields, dict) else {}
 
 
 def _expanded(path: str) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..errors import BadInputError
@@ -48,8 +50,7 @@ def checked_kind(model: str, index: Mapping[str, Any]) -> str:
             f'The model "{model}" wants code from elsewhere than {" and ".join(LIBRARIES)} (its model_index.json says '
             "so), which is not run here: choose another copy of it."
         )
-    present = _present(index)
-    missing = [part for part in REQUIRED.get(name, ()) if part not in present]
+    missing = sorted(set(REQUIRED.get(name, ())) - present(index))
     if name not in REQUIRED or missing:
         lack = f" without {' and '.join(missing)}" if missing else ""
         raise BadInputError(
@@ -59,13 +60,40 @@ def checked_kind(model: str, index: Mapping[str, Any]) -> str:
     return name
 
 
+def check_channels(model: str, folder: Path, index: Mapping[str, Any]) -> None:
+    """Refuse a model whose denoiser wants more than what an image is, by the configurations in its folder.
+
+    Raises:
+        BadInputError: it does, or its output is of another size.
+    """
+    part = "transformer" if "transformer" in present(index) else "unet"
+    denoiser = read_object(folder / part / "config.json")
+    takes, gives = denoiser.get("in_channels"), denoiser.get("out_channels")
+    image = read_object(folder / "vae" / "config.json").get("latent_channels") if "vae" in present(index) else takes
+    if takes is not None and image is not None and (takes != image or gives not in (image, None)):
+        raise BadInputError(
+            f'The model "{model}" takes {takes} channels for images of {image}, as those for inpainting, depth or '
+            "editing do: choose the plain text-to-image model it was made from."
+        )
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is none."""
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
 def left_out(name: str, index: Mapping[str, Any]) -> dict[str, None]:
     """The parts that a pipeline is built without, as arguments: those not used here, and optional ones not there."""
-    absent = set(OPTIONAL[name]) - _present(index)
+    absent = set(OPTIONAL[name]) - present(index)
     return dict.fromkeys([*UNUSED[name], *sorted(absent)])
 
 
-def _present(index: Mapping[str, Any]) -> set[str]:
+def present(index: Mapping[str, Any]) -> set[str]:
+    """The parts that a pipeline has, by its `model_index.json`."""
     return {part for part, value in index.items() if isinstance(value, list) and value[0] is not None}
 
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from .. import network
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError, is_out_of_memory
 from ..request import STARTER_MODEL, Lora
-from .kinds import checked_kind, left_out
+from .kinds import check_channels, checked_kind, left_out
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate
 from .loras import fuse_loras
 from .precision import precision
@@ -105,7 +105,7 @@ def _load_hub(name: str, device: torch.device, loras: Sequence[Lora], offline: b
     import diffusers
     from huggingface_hub import hf_hub_download
 
-    index = _index(Path(hf_hub_download(name, INDEX_FILE, local_files_only=offline)), name)
+    index = read_index(Path(hf_hub_download(name, INDEX_FILE, local_files_only=offline)), name)
     kind = checked_kind(name, index)
     folder = getattr(diffusers, kind).download(
         name, use_safetensors=True, local_files_only=offline, **left_out(kind, index)
@@ -117,8 +117,9 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
     """A folder in Diffusers layout; `model` is what a person calls it."""
     import diffusers
 
-    index = _index(folder / INDEX_FILE, model)
+    index = read_index(folder / INDEX_FILE, model)
     name = checked_kind(model, index)
+    check_channels(model, folder, index)
     pipeline = getattr(diffusers, name).from_pretrained(
         str(folder),
         dtype={"default": precision(name, device), "vae": torch.float32},
@@ -131,7 +132,12 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
     return _prior_of(pipeline, _hints(folder), device)
 
 
-def _index(file: Path, model: str) -> dict[str, Any]:
+def read_index(file: Path, model: str) -> dict[str, Any]:
+    """What a model in Diffusers layout says of its parts; `model` is what a person calls it.
+
+    Raises:
+        BadInputError: the file is damaged.
+    """
     try:
         index = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

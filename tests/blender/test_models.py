@@ -1,24 +1,12 @@
 """Choosing a model and LoRAs, and the bridge between the panel's settings and a request, both ways."""
 
 import json
-import struct
 
 import pytest
+from headers import SDXL, write_file
 
 LORA = "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"
-SDXL = {
-    "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
-    "conditioner.embedders.1.model.ln_final.weight": (1280,),
-}
 FLUX = {"double_blocks.0.img_attn.qkv.weight": (1, 1)}
-
-
-def write_file(path, shapes):
-    """A .safetensors file with tensors of one byte each, whatever their shapes say."""
-    header = {name: {"dtype": "U8", "shape": shape, "data_offsets": [0, 1]} for name, shape in shapes.items()}
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + b"\0")
-    return path
 
 
 @pytest.fixture

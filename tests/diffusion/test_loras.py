@@ -1,7 +1,6 @@
 import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusion3Pipeline, StableDiffusionXLPipeline
-from original_layout import unet_layout
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
@@ -10,6 +9,7 @@ from torch import nn
 
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.loras import fuse_loras
+from sdi_engine.diffusion.original_names import unet_layout
 from sdi_engine.errors import BadInputError
 from sdi_engine.request import Lora
 
@@ -88,8 +88,7 @@ def test_kohya_file_adds_what_it_says(models, tmp_path):
 
 def test_kohya_file_for_sdxl_names_the_layers_as_the_original_code_does(models, tmp_path):
     pipeline = pipeline_of(models, "sdxl")
-    names = list(pipeline.unet.state_dict())
-    original = dict(zip(names, unet_layout(pipeline.unet, ""), strict=True))
+    original = {held.names[0]: name for name, held in unet_layout(pipeline.unet, "").items()}
 
     def rename(name):
         return original[f"{name}.weight"].removesuffix(".weight")

@@ -1,22 +1,26 @@
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
+import diffusers
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, SD3Transformer2DModel, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, SD3Transformer2DModel, UNet2DConditionModel
 from exact_prior import ExactPrior, ball_images
-from original_layout import original_layout, sd3_layout, write_single_file
+from original_layout import original_layout, renamed, write_single_file
 from safetensors.torch import load_file, save_file
 from tiny_models import tiny_tokenizer, write_sd3, write_sdxl, write_stable_diffusion
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from sdi_engine.diffusion import single_file
 from sdi_engine.diffusion.clip_tokenizer import clip_tokenizer
+from sdi_engine.diffusion.header import family_of
 from sdi_engine.diffusion.loading import load_prior
+from sdi_engine.diffusion.original_names import sd3_layout
 from sdi_engine.diffusion.prior import Prediction
 from sdi_engine.diffusion.single_file import (
     CONFIGS,
-    family_of,
+    load_single_file,
     predicts_velocity,
     sd3_transformer_shape,
     set_velocity,
@@ -50,6 +54,123 @@ def test_file_with_its_configuration_beside_it(family, tmp_path):
     folder = FAMILIES[family](tmp_path / "folder")
     file = write_single_file(folder, tmp_path / "dream.v2.safetensors")
     assert_same(load_prior(str(file), CPU), load_prior(str(folder), CPU))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_tensor_comes_to_where_diffusers_own_loader_puts_it(family, tmp_path):
+    """Which is the judge of our names."""
+    file = write_single_file(FAMILIES[family](tmp_path / "folder"), tmp_path / "dream.safetensors")
+    kind = DiffusionPipeline.load_config(file.with_suffix(""))["_class_name"]
+    absent = {"text_encoder_3": None, "tokenizer_3": None} if family.startswith("sd3") else {}
+    shape = {}
+    if family == "sd3.5":  # which Diffusers takes from the configuration
+        shape["transformer"] = SD3Transformer2DModel.from_single_file(
+            str(file), config=str(file.with_suffix("")), subfolder="transformer"
+        )
+    theirs = getattr(diffusers, kind).from_single_file(str(file), config=str(file.with_suffix("")), **absent, **shape)
+    ours = load_single_file(file, CPU)
+    compared = 0
+    for name, part in theirs.components.items():
+        if isinstance(part, torch.nn.Module):
+            state, own = part.state_dict(), ours.components[name].state_dict()
+            assert state.keys() == own.keys()
+            for key, tensor in state.items():
+                torch.testing.assert_close(own[key], tensor)
+                compared += 1
+    assert compared > 100
+
+
+def changed(file, change):
+    """The file again, its tensors changed."""
+    tensors = load_file(file)
+    change(tensors)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def sd1_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sd1")
+    return write_single_file(write_stable_diffusion(folder / "folder"), folder / "dream.safetensors")
+
+
+@pytest.fixture
+def file(sd1_file, tmp_path):
+    """One of Stable Diffusion 1.x that a test may change."""
+    shutil.copytree(sd1_file.with_suffix(""), tmp_path / "dream")
+    return Path(shutil.copy(sd1_file, tmp_path / "dream.safetensors"))
+
+
+TO_K = "model.diffusion_model.input_blocks.3.1.transformer_blocks.0.attn2.to_k"
+
+
+def test_a_tensor_without_a_place_is_told(file):
+    changed(file, lambda tensors: tensors.update({"model.diffusion_model.label_emb.0.0.weight": torch.ones(2)}))
+    with pytest.raises(BadInputError, match=r"dream\.safetensors\" holds \"model\.diffusion_model\.label_emb"):
+        load_prior(str(file), CPU)
+
+
+def test_a_missing_tensor_is_told_before_any_is_read(file, monkeypatch):
+    changed(file, lambda tensors: tensors.pop(f"{TO_K}.weight"))
+    monkeypatch.setattr(single_file, "safe_open", None)
+    with pytest.raises(BadInputError, match=rf"lacks \"{TO_K}\.weight\": it is damaged"):
+        load_prior(str(file), CPU)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_told(number, file):
+    changed(file, lambda tensors: tensors[f"{TO_K}.weight"].view(-1)[3:4].fill_(number))
+    with pytest.raises(BadInputError, match=rf"numbers that are none .*{TO_K}"):
+        load_prior(str(file), CPU)
+
+
+def test_what_only_the_training_needed_is_no_hindrance(file, sd1_file):
+    names = [
+        "model_ema.num_updates",
+        "alphas_cumprod",
+        "betas",
+        "first_stage_model.loss.logvar",
+        "v_pred",
+        "emb_params",
+    ]
+    changed(file, lambda tensors: tensors.update({name: torch.ones(3) for name in names}))
+    assert_same(load_prior(str(file), CPU), load_prior(str(sd1_file), CPU))
+
+
+def test_names_without_text_model_and_of_other_programs(file, sd1_file):
+    def older(tensors):
+        for name in list(tensors):
+            tensors[name.replace("text_model.", "").replace("first_stage_model.", "vae.")] = tensors.pop(name)
+
+    assert_same(load_prior(str(changed(file, older)), CPU), load_prior(str(sd1_file), CPU))
+
+
+def to_8_bits(tensor, scale):
+    """As ComfyUI writes weights in 8 bits, and what they stand for; `scale` is one factor, or one a row."""
+    rounded = (tensor / scale).to(torch.float8_e4m3fn)
+    return rounded, rounded.float() * scale
+
+
+@pytest.mark.parametrize(
+    ("suffix", "more", "rows"),
+    [
+        ("scale_weight", {"scaled_fp8": torch.zeros(2, dtype=torch.float8_e4m3fn)}, False),
+        ("weight_scale", {f"{TO_K}.comfy_quant": torch.zeros(5, dtype=torch.uint8)}, False),
+        ("weight_scale", {}, True),
+        ("", {}, False),
+    ],
+    ids=["older", "newer", "rows", "without"],
+)
+def test_scales_of_weights_in_8_bits_are_multiplied_in(suffix, more, rows, file, sd1_file, tmp_path):
+    other = Path(shutil.copy(sd1_file, tmp_path / "other.safetensors"))
+    shutil.copytree(sd1_file.with_suffix(""), tmp_path / "other")
+    weight = load_file(sd1_file)[f"{TO_K}.weight"]
+    factor = (0.001 * torch.arange(1, len(weight) + 1.0)[:, None]) if rows else torch.tensor(0.003 if suffix else 1.0)
+    rounded, meant = to_8_bits(weight, factor)
+    changed(other, lambda tensors: tensors.update({f"{TO_K}.weight": meant}))
+    scales = {f"{TO_K}.{suffix}": factor, f"{TO_K}.scale_input": torch.tensor(1.0)} if suffix else {}
+    changed(file, lambda tensors: tensors.update({f"{TO_K}.weight": rounded, **scales, **more}))
+    assert_same(load_prior(str(file), CPU), load_prior(str(other), CPU))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +285,7 @@ def test_shapes_tell_the_versions_of_sd3_apart(shape):
     shape = shape | {"num_attention_heads": layers, "caption_projection_dim": 64 * layers}
     with torch.device("meta"):
         transformer = part(SD3Transformer2DModel, "sd3", "transformer", **shape)
-    layout = sd3_layout(transformer, "model.diffusion_model.")
+    layout = renamed(transformer, sd3_layout(transformer))
     assert sd3_transformer_shape({name: tuple(tensor.shape) for name, tensor in layout.items()}) == shape
 
 
@@ -172,7 +293,7 @@ def test_shapes_tell_the_versions_of_sd3_apart(shape):
     ("shapes", "sentence"),
     [
         ({"model.diffusion_model.input_blocks.0.0.weight": (320, 9, 3, 3)}, "inpainting"),
-        ({"model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3)}, "without its text encoders"),
+        ({"model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3)}, "lacks its VAE and its text encoder"),
         (
             {
                 "model.diffusion_model.input_blocks.0.0.weight": (384, 4, 3, 3),
@@ -199,14 +320,15 @@ def test_what_is_not_supported(shapes, sentence, tmp_path):
 def test_file_that_lacks_parts(write, missing, tmp_path):
     file = write_single_file(write(tmp_path / "folder"), tmp_path / "dream.safetensors")
     save_file({name: tensor for name, tensor in load_file(file).items() if not name.startswith(missing)}, file)
-    with pytest.raises(BadInputError, match="lacks parts"):
+    sentence = "lacks its VAE" if missing == "first_stage_model" else "lacks its first text encoder and its second"
+    with pytest.raises(BadInputError, match=sentence):
         load_prior(str(file), CPU)
 
 
 def test_file_of_a_shape_of_its_own_asks_for_a_folder(tmp_path):
     file = write_single_file(write_stable_diffusion(tmp_path / "folder"), tmp_path / "dream.safetensors")
     shutil.rmtree(file.with_suffix(""))
-    with pytest.raises(BadInputError, match='a folder "dream" beside it'):
+    with pytest.raises(BadInputError, match='a shape of its own, for which a folder "dream" beside it'):
         load_prior(str(file), CPU)
 
 

@@ -8,13 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from headers import FIRST, SD1, SD2, SDXL, write_file
 from sdi_text_to_3d.jobs.models import Scan, check_lora, find_models, hub_cache, inspect, size_words
 from sdi_text_to_3d.sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS
 from sdi_text_to_3d.sdi_engine.errors import BadInputError, EngineError, EnvironmentMissingError
 
-FIRST = "model.diffusion_model.input_blocks.0.0.weight"
-SDXL = {FIRST: (320, 4, 3, 3), "conditioner.embedders.1.model.ln_final.weight": (1280,)}
-SD1 = {FIRST: (320, 4, 3, 3), "cond_stage_model.transformer.text_model.final_layer_norm.weight": (768,)}
 INPAINTING = {**SD1, FIRST: (320, 9, 3, 3)}
 FLUX = {"double_blocks.0.img_attn.qkv.weight": (9216, 3072)}
 LORA = {"lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": (4, 320, 1, 1)}
@@ -26,18 +24,6 @@ PARTS = {
     "scheduler": "scheduler_config.json",
     "tokenizer": "merges.txt",
 }
-
-
-def write_file(path, shapes):
-    """A .safetensors file with tensors of one byte each, whatever their shapes say."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header = {
-        name: {"dtype": "U8", "shape": list(shape), "data_offsets": [number, number + 1]}
-        for number, (name, shape) in enumerate(shapes.items())
-    }
-    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(len(shapes)))
-    return path
 
 
 def write_folder(folder, kind="StableDiffusionPipeline", text_width=768, **changes):
@@ -89,7 +75,7 @@ def test_a_wrong_file_is_refused_with_a_sentence(tmp_path, shapes, sentence):
 
 
 def test_a_file_beside_its_configuration_is_what_that_says(tmp_path):
-    file = write_file(tmp_path / "dream.safetensors", OTHER)
+    file = write_file(tmp_path / "dream.safetensors", SD2)
     write_folder(tmp_path / "dream", "StableDiffusionPipeline", text_width=1024)
     assert inspect(str(file)).kind == "SD 2.x"
     assert [found.model for found in find_models(tmp_path, None, cache=tmp_path / "none").in_folder] == [str(file)]
@@ -268,3 +254,40 @@ def test_blenders_python_can_look():
     )
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+ROUNDED = {FIRST: "I8"}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "dtypes"),
+    [
+        ({name: shape for name, shape in SD1.items() if "first_stage" not in name}, {}),
+        ({name: shape for name, shape in SDXL.items() if "embedders.1" not in name}, {}),
+        (SD1, ROUNDED),
+        (FLUX, {}),
+        (INPAINTING, {}),
+        (LORA, {}),
+        (OTHER, {}),
+    ],
+)
+@pytest.mark.parametrize("companion", [False, True])
+def test_the_panel_and_the_engine_say_the_same(shapes, dtypes, companion, tmp_path):
+    import torch
+    from sdi_text_to_3d.sdi_engine.diffusion.loading import load_prior
+
+    file = write_file(tmp_path / "dream.safetensors", shapes, dtypes)
+    if companion:
+        kind = "StableDiffusionXLPipeline" if "conditioner" in str(shapes) else "StableDiffusionPipeline"
+        second = {"text_encoder_2": ["transformers", "Class"], "tokenizer_2": ["transformers", "Class"]}
+        folder = write_folder(tmp_path / "dream", kind, **second)
+        channels = {"in_channels": shapes.get(FIRST, (0, 4))[1], "out_channels": 4}
+        (folder / "unet" / "config.json").write_text(json.dumps(channels))
+        (folder / "vae" / "config.json").write_text('{"latent_channels": 4}')
+    said = []
+    for look in (lambda: inspect(str(file)), lambda: load_prior(str(file), torch.device("cpu"))):
+        with pytest.raises(EngineError) as caught:
+            look()
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert "dream" in said[0]

@@ -1,0 +1,207 @@
+"""What a header tells of a file, and that no header does harm."""
+
+import json
+import random
+import struct
+
+import pytest
+from headers import FILES, FIRST, SD1, SD2, SD3, SDXL, VAE, write_file
+
+from sdi_engine.diffusion.header import check_is_lora, checked_family, is_harmless, read_header, read_shapes
+from sdi_engine.errors import BadInputError
+
+
+def family(file):
+    return checked_family(file, read_header(file))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_families(name, tmp_path):
+    assert family(write_file(tmp_path / "dream.safetensors", FILES[name])) == name
+
+
+@pytest.mark.parametrize(
+    ("file", "missing", "sentence"),
+    [
+        (SD1, "first_stage_model.", "lacks its VAE:"),
+        (SD1, "cond_stage_model.", "lacks its text encoder:"),
+        (SD2, "cond_stage_model.", "lacks its text encoder:"),
+        (SDXL, "conditioner.embedders.0.", "lacks its first text encoder:"),
+        (SDXL, "conditioner.embedders.1.", "lacks its second text encoder:"),
+        (SDXL, "conditioner.", "lacks its first text encoder and its second text encoder:"),
+        (SD3, "text_encoders.clip_g.", "lacks its second text encoder:"),
+        (SD3, "text_encoders.", "lacks its first text encoder and its second text encoder:"),
+    ],
+)
+def test_what_is_missing_is_said_by_name(file, missing, sentence, tmp_path):
+    more = {"model.diffusion_model.label_emb.0.0.weight": (1280, 2816)} if file is SDXL else {}
+    rest = {name: shape for name, shape in {**file, **more}.items() if not name.startswith(missing)}
+    with pytest.raises(BadInputError, match=rf"dream\.safetensors\" {sentence}"):
+        family(write_file(tmp_path / "dream.safetensors", rest))
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["double_blocks.0.img_attn.qkv.weight"], "FLUX"),
+        (["transformer_blocks.0.attn.to_q.weight", "single_transformer_blocks.0.attn.to_q.weight"], "FLUX"),
+        (["model.diffusion_model.blocks.0.cross_attn.q.weight"], "video model"),
+        (["transformer_blocks.0.img_mlp.net.0.proj.weight"], "Qwen-Image"),
+        (["control_model.input_blocks.0.0.weight"], "is a ControlNet"),
+        (["controlnet_cond_embedding.conv_in.weight", "down_blocks.0.resnets.0.conv1.weight"], "is a ControlNet"),
+        (["down_blocks.0.motion_modules.0.norm.weight"], "AnimateDiff"),
+        (["down_blocks.0.resnets.0.conv1.weight", "conv_in.weight"], "is a U-Net alone"),
+        (["joint_blocks.0.x_block.attn.qkv.weight"], "the transformer of Stable Diffusion 3 alone"),
+        (["decoder.conv_in.weight"], "is a VAE alone"),
+        (["first_stage_model.decoder.mid.block_1.conv1.weight"], "is a VAE alone"),
+        (["text_model.encoder.layers.0.mlp.fc1.weight"], "is a text encoder alone"),
+        (["shared.weight", "encoder.block.0.layer.0.layer_norm.weight"], r"T5\) alone"),
+        (["emb_params"], "embedding"),
+        (["clip_g", "clip_l"], "embedding"),
+        (["lora_unet_mid_block_attentions_0_proj_in.hada_w1_a"], "is a LoRA"),
+        (["weight"], "holds no diffusion model"),
+    ],
+)
+def test_other_kinds_are_called_what_they_are(names, sentence, tmp_path):
+    file = write_file(tmp_path / "file.safetensors", dict.fromkeys(names, (1, 1)))
+    with pytest.raises(BadInputError, match=sentence):
+        family(file)
+    if "LoRA" not in sentence:
+        with pytest.raises(BadInputError, match=rf"({sentence}|no LoRA)"):
+            check_is_lora(file, read_header(file))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lora_unet_x.lora_up.weight",
+        "unet.x.lora_A.weight",
+        "lycoris_x.diff",
+        "lora_unet_x.hada_w1_a",
+        "unet.x.ia3_l",
+        "x.lokr_w1",
+        "lora_unet_x.w_norm",
+    ],
+)
+def test_every_format_of_a_lora_is_one(name, tmp_path):
+    check_is_lora(tmp_path / "file", read_header(write_file(tmp_path / "file.safetensors", {name: (1,)})))
+
+
+@pytest.mark.parametrize(
+    ("more", "dtypes", "sentence"),
+    [
+        ({f"{FIRST}.absmax": (9,), f"{FIRST}.quant_state.bitsandbytes__nf4": (9,)}, {FIRST: "U8"}, "bitsandbytes"),
+        ({"model.diffusion_model.x.qweight": (9,)}, {}, "Nunchaku"),
+        ({}, {FIRST: "I8"}, "to I8, such as"),
+        ({FIRST.replace("weight", "scale_weight"): (7,)}, {FIRST: "F8_E4M3"}, "in blocks"),
+        ({FIRST.replace("weight", "weight_scale"): (320,)}, {FIRST: "F16"}, "in blocks or to something else"),
+        ({FIRST.replace("weight", "weight_scale_2"): (1,)}, {FIRST: "U8"}, "NVFP4"),
+        ({"model.diffusion_model.other.scale_weight": (1,)}, {}, "in blocks or to something else"),
+    ],
+)
+def test_rounded_weights_are_refused_with_the_reason(more, dtypes, sentence, tmp_path):
+    with pytest.raises(BadInputError, match=rf"rounded.*{sentence}"):
+        family(write_file(tmp_path / "dream.safetensors", {**SD1, **more}, dtypes))
+
+
+def test_weights_in_8_bit_floats_with_their_scales_are_no_hindrance(tmp_path):
+    layer = FIRST.removesuffix(".weight")
+    scales = {f"{layer}.scale_weight": (), f"{layer}.scale_input": (), "scaled_fp8": (2,)}
+    dtypes = {FIRST: "F8_E4M3", f"{layer}.scale_weight": "F32", "scaled_fp8": "F8_E4M3"}
+    assert family(write_file(tmp_path / "dream.safetensors", {**SD1, **scales}, dtypes)) == "sd1"
+
+
+def test_names_of_older_files_and_of_other_programs(tmp_path):
+    older = {name.replace("text_model.", ""): shape for name, shape in SD1.items()}
+    older = {name.replace("first_stage_model.", "vae."): shape for name, shape in older.items()}
+    assert family(write_file(tmp_path / "novelai.safetensors", older)) == "sd1"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["betas", "alphas_cumprod_prev", "model_ema.decay", "a.b.position_ids", "x.logit_scale", "ztsnr", "emb_params"],
+)
+def test_harmless(name):
+    assert is_harmless(name)
+    assert not is_harmless(f"model.diffusion_model.{name}.weight")
+
+
+def entry(dtype="F16", shape=(2, 2), offsets=(0, 8)):
+    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"a": ' + json.dumps(entry()) + ', "a": ' + json.dumps(entry()) + "}",
+        json.dumps({"a": entry(), "b": entry(offsets=[4, 12])}),
+        json.dumps({"a": entry(offsets=[8, 0])}),
+        json.dumps({"a": entry(offsets=[-8, 0])}),
+        json.dumps({"a": entry(shape=[-2, -2])}),
+        json.dumps({"a": entry(shape=[2.0, 2.0])}),
+        json.dumps({"a": entry(shape=[True, 4])}),
+        json.dumps({"a": entry(shape=[2, 3])}),
+        json.dumps({"a": entry(shape=[10**400, 1])}),
+        json.dumps({"a": entry(shape="22")}),
+        json.dumps({"a": entry(dtype="F17")}),
+        json.dumps({"a": entry(dtype=["F16"])}),
+        json.dumps({"a": entry(offsets=[0, 4, 8])}),
+        json.dumps({"a": entry(offsets=[0, float("nan")])}),
+        json.dumps({"a": entry(offsets=[0, float("inf")])}),
+        json.dumps({"a": entry(offsets=None)}),
+        json.dumps({"a": None}),
+        json.dumps([entry()]),
+        "[" * 100_000,
+        "7" * 5000,
+        '{"a": "\\ud800"}',
+    ],
+)
+def test_headers_that_make_no_sense(header, tmp_path):
+    file = tmp_path / "dream.safetensors"
+    text = header.encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
+    with pytest.raises(BadInputError, match="damaged"):
+        read_shapes(file)
+
+
+def test_a_header_is_not_read_without_end(tmp_path):
+    """Though the file is as long as it says."""
+    file = tmp_path / "dream.safetensors"
+    with file.open("wb") as stream:
+        stream.write(struct.pack("<Q", 2**30))
+        stream.truncate(2**30 + 16)
+    with pytest.raises(BadInputError, match="does not begin"):
+        read_shapes(file)
+
+
+def test_names_cannot_write_on_a_terminal(tmp_path):
+    name = "model.diffusion_model.\x1b[2J\n" + "x" * 500 + ".weight"
+    with pytest.raises(BadInputError) as caught:
+        family(write_file(tmp_path / "dream.safetensors", {**SD1, name: (1,)}, {name: "I8"}))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
+
+
+def test_two_thousand_damaged_headers_get_a_sentence_each(tmp_path):
+    """Bytes changed, cut out or doubled: read as something, or refused; nothing else."""
+    rng = random.Random(0)
+    file = write_file(tmp_path / "dream.safetensors", {**VAE, FIRST: (2, 4, 1, 1), "a": (2,)})
+    good = file.read_bytes()[:500]
+    refused = 0
+    for _ in range(2000):
+        content = bytearray(good)
+        for _ in range(rng.randint(1, 4)):
+            place = rng.randrange(len(content))
+            action = rng.randrange(3)
+            if action == 0:
+                content[place] = rng.randrange(256)
+            elif action == 1:
+                del content[place : place + rng.randint(1, 9)]
+            else:
+                content[place:place] = content[place : place + rng.randint(1, 9)]
+        file.write_bytes(content)
+        try:
+            family(file)
+        except BadInputError:
+            refused += 1
+    assert refused == 2000  # for it is no whole model either

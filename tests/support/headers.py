@@ -1,0 +1,40 @@
+"""Files that are headers only: the right names and shapes, and zeros that take no room on the disk."""
+
+import json
+import math
+import struct
+from pathlib import Path
+
+FIRST = "model.diffusion_model.input_blocks.0.0.weight"
+VAE = {"first_stage_model.decoder.conv_in.weight": (512, 4, 3, 3)}
+SDXL = {
+    FIRST: (320, 4, 3, 3),
+    **VAE,
+    "conditioner.embedders.0.transformer.text_model.final_layer_norm.weight": (768,),
+    "conditioner.embedders.1.model.ln_final.weight": (1280,),
+}
+SD1 = {FIRST: (320, 4, 3, 3), **VAE, "cond_stage_model.transformer.text_model.final_layer_norm.weight": (768,)}
+SD2 = {FIRST: (320, 4, 3, 3), **VAE, "cond_stage_model.model.ln_final.weight": (1024,)}
+SD3 = {
+    "model.diffusion_model.x_embedder.proj.weight": (1536, 16, 2, 2),
+    **VAE,
+    "text_encoders.clip_l.transformer.text_model.final_layer_norm.weight": (768,),
+    "text_encoders.clip_g.transformer.text_model.final_layer_norm.weight": (1280,),
+}
+FILES = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL, "sd3": SD3}
+
+
+def write_file(path: Path, shapes: dict[str, tuple[int, ...]], dtypes: dict[str, str] | None = None) -> Path:
+    """A .safetensors file of zeros, in 16 bits where `dtypes` says nothing else."""
+    sizes = {"F16": 2, "F32": 4, "U8": 1, "I8": 1, "I64": 8, "F8_E4M3": 1, "F8_E8M0": 1}
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape in shapes.items():
+        dtype = (dtypes or {}).get(name, "F16")
+        start, end = end, end + math.prod(shape) * sizes[dtype]
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        stream.write(struct.pack("<Q", len(text)) + text)
+        stream.truncate(8 + len(text) + end)
+    return path
