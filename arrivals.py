@@ -14,6 +14,7 @@ from mathutils import Vector
 
 from .jobs.job import Job
 from .jobs.placement import DISMISSED, IMPORTED, PENDING, Placement
+from .jobs.sparing import spared
 from .redrawing import redraw
 from .scene import aside, live, moment, placing
 from .scene.aside import Box, Floor
@@ -127,7 +128,7 @@ def hear(job: Job) -> None:
 
 def bring_in() -> list[str]:
     """Bring the waiting results into the scene where the moment is good; the names of those that came."""
-    global waits_for
+    global waits_for, complaint
     came = []
     reason = ""
     for name, folder in list(_ready.items()):
@@ -135,8 +136,10 @@ def bring_in() -> list[str]:
         if reason:
             break
         del _ready[name]
-        if put(bpy.context, name, folder) is not None:
-            came.append(name)
+        complaint = f'The result of "{name}" could not be brought into the scene: put it there from the history.'
+        with spared(f'The result of "{name}"'):  # else `put` says what is wrong
+            if put(bpy.context, name, folder) is not None:
+                came.append(name)
     if reason != waits_for:
         waits_for = reason
         redraw()

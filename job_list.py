@@ -40,7 +40,7 @@ def fill(entries: Iterable[Entry]) -> None:
     manager.sdi_jobs.clear()
     for index, entry in enumerate(entries):
         item = manager.sdi_jobs.add()
-        item.name, item.prompt = entry.name, entry.request.prompt
+        item.name, item.prompt = entry.name, entry.title
         if entry.name == was_chosen:
             manager.sdi_job_index = index
 

@@ -1,4 +1,7 @@
-"""Pictures of jobs as icons, which are what Blender's panels can show. What reads files is not for panels to call."""
+"""Pictures of jobs as icons, which are what Blender's panels can show. What reads files is not for panels to call.
+
+Those who name the pictures have looked at their headers (`jobs.inspection`), but for the current one, which changes.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import bpy.utils.previews
+
+from .jobs.inspection import is_picture
 
 MAX_THUMBNAILS = 200
 
@@ -22,7 +27,7 @@ def show_current(preview: Path, sides: Iterable[Path]) -> None:
         _current = bpy.utils.previews.new()
     _current.clear()
     for name, file in [("preview", preview), *((f"side {number}", file) for number, file in enumerate(sides))]:
-        if file.is_file():
+        if is_picture(file):
             picture = _current.load(name, str(file), "IMAGE", force_reload=True)
             len(picture.image_size)  # makes Blender read the file now; or the next one would replace it unread
 

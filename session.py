@@ -10,17 +10,19 @@ import logging
 import time
 from collections import deque
 from collections.abc import Container, Iterable
+from pathlib import Path
 from typing import Any
 
 import bpy
 
 from . import adding, arrivals, job_list, model_list, pictures, preferences
-from .jobs import notify
+from .jobs import inspection, notify
 from .jobs.engine import Engine
 from .jobs.job import Job
-from .jobs.library import Entry, Library
+from .jobs.library import Entry, Library, seconds_of
 from .jobs.placement import Placement
 from .jobs.runner import Runner
+from .jobs.sparing import spared
 from .jobs.wording import duration
 from .redrawing import redraw
 from .sdi_engine import events
@@ -286,14 +288,24 @@ def delete(context: bpy.types.Context, doomed: Job) -> None:
     if doomed.name in where.jobs:
         where.cancel(where.jobs[doomed.name])
         where.jobs.pop(doomed.name, None)
-    shelf = library if library.results == where.results else Library(where.results)
-    with storage_errors(where.results):
-        shelf.delete(doomed.name)
-    arrivals.forget(doomed.name)
-    pictures.forget_thumbnail(doomed.name)
     if job is not None and job.name == doomed.name:
         job = None
         pictures.forget_current()
+    _delete_folder(where.results, doomed.name)
+
+
+def delete_damaged(context: bpy.types.Context, name: str) -> None:
+    """Remove a folder of the list that no job can be read from; raises StorageError."""
+    _delete_folder(desk(context).results, name)
+
+
+def _delete_folder(results: Path, name: str) -> None:
+    assert library is not None
+    shelf = library if library.results == results else Library(results)
+    with storage_errors(results):
+        shelf.delete(name)
+    arrivals.forget(name)
+    pictures.forget_thumbnail(name)
     job_list.fill(library.entries)
     redraw()
 
@@ -404,6 +416,12 @@ def watch() -> None:
 
 def tick() -> float | None:
     """Look once; seconds until the next look, None where there is nothing more to look for."""
+    with spared("The look for news of jobs"):  # or Blender would never look again
+        return _look()
+    return IDLE_TICK_SECONDS
+
+
+def _look() -> float | None:
     if runner is None or library is None:
         return None
     if adding.is_under_way():
@@ -411,7 +429,8 @@ def tick() -> float | None:
     polled = [_poll(where) for where in desks()]
     changed = [each for news in polled for each in news or ()]
     for each in changed:
-        _hear(each)
+        with spared(f'News of the job "{each.name}"'):
+            _hear(each)
     _former[:] = [each for each in _former if each.is_busy]
     came = arrivals.bring_in()
     if came or any(each.is_over for each in changed):
@@ -491,13 +510,13 @@ def _hear(changed: Job) -> None:
 
 def _hear_of_look(changed: Job) -> None:
     if changed.state == events.DONE:
-        pictures.show_looks(changed.folder.path / image["file"] for image in (changed.folder.result() or {})["images"])
+        pictures.show_looks(inspection.looks_in(changed.folder.path, changed.folder.result()))
 
 
 def _announce(ended: Job) -> None:
     global _announcement, _announced_at
-    seconds = (ended.folder.result() or {}).get("seconds")
-    took = f" ({duration(sum(v for k, v in seconds.items() if '_' not in k))})" if isinstance(seconds, dict) else ""
+    seconds = seconds_of(ended.folder.result())
+    took = f" ({duration(seconds)})" if seconds is not None else ""
     prompt = ended.request.prompt
     sentence = {
         events.DONE: f"“{prompt}” is ready{took}",
@@ -520,7 +539,7 @@ def _show_pictures(shown: Job) -> None:
     state = (shown.name, shown.preview.step)
     if state != _shown_step:
         folder = shown.folder
-        pictures.show_current(folder.path / shown.preview.file, sorted(folder.turntable_folder.glob("side-*.png")))
+        pictures.show_current(folder.path / shown.preview.file, inspection.sides_in(folder.turntable_folder))
         _shown_step = state
 
 
@@ -543,7 +562,6 @@ def _list_is_new(entries: list[Entry]) -> None:
 
 def _watch_some() -> None:
     """Watch those that somebody else has begun, as many as can be looked at in a moment."""
-    global job
     assert runner is not None
     if not _unwatched:
         return
@@ -554,15 +572,22 @@ def _watch_some() -> None:
         return
     while _unwatched:
         each = _unwatched.popleft()
-        found = _found(runner, each.name, waiting) if each.name not in runner.jobs else None
-        if found is not None:
-            runner.watch([found])
-            _adopt(each, found)
-            if job is None and found.state != events.QUEUED:
-                job = found
-                _show_pictures(found)
+        with spared(f'The job "{each.name}"'):
+            _watch_one(each, waiting)
         if time.monotonic() > until:
             break
+
+
+def _watch_one(each: Entry, waiting: Container[str]) -> None:
+    global job
+    assert runner is not None
+    found = _found(runner, each.name, waiting) if each.name not in runner.jobs else None
+    if found is not None:
+        runner.watch([found])
+        _adopt(each, found)
+        if job is None and found.state != events.QUEUED:
+            job = found
+            _show_pictures(found)
 
 
 def _show_what_was_left(entries: list[Entry]) -> None:

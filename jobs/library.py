@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import shutil
+import os
 import threading
-from collections.abc import Set
+from collections.abc import Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..sdi_engine import events
+from ..sdi_engine import events, files
 from ..sdi_engine.attendance import is_attended
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.job_folder import JobFolder
 from ..sdi_engine.job_queue import JobQueue
 from ..sdi_engine.request import JobRequest
+from ..sdi_engine.untrusted import printable
+from .inspection import is_picture
 from .placement import IMPORTED, PENDING, Placement
 
 TRASH_PREFIX = ".deleted-"
+MAX_SECONDS = 10**9
 
 log = logging.getLogger(__name__)
 
@@ -29,23 +33,31 @@ class Entry:
 
     Attributes:
         name: of its folder.
-        request: what was asked for.
+        request: what was asked for; None where that cannot be understood, and `trouble` says why.
         state: one of `events.STATES`.
         created: Unix time in seconds.
         seconds: how long it took; None where it is not done.
         preview: its latest picture; None where there is none.
         placement: where in which scene it belongs; None where no Blender asked for it.
         is_ours: whether it was this person's Blender that asked for it, on this machine.
+        trouble: what is wrong with the folder, as one sentence; nothing can be done with it then but to look into it,
+            or delete it.
     """
 
     name: str
-    request: JobRequest
+    request: JobRequest | None
     state: str
     created: float
     seconds: float | None = None
     preview: Path | None = None
     placement: Placement | None = None
     is_ours: bool = False
+    trouble: str = ""
+
+    @property
+    def title(self) -> str:
+        """What a person knows it by: its prompt, or else the name of its folder."""
+        return self.request.prompt if self.request is not None else printable(self.name)
 
     @property
     def is_imported(self) -> bool:
@@ -111,38 +123,46 @@ class Library:
         return next((entry for entry in self.entries if entry.name == name), None)
 
     def delete(self, name: str) -> None:
-        """Remove a job's folder with all that is in it; it is gone from the list at once, from the disk soon.
+        """Remove a job: everything of ours, and the folder where nothing else is in it. Of a link only itself goes.
+
+        It is gone from the list at once, from the disk soon.
 
         Raises:
             OSError: the folder cannot be touched.
         """
         folder = self.results / name
-        doomed = folder.with_name(f"{TRASH_PREFIX}{name}")
-        folder.rename(doomed)
+        if files.is_link(folder):
+            files.remove_link(folder)
+        else:
+            doomed = _doomed(folder)
+            folder.rename(doomed)
+            threading.Thread(target=_remove, args=(doomed, folder), name="deletion").start()
         self.entries = [entry for entry in self.entries if entry.name != name]
-        threading.Thread(target=shutil.rmtree, args=(doomed, True), name="deletion").start()
 
     def _look(self) -> None:
         try:
             waiting = {ticket.name for ticket in JobQueue(self.results).waiting()}
-            folders = [path for path in self.results.iterdir() if path.is_dir() and not path.name.startswith(".")]
+            names = [name for name in os.listdir(self.results) if not name.startswith(".")]  # noqa: PTH208
         except OSError:  # there is none yet, or a drive is away
             self._found = []
             return
-        found = []
-        for path in sorted(folders, key=lambda path: path.name, reverse=True):
-            with contextlib.suppress(OSError, EngineError):  # removed meanwhile, or of another version
-                found.append(self._entry(path, waiting))
+        found = (self._entry(self.results / name, waiting) for name in sorted(names, reverse=True))
         self._found = [entry for entry in found if entry is not None]
 
     def _entry(self, path: Path, waiting: Set[str]) -> Entry | None:
         """What the folder says; known folders are read again only where files came, went or were replaced."""
-        changed = path.stat().st_mtime
-        kept = self._kept.get(path.name)
-        if kept is not None and kept[0] == changed and kept[1].state in events.FINAL_STATES:
-            return kept[1] if path.name not in waiting else read_entry(JobFolder(path), waiting)
-        entry = read_entry(JobFolder(path), waiting)
-        if entry is not None:
+        try:
+            changed = path.lstat().st_mtime
+            kept = self._kept.get(path.name)
+            if kept is not None and kept[0] == changed and kept[1].state in events.FINAL_STATES:
+                return kept[1] if path.name not in waiting else read_entry(JobFolder(path), waiting)
+            entry = read_entry(JobFolder(path), waiting)
+        except FileNotFoundError:  # removed meanwhile
+            return None
+        except Exception as error:  # whatever is wrong with one, the others are listed
+            log.exception("The job in %s cannot be listed", path)
+            return _damaged(JobFolder(path), f"This job cannot be read ({type(error).__name__}: {error}).")
+        if entry is not None and not entry.trouble:
             self._kept[path.name] = (changed, entry)
         return entry
 
@@ -151,23 +171,70 @@ def read_entry(folder: JobFolder, waiting: Set[str] = frozenset()) -> Entry | No
     """A job folder's entry; None where it is none. `waiting`: names of the jobs in the queue.
 
     Raises:
-        EngineError: its request is damaged or of another version.
+        OSError: it cannot be read.
     """
-    if not folder.request_file.is_file():
+    if files.is_link(folder.path):
+        leads_to_a_job = os.name != "nt" and folder.request_file.exists()  # Windows might ask a server for it
+        return _damaged(folder, "This job is a link, which is not followed.") if leads_to_a_job else None
+    if not files.is_folder(folder.path) or not files.is_there(folder.request_file):
         return None
+    try:
+        request = folder.request()
+    except EngineError as error:
+        return _damaged(folder, str(error))
     result = folder.result()
     placement = Placement.read(folder)
-    seconds = (result or {}).get("seconds")
     return Entry(
         name=folder.path.name,
-        request=folder.request(),
+        request=request,
         state=_state(folder, result is not None, waiting),
-        created=folder.request_file.stat().st_mtime,
-        seconds=_total(seconds) if isinstance(seconds, dict) else None,
-        preview=folder.preview_file if folder.preview_file.is_file() else None,
+        created=folder.request_file.lstat().st_mtime,
+        seconds=seconds_of(result),
+        preview=folder.preview_file if is_picture(folder.preview_file) else None,
         placement=placement,
         is_ours=placement is not None and placement.is_ours(folder),
     )
+
+
+def seconds_of(result: Mapping[str, Any] | None) -> float | None:
+    """How long a job took by its result; None where that does not say. Parts of the optimisation are told besides."""
+    seconds = (result or {}).get("seconds")
+    if not isinstance(seconds, dict):
+        return None
+    parts = [value for name, value in seconds.items() if not name.startswith("optimise_")]
+    numbers = [value for value in parts if isinstance(value, int | float) and value >= 0.0]
+    return float(sum(numbers)) if len(numbers) == len(parts) and sum(numbers) < MAX_SECONDS else None
+
+
+def _damaged(folder: JobFolder, trouble: str) -> Entry:
+    try:
+        created = folder.path.lstat().st_mtime
+    except OSError:
+        created = 0.0
+    return Entry(folder.path.name, None, events.FAILED, created, trouble=printable(trouble))
+
+
+def _doomed(folder: Path) -> Path:
+    """A name for a folder that is about to go, which no list shows."""
+    doomed = folder.with_name(f"{TRASH_PREFIX}{folder.name}")
+    number = 1
+    while files.is_there(doomed):
+        number += 1
+        doomed = folder.with_name(f"{TRASH_PREFIX}{folder.name}-{number}")
+    return doomed
+
+
+def _remove(doomed: Path, folder: Path) -> None:
+    """What is not ours stays, under its former name."""
+    try:
+        if JobFolder(doomed).remove():
+            return
+        log.info("Not everything in %s was ours: the rest is kept", folder)
+    except OSError as error:
+        log.warning("%s could not be removed: %s", folder, error)
+    with suppress(OSError):
+        if not files.is_there(folder):
+            doomed.rename(folder)
 
 
 def _state(folder: JobFolder, has_result: bool, waiting: Set[str]) -> str:
@@ -175,14 +242,8 @@ def _state(folder: JobFolder, has_result: bool, waiting: Set[str]) -> str:
         return events.QUEUED
     if has_result:
         return events.DONE
-    said, _ = events.read_new(folder.events_file, 0)
-    last = next((event.state for event in reversed(said) if isinstance(event, events.StateChanged)), events.QUEUED)
+    last = events.last_state(folder.events_file) or events.QUEUED
     if last in events.FINAL_STATES or is_attended(folder):
         return last
     flags = {events.CANCELLED: folder.cancel_flag, events.PAUSED: folder.pause_flag}
     return next((state for state, flag in flags.items() if flag.exists()), events.FAILED)
-
-
-def _total(seconds: dict[str, float]) -> float:
-    """Without those parts of the optimisation that are told besides."""
-    return sum(value for key, value in seconds.items() if not key.startswith("optimise_"))

@@ -8,19 +8,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..sdi_engine import machine, processes
-from ..sdi_engine.files import write_atomically
+from ..sdi_engine.files import read_bytes, read_text, write_atomically
 from ..sdi_engine.job_folder import JobFolder
+from ..sdi_engine.untrusted import parse_json
 
 PENDING = "pending"
 IMPORTED = "imported"
 DISMISSED = "dismissed"
+FATES = (PENDING, IMPORTED, DISMISSED)
+
+MAX_NUMBER = 1e30
+"""Of a matrix: Blender has floats of 32 bits."""
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
@@ -62,13 +66,22 @@ class Placement:
     def read(cls, folder: JobFolder) -> Placement | None:
         """What was written; None where there is nothing that can be understood."""
         try:
-            fields = json.loads(_file(folder).read_text(encoding="utf-8"))
+            fields = parse_json(read_text(_file(folder)))
             location = fields.pop("location", None)  # in place of the matrix: how version 0.1 wrote it
-            matrix = cls.at(location).matrix if location is not None else fields["matrix"]
-            owner = fields.get("owner")  # earlier versions wrote a process id alone, which names nobody
-            return cls(**{**fields, "matrix": _checked(matrix), "owner": owner if isinstance(owner, dict) else {}})
+            matrix = cls.at(_numbers(location, 3)).matrix if location is not None else fields["matrix"]
+            if not isinstance(fields.get("owner"), dict):
+                fields["owner"] = {}  # earlier versions wrote a process id alone, which names nobody
+            known = {field.name for field in dataclasses.fields(cls)}
+            read = cls(**{name: value for name, value in fields.items() if name in known})
+            return dataclasses.replace(read, matrix=_numbers(matrix, len(IDENTITY)))._checked()
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
+
+    def _checked(self) -> Placement:
+        texts = (self.scene, self.blend_file, self.seal)
+        if not all(isinstance(text, str) for text in texts) or self.fate not in FATES:
+            raise ValueError("no placement")
+        return self
 
     def with_fate(self, fate: str) -> Placement:
         return dataclasses.replace(self, fate=fate)
@@ -89,17 +102,20 @@ class Placement:
     def _sealed_parts(self, folder: JobFolder) -> tuple[str, ...]:
         fields = {**dataclasses.asdict(self), "matrix": [float(number) for number in self.matrix], "seal": ""}
         try:
-            request = hashlib.sha256(folder.request_file.read_bytes()).hexdigest()
+            request = hashlib.sha256(read_bytes(folder.request_file)).hexdigest()
         except OSError:
             request = ""
         return ("placement", folder.path.name, request, json.dumps(fields, sort_keys=True))
 
 
-def _checked(matrix: Sequence[float]) -> tuple[float, ...]:
-    numbers = tuple(float(number) for number in matrix)
-    if len(numbers) != len(IDENTITY) or not all(map(math.isfinite, numbers)):
-        raise ValueError("not a matrix")
-    return numbers
+def _numbers(values: Any, count: int) -> tuple[float, ...]:
+    if not isinstance(values, list | tuple) or len(values) != count:
+        raise ValueError(f"not {count} numbers")
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        raise TypeError(f"not {count} numbers")
+    if not all(abs(value) <= MAX_NUMBER for value in values):
+        raise ValueError("too far away")
+    return tuple(map(float, values))
 
 
 def _file(folder: JobFolder) -> Path:

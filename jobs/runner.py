@@ -21,6 +21,7 @@ from ..sdi_engine.request import JobRequest
 from .engine import Engine
 from .engine_process import EngineProcess
 from .job import Job
+from .sparing import spared
 
 FindEngine = Callable[[], Engine]
 
@@ -206,11 +207,16 @@ class Runner:
         self._process.poll(self.engine is not None)
         names = {ticket.name for ticket in self.waiting}
         watched = [*self.jobs.items(), *self.given_up.items()]
-        changed = [job for name, job in watched if job.poll(name in names, self._process.exit_code)]
+        changed = [job for name, job in watched if self._poll(job, name in names)]
         changed += self._give_up_deleted()
         self._sort_out()
         self._see_to_the_engine(find_engine)
         return changed
+
+    def _poll(self, job: Job, waits: bool) -> bool:
+        with spared(f'The job "{job.name}"'):
+            return job.poll(waits, self._process.exit_code)
+        return False
 
     def _see_to_the_engine(self, find_engine: FindEngine) -> None:
         """Start one where a job of ours waits for it; let one leave that is not as the next job's Blender wants it."""

@@ -100,6 +100,9 @@ class _FromSource:
         found = session.find(context, self.job) if self.job else None
         if found is not None:
             return found.request
+        damaged = session.entry(self.job) if self.job else None
+        if damaged is not None and damaged.trouble:
+            raise BadInputError(damaged.trouble)
         if _has_request(context.active_object):
             return JobRequest.from_json(context.active_object["sdi_request"])
         raise BadInputError("There is nothing to take the settings from: choose an object that was made here.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import bpy
@@ -9,8 +10,10 @@ from bpy.props import EnumProperty, IntProperty, StringProperty
 
 from .. import adding, arrivals, job_list, session
 from ..jobs.job import Job
+from ..jobs.library import Entry
 from ..sdi_engine import events
 from ..sdi_engine.errors import EngineError
+from ..sdi_engine.files import is_link
 from .generate import refuse
 
 _UNFINISHED = tuple(state for state in events.STATES if state not in events.FINAL_STATES)
@@ -37,6 +40,9 @@ class _JobOperator:
         return False
 
     def execute(self, context: bpy.types.Context) -> set[str]:
+        damaged = session.entry(self.job) if self.job else None
+        if damaged is not None and damaged.trouble:
+            return self.do_to_damaged(context, damaged)
         found = session.find(context, self.job) if self.job else session.job
         if found is None:
             return refuse(self, "This job is gone: its folder was removed or damaged.")  # type: ignore[arg-type]
@@ -49,6 +55,9 @@ class _JobOperator:
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
         raise NotImplementedError
+
+    def do_to_damaged(self, context: bpy.types.Context, entry: Entry) -> set[str]:
+        return refuse(self, entry.trouble)  # type: ignore[arg-type]
 
 
 def _states_in_reach() -> list[str]:
@@ -188,6 +197,13 @@ class SDI_OT_delete_job(_JobOperator, bpy.types.Operator):
         session.delete(context, found)
         return {"FINISHED"}
 
+    def do_to_damaged(self, context: bpy.types.Context, entry: Entry) -> set[str]:
+        try:
+            session.delete_damaged(context, entry.name)
+        except EngineError as error:
+            return refuse(self, str(error))
+        return {"FINISHED"}
+
 
 class SDI_OT_move_job(_JobOperator, bpy.types.Operator):
     """Let the job have its turn earlier or later"""
@@ -230,7 +246,14 @@ class SDI_OT_open_job(_JobOperator, bpy.types.Operator):
         return "Open the job's folder: mesh, previews, settings, log"
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
-        path = found.folder.log_file if self.what == "LOG" else found.folder.path
+        return self.open(found.folder.log_file if self.what == "LOG" else found.folder.path)
+
+    def do_to_damaged(self, context: bpy.types.Context, entry: Entry) -> set[str]:
+        return self.open(session.desk(context).results / entry.name)
+
+    def open(self, path: Path) -> set[str]:
+        if is_link(path):
+            return refuse(self, f'"{path}" is a link: look where it leads before you open it.')
         if not path.exists():
             return refuse(self, f'"{path}" does not exist: the engine has not started, or the folder was removed.')
         return bpy.ops.wm.path_open(filepath=str(path))

@@ -6,7 +6,7 @@ import time
 
 import bpy
 
-from .. import job_list, pictures, session
+from .. import job_list, pictures, session, wrapping
 from ..jobs import wording
 from ..jobs.library import Entry
 from ..sdi_engine import events
@@ -76,7 +76,7 @@ class SDI_PT_jobs(Tab, bpy.types.Panel):
         _draw_buttons_beside(row.column(align=True), name, state)
         entry = session.entry(name)
         if entry is not None:
-            _draw_chosen(layout, entry, state)
+            _draw_chosen(layout, context, entry, state)
         _draw_engine(layout)
 
 
@@ -92,8 +92,13 @@ def _draw_buttons_beside(column: bpy.types.UILayout, name: str, state: str) -> N
     column.operator("sdi.refresh_jobs", text="", icon="FILE_REFRESH")
 
 
-def _draw_chosen(layout: bpy.types.UILayout, entry: Entry, state: str) -> None:
+def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, entry: Entry, state: str) -> None:
     name = entry.name
+    if entry.trouble:
+        wrapping.label(layout, context, entry.trouble, "ERROR")
+        button = layout.operator("sdi.open_job", text="Open Folder", icon="FILE_FOLDER")
+        button.job, button.what = name, "FOLDER"
+        return
     layout.label(text=_about(entry, state))
     row = layout.row(align=True)
     if state == events.DONE:
@@ -121,7 +126,8 @@ def _about(entry: Entry, state: str) -> str:
     ]
     if entry.seconds is not None:
         parts.append(wording.duration(entry.seconds))
-    return " · ".join([*parts, f"seed {entry.request.seed}"])
+    seed = [f"seed {entry.request.seed}"] if entry.request is not None else []
+    return " · ".join(parts + seed)
 
 
 def _draw_engine(layout: bpy.types.UILayout) -> None:

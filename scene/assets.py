@@ -12,6 +12,7 @@ from pathlib import Path
 
 import bpy
 
+from ..jobs.inspection import is_picture
 from ..sdi_engine.files import write_atomically
 from ..sdi_engine.job_folder import JobFolder
 from . import origin
@@ -108,7 +109,7 @@ def _give_thumbnail(context: bpy.types.Context, placed: bpy.types.Object) -> Non
     """The job's last picture, or, where that is gone, one that Blender makes."""
     picture = JobFolder(str(placed.get(origin.FOLDER, ""))).preview_file
     try:
-        if picture.is_file():
+        if is_picture(picture):
             with context.temp_override(id=placed):
                 bpy.ops.ed.lib_id_load_custom_preview(filepath=str(picture))
             return

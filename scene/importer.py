@@ -13,8 +13,10 @@ import addon_utils
 import bpy
 from mathutils import Matrix, Vector
 
+from ..jobs.inspection import UnsoundFileError, check_glb
 from ..jobs.placement import Placement
 from ..sdi_engine.errors import EngineError
+from ..sdi_engine.files import is_there
 from ..sdi_engine.job_folder import JobFolder
 from . import origin, placing
 from .collection import collection_in
@@ -72,8 +74,12 @@ def put_into_scene(context: bpy.types.Context, folder: JobFolder, placement: Pla
 
 def _load(context: bpy.types.Context, folder: JobFolder) -> bpy.types.Object:
     """The only mesh object of the file, in no scene."""
-    if not folder.mesh_file.is_file():
+    if not is_there(folder.mesh_file):
         raise ImportFailedError(f'The job in "{folder.path}" has no mesh.glb: run it again.')
+    try:
+        check_glb(folder.mesh_file)
+    except UnsoundFileError as error:
+        raise ImportFailedError(_unreadable(folder, str(error))) from error
     addon_utils.enable("io_scene_gltf2")  # Blender's own, on by default; nothing happens where it is on
     with _temporary_scene(context) as scene:
         try:

@@ -6,15 +6,14 @@ piles up in the file. It asks for no undo step and touches neither selection nor
 
 from __future__ import annotations
 
-import io
 import logging
-import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import bpy
 from mathutils import Matrix
 
+from ..jobs.inspection import UnsoundFileError, read_live_mesh
 from ..jobs.placement import Placement
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.job_folder import JobFolder
@@ -144,31 +143,12 @@ def _read(folder: JobFolder) -> Geometry | None:
     import numpy as np
 
     try:
-        with np.load(io.BytesIO(folder.live_file.read_bytes()), allow_pickle=False) as file:
-            geometry = Geometry(file["vertices"], file["faces"], file["colours"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        mesh = read_live_mesh(folder.live_file)
+    except (OSError, UnsoundFileError) as error:
         log.info("No live mesh in %s: %s", folder.path, error)
         return None
-    if not _is_sound(geometry):
-        log.info("The live mesh in %s is damaged", folder.path)
-        return None
-    return geometry
-
-
-def _is_sound(geometry: Geometry) -> bool:
-    import numpy as np
-
-    vertices, faces, colours = geometry.vertices, geometry.faces, geometry.colours
-    return bool(
-        all(array.ndim == 2 and array.shape[1] == 3 and len(array) for array in (vertices, faces, colours))
-        and vertices.dtype.kind == "f"
-        and faces.dtype.kind in "iu"
-        and colours.dtype == np.uint8
-        and len(colours) == len(vertices)
-        and np.isfinite(vertices).all()
-        and faces.min() >= 0
-        and faces.max() < len(vertices)
-    )
+    kinds = ((mesh.vertices, "<f4"), (mesh.faces, "<i4"), (mesh.colours, "u1"))
+    return Geometry(*(np.frombuffer(numbers, kind).reshape(-1, 3) for numbers, kind in kinds))
 
 
 def _material(name: str) -> bpy.types.Material:

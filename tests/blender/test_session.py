@@ -312,13 +312,37 @@ class TestHistory:
         bpy.ops.wm.read_homefile(use_empty=True)
         desk.until(lambda: desk.list() == [PROMPT])
 
-    def test_damaged_folders_do_no_harm(self, desk, name, results):
-        (results / "broken").mkdir()
-        (results / "broken" / "request.json").write_text("{")
+    def test_damaged_folders_say_what_is_wrong_with_them_and_can_be_deleted(self, desk, name, results):
+        requests = {
+            "z1": "{",
+            "z2": '{"prompt": "x", "schema": 99}',
+            "z3": "[" * 100_000,
+            "z4": '{"prompt": "x", "seed": 1e999}',
+        }
+        for broken, request in requests.items():
+            (results / broken).mkdir()
+            (results / broken / "request.json").write_text(request)
         (results / "a file").write_text("")
         desk.press("refresh_jobs")
         desk.until(lambda: not desk.session.library.is_looking)
-        assert desk.list() == [PROMPT]
+        assert desk.list() == ["z4", "z3", "z2", "z1", PROMPT]
+        assert "update the extension" in desk.session.entry("z2").trouble
+        assert all("is damaged" in desk.session.entry(broken).trouble for broken in ("z1", "z3", "z4"))
+        desk.extension.job_list.choose("z2")
+        for button in ("resume_job", "copy_settings", "variations"):
+            assert "update the extension" in desk.press(button, job="z2")
+        assert desk.press("delete_job", job="z3") is None
+        assert desk.list() == ["z4", "z2", "z1", PROMPT]
+        desk.until(lambda: not (results / "z3").exists() and not list(results.glob(".deleted-*")))
+
+    def test_what_is_not_ours_stays_where_it_is_when_a_job_is_deleted(self, desk, name, results):
+        (results / name / "export").mkdir()
+        (results / name / "export" / "mug.obj").write_text("mine")
+        assert desk.press("delete_job", job=name) is None
+        desk.until(lambda: (results / name / "export" / "mug.obj").exists())
+        assert [path.name for path in (results / name).iterdir()] == ["export"]
+        desk.until(lambda: not desk.session.library.is_looking)
+        assert desk.list() == []
 
 
 def test_an_engine_that_cannot_start_is_said_and_the_job_waits_for_the_cure(bpy, desk, tmp_path, fake_python):
@@ -346,6 +370,42 @@ def test_the_end_of_a_job_is_announced(desk, monkeypatch):
     desk.to_the_end()
     assert len(said) == 1
     assert "has failed" in desk.session.announcement()
+
+
+def test_one_bad_job_does_not_stop_the_timer(desk, caplog):
+    """Blender drops a timer that ends with an error, and nobody would hear of any job any more."""
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+
+    def fail(*arguments):
+        raise ValueError("nobody has thought of this")
+
+    desk.monkeypatch.setattr(desk.job, "poll", fail)
+    bad = desk.job
+    desk.generate()
+    bad.finish()
+    desk.until(lambda: desk.session.entry(bad.name) is not None and PROMPT in desk.bpy.data.objects)
+    assert caplog.text.count("an unexpected error; all else goes on") == 1
+    desk.monkeypatch.setattr(desk.session, "_hear", fail)
+    desk.monkeypatch.setattr(desk.session, "_has_news", fail)
+    assert desk.tick() == desk.session.IDLE_TICK_SECONDS
+    assert desk.tick() == desk.session.IDLE_TICK_SECONDS
+
+
+def test_a_result_that_cannot_be_placed_leaves_the_others_alone(bpy, desk):
+    put = desk.arrivals.put_into_scene
+
+    def fail_once(context, folder, where):
+        if folder.request().prompt == "bad mug":
+            raise RuntimeError("nobody has thought of this")
+        return put(context, folder, where)
+
+    desk.monkeypatch.setattr(desk.arrivals, "put_into_scene", fail_once)
+    desk.generate("bad mug")
+    desk.generate()
+    desk.to_the_end()
+    assert PROMPT in bpy.data.objects
+    assert "bad mug" not in bpy.data.objects
 
 
 def test_the_timer_ends_when_there_is_nothing_to_look_for(desk):

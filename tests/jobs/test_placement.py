@@ -36,6 +36,20 @@ def test_files_of_the_first_version_are_read(folder):
     assert not read.is_ours(folder)
 
 
+def test_what_a_later_version_says_besides_is_left_out(folder):
+    written = Placement.at((1.0, 2.0, 3.0))
+    (folder.path / "placement.json").write_text(json.dumps({**dataclasses.asdict(written), "weather": "fine"}))
+    assert Placement.read(folder) == written
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"matrix": [1e400]}', "\xff", '{"scene": "\\ud800"}', " " * 5_000_000]
+)
+def test_files_that_are_no_placement_are_none(folder, text):
+    (folder.path / "placement.json").write_text(text, encoding="latin-1")
+    assert Placement.read(folder) is None
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -48,7 +62,15 @@ def test_files_of_the_first_version_are_read(folder):
         {"matrix": [1.0] * 15},
         {"matrix": [[1.0] * 4] * 4},
         {"matrix": [float("inf")] * 16},
-        {"matrix": list(IDENTITY), "weather": "fine"},
+        {"location": [1, 2, 10**400]},
+        {"location": [1, 2, True]},
+        {"location": ["1", "2", "3"]},
+        {"matrix": [1e39] * 16},
+        {"matrix": list(IDENTITY), "scene": 5},
+        {"matrix": list(IDENTITY), "blend_file": None},
+        {"matrix": list(IDENTITY), "fate": "sold"},
+        {"matrix": list(IDENTITY), "owner": {"pid": 10**40}},
+        {"matrix": list(IDENTITY), "seal": 5},
     ],
 )
 def test_what_cannot_be_understood_is_none(folder, fields):

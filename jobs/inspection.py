@@ -1,0 +1,366 @@
+"""What Blender is about to open from a job, looked at first: a results folder may come from somebody else.
+
+Blender's readers believe what a file says of itself: a picture of 100 bytes can ask for gigabytes, a mesh can name
+files elsewhere. So nothing is opened that the engine could not have written. Standard library only.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import math
+import os
+import re
+import struct
+import sys
+import zipfile
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..sdi_engine.files import is_folder, open_to_read, read_bytes
+from ..sdi_engine.untrusted import is_plain_name, parse_json
+
+MAX_PICTURE_EDGE = 2048
+"""Pixels; of previews and the like, which are never larger than what the 2D model sees."""
+MAX_PICTURE_BYTES = 32 * 2**20
+
+MAX_TEXTURE_EDGE = 8192
+"""Pixels; the largest texture that can be asked for."""
+
+MAX_GLB_BYTES = 2**30
+"""Two million triangles and the largest texture take less."""
+MAX_GLB_JSON_BYTES = 2**20
+MAX_THINGS = 64
+"""Of each kind in a GLB; ours have one or two of most."""
+
+MAX_PRIMITIVES = 4
+
+MAX_LIVE_BYTES = 8 * 2**20
+MAX_LIVE_VERTICES = 100_000
+MAX_LIVE_FACES = 200_000
+"""Live meshes have some thousands."""
+
+MAX_SIDES = 36
+MAX_LOOKS = 64
+
+_GLB_KEYS = frozenset(
+    {"accessors", "asset", "bufferViews", "buffers", "extras", "images", "materials", "meshes", "nodes"}
+    | {"samplers", "scene", "scenes", "textures"}
+)
+_PRIMITIVE_KEYS = frozenset({"attributes", "extras", "indices", "material", "mode"})
+_ATTRIBUTES = frozenset({"COLOR_0", "NORMAL", "POSITION", "TANGENT", "TEXCOORD_0"})
+_COMPONENTS = {5121: "B", 5123: "H", 5125: "I", 5126: "f"}
+"""Codes of `array` for glTF's numbers: what indices, vertices and colours are made of."""
+_WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
+_INDEX_COMPONENTS = (5121, 5123, 5125)
+_POSITION_COMPONENT = 5126
+_TRIANGLES = 4
+
+_LIVE_ARRAYS = {"vertices.npy": "<f4", "faces.npy": "<i4", "colours.npy": "|u1"}
+_DAMAGES = (zipfile.BadZipFile, ValueError, TypeError, KeyError, EOFError, RuntimeError, SyntaxError, struct.error)
+"""What reading such a file as it says it is may end with."""
+_DESCRIPTION = re.compile(rb"\x93NUMPY\x01\x00(..)", re.DOTALL)
+_SIDE = re.compile(r"side-\d{1,3}\.png")
+
+
+class UnsoundFileError(Exception):
+    """Blender had better not open this file; `str(error)` says why, as a part of a sentence."""
+
+
+@dataclass(frozen=True)
+class LiveMesh:
+    """The numbers of a live mesh, checked: triangles of vertices that are there, all finite.
+
+    Attributes:
+        vertices: 3 float32 each.
+        faces: 3 int32 each.
+        colours: 3 uint8 for each vertex.
+    """
+
+    vertices: bytes
+    faces: bytes
+    colours: bytes
+
+
+def is_picture(file: Path) -> bool:
+    """Whether it is a PNG of ordinary size, by its header."""
+    try:
+        with open_to_read(file) as opened:
+            header = opened.read(_PNG_HEADER_BYTES)
+            size = opened.seek(0, os.SEEK_END)
+        check_png(header, MAX_PICTURE_EDGE)
+    except (OSError, ValueError, UnsoundFileError):
+        return False
+    return size <= MAX_PICTURE_BYTES
+
+
+def sides_in(folder: Path) -> list[Path]:
+    """The pictures of a turntable, the front first; none where the folder is a link or has others."""
+    try:
+        names = sorted(filter(_SIDE.fullmatch, os.listdir(folder))) if is_folder(folder) else []  # noqa: PTH208
+    except OSError:
+        return []
+    return [folder / name for name in names[:MAX_SIDES] if is_picture(folder / name)]
+
+
+def looks_in(folder: Path, result: Mapping[str, Any] | None) -> list[Path]:
+    """The pictures of a 2D preview, as its result names them."""
+    images = (result or {}).get("images")
+    said = [image.get("file") for image in images[:MAX_LOOKS] if isinstance(image, dict)] if _is_list(images) else []
+    names = [name for name in said if isinstance(name, str) and is_plain_name(name)]
+    return [folder / name for name in names if is_picture(folder / name)]
+
+
+def check_png(header: bytes, max_edge: int) -> None:
+    """See that the first bytes of a file are a PNG's with 8 bits a channel, and edges of 1 to `max_edge` pixels.
+
+    Raises:
+        UnsoundFileError: they are not.
+    """
+    if len(header) < _PNG_HEADER_BYTES or not header.startswith(_PNG_BEGINNING):
+        raise UnsoundFileError("a picture that is no PNG")
+    width, height, depth, colour, *methods = struct.unpack_from(">II5B", header, len(_PNG_BEGINNING))
+    if not (1 <= width <= max_edge and 1 <= height <= max_edge):
+        raise UnsoundFileError(f"a picture of {width} × {height} pixels, where {max_edge} × {max_edge} is the most")
+    if depth > 8 or colour not in (0, 2, 3, 4, 6) or methods[:2] != [0, 0] or methods[2] > 1:
+        raise UnsoundFileError("a picture of a kind that we never write")
+
+
+_PNG_BEGINNING = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"
+_PNG_HEADER_BYTES = len(_PNG_BEGINNING) + 13
+
+
+def check_glb(file: Path) -> None:
+    """See that a file is a binary glTF such as the engine writes: one that needs nothing but itself.
+
+    It names no other files, asks for no extension, has finite vertices, triangles of vertices that are there, pictures
+    of bounded size, and nodes that end somewhere.
+
+    Raises:
+        UnsoundFileError: it is not.
+    """
+    try:
+        with open_to_read(file) as opened:
+            _check_glb(opened)
+    except OSError as error:
+        raise UnsoundFileError(error.strerror or str(error)) from error
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error, OverflowError) as error:
+        raise UnsoundFileError("its description is damaged") from error
+
+
+def read_live_mesh(file: Path) -> LiveMesh:
+    """What a live mesh's file holds, read without numpy, which would believe its sizes.
+
+    Raises:
+        UnsoundFileError: it is damaged, or larger than a live mesh can be.
+        OSError: there is none, or it cannot be read.
+    """
+    try:
+        content = read_bytes(file, MAX_LIVE_BYTES)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {member.filename: member for member in archive.infolist()}
+            if set(members) != set(_LIVE_ARRAYS):
+                raise UnsoundFileError("it holds other arrays than a live mesh")
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
+                raise UnsoundFileError("it is compressed, which a live mesh never is")
+            vertices, faces, colours = (_rows(archive.read(name), kind) for name, kind in _LIVE_ARRAYS.items())
+    except _DAMAGES as error:
+        raise UnsoundFileError("it is damaged") from error
+    return _checked(LiveMesh(vertices, faces, colours))
+
+
+def _rows(content: bytes, kind: str) -> bytes:
+    """The numbers of an array in numpy's format with rows of three."""
+    match = _DESCRIPTION.match(content)
+    if match is None:
+        raise UnsoundFileError("an array without a description")
+    begin = match.end()
+    end = begin + int.from_bytes(match[1], "little")
+    if end - begin > 256:
+        raise UnsoundFileError("an array with too long a description")
+    description = ast.literal_eval(content[begin:end].decode("ascii").strip())
+    count, width = description["shape"]
+    size = struct.calcsize({"<f4": "f", "<i4": "i", "|u1": "B"}[kind])
+    numbers = content[end:]
+    if description["descr"] != kind or description["fortran_order"] is not False or width != 3:
+        raise UnsoundFileError("an array of another kind than a live mesh has")
+    if not isinstance(count, int) or len(numbers) != 3 * count * size or count < 1:
+        raise UnsoundFileError("an array of another size than it says")
+    return numbers
+
+
+def _checked(mesh: LiveMesh) -> LiveMesh:
+    vertices, faces, count = _numbers("f", mesh.vertices), _numbers("i", mesh.faces), len(mesh.colours) // 3
+    if len(vertices) != 3 * count or count > MAX_LIVE_VERTICES or len(faces) > 3 * MAX_LIVE_FACES:
+        raise UnsoundFileError("it has more vertices or faces than a live mesh, or other colours than vertices")
+    if min(faces) < 0 or max(faces) >= count:
+        raise UnsoundFileError("a face has a vertex that is not there")
+    if not math.isfinite(sum(map(abs, vertices))):
+        raise UnsoundFileError("a vertex is nowhere")
+    return mesh
+
+
+def _numbers(code: str, content: bytes) -> array[Any]:
+    """Little endian numbers, as both glTF and our arrays have them."""
+    numbers = array(code, content)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+def _check_glb(opened: BinaryIO) -> None:
+    size = opened.seek(0, os.SEEK_END)
+    opened.seek(0)
+    magic, version, length, json_length, json_kind = struct.unpack("<4sIII4s", opened.read(20))
+    if magic != b"glTF" or version != 2 or json_kind != b"JSON" or length != size:
+        raise UnsoundFileError("it is no whole GLB file")
+    if size > MAX_GLB_BYTES or json_length > min(MAX_GLB_JSON_BYTES, size - 28):
+        raise UnsoundFileError("it is larger than any that we write")
+    text = opened.read(json_length)
+    binary_length, binary_kind = struct.unpack("<I4s", opened.read(8))
+    begin = 28 + json_length
+    if binary_kind != b"BIN\0" or begin + binary_length != size:
+        raise UnsoundFileError("it is no whole GLB file")
+    document = parse_json(text.decode("utf-8"))
+    _check_document(document)
+    binary = _Binary(opened, begin, binary_length, document)
+    for image in document.get("images", []):
+        binary.check_image(image)
+    for mesh in document["meshes"]:
+        for primitive in mesh["primitives"]:
+            binary.check_primitive(primitive)
+
+
+def _check_document(document: Any) -> None:
+    foreign = sorted(set(document) - _GLB_KEYS)
+    if foreign:
+        raise UnsoundFileError(f"it has {foreign[0]!r:.40}, which we never write")
+    for name, things in document.items():
+        if name not in ("asset", "extras", "scene") and not (_is_list(things) and len(things) <= MAX_THINGS):
+            raise UnsoundFileError(f"it has more {name} than any that we write")
+    if document["asset"]["version"] != "2.0":
+        raise UnsoundFileError("it is no glTF 2.0")
+    _refuse_what_leads_elsewhere(document)
+    if len(document["buffers"]) != 1:
+        raise UnsoundFileError("it has several buffers")
+    if sum(len(mesh["primitives"]) for mesh in document["meshes"]) > MAX_PRIMITIVES:
+        raise UnsoundFileError("it has more meshes than any that we write")
+    _check_nodes(document)
+
+
+def _refuse_what_leads_elsewhere(document: Any) -> None:
+    """Names of files, extensions, and custom properties that would pass for ours."""
+    left = [document]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            if "uri" in item:
+                raise UnsoundFileError("it names another file, which we never do")
+            if item.get("extensions"):
+                raise UnsoundFileError("it has extensions, which we never write")
+            extras = item.get("extras")
+            if extras and (not isinstance(extras, dict) or any(name.startswith("sdi") for name in extras)):
+                raise UnsoundFileError("it has properties that only Blender sets")
+            left += item.values()
+        elif isinstance(item, list):
+            left += item
+
+
+def _check_nodes(document: Any) -> None:
+    """Each node has one parent at most, and no node is below itself."""
+    nodes = document["nodes"]
+    parents: dict[int, int] = {}
+    for number, node in enumerate(nodes):
+        for child in node.get("children", []):
+            if child in parents or not 0 <= child < len(nodes):
+                raise UnsoundFileError("its nodes are in no order")
+            parents[child] = number
+    for number in range(len(nodes)):
+        above = 0
+        while number in parents:
+            number, above = parents[number], above + 1
+            if above > len(nodes):
+                raise UnsoundFileError("its nodes are in no order")
+    for scene in document["scenes"]:
+        if any(not 0 <= number < len(nodes) for number in scene.get("nodes", [])):
+            raise UnsoundFileError("its nodes are in no order")
+
+
+class _Binary:
+    """What the numbers of a GLB file are taken from."""
+
+    def __init__(self, opened: BinaryIO, begin: int, length: int, document: Any) -> None:
+        self._opened = opened
+        self._begin = begin
+        self._length = length
+        self._document = document
+
+    def check_image(self, image: Any) -> None:
+        begin, length = self._view(image["bufferView"])
+        if image["mimeType"] != "image/png":
+            raise UnsoundFileError("a picture that is no PNG")
+        check_png(self._read(begin, min(length, _PNG_HEADER_BYTES)), MAX_TEXTURE_EDGE)
+
+    def check_primitive(self, primitive: Any) -> None:
+        if set(primitive) - _PRIMITIVE_KEYS or primitive.get("mode", _TRIANGLES) != _TRIANGLES:
+            raise UnsoundFileError("it has other things than triangles")
+        attributes = primitive["attributes"]
+        if set(attributes) - _ATTRIBUTES:
+            raise UnsoundFileError("its vertices have more than ours have")
+        count, finite = self._take("f", _POSITION_COMPONENT, attributes["POSITION"], "VEC3")
+        if not math.isfinite(sum(map(abs, finite))):
+            raise UnsoundFileError("a vertex is nowhere")
+        for name, number in attributes.items():
+            if name != "POSITION" and self._accessor(number)[0] != count:
+                raise UnsoundFileError("its vertices are not all described")
+        accessor = self._document["accessors"][primitive["indices"]]
+        component = accessor["componentType"]
+        if component not in _INDEX_COMPONENTS:
+            raise UnsoundFileError("its triangles are damaged")
+        _, indices = self._take(_COMPONENTS[component], component, primitive["indices"], "SCALAR")
+        if not indices or len(indices) % 3 or max(indices) >= count:
+            raise UnsoundFileError("a triangle has a corner that is not there")
+
+    def _take(self, code: str, component: int, number: int, kind: str) -> tuple[int, array[Any]]:
+        accessor = self._document["accessors"][number]
+        if accessor["componentType"] != component or accessor["type"] != kind:
+            raise UnsoundFileError("its vertices are of another kind than ours")
+        count, begin, length = self._accessor(number)
+        return count, _numbers(code, self._read(begin, length))
+
+    def _accessor(self, number: int) -> tuple[int, int, int]:
+        """Count of items, and where in the file they begin and how many bytes they are."""
+        accessor = self._document["accessors"][_index(number)]
+        if "sparse" in accessor or "byteStride" in self._document["bufferViews"][_index(accessor["bufferView"])]:
+            raise UnsoundFileError("its numbers are in another order than ours")
+        count = _index(accessor["count"])
+        item = struct.calcsize(_COMPONENTS[accessor["componentType"]]) * _WIDTHS[accessor["type"]]
+        begin, length = self._view(accessor["bufferView"])
+        offset = _index(accessor.get("byteOffset", 0))
+        if offset + count * item > length:
+            raise UnsoundFileError("it has fewer numbers than it says")
+        return count, begin + offset, count * item
+
+    def _view(self, number: int) -> tuple[int, int]:
+        view = self._document["bufferViews"][_index(number)]
+        offset, length = _index(view.get("byteOffset", 0)), _index(view["byteLength"])
+        if view["buffer"] != 0 or offset + length > self._length:
+            raise UnsoundFileError("it has fewer numbers than it says")
+        return self._begin + offset, length
+
+    def _read(self, begin: int, length: int) -> bytes:
+        self._opened.seek(begin)
+        return self._opened.read(length)
+
+
+def _index(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(f"{value!r} is no number of a thing")
+    return value
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
