@@ -255,5 +255,7 @@ def _cannot_be_used(folder: Path, error: OSError) -> str:
         return str(error)
     if error.errno == errno.ENAMETOOLONG or getattr(error, "winerror", None) == _WINDOWS_NAME_TOO_LONG:
         return f'The name of the folder "{folder}" is too long for its disk: choose a results folder with a short name.'
+    if isinstance(error, FileNotFoundError) and not os.path.lexists(folder):
+        return f'The folder "{folder}" is gone: connect its drive, or start the job again where it was deleted.'
     reason = error.strerror or str(error)
     return f'The folder "{folder}" cannot be used ({reason}): choose a results folder that you may write to.'

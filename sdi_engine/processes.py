@@ -47,6 +47,8 @@ def is_here(said: Mapping[str, Any]) -> bool:
 def runs(said: Mapping[str, Any]) -> bool | None:
     """Whether the process that said this of itself still runs; None where it cannot be asked for from here."""
     pid = _pid(said)
+    if _is_from_before_a_restart(said):
+        return False
     if pid is None or not is_here(said):
         return None
     start = start_time(pid)
@@ -108,6 +110,12 @@ def start_time(pid: int) -> str | None:
         return "" if is_alive(pid) else None
     except (OSError, IndexError):
         return ""
+
+
+def _is_from_before_a_restart(said: Mapping[str, Any]) -> bool:
+    machine_id, boot, namespace = machine.here().scope
+    same = (said.get("machine"), said.get("namespace")) == (machine_id, namespace)
+    return same and "" not in (boot, said.get("boot", "")) and said["boot"] != boot
 
 
 @lru_cache(maxsize=1)

@@ -199,9 +199,7 @@ def test_a_running_job_is_not_run_twice(model, tmp_path, caplog):
     assert worker.run(folder.path, resume=False) == EXIT_DONE
 
 
-@pytest.mark.parametrize(
-    "host", [{"machine": "another"}, {"namespace": "another container"}, {"boot": "an earlier one"}]
-)
+@pytest.mark.parametrize("host", [{"machine": "another"}, {"namespace": "another container"}])
 def test_an_engine_elsewhere_is_judged_by_whether_its_heartbeat_changes(tmp_path, host):
     """Not by what its clock says, which may be late or early."""
     folder = JobFolder.create(tmp_path / "job", request("starter"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import pytest
 from sdi_text_to_3d.jobs import job as job_module
-from sdi_text_to_3d.jobs import process
+from sdi_text_to_3d.jobs import process, waiting
 from sdi_text_to_3d.jobs.engine import Engine
 from sdi_text_to_3d.jobs.job import Job
 from sdi_text_to_3d.jobs.runner import Runner
 from sdi_text_to_3d.jobs.waiting import wait
-from sdi_text_to_3d.sdi_engine import events, processes
-from sdi_text_to_3d.sdi_engine.errors import EXIT_ENVIRONMENT, BadInputError
+from sdi_text_to_3d.sdi_engine import events, machine, processes
+from sdi_text_to_3d.sdi_engine.errors import EXIT_ENVIRONMENT, BadInputError, StorageError
+from sdi_text_to_3d.sdi_engine.job_queue import JobQueue
 from sdi_text_to_3d.sdi_engine.request import JobRequest
 
 import headless
@@ -33,9 +35,14 @@ class Desk:
         return getattr(self.runner, name)
 
     def put(self, prompt, **settings):
+        self.runner.use(self.engine)
         job = self.runner.create(JobRequest(prompt=prompt, **settings))
         self.runner.submit(job)
         return job
+
+    def resume(self, job):
+        self.runner.use(self.engine)
+        self.runner.resume(job)
 
     def poll(self):
         return self.runner.poll(lambda: self.engine)
@@ -441,6 +448,124 @@ def test_a_found_job_whose_engine_is_gone_has_failed(desk):
     found = looked_at(job.folder)
     assert found.state == events.FAILED
     assert "resume" in found.failure.message
+
+
+def test_what_somebody_else_let_wait_starts_no_engine_until_it_is_asked_for(desk, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.setenv(machine.FOLDER_VARIABLE, str(tmp_path / "somebody else"))
+        theirs = desk.create(JobRequest(prompt="a red mug"))
+        JobQueue(desk.results).add(theirs.name)
+    before = sorted(tmp_path.rglob("*"))
+    for _ in range(5):
+        desk.poll()
+    assert [ticket.is_ours for ticket in desk.waiting] == [False]
+    assert desk.pid() is None
+    assert sorted(tmp_path.rglob("*")) == before
+    assert desk.ticket_from_elsewhere(theirs.name).host == machine.here().host
+    assert desk.run("a blue mug").state == events.DONE
+    assert not theirs.folder.result_file.exists()
+    desk.run_here(theirs)
+    assert desk.finish(theirs).state == events.DONE
+
+
+def test_an_engine_that_is_not_as_it_was_set_leaves_before_the_next_job(desk, engine, monkeypatch):
+    slow, mug = desk.put("slow"), desk.put("environment before")
+    desk.until(lambda: slow.state == events.RUNNING)
+    first = desk.pid()
+    desk.engine = Engine(engine.python, engine.package_parent, online=True)
+    desk.until(desk.queue.leave_flag.exists)
+    slow.finish()
+    desk.until(lambda: not desk.is_busy)
+    assert slow.state == events.DONE  # what it was at, it has done
+    environment = json.loads((mug.folder.path / "environment.json").read_text())
+    assert environment["pid"] != first
+    assert "HF_HUB_OFFLINE" not in environment
+    again = desk.run("environment again")
+    assert json.loads((again.folder.path / "environment.json").read_text())["pid"] == environment["pid"]
+
+
+@pytest.mark.parametrize("what", ["python", "environment", "online", "version"])
+def test_whatever_is_fixed_at_the_start_tells_engines_apart(desk, engine, what):
+    desk.run("a red mug")
+    status = desk.queue.status()
+    assert engine.identity().is_that_of(status)
+    changed = {**status["engine"], what: "another"}
+    assert not engine.identity().is_that_of({**status, "engine": changed})
+    assert not engine.identity().is_that_of({"pid": 1})  # of version 0.1
+
+
+def test_a_better_python_is_used_at_once(tmp_path, engine):
+    """Generate before set-up started an engine that lacks torch, and stays for its idle minutes."""
+    bare = tmp_path / "bare python"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    bare.chmod(0o755)
+    desk = Desk(tmp_path / "results", Engine(bare, headless.ROOT))
+    job = desk.run("a red mug")
+    assert job.failure.exit_code == EXIT_ENVIRONMENT
+    assert desk.pid() is not None
+    desk.engine = engine
+    desk.resume(job)
+    assert desk.finish(job).state == events.DONE
+    assert "fake worker: resume" in job.log_tail()
+    desk.close()
+
+
+def test_a_drive_that_is_away_for_an_instant_costs_no_job(desk, tmp_path):
+    jobs = [desk.put(f"mug {number}") for number in range(3)]
+    desk.queue.hold()
+    desk.poll()
+    for mount_point in (False, True):
+        desk.results.rename(tmp_path / "away")
+        if mount_point:
+            desk.results.mkdir()
+        for _ in range(3):
+            with pytest.raises(FileNotFoundError):
+                desk.poll()
+        if mount_point:
+            assert list(desk.results.iterdir()) == []
+            desk.results.rmdir()
+        (tmp_path / "away").rename(desk.results)
+        assert desk.poll() == []
+        assert [job.state for job in jobs] == [events.QUEUED] * 3
+    desk.go_on()
+    desk.until(lambda: not desk.is_busy)
+    assert [job.state for job in jobs] == [events.DONE] * 3
+
+
+def test_waiting_for_a_job_outlasts_a_drive_that_is_away(desk, monkeypatch):
+    polls = []
+    poll = desk.runner.poll
+
+    def poll_or_miss(find_engine):
+        polls.append(1)
+        if len(polls) < 4:
+            raise FileNotFoundError(2, "No such file or directory")
+        return poll(find_engine)
+
+    monkeypatch.setattr(desk.runner, "poll", poll_or_miss)
+    assert desk.run("a red mug").state == events.DONE
+    polls.clear()
+    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", -1.0)
+    with pytest.raises(StorageError, match="cannot be used"):
+        desk.run("a blue mug")
+
+
+def test_a_waiting_job_whose_folder_is_deleted_waits_no_longer(desk):
+    desk.queue.hold()
+    job, mug = desk.put("a red mug"), desk.put("a blue mug")
+    shutil.rmtree(job.folder.path)
+    desk.runner.queue = JobQueue(desk.results)  # as after a restart
+    desk.until(lambda: job.is_over)
+    assert "deleted" in job.failure.message
+    assert [ticket.name for ticket in desk.queue.waiting()] == [mug.name]
+
+
+def test_2d_previews_of_another_blender_are_left_alone(desk, engine, tmp_path):
+    desk.queue.hold()
+    other = Desk(tmp_path / "results", engine)
+    theirs = other.sample(JobRequest(prompt="a red mug"))
+    desk.sample(JobRequest(prompt="a blue mug"))
+    assert theirs.folder.request_file.exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
