@@ -33,14 +33,15 @@ def as_read(prompt: str, knows: Knows) -> str:
     What it does not know is left out, with the articles that are left over then; weights and signs are too. A prompt
     of known words stays as it is, but for capital letters.
     """
-    words = [known for _, known in _words(prompt, knows) if known]
-    kept: list[str] = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        holds_on = word in ARTICLES and following in ("", ",", "on", *ARTICLES)
-        leads_on = word in (",", "on") and (not kept or not following or kept[-1] == ",")
-        if not (holds_on or leads_on):
+    kept = [""]  # from the last word to the first
+    for _, word in reversed(_words(prompt, knows)):
+        leads_nowhere = word in ("on", ",") and kept[-1] in ("", ",")
+        of_nothing = word in ARTICLES and kept[-1] in ("", ",", "on", *ARTICLES)
+        if word and not leads_nowhere and not of_nothing:
             kept.append(word)
-    return " ".join(kept).replace(" ,", ",")
+    while kept[-1] in ("on", ","):
+        kept.pop()
+    return " ".join(reversed(kept)).rstrip().replace(" ,", ",")
 
 
 def unknown_words(prompt: str, knows: Knows) -> list[str]:

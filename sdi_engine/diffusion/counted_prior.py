@@ -41,3 +41,6 @@ class CountedPrior(Prior):
 
     def text(self, prompts: list[str]) -> Text:
         return self._prior.text(prompts)
+
+    def remarks(self, prompt: str) -> list[str]:
+        return self._prior.remarks(prompt)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .. import vocabulary
+from ..prompt_weights import Fragment, parse
 from .latents import Latents, PixelLatents, VaeLatents
 from .prior import ModelHints, Prior, Text
+from .reading import Reading, WeighingEncoder, counter, read
+from .views import all_view_words, with_view, without_view
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
@@ -57,13 +62,64 @@ class DiffusersPrior(Prior):
 
     @torch.no_grad()
     def text(self, prompts: list[str]) -> Text:
-        """Embeddings, each of them kept, since view-dependent prompts come back again and again."""
+        """Embeddings, each of them kept, since view-dependent prompts come back again and again.
+
+        Those of shorter prompts are filled up with the empty prompt's to the length of the longest.
+        """
         for prompt in prompts:
             if prompt not in self._texts:
-                self._texts[prompt] = self._encode_prompt(prompt)
+                self._texts[prompt] = self._encode(prompt)
         rows = [self._texts[prompt] for prompt in prompts]
-        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        length = max(row["embedding"].shape[1] for row in rows)
+        return {
+            name: torch.cat([self._filled(row[name], length) if name == "embedding" else row[name] for row in rows])
+            for name in rows[0]
+        }
+
+    def remarks(self, prompt: str) -> list[str]:
+        reading = self._read(with_view(prompt, max(all_view_words(), key=len)))
+        remarks = []
+        if self.hints.knows and any(fragment.weight != 1.0 for fragment in parse(prompt)):
+            remarks.append(
+                f'This model does not weigh words: it reads "{vocabulary.as_read(prompt, self.hints.knows)}".'
+            )
+        if reading.left_out:
+            remarks.append(f'The prompt is longer than this model reads: it leaves out "{reading.left_out}".')
+        return remarks
+
+    def _read(self, prompt: str) -> Reading:
+        """How the (first) text encoder gets a prompt. A model of a small vocabulary has never seen two pieces."""
+        if self.hints.knows:
+            text, view = without_view(prompt)
+            known = vocabulary.as_read(text, self.hints.knows)
+            prompt = with_view(known, view) if view else known
+        return read(prompt, counter(self._pipeline.tokenizer), self._piece_length - 2, in_pieces=not self.hints.knows)
+
+    @property
+    def _piece_length(self) -> int:
+        """Tokens that CLIP reads at once, with start and end."""
+        longest = self._pipeline.text_encoder.config.max_position_embeddings
+        return min(int(self._pipeline.tokenizer.model_max_length), int(longest))
 
     @abstractmethod
-    def _encode_prompt(self, prompt: str) -> Text:
-        """What the model is told for one prompt, each tensor (1, …)."""
+    def _encode(self, prompt: str) -> Text:
+        """What the model is told for one prompt, each tensor (1, …); "embedding" is (1, tokens, C)."""
+
+    def _filled(self, embedding: Tensor, length: int) -> Tensor:
+        """An embedding (1, n, C) with as many empty pieces after it as make it (1, length, C)."""
+        if embedding.shape[1] == length:
+            return embedding
+        missing = (length - embedding.shape[1]) // self._piece_length
+        empty = self.text([""])["embedding"][:, : self._piece_length]
+        return torch.cat([embedding, *[empty] * missing], dim=1)
+
+    def _weighed(self, piece: Iterable[Fragment], penultimate: bool) -> Tensor:
+        """(1, piece, C): the embeddings of a piece by all CLIP text encoders, side by side."""
+        pipeline = self._pipeline
+        encoders = [(pipeline.tokenizer, pipeline.text_encoder)]
+        if getattr(pipeline, "text_encoder_2", None) is not None:
+            encoders.append((pipeline.tokenizer_2, pipeline.text_encoder_2))
+        fragments = tuple(piece)
+        return torch.cat(
+            [WeighingEncoder(*encoder, penultimate, self._piece_length)(fragments) for encoder in encoders], dim=-1
+        )

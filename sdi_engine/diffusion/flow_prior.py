@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 from torch import Tensor
 
 from ..errors import BadInputError
 from .diffusers_prior import DiffusersPrior
 from .prior import ModelHints, Prediction, Text
+from .reading import Reading, WeighingEncoder, counter, read
+from .views import all_view_words, with_view
+
+T5_LENGTH = 256
+"""Tokens that T5 reads, with the one at its end."""
 
 
 class FlowPrior(DiffusersPrior):
@@ -63,8 +69,39 @@ class FlowPrior(DiffusersPrior):
         share = (patches - config.base_image_seq_len) / (config.max_image_seq_len - config.base_image_seq_len)
         return config.base_shift + share * (config.max_shift - config.base_shift)
 
-    def _encode_prompt(self, prompt: str) -> Text:
+    def remarks(self, prompt: str) -> list[str]:
+        remarks = super().remarks(prompt)
+        left_out = self._read_t5(with_view(prompt, max(all_view_words(), key=len))).left_out
+        if left_out:
+            remarks.append(
+                f'One of this model\'s text encoders (T5) reads {T5_LENGTH} tokens, and leaves out "{left_out}"; the '
+                "others read it."
+            )
+        return remarks
+
+    def _encode(self, prompt: str) -> Text:
+        """CLIP's first piece, what T5 reads, CLIP's other pieces: the transformer does not mind their order."""
+        clip, t5 = self._read(prompt), self._read_t5(prompt)
         embedding, _, pooled, _ = self._pipeline.encode_prompt(
-            prompt, prompt_2=None, prompt_3=None, device=self.device, do_classifier_free_guidance=False
+            clip.short,
+            prompt_2=None,
+            prompt_3=t5.short,
+            device=self.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=T5_LENGTH,
         )
-        return {"embedding": embedding, "pooled": pooled}
+        of_clip, of_t5 = embedding[:, : self._piece_length], embedding[:, self._piece_length :]
+        others: list[Tensor] = []
+        if not clip.is_plain:
+            pieces = [self._weighed(piece, penultimate=True) for piece in clip.pieces]
+            of_clip, *others = [F.pad(piece, (0, embedding.shape[-1] - piece.shape[-1])) for piece in pieces]
+        if self._pipeline.text_encoder_3 is not None and not t5.is_plain:
+            encoder = WeighingEncoder(self._pipeline.tokenizer_3, self._pipeline.text_encoder_3, False, T5_LENGTH)
+            of_t5 = encoder(t5.pieces[0])
+        return {"embedding": torch.cat([of_clip, of_t5, *others], dim=1), "pooled": pooled}
+
+    def _read_t5(self, prompt: str) -> Reading:
+        """Without T5 nothing is too long for it."""
+        missing = self._pipeline.text_encoder_3 is None
+        count = (lambda text: 0) if missing else counter(self._pipeline.tokenizer_3)
+        return read(prompt, count, T5_LENGTH - 1, in_pieces=False)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .prior import Conditioning, Prior, mix
+from .prior import Conditioning, Prior, mix, parts
 from .views import OVERHEAD_ELEVATION_DEG, with_view
 
 FRONT, SIDE, BACK, OVERHEAD, NOTHING = "front view", "side view", "back view", "overhead view", ""
@@ -61,20 +61,23 @@ def condition_views(
     def told(words: list[str]) -> list[str]:
         return [with_view(prompt, view) if view else negative_prompt for view in words]
 
-    share = torch.tensor([view.share for view in views])
-    away = tuple(
-        (
-            prior.text(told([view.away[index][0] for view in views])),
-            torch.tensor([view.away[index][1] for view in views], device=prior.device),
-        )
-        for index in range(2)
-    )
-    return Conditioning(
-        prompt=mix(
-            prior.text(told([view.one for view in views])), prior.text(told([view.other for view in views])), share
+    one, other, first, second, negative = parts(
+        prior.text(
+            [
+                *told([view.one for view in views]),
+                *told([view.other for view in views]),
+                *told([view.away[0][0] for view in views]),
+                *told([view.away[1][0] for view in views]),
+                *[negative_prompt] * len(views),
+            ]
         ),
-        negative=prior.text([negative_prompt] * len(views)),
-        away=away,
+        count=5,
+    )
+    weights = [torch.tensor([view.away[index][1] for view in views], device=prior.device) for index in range(2)]
+    return Conditioning(
+        prompt=mix(one, other, torch.tensor([view.share for view in views])),
+        negative=negative,
+        away=((first, weights[0]), (second, weights[1])),
     )
 
 

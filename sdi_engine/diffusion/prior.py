@@ -101,7 +101,18 @@ class Prior(ABC):
 
     @abstractmethod
     def text(self, prompts: list[str]) -> Text:
-        """What the model is told for each of B = len(prompts) prompts; "" is ∅."""
+        """What the model is told for each of B = len(prompts) prompts; "" is ∅.
+
+        Tensors of one call have one length; those of two calls may differ, where a prompt is long.
+        """
+
+    def remarks(self, prompt: str) -> list[str]:
+        """Sentences for a person on what of a prompt the model does not read as it is written.
+
+        Raises:
+            BadInputError: the prompt cannot be read at all.
+        """
+        return []
 
     @abstractmethod
     def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
@@ -109,7 +120,8 @@ class Prior(ABC):
 
     def condition(self, prompts: list[str], negative_prompt: str = "") -> Conditioning:
         """What the model is told when B = len(prompts) images are denoised, without Perp-Neg."""
-        return Conditioning(self.text(prompts), self.text([negative_prompt] * len(prompts)))
+        prompt, negative = parts(self.text([*prompts, *[negative_prompt] * len(prompts)]))
+        return Conditioning(prompt, negative)
 
     def predict(self, x: Tensor, t: Tensor, conditioning: Conditioning, guidance: float) -> Prediction:
         """x0 and ε(x(t), y) after classifier-free guidance, eq. (3): ε̂(∅) + γ·(ε̂(y) − ε̂(∅)).
@@ -139,6 +151,12 @@ class Prior(ABC):
         x0 = x0 + guidance * weight_prompt * to_prompt
         noise = noise + guidance * weight_prompt * (prompt.noise - empty.noise)
         return Prediction(x0, noise, by_guidance=x0 - prompt.x0)
+
+
+def parts(text: Text, count: int = 2) -> list[Text]:
+    """What a model is told, split along the batch into `count` equal parts."""
+    chunks = {name: tensor.chunk(count) for name, tensor in text.items()}
+    return [{name: tensors[index] for name, tensors in chunks.items()} for index in range(count)]
 
 
 def mix(one: Text, other: Text, share: Tensor) -> Text:

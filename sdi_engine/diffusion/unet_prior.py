@@ -80,7 +80,15 @@ class UNetPrior(DiffusersPrior):
         time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=dtype, device=x.device)
         return {"text_embeds": text["pooled"].to(dtype), "time_ids": time_ids.expand(len(x), -1)}
 
-    def _encode_prompt(self, prompt: str) -> Text:
+    def _encode(self, prompt: str) -> Text:
+        """SDXL's pooled embedding is that of as much as one piece holds, with the view words."""
+        reading = self._read(prompt)
+        text = self._encode_short(reading.short)
+        if not reading.is_plain:
+            text["embedding"] = torch.cat([self._weighed(piece, self._is_xl) for piece in reading.pieces], dim=1)
+        return text
+
+    def _encode_short(self, prompt: str) -> Text:
         arguments = {"device": self.device, "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
         if not self._is_xl:
             return {"embedding": self._pipeline.encode_prompt(prompt, **arguments)[0]}

@@ -60,6 +60,14 @@ def with_view(prompt: str, words: str) -> str:
     return f"{prompt}, {words}"
 
 
+def without_view(text: str) -> tuple[str, str]:
+    """The prompt and the view words that `with_view` has joined; the words are "" where the text ends with none."""
+    for words in sorted(all_view_words(), key=len, reverse=True):
+        if text.endswith(f", {words}"):
+            return text[: -len(words) - 2], words
+    return text, ""
+
+
 def all_view_words() -> tuple[str, ...]:
     """Every phrase that `view_words` can return, for building a vocabulary that covers them."""
     four = ("front view", "side view", "back view", "overhead view")

@@ -14,7 +14,15 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 WIDTH, WIDTH_2 = 16, 24
 MAX_LENGTH = 24
@@ -85,9 +93,10 @@ def write_sdxl(folder: Path, prediction_type: str = "epsilon") -> Path:
     return folder
 
 
-def write_sd3(folder: Path, version: float = 3.0, **schedule) -> Path:
-    """A pipeline of the Stable Diffusion 3 kind without T5; from version 3.5 on with normalised keys and queries."""
+def write_sd3(folder: Path, version: float = 3.0, t5: bool = False, **schedule) -> Path:
+    """A pipeline of the Stable Diffusion 3 kind; from version 3.5 on with normalised keys and queries."""
     torch.manual_seed(0)
+    text_encoder_3, tokenizer_3 = _t5(width=48) if t5 else (None, None)
     tokenizer = tiny_tokenizer(folder.parent / "vocabulary")
     text_encoder = CLIPTextModelWithProjection(_text_config(WIDTH, "quick_gelu"))
     torch.nn.init.eye_(text_encoder.text_projection.weight)  # as in all that are distributed
@@ -109,10 +118,10 @@ def write_sd3(folder: Path, version: float = 3.0, **schedule) -> Path:
         vae=_vae(shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
         text_encoder=text_encoder,
         text_encoder_2=CLIPTextModelWithProjection(_text_config(WIDTH_2, "gelu")),
-        text_encoder_3=None,
+        text_encoder_3=text_encoder_3,
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
-        tokenizer_3=None,
+        tokenizer_3=tokenizer_3,
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(**{"shift": 3.0} | schedule),
     )
@@ -134,6 +143,17 @@ def _text_config(width: int, activation: str) -> CLIPTextConfig:
         eos_token_id=1,
         pad_token_id=1,
     )
+
+
+def _t5(width: int) -> tuple[T5EncoderModel, T5Tokenizer]:
+    """The third text encoder of Stable Diffusion 3, to which every letter is a token."""
+    letters = ["▁", *(chr(code) for code in range(33, 127))]
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((letter, -1.0) for letter in letters)]
+    tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0)
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2, dropout_rate=0.0
+    )
+    return T5EncoderModel(config), tokenizer
 
 
 def _unet(channels: int, **more) -> UNet2DConditionModel:
