@@ -75,7 +75,7 @@ def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report, l
     report(events.StateChanged(events.RUNNING))
     with phase("Loading the model", "load"):
         prior = CountedPrior((load or load_prior)(request.model, device, request.loras))
-    tell_unknown_words(prior, request.prompt, report)
+    tell_how_it_reads(prior, request.prompt, request.negative_prompt, report)
     settings = resolve(request, prior.hints, prior.resolution)
     checkpoint = folder.checkpoint_file
     resumed = resume and is_file(checkpoint)
@@ -215,11 +215,20 @@ def _optimise(generation: Generation, folder: JobFolder, height: float, report: 
     return {"optimise_2d": seconds_2d, "optimise_3d": seconds_3d}
 
 
-def tell_unknown_words(prior: Prior, prompt: str, report: Report) -> None:
-    """Say which words a model of a small vocabulary leaves out."""
-    warning = vocabulary.warning(prompt, prior.hints.knows)
-    if warning:
-        report(events.Notice(warning))
+def tell_how_it_reads(prior: Prior, prompt: str, negative_prompt: str, report: Report) -> None:
+    """Say what of both prompts a model does not read as it is written.
+
+    Raises:
+        BadInputError: it knows no word of the prompt, or the prompt cannot be read.
+    """
+    knows = prior.hints.knows
+    vocabulary.check(prompt, knows)
+    remarks = [vocabulary.warning(prompt, knows), *prior.remarks(prompt)]
+    if negative_prompt:
+        about_negative = [vocabulary.left_out(negative_prompt, knows), *prior.remarks(negative_prompt)]
+        remarks += [f"Of the negative prompt: {remark}" for remark in about_negative if remark]
+    for remark in filter(None, remarks):
+        report(events.Notice(remark))
 
 
 def _check_cancel(folder: JobFolder) -> None:

@@ -7,7 +7,8 @@ import torch
 from exact_prior import ExactPrior, ball_images
 
 from sdi_engine import events, text_to_mesh, worker
-from sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_NO_OBJECT
+from sdi_engine.diffusion.prior import ModelHints
+from sdi_engine.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_NO_OBJECT
 from sdi_engine.generate import Generation
 from sdi_engine.job_folder import JobFolder
 from sdi_engine.request import JobRequest
@@ -88,3 +89,37 @@ def test_a_run_that_was_cancelled_in_its_second_attempt_goes_on_with_that(folder
     assert worker.run(folder.path, resume=True) == EXIT_DONE
     assert steps[0] == (1, 11)
     assert steps[-1] == (1, 29)
+
+
+KNOWS = {"things": ["ball"], "colours": ["red"]}
+
+
+def run_small(tmp_path, monkeypatch, prompt, negative_prompt=""):
+    """A job with a model that knows two words; its exit code and its folder."""
+    prior = ExactPrior({"ball": ball_images(16)})
+    prior.hints = ModelHints(guidance_scale=1.0, knows=KNOWS)
+    monkeypatch.setattr(text_to_mesh, "load_prior", lambda model, device, loras: prior)
+    monkeypatch.setattr(text_to_mesh, "_optimise", lambda *arguments: text_to_mesh._check_cancel(arguments[1]))
+    request = JobRequest(prompt, negative_prompt, preset="draft", steps=30, device="cpu")
+    folder = JobFolder.create(tmp_path / "job", request)
+    folder.cancel_flag.touch()  # before the first step
+    return worker.run(folder.path, resume=False), folder
+
+
+def test_a_prompt_of_which_the_model_knows_no_word_is_refused(tmp_path, monkeypatch):
+    code, folder = run_small(tmp_path, monkeypatch, "a dragon")
+    assert code == EXIT_BAD_INPUT
+    (failed,) = [event for event in happened(folder) if isinstance(event, events.Failed)]
+    assert failed.message.startswith(
+        'This model knows no word of "a dragon": choose a real model, or one of the things'
+    )
+
+
+def test_what_the_model_leaves_out_of_both_prompts_is_said(tmp_path, monkeypatch):
+    code, folder = run_small(tmp_path, monkeypatch, "a shiny red ball.", "ugly, red")
+    assert code == EXIT_CANCELLED
+    notices = [event.message for event in happened(folder) if isinstance(event, events.Notice)]
+    assert [notice[:42] for notice in notices] == [
+        'This model does not know "shiny" and leave',
+        "Of the negative prompt: This model does no",
+    ]

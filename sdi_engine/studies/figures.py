@@ -11,6 +11,7 @@ from typing import Any
 from .. import events
 from ..request import NOISES, JobRequest
 from ..settings import Settings
+from ..text_to_mesh import tell_how_it_reads
 from .distill2d import DDIM
 from .noise_error import DEFAULT_POINTS, ResidualRun, guidance_variants, kappa_variants, panels, sdi_run
 from .plots import plot_residuals
@@ -66,6 +67,9 @@ def figures(
         What the JSON files say, by number.
     """
     study = prepare(request, report)
+    for prompt in prompts:
+        if prompt != request.prompt:
+            tell_how_it_reads(study.prior, prompt, "", report)
     results = Results(study, folder)
     chosen = {number: FIGURES[number](study, prompts) for number in numbers}
     _do_all(list(chosen.values()), results, report)

@@ -24,7 +24,7 @@ from ..job_folder import storage_errors
 from ..pasted import as_meant
 from ..request import JobRequest
 from ..settings import Settings, resolve
-from ..text_to_mesh import choose_device, tell_unknown_words
+from ..text_to_mesh import choose_device, tell_how_it_reads
 
 Report = Callable[[events.Event], None]
 
@@ -76,7 +76,7 @@ def prepare(request: JobRequest, report: Report, load: LoadPrior | None = None) 
     """
     report(events.Progress("Loading the model", 0, 1))
     prior = (load or load_prior)(request.model, choose_device(request.device), request.loras)
-    tell_unknown_words(prior, request.prompt, report)
+    tell_how_it_reads(prior, request.prompt, request.negative_prompt, report)
     return Study(request, prior, resolve(request, prior.hints, prior.resolution), state_of_weights(request))
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from tiny_models import write_stable_diffusion
 
 from sdi_engine import cli
+from sdi_engine.diffusion.prior import ModelHints
 from sdi_engine.generate import Generation
 from sdi_engine.request import NOISES
 from sdi_engine.studies import results as kept_results
@@ -156,6 +157,16 @@ def test_a_run_without_an_object_does_not_stop_a_figure(command, exact_model, tm
     outcomes = {run["column"]: run["outcome"] for run in said["figures"]["11"]["runs"]}
     assert outcomes.pop("5 steps") == "The volume has become empty."
     assert set(outcomes.values()) == {"object"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["sample", "a dragon"], ["figures", "8", "--prompt", "ball", "--prompt", "a dragon"]]
+)
+def test_a_prompt_of_which_the_model_knows_no_word_is_refused(command, exact_model, tmp_path, arguments):
+    exact_model.hints = ModelHints(guidance_scale=1.0, knows={"things": ["ball", "moon"]})
+    code, said = command(*arguments, "-o", tmp_path / "out", "--steps", 2, "--json")
+    assert code == 2
+    assert said["error"].startswith('This model knows no word of "a dragon"')
 
 
 @pytest.mark.parametrize(
