@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ import torch
 import trimesh
 from tiny_models import write_stable_diffusion
 
-from sdi_engine import events, text_to_mesh, worker
+from sdi_engine import __version__, events, identity, machine, text_to_mesh, worker
+from sdi_engine.attendance import is_attended
 from sdi_engine.diffusion import keeping
-from sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_OUT_OF_MEMORY, OutOfMemoryError
+from sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_OUT_OF_MEMORY, EXIT_STORAGE, OutOfMemoryError
+from sdi_engine.identity import Identity
 from sdi_engine.job_folder import JobFolder
 from sdi_engine.job_queue import RESUME, RUN, SAMPLE, JobQueue, Ticket
 from sdi_engine.locks import ProcessLock
@@ -287,3 +291,90 @@ def test_a_heartbeat_says_which_job_is_under_way(tmp_path, model):
 
     serve(tmp_path, 0.0, do)
     assert heard == ["job"]
+
+
+def test_what_somebody_else_let_wait_is_left_alone(tmp_path, monkeypatch):
+    queue = JobQueue(tmp_path / "results")
+    JobFolder.create(queue.results / "theirs", request("starter"))
+    with monkeypatch.context() as patch:
+        patch.setenv(machine.FOLDER_VARIABLE, str(tmp_path / "somebody else"))
+        JobQueue(queue.results).add("theirs")
+    assert serve(queue.results, 0.0, lambda ticket, folder: pytest.fail("it was done")) == EXIT_DONE
+    assert [ticket.name for ticket in queue.waiting()] == ["theirs"]
+
+
+def test_a_job_looks_attended_from_before_it_is_taken_until_it_is_left(tmp_path, monkeypatch):
+    queue = JobQueue(tmp_path)
+    folder = JobFolder.create(tmp_path / "job", request("starter"))
+    queue.add("job")
+    seen = []
+    tear_up = JobQueue.tear_up
+
+    def slow_tear_up(self, ticket):
+        seen.append((is_attended(folder), queue.status()["job"]))
+        return tear_up(self, ticket)
+
+    def do(ticket, folder):
+        seen.append((is_attended(folder), queue.status()["job"]))
+        return EXIT_DONE
+
+    monkeypatch.setattr(JobQueue, "tear_up", slow_tear_up)
+    monkeypatch.setattr(JobFolder, "leave", lambda self: seen.append((is_attended(folder), queue.status()["job"])))
+    serve(tmp_path, 0.0, do)
+    assert seen == [(True, "job"), (True, "job"), (False, "")]  # also where the status cannot be taken away
+
+
+def test_an_engine_says_what_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv(identity.STARTED_AS_VARIABLE, "/as/it/was/started")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    queue = JobQueue(tmp_path)
+    JobFolder.create(tmp_path / "job", request("starter"))
+    queue.add("job")
+    said = []
+    serve(tmp_path, 0.0, lambda ticket, folder: said.append(queue.status()["engine"]) or EXIT_DONE)
+    assert said == [Identity("/as/it/was/started", "", online=False).to_json()]
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.delenv(identity.STARTED_AS_VARIABLE)
+    assert (Identity.ours().python, Identity.ours().online) == (sys.executable, True)
+
+
+def test_the_version_is_told_in_one_way():
+    manifest = tomllib.loads((Path(__file__).parents[1] / "blender_manifest.toml").read_text())
+    assert manifest["version"] == __version__ == Identity.ours().version
+
+
+def test_a_folder_deleted_under_the_engine_ends_that_job_with_a_sentence_and_no_other(tmp_path, caplog):
+    queue = JobQueue(tmp_path)
+    for name in ("deleted", "next"):
+        JobFolder.create(tmp_path / name, request("starter"))
+        queue.add(name)
+
+    def work(folder, request, resume, report):
+        if folder.path.name == "deleted":
+            folder.path.rename(tmp_path / ".bin")
+        report(events.Progress("Optimising", 1, 2))
+
+    codes = []
+    serve(tmp_path, 0.0, lambda ticket, folder: codes.append(worker.run(folder.path, resume=False, work=work)) or 0)
+    assert codes == [EXIT_STORAGE, EXIT_DONE]
+    assert f'The folder "{tmp_path / "deleted"}" is gone' in caplog.text
+    assert not (tmp_path / "deleted").exists()
+
+
+def test_an_engine_outlasts_a_drive_that_is_away(tmp_path, monkeypatch):
+    queue = JobQueue(tmp_path)
+    for name in ("one", "two"):
+        JobFolder.create(tmp_path / name, request("starter"))
+        queue.add(name)
+    refusals = iter([OSError(5, "Input/output error")] * 3)
+    names = JobQueue._file_names
+
+    def read_or_fail(self):
+        for error in refusals:
+            raise error
+        return names(self)
+
+    monkeypatch.setattr(JobQueue, "_file_names", read_or_fail)
+    done = []
+    assert serve(tmp_path, 1.0, lambda ticket, folder: done.append(ticket.name) or EXIT_DONE) == EXIT_DONE
+    assert done == ["one", "two"]

@@ -1,0 +1,138 @@
+"""What comes from another machine or person, what is away, and what was set differently meanwhile."""
+
+import contextlib
+import dataclasses
+import json
+import sys
+
+import pytest
+from blender_desk import PROMPT
+from made_jobs import make_job
+
+import headless
+
+
+@contextlib.contextmanager
+def as_a_colleague(extension, results, host="nas"):
+    """What is written in this block is written by another person on another machine."""
+    machine = extension.sdi_engine.machine
+    place = machine.Place(host, f"the machine {host}", "boot", "", "colleague")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(machine.FOLDER_VARIABLE, str(results.parent / "colleague"))
+        patch.setattr(machine, "here", lambda: place)
+        yield
+
+
+def write_colleagues_jobs(extension, results, names=("waiting", "running", "done", "failed")):
+    engine = extension.sdi_engine
+    queue = engine.job_queue.JobQueue(results)
+    for name in names:
+        folder = make_job(extension, results, name)
+        if name != "done":
+            folder.result_file.unlink()
+            folder.mesh_file.unlink()
+        if name == "waiting":
+            queue.add(name)
+        if name == "running":
+            folder.append(engine.events.StateChanged(engine.events.RUNNING))
+            folder.beat(1.0)
+        if name == "failed":
+            folder.append(engine.events.Failed("It failed.", 4))
+            folder.append(engine.events.StateChanged(engine.events.FAILED))
+
+
+def everything_in(folder):
+    return {path: (path.lstat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in folder.rglob("*")}
+
+
+def test_a_results_folder_of_somebody_else_is_only_looked_at(bpy, desk, extension, results):
+    with as_a_colleague(extension, results):
+        write_colleagues_jobs(extension, results)
+    before, things = everything_in(results), sorted(bpy.data.objects.keys())
+    desk.session._find_again()
+    desk.until(lambda: not desk.session.library.is_looking and len(desk.list()) == 4)
+    for _ in range(20):
+        desk.tick()
+    assert everything_in(results) == before
+    assert sorted(bpy.data.objects.keys()) == things
+    assert desk.session.runner.engine is None
+    states = {name: desk.session.state_of(name) for name in ("waiting", "running", "done", "failed")}
+    assert states == {name: name if name != "waiting" else "queued" for name in states}
+    assert desk.session.waits_from("waiting") == "nas"
+    about = extension.panels.jobs._about(desk.session.entry("waiting"), "queued")
+    assert about.startswith("Waits from elsewhere (nas)")
+
+
+def test_run_here_does_what_it_says(bpy, desk, extension, results):
+    with as_a_colleague(extension, results):
+        write_colleagues_jobs(extension, results, ["waiting"])
+    desk.session._find_again()
+    desk.until(lambda: desk.list() == [PROMPT] and desk.session.waits_from("waiting") is not None)
+    bpy.context.scene.cursor.location = (4.0, 0.0, 0.0)
+    assert desk.press("run_job_here", job="waiting") is None
+    assert desk.session.waits_from("waiting") is None
+    assert "already" in desk.press("run_job_here", job="waiting")
+    desk.to_the_end()
+    placed = [thing for thing in bpy.data.objects if thing.name.startswith(PROMPT)]
+    assert [round(thing.location.x) for thing in placed] == [4]  # at our cursor, not where the colleague's was
+
+
+def test_a_drive_that_comes_back_is_as_if_it_had_never_been_away(desk, results, tmp_path):
+    for number in range(3):
+        desk.generate(f"slow mug {number}")
+    desk.until(lambda: desk.job.state == "running")
+    jobs = list(desk.session.runner.jobs.values())
+    assert len(jobs) == 3
+    results.rename(tmp_path / "away")
+    for _ in range(5):
+        desk.tick()
+    assert "is its drive connected?" in desk.session.complaint
+    (tmp_path / "away").rename(results)
+    desk.tick()
+    assert desk.session.complaint == ""
+    for job in jobs:
+        desk.until(lambda job=job: job.state == "running")
+        job.finish()
+    desk.to_the_end()
+    assert [job.state for job in jobs] == ["done"] * 3
+
+
+def test_a_folder_deleted_while_its_job_runs_is_said_to_be_deleted(desk, tmp_path):
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job.state == "running")
+    desk.job.folder.path.rename(tmp_path / "bin")
+    desk.until(lambda: desk.job.is_over)
+    assert "folder was deleted" in desk.job.failure.message
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_wrong_python_is_in_charge_only_until_a_good_one_is_set(bpy, desk, tmp_path, restart):
+    settings = bpy.context.preferences.addons[headless.PACKAGE].preferences
+    good, bare = settings.engine_python, tmp_path / "bare python"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    bare.chmod(0o755)
+    settings.engine_python = str(bare)
+    desk.generate()
+    desk.until(lambda: desk.job.is_over)
+    assert desk.job.failure.exit_code == 3
+    wrong = desk.session.runner.queue.status()["pid"]
+    if restart:
+        desk.start_anew()
+    settings.engine_python = good
+    assert desk.press("resume_job") is None
+    desk.to_the_end()
+    assert desk.job.state == "done"
+    assert desk.session.runner.queue.status()["pid"] != wrong
+
+
+def test_online_access_takes_effect_at_the_next_job(desk, monkeypatch):
+    desk.generate("environment before")
+    desk.to_the_end()
+    engine = desk.extension.preferences.engine
+    monkeypatch.setattr(
+        desk.extension.preferences, "engine", lambda context: dataclasses.replace(engine(context), online=True)
+    )
+    desk.generate("environment after")
+    desk.to_the_end()
+    environment = json.loads((desk.job.folder.path / "environment.json").read_text())
+    assert "HF_HUB_OFFLINE" not in environment
