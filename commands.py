@@ -31,6 +31,7 @@ from .sdi_engine.errors import (
     EngineError,
 )
 from .sdi_engine.request import NOISES, PRESETS, STARTER_MODEL, JobRequest
+from .sdi_engine.untrusted import printable
 
 COMMAND = "sdi"
 
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str], program: str = f"blender --command {COMMAND}"
         prompts = read_prompts(options.prompts)
         output = _writable(options.output)
     except BadInputError as error:
-        print(f"error: {error}")
+        print(f"error: {printable(str(error))}")
         return error.exit_code
     outcomes = _make(bpy.context, prompts, options)
     exit_code = _exit_code(outcomes)
@@ -96,7 +97,8 @@ def main(arguments: Sequence[str], program: str = f"blender --command {COMMAND}"
             bpy.ops.wm.save_as_mainfile(filepath=str(output), check_existing=False)
         except RuntimeError as error:
             saved, exit_code = False, EXIT_STORAGE
-            print(f'error: "{output}" could not be saved ({str(error).strip()}): free some space or choose another.')
+            sentence = f'"{output}" could not be saved ({str(error).strip()}): free some space or choose another.'
+            print(f"error: {printable(sentence)}")
     _print_table(outcomes, output if saved else None)
     if options.json:
         answer = {
@@ -164,7 +166,7 @@ def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Name
             request = JobRequest(prompt=prompt, **settings)
             placed, job = blocking.generate(context, request, runner, engine, where)
         except (EngineError, ImportFailedError) as error:
-            print(f"  failed: {error}", flush=True)
+            print(f"  failed: {printable(str(error))}", flush=True)
             exit_code = error.exit_code if isinstance(error, EngineError) else 1
             folder = str(error.folder) if isinstance(error, blocking.JobFailedError) else ""
             outcomes.append(Outcome(prompt, exit_code, time.monotonic() - started, folder=folder, error=str(error)))
@@ -197,7 +199,8 @@ def _exit_code(outcomes: list[Outcome]) -> int:
 def _print_table(outcomes: list[Outcome], output: Path | None) -> None:
     made = [outcome for outcome in outcomes if outcome.object]
     failed = [outcome for outcome in outcomes if not outcome.object]
-    print(f"\n{len(made)} of {len(outcomes)} objects made" + (f', saved in "{output}"' if output else ""))
+    where = f', saved in "{printable(str(output))}"' if output else ""
+    print(f"\n{len(made)} of {len(outcomes)} objects made{where}")
     for outcome in made:
         print(f"  {duration(outcome.seconds):>8}  {_shown(outcome.prompt)}")
     if not failed:
@@ -206,10 +209,10 @@ def _print_table(outcomes: list[Outcome], output: Path | None) -> None:
     print(f"\n{len(failed)} failed\n  exit code  prompt and cause")
     for outcome in failed:
         print(f"  {outcome.exit_code:>9}  {_shown(outcome.prompt)}")
-        print(textwrap.indent(textwrap.fill(outcome.error, width), " " * 13))
+        print(textwrap.indent(textwrap.fill(printable(outcome.error), width), " " * 13))
         if outcome.folder:
-            print(f"{'':13}{outcome.folder}")
+            print(f"{'':13}{printable(outcome.folder)}")
 
 
 def _shown(prompt: str) -> str:
-    return textwrap.shorten(prompt, 60, placeholder="…")
+    return textwrap.shorten(printable(prompt), 60, placeholder="…")

@@ -8,6 +8,7 @@ from . import (
     commands,
     engine_setup,
     job_list,
+    logs,
     model_list,
     operators,
     panels,
@@ -28,6 +29,7 @@ CLASSES: tuple[type, ...] = (
 
 
 def register() -> None:
+    logs.begin()
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     properties.attach()
@@ -53,3 +55,4 @@ def unregister() -> None:
     properties.detach()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
+    logs.end()

@@ -29,6 +29,7 @@ from .sdi_engine import events
 from .sdi_engine.errors import EngineError
 from .sdi_engine.job_folder import JobFolder, storage_errors
 from .sdi_engine.request import JobRequest
+from .sdi_engine.untrusted import printable
 
 TICK_SECONDS = 0.25
 IDLE_TICK_SECONDS = 2.0
@@ -526,7 +527,7 @@ def _announce(ended: Job) -> None:
         return
     _announcement, _announced_at = sentence, time.monotonic()
     if preferences.of(bpy.context).notify and not bpy.app.background:
-        notify.notify(sentence)
+        notify.notify(printable(sentence))
 
 
 def _show_pictures(shown: Job) -> None:

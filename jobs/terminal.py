@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TextIO
 
+from ..sdi_engine.untrusted import printable
 from . import wording
 from .job import Job
 
@@ -59,17 +60,17 @@ class ProgressDisplay:
         if not self._moves:
             self._print_line(text)
             return
-        text = text[: shutil.get_terminal_size().columns - 1]
+        text = _shown(text, self._stream)[: shutil.get_terminal_size().columns - 1]
         self._stream.write("\r" + text.ljust(self._line_length))
         self._stream.flush()
         self._line_length = len(text)
 
     def _print_line(self, text: str) -> None:
         self.close()
-        self._stream.write(_printable(text, self._stream) + "\n")
+        self._stream.write(_shown(text, self._stream) + "\n")
         self._stream.flush()
 
 
-def _printable(text: str, stream: TextIO) -> str:
+def _shown(text: str, stream: TextIO) -> str:
     encoding = stream.encoding or "ascii"
-    return text.encode(encoding, errors="replace").decode(encoding)
+    return printable(text).encode(encoding, errors="replace").decode(encoding)

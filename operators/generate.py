@@ -14,6 +14,7 @@ from ..jobs.prompts import read_prompts
 from ..scene.importer import ImportFailedError
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.request import MAX_SEED, JobRequest
+from ..sdi_engine.untrusted import printable
 
 
 def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: list[JobRequest]) -> set[str]:
@@ -41,7 +42,7 @@ def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: l
 def refuse(operator: bpy.types.Operator, sentence: str) -> set[str]:
     """Say why something is not done, where the person looks; what the operator is to return."""
     session.complain(sentence)
-    operator.report({"ERROR"}, sentence)
+    operator.report({"ERROR"}, printable(sentence))  # which Blender prints in the console, too
     return {"CANCELLED"}
 
 

@@ -12,6 +12,7 @@ from .. import model_list, properties
 from ..jobs.models import check_lora, inspect
 from ..sdi_engine.diffusion.location import model_name
 from ..sdi_engine.errors import EngineError
+from ..sdi_engine.untrusted import printable
 
 
 class SDI_OT_set_model(bpy.types.Operator):
@@ -94,7 +95,7 @@ class SDI_OT_add_lora(bpy.types.Operator):
         try:
             check_lora(file)
         except EngineError as error:
-            self.report({"ERROR"}, str(error))
+            self.report({"ERROR"}, printable(str(error)))
             return {"CANCELLED"}
         settings = context.scene.sdi
         settings.loras.add().file = str(file)
@@ -129,7 +130,7 @@ def _set_model(operator: bpy.types.Operator, context: bpy.types.Context, model: 
     try:
         found = inspect(model)
     except EngineError as error:
-        operator.report({"ERROR"}, str(error))
+        operator.report({"ERROR"}, printable(str(error)))
         return {"CANCELLED"}
     model_list.remember(model, found)
     context.scene.sdi.model = model

@@ -7,6 +7,7 @@ from bpy.props import StringProperty
 
 from .. import engine_setup, preferences, session
 from ..sdi_engine import install
+from ..sdi_engine.untrusted import printable
 
 _INSTALLING = "The installation is running: wait for it, or cancel it"
 _REMOVING = "The environment is being removed: wait a moment"
@@ -31,7 +32,7 @@ class SDI_OT_check_engine(bpy.types.Operator):
             engine_setup.wait()
             assert engine_setup.diagnosis is not None
             level = "INFO" if engine_setup.diagnosis.ok else "WARNING"
-            self.report({level}, engine_setup.diagnosis.sentence)
+            self.report({level}, printable(engine_setup.diagnosis.sentence))
         return {"FINISHED"}
 
 
@@ -91,7 +92,7 @@ class SDI_OT_install_engine(bpy.types.Operator):
         if bpy.app.background:
             engine_setup.wait()
             if engine_setup.complaint:
-                self.report({"ERROR"}, engine_setup.complaint)
+                self.report({"ERROR"}, printable(engine_setup.complaint))
                 return {"CANCELLED"}
         return {"FINISHED"}
 

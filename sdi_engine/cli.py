@@ -18,7 +18,7 @@ from .diffusion.location import locate, model_named_here
 from .errors import EXIT_CANCELLED, EXIT_DONE, EXIT_ENVIRONMENT, BadInputError, EngineError
 from .job_folder import JobFolder, make_folder
 from .pasted import as_meant_here
-from .untrusted import PrintableFormatter, printable
+from .untrusted import printable, printable_record
 
 FIGURES = ("1", "8", "9", "10", "11")
 STARTER_PROMPTS = ("a red mushroom", "a green tree")
@@ -49,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _log_handler(verbose: bool) -> logging.Handler:
     handler = logging.StreamHandler()
-    handler.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s"))
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s"))
+    handler.addFilter(printable_record)
     return handler
 
 

@@ -63,14 +63,16 @@ def printable(text: str) -> str:
     return "".join(_escaped(each) if is_control(each) or is_direction_mark(each) else each for each in text)
 
 
-class PrintableFormatter(logging.Formatter):
-    """Log lines in which names and prompts cannot begin a line of their own, nor speak to the terminal."""
+def printable_record(record: logging.LogRecord) -> bool:
+    """A filter for a log's handler: no name or prompt begins a line of its own, or speaks to the terminal.
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return printable(super().formatMessage(record))
-
-    def formatException(self, ei: Any) -> str:
-        return "\n".join(map(printable, super().formatException(ei).split("\n")))
+    Whoever is told of the record later finds it so. A traceback keeps its lines.
+    """
+    record.msg, record.args = printable(record.getMessage()), None
+    if record.exc_info and not record.exc_text:
+        trace = logging.Formatter().formatException(record.exc_info)
+        record.exc_text = "\n".join(map(printable, trace.split("\n")))
+    return True
 
 
 def _check_depth_and_text(value: Any) -> None:

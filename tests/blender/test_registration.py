@@ -1,3 +1,4 @@
+import logging
 import sys
 import tomllib
 
@@ -71,3 +72,20 @@ def test_the_manifest_keeps_the_rules(manifest):
         assert len(reason) <= 64
         assert reason[-1].isalnum()
     assert set(manifest["permissions"]) == {"files", "network"}
+
+
+def test_what_blender_logs_of_names_from_elsewhere_is_printable(extension, capsys, monkeypatch):
+    log = extension.jobs.library.log
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in Blender, where pytest does not listen
+    log.warning("%s could not be removed", "mug\x1b]0;owned\x07\nERROR forged")
+    log.info("not a warning")
+    assert capsys.readouterr().err == "mug\\x1b]0;owned\\x07\\nERROR forged could not be removed\n"
+
+
+def test_a_sentence_that_blender_prints_is_printable(bpy, extension, capfd):
+    bpy.context.scene.sdi.model = "/no\x1b]0;owned\x07such.safetensors"
+    bpy.context.scene.sdi.prompt = "a mug"
+    with pytest.raises(RuntimeError, match=r"x1b\]0;owned"):
+        bpy.ops.sdi.generate()
+    printed = capfd.readouterr()
+    assert "\x1b]0;" not in printed.out + printed.err
