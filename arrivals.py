@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import bpy
 from mathutils import Vector
@@ -16,7 +17,7 @@ from .jobs.job import Job
 from .jobs.placement import DISMISSED, IMPORTED, PENDING, Placement
 from .jobs.sparing import spared
 from .redrawing import redraw
-from .scene import aside, live, moment, placing
+from .scene import aside, live, moment, origin, placing
 from .scene.aside import Box, Floor
 from .scene.importer import ImportFailedError, put_into_scene
 from .sdi_engine import events
@@ -46,6 +47,9 @@ _moved: set[str] = set()
 _unmarked: set[str] = set()
 """Names of the jobs in the open file that get their marker when they begin."""
 
+_placed: dict[str, str] = {}
+"""By the job's name, the name of the object that was found last."""
+
 _shown_steps: dict[str, int | None] = {}
 
 log = logging.getLogger(__name__)
@@ -54,6 +58,7 @@ log = logging.getLogger(__name__)
 def begin() -> None:
     """Called when the extension is enabled."""
     bpy.app.handlers.load_post.append(_another_file_was_opened)
+    bpy.app.handlers.save_post.append(_file_was_saved)
     bpy.app.handlers.undo_post.append(_time_was_turned)
     bpy.app.handlers.redo_post.append(_time_was_turned)
 
@@ -63,6 +68,7 @@ def end() -> None:
     global waits_for, complaint
     for handlers, handler in (
         (bpy.app.handlers.load_post, _another_file_was_opened),
+        (bpy.app.handlers.save_post, _file_was_saved),
         (bpy.app.handlers.undo_post, _time_was_turned),
         (bpy.app.handlers.redo_post, _time_was_turned),
     ):
@@ -70,7 +76,7 @@ def end() -> None:
             handlers.remove(handler)
     if bpy.app.timers.is_registered(_remove_what_is_over):
         bpy.app.timers.unregister(_remove_what_is_over)
-    for memory in (_placements, _ready, _in_open_file, _moved, _unmarked, _shown_steps):
+    for memory in (_placements, _ready, _in_open_file, _moved, _unmarked, _placed, _shown_steps):
         memory.clear()
     waits_for = complaint = ""
 
@@ -104,6 +110,57 @@ def expect_again(context: bpy.types.Context, job: Job) -> None:
 def wants(name: str) -> bool:
     """Whether this Blender is to bring the job's result into a scene, and has not yet."""
     return name in _placements and _placements[name].fate == PENDING
+
+
+def whereabouts(context: bpy.types.Context, job: Job) -> tuple[str, bool]:
+    """Where a finished result is, as one sentence, and whether it stands where the person sees it."""
+    where = _placements.get(job.name)
+    if wants(job.name):
+        return f"The object is ready{_made_for(job.name, where)}.", False
+    found = _find_placed(context, job)
+    if found is None:
+        if where is None or where.fate != IMPORTED:
+            return "The object is ready; it was not put into this file.", False
+        if job.name in _in_open_file:
+            return "Done, but it is no longer in this file: it was deleted, or undone.", False
+        return f"Done{_made_for(job.name, where)}.", False
+    if _is_seen(context, found):
+        return "Done: it stands in the scene.", True
+    if found.name in context.view_layer.objects:
+        return "Done: it is in the scene, but hidden: show it in the Outliner.", False
+    if found.name in context.scene.objects:
+        homes = " or ".join(f"“{collection.name}”" for collection in found.users_collection)
+        return f"Done: it is in the scene, but {homes} is excluded from this view layer, see the Outliner.", False
+    others = [scene.name for scene in bpy.data.scenes if found.name in scene.objects]
+    if others:
+        return f"Done: it stands in the scene “{others[0]}”, which is not the one shown.", False
+    return "Done, but it stands in no scene any more.", False
+
+
+def _made_for(name: str, where: Placement | None) -> str:
+    """In which other file it belongs; empty where that is the one that is open."""
+    if name in _in_open_file:
+        return ""
+    file = where.blend_file if where is not None else ""
+    if not file:
+        return ": it was made for another file, which had not been saved"
+    return f": it was made for “{Path(file).name}” in {Path(file).parent}"
+
+
+def _find_placed(context: bpy.types.Context, job: Job) -> bpy.types.Object | None:
+    """The job's object in the open file; where there are copies, one that is seen, if any is."""
+    known = bpy.data.objects.get(_placed.get(job.name, ""))
+    if known is not None and origin.is_of(known, job.folder) and _is_seen(context, known):
+        return known  # so that a large scene need not be searched each time the panel is drawn
+    every = [each for each in bpy.data.objects if origin.is_of(each, job.folder)]
+    found = next((each for each in every if _is_seen(context, each)), every[0] if every else None)
+    if found is not None:
+        _placed[job.name] = found.name
+    return found
+
+
+def _is_seen(context: bpy.types.Context, placed: bpy.types.Object) -> bool:
+    return context.view_layer.objects.get(placed.name) == placed and placed.visible_get(view_layer=context.view_layer)
 
 
 def waits_here(name: str) -> bool:
@@ -163,7 +220,8 @@ def put(context: bpy.types.Context, name: str, folder: JobFolder) -> bpy.types.O
     bpy.ops.ed.undo_push(message=placed.name)
     complaint = ""
     _ready.pop(name, None)
-    _settle(name, folder, where, IMPORTED)
+    _in_open_file.add(name)
+    _settle(name, folder, dataclasses.replace(where, blend_file=bpy.data.filepath), IMPORTED)
     return placed
 
 
@@ -261,6 +319,13 @@ def _another_file_was_opened(_file: str, *_: object) -> None:
     _unmarked.clear()
     for name in set(_ready) - _in_open_file:
         del _ready[name]
+
+
+@bpy.app.handlers.persistent
+def _file_was_saved(*_: object) -> None:
+    """Perhaps for the first time, or elsewhere: that is where its jobs belong from now on."""
+    for name in _in_open_file & _placements.keys():
+        _placements[name] = dataclasses.replace(_placements[name], blend_file=bpy.data.filepath)
 
 
 @bpy.app.handlers.persistent

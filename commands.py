@@ -20,6 +20,7 @@ from .jobs.engine import Engine, find_python
 from .jobs.placement import Placement
 from .jobs.prompts import read_prompts
 from .jobs.runner import Runner
+from .jobs.seeds import UnusedSeeds
 from .jobs.wording import duration
 from .scene.importer import ImportFailedError, bounds
 from .sdi_engine.diffusion.location import model_named_here
@@ -41,7 +42,7 @@ _REQUEST_OPTIONS = {
     "negative-prompt": (str, "what to stay away from, for every object"),
     "noise": (str, "inversion (SDI), random (SDS), or for comparison " + ", ".join(NOISES[2:])),
     "perp-neg": (str, "off, prediction or everywhere: keep away from the looks of other views"),
-    "seed": (int, "the same for every object"),
+    "seed": (int, "the same for every object; the next ones for equal lines"),
     "steps": (int, "optimisation steps"),
     "guidance-scale": (float, "how closely to follow the prompt"),
     "resolution": (int, "of the renders, in pixels"),
@@ -157,13 +158,14 @@ def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Name
         _remove_meshes(context.scene)
     runner = Runner(results, session.BACKGROUND_IDLE_MINUTES)
     outcomes: list[Outcome] = []
+    seeds = UnusedSeeds()
     corner = context.scene.cursor.location.copy()
     for number, prompt in enumerate(prompts, 1):
         print(f"[{number}/{len(prompts)}] {_shown(prompt)}", flush=True)
         started = time.monotonic()
         where = Placement.at(corner, scene=context.scene.name, blend_file=bpy.data.filepath)
         try:
-            request = JobRequest(prompt=prompt, **settings)
+            request = seeds.give(JobRequest(prompt=prompt, **settings).validated())
             placed, job = blocking.generate(context, request, runner, engine, where)
         except (EngineError, ImportFailedError) as error:
             print(f"  failed: {printable(str(error))}", flush=True)

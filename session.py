@@ -54,6 +54,8 @@ look: Job | None = None
 complaint = ""
 """Why what the person wanted last was refused: one sentence."""
 
+_asked: dict[str, Job] = {}
+"""By what was asked for, as JSON, the jobs that this Blender has let wait."""
 _former: list[Runner] = []
 """Of results folders that the preferences no longer name, as long as a job there is not over."""
 _unwatched: deque[Entry] = deque()
@@ -89,8 +91,8 @@ def end() -> None:
     adding.drop()
     arrivals.end()
     pictures.forget_all()
-    _former.clear()
-    _unwatched.clear()
+    for memory in (_asked, _former, _unwatched):
+        memory.clear()
     runner, library, job, look, complaint, _announcement, _shown_step = None, None, None, None, "", "", None
 
 
@@ -176,8 +178,15 @@ def _add_some(context: bpy.types.Context) -> None:
         _show_new(added)
 
 
+def is_made(request: JobRequest) -> bool:
+    """Whether this Blender has asked for the very same already, and has got it, or is about to."""
+    same = _asked.get(request.to_json())
+    return same is not None and (state_of(same.name) or same.state) not in (events.CANCELLED, events.FAILED)
+
+
 def _show_new(added: Job) -> None:
     global job
+    _asked[added.request.to_json()] = added
     if job is None or job.is_over:
         job = added
         _show_pictures(added)
@@ -212,7 +221,7 @@ def resume(context: bpy.types.Context, stopped: Job) -> None:
     Raises:
         EngineError: the job's folder cannot be written.
     """
-    desk(context).use(preferences.engine(context))
+    _desk_of(context, stopped).use(preferences.engine(context))
     arrivals.expect_again(context, stopped)
     _desk_of(context, stopped).resume(stopped)
     watch()
@@ -289,6 +298,7 @@ def delete(context: bpy.types.Context, doomed: Job) -> None:
     if doomed.name in where.jobs:
         where.cancel(where.jobs[doomed.name])
         where.jobs.pop(doomed.name, None)
+    _asked.pop(doomed.request.to_json(), None)
     if job is not None and job.name == doomed.name:
         job = None
         pictures.forget_current()

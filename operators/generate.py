@@ -11,6 +11,7 @@ from bpy.props import IntProperty, StringProperty
 
 from .. import arrivals, blocking, job_list, preferences, properties, session
 from ..jobs.prompts import read_prompts
+from ..jobs.seeds import UnusedSeeds
 from ..scene.importer import ImportFailedError
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.request import MAX_SEED, JobRequest
@@ -54,14 +55,22 @@ class SDI_OT_generate(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            request = properties.request_from(context.scene)
+            asked = properties.request_from(context.scene)
         except EngineError as error:
             return refuse(self, str(error))
-        return submit(self, context, [request])
+        if bpy.app.background:  # a script says which seed it wants
+            return submit(self, context, [asked])
+        request = UnusedSeeds(session.is_made).give(asked)
+        done = submit(self, context, [request])
+        if done == {"FINISHED"} and request.seed != asked.seed:
+            context.scene.sdi.seed = request.seed
+            self.report({"INFO"}, f"Seed {request.seed}, since seed {asked.seed} gives what you have already asked for")
+        return done
 
 
 class SDI_OT_generate_from_file(bpy.types.Operator):
-    """Make an object from each line of a text file, with the settings above; # begins a comment"""
+    """Make an object from each line of a text file, with the settings above and other seeds for equal lines; \
+# begins a comment"""
 
     bl_idname = "sdi.generate_from_file"
     bl_label = "Add Prompts from File"
@@ -79,7 +88,8 @@ class SDI_OT_generate_from_file(bpy.types.Operator):
             requests = [properties.request_from(context.scene, prompt) for prompt in prompts]
         except EngineError as error:
             return refuse(self, str(error))
-        return submit(self, context, requests)
+        seeds = UnusedSeeds() if bpy.app.background else UnusedSeeds(session.is_made)
+        return submit(self, context, [seeds.give(request) for request in requests])
 
 
 class _FromSource:

@@ -100,6 +100,9 @@ def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, entry: 
         button.job, button.what = name, "FOLDER"
         return
     layout.label(text=_about(entry, state))
+    made_for = entry.placement.blend_file if entry.placement is not None else ""
+    if made_for and made_for != bpy.data.filepath:
+        layout.label(text=f"Made for {bpy.path.basename(made_for)}", icon="FILE_BLEND")
     row = layout.row(align=True)
     if state == events.DONE:
         row.operator("sdi.import_result", text="Import Again" if entry.is_imported else None, icon="IMPORT").job = name

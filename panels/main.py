@@ -152,11 +152,11 @@ def _draw_progress(layout: bpy.types.UILayout, job: Job) -> None:
 def _draw_done(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
     if arrivals.waits_here(job.name) and arrivals.waits_for:
         wrapping.label(layout, context, arrivals.waits_for, "PAUSE")
-    elif arrivals.wants(job.name):
-        wrapping.label(layout, context, "The object is ready.", "CHECKMARK")
-        layout.operator("sdi.import_result", icon="IMPORT")
     else:
-        wrapping.label(layout, context, "Done: it stands in the scene.", "CHECKMARK")
+        sentence, is_seen = arrivals.whereabouts(context, job)
+        wrapping.label(layout, context, sentence, "CHECKMARK" if is_seen else "INFO")
+        if not is_seen:
+            layout.operator("sdi.import_result", icon="IMPORT")
     row = layout.row()
     row.operator("sdi.open_job", text="Open Folder", icon="FILE_FOLDER").what = "FOLDER"
     row.operator("sdi.dismiss_job", icon="X")

@@ -55,6 +55,11 @@ def is_ours(thing: bpy.types.Object | None) -> bool:
     return thing is not None and PROMPT in thing
 
 
+def is_of(thing: bpy.types.Object, folder: JobFolder) -> bool:
+    """Whether it is the result of this job, or a copy of it."""
+    return thing.get(FOLDER) == str(folder.path)
+
+
 @functools.cache
 def extension_version() -> str:
     """As the manifest says."""

@@ -100,3 +100,13 @@ def test_the_script_runs_from_a_plain_checkout(bpy, tmp_path, fake_python):
     assert "fail 6 here" in done.stdout
     assert (tmp_path / "out.blend").is_file()
     assert not [line for line in done.stderr.splitlines() if "Traceback" in line]
+
+
+def test_equal_lines_become_different_objects(command, results):
+    command("a red mug\na blue mug\na red mug\n", "--seed", "7")
+    requests = [json.loads(file.read_text()) for file in sorted(results.glob("*/request.json"))]
+    assert sorted((request["prompt"], request["seed"]) for request in requests) == [
+        ("a blue mug", 7),
+        ("a red mug", 7),
+        ("a red mug", 8),
+    ]

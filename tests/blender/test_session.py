@@ -1,5 +1,6 @@
 """What happens where Blender has a window and timers fire: here the test is the timer, and `background` is a lie."""
 
+import json
 import os
 
 import pytest
@@ -429,3 +430,39 @@ def test_disabling_leaves_the_engine_at_work(desk):
     desk.session.begin()
     desk.session._find_again()
     desk.until(lambda: folder.result() is not None)
+
+
+def test_generate_again_takes_the_next_seed(bpy, desk):
+    for _ in range(3):
+        desk.generate(seed=desk.settings.seed)
+    assert desk.settings.seed == 2
+    requests = [job.request for job in desk.session.runner.jobs.values()]
+    assert [request.seed for request in requests] == [0, 1, 2]
+    desk.to_the_end()
+    desk.generate()  # also after it is done
+    assert desk.settings.seed == 3
+    desk.generate("a blue mug", seed=0)
+    assert desk.settings.seed == 0  # which says something else
+
+
+def test_what_failed_or_was_cancelled_is_tried_with_the_same_seed(desk):
+    desk.generate("fail 4")
+    desk.to_the_end()
+    desk.generate("fail 4")
+    assert desk.settings.seed == 0
+    desk.to_the_end()
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    desk.press("cancel_job")
+    desk.to_the_end()
+    desk.generate("slow mug")
+    assert desk.settings.seed == 0
+
+
+def test_equal_lines_of_a_list_become_different_objects(desk, tmp_path, results):
+    (tmp_path / "prompts.txt").write_text("a red mug\na red mug\na blue mug\na red mug\n")
+    assert desk.press("generate_from_file", filepath=str(tmp_path / "prompts.txt")) is None
+    desk.until(lambda: not desk.extension.adding.is_left())
+    requests = [json.loads(file.read_text()) for file in results.glob("*/request.json")]
+    said = sorted((request["prompt"], request["seed"]) for request in requests)
+    assert said == [("a blue mug", 0), ("a red mug", 0), ("a red mug", 1), ("a red mug", 2)]

@@ -1,0 +1,117 @@
+"""What the panel says of a finished job is true: it stands in the scene, or it does not."""
+
+import json
+
+import pytest
+from blender_desk import PROMPT
+
+
+@pytest.fixture
+def made(desk):
+    """One that is done."""
+    desk.generate()
+    desk.to_the_end()
+    return desk
+
+
+def said(desk):
+    return desk.arrivals.whereabouts(desk.bpy.context, desk.job)
+
+
+def test_it_stands_in_the_scene_until_it_is_deleted(bpy, made):
+    assert said(made) == ("Done: it stands in the scene.", True)
+    bpy.data.objects[PROMPT].name = "my mug"
+    assert said(made)[1]
+    bpy.data.objects.remove(bpy.data.objects["my mug"])
+    assert said(made) == ("Done, but it is no longer in this file: it was deleted, or undone.", False)
+    assert made.press("import_result") is None
+    assert said(made)[1]
+
+
+def test_undo_takes_it_out_and_redo_brings_it_back(bpy, desk):
+    bpy.ops.ed.undo_push(message="before")
+    desk.generate()
+    desk.to_the_end()
+    bpy.ops.ed.undo()
+    assert not said(desk)[1]
+    bpy.ops.ed.redo()
+    assert said(desk)[1]
+
+
+def test_a_copy_that_is_left_is_found(bpy, made):
+    bpy.ops.object.duplicate()
+    bpy.data.objects.remove(bpy.data.objects[PROMPT])
+    assert said(made)[1]
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("excluded", "“SDI” is excluded from this view layer"),
+        ("hidden", "hidden: show it in the Outliner"),
+        ("collection hidden", "hidden: show it in the Outliner"),
+        ("unlinked", "stands in no scene any more"),
+        ("another scene", "stands in the scene “Scene”, which is not the one shown"),
+    ],
+)
+def test_one_that_is_not_seen_is_not_said_to_stand_there(bpy, made, how, words):
+    placed, layer = bpy.data.objects[PROMPT], bpy.context.view_layer.layer_collection.children["SDI"]
+    if how == "excluded":
+        layer.exclude = True
+    elif how == "hidden":
+        placed.hide_set(True)
+    elif how == "collection hidden":
+        layer.hide_viewport = True
+    elif how == "unlinked":
+        bpy.data.collections["SDI"].objects.unlink(placed)
+    else:
+        bpy.context.window.scene = bpy.data.scenes.new("Another")
+    bpy.context.view_layer.update()
+    sentence, is_seen = said(made)
+    assert words in sentence
+    assert not is_seen
+
+
+def test_one_that_was_put_into_another_file_says_into_which(bpy, made, tmp_path):
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "kitchen.blend"))
+    bpy.ops.wm.read_homefile(use_empty=True)
+    assert said(made) == (f"Done: it was made for “kitchen.blend” in {tmp_path}.", False)
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "kitchen.blend"))
+    assert said(made)[1]
+
+
+def test_one_that_was_finished_for_another_file_can_be_found_and_had(bpy, desk, tmp_path):
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "kitchen.blend"))
+    desk.generate()
+    bpy.ops.wm.read_homefile(use_empty=True)
+    desk.to_the_end()
+    assert said(desk) == (f"The object is ready: it was made for “kitchen.blend” in {tmp_path}.", False)
+    assert desk.session.entry(desk.job.name).placement.blend_file == str(tmp_path / "kitchen.blend")
+    assert desk.press("import_result") is None
+    assert said(desk)[1]
+
+
+def test_the_first_save_after_generate_tells_where_it_belongs(bpy, desk, tmp_path):
+    desk.generate("slow mug")
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "kitchen.blend"))
+    bpy.ops.wm.read_homefile(use_empty=True)
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert "“kitchen.blend”" in said(desk)[0]
+
+
+def test_one_of_an_unsaved_file_says_so(bpy, desk):
+    desk.generate()
+    bpy.ops.wm.read_homefile(use_empty=True)
+    desk.to_the_end()
+    assert said(desk)[0] == "The object is ready: it was made for another file, which had not been saved."
+
+
+def test_one_that_nobody_asked_for_in_blender_is_in_no_file(bpy, made, results):
+    (placement,) = results.glob("*/placement.json")
+    assert json.loads(placement.read_text())["fate"] == "imported"
+    made.arrivals.end()
+    made.arrivals.begin()
+    bpy.data.objects.remove(bpy.data.objects[PROMPT])
+    assert said(made) == ("The object is ready; it was not put into this file.", False)

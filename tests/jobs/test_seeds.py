@@ -1,0 +1,33 @@
+"""Which seed comes next."""
+
+import dataclasses
+
+from sdi_text_to_3d.jobs.seeds import UnusedSeeds
+from sdi_text_to_3d.sdi_engine.request import MAX_SEED, JobRequest
+
+MUG = JobRequest("a red mug", seed=5)
+
+
+def test_the_same_again_takes_the_next_seed_and_another_prompt_keeps_it():
+    seeds = UnusedSeeds()
+    blue = JobRequest("a blue mug", seed=5)
+    assert [seeds.give(request).seed for request in (MUG, MUG, blue, MUG, blue)] == [5, 6, 5, 7, 6]
+    assert seeds.give(dataclasses.replace(MUG, steps=10)) == dataclasses.replace(MUG, steps=10)
+
+
+def test_what_was_made_is_passed_over():
+    made = {5, 6, 8}
+    seeds = UnusedSeeds(lambda request: request.seed in made)
+    assert [seeds.give(MUG).seed for _ in range(3)] == [7, 9, 10]
+
+
+def test_after_the_last_seed_comes_the_first():
+    last = dataclasses.replace(MUG, seed=MAX_SEED)
+    assert UnusedSeeds(lambda request: request.seed == MAX_SEED).give(last).seed == 0
+
+
+def test_of_very_many_equal_ones_each_is_looked_at_once():
+    asked = []
+    seeds = UnusedSeeds(lambda request: asked.append(request.seed))
+    assert len({seeds.give(MUG).seed for _ in range(500)}) == 500
+    assert len(asked) == 500
