@@ -23,13 +23,16 @@ from ..sdi_engine.diffusion.location import (
     SUFFIXES,
     check_suffix,
     companion_folder,
+    is_hub_id,
     is_safetensors,
     locate,
     model_name,
 )
 from ..sdi_engine.errors import BadInputError, EngineError
+from ..sdi_engine.files import is_folder, read_json_object
 from ..sdi_engine.job_folder import JobFolder
 from ..sdi_engine.request import STARTER_MODEL
+from .placement import Placement
 
 MAX_RECENT = 6
 MAX_RECENT_JOBS = 50
@@ -224,14 +227,22 @@ def find_models(
 
 
 def _recent(results: Path) -> Iterator[str]:
-    """The models of the newest jobs, the newest first."""
+    """The models of the newest jobs, the newest first.
+
+    A path that somebody else's job names is not touched: on Windows that alone may give a server the person's password.
+    """
     seen = {STARTER_MODEL, REAL_MODEL}  # which the menu offers anyway
     jobs = [folder for folder in reversed(_listed(results)) if not folder.name.startswith(".")]  # named by their time
-    for folder in jobs[:MAX_RECENT_JOBS]:
-        model = read_object(JobFolder(folder).request_file).get("model")
-        if isinstance(model, str) and model.strip() and model not in seen:
+    for folder in filter(is_folder, jobs[:MAX_RECENT_JOBS]):
+        model = (read_json_object(JobFolder(folder).request_file) or {}).get("model")
+        if isinstance(model, str) and model.strip() and model not in seen and (is_hub_id(model) or _is_ours(folder)):
             seen.add(model)
             yield model
+
+
+def _is_ours(folder: Path) -> bool:
+    placement = Placement.read(JobFolder(folder))
+    return placement is not None and placement.is_ours(JobFolder(folder))
 
 
 def _cached_ids(cache: Path) -> Iterator[str]:

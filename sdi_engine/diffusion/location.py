@@ -96,11 +96,17 @@ def locate(model: str) -> ModelLocation:
                 f'The folder "{name}" is no model: it has no {INDEX_FILE}; choose a folder in Diffusers layout.'
             )
         return ModelLocation("folder", (str(path),))
-    if _HUB_ID.fullmatch(name) and not is_safetensors(path):
+    if is_hub_id(name):
         return ModelLocation("hub", (name,))
     raise EnvironmentMissingError(
         f'The model "{name}" does not exist: check the path, and give all of it, or use "{STARTER_MODEL}".'
     )
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether a name can be an id on the Hugging Face hub, and no path; touches no disk."""
+    name = model_name(model)
+    return bool(_HUB_ID.fullmatch(name)) and not is_safetensors(Path(name))
 
 
 def is_safetensors(file: Path) -> bool:

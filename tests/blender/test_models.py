@@ -61,10 +61,11 @@ def test_a_scan_says_what_is_wrong_with_a_model_that_was_typed(bpy, model_list, 
     assert "FLUX" in model_list.about(settings.model)
 
 
-def test_a_scan_finds_what_was_used_before(bpy, model_list, tmp_path, results):
+def test_a_scan_finds_what_was_used_before(bpy, extension, model_list, tmp_path, results):
     file = write_file(tmp_path / "dream.safetensors", SDXL)
     (results / "one").mkdir(parents=True)
     (results / "one" / "request.json").write_text(json.dumps({"prompt": "a mug", "model": str(file)}))
+    extension.jobs.placement.Placement().write(extension.sdi_engine.job_folder.JobFolder(results / "one"))
     assert [model.model for model in scanned(bpy, model_list).recent] == [str(file)]
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 from headers import FIRST, SD1, SD2, SDXL, write_file
+from sdi_text_to_3d.jobs import models
 from sdi_text_to_3d.jobs.models import Scan, check_lora, find_models, hub_cache, inspect, size_words
+from sdi_text_to_3d.jobs.placement import Placement
 from sdi_text_to_3d.sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS
 from sdi_text_to_3d.sdi_engine.errors import BadInputError, EngineError, EnvironmentMissingError
+from sdi_text_to_3d.sdi_engine.job_folder import JobFolder
 
 INPAINTING = {**SD1, FIRST: (320, 9, 3, 3)}
 FLUX = {"double_blocks.0.img_attn.qkv.weight": (9216, 3072)}
@@ -197,10 +200,26 @@ def test_what_was_used_lately_and_is_still_there(tmp_path):
     used = ["owner/old", str(file), "starter", str(tmp_path / "gone.safetensors"), str(file), 7, "owner/new"]
     for number, model in enumerate(used):
         write_job(results, f"2025-01-0{number}", model)
+        Placement().write(JobFolder(results / f"2025-01-0{number}"))
     write_job(results, ".deleted-2026", "owner/deleted")
     (results / "2025-01-01" / "request.json").write_text("{")
     found = find_models(None, results, cache=tmp_path / "none")
     assert [model.model for model in found.recent] == ["owner/new", str(file), "owner/old"]
+
+
+def test_a_path_that_somebody_elses_job_names_is_not_touched(tmp_path, monkeypatch):
+    file = write_file(tmp_path / "dream.safetensors", SDXL)
+    results = tmp_path / "results"
+    for number, model in enumerate((str(file), r"\\\\server\share\model", "//server/share/model", "owner/theirs")):
+        write_job(results, f"2025-01-0{number}", model)
+    Placement().write(JobFolder(results / "2025-01-00"))
+    (results / "2025-01-00" / "request.json").write_text(json.dumps({"prompt": "another", "model": str(file)}))
+    looked_at = []
+    monkeypatch.setattr(models, "inspect", lambda model, cache: looked_at.append(model) or models.Model(model, model))
+    found = find_models(None, results, cache=tmp_path / "none")
+    assert [model.model for model in found.recent] == ["owner/theirs"]
+    assert "//server/share/model" not in looked_at
+    assert str(file) not in looked_at
 
 
 def test_a_scan_of_nothing_finds_the_starter(tmp_path):
