@@ -52,6 +52,10 @@ class NoObjectError(EngineError):
     exit_code = EXIT_NO_OBJECT
 
 
+class BrokenNumbersError(NoObjectError):
+    """A model, or a method with it, came to numbers that are none (NaN or infinite), so there is nothing to show."""
+
+
 class OutOfMemoryError(EngineError):
     """The device's memory did not suffice."""
 

@@ -14,6 +14,8 @@ from .diffusion.views import view_words, with_view
 from .distillation import noise as noises
 from .distillation.target import distillation_target
 from .distillation.threestudio import TRAINING_TIMESTEPS, released_noise, whole_timestep
+from .eight_bit import is_finite
+from .errors import BrokenNumbersError
 from .settings import Settings
 
 
@@ -71,9 +73,16 @@ class Guidance:
         return self._kappa(x0, t, conditioning, random), None
 
     def target(self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator) -> Prediction:
-        """Where the renders should go (`x0` of the result), by eq. (10) with the κ of the settings."""
+        """Where the renders should go (`x0` of the result), by eq. (10) with the κ of the settings.
+
+        Raises:
+            BrokenNumbersError: it is nowhere, though the renders are sound.
+        """
         kappa, x = self.noise(x0, t, conditioning, random)
-        return distillation_target(self.prior, x0, t, kappa, conditioning, self.guidance_scale, x)
+        target = distillation_target(self.prior, x0, t, kappa, conditioning, self.guidance_scale, x)
+        if is_finite(x0) and not is_finite(target.x0):
+            raise broken_model(self.prior)
+        return target
 
     def _kappa(self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator) -> Tensor:
         settings, asked = self.settings, (self.prior, x0, t, conditioning)
@@ -116,6 +125,19 @@ class Guidance:
 
     def _inversion_steps(self, t: Tensor) -> int:
         return noises.inversion_steps(t[0].item(), self.settings.inversion_steps_per_unit)
+
+
+def broken_model(prior: Prior) -> BrokenNumbersError:
+    """Of a model that makes numbers that are none of sound ones."""
+    cure = (
+        "choose the device cpu, on which it computes in full precision, or"
+        if prior.device.type == "cuda"
+        else "fetch its file again, which may be damaged, or"
+    )
+    return BrokenNumbersError(
+        f"The model's answer holds numbers that are none (NaN or infinite): {cure} try a lower guidance scale or "
+        "another model."
+    )
 
 
 def seed_of(*what: object) -> int:

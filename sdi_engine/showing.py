@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .eight_bit import eight_bit
 from .events import LiveMeshSaved, PreviewSaved
 from .files import make_folder_of_ours, write_atomically
 from .generate import Generation
@@ -34,6 +35,7 @@ def save_preview(generation: Generation, folder: JobFolder) -> PreviewSaved:
     """Pictures of the current state: the preview, which is also kept under its step, and all sides.
 
     Raises:
+        BrokenNumbersError: the field holds numbers that are none.
         StorageError: they cannot be written.
     """
     resolution = min(2 * generation.settings.resolution, MAX_PREVIEW_RESOLUTION)
@@ -66,7 +68,7 @@ def save_live_mesh(generation: Generation, folder: JobFolder, height: float) -> 
         content,
         vertices=standing_on_ground(vertices, height),
         faces=np.asarray(surface.faces, dtype=np.int32),
-        colours=(albedo.cpu().numpy() * 255.0 + 0.5).astype(np.uint8),
+        colours=eight_bit(albedo).numpy(),
     )
     with storage_errors(folder.path):
         write_atomically(folder.live_file, content.getvalue())
@@ -74,8 +76,8 @@ def save_live_mesh(generation: Generation, folder: JobFolder, height: float) -> 
 
 
 def to_image(picture: Tensor) -> Image.Image:
-    """A (3, H, W) tensor in 0…1 as an 8-bit image."""
-    return Image.fromarray((picture.permute(1, 2, 0).cpu().numpy() * 255.0 + 0.5).astype(np.uint8))
+    """A (3, H, W) tensor in 0…1 as an 8-bit image; raises BrokenNumbersError."""
+    return Image.fromarray(eight_bit(picture).permute(1, 2, 0).contiguous().numpy())
 
 
 def _png(picture: Tensor) -> bytes:

@@ -58,7 +58,8 @@ class DiffusersPrior(Prior):
         return self._latents.encode(images.float() * 2.0 - 1.0)
 
     def decode(self, x0: Tensor) -> Tensor:
-        return (self._latents.decode(x0) * 0.5 + 0.5).clamp(0.0, 1.0)
+        images = self._latents.decode(x0) * 0.5 + 0.5
+        return torch.where(images.isinf(), torch.nan, images.clamp(0.0, 1.0))  # an overflow is no white
 
     @torch.no_grad()
     def text(self, prompts: list[str]) -> Text:

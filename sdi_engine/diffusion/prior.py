@@ -97,7 +97,7 @@ class Prior(ABC):
 
     @abstractmethod
     def decode(self, x0: Tensor) -> Tensor:
-        """x0 to images, clamped to 0…1."""
+        """x0 to images, clamped to 0…1; NaN where they are none."""
 
     @abstractmethod
     def text(self, prompts: list[str]) -> Text:

@@ -16,6 +16,7 @@ from .. import events
 from ..diffusion.loading import LoadPrior
 from ..diffusion.views import view_words, with_view
 from ..job_folder import storage_errors
+from ..showing import to_image
 from ..studies.sampling import ddim_images, sampling_times
 from ..studies.study import prepare, save_picture
 from .pictures import ALL_AROUND
@@ -53,8 +54,7 @@ def make_samples(
         azimuth = ALL_AROUND[sample_view(plan, prompt, number)]
         words = view_words(azimuth, ELEVATION_DEG, study.prior.hints.view_vocabulary)
         images = ddim_images(study, with_view(prompt, words), [number], times, lambda event: None, "")
-        pixels = (images[0].permute(1, 2, 0).numpy() * 255.0).round().astype(np.uint8)
-        save_picture(Image.fromarray(pixels), sample_file(plan, folder, prompt, number))
+        save_picture(to_image(images[0]), sample_file(plan, folder, prompt, number))
         report(events.Progress("Sampling in 2D", done + 1, len(wanted)))
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from ..eight_bit import eight_bit
 from ..radiance.field import RadianceField
 from .unwrap import UnwrappedMesh
 
@@ -36,6 +37,9 @@ def bake_albedo(
     Returns:
         (texture_size, texture_size, 3), sRGB, row 0 at the top (v = 1). Texels outside all charts have the colour of
         the nearest one inside, so that no seam shows.
+
+    Raises:
+        BrokenNumbersError: a colour is none.
     """
     position, normal, covered = rasterise_uv(mesh, texture_size)
     device = field.grids[0].device
@@ -49,7 +53,7 @@ def bake_albedo(
     image[where] = torch.cat(colours).cpu().numpy()
     nearest = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
     filled = image[nearest[0], nearest[1]]
-    return (filled.clip(0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    return eight_bit(torch.from_numpy(filled)).numpy()
 
 
 def rasterise_uv(

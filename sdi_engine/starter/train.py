@@ -33,6 +33,7 @@ from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
 from ..diffusion.location import INDEX_FILE
+from ..eight_bit import eight_bit
 from . import captions, world
 from .batches import Batch, Batches
 from .model import Size, StarterModel
@@ -335,7 +336,7 @@ def save_grid(images: Tensor, columns: int, file: Path, zoom: int = 1) -> None:
     """Writes images (N, 3, H, W) in 0...1, row by row, as one PNG."""
     rows = images.reshape(-1, columns, *images.shape[1:])
     sheet = rows.permute(0, 3, 1, 4, 2).reshape(rows.shape[0] * rows.shape[3], columns * rows.shape[4], 3)
-    picture = Image.fromarray((sheet * 255).round().to(torch.uint8).cpu().numpy())
+    picture = Image.fromarray(eight_bit(sheet).numpy())
     picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.LANCZOS).save(file)
 
 

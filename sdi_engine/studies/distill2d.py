@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Generator, Tensor
 
 from ..diffusion.prior import Conditioning, Prediction, Prior
 from ..distillation.ddim import ddim_trajectory
 from ..distillation.target import distillation_target
-from ..guidance import Guidance, seed_of
+from ..eight_bit import is_finite
+from ..guidance import Guidance, broken_model, seed_of
 from ..request import JobRequest
 from ..showing import to_image
 from .sampling import DEFAULT_STEPS, decoded, numbers_of, resolution_2d, sampling_times, starting_noise
@@ -45,7 +47,11 @@ def distill2d(request: JobRequest, folder: Path, report: Report, noise: str) -> 
         noise: one of `request.NOISES_2D`.
 
     Returns:
-        What `result.json` says; `largest_difference` is over all steps, pixels and channels of x0.
+        What `result.json` says; `largest_difference` is over all steps, pixels and channels of x0. Where the noise
+        makes score distillation diverge to numbers that are none, there is no image of its own.
+
+    Raises:
+        BrokenNumbersError: DDIM came to such numbers, which is the model's fault.
     """
     study = prepare(request, report)
     prior, prompt = study.prior, request.prompt
@@ -59,6 +65,8 @@ def distill2d(request: JobRequest, folder: Path, report: Report, noise: str) -> 
         strict=False,
     )
     ddim, distilled = zip(*((one.x0, other.x0) for _, one, other in both), strict=True)
+    if not is_finite(*ddim):
+        raise broken_model(prior)
     differences = [(one - other).abs().max().item() for one, other in zip(ddim, distilled, strict=True)]
     largest = torch.tensor(differences).max().item()  # NaN if one of them is
     same = "the trajectories are the same" if largest <= SAME else "the trajectories differ"
@@ -67,13 +75,18 @@ def distill2d(request: JobRequest, folder: Path, report: Report, noise: str) -> 
     shown = spread(len(times), COLUMNS)
     ddim_images, distilled_images = ([decoded(prior, x0s[index]) for index in shown] for x0s in (ddim, distilled))
     save_picture(to_image(ddim_images[-1][0]), folder / "ddim.png")
-    save_picture(to_image(distilled_images[-1][0]), folder / "distilled.png")
+    distilled_result: dict[str, Any] = {"file": None}
+    if is_finite(distilled_images[-1]):
+        save_picture(to_image(distilled_images[-1][0]), folder / "distilled.png")
+        distilled_result = {"file": "distilled.png", **numbers_of(distilled_images[-1])}
+    else:
+        log.warning('With "%s" noise score distillation diverged to numbers that are none: it has no image.', noise)
     captions = [f"difference {differences[index]:.1e}" for index in shown]
     rows = [
         Row("DDIM", [Cell(to_image(image[0])) for image in ddim_images]),
         Row(
             f"score distillation, {noise} noise",
-            [Cell(to_image(image[0]), text) for image, text in zip(distilled_images, captions, strict=True)],
+            [Cell(image_or_none(image[0]), text) for image, text in zip(distilled_images, captions, strict=True)],
         ),
     ]
     title = f'"{prompt}", one-step denoised images x0(t)\n{request.model}, guidance {study.guidance_scale:g}'
@@ -89,18 +102,30 @@ def distill2d(request: JobRequest, folder: Path, report: Report, noise: str) -> 
         "largest_difference": largest,
         "same": largest <= SAME,
         "ddim": {"file": "ddim.png", **numbers_of(ddim_images[-1])},
-        "distilled": {"file": "distilled.png", **numbers_of(distilled_images[-1])},
+        "distilled": distilled_result,
         "picture": "trajectories.png",
         "seconds": round(time.perf_counter() - start, 3),
     }
     return save_json(result, folder / "result.json")
 
 
+def image_or_none(picture: Tensor) -> Image.Image | None:
+    """A (3, H, W) tensor in 0…1 as an image; None where a method has diverged to numbers that are none."""
+    return to_image(picture) if is_finite(picture) else None
+
+
 def last_image(study: Study, prompt: str, noise: str, times: Tensor, report: Report, phase: str) -> Tensor:
-    """Where a `trajectory` ends, (1, 3, H, W) in 0…1."""
+    """Where a `trajectory` ends, (1, 3, H, W) in 0…1; NaN where its numbers are none.
+
+    Raises:
+        BrokenNumbersError: DDIM came to such numbers.
+    """
     steps = zip(reported(phase, len(times), report), trajectory(study, prompt, noise, times), strict=False)
     *_, (_, last) = steps
-    return decoded(study.prior, last.x0)
+    image = decoded(study.prior, last.x0)
+    if noise == DDIM and not is_finite(image):
+        raise broken_model(study.prior)
+    return image
 
 
 def trajectory(study: Study, prompt: str, noise: str, times: Tensor) -> Iterator[Prediction]:

@@ -14,7 +14,7 @@ from ..errors import NoObjectError
 from ..generate import Generation
 from ..settings import Settings
 from ..showing import to_image
-from .distill2d import last_image
+from .distill2d import image_or_none, last_image
 from .metrics import object_pixels, saturation, sharpness
 from .results import Result
 from .sampling import numbers_of, resolution_2d, sampling_times
@@ -76,7 +76,10 @@ class Run2D:
     def work(self, study: Study, report: Report) -> Result:
         times = sampling_times(study.prior, self.steps)
         image = last_image(study, self.prompt, self.noise, times, report, self.name)
-        return Result((to_image(image[0]),), numbers_of(image))
+        picture = image_or_none(image[0])
+        if picture is None:
+            return Result((), {"outcome": "It diverged to numbers that are none.", "steps": self.steps})
+        return Result((picture,), numbers_of(image))
 
 
 def optimised(

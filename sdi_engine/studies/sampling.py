@@ -13,8 +13,9 @@ from torch import Generator, Tensor
 from ..diffusion.loading import LoadPrior
 from ..diffusion.prior import Prior
 from ..distillation.ddim import ddim_trajectory
+from ..eight_bit import is_finite
 from ..errors import BadInputError
-from ..guidance import seed_of
+from ..guidance import broken_model, seed_of
 from ..request import JobRequest
 from ..showing import to_image
 from .metrics import all_pixels, saturation, sharpness
@@ -40,6 +41,9 @@ def sample(
 
     Returns:
         What `result.json` says. Sharpness and saturation are over all pixels.
+
+    Raises:
+        BrokenNumbersError: the model came to numbers that are none.
     """
     if not 1 <= count <= MAX_IMAGES:
         raise BadInputError(f'The setting "count" is {count}: it must be between 1 and {MAX_IMAGES}.')
@@ -73,12 +77,19 @@ def sample(
 
 
 def ddim_images(study: Study, prompt: str, seeds: Sequence[int], times: Tensor, report: Report, phase: str) -> Tensor:
-    """One image for each seed by DDIM, (B, 3, H, W) in 0…1."""
+    """One image for each seed by DDIM, (B, 3, H, W) in 0…1.
+
+    Raises:
+        BrokenNumbersError: the model came to numbers that are none.
+    """
     conditioning = study.prior.condition([prompt] * len(seeds), study.request.negative_prompt)
     noise = starting_noise(study.prior, seeds, resolution_2d(study))
     trajectory = ddim_trajectory(study.prior, noise, times, conditioning, study.guidance_scale)
     *_, (_, last) = zip(reported(phase, len(times), report), trajectory, strict=False)
-    return decoded(study.prior, last.x0)
+    images = decoded(study.prior, last.x0)
+    if not is_finite(images):
+        raise broken_model(study.prior)
+    return images
 
 
 def starting_noise(prior: Prior, seeds: Sequence[int], resolution: int) -> Tensor:
@@ -107,8 +118,10 @@ def resolution_2d(study: Study) -> int:
 
 @torch.no_grad()
 def decoded(prior: Prior, x0: Tensor) -> Tensor:
-    """Images (B, 3, H, W) in 0…1 of x0, on the CPU; black where a method has diverged to numbers that are none."""
-    return prior.decode(x0).cpu().nan_to_num(0.0)
+    """Images (B, 3, H, W) in 0…1 of x0, on the CPU; those are all NaN of which x0 holds numbers that are none."""
+    images = prior.decode(x0).cpu()
+    images[~x0.isfinite().flatten(1).all(dim=1).cpu()] = torch.nan
+    return images
 
 
 def numbers_of(images: Tensor) -> dict[str, float]:

@@ -380,3 +380,11 @@ def test_a_copy_that_is_here_is_not_fetched_again(hub_cache, latent_model, monke
     load_prior(REAL_MODEL, CPU)
     assert asked[0] == REAL_MODEL_MIRRORS[1]
     assert REAL_MODEL_MIRRORS[0] not in asked
+
+
+def test_an_overflow_of_the_vae_is_no_white(latent_model):
+    prior = load_prior(str(latent_model), CPU)
+    prior._latents._vae.decoder.conv_out.bias.data[0] = torch.inf
+    images = prior.decode(torch.zeros(1, 4, 8, 8))
+    assert images[:, 0].isnan().all()
+    assert images[:, 1:].isfinite().all()

@@ -6,12 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_models import write_stable_diffusion
 
 from sdi_engine import cli
 from sdi_engine.diffusion.prior import ModelHints
 from sdi_engine.generate import Generation
+from sdi_engine.guidance import Guidance
 from sdi_engine.request import NOISES
 from sdi_engine.studies import results as kept_results
 from sdi_engine.studies.figures import FIGURES
@@ -157,6 +159,28 @@ def test_a_run_without_an_object_does_not_stop_a_figure(command, exact_model, tm
     outcomes = {run["column"]: run["outcome"] for run in said["figures"]["11"]["runs"]}
     assert outcomes.pop("5 steps") == "The volume has become empty."
     assert set(outcomes.values()) == {"object"}
+
+
+@pytest.mark.parametrize("study", ["sample", "distill2d"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_model_whose_numbers_are_none_makes_no_black_picture(command, exact_model, tmp_path, study, number):
+    exact_model._images[:, 5] = number
+    code, said = command(study, "a ball", "-o", tmp_path / "out", "--steps", 3, "--json")
+    assert code == 4
+    assert said["error"].startswith("The model's answer holds numbers that are none")
+    assert list((tmp_path / "out").rglob("*.png")) == []
+
+
+def test_a_method_that_diverges_has_no_picture(command, exact_model, tmp_path, monkeypatch):
+    def nowhere(guidance, x0, t, conditioning, random):
+        return torch.full_like(x0, torch.nan), None
+
+    monkeypatch.setattr(Guidance, "noise", nowhere)
+    code, said = command("distill2d", "ball", "-o", tmp_path / "out", "--noise", "random", "--steps", 3, "--json")
+    assert code == 0
+    assert said["distilled"] == {"file": None}
+    assert said["largest_difference"] is None
+    assert sorted(file.name for file in (tmp_path / "out").glob("*.png")) == ["ddim.png", "trajectories.png"]
 
 
 @pytest.mark.parametrize(
