@@ -24,7 +24,7 @@ from .jobs.installation import Installation, Removal
 from .jobs.pythons import Survey
 from .redrawing import redraw
 from .scene.origin import extension_version
-from .sdi_engine import install
+from .sdi_engine import doctor, install
 from .sdi_engine.errors import EngineError
 from .sdi_engine.redaction import redacted
 
@@ -91,8 +91,8 @@ def hint() -> str:
         return "The engine's environment was made for another version of the extension: install it again."
     if diagnosis is None or is_ready:
         return ""
-    if diagnosis.is_too_old:
-        return f"{NOT_SET_UP}: its Python {diagnosis.version} is too old."
+    if diagnosis.refusal:
+        return f"{NOT_SET_UP}: its Python {diagnosis.version} {diagnosis.refusal}."
     missing = [check.name for check in diagnosis.missing]
     if python is None or "torch" in missing:
         return f"{NOT_SET_UP}: it needs a Python with torch."
@@ -283,8 +283,8 @@ def _install(finished: Survey) -> None:
 
 
 def _lender() -> Path | None:
-    """Blender's own Python, where it can make environments."""
-    able = all(importlib.util.find_spec(name) for name in ("venv", "ensurepip"))
+    """Blender's own Python, where it can make environments for the engine."""
+    able = doctor.python_check().ok and all(importlib.util.find_spec(name) for name in ("venv", "ensurepip"))
     return Path(sys.executable) if able and sys.executable else None
 
 

@@ -12,6 +12,7 @@ from bpy.props import BoolProperty, IntProperty, StringProperty
 
 from . import wrapping
 from .jobs.engine import PYTHON_VARIABLE, Engine, find_python
+from .sdi_engine.doctor import SUITABLE_PYTHONS
 
 PACKAGE = __package__ or ""
 EXTENSION_FOLDER = Path(__file__).resolve().parent
@@ -48,7 +49,7 @@ class SDI_AP_preferences(bpy.types.AddonPreferences):
     engine_python: StringProperty(
         name="Engine Python",
         description=(
-            "The Python 3.11 or later, or the folder of its virtual environment, that has the engine's packages. "
+            f"The {SUITABLE_PYTHONS}, or the folder of its virtual environment, that has the engine's packages. "
             f"Empty to search: the environment variable {PYTHON_VARIABLE}, the extension's own environment, "
             "then the search path"
         ),
@@ -178,7 +179,7 @@ def _draw_pythons(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
         column.ui_units_x = 4
         if in_use is not None and in_use.is_of_same_environment(found.diagnosis):
             column.label(text="In use")
-        elif found.diagnosis.is_too_old:
+        elif found.diagnosis.refusal:
             column.label(text="Of no use")
         else:
             column.operator("sdi.use_python").python = str(found.program)

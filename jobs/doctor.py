@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..sdi_engine.doctor import SUITABLE_PYTHONS
 from ..sdi_engine.errors import EnvironmentMissingError
 from . import process
 from .engine import Engine
@@ -60,8 +61,10 @@ class Diagnosis:
         return tuple(check for check in self.checks if check.ok and check.fix)
 
     @property
-    def is_too_old(self) -> bool:
-        return any(check.name == "Python" for check in self.missing)
+    def refusal(self) -> str:
+        """Why the engine cannot run in this Python, whatever is installed, such as "is too old"; empty where it can."""
+        detail = next((check.detail for check in self.missing if check.name == "Python"), "")
+        return detail.removeprefix(self.version).strip()
 
     def is_of_same_environment(self, other: Diagnosis) -> bool:
         """Whether both are of one environment, under whatever names its program goes."""
@@ -113,7 +116,7 @@ class Examination:
     def _no_answer(self, detail: str) -> str:
         return (
             f'The engine does not answer with the Python "{self.engine.python}" ({detail}): '
-            "choose a Python 3.11 or later that has the engine's packages."
+            f"choose a {SUITABLE_PYTHONS} that has the engine's packages."
         )
 
     def _finish(self, diagnosis: Diagnosis) -> None:
@@ -163,8 +166,9 @@ def _sentence(diagnosis: Diagnosis) -> str:
     where = f"Python {diagnosis.version} ({diagnosis.executable})"
     if diagnosis.ok:
         return f"The engine is ready: {where}, device {diagnosis.device}."
-    if diagnosis.is_too_old:
-        return f"{where} is too old: choose a Python 3.11 or later."
+    if diagnosis.refusal:
+        fix = next(check.fix for check in diagnosis.missing if check.name == "Python")
+        return f"{where} {diagnosis.refusal}. {fix}"
     names = [check.name for check in diagnosis.missing]
     return f"{where} lacks {shortened(names) or 'something'}: see below."
 

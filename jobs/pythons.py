@@ -15,7 +15,6 @@ from ..sdi_engine.install import READY_MADE_FOR, python_of
 from .doctor import Diagnosis, Glance, shortened
 from .engine import Engine, python_in, search_path
 
-LOWEST_VERSION = (3, 11)
 MOST_PROGRAMS = 60
 
 _MINOR_VERSIONS = range(15, 7, -1)
@@ -41,8 +40,8 @@ class FoundPython:
     def summary(self) -> str:
         """For example "3.12.4 · torch 2.9.1 · lacks nerfacc, xatlas"."""
         parts = [self.diagnosis.version]
-        if self.diagnosis.is_too_old:
-            return " · ".join([*parts, "too old"])
+        if self.diagnosis.refusal:
+            return " · ".join([*parts, self.diagnosis.refusal])
         torch = next((check for check in self.diagnosis.checks if check.name == "torch"), None)
         if torch is not None and torch.detail[:1].isdigit():
             parts.append(f"torch {torch.detail.split(',')[0]}")
@@ -122,16 +121,12 @@ def base_for_environment(
     able = {
         python.version[:2]: python.program
         for python in reversed(list(found))
-        if python.version >= LOWEST_VERSION
+        if not python.diagnosis.refusal
         and python.diagnosis.can_make_environments
         and environment not in python.program.parents
     }
-    for version in READY_MADE_FOR:
-        if version in able:
-            return able[version]
-    if lender is not None and (lender_version[:2] in READY_MADE_FOR or not able):
-        return lender if lender_version >= LOWEST_VERSION else None
-    return able[min(able)] if able else None
+    best = next((able[version] for version in READY_MADE_FOR if version in able), None)
+    return best or (lender if lender_version[:2] in READY_MADE_FOR else None)
 
 
 def programs(also: Iterable[Path] = ()) -> list[Path]:
@@ -268,4 +263,4 @@ def _usefulness(python: FoundPython) -> tuple[bool, int, tuple[int, ...]]:
     """Sorts what is ready first, then what lacks least, then what is newest."""
     diagnosis = python.diagnosis
     newest_first = tuple(-number for number in python.version)
-    return not diagnosis.ok, 1000 if diagnosis.is_too_old else len(diagnosis.missing), newest_first
+    return not diagnosis.ok, 1000 if diagnosis.refusal else len(diagnosis.missing), newest_first

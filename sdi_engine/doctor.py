@@ -2,6 +2,7 @@
 
 `python -m sdi_engine.doctor --quick` prints one line of JSON and imports nothing but the standard library: for asking
 many Pythons. It answers in Python 3.8 and later, if only to say that it is too old, so no newer syntax in here.
+With `--packages FILE` it looks at nothing but the packages of that requirements file, and imports them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import platform
 import re
 import shutil
 import sys
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,9 @@ from .errors import EXIT_DONE, EXIT_ENVIRONMENT
 
 REQUIREMENTS_FILE = Path(__file__).with_name("requirements.txt")
 STARTER_INDEX = Path(__file__).parent / "starter" / "weights" / "model_index.json"
-LOWEST_PYTHON = (3, 11)
+PYTHONS = ((3, 11), (3, 12), (3, 13))
+"""For these everything that the engine needs is made, and tested."""
+SUITABLE_PYTHONS = "Python 3.11, 3.12 or 3.13"
 ENOUGH_MEMORY_GIB = 8.0
 """What a Stable Diffusion model needs beside Blender while it is loaded."""
 
@@ -35,6 +39,9 @@ _MODULES = {
     "pillow": "PIL",
     "fast-simplification": "fast_simplification",
 }
+_READ_MODELS = {"diffusers", "transformers", "huggingface_hub", "safetensors", "peft", "accelerate"}
+"""What reads models: no version before the tested one will do, since older ones ran code that came with a model."""
+
 _TORCH_BUILD = re.compile(r"^(cuda|hip)\b[^=]*= '([^']+)'", re.MULTILINE)
 
 
@@ -56,10 +63,10 @@ def examine() -> dict[str, Any]:
 
     Imports torch, which takes seconds.
     """
-    checks = [_python()]
+    checks = [python_check()]
     device = "none"
     if checks[0].ok:
-        checks += [_importable(_package(name, version), version) for name, version in pinned()]
+        checks += _packages(REQUIREMENTS_FILE)
         checks.append(_starter())
         device, device_check = _device()
         checks.append(device_check)
@@ -69,7 +76,7 @@ def examine() -> dict[str, Any]:
 
 def glance() -> dict[str, Any]:
     """What can be told within a blink, in the shape of `examine`: the device is a guess, and nothing is imported."""
-    checks = [_python()]
+    checks = [python_check()]
     device = "none"
     if checks[0].ok:
         checks += [_package(name, version) for name, version in pinned()]
@@ -117,16 +124,95 @@ def _report(checks: list[Check], device: str) -> dict[str, Any]:
     }
 
 
-def _python() -> Check:
+def python_check() -> Check:
+    """Whether the engine can run in this Python at all, whatever is installed in it."""
     version = sys.version.split()[0]
-    if sys.version_info >= LOWEST_PYTHON:
-        return Check("Python", True, version)
-    wanted = ".".join(map(str, LOWEST_PYTHON))
-    return Check("Python", False, f"{version} is too old", f"Choose a Python {wanted} or later.")
+    reason, fix = _Build.of_this_python().why_not()
+    return Check("Python", not reason, f"{version} {reason}".strip(), fix)
+
+
+@dataclass(frozen=True)
+class _Build:
+    """What a Python was made for. `platform` is such as "linux-x86_64", "macos-arm64", "win-amd64"."""
+
+    implementation: str
+    version: tuple[int, ...]
+    bits: int
+    platform: str
+    is_free_threaded: bool
+    is_translated: bool
+
+    @classmethod
+    def of_this_python(cls) -> _Build:
+        system = sysconfig.get_platform()  # on Windows; what `platform` says is the machine's there, not the Python's
+        if sys.platform != "win32":
+            system = f"{'macos' if sys.platform == 'darwin' else sys.platform}-{platform.machine()}"
+        return cls(
+            sys.implementation.name,
+            tuple(sys.version_info[:2]),
+            64 if sys.maxsize > 2**32 else 32,
+            system,
+            bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+            sys.platform == "darwin" and _is_translated(),
+        )
+
+    def why_not(self) -> tuple[str, str]:
+        """What is wrong with it, to follow its name in a sentence, and the cure; both empty where nothing is."""
+        python = SUITABLE_PYTHONS
+        name = _IMPLEMENTATIONS.get(self.implementation, self.implementation)
+        intel = "is made for Intel processors, for which torch is no longer made on Macs"
+        for holds, reason, cure in (
+            (
+                self.implementation != "cpython",
+                f"is {name}, which torch is not made for",
+                f"Choose a {python} instead.",
+            ),
+            (self.version < PYTHONS[0], "is too old", f"Choose a {python}."),
+            (
+                self.version > PYTHONS[-1],
+                "is too new: xatlas and other packages are not made for it yet",
+                f"Choose a {python}.",
+            ),
+            (
+                self.is_free_threaded,
+                "is free-threaded, which xatlas and other packages are not made for",
+                f"Choose a {python} of the usual kind.",
+            ),
+            (self.bits != 64, "is a 32-bit program, which torch is not made for", f"Choose a 64-bit {python}."),
+            (self.is_translated, intel, f"Choose a {python} that is made for Apple silicon."),
+            (
+                self.platform == "macos-x86_64",
+                intel,
+                "Use a Mac with Apple silicon, or a computer with Windows or Linux.",
+            ),
+            (
+                self.platform == "win-arm64",
+                "is made for ARM processors, which xatlas and other packages are not made for on Windows",
+                f"Choose a {python} that is made for x86-64 processors, which runs here too.",
+            ),
+        ):
+            if holds:
+                return reason, cure
+        return "", ""
+
+
+_IMPLEMENTATIONS = {"pypy": "PyPy", "graalpy": "GraalPy"}
+
+
+def _is_translated() -> bool:
+    """Whether macOS runs this program, made for Intel, on Apple silicon."""
+    answer, size = ctypes.c_int(0), ctypes.c_size_t(ctypes.sizeof(ctypes.c_int))
+    try:
+        failed = ctypes.CDLL(None).sysctlbyname(
+            b"sysctl.proc_translated", ctypes.byref(answer), ctypes.byref(size), None, ctypes.c_size_t(0)
+        )
+    except (OSError, AttributeError):
+        return False
+    return not failed and answer.value == 1
 
 
 def _package(name: str, wanted: str) -> Check:
-    """Present, and of the pinned major version; another minor version is said but accepted."""
+    """Present, and not older than the lowest version that was tested; a newer one is said but accepted."""
     import importlib.metadata  # not above: it is slow, and Blender imports this module too
 
     try:
@@ -137,9 +223,35 @@ def _package(name: str, wanted: str) -> Check:
         return Check(name, False, "damaged", _install_command(name, wanted))
     if version.split("+")[0] == wanted:
         return Check(name, True, version)
-    same_major = version.split(".")[0] == wanted.split(".")[0]
     detail = f"{version}, tested with {wanted}"
-    return Check(name, True, detail) if same_major else Check(name, False, detail, _install_command(name, wanted))
+    if _numbers(version) < lowest(name, wanted):
+        return Check(name, False, f"{detail}, too old", _install_command(name, wanted))
+    if _numbers(version)[:1] > _numbers(wanted)[:1]:
+        return Check(name, True, detail, f"If something fails, go back: {_install_command(name, wanted)}")
+    return Check(name, True, detail)
+
+
+def lowest(name: str, tested: str) -> tuple[int, ...]:
+    """The lowest version of a package that will do, where `tested` is pinned.
+
+    Nothing older than what was tested for the packages that read models. For the others its major version, or where
+    that is 0 its minor version, within which packages keep what others use.
+    """
+    numbers = _numbers(tested)
+    if name in _READ_MODELS:
+        return numbers
+    return numbers[:1] if numbers[0] > 0 else numbers[:2]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """(2, 13, 0) of "2.13.0+cu126" or "2.13.0rc1"."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    return tuple(map(int, match.group().split("."))) if match else ()
+
+
+def _packages(file: Path) -> list[Check]:
+    """Those that are pinned in the file, imported where that can fail."""
+    return [_importable(_package(name, version), version) for name, version in pinned(file)]
 
 
 def _importable(check: Check, wanted: str) -> Check:
@@ -261,7 +373,10 @@ def _linux_available() -> int | None:
 
 
 def _main(arguments: list[str]) -> int:
-    report = glance() if "--quick" in arguments else examine()
+    if arguments[:1] == ["--packages"]:
+        report = _report(_packages(Path(arguments[1])), "none")
+    else:
+        report = glance() if "--quick" in arguments else examine()
     print(json.dumps(report))
     return EXIT_DONE if report["ok"] else EXIT_ENVIRONMENT
 

@@ -1,4 +1,5 @@
 import ast
+import dataclasses
 import json
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdi_engine import doctor
+from sdi_engine import doctor, install
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,12 +45,90 @@ def test_an_old_python_can_read_what_tells_it_that_it_is_too_old(name):
 
 
 @pytest.mark.parametrize("ask", [doctor.glance, doctor.examine])
-def test_a_python_that_is_too_old_is_told_that_and_no_more(monkeypatch, ask):
-    monkeypatch.setattr(doctor, "LOWEST_PYTHON", (4, 0))
+@pytest.mark.parametrize(("pythons", "words"), [(((4, 0),), "is too old"), (((3, 7),), "is too new")])
+def test_a_python_that_will_not_do_is_told_that_and_no_more(monkeypatch, ask, pythons, words):
+    monkeypatch.setattr(doctor, "PYTHONS", pythons)
     report = ask()
     assert not report["ok"]
-    assert [each["name"] for each in report["checks"]] == ["Python"]
-    assert report["checks"][0]["fix"] == "Choose a Python 4.0 or later."
+    (said,) = report["checks"]
+    assert words in said["detail"]
+    assert said["fix"] == "Choose a Python 3.11, 3.12 or 3.13."
+
+
+USUAL = doctor._Build("cpython", (3, 12), 64, "linux-x86_64", is_free_threaded=False, is_translated=False)
+
+
+@pytest.mark.parametrize(
+    ("build", "reason", "fix"),
+    [
+        ({}, "", ""),
+        ({"version": (3, 11), "platform": "macos-arm64"}, "", ""),
+        ({"version": (3, 13), "platform": "win-amd64"}, "", ""),
+        ({"platform": "linux-aarch64"}, "", ""),
+        ({"version": (3, 10)}, "too old", "Choose a Python 3.11, 3.12 or 3.13."),
+        ({"version": (3, 14)}, "too new", "Choose a Python 3.11, 3.12 or 3.13."),
+        ({"version": (3, 13), "is_free_threaded": True}, "free-threaded", "of the usual kind"),
+        ({"bits": 32, "platform": "win32"}, "32-bit", "64-bit Python 3.11"),
+        ({"implementation": "pypy"}, "is PyPy", "instead"),
+        ({"platform": "macos-x86_64"}, "Intel", "Use a Mac with Apple silicon"),
+        ({"platform": "macos-x86_64", "is_translated": True}, "Intel", "made for Apple silicon"),
+        ({"platform": "win-arm64"}, "ARM", "x86-64"),
+    ],
+)
+def test_a_python_for_which_packages_are_not_made_is_told_so(build, reason, fix):
+    said, cure = dataclasses.replace(USUAL, **build).why_not()
+    assert reason in said
+    assert fix in cure
+    assert bool(said) == bool(cure) == bool(build.keys() - {"version", "platform"} or reason)
+
+
+def test_the_python_that_runs_this_will_do():
+    assert doctor.python_check() == doctor.Check("Python", True, sys.version.split()[0])
+
+
+def test_the_sentence_names_the_pythons():
+    numbers = [".".join(map(str, each)) for each in doctor.PYTHONS]
+    assert f"Python {', '.join(numbers[:-1])} or {numbers[-1]}" == doctor.SUITABLE_PYTHONS
+    assert sorted(install.READY_MADE_FOR) == list(doctor.PYTHONS)
+
+
+@pytest.mark.parametrize(
+    ("name", "tested", "found", "ok", "advised"),
+    [
+        ("diffusers", "0.42.1", "0.42.1", True, False),
+        ("diffusers", "0.42.1", "0.43.0.dev0", True, False),
+        ("diffusers", "0.42.1", "0.42.0", False, True),  # older ones ran a model's own code
+        ("diffusers", "0.42.1", "0.27.0", False, True),
+        ("diffusers", "0.42.1", "1.0.0", True, True),
+        ("transformers", "5.23.0", "5.22.9", False, True),
+        ("transformers", "5.23.0", "4.99.0", False, True),
+        ("torch", "2.13.0", "2.13.0+cu126", True, False),
+        ("torch", "2.13.0", "2.9.1", True, False),
+        ("torch", "2.13.0", "1.13.1", False, True),
+        ("torch", "2.13.0", "3.0.0", True, True),
+        ("nerfacc", "0.5.3", "0.5.2", True, False),
+        ("nerfacc", "0.5.3", "0.3.5", False, True),
+        ("xatlas", "0.0.11", "nonsense", False, True),
+    ],
+)
+def test_no_version_before_the_lowest_tested_one_will_do(monkeypatch, name, tested, found, ok, advised):
+    import importlib.metadata
+
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: found)
+    said = doctor._package(name, tested)
+    assert (said.ok, bool(said.fix)) == (ok, advised)
+    if advised:
+        assert f'-m pip install "{name}=={tested}"' in said.fix
+
+
+def test_packages_alone_are_looked_at(tmp_path):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("pillow==13.0.0\nsdi-tiny==1.0\n")
+    command = [sys.executable, "-m", "sdi_engine.doctor", "--packages", str(requirements)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    checks = json.loads(done.stdout)["checks"]
+    assert [(each["name"], each["ok"]) for each in checks] == [("pillow", True), ("sdi-tiny", False)]
 
 
 @pytest.mark.parametrize(("gib", "advised"), [(4, True), (16, False)])

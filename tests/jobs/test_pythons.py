@@ -27,12 +27,16 @@ def finished(survey):
     return survey
 
 
-def found(version, *missing, program="/usr/bin/python3", device="cpu", torch="2.13.0", able=True):
-    checks = [Check("Python", True, version, "")]
+def found(version, *missing, program="/usr/bin/python3", device="cpu", torch="2.13.0", able=True, refused=""):
+    checks = [Check("Python", not refused, f"{version} {refused}".strip(), "")]
     checks.append(Check("torch", "torch" not in missing, "not installed" if "torch" in missing else torch, ""))
     checks += [Check(name, False, "not installed", "") for name in missing if name != "torch"]
     diagnosis = Diagnosis(not missing, "", tuple(checks), version, program, "/usr", device, can_make_environments=able)
     return FoundPython(Path(program), diagnosis)
+
+
+def new(version, program):
+    return found(version, program=program, refused="is too new")
 
 
 @pytest.fixture
@@ -85,7 +89,7 @@ def test_what_a_person_reads_of_a_python():
     assert found("3.11.7", "torch", "a", "b", "c", "d").summary == "3.11.7 · lacks torch, a, b and 2 more"
     assert found("3.11.7", device="cuda").summary == "3.11.7 · torch 2.13.0 · ready, cuda"
     too_old = Diagnosis(False, "", (Check("Python", False, "3.9.2 is too old", "Choose another."),), "3.9.2")
-    assert FoundPython(Path("python"), too_old).summary == "3.9.2 · too old"
+    assert FoundPython(Path("python"), too_old).summary == "3.9.2 · is too old"
 
 
 def test_the_most_useful_comes_first():
@@ -100,14 +104,16 @@ def test_the_most_useful_comes_first():
 @pytest.mark.parametrize(
     ("pythons_found", "lender_version", "base"),
     [
-        ([found("3.11.7", program="/a"), found("3.12.1", program="/b"), found("3.14.0", program="/c")], (3, 11), "/b"),
+        ([found("3.11.7", program="/a"), found("3.12.1", program="/b"), new("3.14.0", program="/c")], (3, 11), "/b"),
         ([found("3.11.7", program="/a"), found("3.13.0", program="/c")], (3, 13), "/a"),
         ([found("3.13.0", program="/c")], (3, 11), "/c"),
-        ([found("3.14.0", program="/d")], (3, 11), "/blender/python"),
-        ([found("3.14.0", program="/d"), found("3.13.0", program="/c")], (3, 13), "/c"),
+        ([new("3.14.0", program="/d")], (3, 11), "/blender/python"),
+        ([new("3.14.0", program="/d")], (3, 14), None),
+        ([found("3.12.1", program="/pypy", refused="is PyPy"), found("3.13.0", program="/c")], None, "/c"),
+        ([new("3.14.0", program="/d"), found("3.13.0", program="/c")], (3, 13), "/c"),
         ([found("3.12.1", program="/without/ensurepip", able=False)], (3, 13), "/blender/python"),
         ([found("3.12.1", program="/lent/engine/bin/python")], (3, 13), "/blender/python"),
-        ([found("3.10.1", program="/old")], (3, 10), None),
+        ([found("3.10.1", program="/old", refused="is too old")], (3, 10), None),
         ([], None, None),
     ],
 )
