@@ -20,7 +20,7 @@ from . import preferences, session
 from .jobs import pythons
 from .jobs.doctor import Diagnosis, Examination, Glance, shortened
 from .jobs.engine import find_python
-from .jobs.installation import Installation, Removal
+from .jobs.installation import Installation, Removal, Tidying
 from .jobs.pythons import Survey
 from .redrawing import redraw
 from .scene.origin import extension_version
@@ -30,6 +30,7 @@ from .sdi_engine.redaction import redacted
 
 TICK_SECONDS = 0.2
 LOOK_AFTER_SECONDS = 1.0
+TIDY_AFTER_SECONDS = 30.0
 LOG_LINES = 30
 
 NOT_SET_UP = "The engine is not set up yet"
@@ -56,7 +57,7 @@ installation_log: Path | None = None
 
 _removal: Removal | None = None
 _wants_installation = False
-"""Whether one is to begin as soon as the Pythons are known, and no engine runs in the environment any more."""
+"""Whether one is to begin as soon as the Pythons are known."""
 _wants_removal = False
 
 
@@ -64,13 +65,14 @@ def begin() -> None:
     """Called when the extension is enabled: a glance at the engine's Python a moment later, where there is a window."""
     if not bpy.app.background:
         bpy.app.timers.register(look, first_interval=LOOK_AFTER_SECONDS, persistent=True)
+        _tidy_later()
 
 
 def end() -> None:
     """Called when the extension is disabled: whatever is under way is stopped."""
     global python, diagnosis, environment_state, uses_environment, complaint, installation_log
     global examination, survey, installation, _removal, _wants_installation, _wants_removal
-    for timer in (look, tick):
+    for timer in (look, tick, tidy):
         if bpy.app.timers.is_registered(timer):
             bpy.app.timers.unregister(timer)
     for process in (examination, survey, installation):
@@ -85,7 +87,7 @@ def end() -> None:
 def hint() -> str:
     """What the panel should say before anything can be made: one sentence, empty where all is well or not yet known."""
     is_ready = diagnosis is not None and diagnosis.ok
-    if is_installing() and (uses_environment or not is_ready):
+    if is_installing() and not is_ready:
         return "The engine is being installed: " + progress()[0]
     if uses_environment and environment_state == install.OUTDATED:
         return "The engine's environment was made for another version of the extension: install it again."
@@ -142,17 +144,14 @@ def progress() -> tuple[str, float]:
     """What the installation is at, and how much of it is done, 0 to 1."""
     if installation is not None and not installation.is_over:
         return installation.phase, installation.fraction
-    if is_looking_for_pythons():
-        return "Looking for a Python to make it with", 0.0
-    return "Waiting until the engine has left", 0.0
+    return "Looking for a Python to make it with", 0.0
 
 
 def start_installation() -> None:
-    """Make the engine's own environment anew, with the best Python of this machine."""
+    """Make the engine an environment, with the best Python of this machine; one that is there is used until then."""
     global _wants_installation, complaint, installation_log
     complaint, installation_log = "", None
     _wants_installation = True
-    _let_engine_leave()
     if survey is None:
         find_pythons()
     _watch()
@@ -165,6 +164,13 @@ def cancel_installation() -> None:
     if installation is not None:
         installation.cancel()
     redraw()
+
+
+def tidy() -> None:
+    """Remove environments that another has taken the place of, where no engine runs in them any more."""
+    environment = preferences.private_environment()
+    if environment is not None and not is_installing() and not is_removing():
+        Tidying(environment)
 
 
 def remove_environment() -> None:
@@ -235,6 +241,11 @@ def _note(python_in_use: Path | None) -> None:
     uses_environment = environment is not None and python == install.python_of(environment)
 
 
+def _tidy_later() -> None:
+    if not bpy.app.background and not bpy.app.timers.is_registered(tidy):
+        bpy.app.timers.register(tidy, first_interval=TIDY_AFTER_SECONDS, persistent=True)
+
+
 def _watch() -> None:
     if not bpy.app.timers.is_registered(tick):
         bpy.app.timers.register(tick, first_interval=TICK_SECONDS, persistent=True)
@@ -256,7 +267,7 @@ def _follow_survey() -> bool:
 
 
 def _let_engine_leave() -> None:
-    """Ask an engine that runs in the environment, with nothing to do, to end: it would lose its files."""
+    """Ask an engine that runs in the environment to end as soon as it has nothing to do."""
     if _engine_has_left():
         return
     assert session.runner is not None
@@ -290,7 +301,7 @@ def _lender() -> Path | None:
 
 def _follow_installation() -> bool:
     global installation, complaint, installation_log, _wants_installation
-    if _wants_installation and survey is not None and survey.is_over and _engine_has_left():
+    if _wants_installation and survey is not None and survey.is_over:
         _wants_installation = False
         _install(survey)
         return True
@@ -299,13 +310,22 @@ def _follow_installation() -> bool:
     if installation.is_over:
         finished, installation = installation, None
         if finished.succeeded:
+            _let_engine_leave()  # which runs in another Python still
             _use_environment()
             find_pythons()
+            _tidy_later()
         else:
             complaint = finished.sentence
             installation_log = None if finished.is_cancelling else finished.log_file
             look()
     return True
+
+
+def lasting_name(program: Path) -> str:
+    """What to set as the engine's Python for this program: the folder, where it is in one whose content is renewed."""
+    environment = preferences.private_environment()
+    is_ours = environment is not None and environment in program.parents
+    return str(environment) if is_ours else str(program)
 
 
 def _use_environment() -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import subprocess
+import tempfile
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from ..sdi_engine import events
-from ..sdi_engine.errors import EXIT_CANCELLED
-from ..sdi_engine.install import STAMP
+from ..sdi_engine import events, install
+from ..sdi_engine.errors import EXIT_CANCELLED, EngineError
 from . import process
 from .engine import Engine
 
-LOG_NAME = "installation.log"
-
-_TRIES_TO_REMOVE = 20
+_TRIES = 20
 _SECONDS_BETWEEN_TRIES = 0.5
 
 
@@ -25,8 +23,9 @@ class Installation:
     """A running installation; call `poll` until `is_over`. Then `succeeded` and `sentence` say what became of it.
 
     Args:
-        base: the Python 3.11 or later to make the environment with.
-        environment: the folder, which is made anew; removed again where the installation fails or is cancelled.
+        base: the Python to make the environment with.
+        folder: where it will be. What is half made goes where the installation fails or is cancelled; an environment
+            that was there before stays in charge until the new one works.
         package_parent: the folder that contains `sdi_engine`.
         torch_index: where torch comes from; empty for where everything else does.
         requirements: what to install instead of the engine's own requirements.
@@ -35,7 +34,7 @@ class Installation:
     def __init__(
         self,
         base: Path,
-        environment: Path,
+        folder: Path,
         package_parent: Path,
         torch_index: str = "",
         requirements: Path | None = None,
@@ -46,20 +45,22 @@ class Installation:
         self.is_cancelling = False
         self.succeeded = False
         self.sentence = ""
-        self.log_file = environment.with_name(LOG_NAME)
-        self._environment = environment
+        self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self._removal: Removal | None = None
+        self._tidying: Tidying | None = None
         self._failure: events.Failed | None = None
         self._offset = 0
         engine = Engine(base, package_parent, online=True)
-        command = engine.module_command("sdi_engine.install", str(environment))
+        command = engine.module_command("sdi_engine.install", str(folder))
         command += [f"--torch-index={torch_index}"] if torch_index else []
         command += [f"--requirements={requirements}"] if requirements is not None else []
-        try:
-            environment.parent.mkdir(parents=True, exist_ok=True)
-            self.log_file.unlink(missing_ok=True)
-            self._process = process.start(command, environment.parent, engine.environment(), self.log_file)
+        self.log_file: Path | None = None
+        try:  # not beside the folder, where another Blender's installation would write into the same log
+            opened, name = tempfile.mkstemp(prefix="sdi-installation-", suffix=".log")
+            os.close(opened)
+            self.log_file = Path(name)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            self._process = process.start(command, folder.parent, engine.environment(), self.log_file)
         except OSError as error:
             self._end(False, f"The installation could not be started ({error.strerror or error}): try another Python.")
 
@@ -67,8 +68,8 @@ class Installation:
         """Read what is new, notice the end; whether anything has changed."""
         if self.is_over:
             return False
-        if self._removal is not None:
-            if self._removal.poll():
+        if self._tidying is not None:
+            if self._tidying.poll():
                 self._end(False, self.sentence)
             return self.is_over
         assert self._process is not None
@@ -79,12 +80,12 @@ class Installation:
         return changed or exit_code is not None
 
     def cancel(self) -> None:
-        """Stop it at once; what was installed so far is removed."""
+        """Stop it at once; what was installed so far is removed, and an environment that was there before stays."""
         if self.is_over or self.is_cancelling:
             return
         self.is_cancelling = True
         self.stop()
-        self._remove("The installation was cancelled.")
+        self._tidy("The installation was cancelled.")
 
     def stop(self) -> None:
         """Stop it at once, and leave what is there to the next installation."""
@@ -92,6 +93,7 @@ class Installation:
             process.end_tree(self._process.pid)
 
     def _read(self) -> bool:
+        assert self.log_file is not None
         try:
             new, self._offset = events.read_new(self.log_file, self._offset)
         except OSError:
@@ -108,27 +110,33 @@ class Installation:
         if exit_code == 0:
             self._end(True, "The engine's environment is installed.")
         elif exit_code == EXIT_CANCELLED:
-            self._remove("The installation was cancelled.")
+            self._end(False, "The installation was cancelled.")
         elif self._failure is not None:
-            self._remove(self._failure.message)
+            self._end(False, self._failure.message)
         else:
-            self._remove(f"The installation ended unexpectedly (exit code {exit_code}): read its log, then try again.")
+            self._tidy(f"The installation ended unexpectedly (exit code {exit_code}): read its log, then try again.")
 
-    def _remove(self, sentence: str) -> None:
+    def _tidy(self, sentence: str) -> None:
         self.sentence = sentence
         self.phase = "Removing what was installed"
-        self._removal = Removal(self._environment)
+        self._tidying = Tidying(self._folder)
 
     def _end(self, succeeded: bool, sentence: str) -> None:
         self.is_over, self.succeeded, self.sentence = True, succeeded, sentence
+        if succeeded and self.log_file is not None:
+            with suppress(OSError):
+                self.log_file.unlink(missing_ok=True)
 
 
-class Removal:
-    """An environment on its way out, in a thread; call `poll` until it is gone. `sentence` says so where it is not."""
+class Tidying:
+    """A look after what is left of environments that are not in charge, in a thread; call `poll` until it is over.
 
-    def __init__(self, environment: Path) -> None:
+    `sentence` says what a person should know of it.
+    """
+
+    def __init__(self, folder: Path) -> None:
         self.sentence = ""
-        self._environment = environment
+        self._folder = folder
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -137,12 +145,36 @@ class Removal:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        with suppress(OSError):  # without its stamp it counts no more, however much of it stays
-            (self._environment / STAMP).unlink(missing_ok=True)
-        for attempt in range(_TRIES_TO_REMOVE):  # on Windows a process that was just killed holds its files for a while
+        sentence = ""
+        for attempt in range(_TRIES):  # on Windows a process that was just killed holds its files for a while
             if attempt:
                 time.sleep(_SECONDS_BETWEEN_TRIES)
-            shutil.rmtree(self._environment, ignore_errors=True)
-            if not self._environment.exists():
-                return
-        self.sentence = f'"{self._environment}" could not be removed: end what uses it, then remove it again.'
+            try:
+                with install.lock_of(self._folder) as lock:
+                    if lock.acquire():
+                        self._work()
+                        return
+                sentence = f'An installation into "{self._folder}" is under way: wait until it ends.'
+            except EngineError as error:
+                sentence = str(error)
+                break
+            except OSError as error:
+                reason = error.strerror or error
+                sentence = f'"{self._folder}" could not be removed ({reason}): end what uses it, then remove it again.'
+        self._conclude(sentence)
+
+    def _work(self) -> None:
+        install.tidy(self._folder)
+
+    def _conclude(self, sentence: str) -> None:
+        """Nobody asked for it, so nobody need know that something is left: the next installation removes it."""
+
+
+class Removal(Tidying):
+    """The engine's environments on their way out."""
+
+    def _work(self) -> None:
+        install.remove(self._folder)
+
+    def _conclude(self, sentence: str) -> None:
+        self.sentence = sentence

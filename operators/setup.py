@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bpy
 from bpy.props import StringProperty
 
@@ -66,7 +68,7 @@ class SDI_OT_use_python(bpy.types.Operator):
     python: StringProperty(name="Python", description="The program of the Python to use")  # type: ignore[valid-type]
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        preferences.of(context).engine_python = self.python
+        preferences.of(context).engine_python = engine_setup.lasting_name(Path(self.python))
         context.preferences.is_dirty = True
         if bpy.app.background:  # elsewhere the property's change has made it look already
             engine_setup.look()
@@ -75,7 +77,7 @@ class SDI_OT_use_python(bpy.types.Operator):
 
 
 class SDI_OT_install_engine(bpy.types.Operator):
-    """Make the engine a Python environment of its own, with everything it needs: some gigabytes, some minutes"""
+    """Make the engine a Python environment of its own: some gigabytes, some minutes. One from before stays till then"""
 
     bl_idname = "sdi.install_engine"
     bl_label = "Install Engine Environment"
@@ -98,7 +100,7 @@ class SDI_OT_install_engine(bpy.types.Operator):
 
 
 class SDI_OT_cancel_installation(bpy.types.Operator):
-    """Stop the installation, and remove what it has installed so far"""
+    """Stop the installation, and remove what it has installed so far; what was there before stays"""
 
     bl_idname = "sdi.cancel_installation"
     bl_label = "Cancel"
@@ -126,9 +128,7 @@ class SDI_OT_remove_environment(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        reason = _why_not_change_environment()
-        if not reason and engine_setup.environment_state == install.MISSING:
-            reason = "The engine has no environment of its own"
+        reason = _why_not_remove()
         if reason:
             cls.poll_message_set(reason)
         return not reason
@@ -173,6 +173,17 @@ def _why_not_install() -> str:
     return _why_not_change_environment()
 
 
+def _why_not_remove() -> str:
+    reason = _why_not_change_environment()
+    if reason:
+        return reason
+    if engine_setup.environment_state == install.MISSING:
+        return "The engine has no environment of its own"
+    if engine_setup.uses_environment and session.is_busy():
+        return "A job is running in this environment: wait for it, or cancel it"
+    return ""
+
+
 def _why_not_change_environment() -> str:
     if engine_setup.is_installing():
         return _INSTALLING
@@ -180,8 +191,6 @@ def _why_not_change_environment() -> str:
         return _REMOVING
     if preferences.private_environment() is None:
         return "Blender lends a folder for it to installed extensions only, and this one runs from a checkout"
-    if engine_setup.uses_environment and session.is_busy():
-        return "A job is running in this environment: wait for it, or cancel it"
     return ""
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 from . import files
 from .redaction import redacted
@@ -101,7 +101,7 @@ class Failed:
     by: str = ""
 
 
-Event = StateChanged | Progress | PreviewSaved | LiveMeshSaved | Notice | Failed
+Event = Union[StateChanged, Progress, PreviewSaved, LiveMeshSaved, Notice, Failed]  # noqa: UP007 (for Python 3.8 too)
 
 _TYPES: dict[str, type] = {
     "state": StateChanged,

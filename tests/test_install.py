@@ -1,10 +1,12 @@
 """The installer, with a package server made of files: no network, and no Python environment but its own."""
 
+import ast
 import json
+import os
+import queue
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -60,12 +62,33 @@ def wait_for(process, words):
     return said
 
 
-def test_an_environment_with_what_is_pinned_and_nothing_of_before(tmp_path, requirements, torch_index, other_index):
-    folder = tmp_path / "an engine"
-    folder.mkdir()
-    (folder / "of before").touch()
-    (folder / install.STAMP).write_text("of before")
-    assert install.state_of(folder, requirements) == install.UNFINISHED
+def earlier_environment(folder, requirements=None):
+    """What earlier versions made: the environment in the folder itself; whole where there are requirements."""
+    program = install._program(folder)
+    program.parent.mkdir(parents=True)
+    program.touch()
+    (folder / "lib" / "python3.11").mkdir(parents=True)
+    (folder / "pyvenv.cfg").touch()
+    if requirements is None:
+        (folder / "downloads").mkdir()
+    else:
+        (folder / install.STAMP).write_text(install._hash(requirements))
+    return folder
+
+
+def contents(folder):
+    """All that is in a folder, links not followed."""
+    return {
+        (str(path.relative_to(folder)), path.read_bytes() if path.is_file() else None) for path in folder.rglob("*")
+    }
+
+
+def test_an_environment_with_what_is_pinned_takes_the_place_of_an_earlier_one(
+    tmp_path, requirements, torch_index, other_index
+):
+    folder = earlier_environment(tmp_path / "an engine", requirements)
+    (folder / "of the person").touch()
+    assert install.state_of(folder, requirements) == install.READY
     process = start(
         *(folder, requirements, f"--torch-index={torch_index}"),
         **{"PIP_INDEX_URL": other_index, "PIP_USER": "1", "PIP_TARGET": str(tmp_path / "elsewhere")},
@@ -75,15 +98,16 @@ def test_an_environment_with_what_is_pinned_and_nothing_of_before(tmp_path, requ
 
     said = events_in(output)
     assert [(event["phase"], event["step"], event["steps"]) for event in said if event["type"] == "progress"] == [
-        ("Making the environment", 0, 3),
-        ("Installing torch (1 of 2)", 1, 3),
-        ("Installing sdi-tiny (2 of 2)", 2, 3),
+        ("Making the environment", 0, 4),
+        ("Installing torch (1 of 2)", 1, 4),
+        ("Installing sdi-tiny (2 of 2)", 2, 4),
+        ("Checking it", 3, 4),
     ]
     assert said[-1]["state"] == "done"
     code = "import sdi_tiny, sys, torch; print(sdi_tiny.VERSION, torch.VERSION, sys.prefix)"
     answer = subprocess.run([install.python_of(folder), "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout.split(maxsplit=2) == ["1.0", "0.0.1", f"{folder}\n"]
-    assert not (folder / "of before").exists()
+    assert answer.stdout.split(maxsplit=2) == ["1.0", "0.0.1", f"{folder / '1'}\n"]
+    assert {each.name for each in folder.iterdir()} == {"sdi-environments", "1", "current", "of the person"}
     assert not (tmp_path / "elsewhere").exists()
 
     assert install.state_of(folder, requirements) == install.READY
@@ -93,51 +117,296 @@ def test_an_environment_with_what_is_pinned_and_nothing_of_before(tmp_path, requ
     assert install.state_of(folder, requirements) == install.UNFINISHED
 
 
-def test_a_package_that_is_nowhere_is_one_sentence(tmp_path, requirements, torch_index):
-    process = start(tmp_path / "engine", requirements, PIP_INDEX_URL=torch_index)
+def test_a_package_that_is_nowhere_is_one_sentence_and_what_was_there_stays(tmp_path, requirements, torch_index):
+    folder = earlier_environment(tmp_path / "engine", requirements)
+    before = contents(folder)
+    process = start(folder, requirements, PIP_INDEX_URL=torch_index)
     output, _ = process.communicate()
     assert process.returncode == errors.EXIT_ENVIRONMENT
     failed = events_in(output)[-1]
     assert (failed["type"], failed["exit_code"]) == ("failed", errors.EXIT_ENVIRONMENT)
     assert failed["message"].startswith("There is no sdi-tiny 1.0 for Python 3.")
     assert "Traceback" not in output
-    assert install.state_of(tmp_path / "engine", requirements) == install.UNFINISHED
+    assert install.state_of(folder, requirements) == install.READY
+    assert contents(folder) - before == {("sdi-environments", b"")}
+    assert before <= contents(folder)
 
 
 def test_it_can_be_stopped_at_any_time_and_only_one_is_at_it(tmp_path, requirements):
     with tiny_packages.deaf_server() as server:
         process = start(tmp_path / "engine", requirements, PIP_INDEX_URL=server)
         wait_for(process, "Installing torch (1 of 2)")
+        before = contents(tmp_path / "engine")
 
         second = start(tmp_path / "engine", requirements, PIP_INDEX_URL=server)
         output, _ = second.communicate()
         assert second.returncode == errors.EXIT_BAD_INPUT
         assert "wait until it ends" in events_in(output)[-1]["message"]
+        assert before <= contents(tmp_path / "engine")
 
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=30)  # ends only when pip has closed its end of the pipe, too
     assert process.returncode == errors.EXIT_CANCELLED
     assert events_in(output)[-1]["state"] == "cancelled"
-    assert install.state_of(tmp_path / "engine", requirements) == install.UNFINISHED
+    assert not (tmp_path / "engine").exists()
 
 
-def test_what_is_fetched_is_counted(tmp_path, monkeypatch, capsys):
+def whole(environment, requirements):
+    """As `install._fill` leaves an environment, without the work."""
+    program = install._program(environment)
+    program.parent.mkdir(parents=True)
+    program.touch()
+    (environment / "lib").mkdir()
+    (environment / "lib" / "module.py").touch()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """The installer without venv and pip, in this process; and without waiting for the disk: no power is cut."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    monkeypatch.setattr(install, "_fill", lambda environment, requirements, index: whole(environment, requirements))
+
+
+def locked_install(folder, requirements):
+    with install.lock_of(folder) as lock:
+        assert lock.acquire()
+        install.install(folder, requirements)
+
+
+def test_each_installation_takes_the_place_of_the_last(tmp_path, requirements, quick):
+    folder = tmp_path / "engine"
+    for name in ("1", "2", "1"):
+        locked_install(folder, requirements)
+        assert install.in_charge(folder) == folder / name
+        assert {each.name for each in folder.iterdir()} == {"sdi-environments", "current", name}
+        assert install.state_of(folder, requirements) == install.READY
+
+
+@pytest.mark.parametrize("fault", [errors.StorageError("The disk is full."), OSError(28, "full"), KeyboardInterrupt()])
+def test_one_that_fails_midway_leaves_the_last_in_charge(tmp_path, requirements, quick, monkeypatch, fault):
+    folder = tmp_path / "engine"
+    locked_install(folder, requirements)
+    before = contents(folder)
+
+    def fill(environment, *_):
+        whole(environment, None)
+        raise fault
+
+    monkeypatch.setattr(install, "_fill", fill)
+    with pytest.raises((errors.StorageError, KeyboardInterrupt)):
+        locked_install(folder, requirements)
+    assert contents(folder) == before
+
+
+def test_one_that_does_not_pass_its_check_is_never_in_charge(tmp_path, requirements, monkeypatch):
+    folder = tmp_path / "engine"
+    monkeypatch.setattr(install, "_make", lambda environment: None)
+    monkeypatch.setattr(install, "_program", lambda environment: Path(sys.executable))
+    monkeypatch.setattr(install, "_pip", lambda environment: [sys.executable, "-c", ""])
+    with pytest.raises(errors.EnvironmentMissingError, match=r"does not work \(sdi-tiny not installed\)"):
+        locked_install(folder, requirements)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["a file", "a folder", "an environment", "a link"])
+def test_a_folder_with_somebody_elses_things_is_refused_and_stays(tmp_path, requirements, name, capsys):
+    folder, elsewhere = tmp_path / "documents", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "letter.txt").write_text("Dear")
+    folder.mkdir()
+    if name == "a file":
+        (folder / "novel.txt").write_text("Once upon a time")
+    elif name == "a folder":
+        (folder / "1" / "lib").mkdir(parents=True)
+    elif name == "an environment":
+        whole(folder, None)
+        (folder / "pyvenv.cfg").touch()
+    else:
+        (folder / "1").symlink_to(elsewhere)
+    before = contents(tmp_path)
+    assert install.main([str(folder), "--requirements", str(requirements)]) == errors.EXIT_BAD_INPUT
+    assert "choose a new folder" in capsys.readouterr().out
+    with pytest.raises(errors.BadInputError, match="not made by the installer"):
+        install.remove(folder)
+    install.tidy(folder)
+    assert contents(tmp_path) == before
+
+
+def test_what_others_put_beside_the_environments_stays(tmp_path, requirements, quick):
+    folder, elsewhere = tmp_path / "engine", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "letter.txt").write_text("Dear")
+    (elsewhere / install._MARK).touch()
+    folder.mkdir()
+    locked_install(folder, requirements)
+    (folder / "2").symlink_to(elsewhere)
+    (folder / "3").mkdir()
+    (folder / "3" / "novel.txt").write_text("Once upon a time")
+    (folder / "1" / "lib" / "linked").symlink_to(elsewhere)
+    locked_install(folder, requirements)
+    assert install.in_charge(folder) == folder / "4"
+    install.remove(folder)
+    assert {each.name for each in folder.iterdir()} == {"2", "3"}
+    assert {each.name for each in elsewhere.iterdir()} == {"letter.txt", install._MARK}
+    assert (folder / "3" / "novel.txt").is_file()
+
+
+def test_a_folder_that_the_person_made_stays_when_it_is_empty_again(tmp_path, requirements, quick):
+    (tmp_path / "of the person").mkdir()
+    for folder in (tmp_path / "of the person", tmp_path / "parent" / "of ours"):
+        locked_install(folder, requirements)
+        install.remove(folder)
+        assert install.state_of(folder, requirements) == install.MISSING
+    assert [each.name for each in tmp_path.iterdir() if each.is_dir()] in (
+        ["of the person", "parent"],
+        ["parent", "of the person"],
+    )
+    assert not list((tmp_path / "of the person").iterdir())
+    assert not list((tmp_path / "parent").iterdir())
+
+
+def test_an_environment_in_which_a_process_runs_stays_until_it_ends(tmp_path, requirements, monkeypatch):
+    def fill(environment, *_):
+        program = install._program(environment)
+        program.parent.mkdir(parents=True)
+        program.symlink_to(sys.executable)
+
+    monkeypatch.setattr(install, "_fill", fill)
+    folder = tmp_path / "engine"
+    locked_install(folder, requirements)
+    command = [str(install.python_of(folder)), "-c", "print(flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as engine:
+        engine.stdout.readline()
+        with pytest.raises(errors.StorageError, match="is in use"):
+            install.remove(folder)
+        assert install.in_charge(folder) == folder / "1"
+        locked_install(folder, requirements)
+        assert install.in_charge(folder) == folder / "2"
+        assert (folder / "1" / install.STAMP).is_file()
+        engine.communicate(b"\n")
+    install.tidy(folder)
+    assert not (folder / "1").exists()
+    assert install.in_charge(folder) == folder / "2"
+
+
+def test_what_an_earlier_version_left_half_made_is_removed(tmp_path, requirements, quick):
+    folder = earlier_environment(tmp_path / "engine")
+    assert install.state_of(folder, requirements) == install.UNFINISHED
+    locked_install(folder, requirements)
+    assert {each.name for each in folder.iterdir()} == {"sdi-environments", "current", "1"}
+
+
+def killed_at(point, work):
+    """Do the work in a child that is killed -9 at its nth access to a file; whether it was killed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            seen = 0
+
+            def count(event, _arguments):
+                nonlocal seen
+                if event in ("open", "os.mkdir", "os.remove", "os.rmdir", "os.rename", "os.scandir", "os.listdir"):
+                    seen += 1
+                    if seen == point:
+                        os.kill(os.getpid(), signal.SIGKILL)
+
+            sys.addaudithook(count)
+            work()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("before", ["nothing", "an earlier one", "one of ours"])
+def test_killed_at_any_point_there_is_the_old_or_the_new_one(tmp_path, requirements, quick, monkeypatch, before):
+    """At every access to a file: what was in charge is, or the new one; and the next installation cleans up."""
+    monkeypatch.setattr(install, "_running_commands", list)
+    new = tmp_path / "new.txt"
+    new.write_text("torch==0.0.2\n")
+    point, killed, states = 0, True, set()
+    while killed:
+        point += 1
+        folder = tmp_path / f"engine {point}"
+        if before == "an earlier one":
+            earlier_environment(folder, requirements)
+        elif before == "one of ours":
+            locked_install(folder, requirements)
+        killed = killed_at(point, lambda folder=folder: locked_install(folder, new))
+        state = install.state_of(folder, new)
+        states.add(state)
+        if before != "nothing":
+            assert state in (install.OUTDATED, install.READY)
+        assert install.in_charge(folder) is None or install.python_of(folder).is_file()
+        assert (install.in_charge(folder) is None) == (state in (install.MISSING, install.UNFINISHED))
+        locked_install(folder, new)
+        assert install.state_of(folder, new) == install.READY
+        in_charge = install.in_charge(folder).name
+        assert {each.name for each in folder.iterdir()} == {"sdi-environments", "current", in_charge}
+    assert point > 20
+    assert install.READY in states
+    assert (install.OUTDATED in states) == (before != "nothing")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("before", ["an earlier one", "one of ours"])
+def test_a_removal_that_was_killed_can_be_done_again(tmp_path, requirements, quick, monkeypatch, before):
+    monkeypatch.setattr(install, "_running_commands", list)
+    point, killed = 0, True
+    while killed:
+        point += 1
+        folder = tmp_path / f"engine {point}"
+        if before == "an earlier one":
+            earlier_environment(folder, requirements)
+        else:
+            locked_install(folder, requirements)
+        killed = killed_at(point, lambda folder=folder: install.remove(folder))
+        assert install.in_charge(folder) is None or (install.in_charge(folder) / "lib").is_dir()
+        if install.state_of(folder, requirements) != install.MISSING:
+            install.remove(folder)
+        assert not folder.exists() or not list(folder.iterdir())
+    assert point > 5
+
+
+def test_what_is_fetched_is_counted(tmp_path, monkeypatch):
+    said = queue.Queue()
+    monkeypatch.setattr(install, "_say", said.put)
     monkeypatch.setattr(install, "_WATCH_SECONDS", 0.01)
     (tmp_path / "half a wheel").write_bytes(bytes(3_000_000))
     with install._watched(tmp_path, "Installing torch (1 of 2)", 1, 3):
-        until = time.monotonic() + 10
-        said = ""
-        while "\n" not in said and time.monotonic() < until:  # a line may be read before it is whole
-            said += capsys.readouterr().out
-    assert events_in(said)[0]["phase"] == "Installing torch (1 of 2), 3 MB fetched"
+        assert said.get(timeout=60).phase == "Installing torch (1 of 2), 3 MB fetched"
 
 
 @pytest.mark.parametrize("address", ["cu126", "https://", "https://one two", "-r evil.txt"])
 def test_a_torch_index_that_is_no_address_is_refused_before_anything_is_touched(tmp_path, address, capsys):
-    (tmp_path / install.STAMP).touch()
-    assert install.main([str(tmp_path), f"--torch-index={address}"]) == errors.EXIT_BAD_INPUT
+    folder = earlier_environment(tmp_path / "engine", doctor.REQUIREMENTS_FILE)
+    before = contents(folder)
+    assert install.main([str(folder), f"--torch-index={address}"]) == errors.EXIT_BAD_INPUT
     assert "begins with https://" in capsys.readouterr().out
-    assert [each.name for each in tmp_path.iterdir()] == [install.STAMP]
+    assert contents(folder) == before
+
+
+def test_a_python_that_will_not_do_is_refused_before_anything_is_touched(tmp_path, monkeypatch, capsys):
+    said = doctor.Check("Python", False, "3.14.0 is too new", "Choose a Python 3.11, 3.12 or 3.13.")
+    monkeypatch.setattr(doctor, "python_check", lambda: said)
+    assert install.main([str(tmp_path / "engine")]) == errors.EXIT_ENVIRONMENT
+    assert "Python 3.14.0 is too new" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["__init__", "doctor", "errors", "events", "install", "job_folder", "locks"])
+def test_an_old_python_can_read_what_tells_it_that_it_is_too_old(name):
+    ast.parse((ROOT / "sdi_engine" / f"{name}.py").read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, requirements, capsys):
+    (tmp_path / "file").touch()
+    for folder, code, words in (("file/engine", 6, "cannot be written"), ("file", 2, "is a file: choose")):
+        assert install.main([str(tmp_path / folder), "--requirements", str(requirements)]) == code
+        assert words in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

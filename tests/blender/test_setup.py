@@ -27,6 +27,7 @@ def python_that_says(tmp_path):
 
     def make(*missing, version="3.11.7", name="python3"):
         program = tmp_path / name
+        details = {"Python": f"{version} is too old"}
         answer = {
             "ok": not missing,
             "python": version,
@@ -34,7 +35,8 @@ def python_that_says(tmp_path):
             "prefix": str(tmp_path / f"prefix of {name}"),
             "device": "cpu",
             "checks": [
-                {"name": each, "ok": False, "detail": "not installed", "fix": f"get {each}"} for each in missing
+                {"name": each, "ok": False, "detail": details.get(each, "not installed"), "fix": f"get {each}"}
+                for each in missing
             ],
         }
         program.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
@@ -186,7 +188,7 @@ def test_an_installed_environment_is_in_use_at_once_and_can_be_removed(
     assert setup.uses_environment
     assert settings.engine_python == ""
     assert setup.python == setup.install.python_of(environment)
-    assert Path(setup.diagnosis.prefix) == environment  # it was examined; with one tiny package it is not ready
+    assert Path(setup.diagnosis.prefix) == environment / "1"  # it was examined; with one tiny package it is not ready
     assert setup.hint() == "The engine is not set up yet: it needs a Python with torch."
 
     (tmp_path / "requirements.txt").write_text("sdi-tiny==2.0\n")
@@ -208,6 +210,25 @@ def test_an_installation_that_fails_says_why(bpy, setup, environment, tiny_insta
     assert not environment.exists()
     assert not setup.is_installing()
     assert setup.complaint in setup.report()
+
+
+def test_an_installation_that_fails_leaves_the_environment_in_use(
+    bpy, setup, settings, environment, tiny_installation, tmp_path
+):
+    wheel = tiny_packages.write_wheel(tmp_path / "wheels", "sdi-tiny")
+    bpy.ops.sdi.install_engine()
+    python = setup.python
+    wheel.unlink()
+    with pytest.raises(RuntimeError, match="There is no sdi-tiny"):
+        bpy.ops.sdi.install_engine()
+    assert (setup.environment_state, setup.uses_environment, setup.python) == ("ready", True, python)
+    assert python.is_file()
+    assert "being installed" not in setup.hint()
+
+
+def test_a_python_of_the_environment_is_used_by_the_name_that_lasts(bpy, setup, settings, environment, tmp_path):
+    bpy.ops.sdi.use_python(python=str(environment / "1" / "bin" / "python"))
+    assert settings.engine_python == str(environment)
 
 
 def test_an_installation_can_be_cancelled_midway(bpy, setup, environment, tiny_installation, monkeypatch):
@@ -244,6 +265,7 @@ def test_an_environment_stays_until_the_engine_has_left_it(bpy, extension, setup
     runner.queue = runner
     monkeypatch.setattr(extension.session, "runner", runner)
     (environment / "bin").mkdir(parents=True)
+    (environment / setup.install.STAMP).touch()
     monkeypatch.setattr(setup, "uses_environment", True)
     monkeypatch.setattr(setup, "environment_state", "ready")
     setup.remove_environment()
@@ -264,8 +286,16 @@ def test_an_environment_stays_until_the_engine_has_left_it(bpy, extension, setup
 def test_no_python_for_an_environment_is_one_sentence(bpy, setup, environment, tiny_installation, monkeypatch):
     monkeypatch.setattr(setup.pythons, "programs", lambda also: [])
     monkeypatch.setattr(setup.sys, "executable", "")
-    with pytest.raises(RuntimeError, match="install Python 3"):
+    with pytest.raises(RuntimeError, match=r"install Python 3\.12"):
         bpy.ops.sdi.install_engine()
+    assert not environment.exists()
+
+
+def test_blenders_own_python_lends_itself_only_where_the_engine_can_run_in_it(setup, monkeypatch):
+    assert setup._lender() == Path(sys.executable)
+    refused = setup.doctor.Check("Python", False, "3.14.0 is too new", "Choose a Python 3.11, 3.12 or 3.13.")
+    monkeypatch.setattr(setup.doctor, "python_check", lambda: refused)
+    assert setup._lender() is None
 
 
 def test_the_report_does_not_tell_where_the_home_is(bpy, setup, settings, monkeypatch, tmp_path):

@@ -3,7 +3,8 @@ import time
 
 import pytest
 import tiny_packages
-from sdi_text_to_3d.jobs.installation import Installation, Removal
+from sdi_text_to_3d.jobs import installation
+from sdi_text_to_3d.jobs.installation import Installation, Removal, Tidying
 from sdi_text_to_3d.sdi_engine import install
 
 import headless
@@ -43,11 +44,21 @@ def follow(installation, until=lambda: False):
 def test_it_shows_its_progress_and_ends(begin, environment, tmp_path):
     tiny_packages.write_wheel(tmp_path / "wheels", "sdi-tiny")
     installation = begin(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "wheels"))
-    assert follow(installation)[-2:] == ["Making the environment", "Installing sdi-tiny (1 of 1)"]
+    assert follow(installation)[-3:] == ["Making the environment", "Installing sdi-tiny (1 of 1)", "Checking it"]
     assert installation.succeeded, installation.sentence
-    assert installation.fraction == 0.5
+    assert installation.fraction == pytest.approx(2 / 3)
     assert install.python_of(environment).is_file()
     assert not installation.poll()
+
+
+@pytest.fixture
+def working(environment):
+    """An environment that an earlier version of the extension made."""
+    program = install._program(environment)
+    program.parent.mkdir(parents=True)
+    program.touch()
+    (environment / install.STAMP).write_text("of an earlier version")
+    return program
 
 
 def test_a_failure_is_one_sentence_and_leaves_nothing_but_the_log(begin, environment):
@@ -59,18 +70,43 @@ def test_a_failure_is_one_sentence_and_leaves_nothing_but_the_log(begin, environ
     assert "ResolutionImpossible" in installation.log_file.read_text()
 
 
-def test_cancel_stops_it_at_once_and_removes_what_was_made(begin, environment):
+def test_a_failure_leaves_the_environment_that_works(begin, environment, working):
+    installation = begin(PIP_NO_INDEX="1")
+    follow(installation)
+    assert not installation.succeeded
+    assert install.python_of(environment) == working
+    assert install.state_of(environment) == install.OUTDATED
+
+
+def test_cancel_stops_it_at_once_and_removes_what_was_made(begin, environment, working):
     with tiny_packages.deaf_server() as server:
         installation = begin(PIP_INDEX_URL=server)
         follow(installation, until=lambda: installation.phase.startswith("Installing"))
-        assert environment.is_dir()
+        assert (environment / "1").is_dir()
         installation.cancel()
         assert installation.is_cancelling
         assert not installation.is_over
         follow(installation)
     assert not installation.succeeded
     assert installation.sentence == "The installation was cancelled."
-    assert not environment.exists()
+    assert not (environment / "1").exists()
+    assert install.python_of(environment) == working
+
+
+def test_a_second_blender_that_finds_it_under_way_changes_nothing(begin, environment, working):
+    with tiny_packages.deaf_server() as server:
+        first = begin(PIP_INDEX_URL=server)
+        follow(first, until=lambda: first.phase.startswith("Installing"))
+        second = begin(PIP_INDEX_URL=server)
+        follow(second)
+        assert "under way: wait until it ends" in second.sentence
+        assert not first.poll()
+        assert (environment / "1").is_dir()
+        assert first.log_file != second.log_file
+        assert "under way" not in first.log_file.read_text()
+        first.cancel()
+        follow(first)
+    assert install.python_of(environment) == working
 
 
 def test_a_base_that_cannot_run_is_one_sentence(environment, tmp_path):
@@ -85,13 +121,30 @@ def test_a_base_that_ends_without_a_word_is_one_sentence(environment):
     assert "exit code 1" in installation.sentence
 
 
-def test_an_environment_is_removed_while_nobody_waits(environment):
-    (environment / "lib").mkdir(parents=True)
-    (environment / install.STAMP).touch()
-    removal = Removal(environment)
-    deadline = time.monotonic() + 10
+def done(removal):
+    deadline = time.monotonic() + 60
     while not removal.poll():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert not environment.exists()
-    assert removal.sentence == ""
+    return removal.sentence
+
+
+def test_an_environment_is_removed_while_nobody_waits(environment, working):
+    assert done(Removal(environment)) == ""
+    assert install.state_of(environment) == install.MISSING
+
+
+def test_what_is_not_ours_is_not_removed(environment):
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").touch()
+    assert "remove it yourself" in done(Removal(environment))
+    assert done(Tidying(environment)) == ""
+    assert (environment / "bin" / "python").is_file()
+
+
+def test_nothing_is_removed_while_another_blender_installs(environment, working, monkeypatch):
+    monkeypatch.setattr(installation, "_SECONDS_BETWEEN_TRIES", 0.0)
+    with install.lock_of(environment) as lock:
+        assert lock.acquire()
+        assert "under way: wait until it ends" in done(Removal(environment))
+    assert working.is_file()
