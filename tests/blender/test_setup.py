@@ -279,7 +279,7 @@ def test_an_environment_stays_until_the_engine_has_left_it(bpy, extension, setup
     assert not environment.exists()
 
     setup.wait()
-    setup.uses_environment, runner.is_busy = True, True
+    setup.uses_environment, setup.environment_state, runner.is_busy = True, "ready", True
     assert "A job is running in this environment" in why_not(bpy, bpy.ops.sdi.remove_environment)
 
 
