@@ -128,7 +128,7 @@ def test_a_package_that_is_nowhere_is_one_sentence_and_what_was_there_stays(tmp_
     assert failed["message"].startswith("There is no sdi-tiny 1.0 for Python 3.")
     assert "Traceback" not in output
     assert install.state_of(folder, requirements) == install.READY
-    assert contents(folder) - before == {("sdi-environments", b"")}
+    assert contents(folder) - before == {("sdi-environments", b"made")}
     assert before <= contents(folder)
 
 
