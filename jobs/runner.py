@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..sdi_engine import processes
 from ..sdi_engine.errors import EXIT_ENVIRONMENT
-from ..sdi_engine.files import touch
-from ..sdi_engine.job_folder import storage_errors
+from ..sdi_engine.files import is_folder, touch
+from ..sdi_engine.job_folder import JobFolder, storage_errors
 from ..sdi_engine.job_queue import RESUME, SAMPLE, JobQueue, Ticket
 from ..sdi_engine.request import JobRequest
 from .engine import Engine
@@ -244,9 +244,10 @@ class Runner:
         status = self.queue.status() or {}
         wanted = {ticket.name for ticket in self.queue.waiting()} | {status.get("job")}
         looks = self.queue.looks_folder
-        for folder in looks.iterdir() if looks.is_dir() and not looks.is_symlink() else ():
-            if folder.name not in wanted:
-                shutil.rmtree(folder, ignore_errors=True)
+        for folder in looks.iterdir() if is_folder(looks) else ():
+            if folder.name not in wanted and is_folder(folder):
+                with suppress(OSError):  # what cannot be removed now is removed the next time
+                    JobFolder(folder).remove()
 
     def _begin_to_watch(self, job: Job) -> None:
         self.jobs[job.name] = job

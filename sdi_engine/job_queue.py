@@ -261,7 +261,7 @@ class JobQueue:
         self._in_order: list[Ticket] = []
 
     def _file_names(self) -> list[str]:
-        for folder in (self.folder, self.tickets_folder):
+        for folder in (self.folder, self.tickets_folder, self.engine_folder.parent, self.engine_folder):
             refuse_link(folder)
         try:
             return os.listdir(self.tickets_folder)  # noqa: PTH208 (a quarter of the time, four times a second)

@@ -280,6 +280,19 @@ def test_a_damaged_request_is_bad_input(tmp_path):
     assert worker.run(tmp_path / "nothing", resume=False) == EXIT_BAD_INPUT
 
 
+def test_settings_of_a_later_version_are_left_out_and_told(tmp_path):
+    folder = JobFolder.create(tmp_path / "job", JobRequest("a mug"))
+    fields = json.loads(folder.request_file.read_text())
+    later = {f"later {number}": number for number in range(7)}
+    folder.request_file.write_text(json.dumps(fields | later))
+    asked = []
+    code = worker.run(folder.path, resume=False, work=lambda _folder, request, _resume, _report: asked.append(request))
+    assert code == EXIT_DONE
+    assert asked == [JobRequest("a mug")]
+    (notice,) = [event.message for event in seen(folder) if isinstance(event, events.Notice)]
+    assert "(later 0, later 1, later 2, later 3, later 4, …): update the extension" in notice
+
+
 def test_a_damaged_checkpoint_is_bad_input(model, tmp_path):
     folder = JobFolder.create(tmp_path / "job", request(model))
     folder.checkpoint_folder.mkdir()

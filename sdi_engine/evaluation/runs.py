@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors, events, worker
 from ..diffusion.counted_prior import CountedPrior
 from ..errors import EngineError, EnvironmentMissingError, StorageError
-from ..files import read_json_object, write_atomically
+from ..files import read_json_object, touch, write_atomically
 from ..job_folder import JobFolder, storage_errors
 from ..redaction import redact_output
 from ..request import Lora
@@ -373,7 +373,7 @@ class _Orders:
         with self._lock:
             self._ended = True
             if self._current is not None:
-                self._current.pause_flag.touch()
+                touch(self._current.pause_flag)
         self._names.put(None)
 
 
