@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import sys
@@ -67,7 +68,7 @@ class Engine:
         }
         if not self.online:
             kept["HF_HUB_OFFLINE"] = "1"
-        kept[STARTED_AS_VARIABLE] = str(self.python or "")
+        kept[STARTED_AS_VARIABLE] = json.dumps(self.identity().to_json())
         return kept
 
     def identity(self) -> Identity:

@@ -33,7 +33,7 @@ class Job:
     """A job folder, and what is said in it.
 
     `poll` is to be called again and again; between two calls nothing changes. All that a person may want to know
-    are plain attributes: `state`, `progress`, `preview`, `live_step`, `notices`, `failure`.
+    are plain attributes: `state`, `progress`, `preview`, `live_step`, `notices`, `failure`, `elsewhere`.
 
     That nobody is at a job any more is our conclusion. It is kept here, and drawn anew by whoever looks: the folder
     says only what the engine said, and what a person did.
@@ -51,6 +51,8 @@ class Job:
         self.is_cancelling = False
         self.is_finishing = False
         self.is_pausing = False
+        self.elsewhere = ""
+        """The name of the machine whose engine is at the job; empty where it is this one, or unknown."""
         self.is_given_up = False
         """Whether it is over only because nothing was heard of its engine for long: that may turn out to be wrong."""
         self._clock = clock
@@ -87,11 +89,6 @@ class Job:
             return not self.folder.path.exists() and attendance.results_of(self.folder).folder.exists()
         except OSError:
             return False
-
-    @property
-    def elsewhere(self) -> str:
-        """The name of the machine whose engine is at the job; empty where it is this one, or unknown."""
-        return attendance.machine_elsewhere(self.folder)
 
     def look(self, waits: bool) -> None:
         """Learn the state of a job that somebody else began; `waits`: whether it is in the queue."""
@@ -138,6 +135,7 @@ class Job:
         self.failure = None
         self.progress = None
         self.is_cancelling = self.is_finishing = self.is_pausing = self.is_given_up = False
+        self.elsewhere = ""
         self._since_last_word = self._since_request = None
         self._say(events.StateChanged(events.QUEUED, by=events.BLENDER))
 
@@ -226,6 +224,7 @@ class Job:
         """Whether an engine is at this job, as far as can be told."""
         if self._since_last_word is not None and self.folder.status() is None:
             return False  # the engine takes the status away when it leaves a job
+        self.elsewhere = attendance.machine_elsewhere(self.folder)
         return attendance.is_attended(self.folder, self._clock)
 
     def _lingers(self) -> bool:

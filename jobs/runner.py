@@ -56,7 +56,10 @@ class Runner:
 
     @property
     def current(self) -> Job | None:
-        """The job that the engine is at; None where it is at none of which we know."""
+        """The job that our engine is at, or one elsewhere; None where none is at any of which we know."""
+        at = (self.engine or {}).get("job")
+        if at in self.jobs:
+            return self.jobs[at]
         names = {ticket.name for ticket in self.waiting}
         return next((job for name, job in self.jobs.items() if name not in names), None)
 

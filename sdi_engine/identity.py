@@ -6,6 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -16,8 +17,7 @@ from typing import Any
 from . import __version__
 
 STARTED_AS_VARIABLE = "SDI_ENGINE_STARTED_AS"
-"""The environment variable by which whoever starts an engine says with which program: the engine may know it by another
-name."""
+"""The environment variable by which whoever starts an engine says what it is, as JSON, so that both say the same."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,12 @@ class Identity:
 
     @classmethod
     def ours(cls) -> Identity:
-        """Of this process."""
-        online = os.environ.get("HF_HUB_OFFLINE", "").strip().lower() not in ("1", "on", "yes", "true")
-        return cls.of(os.environ.get(STARTED_AS_VARIABLE) or sys.executable, online)
+        """Of this process: as it was started, or, where nobody said, as it finds itself."""
+        try:
+            return cls(**json.loads(os.environ[STARTED_AS_VARIABLE]))
+        except (KeyError, ValueError, TypeError):
+            online = os.environ.get("HF_HUB_OFFLINE", "").strip().lower() not in ("1", "on", "yes", "true")
+            return cls.of(sys.executable, online)
 
     def to_json(self) -> dict[str, Any]:
         """Field by field."""

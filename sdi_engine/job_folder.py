@@ -34,6 +34,7 @@ from typing import Any
 from . import events, files, processes
 from .errors import BadInputError, StorageError
 from .files import UnsafeFileError, read_json_object, write_atomically
+from .machine import NoOwnFolderError
 from .request import JobRequest
 
 _WINDOWS_NAME_TOO_LONG = 206
@@ -251,7 +252,7 @@ def _not_empty(folder: Path) -> str:
 
 
 def _cannot_be_used(folder: Path, error: OSError) -> str:
-    if isinstance(error, UnsafeFileError):
+    if isinstance(error, UnsafeFileError | NoOwnFolderError):
         return str(error)
     if error.errno == errno.ENAMETOOLONG or getattr(error, "winerror", None) == _WINDOWS_NAME_TOO_LONG:
         return f'The name of the folder "{folder}" is too long for its disk: choose a results folder with a short name.'

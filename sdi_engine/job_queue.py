@@ -216,9 +216,8 @@ class JobQueue:
         touch(self.hold_flag)
 
     def release(self) -> None:
-        """Undo `hold` and `leave`."""
+        """Undo `hold`; an engine that was told to leave is not to stay for that."""
         self.hold_flag.unlink(missing_ok=True)
-        self.leave_flag.unlink(missing_ok=True)
 
     def dismiss_earlier_version(self) -> None:
         """Let an engine of version 0.1, which takes every ticket, leave when no job is running."""

@@ -15,6 +15,7 @@ import secrets
 import socket
 import stat
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,22 +28,26 @@ _FOLDER_NAME = "sdi-engine"
 _SECRET_BYTES = 32
 
 
+class NoOwnFolderError(OSError):
+    """This person has no folder that nobody else can write; `str(error)` says why, and what to do."""
+
+
 def own_folder() -> Path:
     """A folder that only this person can read and write, on this machine; made where it is missing.
 
     Raises:
-        OSError: it cannot be made, or belongs to somebody else.
+        NoOwnFolderError: it cannot be made, or belongs to somebody else.
     """
-    folder = _folder_for_state()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if hasattr(os, "getuid"):
-        found = folder.stat()
-        if found.st_uid != os.getuid():
-            reason = f"it belongs to somebody else; let {FOLDER_VARIABLE} name a folder of your own"
-            raise PermissionError(errno.EPERM, reason, str(folder))
-        if stat.S_IMODE(found.st_mode) != 0o700:
-            folder.chmod(0o700)
-    return folder
+    reasons = []
+    for place in (_named_folder,) if os.environ.get(FOLDER_VARIABLE, "").strip() else (_folder_for_state, _temporary):
+        try:
+            return _made_ours_alone(place())
+        except (OSError, RuntimeError) as error:  # the latter where there is no home
+            reasons.append(getattr(error, "strerror", None) or str(error))
+    raise NoOwnFolderError(
+        f"There is no folder for what only you may write ({'; '.join(reasons)}): let the environment variable "
+        f"{FOLDER_VARIABLE} name a folder of your own."
+    )
 
 
 def neutral_folder() -> Path:
@@ -110,10 +115,29 @@ def here() -> Place:
     return Place(host, machine, _boot_id(), _namespace(), _person())
 
 
+def _made_ours_alone(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise PermissionError(errno.EPERM, f'"{folder}" is a link')
+    if hasattr(os, "getuid"):
+        if found.st_uid != os.getuid():
+            raise PermissionError(errno.EPERM, f'"{folder}" belongs to somebody else')
+        if stat.S_IMODE(found.st_mode) != 0o700:
+            folder.chmod(0o700)
+    return folder
+
+
+def _named_folder() -> Path:
+    return Path(os.environ[FOLDER_VARIABLE].strip()).expanduser().resolve()
+
+
+def _temporary() -> Path:
+    """For machines on which a person has no home that can be written; gone after a restart."""
+    return Path(tempfile.gettempdir(), f"{_FOLDER_NAME}-{_person()}")
+
+
 def _folder_for_state() -> Path:
-    named = os.environ.get(FOLDER_VARIABLE, "").strip()
-    if named:
-        return Path(named).expanduser()
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA", "")
         return (Path(local) if local else Path.home() / "AppData" / "Local") / _FOLDER_NAME

@@ -325,17 +325,20 @@ def test_a_job_looks_attended_from_before_it_is_taken_until_it_is_left(tmp_path,
 
 
 def test_an_engine_says_what_it_is(tmp_path, monkeypatch):
-    monkeypatch.setenv(identity.STARTED_AS_VARIABLE, "/as/it/was/started")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    wanted = Identity("/as/it/was/started", "then", online=True, version="0.0.1")
+    monkeypatch.setenv(identity.STARTED_AS_VARIABLE, json.dumps(wanted.to_json()))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # of the person's own: no reason to replace the engine for ever
     queue = JobQueue(tmp_path)
     JobFolder.create(tmp_path / "job", request("starter"))
     queue.add("job")
     said = []
     serve(tmp_path, 0.0, lambda ticket, folder: said.append(queue.status()["engine"]) or EXIT_DONE)
-    assert said == [Identity("/as/it/was/started", "", online=False).to_json()]
-    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert said == [wanted.to_json()]
+    monkeypatch.setenv(identity.STARTED_AS_VARIABLE, '{"python": "damaged"}')
+    assert (Identity.ours().python, Identity.ours().online) == (sys.executable, False)
     monkeypatch.delenv(identity.STARTED_AS_VARIABLE)
-    assert (Identity.ours().python, Identity.ours().online) == (sys.executable, True)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert Identity.ours() == Identity.of(sys.executable, online=True)
 
 
 def test_the_version_is_told_in_one_way():

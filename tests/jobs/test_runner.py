@@ -505,6 +505,8 @@ def test_a_better_python_is_used_at_once(tmp_path, engine):
     assert desk.pid() is not None
     desk.engine = engine
     desk.resume(job)
+    time.sleep(0.3)  # the one in charge could take it now
+    assert [ticket.name for ticket in desk.queue.waiting()] == [job.name]
     assert desk.finish(job).state == events.DONE
     assert "fake worker: resume" in job.log_tail()
     desk.close()
