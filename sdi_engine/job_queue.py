@@ -247,7 +247,9 @@ class JobQueue:
     def status(self) -> dict[str, Any] | None:
         """What our engine that serves this queue said last; None where none serves it, or it is gone."""
         status = read_json_object(self.status_file)
-        return status if status is not None and processes.runs(status) else None
+        if status is None or not processes.runs(status):
+            return None
+        return status | {name: status[name] if isinstance(status.get(name), str) else "" for name in ("job", "model")}
 
     def said_by(self, key: str) -> dict[str, Any] | None:
         """What the engine of `machine.Place.key` said last, whether it lives or not; None where it said nothing."""
