@@ -216,14 +216,14 @@ def _optimise(generation: Generation, folder: JobFolder, height: float, report: 
 
 
 def tell_how_it_reads(prior: Prior, prompt: str, negative_prompt: str, report: Report) -> None:
-    """Say what of both prompts a model does not read as it is written.
+    """Say what of both prompts a model does not read as it is written, and what was left out of its files.
 
     Raises:
         BadInputError: it knows no word of the prompt, or the prompt cannot be read.
     """
     knows = prior.hints.knows
     vocabulary.check(prompt, knows)
-    remarks = [vocabulary.warning(prompt, knows), *prior.remarks(prompt)]
+    remarks = [*prior.notices, vocabulary.warning(prompt, knows), *prior.remarks(prompt)]
     if negative_prompt:
         about_negative = [vocabulary.left_out(negative_prompt, knows), *prior.remarks(negative_prompt)]
         remarks += [f"Of the negative prompt: {remark}" for remark in about_negative if remark]

@@ -18,6 +18,7 @@ class CountedPrior(Prior):
         self.hints = prior.hints
         self.resolution = prior.resolution
         self.device = prior.device
+        self.notices = prior.notices
         self.evaluations = 0
 
     def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:

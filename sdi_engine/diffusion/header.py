@@ -79,6 +79,9 @@ _LORA = re.compile(
     r".*(lora|lycoris_|hada_w|lokr_|dora_scale|oft_blocks|oft_diag|ia3_l).*|.*\.(diff|diff_b|w_norm|b_norm|on_input)"
 )
 
+TEXT_WIDTHS: dict[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+"""Of what a U-Net's attention to the text is told."""
+
 _LENGTH = struct.Struct("<Q")
 _LONGEST_HEADER = 25_000_000
 """A quarter of the format's own limit, and several times the longest that is in use."""
@@ -90,7 +93,7 @@ _BITS |= dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2
 _NUMBERS = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
 """The formats that weights may have."""
 
-_LONGEST_NAME = 80
+_LONGEST_NAME = 120
 _SUPPORTED = "choose a checkpoint of Stable Diffusion 1.x, 2.x, SDXL or SD3 for text to image."
 
 
@@ -205,7 +208,7 @@ def family_of(shapes: Shapes, who: str = "This file") -> Family:
     # Without its text encoders: what is missing is said by name.
     is_xl = f"{DENOISER}label_emb.0.0.weight" in shapes
     context = shapes.get(f"{DENOISER}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", (0, 0))
-    return "sdxl" if is_xl else "sd2" if context[-1] == 1024 else "sd1"
+    return "sdxl" if is_xl else TEXT_WIDTHS.get(context[-1], "sd1")
 
 
 def kind_of(names: Iterable[str]) -> str:
@@ -232,6 +235,18 @@ def check_is_lora(file: Path, header: Header) -> None:
         raise BadInputError(f'The file "{file}" is no LoRA but a model: give it as the model.')
     if not is_lora(header):
         raise BadInputError(f'The file "{file}" {kind_of(header)}, and no LoRA: choose another one.')
+
+
+def lora_family(shapes: Shapes) -> Family | Literal["flux"] | None:
+    """What a LoRA was trained for, as far as its names and the width of its text tell."""
+    if any(re.search(r"double_blocks|single_(transformer_)?blocks", name) for name in shapes):
+        return "flux"
+    if any(re.search(r"joint_blocks|add_[qkv]_proj", name) for name in shapes):
+        return "sd3"
+    for name, shape in shapes.items():
+        if re.search(r"attn2.*to_[kv].*(lora_down|lora_A|lora\.down|hada_w1_b)", name) and len(shape) > 1:
+            return TEXT_WIDTHS.get(shape[1])
+    return None
 
 
 def current_name(name: str) -> str:

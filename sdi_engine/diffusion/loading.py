@@ -128,8 +128,7 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
         local_files_only=True,
         **left_out(name, index),
     )
-    fuse_loras(pipeline, loras)
-    return _prior_of(pipeline, _hints(folder), device)
+    return _prior_of(pipeline, _hints(folder), device, fuse_loras(pipeline, loras))
 
 
 def read_index(file: Path, model: str) -> dict[str, Any]:
@@ -150,23 +149,25 @@ def read_index(file: Path, model: str) -> dict[str, Any]:
 def _load_file(file: Path, device: torch.device, loras: Sequence[Lora]) -> Prior:
     from .single_file import companion_folder, load_single_file, predicts_velocity, set_velocity
 
-    pipeline = load_single_file(file, device)
-    fuse_loras(pipeline, loras)
+    pipeline, notices = load_single_file(file, device)
+    notices += fuse_loras(pipeline, loras)
     companion = companion_folder(file)
     if companion:
-        return _prior_of(pipeline, _hints(companion), device)
-    prior = _prior_of(pipeline, ModelHints(), device)
+        return _prior_of(pipeline, _hints(companion), device, notices)
+    prior = _prior_of(pipeline, ModelHints(), device, notices)
     if hasattr(pipeline, "unet") and predicts_velocity(prior):
         set_velocity(pipeline)
-        return _prior_of(pipeline, ModelHints(), device)
+        return _prior_of(pipeline, ModelHints(), device, notices)
     return prior
 
 
-def _prior_of(pipeline: DiffusionPipeline, hints: ModelHints, device: torch.device) -> Prior:
+def _prior_of(pipeline: DiffusionPipeline, hints: ModelHints, device: torch.device, notices: list[str]) -> Prior:
     from .flow_prior import FlowPrior
     from .unet_prior import UNetPrior
 
-    return (UNetPrior if hasattr(pipeline, "unet") else FlowPrior)(pipeline, hints, device)
+    prior = (UNetPrior if hasattr(pipeline, "unet") else FlowPrior)(pipeline, hints, device)
+    prior.notices = tuple(notices)
+    return prior
 
 
 def _variant(folder: Path) -> str | None:

@@ -1,101 +1,290 @@
-"""LoRA files (low-rank changes to a model, Hu et al. 2021), added to a pipeline's weights for good."""
+"""LoRA files (low-rank changes to a model, Hu et al. 2021) and their kin, added to a pipeline's weights for good."""
 
 from __future__ import annotations
 
-import importlib.util
+import json
 import logging
-from collections.abc import Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
-from ..errors import BadInputError, EnvironmentMissingError
+from ..errors import BadInputError
 from ..pasted import as_meant
 from ..request import Lora
+from .adapters import Parts, is_whole, scale_of, split_name, weight_change
+from .header import TEXT_WIDTHS, check_is_lora, listed, lora_family, read_header, shown
+from .kinds import read_object
 from .location import check_suffix
+from .original_names import as_it_is, sd3_layout, unet_layout
 
-UNFIT = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError)
-"""How Diffusers and PEFT fail on tensors that the model has no place for."""
+FAMILY_WORDS = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "sd3": "SD 3", "flux": "FLUX"}
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+_CLIP = ("clip_l", "clip_g")
+"""What Stability's code calls them."""
+
+_EMBEDDING = re.compile(r"(bundle_emb\.|emb_params|clip_[lg]$|.*string_to_param).*")
+_OF_T5 = re.compile(r"(lora_te3_|text_encoder_3\.|text_encoders\.t5xxl\.|t5xxl\.).*")
+_PEFT_METADATA = "lora_adapter_metadata"
+_PEFT_WEIGHTS = "adapter_model"
+_PEFT_CONFIG = "adapter_config.json"
+"""PEFT's own files, of which the second has the settings."""
+
 
 log = logging.getLogger(__name__)
 
 
-def fuse_loras(pipeline: Any, loras: Sequence[Lora]) -> None:
-    """Add weight · (alpha / rank) · up @ down of every file to the weights they are for, so that they cost no time.
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the original code: one of a part of a pipeline, or several that follow each other by rows.
 
-    Reads the format of Diffusers and PEFT, and for the Stable Diffusion 1.x, 2.x and SDXL families that of kohya's
-    scripts, which is what most sites distribute.
+    Attributes:
+        part: such as "unet".
+        names: of the layers in it.
+    """
+
+    part: str
+    names: tuple[str, ...]
+
+
+@dataclass
+class _File:
+    """What a file holds: for each layer its parts, by kind, and the names of the tensors that are of no use."""
+
+    lora: Lora
+    path: Path
+    layers: dict[Layer, Parts] = field(default_factory=dict)
+    idle: list[str] = field(default_factory=list)
+
+
+def fuse_loras(pipeline: Any, loras: Sequence[Lora]) -> list[str]:
+    """Add what every file changes to the weights that it is for, so that it costs no time.
+
+    Reads LoRA, LoCon, LoHa, LoKr, DoRA, (IA)³ and full differences, by the names of kohya's scripts, LyCORIS,
+    OneTrainer, Diffusers and PEFT. Every tensor of a file is used, or the file is refused before anything is changed.
 
     Args:
-        pipeline: a pipeline that knows LoRAs, changed in place.
+        pipeline: changed in place.
         loras: the files; their changes add up.
 
+    Returns:
+        Sentences on what could be left out, such as an embedding.
+
     Raises:
-        BadInputError: a file is missing, is no LoRA, or belongs to another kind of model.
-        EnvironmentMissingError: the package `peft` is missing.
+        BadInputError: a file is missing, is no LoRA, belongs to another kind of model, or is of an unknown format.
     """
     if not loras:
-        return
-    if importlib.util.find_spec("peft") is None:
-        raise EnvironmentMissingError(
-            'LoRA files need the Python package "peft", which is missing: install the engine\'s requirements.'
+        return []
+    known = _known_layers(pipeline)
+    files = [_read(pipeline, lora, known) for lora in loras]
+    with torch.no_grad():
+        for layer in {layer: None for file in files for layer in file.layers}:
+            mine = [file for file in files if layer in file.layers]
+            _add(pipeline, layer, [_changes(pipeline, layer, file.layers[layer], file.lora.weight) for file in mine])
+    return [
+        f'The LoRA "{file.path.name}" holds more than changes to this model, which is left out: {listed(file.idle)}.'
+        for file in files
+        if file.idle
+    ]
+
+
+def _known_layers(pipeline: Any) -> dict[str, Layer]:
+    """The layers of a pipeline by all the names that files have for them."""
+    known: dict[str, Layer] = {}
+    denoiser = "unet" if hasattr(pipeline, "unet") else "transformer"
+    module = getattr(pipeline, denoiser)
+    for name in _layers_of(module):
+        layer, flat = Layer(denoiser, (name,)), name.replace(".", "_")
+        flat_names = (f"lora_unet_{flat}", f"lora_{denoiser}_{flat}", f"lycoris_{flat}")
+        starts = ("", "unet.", "lora_unet.", f"{denoiser}.", "base_model.model.", f"{denoiser}.base_model.model.")
+        known |= dict.fromkeys((*flat_names, *(start + name for start in starts)), layer)
+    for original, held in (unet_layout if denoiser == "unet" else sd3_layout)(module, "").items():
+        if not original.endswith(".weight") or held.change is not as_it_is:
+            continue
+        name = original.removesuffix(".weight")
+        layer = Layer(denoiser, tuple(part.removesuffix(".weight") for part in held.names))
+        flat = name.replace(".", "_")
+        names = (f"lora_unet_{flat}", f"lycoris_{flat}", f"diffusion_model.{name}", f"model.diffusion_model.{name}")
+        for alias in names:
+            known.setdefault(alias, layer)
+    for number, part in enumerate(TEXT_ENCODERS, 1):
+        module = getattr(pipeline, part, None)
+        if module is None:
+            continue
+        flat_starts = [f"lora_te{number}_"] + (["lora_te_"] if number == 1 else [])
+        starts = (
+            f"{part}.",
+            f"lora_te{number}.",
+            f"{part}.base_model.model.",
+            f"text_encoders.{_CLIP[number - 1]}.transformer.",
         )
-    names = [f"lora_{index}" for index in range(len(loras))]
-    for name, lora in zip(names, loras, strict=True):
-        _load(pipeline, name, Path(as_meant(lora.file)))
-    pipeline.set_adapters(names, [lora.weight for lora in loras])
-    pipeline.fuse_lora(components=list(pipeline.get_list_adapters()), adapter_names=names)
-    pipeline.unload_lora_weights()
+        for own in _layers_of(module):
+            name = own if own.startswith(("text_model.", "text_projection")) else f"text_model.{own}"
+            aliases = [start + name.replace(".", "_") for start in flat_starts] + [start + name for start in starts]
+            known |= dict.fromkeys(aliases, Layer(part, (own,)))
+    return known
 
 
-def _load(pipeline: Any, name: str, file: Path) -> None:
-    tensors = _read(file)
-    # Diffusers loses those alphas that differ from layer to layer; the file itself is needed for its metadata.
-    has_alphas = any(key.endswith(".alpha") for key in tensors)
-    source: dict[str, Any] = (
-        {"pretrained_model_name_or_path_or_dict": _without_alphas(tensors)}
-        if has_alphas
-        else {"pretrained_model_name_or_path_or_dict": str(file.parent), "weight_name": file.name}
-    )
+def _layers_of(module: nn.Module) -> Iterator[str]:
+    for name in module.state_dict():
+        if name.endswith(".weight"):
+            yield name.removesuffix(".weight")
+
+
+def _read(pipeline: Any, lora: Lora, known: Mapping[str, Layer]) -> _File:
+    """A file's tensors, sorted by the layers that they are for.
+
+    Raises:
+        BadInputError: one of them has no place, or does not fit its place.
+    """
+    file = _File(lora, Path(as_meant(lora.file)))
+    tensors, settings = _load(file.path)
+    parts: dict[Layer, dict[str, Tensor]] = defaultdict(dict)
+    sources: dict[Layer, str] = {}
+    homeless, strange = [], []
+    for name, tensor in tensors.items():
+        found = split_name(name)
+        layer = known.get(found[0]) if found else None
+        if _EMBEDDING.fullmatch(name) or (_OF_T5.fullmatch(name) and hasattr(pipeline, "transformer")):
+            file.idle.append(name)
+        elif layer is None:
+            # What is for a layer that is known is of a format that is not.
+            (strange if any(start in known for start in _starts(name)) else homeless).append(name)
+        elif found[1] in parts[layer]:
+            raise _unfit(
+                file.path, pipeline, f"two tensors are for one layer, {shown(name)} and {shown(sources[layer])}"
+            )
+        else:
+            parts[layer][found[1]] = tensor
+            sources[layer] = name
+    broken = [sources[layer] for layer, kinds in parts.items() if not is_whole(kinds)]
+    if strange or broken:
+        raise BadInputError(
+            f'The LoRA "{file.path}" is in a format that is not supported (such as {listed(strange or broken)}): '
+            "choose one of the formats LoRA, LoCon, LoHa, LoKr, DoRA, (IA)³ or full difference."
+        )
+    if homeless:
+        reason = f"it has no place for {listed(homeless)}"
+        raise _unfit(file.path, pipeline, _other_family(pipeline, tensors) or reason)
+    for layer, kinds in parts.items():
+        if not all(bool(tensor.float().isfinite().all()) for tensor in kinds.values()):
+            raise BadInputError(
+                f'The LoRA "{file.path}" holds numbers that are none (NaN or infinite, in {listed([sources[layer]])}): '
+                "it is damaged; download it again."
+            )
+        file.layers[layer] = _with_scale(kinds, layer, settings)
+        try:
+            _check_shapes(pipeline, layer, file.layers[layer])
+        except (ValueError, RuntimeError) as error:
+            log.debug("%s: %s", file.path, error)
+            reason = f"{shown(sources[layer])} has another shape than what it is for"
+            raise _unfit(file.path, pipeline, _other_family(pipeline, tensors) or reason) from error
+    if not parts:
+        raise _unfit(file.path, pipeline, _other_family(pipeline, tensors) or "none of its tensors is for it")
+    return file
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+    """The tensors of a file, and PEFT's settings for each part of a pipeline ("" for whichever it is)."""
+    if not path.is_file():
+        raise BadInputError(f'The LoRA file "{path}" does not exist: check its path, and give all of it.')
+    check_suffix(path, "LoRA")
+    check_is_lora(path, read_header(path))
     try:
-        pipeline.load_lora_weights(**source, adapter_name=name, use_safetensors=True, local_files_only=True)
-    except UNFIT as error:
-        log.debug("loading %s failed", file, exc_info=True)
-        raise _unfit(pipeline, file) from error
-    if not any(name in adapters for adapters in pipeline.get_list_adapters().values()):
-        raise _unfit(pipeline, file)
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise BadInputError(f'The LoRA file "{file}" does not exist: check its path.')
-    check_suffix(file, "LoRA")
-    try:
-        tensors = load_file(file)
+        with safe_open(path, framework="pt") as stream:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - it is no mapping
+            metadata = stream.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise BadInputError(f'The LoRA file "{file}" is damaged ({error}): download it again.') from error
-    if not any("lora" in key for key in tensors):
-        raise BadInputError(f'The file "{file}" is no LoRA: choose another one, or give it as the model.')
-    return tensors
+        raise BadInputError(f'The LoRA file "{path}" is damaged ({error}): download it again.') from error
+    settings: dict[str, dict[str, Any]] = defaultdict(dict)
+    settings[""] = read_object(path.with_name(_PEFT_CONFIG)) if path.stem == _PEFT_WEIGHTS else {}
+    try:
+        for name, value in json.loads(metadata.get(_PEFT_METADATA, "{}")).items():
+            part, _, setting = name.partition(".")
+            settings[part][setting] = value
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise BadInputError(f'The LoRA file "{path}" has damaged metadata: download it again.') from error
+    return tensors, settings
 
 
-def _without_alphas(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """kohya's format with alpha / rank multiplied into `up` (out, rank, …); `down` is (rank, in, …)."""
-    scaled = {}
-    for key, tensor in tensors.items():
-        layer, _, kind = key.partition(".")
-        if kind == "lora_up.weight" and f"{layer}.alpha" in tensors:
-            scaled[key] = tensor * (tensors[f"{layer}.alpha"].item() / tensor.shape[1])
-        elif kind != "alpha":
-            scaled[key] = tensor
-    return scaled
+def _with_scale(parts: Parts, layer: Layer, settings: Mapping[str, dict[str, Any]]) -> Parts:
+    """PEFT keeps α and the rank in its settings."""
+    scale = None if "alpha" in parts else scale_of(settings.get(layer.part) or settings[""], layer.names[0])
+    return parts if scale is None else {**parts, "scale": torch.tensor(scale)}
 
 
-def _unfit(pipeline: Any, file: Path) -> BadInputError:
+def _check_shapes(pipeline: Any, layer: Layer, parts: Parts) -> None:
+    """Find the change without numbers; raises ValueError or RuntimeError where shapes do not fit."""
+    scalars = ("alpha", "on_input", "scale")
+    shapes = {kind: tensor if kind in scalars else tensor.to("meta") for kind, tensor in parts.items()}
+    _changes(pipeline, layer, shapes, 1.0, "meta")
+
+
+def _changes(pipeline: Any, layer: Layer, parts: Parts, amount: float, device: str = "cpu") -> dict[str, Tensor]:
+    """What is added to a layer's "weight" and "bias", in 32 bits."""
+    changes = {}
+    parts = {kind: tensor.float() for kind, tensor in parts.items()}
+    if set(parts) - {"diff_b", "alpha", "scale"}:
+        weight = _tensor(pipeline, layer, "weight").to(device)
+        changes["weight"] = weight_change(parts, weight, amount)
+    if "diff_b" in parts:
+        bias = _tensor(pipeline, layer, "bias")
+        if bias.shape != parts["diff_b"].shape:
+            raise ValueError(f"the change is {tuple(parts['diff_b'].shape)}, the bias {tuple(bias.shape)}")
+        changes["bias"] = amount * parts["diff_b"]
+    return changes
+
+
+def _add(pipeline: Any, layer: Layer, changes: Sequence[Mapping[str, Tensor]]) -> None:
+    """Add up what all files change, and only then round it to the layer's precision."""
+    for kind in ("weight", "bias"):
+        of_kind = [change[kind] for change in changes if kind in change]
+        if not of_kind:
+            continue
+        rows = (_tensor(pipeline, layer, kind) + sum(of_kind)).split(
+            [len(parameter) for parameter in _parameters(pipeline, layer, kind)]
+        )
+        for parameter, values in zip(_parameters(pipeline, layer, kind), rows, strict=True):
+            # Another memory: the weights may lie in the model's file.
+            parameter.data = values.to(parameter.dtype).clone()
+
+
+def _tensor(pipeline: Any, layer: Layer, kind: str) -> Tensor:
+    """The "weight" or "bias" of a layer in 32 bits; raises ValueError where it has none."""
+    return torch.cat([parameter.detach().float() for parameter in _parameters(pipeline, layer, kind)])
+
+
+def _parameters(pipeline: Any, layer: Layer, kind: str) -> list[nn.Parameter]:
+    modules = [getattr(pipeline, layer.part).get_submodule(name) for name in layer.names]
+    parameters = [getattr(module, kind, None) for module in modules]
+    if not all(isinstance(parameter, nn.Parameter) for parameter in parameters):
+        raise ValueError(f"the layer has no {kind}")
+    return parameters
+
+
+def _starts(name: str) -> Iterator[str]:
+    """All beginnings of a name that end before a dot."""
+    return (name[:end] for end, character in enumerate(name) if character == ".")
+
+
+def _other_family(pipeline: Any, tensors: Mapping[str, Tensor]) -> str:
+    """What a file was trained for, where that can be told and is not what the pipeline is."""
+    family = lora_family({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    if family is None:
+        return ""
+    unet = getattr(pipeline, "unet", None)
+    own = "sd3" if unet is None else TEXT_WIDTHS.get(unet.config.cross_attention_dim)
+    return "" if family == own else f"it was trained for {FAMILY_WORDS[family]}"
+
+
+def _unfit(file: Path, pipeline: Any, reason: str) -> BadInputError:
     return BadInputError(
-        f'The LoRA "{file}" does not fit this model, a {type(pipeline).__name__}: choose one that was trained for a '
-        "model of its kind (SD 1.x, SD 2.x, SDXL and SD3 each need their own)."
+        f'The LoRA "{file}" does not fit this model, a {type(pipeline).__name__} ({reason}): choose one that was '
+        "trained for a model of its kind (SD 1.x, SD 2.x, SDXL and SD3 each need their own)."
     )

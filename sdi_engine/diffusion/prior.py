@@ -78,6 +78,8 @@ class Prior(ABC):
     """Height and width in pixels of the images that the model was made for."""
 
     device: torch.device
+    notices: tuple[str, ...] = ()
+    """Sentences for whoever uses it, on what of its files was left out."""
 
     @abstractmethod
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,6 @@ tensor of a file has its place by `original_names`, or the file is refused befor
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Mapping
@@ -56,11 +55,11 @@ _ZERO_TERMINAL_SIGNAL = "ztsnr"
 _SD3_PROJECTION = f"{TEXT_ENCODERS['sd3'][0]}text_projection.weight"
 """The identity, where a file does not hold it."""
 
-log = logging.getLogger(__name__)
 
-
-def load_single_file(file: Path, device: torch.device) -> DiffusionPipeline:
+def load_single_file(file: Path, device: torch.device) -> tuple[DiffusionPipeline, list[str]]:
     """The pipeline of a file: as its companion folder says, else as its tensors' names and shapes tell.
+
+    Also returns sentences on what could be left out.
 
     Args:
         file: what `location.locate` found.
@@ -86,7 +85,7 @@ def load_single_file(file: Path, device: torch.device) -> DiffusionPipeline:
     shapes = {current_name(key): entry.shape for key, entry in header.items()}
     parts = _empty_parts(name, index, config, shapes)
     layouts = {part: _layout(name, part, module, shapes) for part, module in parts.items()}
-    _check_all_used(file, shapes, layouts)
+    notices = _check_all_used(file, shapes, layouts)
     dtype = precision(name, device)
     with safe_open(file, framework="pt") as stream:
         tensors = _Tensors(stream)
@@ -97,7 +96,7 @@ def load_single_file(file: Path, device: torch.device) -> DiffusionPipeline:
     )
     if _ZERO_TERMINAL_SIGNAL in shapes:
         pipeline.scheduler.register_to_config(rescale_betas_zero_snr=True, timestep_spacing="trailing")
-    return pipeline
+    return pipeline, notices
 
 
 def sd3_transformer_shape(shapes: Shapes) -> dict[str, Any]:
@@ -194,8 +193,11 @@ def _layout(name: str, part: str, module: nn.Module, shapes: Shapes) -> Layout:
     return clip_layout(module, *TEXT_ENCODERS["sd1"])
 
 
-def _check_all_used(file: Path, shapes: Shapes, layouts: Mapping[str, Layout]) -> None:
+def _check_all_used(file: Path, shapes: Shapes, layouts: Mapping[str, Layout]) -> list[str]:
     """Refuse a file that does not hold each tensor of the model, or holds more than that.
+
+    Returns:
+        Sentences on what can be left out.
 
     Raises:
         BadInputError: the sentence names what is missing, or left over.
@@ -215,7 +217,8 @@ def _check_all_used(file: Path, shapes: Shapes, layouts: Mapping[str, Layout]) -
         )
         raise BadInputError(f'The model file "{file}" {" and ".join(what)}: {advice}.')
     if left:
-        log.info("%s: the text encoder T5 is left out, which the model was trained to do without.", file.name)
+        return [f'The text encoder T5 in "{file.name}" is left out: the model was trained to do without it.']
+    return []
 
 
 def _may_be_left(name: str, shapes: Shapes, wanted: set[str]) -> bool:

@@ -1,7 +1,10 @@
+import copy
+
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers import DiffusionPipeline, StableDiffusion3Pipeline, StableDiffusionXLPipeline
-from peft import LoraConfig
+from peft import IA3Config, LoHaConfig, LoKrConfig, LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from tiny_models import write_sd3, write_sdxl, write_stable_diffusion
@@ -129,6 +132,214 @@ def test_peft_file_adds_what_it_says(model, part, layer, models, tmp_path):
     }
     assert f"{part}.{layer}.weight" in changes
     assert_changed(pipeline, before, changes)
+
+
+def peft_merged(unet, config):
+    """A U-Net with an adapter of PEFT's, with random weights, and what PEFT itself makes of both together."""
+    torch.manual_seed(3)
+    model = get_peft_model(copy.deepcopy(unet), config)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and "magnitude" not in name:
+            torch.nn.init.normal_(parameter, 0.5, 0.3)
+        elif parameter.requires_grad:
+            parameter.data *= torch.linspace(0.5, 1.5, parameter.numel()).view_as(parameter)
+    return model
+
+
+LAYERS = ["attentions.0.transformer_blocks.0.attn1.to_q", "ff.net.0.proj", "conv1", "conv_shortcut", "proj_in"]
+LINEAR = ["attn1.to_q", "attn2.to_k", "ff.net.2"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LoraConfig(r=4, lora_alpha=3, target_modules=LAYERS),
+        LoraConfig(r=4, lora_alpha=3, target_modules=LAYERS, use_dora=True),
+        LoraConfig(r=4, lora_alpha=3, target_modules=LINEAR, use_rslora=True),
+        LoraConfig(r=4, lora_alpha=3, target_modules=LINEAR, rank_pattern={"to_k": 2}, alpha_pattern={"to_k": 5}),
+        LoHaConfig(r=3, alpha=5, target_modules=LAYERS),
+        LoHaConfig(r=3, alpha=5, target_modules=LAYERS, use_effective_conv2d=True),
+        LoKrConfig(r=2, alpha=5, target_modules=LAYERS),
+        LoKrConfig(r=2, alpha=5, target_modules=LAYERS, use_effective_conv2d=True, decompose_both=True),
+        LoKrConfig(r=64, alpha=5, target_modules=LINEAR),
+        IA3Config(target_modules=LINEAR, feedforward_modules=["ff.net.2"]),
+    ],
+    ids=["lora", "dora", "rslora", "patterns", "loha", "loha-tucker", "lokr", "lokr-tucker", "lokr-whole", "ia3"],
+)
+def test_every_format_is_what_peft_makes_of_it(config, models, tmp_path):
+    pipeline = pipeline_of(models, "sd1")
+    before = weights_of(pipeline)
+    model = peft_merged(pipeline.unet, config)
+    model.save_pretrained(tmp_path)
+    merged = model.merge_and_unload().state_dict()
+    fuse_loras(pipeline, [Lora(str(tmp_path / "adapter_model.safetensors"), 1.0)])
+    changes = {f"unet.{name}": tensor - before[f"unet.{name}"] for name, tensor in merged.items()}
+    assert sum(bool(change.abs().max() > 1e-3) for change in changes.values()) >= 6
+    assert_changed(pipeline, before, changes)
+    half = pipeline_of(models, "sd1")
+    fuse_loras(half, [Lora(str(tmp_path / "adapter_model.safetensors"), 0.5)])
+    assert_changed(half, before, {name: 0.5 * change for name, change in changes.items()})
+
+
+def fused(models, tmp_path, tensors, name="sd1"):
+    """A pipeline's weights before and after, with a LoRA of these tensors, and what was said."""
+    file = tmp_path / "lora.safetensors"
+    save_file(tensors, file)
+    pipeline = pipeline_of(models, name)
+    before = weights_of(pipeline)
+    notices = fuse_loras(pipeline, [Lora(str(file), 1.0)])
+    return before, weights_of(pipeline), notices
+
+
+FLAT_TO_Q = f"lora_unet_{TO_Q.replace('.', '_')}"
+CONV = "down_blocks.0.resnets.0.conv1"
+FLAT_CONV = f"lora_unet_{CONV.replace('.', '_')}"
+
+
+def test_a_tuckers_core_stands_between_the_convolutions(models, tmp_path):
+    """kohya's and LyCORIS' `lora_mid`: what the three make of a picture one after the other, one does."""
+    down, mid, up = torch.randn(3, 16, 1, 1), torch.randn(3, 3, 3, 3), torch.randn(16, 3, 1, 1)
+    tensors = {f"{FLAT_CONV}.lora_{name}.weight": part for name, part in (("down", down), ("mid", mid), ("up", up))}
+    before, after, _ = fused(models, tmp_path, tensors | {f"{FLAT_CONV}.alpha": torch.tensor(1.5)})
+    change = after[f"unet.{CONV}.weight"] - before[f"unet.{CONV}.weight"]
+    x = torch.randn(1, 16, 6, 6)
+    expected = 0.5 * F.conv2d(F.conv2d(F.conv2d(x, down), mid, padding=1), up)
+    torch.testing.assert_close(F.conv2d(x, change, padding=1), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("axis", [0, 1], ids=["rows", "columns"])
+def test_dora_of_lycoris_sets_lengths(axis, models, tmp_path):
+    """Of rows by the newer files, of columns by the older ones."""
+    lengths = torch.rand(32, 1) + 0.5
+    tensors = {
+        f"{FLAT_TO_Q}.lora_up.weight": torch.randn(32, 2),
+        f"{FLAT_TO_Q}.lora_down.weight": torch.randn(2, 32),
+        f"{FLAT_TO_Q}.alpha": torch.tensor(2.0),
+        f"{FLAT_TO_Q}.dora_scale": (lengths if axis == 0 else lengths.T).contiguous(),
+    }
+    _, after, _ = fused(models, tmp_path, tensors)
+    if axis == 0:
+        torch.testing.assert_close(after[f"unet.{TO_Q}.weight"].norm(dim=1, keepdim=True), lengths)
+    else:
+        torch.testing.assert_close(after[f"unet.{TO_Q}.weight"].norm(dim=0, keepdim=True), lengths.T)
+
+
+def test_full_differences_and_those_of_norms_and_biases(models, tmp_path):
+    norm = "down_blocks.0.resnets.0.norm1"
+    flat_norm = f"lora_unet_{norm.replace('.', '_')}"
+    tensors = {
+        f"{FLAT_CONV}.diff": torch.randn(16, 16, 3, 3),
+        f"{FLAT_CONV}.diff_b": torch.randn(16),
+        f"{flat_norm}.w_norm": torch.randn(16),
+        f"{flat_norm}.b_norm": torch.randn(16),
+        f"{FLAT_TO_Q}.weight": torch.randn(32),
+        f"{FLAT_TO_Q}.on_input": torch.tensor(1),
+    }
+    before, after, _ = fused(models, tmp_path, tensors)
+    changes = {
+        f"unet.{CONV}.weight": tensors[f"{FLAT_CONV}.diff"],
+        f"unet.{CONV}.bias": tensors[f"{FLAT_CONV}.diff_b"],
+        f"unet.{norm}.weight": tensors[f"{flat_norm}.w_norm"],
+        f"unet.{norm}.bias": tensors[f"{flat_norm}.b_norm"],
+        f"unet.{TO_Q}.weight": before[f"unet.{TO_Q}.weight"] * tensors[f"{FLAT_TO_Q}.weight"][None],
+    }
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor + changes.get(name, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("up", "down"),
+    [
+        (f"{FLAT_TO_Q}.lora_up.weight", f"{FLAT_TO_Q}.lora_down.weight"),
+        (f"lycoris_{TO_Q.replace('.', '_')}.lora_up.weight", f"lycoris_{TO_Q.replace('.', '_')}.lora_down.weight"),
+        (f"unet.{TO_Q}.lora_B.weight", f"unet.{TO_Q}.lora_A.weight"),
+        (f"unet.{TO_Q}.lora.up.weight", f"unet.{TO_Q}.lora.down.weight"),
+        (f"{TO_Q[:-5]}.processor.to_q_lora.up.weight", f"{TO_Q[:-5]}.processor.to_q_lora.down.weight"),
+        (f"base_model.model.{TO_Q}.lora_B.default.weight", f"base_model.model.{TO_Q}.lora_A.default.weight"),
+        (
+            "diffusion_model.input_blocks.3.1.transformer_blocks.0.attn1.to_q.lora_up.weight",
+            "lora_unet_input_blocks_3_1_transformer_blocks_0_attn1_to_q.lora_down.weight",
+        ),
+    ],
+)
+def test_a_layer_by_all_its_names(up, down, models, tmp_path):
+    tensors = {up: torch.randn(32, 2), down: torch.randn(2, 32)}
+    before, after, _ = fused(models, tmp_path, tensors)
+    change = tensors[up] @ tensors[down]
+    torch.testing.assert_close(after[f"unet.{TO_Q}.weight"], before[f"unet.{TO_Q}.weight"] + change)
+
+
+@pytest.mark.parametrize(
+    "name", ["lora_te2_text_model_encoder_layers_1_mlp_fc1", "text_encoder_2.text_model.encoder.layers.1.mlp.fc1"]
+)
+def test_the_second_text_encoder_by_its_names(name, models, tmp_path):
+    tensors = {f"{name}.lora_up.weight": torch.randn(24, 2), f"{name}.lora_down.weight": torch.randn(2, 24)}
+    before, after, _ = fused(models, tmp_path, tensors, "sdxl")
+    (changed,) = [name for name, tensor in before.items() if not torch.equal(tensor, after[name])]
+    assert changed.endswith("encoder.layers.1.mlp.fc1.weight")
+    assert changed.startswith("text_encoder_2.")
+
+
+def test_query_key_and_value_of_sd3_in_one_matrix(models, tmp_path):
+    """As kohya's scripts have them; Diffusers has a layer for each."""
+    name = "lora_unet_joint_blocks_0_x_block_attn_qkv"
+    tensors = {f"{name}.lora_up.weight": torch.randn(192, 2), f"{name}.lora_down.weight": torch.randn(2, 64)}
+    before, after, _ = fused(models, tmp_path, tensors, "sd3")
+    changes = (tensors[f"{name}.lora_up.weight"] @ tensors[f"{name}.lora_down.weight"]).chunk(3)
+    for part, change in zip("qkv", changes, strict=True):
+        layer = f"transformer.transformer_blocks.0.attn.to_{part}.weight"
+        torch.testing.assert_close(after[layer], before[layer] + change)
+
+
+def plain(layer, rows=32, columns=32):
+    return {f"{layer}.lora_up.weight": torch.ones(rows, 1), f"{layer}.lora_down.weight": torch.ones(1, columns)}
+
+
+def test_a_stray_embedding_does_not_spoil_a_lora(models, tmp_path):
+    stray = {"bundle_emb.style.string_to_param.*": torch.ones(2, 16), "emb_params": torch.ones(2, 16)}
+    before, after, notices = fused(models, tmp_path, plain(FLAT_TO_Q) | stray)
+    torch.testing.assert_close(after[f"unet.{TO_Q}.weight"], before[f"unet.{TO_Q}.weight"] + 1.0)
+    (notice,) = notices
+    assert notice.startswith('The LoRA "lora.safetensors" holds more than changes')
+    assert "emb_params" in notice
+    prior = load_prior(str(models["sd1"]), CPU, [Lora(str(tmp_path / "lora.safetensors"))])
+    assert list(prior.notices) == notices
+
+
+@pytest.mark.parametrize(
+    ("tensors", "sentence"),
+    [
+        ({f"{FLAT_TO_Q}.oft_blocks": torch.ones(2, 2, 2)}, "format that is not supported.*oft_blocks"),
+        ({f"{FLAT_TO_Q}.{name}.weight": torch.ones(2, 2) for name in ("a1", "a2", "b1", "b2")}, "not supported"),
+        ({f"{FLAT_TO_Q}.lora_up.weight": torch.ones(32, 2)}, "not supported"),
+        (plain(FLAT_TO_Q) | {f"{FLAT_TO_Q}.reshape_weight": torch.ones(2)}, "not supported.*reshape_weight"),
+        ({f"{FLAT_CONV}.ia3_l": torch.ones(1, 16, 1, 1)}, "not supported"),
+        (plain(FLAT_TO_Q) | plain("lora_te_text_model_encoder_layers_9_mlp_fc1"), "no place for .*layers_9"),
+        (plain(FLAT_TO_Q) | plain("lora_te2_text_model_encoder_layers_0_mlp_fc1"), "no place for .*te2"),
+        (plain(FLAT_TO_Q, 64), "another shape"),
+        (plain(FLAT_TO_Q, columns=16), "another shape"),
+        ({f"{FLAT_TO_Q}.diff": torch.ones(32, 8, 2, 2)}, "another shape"),
+        (plain("lora_unet_double_blocks_0_img_attn_qkv"), "trained for FLUX"),
+        (plain("transformer.single_transformer_blocks.0.attn.to_q"), "trained for FLUX"),
+        (plain("lora_unet_joint_blocks_0_x_block_attn_qkv"), "trained for SD 3"),
+        (plain(FLAT_TO_Q.replace("attn1_to_q", "attn2_to_k"), columns=2048), "trained for SDXL"),
+        (plain(FLAT_TO_Q.replace("attn1_to_q", "attn2_to_k"), columns=768), "trained for SD 1.x"),
+        (plain(FLAT_TO_Q) | {f"{FLAT_TO_Q}.alpha": torch.tensor(float("nan"))}, "numbers that are none"),
+        (plain(FLAT_TO_Q) | plain(TO_Q), "two tensors are for one layer"),
+    ],
+)
+def test_what_cannot_be_used_whole_is_refused_with_the_reason_and_changes_nothing(tensors, sentence, models, tmp_path):
+    """Also where another file is fine: the sentence names the one at fault."""
+    good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
+    save_file(plain(FLAT_TO_Q), good)
+    save_file(tensors, bad)
+    pipeline = pipeline_of(models, "sd1")
+    before = weights_of(pipeline)
+    with pytest.raises(BadInputError, match=sentence) as caught:
+        fuse_loras(pipeline, [Lora(str(good), 1.0), Lora(str(bad), 1.0)])
+    assert "bad.safetensors" in str(caught.value)
+    assert "good.safetensors" not in str(caught.value)
+    assert_changed(pipeline, before, {})
 
 
 def test_several_add_up_and_a_weight_of_zero_changes_nothing(models, tmp_path):

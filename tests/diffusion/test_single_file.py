@@ -14,6 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from sdi_engine.diffusion import single_file
 from sdi_engine.diffusion.clip_tokenizer import clip_tokenizer
+from sdi_engine.diffusion.counted_prior import CountedPrior
 from sdi_engine.diffusion.header import family_of
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.original_names import sd3_layout
@@ -26,6 +27,7 @@ from sdi_engine.diffusion.single_file import (
     set_velocity,
 )
 from sdi_engine.errors import BadInputError
+from sdi_engine.text_to_mesh import tell_how_it_reads
 
 CPU = torch.device("cpu")
 FAMILIES = {
@@ -68,7 +70,8 @@ def test_every_tensor_comes_to_where_diffusers_own_loader_puts_it(family, tmp_pa
             str(file), config=str(file.with_suffix("")), subfolder="transformer"
         )
     theirs = getattr(diffusers, kind).from_single_file(str(file), config=str(file.with_suffix("")), **absent, **shape)
-    ours = load_single_file(file, CPU)
+    ours, notices = load_single_file(file, CPU)
+    assert notices == []
     compared = 0
     for name, part in theirs.components.items():
         if isinstance(part, torch.nn.Module):
@@ -135,6 +138,18 @@ def test_what_only_the_training_needed_is_no_hindrance(file, sd1_file):
     ]
     changed(file, lambda tensors: tensors.update({name: torch.ones(3) for name in names}))
     assert_same(load_prior(str(file), CPU), load_prior(str(sd1_file), CPU))
+
+
+def test_t5_is_left_out_and_that_is_told(tmp_path):
+    file = write_single_file(write_sd3(tmp_path / "folder"), tmp_path / "dream.safetensors")
+    changed(file, lambda tensors: tensors.update({"text_encoders.t5xxl.transformer.shared.weight": torch.ones(2, 2)}))
+    prior = load_prior(str(file), CPU)
+    assert prior.notices == (
+        'The text encoder T5 in "dream.safetensors" is left out: the model was trained to do without it.',
+    )
+    said = []
+    tell_how_it_reads(CountedPrior(prior), "a mug", "", said.append)
+    assert [event.message for event in said] == list(prior.notices)
 
 
 def test_names_without_text_model_and_of_other_programs(file, sd1_file):
