@@ -16,6 +16,7 @@ from . import (
     properties,
     scene,
     session,
+    shortcut,
     status_bar,
 )
 
@@ -40,11 +41,15 @@ def register() -> None:
     status_bar.begin()
     engine_setup.begin()
     operators.presets.attach()
+    panels.menus.attach()
+    shortcut.attach()
     model_list.begin()
 
 
 def unregister() -> None:
     model_list.end()
+    shortcut.detach()
+    panels.menus.detach()
     operators.presets.detach()
     engine_setup.end()
     status_bar.end()

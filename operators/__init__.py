@@ -1,6 +1,6 @@
 """What buttons do. Thin: read properties, call jobs/ or scene/ through `session`, report."""
 
-from . import asset, generate, job, model, presets, settings, setup
+from . import asset, generate, job, model, presets, settings, setup, textures
 
 CLASSES = (
     *generate.CLASSES,
@@ -10,4 +10,5 @@ CLASSES = (
     *presets.CLASSES,
     *setup.CLASSES,
     *asset.CLASSES,
+    *textures.CLASSES,
 )

@@ -17,6 +17,8 @@ from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.request import MAX_SEED, JobRequest
 from ..sdi_engine.untrusted import printable
 
+DIALOG_WIDTH = 380
+
 
 def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: list[JobRequest]) -> set[str]:
     """Let jobs wait for their turn, in a row from the 3D cursor on; what the operator is to return."""
@@ -47,11 +49,8 @@ def refuse(operator: bpy.types.Operator, sentence: str) -> set[str]:
     return {"CANCELLED"}
 
 
-class SDI_OT_generate(bpy.types.Operator):
-    """Make an object from the prompt; you can go on working meanwhile, and ask for more"""
-
-    bl_idname = "sdi.generate"
-    bl_label = "Generate"
+class _Generate:
+    """Makes an object from the scene's settings."""
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
@@ -66,6 +65,30 @@ class SDI_OT_generate(bpy.types.Operator):
             context.scene.sdi.seed = request.seed
             self.report({"INFO"}, f"Seed {request.seed}, since seed {asked.seed} gives what you have already asked for")
         return done
+
+
+class SDI_OT_generate(_Generate, bpy.types.Operator):
+    """Make an object from the prompt; you can go on working meanwhile, and ask for more"""
+
+    bl_idname = "sdi.generate"
+    bl_label = "Generate"
+
+
+class SDI_OT_from_text(_Generate, bpy.types.Operator):
+    """Say in words what to make, and your own diffusion model makes a textured mesh of it, at the 3D cursor"""
+
+    bl_idname = "sdi.from_text"
+    bl_label = "Generate from Text…"
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        return context.window_manager.invoke_props_dialog(
+            self, width=DIALOG_WIDTH, title="SDI Text to 3D", confirm_text="Generate"
+        )
+
+    def draw(self, context: bpy.types.Context) -> None:
+        from ..panels.settings import draw_in_dialog  # which imports this package, by and by
+
+        draw_in_dialog(self.layout, context)
 
 
 class SDI_OT_generate_from_file(bpy.types.Operator):
@@ -239,6 +262,7 @@ class SDI_OT_close_looks(bpy.types.Operator):
 
 CLASSES = (
     SDI_OT_generate,
+    SDI_OT_from_text,
     SDI_OT_generate_from_file,
     SDI_OT_variations,
     SDI_OT_regenerate,

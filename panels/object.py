@@ -32,7 +32,9 @@ class SDI_PT_object(Tab, bpy.types.Panel):
         column.operator("sdi.regenerate", icon="FILE_REFRESH")
         column.operator("sdi.variations", icon="DUPLICATE")
         column.operator("sdi.copy_settings", icon="COPYDOWN")
-        layout.operator("sdi.mark_as_asset", icon="ASSET_MANAGER")
+        column = layout.column(align=True)
+        column.operator("sdi.mark_as_asset", icon="ASSET_MANAGER")
+        column.operator("sdi.write_textures", text="Write Textures…", icon="TEXTURE")
 
 
 CLASSES = (SDI_PT_object,)

@@ -19,8 +19,20 @@ _UNIT_PIXELS = 20
 
 def draw_settings(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Prompt, model, quality, seed and size."""
+    draw_prompt(layout, context.scene.sdi)
+    _draw_basics(layout, context)
+
+
+def draw_in_dialog(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """The same, ready for typing the prompt."""
+    column = layout.column()
+    column.activate_init = True
+    column.prop(context.scene.sdi, "prompt", text="", placeholder=_PLACEHOLDER)
+    _draw_basics(layout, context)
+
+
+def _draw_basics(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     settings = context.scene.sdi
-    draw_prompt(layout, settings)
     column = layout.column()
     column.use_property_split = True
     column.use_property_decorate = False

@@ -18,7 +18,7 @@ from ..jobs.placement import Placement
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.files import is_there
 from ..sdi_engine.job_folder import JobFolder
-from . import origin, placing
+from . import origin, placing, textures
 from .collection import collection_in
 from .moment import scene_of, view_layer_of
 from .naming import object_name
@@ -60,11 +60,11 @@ def put_into_scene(context: bpy.types.Context, folder: JobFolder, placement: Pla
     except EngineError as error:
         raise ImportFailedError(str(error)) from error
     placed = _load(context, folder)
-    _name(placed, request.prompt)
+    _name(placed, request.prompt, folder)
     matrix = placing.matrix_of(folder.path.name) or placing.matrix_from(placement)
     _stand(placed, matrix, 1.0 / scene.unit_settings.scale_length)
     _clean(placed.data)
-    _keep_colour(placed, placing.find(folder.path.name, placing.LIVE))
+    textures.show_in_solid_shading(placed)
     origin.describe(placed, folder, request)
     collection_in(scene).objects.link(placed)
     placing.remove(folder.path.name)
@@ -132,16 +132,15 @@ def _unreadable(folder: JobFolder, detail: str) -> str:
     return f'The mesh in "{folder.mesh_file}" cannot be read ({cause}): run the job again.'
 
 
-def _name(placed: bpy.types.Object, prompt: str) -> None:
+def _name(placed: bpy.types.Object, prompt: str, folder: JobFolder) -> None:
     name = object_name(prompt)
     placed.name = name
     placed.data.name = name
     for material in placed.data.materials:
         material.name = name
-        for node in material.node_tree.nodes:
-            if node.bl_idname == "ShaderNodeTexImage" and node.image is not None:
-                node.image.name = name
-                material.node_tree.nodes.active = node  # which is what Solid shading shows as texture
+        for node in textures.nodes_of(material):
+            textures.name(node.image, prompt, folder)
+            material.node_tree.nodes.active = node  # which is what Solid shading shows as texture
 
 
 def _stand(placed: bpy.types.Object, matrix: Matrix, scale: float) -> None:
@@ -170,16 +169,8 @@ def _clean(mesh: bpy.types.Mesh) -> None:
     mesh.update()
     for material in mesh.materials:
         material.use_backface_culling = False
-        for node in material.node_tree.nodes:
-            if node.bl_idname == "ShaderNodeTexImage" and node.image is not None:
-                _say_what_it_holds(node)
-
-
-def _keep_colour(placed: bpy.types.Object, live: bpy.types.Object | None) -> None:
-    """In Solid shading, which shows no texture, the object goes on in the colour that its live mesh had."""
-    for old in live.data.materials if live is not None else ():
-        for material in placed.data.materials:
-            material.diffuse_color = old.diffuse_color
+        for node in textures.nodes_of(material):
+            _say_what_it_holds(node)
 
 
 def _say_what_it_holds(node: bpy.types.ShaderNodeTexImage) -> None:

@@ -17,7 +17,7 @@ from ..jobs.inspection import UnsoundFileError, read_live_mesh
 from ..jobs.placement import Placement
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.job_folder import JobFolder
-from . import moment, placing
+from . import moment, placing, textures
 from .collection import collection_for_helpers
 from .naming import object_name
 
@@ -119,7 +119,7 @@ def fill(mesh: bpy.types.Mesh, geometry: Geometry, scale: float = 1.0) -> None:
     mesh.shade_smooth()
     for material in mesh.materials:
         if material is not None and placing.JOB in material:
-            material.diffuse_color = _average(colours)  # which is what Solid shading shows
+            material.diffuse_color = textures.linear(colours.mean(axis=0) / 255.0)  # which is what Solid shading shows
 
 
 def geometry_of(mesh: bpy.types.Mesh) -> Geometry | None:
@@ -164,12 +164,3 @@ def _material(name: str) -> bpy.types.Material:
     colours.location = shader.location.x - 200.0, shader.location.y
     material.node_tree.links.new(colours.outputs["Color"], shader.inputs["Base Color"])
     return material
-
-
-def _average(colours: np.ndarray) -> tuple[float, float, float, float]:
-    """The average colour, in linear values, opaque."""
-    import numpy as np
-
-    encoded = colours.mean(axis=0) / 255.0
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-    return (*map(float, linear), 1.0)

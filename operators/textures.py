@@ -1,0 +1,48 @@
+"""Textures as files, for what cannot hold them: an OBJ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+from bpy.props import BoolProperty, StringProperty
+
+from ..scene import origin, textures
+from .generate import refuse
+
+
+class SDI_OT_write_textures(bpy.types.Operator):
+    """Write the textures of the selected objects, or of all where none is selected, as files: beside an OBJ"""
+
+    bl_idname = "sdi.write_textures"
+    bl_label = "Write Textures"
+
+    directory: StringProperty(name="Folder", description="Where to write them", subtype="DIR_PATH")  # type: ignore[valid-type]
+    filter_folder: BoolProperty(default=True, options={"HIDDEN"})  # type: ignore[valid-type]
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if not any(origin.is_ours(each) for each in context.view_layer.objects):
+            cls.poll_message_set("No object of this scene was made here from a prompt")
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        ours = [each for each in context.view_layer.objects if origin.is_ours(each)]
+        chosen = [each for each in ours if each.select_get(view_layer=context.view_layer)] or ours
+        folder = Path(bpy.path.abspath(self.directory))
+        try:
+            files = textures.write(chosen, folder)
+        except FileExistsError as error:
+            return refuse(self, f"{error}: choose another folder.")
+        except OSError as error:
+            return refuse(self, f'"{folder}" cannot be written ({error.strerror or error}): choose another folder.')
+        self.report({"INFO"}, f"{len(files)} in {folder}: {', '.join(file.name for file in files)}")
+        return {"FINISHED"}
+
+
+CLASSES = (SDI_OT_write_textures,)

@@ -1,0 +1,82 @@
+"""Where Blender's own menus lead to us, so that its search (F3) finds us too; and a word to who exports an OBJ."""
+
+from __future__ import annotations
+
+import os
+
+import bpy
+
+from ..scene import origin
+
+
+class SDI_MT_object(bpy.types.Menu):
+    """Objects from text"""
+
+    bl_idname = "SDI_MT_object"
+    bl_label = "SDI Text to 3D"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.operator_context = "INVOKE_DEFAULT"
+        layout.operator("sdi.from_text", icon="SHADERFX")
+        layout.operator("sdi.generate_from_file", text="Generate from List of Prompts…", icon="TEXT")
+        layout.separator()
+        layout.operator("sdi.regenerate", icon="FILE_REFRESH")
+        layout.operator("sdi.variations", text="Variations…", icon="DUPLICATE")
+        layout.operator("sdi.copy_settings", text="Reuse Settings", icon="COPYDOWN")
+        layout.separator()
+        layout.operator("sdi.mark_as_asset", icon="ASSET_MANAGER")
+        layout.operator("sdi.write_textures", text="Write Textures…", icon="TEXTURE")
+
+
+class SDI_PT_obj_export(bpy.types.Panel):
+    """Shown while Blender asks where to write an OBJ"""
+
+    bl_idname = "SDI_PT_obj_export"
+    bl_label = "SDI Textures"
+    bl_space_type = "FILE_BROWSER"
+    bl_region_type = "TOOL_PROPS"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        operator = getattr(context.space_data, "active_operator", None)
+        return operator is not None and operator.bl_idname == "WM_OT_obj_export"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        column = self.layout.column()
+        column.label(text="An OBJ cannot hold textures:", icon="INFO")
+        column.label(text="they lie beside it as files.", icon="BLANK1")
+        column.operator_context = "EXEC_DEFAULT"
+        button = column.operator("sdi.write_textures", text="Write Textures There", icon="TEXTURE")
+        button.directory = os.fsdecode(context.space_data.params.directory)
+
+
+CLASSES = (SDI_MT_object, SDI_PT_obj_export)
+
+
+def attach() -> None:
+    bpy.types.VIEW3D_MT_mesh_add.append(_draw_in_add_menu)
+    bpy.types.VIEW3D_MT_object.append(_draw_in_object_menu)
+    bpy.types.VIEW3D_MT_object_context_menu.append(_draw_in_context_menu)
+
+
+def detach() -> None:
+    bpy.types.VIEW3D_MT_object_context_menu.remove(_draw_in_context_menu)
+    bpy.types.VIEW3D_MT_object.remove(_draw_in_object_menu)
+    bpy.types.VIEW3D_MT_mesh_add.remove(_draw_in_add_menu)
+
+
+def _draw_in_add_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
+    self.layout.separator()
+    self.layout.operator_context = "INVOKE_DEFAULT"
+    self.layout.operator("sdi.from_text", text="From Text…", icon="SHADERFX")
+
+
+def _draw_in_object_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
+    self.layout.separator()
+    self.layout.menu(SDI_MT_object.bl_idname, icon="SHADERFX")
+
+
+def _draw_in_context_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
+    if origin.is_ours(context.active_object):
+        _draw_in_object_menu(self, context)

@@ -1,0 +1,143 @@
+"""Textures: packed, so that the .blend file has all it needs, and with a file's name, so that exports have it too.
+
+FBX, GLB and USD take a packed picture along. Blender's OBJ exporter names its file, but does not write it; that is for
+`write`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bpy
+
+from ..sdi_engine.files import is_file, is_there, open_to_read, write_atomically
+from ..sdi_engine.job_folder import JobFolder
+from .naming import file_name
+
+if TYPE_CHECKING:
+    import numpy as np  # where it is needed it is imported late: it takes longer than all of the extension
+
+_ENDINGS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
+_SMALLER = 1024
+_MOST_PIXELS = 2048 * 2048
+"""Of a larger picture the average colour is that of a smaller copy."""
+
+log = logging.getLogger(__name__)
+
+
+def nodes_of(material: bpy.types.Material) -> Iterator[bpy.types.ShaderNodeTexImage]:
+    """Those that have an image."""
+    for node in material.node_tree.nodes if material.node_tree is not None else ():
+        if node.bl_idname == "ShaderNodeTexImage" and node.image is not None:
+            yield node
+
+
+def name(image: bpy.types.Image, prompt: str, folder: JobFolder) -> None:
+    """Name a packed image, and give it a file of that name in the job's folder, where that can be written.
+
+    Image and file have one name: Blender's USD exporter writes a file called as the image, and refers to one called as
+    the file.
+    """
+    image.name = file_name(prompt)
+    ending = _ENDINGS.get(image.file_format, "")
+    path = folder.path / f"{image.name}{ending}"
+    try:
+        is_written = image.packed_file is not None and bool(ending) and _put(image.packed_file.data, path)
+    except OSError as error:
+        log.info("The texture was not written to %s: %s", path, error)
+        is_written = False
+    image.filepath_raw = str(path) if is_written else f"//{path.name}"
+
+
+def write(things: Iterable[bpy.types.Object], folder: Path) -> list[Path]:
+    """Write the packed textures of objects as files into a folder, under the names by which exports look for them.
+
+    Returns:
+        All these files, be it that they were there already.
+
+    Raises:
+        FileExistsError: another file of that name is there.
+        OSError: a file cannot be written.
+    """
+    files = []
+    for image in dict.fromkeys(_images_of(things)):
+        path = folder / bpy.path.basename(image.filepath)
+        if not _put(image.packed_file.data, path):
+            raise FileExistsError(f'"{path}" is another file')
+        files.append(path)
+    return files
+
+
+def _images_of(things: Iterable[bpy.types.Object]) -> Iterator[bpy.types.Image]:
+    materials = (slot.material for thing in things for slot in thing.material_slots if slot.material is not None)
+    images = (node.image for material in materials for node in nodes_of(material))
+    return (image for image in images if image.packed_file is not None and image.filepath)
+
+
+def _put(data: bytes, path: Path) -> bool:
+    """Write a file; False where there is another one of this name, which stays. Raises OSError."""
+    if not is_there(path):
+        write_atomically(path, data)
+        return True
+    if not is_file(path):
+        return False
+    with open_to_read(path) as file:
+        return file.read(len(data) + 1) == data
+
+
+def show_in_solid_shading(placed: bpy.types.Object) -> None:
+    """Give materials their texture's colour, on an average over the surface: what Solid shading shows of them."""
+    for material in placed.data.materials:
+        for node in nodes_of(material):
+            if any("Color" in link.to_socket.name for output in node.outputs for link in output.links):
+                colour = _colour_on(placed.data, node.image)
+                if colour is not None:
+                    material.diffuse_color = colour
+                break
+
+
+def _colour_on(mesh: bpy.types.Mesh, image: bpy.types.Image) -> tuple[float, float, float, float] | None:
+    """The average of the texels that the mesh's corners lie on; None where there are none."""
+    import numpy as np
+
+    if mesh.uv_layers.active is None or not mesh.loops:
+        return None
+    pixels = _pixels_of(image)
+    if pixels is None:
+        return None
+    height, width = pixels.shape[:2]
+    uvs = np.empty(2 * len(mesh.loops), dtype=np.float32)
+    mesh.uv_layers.active.uv.foreach_get("vector", uvs)
+    columns, rows = (uvs.reshape(-1, 2) % 1.0 * (width, height)).astype(int).T
+    texels = pixels[np.minimum(rows, height - 1), np.minimum(columns, width - 1)]
+    return linear(texels[:, :3].mean(axis=0))
+
+
+def _pixels_of(image: bpy.types.Image) -> np.ndarray | None:
+    """(H, W, 4) float32 from the bottom up, sRGB, perhaps of a smaller copy; None where there are none."""
+    import numpy as np
+
+    width, height = image.size
+    if not width or not height:
+        return None
+    if width * height > _MOST_PIXELS:
+        small = image.copy()
+        try:
+            small.scale(min(width, _SMALLER), min(height, _SMALLER))
+            return _pixels_of(small)
+        finally:
+            bpy.data.images.remove(small)
+    pixels = np.empty(4 * width * height, dtype=np.float32)
+    image.pixels.foreach_get(pixels)
+    return pixels.reshape(height, width, 4)
+
+
+def linear(encoded: np.ndarray) -> tuple[float, float, float, float]:
+    """An sRGB colour, (3,) from 0 to 1, in linear values, opaque."""
+    import numpy as np
+
+    values = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    return (*map(float, values), 1.0)

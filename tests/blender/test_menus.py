@@ -1,0 +1,113 @@
+"""Found where a person looks: in the search, in the Add menu, in the right-click menu, by a shortcut."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+FROM_TEXT = "sdi.from_text"
+
+
+class Layout:
+    """Remembers what a menu draws."""
+
+    def __init__(self):
+        self.drawn = []
+
+    def operator(self, name, **arguments):
+        self.drawn.append((name, arguments.get("text")))
+        return self
+
+    def menu(self, name, **arguments):
+        self.drawn.append((name, arguments.get("text")))
+
+    def separator(self):
+        pass
+
+
+def drawn_by(bpy, function, **context):
+    menu = type("Menu", (), {"layout": Layout()})()
+    function(menu, type("Context", (), {"active_object": None, **context})())
+    return menu.layout.drawn
+
+
+def test_each_menu_leads_to_us(bpy, extension):
+    menus = extension.panels.menus
+    assert drawn_by(bpy, menus._draw_in_add_menu) == [(FROM_TEXT, "From Text…")]
+    assert drawn_by(bpy, menus._draw_in_object_menu) == [("SDI_MT_object", None)]
+    assert drawn_by(bpy, menus._draw_in_context_menu) == []
+    bpy.data.objects["Cube"]["sdi_prompt"] = "a cube"
+    ours = drawn_by(bpy, menus._draw_in_context_menu, active_object=bpy.data.objects["Cube"])
+    assert ours == [("SDI_MT_object", None)]
+    for menu, draw in (
+        (bpy.types.VIEW3D_MT_mesh_add, menus._draw_in_add_menu),
+        (bpy.types.VIEW3D_MT_object, menus._draw_in_object_menu),
+        (bpy.types.VIEW3D_MT_object_context_menu, menus._draw_in_context_menu),
+    ):
+        assert draw in menu.draw._draw_funcs
+
+
+def test_the_search_finds_it_by_generate_and_by_sdi(bpy, extension):
+    """It looks through menus, by the words of all menus on the way and of the entry itself."""
+    menu = extension.panels.menus.SDI_MT_object
+    entries = drawn_by(bpy, menu.draw)
+    label = bpy.ops.sdi.from_text.get_rna_type().name
+    assert "SDI" in menu.bl_label
+    assert "Generate" in label
+    assert {name for name, _ in entries} >= {FROM_TEXT, "sdi.regenerate", "sdi.variations", "sdi.mark_as_asset"}
+
+
+def test_from_text_generates_as_the_panel_does(bpy, extension):
+    bpy.context.scene.sdi.prompt = "a red mug"
+    assert bpy.ops.sdi.from_text() == {"FINISHED"}
+    assert "a red mug" in bpy.data.objects
+    bpy.context.scene.sdi.prompt = ""
+    with pytest.raises(RuntimeError, match="The prompt is empty"):
+        bpy.ops.sdi.from_text()
+
+
+def test_the_shortcut_can_be_edited_and_takes_nobody_elses_keys(bpy, extension):
+    shortcut = extension.shortcut
+    (item,) = [
+        item
+        for keymap in bpy.context.window_manager.keyconfigs.addon.keymaps
+        for item in keymap.keymap_items
+        if item.idname == FROM_TEXT
+    ]
+    assert (item.type, item.shift, item.alt, item.ctrl) == ("T", True, True, False)
+    assert shortcut.OPERATOR == FROM_TEXT
+    wanted = {"ctrl": False, "oskey": False, **shortcut.KEY}
+    assert not [each for each in shortcuts_of_blender(bpy) if clashes(each, wanted)]
+
+
+def clashes(item, wanted):
+    if item["type"] != wanted["type"] or item["value"] not in ("PRESS", "ANY", "CLICK"):
+        return False
+    return all(item.get(key, False) in (wanted[key], -1) for key in ("ctrl", "shift", "alt", "oskey"))
+
+
+def shortcuts_of_blender(bpy):
+    """All that Blender's two keymaps have where the 3D viewport is, in any mode."""
+    folder = Path(bpy.utils.system_resource("SCRIPTS")) / "presets" / "keyconfig"
+    sys.path.insert(0, str(folder))
+    try:
+        for name in ("blender_default", "industry_compatible_data"):
+            module = importlib.import_module(f"keymap_data.{name}")
+            for _, where, content in module.generate_keymaps(module.Params()):
+                if where["space_type"] in ("EMPTY", "VIEW_3D") and not where.get("modal"):
+                    yield from (item[1] for item in content["items"])
+    finally:
+        sys.path.remove(str(folder))
+
+
+def test_disabling_takes_menus_and_shortcut_away(bpy, extension):
+    import headless
+
+    headless.disable()
+    menus = (bpy.types.VIEW3D_MT_mesh_add, bpy.types.VIEW3D_MT_object, bpy.types.VIEW3D_MT_object_context_menu)
+    functions = [function for menu in menus for function in menu.draw._draw_funcs]
+    assert not [function for function in functions if "sdi" in function.__module__]
+    keymaps = bpy.context.window_manager.keyconfigs.addon.keymaps
+    assert not [item for keymap in keymaps for item in keymap.keymap_items if item.idname.startswith("sdi.")]
+    headless.enable()

@@ -1,0 +1,162 @@
+"""Textures outlive an export: they are seen again in what is imported from it. And Solid shading has their colour."""
+
+import pytest
+from made_jobs import PROMPT, fake_worker, make_job
+
+RED = (200 / 255, 30 / 255, 30 / 255)
+LINEAR_RED = (0.578, 0.013, 0.013, 1.0)
+
+
+@pytest.fixture
+def put(bpy, extension, results):
+    """One of our objects, selected and active."""
+
+    def put_into_scene(prompt=PROMPT, name="job-1"):
+        folder = make_job(extension, results, name, prompt)
+        return extension.scene.importer.put_into_scene(bpy.context, folder, extension.jobs.placement.Placement())
+
+    return put_into_scene
+
+
+def image_of(thing):
+    nodes = thing.data.materials[0].node_tree.nodes
+    return next(node.image for node in nodes if node.bl_idname == "ShaderNodeTexImage")
+
+
+def save_and_open(bpy, path):
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    bpy.ops.wm.open_mainfile(filepath=str(path))
+
+
+def obj(bpy, folder):
+    bpy.ops.wm.obj_export(filepath=str(folder / "it.obj"), path_mode="COPY", export_selected_objects=True)
+    assert bpy.ops.sdi.write_textures(directory=str(folder)) == {"FINISHED"}
+    return lambda: bpy.ops.wm.obj_import(filepath=str(folder / "it.obj"))
+
+
+def fbx(bpy, folder, **how):
+    import addon_utils
+
+    addon_utils.enable("io_scene_fbx")
+    bpy.ops.export_scene.fbx(filepath=str(folder / "it.fbx"), use_selection=True, **how)
+    return lambda: bpy.ops.import_scene.fbx(filepath=str(folder / "it.fbx"))
+
+
+def fbx_embedded(bpy, folder):
+    return fbx(bpy, folder, path_mode="COPY", embed_textures=True)
+
+
+def fbx_copied(bpy, folder):
+    return fbx(bpy, folder, path_mode="COPY", embed_textures=False)
+
+
+def glb(bpy, folder):
+    bpy.ops.export_scene.gltf(filepath=str(folder / "it.glb"), use_selection=True)
+    return lambda: bpy.ops.import_scene.gltf(filepath=str(folder / "it.glb"))
+
+
+def usd(bpy, folder):
+    bpy.ops.wm.usd_export(filepath=str(folder / "it.usdc"), selected_objects_only=True)
+    return lambda: bpy.ops.wm.usd_import(filepath=str(folder / "it.usdc"))
+
+
+@pytest.mark.parametrize("export", [obj, fbx_embedded, fbx_copied, glb, usd])
+def test_the_texture_is_seen_again_in_a_re_import(bpy, put, tmp_path, export):
+    put("a mug")
+    put(name="job-2")
+    placed = put(name="job-3")  # whose name has a number behind a dot
+    assert image_of(placed).name == f"{PROMPT}.001"
+    save_and_open(bpy, tmp_path / "mine.blend")
+    folder = tmp_path / "export"
+    folder.mkdir()
+    import_again = export(bpy, folder)
+    bpy.ops.wm.read_homefile(use_empty=True)
+    import_again()
+    things = [each for each in bpy.data.objects if each.type == "MESH"]
+    assert len(things) == 1
+    image = image_of(things[0])
+    assert tuple(image.size) == (8, 8)
+    assert tuple(image.pixels[:3]) == pytest.approx(RED, abs=0.01)
+
+
+def test_the_blend_file_has_all_it_needs(bpy, put, tmp_path, results):
+    put()
+    for file in results.glob("*/*.png"):
+        file.unlink()
+    save_and_open(bpy, tmp_path / "mine.blend")
+    assert tuple(image_of(bpy.data.objects[PROMPT]).pixels[:3]) == pytest.approx(RED, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("a “red” mug: 50%", "a “red” mug_ 50%"),
+        ("../../etc/passwd", "_.._etc_passwd"),
+        ("con", "con (texture)"),
+        ("preview", "preview (texture)"),
+        ("…", "…"),
+        ("...", "texture"),
+        ("🫖" * 40, "🫖" * 13),
+        ("a mug of Bob's. ", "a mug of Bob's"),
+    ],
+)
+def test_any_prompt_becomes_the_name_of_a_file(put, results, prompt, name):
+    before = sorted(path.name for path in results.glob("*"))
+    image = image_of(put(prompt))
+    assert image.name == name
+    assert image.filepath == str(results / "job-1" / f"{name}.png")
+    assert (results / "job-1" / f"{name}.png").is_file()
+    assert fake_worker.png(64, (200, 20, 30)) == (results / "job-1" / "preview.png").read_bytes()
+    assert before == []
+
+
+def test_a_file_of_that_name_stays_and_a_link_is_not_followed(bpy, extension, results, tmp_path):
+    mine = tmp_path / "mine.png"
+    for number, prompt in enumerate((PROMPT, "a mug")):
+        folder = make_job(extension, results, f"job-{number}", prompt)
+        if number == 0:
+            (folder.path / f"{prompt}.png").write_text("mine")
+        else:
+            (folder.path / f"{prompt}.png").symlink_to(mine)
+        placement = extension.jobs.placement.Placement()
+        placed = extension.scene.importer.put_into_scene(bpy.context, folder, placement)
+        assert image_of(placed).filepath == f"//{prompt}.png"
+    assert (results / "job-0" / f"{PROMPT}.png").read_text() == "mine"
+    assert not mine.exists()
+
+
+def test_textures_do_not_take_the_place_of_other_files(bpy, put, tmp_path):
+    put()
+    (tmp_path / f"{PROMPT}.png").write_text("mine")
+    with pytest.raises(RuntimeError, match="is another file: choose another folder"):
+        bpy.ops.sdi.write_textures(directory=str(tmp_path))
+    with pytest.raises(RuntimeError, match="cannot be written"):
+        bpy.ops.sdi.write_textures(directory=str(tmp_path / "nothing"))
+    assert (tmp_path / f"{PROMPT}.png").read_text() == "mine"
+
+
+def test_solid_shading_shows_the_textures_colour(put):
+    assert tuple(put().data.materials[0].diffuse_color) == pytest.approx(LINEAR_RED, abs=1e-3)
+
+
+def test_the_colour_is_that_of_the_surface_not_of_the_whole_picture(bpy, extension, put):
+    placed = put()
+    image = image_of(placed)
+    pixels = [0.0, 0.0, 0.0, 1.0] * 32 + [1.0, 1.0, 1.0, 1.0] * 32  # black below, white above
+    image.pixels[:] = pixels
+    for corner in placed.data.uv_layers.active.uv:
+        corner.vector.y = 0.75 + 0.2 * corner.vector.y
+    extension.scene.textures.show_in_solid_shading(placed)
+    assert tuple(placed.data.materials[0].diffuse_color) == pytest.approx((1.0, 1.0, 1.0, 1.0))
+
+
+def test_a_large_picture_is_made_smaller_first(bpy, extension, put, monkeypatch):
+    placed = put()
+    monkeypatch.setattr(extension.scene.textures, "_MOST_PIXELS", 16)
+    monkeypatch.setattr(extension.scene.textures, "_SMALLER", 4)
+    images = len(bpy.data.images)
+    placed.data.materials[0].diffuse_color = (0.0, 0.0, 0.0, 1.0)
+    extension.scene.textures.show_in_solid_shading(placed)
+    assert tuple(placed.data.materials[0].diffuse_color) == pytest.approx(LINEAR_RED, abs=1e-3)
+    assert len(bpy.data.images) == images
+    assert tuple(image_of(placed).size) == (8, 8)
