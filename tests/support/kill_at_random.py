@@ -1,0 +1,145 @@
+"""Kill an engine at random moments, go on, and compare with what was never interrupted.
+
+    python tests/support/kill_at_random.py FOLDER --runs 20 --queues 20 --seed 0
+
+A run is one job, killed, perhaps once more while it is resumed, then resumed to its end. A queue is an engine with jobs
+that wait, killed; then another does what waits and what was begun. Every engine is a fork of one process that has
+loaded torch, so that it costs a second. Prints one JSON object: of each run and queue when it was killed, and whether
+the mesh is, byte for byte, that of the run that nobody interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
+
+import torch  # noqa: E402
+
+torch.set_num_threads(1)  # before the first fork: no thread may be left behind that a child would wait for
+
+from tiny_models import write_stable_diffusion  # noqa: E402
+
+from sdi_engine import machine, serve, text_to_mesh, worker  # noqa: E402
+from sdi_engine.job_folder import JobFolder  # noqa: E402
+from sdi_engine.job_queue import RESUME, JobQueue  # noqa: E402
+from sdi_engine.request import JobRequest  # noqa: E402
+
+text_to_mesh.CHECKPOINT_SECONDS = 0.0  # so that many a kill comes while a checkpoint is written
+text_to_mesh.PREVIEWS_PER_RUN = 2  # which take nearly all of the time
+PROMPTS = ("a red mug", "a blue house")
+
+Wanted = dict[str, tuple[float, bytes]]
+"""By prompt, the seconds and the mesh of a run that nobody interrupted."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--queues", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    os.environ[machine.FOLDER_VARIABLE] = str(options.folder / "own")
+    model = str(write_stable_diffusion(options.folder / "models" / "tiny"))
+    worker.run(_job(options.folder / "warm-up", model, PROMPTS[0]).path, resume=False)  # imports what forks will need
+    wanted = _uninterrupted(options.folder, model)
+    rng = random.Random(options.seed)
+    runs = [kill_run(options.folder / f"run-{number}", model, wanted, rng) for number in range(options.runs)]
+    queues = [kill_queue(options.folder / f"queue-{number}", model, wanted, rng) for number in range(options.queues)]
+    print(json.dumps({"runs": runs, "queues": queues}))
+    return 0
+
+
+def kill_run(folder: Path, model: str, wanted: Wanted, rng: random.Random) -> dict:
+    """One job, killed at one or two random moments."""
+    seconds, mesh = wanted[PROMPTS[0]]
+    job = _job(folder, model, PROMPTS[0])
+    moments = [rng.uniform(0.0, 1.1 * seconds) for _ in range(rng.choice([1, 1, 2]))]
+    for number, moment in enumerate(moments):
+        _killed(_fork(lambda: worker.run(job.path, resume=number > 0)), moment)  # noqa: B023 (forked at once)
+    code = _ended(_fork(lambda: worker.run(job.path, resume=True)))
+    return {"moments": moments, "exit_code": code, **_compared(job, mesh)}
+
+
+def kill_queue(folder: Path, model: str, wanted: Wanted, rng: random.Random) -> dict:
+    """An engine that does a queue, killed at a random moment."""
+    queue = JobQueue(folder)
+    jobs = {prompt: _job(folder / f"job-{number}", model, prompt) for number, prompt in enumerate(PROMPTS)}
+    for job in jobs.values():
+        queue.add(job.path.name)
+    moment = rng.uniform(0.0, 1.1 * sum(seconds for seconds, _ in wanted.values()))
+    _killed(_fork(lambda: serve.serve(folder, 0.0)), moment)
+    waiting = {ticket.name for ticket in queue.waiting()}
+    begun = [job for job in jobs.values() if job.path.name not in waiting and job.result() is None]
+    for job in begun:  # what Resume does; all else that is not done must still wait
+        queue.add(job.path.name, RESUME, first=True)
+    code = _ended(_fork(lambda: serve.serve(folder, 0.0)))
+    compared = [_compared(job, wanted[prompt][1]) for prompt, job in jobs.items()]
+    same = all(each["same"] for each in compared)
+    left = [name for each in compared for name in each["left"]]
+    return {"moments": [moment], "exit_code": code, "begun": len(begun), "same": same, "left": left}
+
+
+def _uninterrupted(folder: Path, model: str) -> Wanted:
+    found = {}
+    for number, prompt in enumerate(PROMPTS):
+        job = _job(folder / f"whole-{number}", model, prompt)
+        started = time.monotonic()
+        assert _ended(_fork(lambda job=job: worker.run(job.path, resume=False))) == 0
+        found[prompt] = (time.monotonic() - started, job.mesh_file.read_bytes())
+    return found
+
+
+def _job(path: Path, model: str, prompt: str) -> JobFolder:
+    small = {
+        "preset": "draft",
+        "steps": 6,
+        "overrides": {"mesh_resolution": 24},
+        "texture_size": 64,
+        "face_budget": 500,
+    }
+    return JobFolder.create(path, JobRequest(prompt, model=model, device="cpu", **small))
+
+
+def _compared(job: JobFolder, wanted: bytes) -> dict:
+    """Whether the mesh is as wanted, and what a killed writer left behind."""
+    made = job.mesh_file.read_bytes() if job.result() is not None else b""
+    left = [path.name for path in job.path.rglob("*.part")]
+    return {"same": made == wanted, "left": left}
+
+
+def _fork(work: Callable[[], int]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        code = work()
+    finally:
+        os._exit(code)
+
+
+def _killed(pid: int, moment: float) -> None:
+    time.sleep(moment)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def _ended(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
