@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "blender" / "window"))
+sys.path[:0] = [str(ROOT / folder) for folder in ("", "tests/support", "tests/blender/window")]
 
 from driver import HEIGHT, WIDTH, Window  # noqa: E402
 from installed import SESSION, with_extension  # noqa: E402

@@ -46,6 +46,15 @@ def pytest_xdist_make_scheduler(config, log):
     return ByFile(config, log)
 
 
+@pytest.fixture(autouse=True)
+def torch_as_it_starts():
+    """Random numbers and threads, whatever ran before in the same process."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
 @pytest.fixture
 def fake_python(tmp_path):
     """A program that takes the place of the engine's Python."""

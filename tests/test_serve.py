@@ -202,7 +202,7 @@ class Program:
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
     def until(self, condition):
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 60.0
         while not condition():
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -219,7 +219,7 @@ class Program:
 def test_the_program_leaves_when_told_and_a_second_one_is_not_needed(tmp_path):
     with Program(tmp_path, idle_minutes=5) as program:
         assert program.queue.status()["pid"] == program.process.pid
-        second = subprocess.run([sys.executable, "-m", "sdi_engine", "serve", str(tmp_path)], timeout=20)
+        second = subprocess.run([sys.executable, "-m", "sdi_engine", "serve", str(tmp_path)], timeout=60)
         assert second.returncode == EXIT_DONE
         program.queue.leave_flag.touch()
         assert program.process.wait(10) == EXIT_DONE
@@ -283,7 +283,7 @@ def test_a_heartbeat_says_which_job_is_under_way(tmp_path, model):
     heard = []
 
     def do(ticket, folder):
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + 60.0
         while not (json.loads(queue.status_file.read_text())["job"] or time.monotonic() > deadline):
             time.sleep(0.01)
         heard.append(queue.status()["job"])

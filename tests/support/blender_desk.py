@@ -46,7 +46,7 @@ class Desk:
     def tick(self):
         return self.session.tick()
 
-    def until(self, condition, seconds=15):
+    def until(self, condition, seconds=60):
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, self.session.complaint or (self.job and self.job.log_tail())

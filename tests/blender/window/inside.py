@@ -39,7 +39,10 @@ class Pulse:
 
 
 class Grip:
-    """How long one package's Python held Blender's interface, at most, at one go, since `watch`."""
+    """How long one package's Python held Blender's interface, at most, at one go, since `watch`.
+
+    In seconds of the processor, which do not grow where the machine has much else to do.
+    """
 
     def watch(self, package: str) -> bool:
         self.package = package
@@ -53,10 +56,10 @@ class Grip:
         if event == "call" and self.outermost is None:
             if str(frame.f_globals.get("__name__")).startswith(self.package):
                 self.outermost = frame
-                self.since = time.monotonic()
+                self.since = time.thread_time()
         elif event == "return" and frame is self.outermost:
             self.outermost = None
-            held = time.monotonic() - self.since
+            held = time.thread_time() - self.since
             if held > self.longest:
                 self.longest, self.where = held, frame.f_code.co_qualname
 

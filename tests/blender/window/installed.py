@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from driver import Blender
+from driver import UNDISTURBED, Blender
+from packages import make_packages
 from real_blender import SUITES, CannotRun, outside, require
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -38,23 +42,46 @@ def with_extension(suite: str, home: Path, engine: Sequence[str] | None) -> Blen
         engine: the command line that takes the place of the engine's Python; None to set nothing up.
     """
     need(suite)
+    shutil.copytree(_installed(suite) / "blender", home / "blender")
     blender = Blender(suite, home, [REPOSITORY])
-    packages = home / "packages"
-    packages.mkdir()
-    build = ("extension", "build", "--source-dir", str(REPOSITORY), "--output-dir", str(packages))
-    blender.run("blender", "--command", *build, timeout=600)
-    (package,) = packages.glob("*.zip")
-    blender.install_extension(package)
-    blender.set_preferences(
-        f"{PREFERENCES}.results_folder = {str(home / 'results')!r}",
-        f"{PREFERENCES}.notify = False",
-    )
+    wanted = {"results_folder": str(home / "results"), "notify": False}
     if engine is not None:
         python = home / "engine-python"
         python.write_text(outside(engine), encoding="utf-8")
         python.chmod(0o755)
-        blender.set_preferences(f"{PREFERENCES}.engine_python = {str(python)!r}")
+        wanted["engine_python"] = str(python)
+    blender.set_preferences(*(f"{PREFERENCES}.{name} = {value!r}" for name, value in wanted.items()))
+    blender.undisturbed = True
     return blender
+
+
+@functools.cache
+def packages() -> Path:
+    """The folder that `dev.py package` fills, once for all tests of this process."""
+    return make_packages(_shared_folder("packages"))
+
+
+@functools.cache
+def _installed(suite: str) -> Path:
+    """A home with the extension, once for all tests of this process: they work in copies of it."""
+    home = _shared_folder(f"home-{suite}")
+    blender = Blender(suite, home, [packages()])
+    (package,) = packages().glob("*.zip")
+    blender.install_extension(package)
+    blender.set_preferences(*UNDISTURBED)
+    return home
+
+
+@functools.cache
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    """It goes when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="sdi-windows-")
+
+
+def _shared_folder(name: str) -> Path:
+    folder = Path(_temporary().name) / name
+    folder.mkdir()
+    return folder
 
 
 def picture_folder(otherwise: Path) -> Path:

@@ -7,23 +7,17 @@ from __future__ import annotations
 
 import pytest
 from driver import Blender
-from installed import need, suites
-from packages import make_packages
+from installed import need, packages, suites
 
 EXTENSION = ("blender", "--online-mode", "--command", "extension")
 
 
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory):
-    return make_packages(tmp_path_factory.mktemp("dist"))
-
-
 @pytest.mark.parametrize("suite", suites())
-def test_blender_installs_the_extension_from_a_folder(suite, packages, tmp_path):
+def test_blender_installs_the_extension_from_a_folder(suite, tmp_path):
     need(suite)
-    blender = Blender(suite, tmp_path / "home", [packages])
+    blender = Blender(suite, tmp_path / "home", [packages()])
     # Without the other repositories, which are on the network.
-    add = ("repo-add", "--clear-all", "--name", "SDI", "--url", (packages / "index.json").as_uri(), "sdi")
+    add = ("repo-add", "--clear-all", "--name", "SDI", "--url", (packages() / "index.json").as_uri(), "sdi")
     blender.run(*EXTENSION, *add)
     blender.run(*EXTENSION, "sync")
     assert "sdi_text_to_3d" in blender.run(*EXTENSION, "list")

@@ -19,7 +19,6 @@ SETTINGS = {"preset": "draft", "steps": STEPS, "texture_size": 256, "face_budget
 JOB_SECONDS = 900
 LONGEST_GRIP_SECONDS = 1.0
 LONGEST_IMPORT_SECONDS = 5.0
-LONGEST_STALL_SECONDS = 10.0  # of Blender as a whole: software OpenGL and the job share the processor
 
 
 @pytest.fixture(scope="module", params=suites())
@@ -80,7 +79,6 @@ def test_a_prompt_becomes_an_object_and_undo_takes_it_back(window, picture, reco
         assert mug["low"][axis] + mug["high"][axis] == pytest.approx(0.0, abs=0.02), "it is not at the cursor"
     assert grip[0] < LONGEST_GRIP_SECONDS, f"{grip[1]} held Blender up for {grip[0]:.2f} s while the job ran"
     assert import_grip[0] < LONGEST_IMPORT_SECONDS, f"the import held Blender up for {import_grip[0]:.2f} s"
-    assert stall < LONGEST_STALL_SECONDS, f"Blender stood still for {stall:.2f} s while the job ran"
 
     assert window.ask("show_object()")
     time.sleep(2)
