@@ -14,6 +14,7 @@ from pathlib import Path
 from ..sdi_engine import install
 from ..sdi_engine.errors import EnvironmentMissingError
 from ..sdi_engine.identity import STARTED_AS_VARIABLE, Identity
+from ..sdi_engine.machine import MACHINE_VARIABLE, here
 
 PYTHON_VARIABLE = "SDI_ENGINE_PYTHON"
 """The environment variable that names the engine's Python where the preferences do not."""
@@ -68,6 +69,7 @@ class Engine:
         }
         if not self.online:
             kept["HF_HUB_OFFLINE"] = "1"
+        kept[MACHINE_VARIABLE] = here().machine
         kept[STARTED_AS_VARIABLE] = json.dumps(self.identity().to_json())
         return kept
 

@@ -24,6 +24,10 @@ from pathlib import Path
 FOLDER_VARIABLE = "SDI_ENGINE_STATE"
 """The environment variable that names the person's own folder where the system's place for it will not do."""
 
+MACHINE_VARIABLE = "SDI_ENGINE_MACHINE"
+"""The environment variable by which a process tells those that it starts which machine this is: they may see another
+file system, in which it has another name."""
+
 _FOLDER_NAME = "sdi-engine"
 _SECRET_BYTES = 32
 
@@ -111,7 +115,10 @@ def key_of(machine: str, namespace: str, person: str) -> str:
 def here() -> Place:
     """Where this process runs."""
     host = socket.gethostname()
-    machine = hashlib.sha256((_machine_id() or host).encode("utf-8", "replace")).hexdigest()[:16]
+    machine = (
+        os.environ.get(MACHINE_VARIABLE)
+        or hashlib.sha256((_machine_id() or host).encode("utf-8", "replace")).hexdigest()[:16]
+    )
     return Place(host, machine, _boot_id(), _namespace(), _person())
 
 

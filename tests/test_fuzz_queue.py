@@ -77,7 +77,7 @@ def test_no_status_makes_us_end_anybody_or_fall_over(queue, monkeypatch):
             text = json.dumps(status)
             file.write_bytes(damaged(dice, text) if dice.random() < 0.5 else text.encode())
         found = folder.status()
-        if found is None or any(found.get(key) != said[key] for key in processes.ourselves()):
+        if found is None or any(found.get(key) != said[key] for key in said if key != "host"):
             assert not attendance.is_ours_to_end(folder)
         assert attendance.is_attended(folder) in (True, False)
         assert isinstance(attendance.machine_elsewhere(folder), str)

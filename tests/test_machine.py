@@ -64,6 +64,14 @@ def test_a_secret_that_was_cut_off_is_made_anew(own, monkeypatch):
     assert machine.is_sealed(machine.seal("a"), "a")
 
 
+def test_those_that_we_start_are_on_our_machine_whatever_they_call_it():
+    program = "from sdi_engine import machine; print(machine.here().machine)"
+    environment = {**os.environ, machine.MACHINE_VARIABLE: "as its parent calls it"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "as its parent calls it\n"
+
+
 def test_the_place_has_a_name_for_files_that_outlives_a_restart_and_a_new_network_name():
     one = machine.Place("Jo's Mac", "a", "first boot", "", "501")
     assert one.key.isalnum()
