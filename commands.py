@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import shutil
+import tempfile
 import textwrap
 import time
 from collections.abc import Sequence
@@ -130,11 +131,10 @@ def _writable(output: Path) -> Path:
     output = output.expanduser().absolute()
     if output.suffix != ".blend":
         output = output.with_name(f"{output.name}.blend")
-    probe = output.with_name(f".{output.name}.part")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
     except OSError as error:
         raise BadInputError(
             f'"{output}" cannot be written ({error.strerror or error}): choose another --output.'

@@ -126,8 +126,10 @@ def set_up() -> Path:
     if python.exists() and STAMP.is_file() and STAMP.read_text(encoding="utf-8") == wanted:
         return python
     if not python.exists() or _run([str(python), "-m", "pip", "--version"], quiet=True) != 0:
+        base = _base_python()
         print(f"Making the environment in {VENV} …", flush=True)
-        if _run([_base_python(), "-m", "venv", "--clear", str(VENV)]) != 0:
+        _clear()
+        if _run([base, "-m", "venv", str(VENV)]) != 0:
             raise SetUpError("Python could not make the environment: on Debian and Ubuntu install python3-venv.")
     print("Installing the requirements (some minutes, once) …", flush=True)
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
@@ -135,6 +137,19 @@ def set_up() -> Path:
         raise SetUpError("pip could not install the requirements (its own message is above): check the network.")
     STAMP.write_text(wanted, encoding="utf-8")
     return python
+
+
+def _clear() -> None:
+    """An empty folder for the environment, with our stamp; raises SetUpError where somebody else's things are in it."""
+    if VENV.is_symlink() or (VENV.exists() and any(VENV.iterdir()) and not STAMP.is_file()):
+        raise SetUpError(f'"{VENV}" was not made by dev.py, or not to its end: move it away, then try again.')
+    VENV.mkdir(exist_ok=True)
+    STAMP.write_text("not finished", encoding="utf-8")
+    for each in VENV.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        elif each != STAMP:
+            each.unlink()
 
 
 def _base_python() -> str:

@@ -67,6 +67,39 @@ def test_a_blender_that_is_not_there_is_one_sentence(monkeypatch, capsys):
 
 
 @pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Where the environment would be made; making it does nothing."""
+    folder = tmp_path / ".venv"
+    monkeypatch.setattr(dev, "VENV", folder)
+    monkeypatch.setattr(dev, "STAMP", folder / "requirements.sha256")
+    monkeypatch.setattr(dev, "_base_python", lambda: sys.executable)
+    monkeypatch.setattr(dev, "_run", lambda command, quiet=False, changes=None: int(quiet))
+    return folder
+
+
+def test_an_environment_that_is_broken_is_made_anew(place):
+    (place / "lib").mkdir(parents=True)
+    (place / "pyvenv.cfg").touch()
+    dev.STAMP.write_text("of before")
+    dev.set_up()
+    assert [each.name for each in place.iterdir()] == [dev.STAMP.name]
+    assert len(dev.STAMP.read_text()) == 64
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_an_environment_that_somebody_else_made_is_not_emptied(place, tmp_path, is_link):
+    real = tmp_path / "elsewhere" if is_link else place
+    real.mkdir()
+    (real / "novel.txt").touch()
+    if is_link:
+        place.symlink_to(real)
+        (real / dev.STAMP.name).touch()
+    with pytest.raises(dev.SetUpError, match="move it away"):
+        dev.set_up()
+    assert (real / "novel.txt").is_file()
+
+
+@pytest.fixture
 def ran(monkeypatch):
     """What `dev.py` would have run: command and changes of the environment. The third one fails."""
     commands = []

@@ -312,9 +312,10 @@ def _is_done(path: Path) -> bool:
 
 
 def _prepare(path: Path, job: Job) -> None:
-    """A job folder that can be begun or gone on with; one that was hardly begun is made anew."""
+    """A job folder that can be begun or gone on with; one of ours that was hardly begun is made anew."""
     if Outcome.of(path) is None:
-        shutil.rmtree(path, ignore_errors=True)
+        if JobFolder(path).request_file.is_file():
+            shutil.rmtree(path, ignore_errors=True)
         JobFolder.create(path, job.request)
 
 

@@ -32,6 +32,8 @@ CARD_VIEWS = (
     "front view from above",
 )
 RECENT_STEPS = 500
+MODEL_PARTS = ("tokenizer", "text_encoder", "scheduler", "unet")
+"""The folders in a model's folder."""
 
 
 def publish(run: Path, folder: Path, hardware: str, note: str = "") -> None:
@@ -39,7 +41,7 @@ def publish(run: Path, folder: Path, hardware: str, note: str = "") -> None:
 
     Args:
         run: the folder of a training.
-        folder: the pipeline's folder; what it holds already is replaced.
+        folder: the pipeline's folder; the model that it holds already is replaced.
         hardware: where the training ran, in words.
         note: what else is to be said of it.
     """
@@ -47,7 +49,8 @@ def publish(run: Path, folder: Path, hardware: str, note: str = "") -> None:
     parts = [*earlier, replace(last, hardware=hardware, note=note)]
     model = StarterModel(Size.of(run / MODEL_FOLDER)).eval()
     model.load(run / MODEL_FOLDER)
-    shutil.rmtree(folder, ignore_errors=True)
+    for part in MODEL_PARTS:
+        shutil.rmtree(folder / part, ignore_errors=True)
     model.save(folder)
     write_record(folder, parts)
     draw_loss(run / "loss.jsonl", folder / "loss.png")
@@ -187,6 +190,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not read_record(options.run / MODEL_FOLDER):
         parser.error(f'there is no record of a training in "{options.run}": give the folder that the training wrote')
+    if options.to.exists() and not read_record(options.to) and any(options.to.iterdir()):
+        parser.error(f'"{options.to}" holds something else than a published model: give a new folder')
     publish(options.run, options.to, options.hardware, options.note)
 
 

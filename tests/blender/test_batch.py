@@ -54,6 +54,12 @@ def test_it_goes_on_after_a_prompt_that_fails(bpy, command):
     assert len(bpy.data.collections["SDI"].objects) == 2
 
 
+def test_asking_whether_a_folder_can_be_written_touches_no_file_in_it(extension, tmp_path):
+    (tmp_path / ".objects.blend.part").write_text("of the person")
+    assert extension.commands._writable(tmp_path / "objects") == tmp_path / "objects.blend"
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["of the person"]
+
+
 def test_failures_of_several_kinds_end_with_1(command):
     code, said = command("fail 4 here\nfail 5 here\n")
     assert code == 1

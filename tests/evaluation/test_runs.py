@@ -11,7 +11,7 @@ from exact_prior import ExactPrior, ball_images
 from tiny_models import write_stable_diffusion
 
 from sdi_engine import errors, events
-from sdi_engine.errors import EnvironmentMissingError, NoObjectError
+from sdi_engine.errors import BadInputError, EnvironmentMissingError, NoObjectError
 from sdi_engine.evaluation import equal_time, runs
 from sdi_engine.evaluation.plan import Plan, Setting
 from sdi_engine.evaluation.runs import JOBS_FOLDER, Outcome, do_job, run_jobs
@@ -82,6 +82,20 @@ def begun(folder, plan):
     path = folder / JOBS_FOLDER / job.key
     JobFolder.create(path, job.request)
     return path
+
+
+def test_a_job_hardly_begun_is_made_anew_and_no_other_folder(tmp_path):
+    plan = plan_of("ball")
+    (job,) = plan.jobs({})
+    path = begun(tmp_path, plan)
+    (path / "checkpoint").mkdir()
+    runs._prepare(path, job)
+    assert not (path / "checkpoint").exists()
+    (path / "request.json").unlink()
+    (path / "novel.txt").touch()
+    with pytest.raises(BadInputError, match="is not empty"):
+        runs._prepare(path, job)
+    assert (path / "novel.txt").is_file()
 
 
 def test_a_job_that_is_done_says_what_it_cost_and_leaves_little(tmp_path):

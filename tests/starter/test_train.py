@@ -309,10 +309,12 @@ def test_a_record_goes_on_from_that_of_the_weights_before(tmp_path: Path) -> Non
 def test_a_trained_model_is_published_with_its_card(tmp_path: Path) -> None:
     trainer(tmp_path / "run").run()
     place = tmp_path / "weights"
-    place.mkdir()
-    (place / "old.txt").write_text("of an earlier model")
+    (place / "unet").mkdir(parents=True)
+    (place / "unet" / "old.txt").write_text("of an earlier model")
+    (place / "mine.txt").write_text("kept")
     publish.publish(tmp_path / "run", place, "a test's machine")
-    assert not (place / "old.txt").exists()
+    assert not (place / "unet" / "old.txt").exists()
+    assert (place / "mine.txt").read_text() == "kept"
     assert {"model_index.json", "sdi_engine.json", "README.md", "samples.png", "views.png", "loss.png"} <= {
         file.name for file in place.iterdir()
     }
@@ -333,6 +335,12 @@ def test_a_folder_without_a_training_is_not_published(tmp_path: Path, capsys: py
     with pytest.raises(SystemExit, match="2"):
         publish.main([str(tmp_path / "nowhere"), "--to", str(place)])
     assert "no record of a training" in capsys.readouterr().err
+    (tmp_path / "run" / train.MODEL_FOLDER).mkdir(parents=True)
+    trained = record.Part(1, 1, 1.0, 0.1, 0)
+    record.write_record(tmp_path / "run" / train.MODEL_FOLDER, [trained])
+    with pytest.raises(SystemExit, match="2"):
+        publish.main([str(tmp_path / "run"), "--to", str(place)])
+    assert "something else than a published model" in capsys.readouterr().err
     assert [file.name for file in place.iterdir()] == ["mine.txt"]
 
 
