@@ -55,9 +55,11 @@ def test_it_goes_on_after_a_prompt_that_fails(bpy, command):
 
 
 def test_asking_whether_a_folder_can_be_written_touches_no_file_in_it(extension, tmp_path):
-    (tmp_path / ".objects.blend.part").write_text("of the person")
-    assert extension.commands._writable(tmp_path / "objects") == tmp_path / "objects.blend"
-    assert [each.read_text() for each in tmp_path.iterdir()] == ["of the person"]
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / ".objects.blend.part").write_text("of the person")
+    assert extension.commands._writable(folder / "objects") == folder / "objects.blend"
+    assert [each.read_text() for each in folder.iterdir()] == ["of the person"]
 
 
 def test_failures_of_several_kinds_end_with_1(command):
