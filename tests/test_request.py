@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import random
 
 import pytest
 
@@ -173,3 +174,13 @@ def test_what_a_later_version_added_is_left_out_and_named():
 )
 def test_slug_is_a_harmless_file_name(prompt, name):
     assert slug(prompt) == name
+
+
+def test_any_prompt_is_a_name_that_every_file_system_takes(tmp_path):
+    lot = random.Random(4)
+    alphabet = "aZ0 .-/\\:*ß赤й\u0301हा\U0001f469\u200d\u202e\x00\x1b\udcff\ufe0fǅİ①"
+    for _ in range(300):
+        name = slug("".join(lot.choice(alphabet) for _ in range(lot.randrange(100))))
+        assert 0 < len(name.encode()) <= 80
+        assert name == name.strip(" .-")
+        (tmp_path / name).mkdir(exist_ok=True)
