@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..sdi_engine import vocabulary
 from ..sdi_engine.diffusion.header import check_beside_companion, check_is_lora, checked_family, read_header
 from ..sdi_engine.diffusion.kinds import REQUIRED, check_channels, checked_kind, present, read_object
 from ..sdi_engine.diffusion.location import (
@@ -339,8 +340,7 @@ def _folder_kind(folder: Path, model: str) -> str:
 
 
 def _words_of(folder: Path) -> dict[str, list[str]]:
-    knows = read_object(folder / HINTS_FILE).get("knows")
-    return knows if isinstance(knows, dict) else {}
+    return vocabulary.sound(read_object(folder / HINTS_FILE).get("knows"))
 
 
 def _size_of(folder: Path) -> int:

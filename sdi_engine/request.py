@@ -131,8 +131,7 @@ class JobRequest:
         for label, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
             if len(text) > MAX_PROMPT_LENGTH:
                 raise BadInputError(
-                    f"The {label} has {len(text)} characters: shorten it to at most {MAX_PROMPT_LENGTH}; "
-                    "models read only the first 77 words or so."
+                    f"The {label} has {len(text)} characters: shorten it to at most {MAX_PROMPT_LENGTH}."
                 )
         if not request.model:
             raise BadInputError('No model is chosen: use "starter", a model folder, a .safetensors file or a hub id.')

@@ -27,6 +27,18 @@ Knows = Mapping[str, Sequence[str]]
 """A model's words or phrases by kind ("things", "colours"), from its `sdi_engine.json`; empty where it knows all."""
 
 
+def sound(knows: object) -> dict[str, list[str]]:
+    """What a model's own file says that it knows, which anybody may have written: what is no list of words is none."""
+    if not isinstance(knows, dict):
+        return {}
+    lists = {
+        kind: [phrase for phrase in phrases if isinstance(phrase, str) and phrase.strip()]
+        for kind, phrases in knows.items()
+        if isinstance(phrases, list)
+    }
+    return {kind: phrases for kind, phrases in lists.items() if phrases}
+
+
 def as_read(prompt: str, knows: Knows) -> str:
     """What a model of a small vocabulary is told: the words that it knows, in its own spelling.
 

@@ -91,3 +91,13 @@ def test_a_prompt_without_a_known_word_is_refused(prompt):
         vocabulary.check(prompt, STARTER)
     assert "choose a real model, or one of the things that this one knows: airplane, bed" in str(caught.value)
     vocabulary.check(prompt, {})
+
+
+@pytest.mark.parametrize("knows", [None, [], "mug", {"things": "mug"}, {"things": [1, None, " "]}, {"things": {}}])
+def test_a_file_that_lists_no_words_says_nothing(knows):
+    assert vocabulary.sound(knows) == {}
+
+
+def test_a_file_is_believed_as_far_as_it_lists_words():
+    assert vocabulary.sound({"things": ["mug", 7], "colours": 1}) == {"things": ["mug"]}
+    assert vocabulary.sound(STARTER) == STARTER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from .. import network
+from .. import network, vocabulary
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError, is_out_of_memory
 from ..request import STARTER_MODEL, Lora
 from .kinds import check_channels, checked_kind, left_out
@@ -191,7 +192,8 @@ def _hints(folder: Path) -> ModelHints:
     if not file.is_file():
         return ModelHints()
     try:
-        return ModelHints(**json.loads(file.read_text(encoding="utf-8")))
+        hints = ModelHints(**json.loads(file.read_text(encoding="utf-8")))
+        return dataclasses.replace(hints, knows=vocabulary.sound(hints.knows))
     except (ValueError, TypeError) as error:
         raise BadInputError(f'The file "{file}" is damaged ({error}): delete it or mend it.') from error
 

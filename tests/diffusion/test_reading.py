@@ -6,11 +6,13 @@ import pytest
 import torch
 from tiny_models import MAX_LENGTH, write_sd3, write_sdxl, write_stable_diffusion
 
+from sdi_engine.diffusion.clip_tokenizer import clip_tokenizer
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.perp_neg import condition_views
-from sdi_engine.diffusion.reading import read
+from sdi_engine.diffusion.reading import counter, read
 from sdi_engine.diffusion.views import all_view_words, view_words, with_view, without_view
 from sdi_engine.errors import BadInputError
+from sdi_engine.prompt_weights import plain
 from sdi_engine.request import STARTER_MODEL
 
 CPU = torch.device("cpu")
@@ -59,11 +61,14 @@ def test_a_prompt_that_fits_is_read_as_it_is():
     assert reading.left_out == ""
 
 
-@pytest.mark.parametrize("length", range(60))
 @pytest.mark.parametrize("in_pieces", [True, False])
-def test_view_words_stand_whole_at_the_end_whatever_the_length(length, in_pieces):
-    words = [word * 3 for word in "abcdefghijklmnopqrst"]
-    prompt = " ".join(words)[:length].strip()
+def test_view_words_stand_whole_at_the_end_whatever_the_length(in_pieces):
+    words = " ".join(letter * 3 for letter in "abcdefghijklmnopqrst")
+    for length in range(60):
+        check_view_words(words[:length].strip(), in_pieces)
+
+
+def check_view_words(prompt, in_pieces):
     reading = read(with_view(prompt, "overhead view"), letters, 22, in_pieces)
     assert all(letters(text) <= 22 for text in [*texts(reading), reading.short])
     assert texts(reading)[-1].endswith("overhead view")
@@ -74,6 +79,28 @@ def test_view_words_stand_whole_at_the_end_whatever_the_length(length, in_pieces
         assert reading.left_out == ""
     else:
         assert texts(reading)[0].removesuffix(", overhead view") + " " + reading.left_out in (prompt, f"{prompt} ")
+
+
+def test_clips_own_tokens_in_pieces_are_those_of_the_whole():
+    """84 tokens of a real prompt: what was cut off before were the view words."""
+    tokenizer = clip_tokenizer()
+    count = counter(tokenizer)
+    prompt = (
+        "a highly detailed photo of a weathered bronze statue of an iguana holding a red balloon, standing on a mossy "
+        "stone pedestal, octane render, 8k, studio lighting, soft shadows, intricate scales, award-winning sculpture, "
+        "museum's finest piece, (masterpiece:1.2), ultra-realistic, shallow depth of field, bokeh, "
+        "golden hour, 85mm film, f/1.8, a wet street behind it"
+    )
+    assert count(plain(prompt)) > 75
+    readings = [read(with_view(prompt, view), count, 75, in_pieces=True) for view in VIEWS]
+    for reading, view in zip(readings, VIEWS, strict=True):
+        assert len(reading.pieces) == 2
+        assert texts(reading)[-1].endswith(view)
+        pieces = [tokenizer(text, add_special_tokens=False).input_ids for text in texts(reading)]
+        assert max(map(len, pieces)) <= 75
+        assert pieces[0] + pieces[1] == tokenizer(with_view(plain(prompt), view), add_special_tokens=False).input_ids
+        assert count(reading.short) <= 75
+        assert reading.short.endswith(view)
 
 
 def test_words_longer_than_a_piece_are_split():
