@@ -13,6 +13,7 @@ from bpy.props import BoolProperty, IntProperty, StringProperty
 from . import wrapping
 from .jobs.engine import PYTHON_VARIABLE, Engine, find_python
 from .sdi_engine.doctor import SUITABLE_PYTHONS
+from .sdi_engine.pasted import as_meant
 
 PACKAGE = __package__ or ""
 EXTENSION_FOLDER = Path(__file__).resolve().parent
@@ -115,14 +116,15 @@ def of(context: bpy.types.Context) -> Any:
 
 def engine(context: bpy.types.Context) -> Engine:
     """The engine as the preferences describe it."""
-    chosen = of(context).engine_python
+    chosen = as_meant(of(context).engine_python)
     python = find_python(bpy.path.abspath(chosen) if chosen else "", private_environment())
     return Engine(python, EXTENSION_FOLDER, online=bpy.app.online_access)
 
 
 def results_folder(context: bpy.types.Context) -> Path:
     """Where job folders are made."""
-    return Path(bpy.path.abspath(of(context).results_folder or _default_results_folder())).absolute()
+    chosen = as_meant(of(context).results_folder) or _default_results_folder()
+    return Path(bpy.path.abspath(chosen)).expanduser().absolute()
 
 
 def private_environment() -> Path | None:

@@ -15,6 +15,7 @@ from ..sdi_engine import install
 from ..sdi_engine.errors import EnvironmentMissingError
 from ..sdi_engine.identity import STARTED_AS_VARIABLE, Identity
 from ..sdi_engine.machine import MACHINE_VARIABLE, here
+from ..sdi_engine.pasted import as_meant
 
 PYTHON_VARIABLE = "SDI_ENGINE_PYTHON"
 """The environment variable that names the engine's Python where the preferences do not."""
@@ -102,7 +103,7 @@ def find_python(chosen: str = "", private_environment: Path | None = None) -> Pa
         What was chosen, whether it exists or not; else the first found of `SDI_ENGINE_PYTHON`, the private
         environment, and the search path; else None.
     """
-    for given in (chosen.strip(), os.environ.get(PYTHON_VARIABLE, "").strip()):
+    for given in (as_meant(chosen), as_meant(os.environ.get(PYTHON_VARIABLE, ""))):
         if given:
             path = Path(given).expanduser()
             return python_in(path) if path.is_dir() else path

@@ -14,6 +14,7 @@ from ..jobs.prompts import read_prompts
 from ..jobs.seeds import UnusedSeeds
 from ..scene.importer import ImportFailedError
 from ..sdi_engine.errors import BadInputError, EngineError
+from ..sdi_engine.pasted import as_meant
 from ..sdi_engine.request import MAX_SEED, JobRequest
 from ..sdi_engine.untrusted import printable
 
@@ -107,7 +108,7 @@ class SDI_OT_generate_from_file(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            prompts = read_prompts(Path(bpy.path.abspath(self.filepath)))
+            prompts = read_prompts(Path(bpy.path.abspath(as_meant(self.filepath))))
             requests = [properties.request_from(context.scene, prompt) for prompt in prompts]
         except EngineError as error:
             return refuse(self, str(error))

@@ -251,10 +251,15 @@ def _not_empty(folder: Path) -> str:
     return f'The folder "{folder}" is not empty: choose a new folder.'
 
 
+def is_name_too_long(error: OSError) -> bool:
+    """Whether a path has a name, or is as a whole, longer than its disk or the system takes."""
+    return error.errno == errno.ENAMETOOLONG or getattr(error, "winerror", None) == _WINDOWS_NAME_TOO_LONG
+
+
 def _cannot_be_used(folder: Path, error: OSError) -> str:
     if isinstance(error, UnsafeFileError | NoOwnFolderError):
         return str(error)
-    if error.errno == errno.ENAMETOOLONG or getattr(error, "winerror", None) == _WINDOWS_NAME_TOO_LONG:
+    if is_name_too_long(error):
         return f'The name of the folder "{folder}" is too long for its disk: choose a results folder with a short name.'
     if isinstance(error, FileNotFoundError) and not os.path.lexists(folder):
         return f'The folder "{folder}" is gone: connect its drive, or start the job again where it was deleted.'

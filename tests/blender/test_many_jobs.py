@@ -185,3 +185,39 @@ def test_those_left_behind_are_taken_up_some_at_a_time(desk, adding, prompts, mo
     assert desk.press("cancel_waiting") is None
     desk.press("finish_job")
     desk.to_the_end()
+
+
+class TestResultsAsPasted:
+    @pytest.fixture
+    def preferences(self, desk, bpy):
+        return bpy.context.preferences.addons[desk.extension.__name__].preferences
+
+    def test_quotes_around_a_pasted_path_are_left_out(self, bpy, desk, preferences, tmp_path, fake_python):
+        preferences.results_folder = f' "{tmp_path / "mine"}" '
+        preferences.engine_python = f"'{fake_python}'"
+        assert desk.extension.preferences.results_folder(bpy.context) == tmp_path / "mine"
+        assert desk.extension.preferences.engine(bpy.context).python == fake_python
+        desk.generate()
+        desk.to_the_end()
+        assert PROMPT in bpy.data.objects
+        assert list((tmp_path / "mine").glob("2*"))
+
+    @pytest.mark.parametrize("name", ["x" * 300, "x/" * 2500])
+    def test_a_name_that_is_too_long_is_said_in_one_sentence(self, desk, preferences, tmp_path, name):
+        preferences.results_folder = str(tmp_path / name)
+        desk.settings.prompt = PROMPT
+        said = desk.press("generate")
+        assert "too long for its disk: choose a results folder with a short name" in said
+        desk.tick()
+        assert "choose one with a short name" in desk.session.complaint  # and not: is its drive connected?
+        assert not desk.helpers()
+
+
+def test_a_job_whose_folder_is_deleted_while_it_runs_is_over_and_so_is_its_marker(desk, results):
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    desk.job.folder.path.rename(results.parent / "elsewhere")
+    desk.until(lambda: desk.job.is_over)
+    assert "folder was deleted" in desk.job.failure.message
+    assert not desk.helpers()
+    assert not desk.session.is_busy()
