@@ -56,6 +56,15 @@ def torch_as_it_starts():
 
 
 @pytest.fixture
+def small_pictures(monkeypatch):
+    """Of a run that nobody watches; to draw them takes longer than the few steps of a test."""
+    from sdi_engine import showing
+
+    monkeypatch.setattr(showing, "MAX_PREVIEW_RESOLUTION", 16)
+    monkeypatch.setattr(showing, "TURNTABLE_RESOLUTION", 8)
+
+
+@pytest.fixture
 def fake_python(tmp_path):
     """A program that takes the place of the engine's Python."""
     program = tmp_path / "fake python"

@@ -1,6 +1,5 @@
 """`generate` from a prompt to a mesh with a tiny model of every family, as folders and single files, and with LoRAs."""
 
-import dataclasses
 import json
 
 import pytest
@@ -12,8 +11,10 @@ from tiny_models import write_sd3, write_sdxl, write_stable_diffusion
 
 from sdi_engine import cli
 from sdi_engine.errors import EXIT_BAD_INPUT, EXIT_DONE
-from sdi_engine.settings import PRESETS
 
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
+COARSE = {"mesh_resolution": 32, "samples_per_ray": 24, "occupancy_resolution": 16}
 FAMILIES = {
     "sd1": write_stable_diffusion,
     "sd2-v": lambda folder: write_stable_diffusion(folder, "v_prediction", version=2),
@@ -25,6 +26,7 @@ FAMILIES = {
 
 def generate(model, output, *options):
     few = ["--steps", "2", "--texture-size", "64", "--face-budget", "500", "--device", "cpu"]
+    few += [option for name, value in COARSE.items() for option in ("--set", f"{name}={value}")]
     return cli.main(
         ["generate", "a red mug", "--preset", "draft", "--model", str(model), "-o", str(output), *few, *options]
     )
@@ -44,10 +46,8 @@ def test_single_file(family, tmp_path):
 
 
 @pytest.mark.parametrize("preset", ["paper", "threestudio"])
-def test_presets_for_large_models(preset, tmp_path, monkeypatch):
-    """With Perp-Neg, hash grids and all losses, on a model that makes small images; only the mesh is made coarser."""
-    coarse = dataclasses.replace(PRESETS[preset], mesh_resolution=48, samples_per_ray=64, occupancy_resolution=16)
-    monkeypatch.setitem(PRESETS, preset, coarse)
+def test_presets_for_large_models(preset, tmp_path):
+    """With Perp-Neg, hash grids and all losses, on a model that makes small images."""
     model = write_stable_diffusion(tmp_path / "model")
     assert generate(model, tmp_path / "job", "--preset", preset) == EXIT_DONE
     settings = json.loads((tmp_path / "job" / "result.json").read_text())["settings"]

@@ -25,6 +25,8 @@ from sdi_engine.locks import ProcessLock
 from sdi_engine.request import JobRequest
 from sdi_engine.serve import Jobs, serve
 
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
@@ -48,6 +50,7 @@ def request(model_name, **changes):
         "texture_size": 64,
         "face_budget": 500,
         "device": "cpu",
+        "overrides": {"mesh_resolution": 32, "samples_per_ray": 24},
     }
     return JobRequest("a red mug", **(defaults | changes))
 

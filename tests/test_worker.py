@@ -30,6 +30,8 @@ from sdi_engine.generate import Generation
 from sdi_engine.job_folder import JobFolder
 from sdi_engine.request import JobRequest
 
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
@@ -38,6 +40,7 @@ def model(tmp_path_factory):
 
 def request(model, **changes):
     defaults = {"model": model, "preset": "draft", "steps": 6, "texture_size": 64, "face_budget": 500, "device": "cpu"}
+    defaults["overrides"] = {"mesh_resolution": 32, "samples_per_ray": 24}  # as coarse as the test of a mesh can bear
     return JobRequest("a red mug", **(defaults | changes))
 
 

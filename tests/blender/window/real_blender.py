@@ -46,8 +46,6 @@ PACKAGES = (
 # Where the machine's own root directory lies inside the chroot: programs from outside run there (`outside`).
 HOST = "/host"
 
-MACHINE_ID = Path("/etc/machine-id")
-
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
@@ -121,8 +119,6 @@ def command_in(
     lines = ["set -e", f"cd {shlex.quote(str(root))}", f"mkdir -p .{HOST}", f"mount --rbind / .{HOST}"]
     lines += [f"mount -t proc proc .{HOST}/proc", "mount -t proc proc ./proc", "mount --rbind /dev ./dev"]
     lines += ["mount --rbind /sys ./sys", "mount --rbind /tmp ./tmp"]
-    if MACHINE_ID.exists():  # or programs inside and outside would believe that they run on two machines
-        lines += [f"touch .{MACHINE_ID}", f"mount --bind {MACHINE_ID} .{MACHINE_ID}"]
     for folder in binds:
         outside = shlex.quote(str(folder))
         lines += [f"mkdir -p .{outside}", f"mount --rbind {outside} .{outside}"]
