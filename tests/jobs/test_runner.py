@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -608,3 +609,28 @@ def test_is_alive():
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     assert not processes.is_alive(child.pid)
+
+
+def test_an_engine_killed_at_any_moment_costs_no_job(desk):
+    """Before, while and after it takes them; also as often as `SDI_FUZZ_KILLS` says."""
+    dice = random.Random(19)
+    whole = desk.run("a red mug")
+    jobs = [desk.put("a red mug") for _ in range(4)]
+    for _ in range(int(os.environ.get("SDI_FUZZ_KILLS", "4"))):
+        if not desk.is_busy:
+            jobs.append(desk.put("a red mug"))
+        desk.until(lambda: desk.pid() is not None)
+        time.sleep(dice.uniform(0.0, 0.15))
+        if pid := desk.pid():
+            process.end_tree(pid)
+        desk.poll()
+        for job in jobs:
+            if job.state == events.FAILED:
+                desk.resume(job)
+    desk.until(lambda: not desk.is_busy or any(job.state == events.FAILED for job in jobs))
+    for job in jobs:
+        if job.state != events.DONE:
+            desk.resume(job)
+            desk.finish(job)
+        assert job.folder.mesh_file.read_bytes() == whole.folder.mesh_file.read_bytes()
+    assert desk.queue.waiting() == []
