@@ -25,8 +25,8 @@ WINDOWS = "tests/blender/window/"
 
 
 def pytest_collection_modifyitems(items):
-    """The windows come first: they take longest, one after the other, and the rest fills the other cores meanwhile."""
-    items.sort(key=lambda item: not item.nodeid.startswith(WINDOWS))
+    """What takes longest comes first, so that no process is left with it at the end: windows, then whole jobs."""
+    items.sort(key=lambda item: (not item.nodeid.startswith(WINDOWS), len(item.path.parts)))
 
 
 @pytest.hookimpl(optionalhook=True)
