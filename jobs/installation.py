@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..sdi_engine import events, install
-from ..sdi_engine.errors import EXIT_CANCELLED, EngineError
+from ..sdi_engine.errors import EXIT_CANCELLED, EngineError, StorageError
 from . import process
 from .engine import Engine
 
@@ -155,6 +155,8 @@ class Tidying:
                         self._work()
                         return
                 sentence = f'An installation into "{self._folder}" is under way: wait until it ends.'
+            except StorageError as error:  # a process runs in it, which may be about to end
+                sentence = str(error)
             except EngineError as error:
                 sentence = str(error)
                 break

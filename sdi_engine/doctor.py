@@ -131,6 +131,12 @@ def python_check() -> Check:
     return Check("Python", not reason, f"{version} {reason}".strip(), fix)
 
 
+def refusal() -> str:
+    """Why the engine cannot run in this Python, as a sentence with the cure; empty where it can."""
+    check = python_check()
+    return "" if check.ok else f'Python {check.detail} ("{sys.executable}"). {check.fix}'
+
+
 @dataclass(frozen=True)
 class _Build:
     """What a Python was made for. `platform` is such as "linux-x86_64", "macos-arm64", "win-amd64"."""

@@ -124,9 +124,8 @@ def install(folder: Path, requirements: Path = doctor.REQUIREMENTS_FILE, torch_i
         EnvironmentMissingError: a package cannot be had, or this Python cannot make environments for the engine.
         StorageError: the disk is full, or the folder cannot be written.
     """
-    python = doctor.python_check()
-    if not python.ok:
-        raise EnvironmentMissingError(f'Python {python.detail} ("{sys.executable}"). {python.fix}')
+    if doctor.refusal():
+        raise EnvironmentMissingError(doctor.refusal())
     if torch_index and not re.match(r"(https?|file)://\S+$", torch_index):
         raise BadInputError(
             f'The Torch Index "{torch_index}" is no address: give one that begins with https://, or leave it empty.'

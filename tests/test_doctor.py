@@ -1,6 +1,7 @@
 import ast
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def test_quick_is_one_line():
     assert check(json.loads(line), "torch")["fix"].endswith('-m pip install "torch==2.13.0"')
 
 
-@pytest.mark.parametrize("name", ["__init__.py", "doctor.py", "errors.py"])
+@pytest.mark.parametrize("name", ["__init__.py", "__main__.py", "doctor.py", "errors.py", "redaction.py"])
 def test_an_old_python_can_read_what_tells_it_that_it_is_too_old(name):
     ast.parse((ROOT / "sdi_engine" / name).read_text(encoding="utf-8"), feature_version=(3, 8))
 
@@ -53,6 +54,24 @@ def test_a_python_that_will_not_do_is_told_that_and_no_more(monkeypatch, ask, py
     (said,) = report["checks"]
     assert words in said["detail"]
     assert said["fix"] == "Choose a Python 3.11, 3.12 or 3.13."
+
+
+@pytest.mark.parametrize("command", [["serve", "results"], ["doctor"], ["doctor", "--json"]])
+def test_no_command_advises_to_install_packages_into_a_python_that_will_not_do(tmp_path, command):
+    program = "import runpy, sys; from sdi_engine import doctor; doctor.PYTHONS = ((3, 7),); "
+    program += "sys.argv[0] = 'sdi_engine'; runpy.run_module('sdi_engine', run_name='__main__')"
+    started = [sys.executable, "-c", program, *command]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(started, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 3
+    if "--json" in command:
+        (said,) = json.loads(done.stdout)["checks"]
+        assert said["fix"] == "Choose a Python 3.11, 3.12 or 3.13."
+    else:
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"Python {sys.version.split()[0]} is too new")
+        assert line.endswith("Choose a Python 3.11, 3.12 or 3.13.")
+    assert not list(tmp_path.iterdir())
 
 
 USUAL = doctor._Build("cpython", (3, 12), 64, "linux-x86_64", is_free_threaded=False, is_translated=False)

@@ -142,6 +142,14 @@ def test_what_is_not_ours_is_not_removed(environment):
     assert (environment / "bin" / "python").is_file()
 
 
+def test_a_removal_waits_a_little_for_a_process_that_ends(environment, working, monkeypatch):
+    answers = iter([True, True])
+    monkeypatch.setattr(installation, "_SECONDS_BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr(install, "_is_used", lambda _: next(answers, False))
+    assert done(Removal(environment)) == ""
+    assert not working.exists()
+
+
 def test_nothing_is_removed_while_another_blender_installs(environment, working, monkeypatch):
     monkeypatch.setattr(installation, "_SECONDS_BETWEEN_TRIES", 0.0)
     with install.lock_of(environment) as lock:
