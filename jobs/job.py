@@ -24,6 +24,9 @@ LONGEST_GRACE_SECONDS = 60.0
 EXIT_GRACE_SECONDS = 10.0
 """How long the engine may be at a job of which it has said its last word."""
 
+MISSING_SECONDS = 2.0
+"""A network drive may miss a folder for an instant."""
+
 LOG_TAIL_LINES = 12
 
 _DELETED = events.Failed("The job's folder was deleted, and with it what the job had reached: generate it again.", 1)
@@ -60,6 +63,7 @@ class Job:
         self._said_state = events.QUEUED
         self._since_last_word: Stopwatch | None = None
         self._since_request: Stopwatch | None = None
+        self._since_missing: Stopwatch | None = None
         self._patience = 0.0
 
     @classmethod
@@ -84,9 +88,13 @@ class Job:
         return self.state in events.FINAL_STATES
 
     def is_deleted(self) -> bool:
-        """Whether the folder is gone from a results folder that is there."""
+        """Whether the folder has been gone for a while from a results folder that is there; to be asked again."""
         try:
-            return not self.folder.path.exists() and attendance.results_of(self.folder).folder.exists()
+            if self.folder.path.exists():
+                self._since_missing = None
+                return False
+            self._since_missing = self._since_missing or Stopwatch(self._clock)
+            return self._since_missing.look() >= MISSING_SECONDS and attendance.results_of(self.folder).folder.exists()
         except OSError:
             return False
 
@@ -112,6 +120,8 @@ class Job:
         if self.is_deleted():
             self._fail(_DELETED)
             return True
+        if self._since_missing is not None:
+            return False
         ended = not self._is_attended()  # asked first, so that the last words are read before the end is judged
         changed = self._read_events()
         if not ended and self._lingers():

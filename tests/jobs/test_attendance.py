@@ -184,8 +184,16 @@ def test_a_job_of_which_its_engine_knows_nothing_any_more_is_over_though_the_eng
 def test_a_deleted_folder_is_said_to_be_deleted(engine):
     job = engine.begin()
     engine.say_it_is_at("job")
-    job.folder.path.rename(engine.queue.results.parent / "elsewhere")
-    assert job.poll(waits=False)
+    away = engine.queue.results.parent / "elsewhere"
+    for _ in range(3):  # for an instant only
+        job.folder.path.rename(away)
+        engine.look(job, 1.0)
+        assert job.state == events.RUNNING
+        away.rename(job.folder.path)
+        engine.look(job, 1.0)
+    job.folder.path.rename(away)
+    engine.look(job, 4.0)
+    assert job.state == events.FAILED
     assert "deleted" in job.failure.message
 
 
