@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from . import doctor, events
+from . import doctor, events, network
 from .errors import (
     EXIT_CANCELLED,
     EXIT_DONE,
@@ -74,6 +74,7 @@ _NO_SPACE = (
 )
 _TOO_DEEP = ("Windows Long Path",)
 _NO_NETWORK = ("Max retries exceeded", "Retrying (Retry(", "ReadTimeoutError", "ConnectionResetError", "ProxyError")
+_PROXY = ("407 Proxy Authentication Required", "Missing dependencies for SOCKS", "Cannot connect to proxy")
 _NO_CERTIFICATE = ("CERTIFICATE_VERIFY_FAILED", "SSLError")
 _NO_MATCH = ("No matching distribution found", "Could not find a version that satisfies", "ResolutionImpossible")
 """The last is what pip says of a constraint that nothing fulfils."""
@@ -478,6 +479,9 @@ def _why(output: list[str], name: str, version: str, environment: Path, has_inde
             f'The paths in "{environment}" are too long for this Windows: switch on its "long paths" '
             "(LongPathsEnabled in the registry), then install again."
         )
+    cause = network.why(text, "https://pypi.org", socks_package="PySocks") if has(_PROXY) else ""
+    if cause:
+        return EnvironmentMissingError(f"{name} could not be fetched, since {cause}; then install again.")
     if has(_NO_CERTIFICATE):
         return EnvironmentMissingError(
             f"{name} could not be fetched, because this computer does not trust the server's certificate: "

@@ -419,6 +419,9 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, requirements, ca
             "network",
         ),
         ("ERROR: … Max retries exceeded … SSLError(SSLCertVerificationError…CERTIFICATE_VERIFY_FAILED", 3, "clock"),
+        ("ERROR: … ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 407 Proxy", 3, "(407)"),
+        ("ERROR: … ProxyError('Cannot connect to proxy.', NewConnectionError('refused'))", 3, "does not answer"),
+        ("ERROR: … an OSError: Missing dependencies for SOCKS support.", 3, "a SOCKS proxy, for which"),
         ("HINT: … this system does not have Windows Long Path support enabled.", 6, "long paths"),
         ("ERROR: No matching distribution found for torch==2.0", 3, "check the Torch Index"),
         ("error: command 'gcc' failed\nERROR: Failed building wheel for torch", 3, "get Python 3.12 or 3.11"),
@@ -426,7 +429,8 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, requirements, ca
         ("", 3, "(no word)"),
     ],
 )
-def test_pips_words_become_one_sentence(said, exit_code, words):
+def test_pips_words_become_one_sentence(said, exit_code, words, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", f"{'socks5' if 'SOCKS' in said else 'http'}://127.0.0.1:1")
     error = install._why(said.splitlines(), "torch", "2.0", Path("env"), has_index=True)
     assert error.exit_code == exit_code
     assert words in str(error)
