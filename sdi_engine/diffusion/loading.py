@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from .. import network, vocabulary
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError, is_out_of_memory
 from ..request import STARTER_MODEL, Lora
-from .kinds import check_channels, checked_kind, left_out
+from .header import listed
+from .kinds import check_channels, checked_kind, left_out, present
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate
 from .loras import fuse_loras
 from .precision import precision
@@ -26,6 +30,13 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 HALF_VARIANT = "fp16"
+NETWORKS = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
+"""The parts that have weights."""
+
+_UNUSED = re.compile(
+    r"(.*\.)?(position_ids|logit_scale|text_projection(\.weight)?)|(vision_model|visual_projection)\..*"
+)
+"""What the folder of a text encoder may hold besides: the rest of CLIP, and what later versions work out."""
 
 LoadPrior = Callable[[str, torch.device, Sequence[Lora]], Prior]
 
@@ -121,15 +132,47 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
     index = read_index(folder / INDEX_FILE, model)
     name = checked_kind(model, index)
     check_channels(model, folder, index)
-    pipeline = getattr(diffusers, name).from_pretrained(
+    absent = left_out(name, index)
+    dtype = precision(name, device)
+    parts = {
+        part: _network(folder, model, part, index[part], torch.float32 if part == "vae" else dtype)
+        for part in NETWORKS
+        if part in present(index) and part not in absent
+    }
+    pipeline = getattr(diffusers, name).from_pretrained(str(folder), local_files_only=True, **absent, **parts)
+    return _prior_of(pipeline, _hints(folder), device, fuse_loras(pipeline, loras))
+
+
+def _network(folder: Path, model: str, part: str, kind: Sequence[str], dtype: torch.dtype) -> nn.Module:
+    """One part of a model in Diffusers layout, all of whose tensors were in its files, and nothing else.
+
+    The libraries leave out what they do not know, and fill what is missing with random numbers, but they say so.
+    """
+    library, name = kind
+    network, account = getattr(importlib.import_module(library), name).from_pretrained(
         str(folder),
-        dtype={"default": precision(name, device), "vae": torch.float32},
+        subfolder=part,
+        dtype=dtype,
         variant=_variant(folder),
         use_safetensors=True,
         local_files_only=True,
-        **left_out(name, index),
+        output_loading_info=True,
     )
-    return _prior_of(pipeline, _hints(folder), device, fuse_loras(pipeline, loras))
+    missing = sorted(account["missing_keys"])
+    left = sorted(name for name in account["unexpected_keys"] if not _UNUSED.fullmatch(name))
+    if missing or left:
+        what = f"lacks {listed(missing)}" if missing else f"holds {listed(left)}, for which it has no place"
+        raise BadInputError(
+            f'The {part.replace("_", " ")} of the model "{model}" {what}: it is damaged or of another kind; download '
+            "it again, or choose another one."
+        )
+    for name, tensor in network.named_parameters():
+        if not bool(tensor.isfinite().all()):
+            raise BadInputError(
+                f'The {part.replace("_", " ")} of the model "{model}" holds numbers that are none (NaN or infinite, in '
+                f"{listed([name])}): it is damaged; download it again, or choose another one."
+            )
+    return network.eval()
 
 
 def read_index(file: Path, model: str) -> dict[str, Any]:

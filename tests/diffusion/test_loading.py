@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import PNDMScheduler, UNet2DConditionModel
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from safetensors.torch import load_file, save_file
 from tiny_models import SCHEDULE, write_sd3, write_sdxl, write_stable_diffusion
 
 from sdi_engine.diffusion.loading import load_prior
@@ -249,6 +250,50 @@ def test_pickled_weights_are_refused(latent_model, tmp_path):
     weights.unlink()
     with pytest.raises(BadInputError, match="cannot be loaded"):
         load_prior(str(folder), CPU)
+
+
+def changed(folder, part, change):
+    """The folder, with the tensors of one part changed."""
+    (file,) = (folder / part).glob("*.safetensors")
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file, metadata={"format": "pt"})
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("unet", "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight"),
+        ("vae", "decoder.conv_in.weight"),
+        ("text_encoder", "encoder.layers.0.mlp.fc1.weight"),
+    ],
+)
+def test_a_folder_that_lacks_or_holds_a_tensor_too_much_is_told(part, name, latent_model, tmp_path):
+    """The libraries would put random numbers in its place, or leave it out."""
+
+    def without(tensors):
+        (own,) = [key for key in tensors if key.endswith(name)]
+        del tensors[own]
+
+    folder = shutil.copytree(latent_model, tmp_path / "lacking")
+    with pytest.raises(BadInputError, match=rf"{part.replace('_', ' ')} of the model .*lacking.* lacks .*{name}"):
+        load_prior(changed(folder, part, without), CPU)
+    folder = shutil.copytree(latent_model, tmp_path / "more")
+    with pytest.raises(BadInputError, match=rf"{part.replace('_', ' ')} of the model .* holds .*scale_weight"):
+        load_prior(changed(folder, part, lambda tensors: tensors.update({"x.scale_weight": torch.ones(1)})), CPU)
+
+
+def test_numbers_that_are_none_in_a_folder_are_told(latent_model, tmp_path):
+    folder = shutil.copytree(latent_model, tmp_path / "damaged")
+    with pytest.raises(BadInputError, match=r"vae .* numbers that are none .*decoder\.conv_in\.bias"):
+        load_prior(changed(folder, "vae", lambda tensors: tensors["decoder.conv_in.bias"].fill_(float("nan"))), CPU)
+
+
+def test_what_a_folder_holds_of_the_rest_of_clip_is_no_hindrance(latent_model, tmp_path):
+    more = {"text_model.embeddings.position_ids": torch.arange(24)[None], "logit_scale": torch.ones(1)}
+    folder = shutil.copytree(latent_model, tmp_path / "older")
+    assert load_prior(changed(folder, "text_encoder", lambda tensors: tensors.update(more)), CPU).resolution == 16
 
 
 def test_other_kinds_of_models_are_refused(latent_model, sdxl_model, tmp_path):
