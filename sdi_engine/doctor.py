@@ -18,6 +18,7 @@ import re
 import shutil
 import sys
 import sysconfig
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,24 @@ def _package(name: str, wanted: str) -> Check:
     if _numbers(version)[:1] > _numbers(wanted)[:1]:
         return Check(name, True, detail, f"If something fails, go back: {_install_command(name, wanted)}")
     return Check(name, True, detail)
+
+
+def too_old(names: Iterable[str]) -> list[Check]:
+    """Of some packages, those that are installed and older than the lowest version that was tested."""
+    import importlib.metadata
+
+    old = []
+    for name, wanted in pinned():
+        if name not in names:
+            continue
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # where it is imported, that is said
+            continue
+        if _numbers(version) < lowest(name, wanted):
+            detail = f"{version}, tested with {wanted}, too old"
+            old.append(Check(name, False, detail, _install_command(name, wanted)))
+    return old
 
 
 def lowest(name: str, tested: str) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..pasted import as_meant
 from ..request import Lora
 from .loading import load_prior
 from .prior import Prior
@@ -45,8 +46,11 @@ class KeptPrior:
 
 
 def _state(path: str) -> tuple[int, int] | None:
-    """Changes where the file or folder does; None where the name is none of either."""
+    """Changes where the file or folder does; None where the name is none of either, such as an id of the hub."""
+    path = as_meant(path)
     try:
+        if not Path(path).is_absolute():
+            return None
         status = Path(path).stat()
     except (OSError, ValueError):
         return None

@@ -17,10 +17,11 @@ from safetensors import SafetensorError
 from torch import nn
 
 from .. import network, vocabulary
+from ..doctor import too_old
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError, is_out_of_memory
 from ..request import STARTER_MODEL, Lora
 from .header import listed
-from .kinds import check_channels, checked_kind, left_out, present
+from .kinds import LIBRARIES, check_channels, checked_kind, left_out, present
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate
 from .loras import fuse_loras
 from .precision import precision
@@ -61,6 +62,7 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
     location = locate(model)
     offline = os.environ.get("HF_HUB_OFFLINE") == "1"
     unreachable = ""
+    _check_libraries()
     try:
         _quieten()
         if location.kind == "file":
@@ -85,6 +87,16 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
             ) from error
         log.debug("loading %s failed", model, exc_info=True)
         raise _explained(model, location, error, unreachable) from error
+
+
+def _check_libraries() -> None:
+    """Older versions of the libraries ran code that came with a model; whoever never pressed Check is told here.
+
+    Raises:
+        EnvironmentMissingError: one of them is older than the tested one.
+    """
+    for check in too_old(LIBRARIES):
+        raise EnvironmentMissingError(f"The Python package {check.name} is too old ({check.detail}): {check.fix}.")
 
 
 def _load_first(location: ModelLocation, device: torch.device, loras: Sequence[Lora], offline: bool) -> Prior:

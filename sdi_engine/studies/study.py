@@ -17,7 +17,7 @@ from PIL import Image
 
 from .. import __version__, events
 from ..diffusion.loading import LoadPrior, load_prior
-from ..diffusion.location import locate
+from ..diffusion.location import is_safetensors, locate
 from ..diffusion.prior import Prior
 from ..files import write_atomically
 from ..job_folder import storage_errors
@@ -122,9 +122,13 @@ def state_of_weights(request: JobRequest) -> str:
     location = locate(request.model)
     paths = [Path(source) for source in location.sources if location.kind != "hub"]
     paths += [Path(as_meant(lora.file)) for lora in request.loras]
-    files = sorted({file for path in paths for file in (path.rglob("*.safetensors") if path.is_dir() else [path])})
+    files = sorted({file for path in paths for file in (_weights(path) if path.is_dir() else [path])})
     states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
+
+
+def _weights(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if is_safetensors(file)]
 
 
 def _without_nan(value: Any) -> Any:

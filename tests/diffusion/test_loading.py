@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import shutil
 from types import SimpleNamespace
@@ -390,6 +391,13 @@ def test_code_that_a_model_brings_is_never_run(change, latent_model, tmp_path, h
         with pytest.raises(BadInputError, match="wants code from elsewhere"):
             load_prior(model, CPU)
     assert not ran.exists()
+
+
+def test_older_libraries_are_refused_before_they_see_a_model(latent_model, monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.20.0" if name == "diffusers" else "99.0.0")
+    monkeypatch.setattr(UNet2DConditionModel, "from_pretrained", None)
+    with pytest.raises(EnvironmentMissingError, match=r"diffusers is too old \(0\.20\.0, tested with .* pip install"):
+        load_prior(str(latent_model), CPU)
 
 
 def test_the_safety_checker_that_most_models_have_is_no_hindrance(latent_model, tmp_path):
