@@ -12,7 +12,8 @@ import unicodedata
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sdi_text_to_3d.jobs import models
+from made_jobs import fake_worker, write_live
+from sdi_text_to_3d.jobs import inspection, models
 from sdi_text_to_3d.jobs.job import Job
 from sdi_text_to_3d.jobs.library import Library
 from sdi_text_to_3d.jobs.placement import Placement
@@ -234,6 +235,38 @@ def test_model_headers(tmp_path_factory, data):
             look(str(file))
         except EngineError as error:
             check_sentence(error)
+
+
+@st.composite
+def altered(draw, whole):
+    """One of these files with some of its bytes changed, or cut off."""
+    data = bytearray(draw(st.sampled_from(whole)))
+    for at in draw(st.lists(st.integers(0, min(len(data), 1500) - 1), max_size=5)):
+        data[at] = draw(st.one_of(st.sampled_from(b'"[]{}:,019-e.'), st.integers(0, 255)))
+    return bytes(data[: draw(st.integers(0, len(data)))] if draw(st.integers(0, 4)) == 0 else data)
+
+
+@given(st.data())
+@cases
+def test_what_blender_opens(whole_job, data):
+    folder, live, mesh, picture = whole_job
+    folder.live_file.write_bytes(data.draw(altered([live])))
+    folder.mesh_file.write_bytes(data.draw(altered([mesh])))
+    folder.preview_file.write_bytes(data.draw(altered([picture])))
+    inspection.is_picture(folder.preview_file)
+    for look, file in ((inspection.read_live_mesh, folder.live_file), (inspection.check_glb, folder.mesh_file)):
+        try:
+            look(file)
+        except inspection.UnsoundFileError as error:
+            check_sentence(error)
+
+
+@pytest.fixture(scope="module")
+def whole_job(tmp_path_factory):
+    """A job folder, and what its live mesh, its mesh and its picture are where they are whole."""
+    folder = JobFolder.create(tmp_path_factory.mktemp("opened") / "job", JobRequest("a red mug"))
+    write_live(folder)
+    return folder, folder.live_file.read_bytes(), fake_worker.glb(1.0), fake_worker.png(8, (1, 2, 3))
 
 
 def _fresh(tmp_path_factory):
