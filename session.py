@@ -27,7 +27,7 @@ from .jobs.wording import duration
 from .redrawing import redraw
 from .sdi_engine import events
 from .sdi_engine.errors import EngineError
-from .sdi_engine.job_folder import JobFolder, is_name_too_long, storage_errors
+from .sdi_engine.job_folder import JobFolder, storage_errors, why_not_read
 from .sdi_engine.request import JobRequest
 from .sdi_engine.untrusted import printable
 
@@ -468,9 +468,7 @@ def _poll(where: Runner) -> list[Job] | None:
     try:
         news = where.poll(_find_engine)
     except OSError as error:
-        reason = error.strerror or error
-        cure = "choose one with a short name." if is_name_too_long(error) else "is its drive connected?"
-        _missed = f'The results folder "{where.results}" cannot be read ({reason}): {cure}'
+        _missed = why_not_read(where.results, error)
         complain(_missed)
         return None
     if complaint and complaint == _missed:

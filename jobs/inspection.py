@@ -198,7 +198,7 @@ def _checked(mesh: LiveMesh) -> LiveMesh:
         raise UnsoundFileError("it has more vertices or faces than a live mesh, or other colours than vertices")
     if min(faces) < 0 or max(faces) >= count:
         raise UnsoundFileError("a face has a vertex that is not there")
-    if not math.isfinite(sum(map(abs, vertices))):
+    if not math.isfinite(sum(vertices)):
         raise UnsoundFileError("a vertex is nowhere")
     return mesh
 
@@ -311,7 +311,7 @@ class _Binary:
         if set(attributes) - _ATTRIBUTES:
             raise UnsoundFileError("its vertices have more than ours have")
         count, finite = self._take("f", _POSITION_COMPONENT, attributes["POSITION"], "VEC3")
-        if not math.isfinite(sum(map(abs, finite))):
+        if not math.isfinite(sum(finite)):
             raise UnsoundFileError("a vertex is nowhere")
         for name, number in attributes.items():
             if name != "POSITION" and self._accessor(number)[0] != count:

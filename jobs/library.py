@@ -140,8 +140,10 @@ class Library:
         self.entries = [entry for entry in self.entries if entry.name != name]
 
     def _look(self) -> None:
-        try:
+        waiting: set[str] = set()
+        with suppress(OSError):  # the queue is not ours, which its own reader tells
             waiting = {ticket.name for ticket in JobQueue(self.results).waiting()}
+        try:
             names = [name for name in os.listdir(self.results) if not name.startswith(".")]  # noqa: PTH208
         except OSError:  # there is none yet, or a drive is away
             self._found = []

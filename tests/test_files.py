@@ -10,7 +10,7 @@ import pytest
 from sdi_engine import events, files, serve, worker
 from sdi_engine.errors import EXIT_STORAGE, BadInputError, StorageError
 from sdi_engine.files import UnsafeFileError, write_atomically
-from sdi_engine.job_folder import JobFolder
+from sdi_engine.job_folder import JobFolder, why_not_read
 from sdi_engine.job_queue import RUN, JobQueue, Ticket
 from sdi_engine.request import JobRequest
 
@@ -193,6 +193,17 @@ def test_removing_a_job_leaves_what_is_not_ours(folder, documents):
     assert not folder.path.exists()
 
 
+def test_a_copy_of_the_texture_is_ours(folder):
+    """Blender writes it for exports, under a name that follows from the prompt."""
+    texture = bytes(range(200))
+    folder.mesh_file.write_bytes(b"glTF" + texture + b"more")
+    (folder.path / "a red mug.png").write_bytes(texture)
+    (folder.path / "painted.png").write_bytes(texture[:-1] + b"x")
+    (folder.path / "empty.png").write_bytes(b"")
+    assert not folder.remove()
+    assert sorted(file.name for file in folder.path.iterdir()) == ["empty.png", "painted.png"]
+
+
 def test_of_two_that_make_a_job_in_one_empty_folder_one_succeeds(tmp_path, monkeypatch):
     """Both have seen that it is empty before either of them writes."""
     monkeypatch.setattr("sdi_engine.job_folder.make_folder", lambda path: path.mkdir(exist_ok=True))
@@ -207,6 +218,20 @@ def test_a_name_that_is_too_long_is_said_as_such(tmp_path):
         JobFolder.create_new(tmp_path / ("x" * 300), "job", REQUEST)
     with pytest.raises(BadInputError, match="too long"):
         JobFolder.create(tmp_path / ("x" * 300), REQUEST)
+
+
+def test_why_a_results_folder_is_not_read(tmp_path, documents):
+    said = []
+    for results in (tmp_path / ("x" * 300), tmp_path, documents / "letter.txt"):
+        if results == tmp_path:
+            link(tmp_path / ".engine", documents)
+        try:
+            JobQueue(results).waiting()
+        except OSError as error:
+            said.append(why_not_read(results, error))
+    assert said[0].endswith("too long): choose one with a short name.")
+    assert said[1].endswith('.engine" is a link, and links inside a job are not followed: delete it.')
+    assert said[2].endswith("is its drive connected?")
 
 
 def test_each_gets_a_folder_of_its_own(tmp_path):

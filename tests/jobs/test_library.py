@@ -110,6 +110,13 @@ def test_what_is_mended_is_read_again(shelf, results):
     assert look(shelf)["job"].state == "done"
 
 
+def test_a_queue_that_is_a_link_hides_no_job(shelf, results, tmp_path):
+    finished(results)
+    (tmp_path / "documents").mkdir()
+    link(results / ".engine", tmp_path / "documents")
+    assert look(shelf)["job"].state == "done"
+
+
 def test_folders_that_are_no_jobs_are_none(shelf, results):
     (results / "empty").mkdir()
     (results / ".hidden").mkdir()
