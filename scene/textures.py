@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import bpy
 
-from ..sdi_engine.files import is_file, is_there, open_to_read, write_atomically
+from ..sdi_engine.files import is_file, is_there, make_folder_of_ours, open_to_read, write_atomically
 from ..sdi_engine.job_folder import JobFolder
 from .naming import file_name
 
@@ -43,8 +43,10 @@ def name(image: bpy.types.Image, prompt: str, folder: JobFolder) -> None:
     """
     image.name = file_name(prompt)
     ending = _ENDINGS.get(image.file_format, "")
-    path = folder.path / f"{image.name}{ending}"
+    path = folder.textures_folder / f"{image.name}{ending}"
     try:
+        if image.packed_file is not None and ending:
+            make_folder_of_ours(folder.textures_folder)
         is_written = image.packed_file is not None and bool(ending) and _put(image.packed_file.data, path)
     except OSError as error:
         log.info("The texture was not written to %s: %s", path, error)

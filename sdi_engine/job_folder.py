@@ -10,6 +10,7 @@ pause           flag file: stop now, to go on later
 live            flag file: somebody wants to see live.npz
 checkpoint/     what `resume` starts from
 preview.png     the current state; previews/ keeps some
+textures/       the object's texture as a file, which Blender writes for exports
 turntable/      the current state from all sides, side-0.png at the front and on towards +X
 live.npz        a light mesh of the current state: vertices (V, 3) float32 in metres as they stand in Blender (Z up, the
                 front towards -Y, the base's centre at the origin), faces (F, 3) int32, colours (V, 3) uint8, sRGB
@@ -50,6 +51,7 @@ _FILES_IN_FOLDERS = {
     "checkpoint": _CHECKPOINT_FILE,
     "previews": re.compile(r"\.?step-\d+\.png(\.\d+\.part)?"),
     "turntable": re.compile(r"\.?side-\d+\.png(\.\d+\.part)?"),
+    "textures": re.compile(r".+\.(png|jpg|webp)(\.\d+\.part)?"),
 }
 """What the engine, Blender and file managers write in a job folder: all else is the person's own."""
 
@@ -76,6 +78,7 @@ class JobFolder:
         self.checkpoint_file = self.checkpoint_folder / "state.safetensors"
         self.preview_file = self.path / "preview.png"
         self.turntable_folder = self.path / "turntable"
+        self.textures_folder = self.path / "textures"
         self.previews_folder = self.path / "previews"
         self.mesh_file = self.path / "mesh.glb"
         self.result_file = self.path / "result.json"

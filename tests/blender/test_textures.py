@@ -81,7 +81,7 @@ def test_the_texture_is_seen_again_in_a_re_import(bpy, put, tmp_path, export):
 
 def test_the_blend_file_has_all_it_needs(bpy, put, tmp_path, results):
     put()
-    for file in results.glob("*/*.png"):
+    for file in results.glob("*/**/*.png"):
         file.unlink()
     save_and_open(bpy, tmp_path / "mine.blend")
     assert tuple(image_of(bpy.data.objects[PROMPT]).pixels[:3]) == pytest.approx(RED, abs=0.01)
@@ -104,8 +104,8 @@ def test_any_prompt_becomes_the_name_of_a_file(put, results, prompt, name):
     before = sorted(path.name for path in results.glob("*"))
     image = image_of(put(prompt))
     assert image.name == name
-    assert image.filepath == str(results / "job-1" / f"{name}.png")
-    assert (results / "job-1" / f"{name}.png").is_file()
+    assert image.filepath == str(results / "job-1" / "textures" / f"{name}.png")
+    assert (results / "job-1" / "textures" / f"{name}.png").is_file()
     assert fake_worker.png(64, (200, 20, 30)) == (results / "job-1" / "preview.png").read_bytes()
     assert before == []
 
@@ -114,14 +114,15 @@ def test_a_file_of_that_name_stays_and_a_link_is_not_followed(bpy, extension, re
     mine = tmp_path / "mine.png"
     for number, prompt in enumerate((PROMPT, "a mug")):
         folder = make_job(extension, results, f"job-{number}", prompt)
+        folder.textures_folder.mkdir()
         if number == 0:
-            (folder.path / f"{prompt}.png").write_text("mine")
+            (folder.textures_folder / f"{prompt}.png").write_text("mine")
         else:
-            (folder.path / f"{prompt}.png").symlink_to(mine)
+            (folder.textures_folder / f"{prompt}.png").symlink_to(mine)
         placement = extension.jobs.placement.Placement()
         placed = extension.scene.importer.put_into_scene(bpy.context, folder, placement)
         assert image_of(placed).filepath == f"//{prompt}.png"
-    assert (results / "job-0" / f"{PROMPT}.png").read_text() == "mine"
+    assert (results / "job-0" / "textures" / f"{PROMPT}.png").read_text() == "mine"
     assert not mine.exists()
 
 
