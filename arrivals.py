@@ -178,6 +178,7 @@ def hear(job: Job) -> None:
     if job.state == events.DONE:
         _ready[job.name] = job.folder
     elif job.state in (events.CANCELLED, events.FAILED):
+        _unmarked.discard(job.name)
         _take_marker_away(job.name, job.folder)
     elif _shown_steps.get(job.name) != job.live_step and live.show(bpy.context, job.folder):
         _shown_steps[job.name] = job.live_step
@@ -237,6 +238,7 @@ def dismiss(name: str, folder: JobFolder) -> None:
 def forget(name: str) -> None:
     """The job is no more: no marker, no result."""
     _ready.pop(name, None)
+    _unmarked.discard(name)
     placing.remove(name)
     if name in _placements:
         _placements[name] = _placements[name].with_fate(DISMISSED)
@@ -255,11 +257,18 @@ def placements_at_cursor(context: bpy.types.Context, heights: Sequence[float]) -
     """
     scene = context.scene
     scale = scene.unit_settings.scale_length
-    later = [_placements[name].location for name in _unmarked]
-    reserved = [Box.of_edge(Vector(location), heights[0] / scale) for location in later]
-    floor = Floor(context.view_layer, reserved=reserved)
+    floor = Floor(context.view_layer, reserved=_reserved(max(heights, default=1.0) / scale))
     row = floor.row(scene.cursor.location, [height / scale for height in heights])
     return [Placement.at(location, scene=scene.name, blend_file=bpy.data.filepath) for location in row]
+
+
+def _reserved(edge: float) -> list[Box]:
+    """Where those will stand that have no marker yet: one box for each row of them, since they may be thousands."""
+    rows: dict[tuple[float, float], list[float]] = {}
+    for x, y, z in (_placements[name].location for name in _unmarked if wants(name)):
+        rows.setdefault((y, z), []).append(x)
+    ends = [(Vector((min(xs), y, z)), Vector((max(xs), y, z))) for (y, z), xs in rows.items()]
+    return [Box(Box.of_edge(first, edge).low, Box.of_edge(last, edge).high) for first, last in ends]
 
 
 def step_aside(context: bpy.types.Context, placed: bpy.types.Object) -> None:

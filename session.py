@@ -55,9 +55,12 @@ complaint = ""
 """Why what the person wanted last was refused: one sentence."""
 
 _asked: dict[str, Job] = {}
-"""By what was asked for, as JSON, the jobs that this Blender has let wait."""
+"""By what was asked for, as text, the jobs that this Blender has let wait."""
 _former: list[Runner] = []
 """Of results folders that the preferences no longer name, as long as a job there is not over."""
+_withdrawn: deque[Job] = deque()
+"""Jobs that wait no longer, whose folders do not say yet that they are cancelled."""
+_polled_at = float("-inf")
 _unwatched: deque[Entry] = deque()
 """Jobs that are not over and were begun by somebody else, or by a Blender which is no more."""
 _announcement = ""
@@ -91,6 +94,8 @@ def end() -> None:
     adding.drop()
     arrivals.end()
     pictures.forget_all()
+    while _withdrawn:
+        _withdrawn.popleft().withdraw()
     for memory in (_asked, _former, _unwatched):
         memory.clear()
     runner, library, job, look, complaint, _announcement, _shown_step = None, None, None, None, "", "", None
@@ -126,7 +131,8 @@ def results_were_changed(context: bpy.types.Context) -> None:
 
 def is_busy() -> bool:
     """Whether there is a job that is not over, or a result that waits for its moment."""
-    return any(each.is_busy for each in desks()) or adding.is_under_way() or bool(arrivals.waits_for)
+    is_watching = any(each.is_busy for each in desks())
+    return is_watching or adding.is_under_way() or bool(_withdrawn) or bool(arrivals.waits_for)
 
 
 def current() -> Job | None:
@@ -180,13 +186,13 @@ def _add_some(context: bpy.types.Context) -> None:
 
 def is_made(request: JobRequest) -> bool:
     """Whether this Blender has asked for the very same already, and has got it, or is about to."""
-    same = _asked.get(request.to_json())
+    same = _asked.get(repr(request))
     return same is not None and (state_of(same.name) or same.state) not in (events.CANCELLED, events.FAILED)
 
 
 def _show_new(added: Job) -> None:
     global job
-    _asked[added.request.to_json()] = added
+    _asked[repr(added.request)] = added
     if job is None or job.is_over:
         job = added
         _show_pictures(added)
@@ -260,10 +266,23 @@ def cancel_waiting() -> None:
     """Take all jobs from the queue that no engine is at; raises StorageError."""
     adding.drop()
     for each in desks():
-        for withdrawn in each.cancel_waiting():
-            _hear(withdrawn)
-    refresh_library()
+        _withdrawn.extend(each.cancel_waiting())
+    _withdraw_some()
+    watch()
     redraw()
+
+
+def _withdraw_some() -> None:
+    """Note that jobs are cancelled, as many as can be in a moment."""
+    until = time.monotonic() + adding.SECONDS_AT_ONCE
+    while _withdrawn:
+        withdrawn = _withdrawn.popleft()
+        withdrawn.withdraw()
+        _hear(withdrawn)
+        if time.monotonic() > until:
+            break
+    if not _withdrawn:
+        refresh_library()
 
 
 def pause(context: bpy.types.Context, stopped: Job) -> None:
@@ -298,7 +317,7 @@ def delete(context: bpy.types.Context, doomed: Job) -> None:
     if doomed.name in where.jobs:
         where.cancel(where.jobs[doomed.name])
         where.jobs.pop(doomed.name, None)
-    _asked.pop(doomed.request.to_json(), None)
+    _asked.pop(repr(doomed.request), None)
     if job is not None and job.name == doomed.name:
         job = None
         pictures.forget_current()
@@ -435,8 +454,15 @@ def tick() -> float | None:
 def _look() -> float | None:
     if runner is None or library is None:
         return None
+    global _polled_at
     if adding.is_under_way():
         _try_to_add_some()
+    if _withdrawn:
+        _withdraw_some()
+    is_in_a_hurry = adding.is_under_way() or bool(_withdrawn)
+    if is_in_a_hurry and time.monotonic() < _polled_at + TICK_SECONDS:  # a look at thousands of jobs takes a while
+        return ADDING_TICK_SECONDS
+    _polled_at = time.monotonic()
     polled = [_poll(where) for where in desks()]
     changed = [each for news in polled for each in news or ()]
     for each in changed:
@@ -455,7 +481,7 @@ def _look() -> float | None:
         redraw()
     if None in polled:
         return IDLE_TICK_SECONDS
-    if adding.is_under_way() or _unwatched:
+    if adding.is_under_way() or _unwatched or _withdrawn:
         return ADDING_TICK_SECONDS
     if is_busy() or library.is_looking:
         return TICK_SECONDS
@@ -560,7 +586,7 @@ def _list_is_new(entries: list[Entry]) -> None:
     pictures.show_thumbnails({entry.name: entry.preview for entry in entries if entry.preview is not None})
     _unwatched.clear()
     from_elsewhere = {ticket.name for ticket in runner.waiting if not ticket.is_ours}
-    known = {*runner.jobs, *adding.names(), *from_elsewhere}
+    known = {*runner.jobs, *adding.names(), *(each.name for each in _withdrawn), *from_elsewhere}
     _unwatched.extend(each for each in entries if each.state not in events.FINAL_STATES and each.name not in known)
     _watch_some()
     if job is not None and not arrivals.complaint:

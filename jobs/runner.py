@@ -125,13 +125,15 @@ class Runner:
         self._sort_out()
 
     def cancel_waiting(self) -> list[Job]:
-        """Take all jobs from the queue that nobody is at, and are watched here; those. Raises StorageError."""
+        """Take all jobs from the queue that nobody is at, and are watched here; those, which are to be withdrawn yet.
+
+        Raises:
+            StorageError: the queue cannot be written.
+        """
         with storage_errors(self.results):
-            withdrawn = [self.jobs[name] for name in self.queue.remove_all(self.jobs)]
-        for job in withdrawn:
-            job.withdraw()
-        self._sort_out()
-        return withdrawn
+            names = self.queue.remove_all(self.jobs)
+        self._look_at_the_queue()
+        return [self.jobs.pop(name) for name in names]
 
     def give_up(self, job: Job) -> None:
         """Let a waiting job fail for the reason why no engine can be started; raises StorageError."""

@@ -18,11 +18,11 @@ class UnusedSeeds:
     def __init__(self, is_made: Callable[[JobRequest], bool] = lambda request: False) -> None:
         self._is_made = is_made
         self._next: dict[str, int] = {}
-        """By what a request says, its seed left out."""
+        """By what a request says."""
 
     def give(self, request: JobRequest) -> JobRequest:
         """The request as it is, or with the next seed that neither was made nor given before."""
-        key = f"{request.seed} {dataclasses.replace(request, seed=0).to_json()}"
+        key = repr(request)
         first = self._next.get(key, request.seed)
         wanted = dataclasses.replace(request, seed=first)
         while self._is_made(wanted):

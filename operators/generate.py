@@ -109,7 +109,8 @@ class SDI_OT_generate_from_file(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
             prompts = read_prompts(Path(bpy.path.abspath(as_meant(self.filepath))))
-            requests = [properties.request_from(context.scene, prompt) for prompt in prompts]
+            first = properties.request_from(context.scene, prompts[0])
+            requests = [dataclasses.replace(first, prompt=prompt).validated() for prompt in prompts]
         except EngineError as error:
             return refuse(self, str(error))
         seeds = UnusedSeeds() if bpy.app.background else UnusedSeeds(session.is_made)

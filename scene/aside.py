@@ -75,6 +75,7 @@ class _Obstacle:
     box: Box
     thing: bpy.types.Object | None = None
     """As evaluated, where it can be asked for its surface."""
+    is_reserved: bool = False
 
 
 class Floor:
@@ -94,7 +95,7 @@ class Floor:
     ) -> None:
         view_layer.update()
         self._things = list(_things_in(view_layer, without))
-        self._reserved = [_Obstacle(box) for box in (*_marked(view_layer), *reserved)]
+        self._reserved = [_Obstacle(box, is_reserved=True) for box in (*_marked(view_layer), *reserved)]
 
     def is_free(self, wanted: Box) -> bool:
         """Whether no thing stands there; where one is to arrive later does not count."""
@@ -159,6 +160,8 @@ def _blocking(wanted: Box, obstacles: Iterable[_Obstacle]) -> _Obstacle | None:
 
 
 def _is_surroundings(obstacle: _Obstacle, wanted: Box) -> bool:
+    if obstacle.is_reserved:
+        return False
     widest = max(wanted.size.x, wanted.size.y)
     return max(obstacle.box.size.x, obstacle.box.size.y) > _SURROUNDINGS * widest
 

@@ -7,6 +7,7 @@ Standard library only. `None` in an optional field means "as the preset and the 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -264,8 +265,13 @@ def _folded(text: str) -> str:
     return " ".join("".join(visible).split())
 
 
+@functools.cache
+def _types_of(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)  # which takes longer than all the rest of a check
+
+
 def _check_types(item: JobRequest | Lora) -> None:
-    for name, expected in typing.get_type_hints(type(item)).items():
+    for name, expected in _types_of(type(item)).items():
         value = getattr(item, name)
         allowed = typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
         allowed = tuple(typing.get_origin(kind) or kind for kind in allowed)

@@ -65,6 +65,7 @@ class TestAListOfPrompts:
         assert desk.press("cancel_waiting") is None
         assert not adding.is_left()
         assert not waiting(desk)
+        desk.until(lambda: len(desk.session.runner.jobs) == 1 and len(desk.helpers()) == 3)
         assert markers(desk) == ["slow mug (place)"]
         assert [job.request.prompt for job in desk.session.runner.jobs.values()] == ["slow mug"]
         desk.press("finish_job")
