@@ -55,10 +55,6 @@ _FILES_IN_FOLDERS = {
 }
 """What the engine, Blender and file managers write in a job folder: all else is the person's own."""
 
-_TEXTURES = (".png", ".jpg", ".webp")
-_SMALLEST_TEXTURE = 50
-_MAX_MESH_BYTES = 2**30
-
 
 class JobFolder:
     """Paths of a job folder, and the few ways in which it is read and written."""
@@ -177,22 +173,10 @@ class JobFolder:
             files.remove_files(folder, pattern)
             with suppress(OSError):  # there is none, or something of the person's own is in it
                 folder.rmdir()
-        self._remove_copies_of_the_texture()
         files.remove_files(self.path, _FILES)
         with suppress(OSError):
             self.path.rmdir()
         return not files.is_there(self.path)
-
-    def _remove_copies_of_the_texture(self) -> None:
-        """Blender writes the mesh's texture beside it, under the object's name, for those who export the object."""
-        try:
-            mesh = files.read_bytes(self.mesh_file, _MAX_MESH_BYTES)
-        except OSError:  # there is none, so there are none
-            return
-        for file in [file for file in self.path.iterdir() if file.suffix in _TEXTURES and files.is_file(file)]:
-            content = files.read_bytes(file, _MAX_MESH_BYTES)
-            if len(content) >= _SMALLEST_TEXTURE and content in mesh:
-                file.unlink()
 
     def _claim(self, request: JobRequest) -> None:
         """Write the request into the empty folder; of two processes that try, one succeeds."""

@@ -193,17 +193,6 @@ def test_removing_a_job_leaves_what_is_not_ours(folder, documents):
     assert not folder.path.exists()
 
 
-def test_a_copy_of_the_texture_is_ours(folder):
-    """Blender writes it for exports, under a name that follows from the prompt."""
-    texture = bytes(range(200))
-    folder.mesh_file.write_bytes(b"glTF" + texture + b"more")
-    (folder.path / "a red mug.png").write_bytes(texture)
-    (folder.path / "painted.png").write_bytes(texture[:-1] + b"x")
-    (folder.path / "empty.png").write_bytes(b"")
-    assert not folder.remove()
-    assert sorted(file.name for file in folder.path.iterdir()) == ["empty.png", "painted.png"]
-
-
 def test_of_two_that_make_a_job_in_one_empty_folder_one_succeeds(tmp_path, monkeypatch):
     """Both have seen that it is empty before either of them writes."""
     monkeypatch.setattr("sdi_engine.job_folder.make_folder", lambda path: path.mkdir(exist_ok=True))
