@@ -140,6 +140,9 @@ class _Tensors:
         self._stream = stream
         self._names = {current_name(name): name for name in stream.keys()}  # noqa: SIM118 - it is no mapping
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
     def __getitem__(self, name: str) -> Tensor:
         tensor = self._stream.get_tensor(self._names[name])
         layer, _, kind = name.rpartition(".")
@@ -240,7 +243,7 @@ def _fill(file: Path, module: nn.Module, layout: Layout, tensors: _Tensors, dtyp
     shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
     state: dict[str, Tensor] = {}
     for original, held in layout.items():
-        if original == _SD3_PROJECTION and original not in tensors._names:
+        if original == _SD3_PROJECTION and original not in tensors:
             state[held.names[0]] = torch.eye(*shapes[held.names[0]], dtype=dtype)
             continue
         tensor = held.change(tensors[original])
