@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -23,6 +24,7 @@ from .errors import (
     JobCancelledError,
     JobPausedError,
     OutOfMemoryError,
+    StorageError,
     is_out_of_memory,
 )
 from .job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
@@ -35,6 +37,12 @@ SPIN_COUNT = "5000"
 """How long OpenMP threads (of GNU, which torch uses on Linux) spin while they wait for each other. By default they spin
 for so long that a step takes ten times as long once another program (Blender itself, say) wants the same cores; not at
 all would double it when none does. Read when torch is loaded."""
+
+ABSENCE_SECONDS = 60.0
+"""For so long a job waits for a drive that is away."""
+
+MOST_ABSENCES = 5
+_ABSENCES = {getattr(errno, name, None) for name in ("ENOENT", "EIO", "ESTALE", "ENOTCONN", "EHOSTDOWN", "ENODEV")}
 
 MOST_NAMED = 5
 """Of unknown settings."""
@@ -92,7 +100,7 @@ def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: No
             request, unknown = folder.read_request()
             if unknown:
                 report(events.Notice(_left_out(unknown)))
-            work(folder, request, resume, report)
+            _work_on(folder, request, resume, report, work)
             report(events.StateChanged(events.DONE))
         return errors.EXIT_DONE
     except JobPausedError:
@@ -172,6 +180,43 @@ def missing_package(error: ImportError) -> str:
 def _left_out(settings: list[str]) -> str:
     named = ", ".join(settings[:MOST_NAMED]) + (", …" if len(settings) > MOST_NAMED else "")
     return f"The job was made by a later version, whose settings this one leaves out ({named}): update the extension."
+
+
+def _work_on(folder: JobFolder, request: JobRequest, resume: bool, report: Listener, work: Work) -> None:
+    """Work; where the drive of the results is away for a moment, go on from the last checkpoint when it is back."""
+    for _ in range(MOST_ABSENCES):
+        try:
+            work(folder, request, resume, report)
+            return
+        except StorageError as error:
+            if not _was_away(error) or not _comes_back(folder):
+                raise
+            log.warning("%s It is back: going on from the last checkpoint.", error)
+            resume = True
+    work(folder, request, resume, report)
+
+
+def _was_away(error: StorageError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in _ABSENCES
+
+
+def _comes_back(folder: JobFolder) -> bool:
+    """Wait for the job's folder while all of the results are away; False where it alone is, or for too long."""
+    watch = liveness.Stopwatch()
+    while not folder.request_file.exists():
+        if _is_deleted(folder) or watch.look() > ABSENCE_SECONDS:
+            return False
+        time.sleep(1.0)
+    return True
+
+
+def _is_deleted(folder: JobFolder) -> bool:
+    """Whether the job's folder is missing where others are: where no drive is, there is nothing at all."""
+    try:
+        return not folder.path.exists() and any(folder.path.parent.iterdir())
+    except OSError:
+        return False
 
 
 def _refuse_running(

@@ -317,3 +317,38 @@ def test_a_full_disk_midway_ends_with_the_storage_code(model, tmp_path):
         assert folder.request().prompt == "a red mug"
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_a_job_goes_on_from_its_checkpoint_when_the_drive_is_back(tmp_path, monkeypatch):
+    folder = JobFolder.create(tmp_path / "results" / "job", request("starter"))
+    results, away = folder.path.parent, tmp_path / "away"
+    calls, naps = [], []
+
+    def nap(seconds):
+        naps.append(seconds)
+        if len(naps) == 3:
+            away.rename(results)
+
+    def work(folder, request, resume, report):
+        calls.append(resume)
+        if len(calls) == 1:
+            results.rename(away)
+        report(events.Progress("Optimising", len(calls), 2))
+
+    monkeypatch.setattr(worker.time, "sleep", nap)
+    assert worker.run(folder.path, resume=False, work=work) == EXIT_DONE
+    assert calls == [False, True]
+    assert states(folder)[-1] == events.DONE
+    assert len(naps) == 3
+
+
+def test_a_drive_that_stays_away_ends_the_job_with_a_sentence(tmp_path, monkeypatch, caplog):
+    folder = JobFolder.create(tmp_path / "results" / "job", request("starter"))
+    monkeypatch.setattr(worker, "ABSENCE_SECONDS", -1.0)
+
+    def work(folder, request, resume, report):
+        folder.path.parent.rename(tmp_path / "away")
+        report(events.Progress("Optimising", 1, 2))
+
+    assert worker.run(folder.path, resume=False, work=work) == EXIT_STORAGE
+    assert "is gone: connect its drive" in caplog.text
