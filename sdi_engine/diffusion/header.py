@@ -46,7 +46,7 @@ _HARMLESS = re.compile(
     r"model_ema\..*"  # the average of the weights over the training, which Diffusers leaves out too
     r"|(sqrt_)?(recip(m1)?_|one_minus_)?alphas_cumprod(_prev)?|sqrt_recipm1_alphas_cumprod|log_one_minus_alphas_cumprod"
     r"|betas|logvar|lvlb_weights|posterior_(variance|log_variance_clipped|mean_coef[12])|denoiser\.(sigmas|log_sigmas)"
-    r"|ztsnr|v_pred|scaled_fp8|(.*\.)?(position_ids|logit_scale)|first_stage_model\.loss\..*"
+    r"|ztsnr|v_pred|scaled_fp8|(.*\.)?(position_ids|logit_scale|attn_mask)|first_stage_model\.loss\..*"
     r"|cond_stage_model\.(model\.text_projection|transformer\.text_projection\.weight)"
     r"|conditioner\.embedders\.0\.transformer\.text_projection\.weight"
     r"|embedding_manager\..*|(bundle_)?emb(_params)?(\..*)?"
