@@ -119,7 +119,16 @@ def test_names_of_older_files_and_of_other_programs(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["betas", "alphas_cumprod_prev", "model_ema.decay", "a.b.position_ids", "x.logit_scale", "ztsnr", "emb_params"],
+    [
+        "betas",
+        "alphas_cumprod_prev",
+        "model_ema.decay",
+        "a.b.position_ids",
+        "x.logit_scale",
+        "ztsnr",
+        "emb_params",
+        "x.attn_mask",
+    ],
 )
 def test_harmless(name):
     assert is_harmless(name)
