@@ -161,6 +161,15 @@ def remove_files(folder: Path, name: re.Pattern[str]) -> None:
             remove_link(entry) if is_link(entry) else entry.unlink()
 
 
+def remove_half_written(folder: Path) -> None:
+    """Remove what `write_atomically` of processes that were killed has left in a folder; raises OSError.
+
+    Only an engine's files: Blender may be writing its own beside them.
+    """
+    ours = re.compile(rf"\.(?!placement|request)[\w\-]+\.(json|png|npz|glb|safetensors)\.(?!{os.getpid()}\.)\d+\.part")
+    remove_files(folder, ours)
+
+
 def replace_file(source: Path, target: Path) -> None:
     """`Path.replace`, tried again for a second: on Windows a reader or a virus scanner may hold the target open."""
     for attempt in range(20):

@@ -163,6 +163,11 @@ class JobFolder:
         """Remove what `resume` would start from; raises OSError."""
         files.remove_files(self.checkpoint_folder, _CHECKPOINT_FILE)
 
+    def remove_half_written(self) -> None:
+        """Remove what engines that were killed have left of files they were writing; raises OSError."""
+        for folder in (self.path, self.checkpoint_folder, self.previews_folder, self.turntable_folder):
+            files.remove_half_written(folder)
+
     def remove(self) -> bool:
         """Remove everything of ours, and the folder where nothing else is in it; whether it is gone. Raises OSError."""
         for name, pattern in _FILES_IN_FOLDERS.items():

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from . import errors, events, worker
 from .diffusion.location import locate
 from .errors import EngineError, JobCancelledError
-from .files import open_to_append
+from .files import open_to_append, remove_half_written
 from .identity import Identity
 from .job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
 from .job_queue import RESUME, SAMPLE, JobQueue, Ticket
@@ -64,6 +64,7 @@ def serve(results: Path, idle_seconds: float, do: DoJob | None = None) -> int:
                 log.info('Another engine serves "%s".', results)
                 return errors.EXIT_DONE
             queue.leave_flag.unlink(missing_ok=True)  # meant for an engine that was gone already
+            remove_half_written(queue.engine_folder)
     except EngineError as error:
         log.error("%s", error)
         return error.exit_code

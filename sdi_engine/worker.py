@@ -242,6 +242,7 @@ def _refuse_running(
 def _forget_last_run(folder: JobFolder, resume: bool) -> None:
     with storage_errors(folder.path):
         folder.result_file.unlink(missing_ok=True)
+        folder.remove_half_written()
         if resume:  # a flag from before a new run is meant for it; one from before a resumption has done its work
             for flag in (folder.cancel_flag, folder.finish_flag, folder.pause_flag):
                 flag.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sdi_engine import events, files, serve, worker
-from sdi_engine.errors import EXIT_STORAGE, BadInputError, StorageError
+from sdi_engine.errors import EXIT_DONE, EXIT_STORAGE, BadInputError, StorageError
 from sdi_engine.files import UnsafeFileError, write_atomically
 from sdi_engine.job_folder import JobFolder, why_not_read
 from sdi_engine.job_queue import RUN, JobQueue, Ticket
@@ -75,6 +75,20 @@ def test_only_the_checkpoint_itself_is_forgotten(folder):
         (folder.checkpoint_folder / name).write_text("")
     folder.forget_checkpoint()
     assert sorted(file.name for file in folder.checkpoint_folder.iterdir()) == ["letter.txt", "state.safetensors.txt"]
+
+
+def test_what_a_killed_engine_was_writing_is_removed_by_the_next(folder):
+    folder.turntable_folder.mkdir()
+    left = [".status.json.123.part", ".live.npz.123.part", "turntable/.side-0.png.123.part"]
+    kept = [
+        f".status.json.{os.getpid()}.part",
+        ".placement.json.123.part",
+        ".notes.txt.123.part",
+    ]  # others', or under way
+    for name in (*left, *kept):
+        (folder.path / name).write_text("")
+    assert worker.run(folder.path, resume=True, work=lambda *_: None) == EXIT_DONE
+    assert [name for name in (*left, *kept) if (folder.path / name).exists()] == kept[1:]
 
 
 def test_a_log_that_is_a_link_or_a_pipe_is_not_written(folder, documents, capfd):
