@@ -292,7 +292,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(command=_serve)
     serve.add_argument("results", type=Path, metavar="RESULTS", help="the results folder")
     serve.add_argument(
-        "--idle-minutes", type=float, default=10.0, help="leave when no job has come for so long (default: %(default)s)"
+        "--idle-minutes",
+        type=minutes,
+        default=10.0,
+        help="leave when no job has come for so long (default: %(default)s)",
     )
 
     doctor = commands.add_parser("doctor", parents=[common], help="what is installed, what is missing, how to fix it")
@@ -398,6 +401,13 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         help="a LoRA file for the model, with how much of it (default 1); may be given several times",
     )
     add("--device", default=defaults.device, help=f"one of {', '.join(request.DEVICES)} (default: %(default)s)")
+
+
+def minutes(text: str) -> float:
+    minutes = float(text)
+    if not minutes >= 0.0:  # which is so for what is no number, too: it would never be over
+        raise ValueError
+    return minutes
 
 
 def _lora(text: str) -> request.Lora:

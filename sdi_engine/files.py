@@ -7,6 +7,7 @@ link, and nothing is opened that is no ordinary file: a pipe would make its read
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -133,6 +134,14 @@ def touch(path: Path) -> None:
         if not is_file(path):
             refuse_link(path)
             raise
+
+
+def make_folder_with_parents(path: Path) -> None:
+    """Make a folder where there is none, and those that it is to be in; raises OSError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except RecursionError as error:  # `mkdir` calls itself for each of a thousand folders within each other
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path)) from error
 
 
 def make_folder_of_ours(path: Path) -> None:

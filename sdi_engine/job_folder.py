@@ -219,7 +219,7 @@ def make_folder(path: Path, ours: str | None = None) -> None:
         BadInputError: it cannot be made or read, or something else is in it.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        files.make_folder_with_parents(path)
         names = {entry.name for entry in path.iterdir()}
     except OSError as error:
         raise BadInputError(_cannot_be_used(path, error)) from error
@@ -242,7 +242,7 @@ def _new_folder(results: Path, name: str) -> Path:
     path = results / name
     number = 1
     try:
-        results.mkdir(parents=True, exist_ok=True)
+        files.make_folder_with_parents(results)
         while True:
             try:
                 path.mkdir()

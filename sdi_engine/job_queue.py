@@ -33,6 +33,7 @@ from . import machine, processes
 from .files import (
     UnsafeFileError,
     make_folder_of_ours,
+    make_folder_with_parents,
     read_bytes,
     read_json_object,
     read_text,
@@ -102,7 +103,7 @@ class JobQueue:
 
     def make_folders(self) -> None:
         """Make what must be there before a job can wait."""
-        self.results.mkdir(parents=True, exist_ok=True)
+        make_folder_with_parents(self.results)
         for folder in (self.folder, self.tickets_folder, self.engine_folder.parent, self.engine_folder):
             make_folder_of_ours(folder)
 

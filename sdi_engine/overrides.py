@@ -12,12 +12,43 @@ from typing import Any, Literal, TypeVar
 
 from .errors import BadInputError
 from .ramp import Ramp, constant
-from .request import NOISES, PERP_NEG
+from .request import NOISES, PERP_NEG, shown
 
 T = TypeVar("T")
 
 CHOICES = {"noise": NOISES, "perp_neg": PERP_NEG}
 """Settings whose type says less than what they may be."""
+
+MOST = 1e6
+RANGES: dict[str, tuple[float, float]] = {
+    "steps": (1, 1_000_000),
+    "resolution": (16, 2048),
+    "views_per_step": (1, 64),
+    "t": (0.0, 1.0),
+    "inversion_steps_per_unit": (1, 1000),
+    "inversion_start": (0.0, 1.0),
+    "inversion_overshoot": (0.0, 1.0),
+    "noise_rounds": (1, 1000),
+    "interval": (0.0, 1.0),
+    "learning_rate": (0.0, 10.0),
+    "samples_per_ray": (1, 4096),
+    "occupancy_resolution": (2, 512),
+    "textureless": (0.0, 1.0),
+    "lit": (0.0, 1.0),
+    "mesh_resolution": (4, 1024),
+    "field.bound": (0.01, 100.0),
+    "field.grid_resolutions": (2, 8192),
+    "field.features": (1, 64),
+    "field.hidden": (1, 1024),
+    "field.blob_radius": (0.001, 100.0),
+    "field.log2_table_size": (1, 24),
+    "cameras.elevation": (-90.0, 90.0),
+    "cameras.fov": (1.0, 170.0),
+    "cameras.half_frame": (0.01, 100.0),
+    "cameras.distance": (0.01, 100.0),
+}
+"""Between which numbers those settings lie that would be none otherwise, or fill any memory; the others lie between
+±`MOST`."""
 
 
 def override(settings: T, values: Mapping[str, Any]) -> T:
@@ -35,11 +66,12 @@ def override(settings: T, values: Mapping[str, Any]) -> T:
     for name, value in values.items():
         if name not in names:
             close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names
-            raise BadInputError(f'There is no setting "{name}" to change: it may be {" or ".join(close)}.')
+            raise BadInputError(f"There is no setting {shown(name)} to change: it may be {' or '.join(close)}.")
         try:
             read[name] = _read(value, names[name], CHOICES.get(name, ()))
+            _check_range(read[name], *RANGES.get(name, (-MOST, MOST)))
         except ValueError as error:
-            raise BadInputError(f'The setting "{name}" is {value!r}: it must be {error}.') from error
+            raise BadInputError(f'The setting "{name}" is {shown(value)}: it must be {error}.') from error
     return _replaced(settings, read)
 
 
@@ -92,6 +124,14 @@ def _read(value: Any, kind: Any, choices: tuple[str, ...] = ()) -> Any:
 
 
 _NAMES_OF_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
+
+
+def _check_range(value: Any, low: float, high: float) -> None:
+    """Raise the ValueError of a number out of range; of a `Ramp` or a list, each number counts, but not when."""
+    items = (value.first, value.last) if isinstance(value, Ramp) else value
+    for item in items if isinstance(items, tuple) else (items,):
+        if isinstance(item, int | float) and not isinstance(item, bool) and not low <= item <= high:
+            raise ValueError(f"between {low:,} and {high:,}")
 
 
 def _read_first(value: Any, kinds: tuple[Any, ...]) -> Any:

@@ -117,7 +117,7 @@ class JobRequest:
         _check_types(self)
         for lora in self.loras:
             if not isinstance(lora, Lora):
-                raise BadInputError(f"The LoRA {_shown(lora)} is none: give a file and a weight.")
+                raise BadInputError(f"The LoRA {shown(lora)} is none: give a file and a weight.")
             _check_types(lora)
         request = dataclasses.replace(
             self,
@@ -159,7 +159,7 @@ class JobRequest:
         for name, value in request.overrides.items():
             if not isinstance(name, str) or not _is_json(value):
                 raise BadInputError(
-                    f'The changed setting "{name}" is {_shown(value)}: it must be a number, a word or a list.'
+                    f'The changed setting "{name}" is {shown(value)}: it must be a number, a word or a list.'
                 )
         return request
 
@@ -214,7 +214,7 @@ def parse_override(text: str) -> tuple[str, Any]:
         )
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, value
 
 
@@ -279,10 +279,10 @@ def _check_types(item: JobRequest | Lora) -> None:
             allowed += (int,)
         if isinstance(value, bool) or not isinstance(value, allowed):
             kinds = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in allowed)
-            raise BadInputError(f'The setting "{name.replace("_", " ")}" is {_shown(value)}: it must be {kinds}.')
+            raise BadInputError(f'The setting "{name.replace("_", " ")}" is {shown(value)}: it must be {kinds}.')
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as a sentence quotes it."""
     text = f'"{printable(value)}"' if isinstance(value, str) else repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
@@ -295,9 +295,9 @@ def _check_path(label: str, path: str) -> None:
 
 def _check_choice(label: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise BadInputError(f"The {label} {_shown(value)} does not exist: choose one of {', '.join(choices)}.")
+        raise BadInputError(f"The {label} {shown(value)} does not exist: choose one of {', '.join(choices)}.")
 
 
 def _check_range(label: str, value: Any, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:  # which is so for what is no number, too
-        raise BadInputError(f'The setting "{label}" is {_shown(value)}: it must be between {low:,} and {high:,}.')
+        raise BadInputError(f'The setting "{label}" is {shown(value)}: it must be between {low:,} and {high:,}.')

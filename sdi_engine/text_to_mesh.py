@@ -25,8 +25,9 @@ from .mesh.bake import bake_albedo
 from .mesh.export import standing_on_ground, write_glb
 from .mesh.surface import extract_surface, grid_cell
 from .mesh.unwrap import unwrap
+from .overrides import override
 from .request import JobRequest
-from .settings import resolve
+from .settings import PRESETS, resolve
 from .showing import save_live_mesh, save_preview
 
 CHECKPOINT_SECONDS = 15.0
@@ -73,6 +74,7 @@ def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report, l
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # an engine does many jobs
     report(events.StateChanged(events.RUNNING))
+    override(PRESETS[request.preset], request.overrides)  # what cannot be is refused before minutes of loading
     with phase("Loading the model", "load"):
         prior = CountedPrior((load or load_prior)(request.model, device, request.loras))
     tell_how_it_reads(prior, request.prompt, request.negative_prompt, report)

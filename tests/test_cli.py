@@ -77,6 +77,14 @@ def test_distill2d_with_the_starter_prior_is_ddim(tmp_path):
     assert (tmp_path / "out" / result["picture"]).is_file()
 
 
+@pytest.mark.parametrize("minutes", ["nan", "-1"])
+def test_an_engine_that_would_never_leave_or_not_begin(tmp_path, minutes):
+    code, _, errors = sdi_engine("serve", str(tmp_path), "--idle-minutes", minutes)
+    assert code == 2
+    assert "--idle-minutes" in errors
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

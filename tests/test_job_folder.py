@@ -31,6 +31,14 @@ def test_a_place_that_cannot_be_a_folder(tmp_path):
         JobFolder.create(tmp_path / "file" / "job", REQUEST)
 
 
+def test_folders_within_each_other_deeper_than_python_calls_itself(tmp_path):
+    deep = tmp_path.joinpath(*["a"] * 1800)
+    with pytest.raises(BadInputError, match="too long"):
+        JobFolder.create(deep, REQUEST)
+    with pytest.raises(BadInputError, match="too long"):
+        JobFolder.create_new(deep, "job", REQUEST)
+
+
 def test_a_folder_that_is_no_job(tmp_path):
     with pytest.raises(BadInputError, match="not a job folder"):
         JobFolder.open(tmp_path)

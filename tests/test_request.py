@@ -38,6 +38,7 @@ def test_a_request_from_before_there_were_overrides_has_none():
         ("cameras.half_frame=null", "cameras.half_frame", None),
         ("noise=random", "noise", "random"),
         ("model=a=b", "model", "a=b"),
+        ("t=" + "[" * 9000, "t", "[" * 9000),  # deeper than lists can be
     ],
 )
 def test_overrides_are_parsed(text, name, value):

@@ -153,6 +153,11 @@ def test_overrides_that_only_go_together():
         ("noise", "loud", "one of inversion, random"),
         ("field.blob", "square", "one of soft, magic3d"),
         ("perp_neg", None, "one of off"),
+        ("mesh_resolution", -1, "between 4 and 1,024"),
+        ("steps", 0, "between 1 and 1,000,000"),
+        ("t", [1.5, 0.2], "between 0.0 and 1.0"),
+        ("field.grid_resolutions", [0, 16], "between 2 and 8,192"),
+        ("smoothness", 1e300, "between"),
     ],
 )
 def test_an_override_that_cannot_be_is_one_sentence_that_names_it(name, value, words):

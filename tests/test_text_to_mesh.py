@@ -22,6 +22,13 @@ def folder(tmp_path, monkeypatch):
     return JobFolder.create(tmp_path / "job", request)
 
 
+def test_what_no_setting_can_be_is_refused_before_minutes_of_loading(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_to_mesh, "load_prior", lambda *_: pytest.fail("the model was loaded first"))
+    request = JobRequest("ball", preset="draft", device="cpu", overrides={"mesh_resolution": -1})
+    folder = JobFolder.create(tmp_path / "job", request)
+    assert worker.run(folder.path, resume=False) == EXIT_BAD_INPUT
+
+
 @pytest.fixture
 def poison(monkeypatch):
     """Fill the field with a bias at step 6 of the attempts named."""

@@ -23,7 +23,7 @@ from ..request import STARTER_MODEL, Lora
 from .header import listed
 from .kinds import LIBRARIES, check_channels, checked_kind, left_out, present
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate
-from .loras import fuse_loras
+from .loras import check_loras, fuse_loras
 from .precision import precision
 from .prior import ModelHints, Prior
 
@@ -60,6 +60,7 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
         OutOfMemoryError: there is too little memory for it.
     """
     location = locate(model)
+    check_loras(loras)
     offline = os.environ.get("HF_HUB_OFFLINE") == "1"
     unreachable = ""
     _check_libraries()

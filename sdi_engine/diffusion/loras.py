@@ -190,12 +190,22 @@ def _read(pipeline: Any, lora: Lora, known: Mapping[str, Layer]) -> _File:
     return file
 
 
-def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
-    """The tensors of a file, and PEFT's settings for each part of a pipeline ("" for whichever it is)."""
+def check_loras(loras: Sequence[Lora]) -> None:
+    """See that each is there and says in its header that it is one, before minutes of loading; raises BadInputError."""
+    for lora in loras:
+        _check_file(Path(as_meant(lora.file)))
+
+
+def _check_file(path: Path) -> None:
     if not path.is_file():
         raise BadInputError(f'The LoRA file "{path}" does not exist: check its path, and give all of it.')
     check_suffix(path, "LoRA")
     check_is_lora(path, read_header(path))
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+    """The tensors of a file, and PEFT's settings for each part of a pipeline ("" for whichever it is)."""
+    _check_file(path)
     try:
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - it is no mapping

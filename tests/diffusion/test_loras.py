@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from tiny_models import write_sd3, write_sdxl, write_stable_diffusion
 from torch import nn
 
+from sdi_engine.diffusion import loading
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.loras import fuse_loras
 from sdi_engine.diffusion.original_names import unet_layout
@@ -364,6 +365,12 @@ def test_a_loaded_model_predicts_with_its_loras(models, tmp_path):
     plain = prediction()
     torch.testing.assert_close(prediction(Lora(str(file), 0.0)), plain)
     assert (prediction(Lora(str(file), 0.3)) - plain).abs().max() > 1e-2
+
+
+def test_a_file_that_is_not_there_is_told_before_minutes_of_loading(models, tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "_load_folder", lambda *_: pytest.fail("the model was loaded first"))
+    with pytest.raises(BadInputError, match="does not exist"):
+        load_prior(str(models["sd1"]), CPU, [Lora(str(tmp_path / "nothing.safetensors"), 1.0)])
 
 
 def test_what_does_not_fit(models, tmp_path):
