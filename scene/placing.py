@@ -101,7 +101,17 @@ def matrix_of(job_name: str) -> Matrix | None:
         view_layer.update()  # or it may not even know of the marker yet
         if marker.name in view_layer.objects:
             return marker.evaluated_get(view_layer.depsgraph).matrix_world.copy()
-    return marker.matrix_world.copy()  # its collection is excluded, or nobody sees its scene: as it stood last
+    # Its collection is excluded, or nobody sees its scene: as it stood last.
+    if marker.matrix_world == Matrix():  # or it was never looked at since the file was opened
+        return _matrix_without_evaluation(marker)
+    return marker.matrix_world.copy()
+
+
+def _matrix_without_evaluation(thing: bpy.types.Object) -> Matrix:
+    """From its own numbers and its parents', which a file has; a file has no world matrices."""
+    if thing.parent is None:
+        return thing.matrix_basis.copy()
+    return _matrix_without_evaluation(thing.parent) @ thing.matrix_parent_inverse @ thing.matrix_basis
 
 
 def was_moved(job_name: str, placement: Placement) -> bool:

@@ -81,6 +81,25 @@ def test_an_excluded_collection_does_no_harm(bpy, placing):
     assert placing.find(JOB) is None
 
 
+@pytest.mark.parametrize("is_hung_on_the_cube", [False, True])
+def test_a_marker_that_nobody_sees_stands_where_it_was_when_the_file_is_opened(
+    bpy, placing, tmp_path, is_hung_on_the_cube
+):
+    marker = add(bpy, placing)
+    if is_hung_on_the_cube:
+        marker.parent = bpy.data.objects["Cube"]
+        marker.matrix_parent_inverse.translation.x = 3.0
+        marker.parent.location.y = 7.0
+    bpy.context.view_layer.update()
+    matrix = placing.matrix_of(JOB)
+    bpy.context.view_layer.layer_collection.children["SDI"].exclude = True
+    if is_hung_on_the_cube:
+        bpy.context.view_layer.layer_collection.children["Collection"].exclude = True
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "file.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "file.blend"))
+    assert placing.matrix_of(JOB) == matrix
+
+
 def test_view_layers_that_nobody_sees_are_not_evaluated(bpy, placing):
     """Blender 4.3 would crash in one of them, after an undo."""
     marker = add(bpy, placing)
