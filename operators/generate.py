@@ -89,7 +89,7 @@ class SDI_OT_from_text(_Generate, bpy.types.Operator):
     def draw(self, context: bpy.types.Context) -> None:
         from ..panels.settings import draw_in_dialog  # which imports this package, by and by
 
-        draw_in_dialog(self.layout, context)
+        draw_in_dialog(self.layout, context, DIALOG_WIDTH)
 
 
 class SDI_OT_generate_from_file(bpy.types.Operator):

@@ -23,15 +23,15 @@ def draw_settings(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
     _draw_basics(layout, context)
 
 
-def draw_in_dialog(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """The same, ready for typing the prompt."""
+def draw_in_dialog(layout: bpy.types.UILayout, context: bpy.types.Context, width: float) -> None:
+    """The same, ready for typing the prompt, in a dialog of so many pixels at a scale of 1."""
     column = layout.column()
     column.activate_init = True
     column.prop(context.scene.sdi, "prompt", text="", placeholder=_PLACEHOLDER)
-    _draw_basics(layout, context)
+    _draw_basics(layout, context, width)
 
 
-def _draw_basics(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+def _draw_basics(layout: bpy.types.UILayout, context: bpy.types.Context, width: float | None = None) -> None:
     settings = context.scene.sdi
     column = layout.column()
     column.use_property_split = True
@@ -39,7 +39,7 @@ def _draw_basics(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     row = column.row(align=True)
     row.prop(settings, "model")
     row.menu("SDI_MT_models", text="", icon="DOWNARROW_HLT")
-    _draw_about_model(column, context)
+    _draw_about_model(column, context, width)
     column.prop(settings, "preset")
     row = column.row(align=True)
     row.prop(settings, "seed")
@@ -145,7 +145,7 @@ class SDI_PT_vocabulary(bpy.types.Panel):
             wrapping.label(self.layout, context, ", ".join(phrases), "BLANK1", width=width)
 
 
-def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context, width: float | None) -> None:
     settings = context.scene.sdi
     model = properties.model_of(settings)
     known = model_list.about(model)
@@ -154,13 +154,13 @@ def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context) ->
     column = layout.column()
     if model_list.is_refused(model):
         column.alert = True
-        wrapping.label(column, context, known, "ERROR")
+        wrapping.label(column, context, known, "ERROR", width=width)
     else:
         column.active = False
-        wrapping.label(column, context, known)
+        wrapping.label(column, context, known, width=width)
     left_out = model_list.left_out(model, settings.prompt)
     if left_out:
-        wrapping.label(layout, context, left_out, "INFO")
+        wrapping.label(layout, context, left_out, "INFO", width=width)
         layout.popover("SDI_PT_vocabulary")
 
 

@@ -101,17 +101,16 @@ def matrix_of(job_name: str) -> Matrix | None:
         view_layer.update()  # or it may not even know of the marker yet
         if marker.name in view_layer.objects:
             return marker.evaluated_get(view_layer.depsgraph).matrix_world.copy()
-    # Its collection is excluded, or nobody sees its scene: as it stood last.
-    if marker.matrix_world == Matrix():  # or it was never looked at since the file was opened
-        return _matrix_without_evaluation(marker)
-    return marker.matrix_world.copy()
+    return last_matrix(marker)  # its collection is excluded, or nobody sees its scene
 
 
-def _matrix_without_evaluation(thing: bpy.types.Object) -> Matrix:
-    """From its own numbers and its parents', which a file has; a file has no world matrices."""
-    if thing.parent is None:
+def last_matrix(thing: bpy.types.Object) -> Matrix:
+    """Where an object stood in the world when it was last evaluated, or by the file's numbers, if it never was."""
+    if thing.matrix_world != Matrix():
+        return thing.matrix_world.copy()
+    if thing.parent is None:  # a file has no world matrices: until its first evaluation an object's is the identity
         return thing.matrix_basis.copy()
-    return _matrix_without_evaluation(thing.parent) @ thing.matrix_parent_inverse @ thing.matrix_basis
+    return last_matrix(thing.parent) @ thing.matrix_parent_inverse @ thing.matrix_basis
 
 
 def was_moved(job_name: str, placement: Placement) -> bool:

@@ -127,7 +127,7 @@ def _remember(job_name: str) -> _Aside:
     one = marker or mesh_object or placing.helpers(job_name)[0]
     mesh = None
     if mesh_object is not None:
-        mesh = mesh_object.matrix_world.copy(), live.geometry_of(mesh_object.data)
+        mesh = placing.last_matrix(mesh_object), live.geometry_of(mesh_object.data)
     view_layer = bpy.context.view_layer
     seen = marker is not None and view_layer is not None and marker.name in view_layer.objects
     return _Aside(
@@ -135,7 +135,7 @@ def _remember(job_name: str) -> _Aside:
         scene=one.users_scene[0].name if one.users_scene else "",
         prompt=one.name.rpartition(" (")[0] or one.name,
         edge=placing.edge_of(marker) if marker is not None else 1.0,
-        marker=marker.matrix_world.copy() if marker is not None else None,
+        marker=placing.last_matrix(marker) if marker is not None else None,
         mesh=mesh,
         selected=seen and marker.select_get(view_layer=view_layer),
         active=seen and view_layer.objects.active == marker,

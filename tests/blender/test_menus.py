@@ -3,6 +3,7 @@
 import importlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -111,3 +112,30 @@ def test_disabling_takes_menus_and_shortcut_away(bpy, extension):
     keymaps = bpy.context.window_manager.keyconfigs.addon.keymaps
     assert not [item for keymap in keymaps for item in keymap.keymap_items if item.idname.startswith("sdi.")]
     headless.enable()
+
+
+class Words:
+    """A layout that remembers the labels, of itself and of all rows and columns in it."""
+
+    def __init__(self):
+        self.labels = []
+
+    def __getattr__(self, name):
+        return self._drawn
+
+    def _drawn(self, *_, **arguments):
+        self.labels += filter(None, [arguments.get("text")])
+        return self
+
+
+def test_sentences_in_the_dialog_are_as_wide_as_the_dialog(bpy, extension, monkeypatch):
+    """Its region is the viewport's, which is wider: a line of that width would be cut in the middle."""
+    sentence = "This model does not know " + ", ".join(['"vase"'] * 12) + "."
+    monkeypatch.setattr(extension.model_list, "about", lambda model: "Built in")
+    monkeypatch.setattr(extension.model_list, "left_out", lambda model, prompt: sentence)
+    screen = SimpleNamespace(system=SimpleNamespace(ui_scale=1.0))
+    context = SimpleNamespace(scene=bpy.context.scene, preferences=screen, region=SimpleNamespace(width=1600))
+    words = Words()
+    extension.operators.generate.SDI_OT_from_text.draw(SimpleNamespace(layout=words), context)
+    assert " ".join(words.labels).count('"vase"') == 12
+    assert max(map(len, words.labels)) < 50
