@@ -99,19 +99,20 @@ def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, entry: 
         button = layout.operator("sdi.open_job", text="Open Folder", icon="FILE_FOLDER")
         button.job, button.what = name, "FOLDER"
         return
-    layout.label(text=_about(entry, state))
+    wrapping.label(layout, context, _about(entry, state))
     made_for = entry.placement.blend_file if entry.placement is not None else ""
     if made_for and made_for != bpy.data.filepath:
-        layout.label(text=f"Made for {bpy.path.basename(made_for)}", icon="FILE_BLEND")
+        wrapping.label(layout, context, f"Made for {bpy.path.basename(made_for)}", "FILE_BLEND")
     row = layout.row(align=True)
     if state == events.DONE:
         row.operator("sdi.import_result", text="Import Again" if entry.is_imported else None, icon="IMPORT").job = name
     elif state in _RESUMABLE:
         row.operator("sdi.resume_job", icon="PLAY").job = name
     elif state:
+        text = "Remove from Queue" if state == events.QUEUED else "Cancel"
         if session.waits_from(name) is not None:
             row.operator("sdi.run_job_here", icon="PLAY").job = name
-        text = "Remove from Queue" if state == events.QUEUED else "Cancel"
+            text = "Remove"  # beside the other button there is no room for more
         row.operator("sdi.cancel_job", text=text, icon="CANCEL").job = name
     button = row.operator("sdi.open_job", text="", icon="FILE_FOLDER")
     button.job, button.what = name, "FOLDER"

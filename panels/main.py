@@ -132,7 +132,7 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) 
 def _draw_running(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
     _draw_progress(layout, job)
     if job.elsewhere:
-        layout.label(text=f"Runs on {job.elsewhere}", icon="NETWORK_DRIVE")
+        wrapping.label(layout, context, f"Runs on {job.elsewhere}", "NETWORK_DRIVE")
     row = layout.row(align=True)
     row.operator("sdi.finish_job", text="Finishing…" if job.is_finishing else "Take It Now", icon="CHECKMARK")
     row.prop(context.scene.sdi, "live", text="", icon="HIDE_OFF" if context.scene.sdi.live else "HIDE_ON")

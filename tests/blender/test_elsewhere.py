@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import json
 import sys
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from blender_desk import PROMPT
@@ -61,6 +63,25 @@ def test_a_results_folder_of_somebody_else_is_only_looked_at(bpy, desk, extensio
     assert desk.session.waits_from("waiting") == "nas"
     about = extension.panels.jobs._about(desk.session.entry("waiting"), "queued")
     assert about.startswith("Waits from elsewhere (nas)")
+
+
+def test_what_is_said_of_a_colleagues_job_fits_into_the_sidebar(extension, desk, results):
+    with as_a_colleague(extension, results, host="workstation-of-a-colleague"):
+        write_colleagues_jobs(extension, results, ["waiting"])
+    desk.session._find_again()
+    desk.until(lambda: desk.list() == [PROMPT] and desk.session.waits_from("waiting") is not None)
+    screen = SimpleNamespace(system=SimpleNamespace(ui_scale=1.0))
+    context = SimpleNamespace(preferences=screen, region=SimpleNamespace(width=280))
+    layout = MagicMock()
+    layout.column.return_value = layout.row.return_value = layout
+    entry = desk.session.entry("waiting")
+    extension.panels.jobs._draw_chosen(layout, context, entry, "queued")
+    lines = [call.kwargs["text"] for call in layout.label.call_args_list]
+    assert " ".join(lines) == extension.panels.jobs._about(entry, "queued")
+    assert max(map(len, lines)) < 36
+    buttons = {call.args[0]: call.kwargs.get("text") for call in layout.operator.call_args_list}
+    assert "sdi.run_job_here" in buttons
+    assert buttons["sdi.cancel_job"] == "Remove"
 
 
 def test_run_here_does_what_it_says(bpy, desk, extension, results):
