@@ -225,8 +225,9 @@ def resume(context: bpy.types.Context, stopped: Job) -> None:
     """Let a job that is over go on.
 
     Raises:
-        EngineError: the job's folder cannot be written.
+        EngineError: the job's folder cannot be written, or has links in it.
     """
+    stopped.folder.refuse_links()
     _desk_of(context, stopped).use(preferences.engine(context))
     arrivals.expect_again(context, stopped)
     _desk_of(context, stopped).resume(stopped)
@@ -238,8 +239,9 @@ def run_here(context: bpy.types.Context, waiting: Job) -> None:
     """Let a job have its turn on this machine that waits from elsewhere.
 
     Raises:
-        EngineError: the job's folder cannot be written.
+        EngineError: the job's folder cannot be written, or has links in it.
     """
+    waiting.folder.refuse_links()
     desk(context).use(preferences.engine(context))
     arrivals.expect_again(context, waiting)
     desk(context).run_here(waiting)

@@ -98,6 +98,27 @@ def test_run_here_does_what_it_says(bpy, desk, extension, results):
     assert [round(thing.location.x) for thing in placed] == [4]  # at our cursor, not where the colleague's was
 
 
+@pytest.mark.parametrize(("name", "button"), [("waiting", "run_job_here"), ("failed", "resume_job")])
+def test_a_job_with_a_link_in_it_is_refused_at_the_click(desk, extension, results, name, button):
+    """The engine would refuse it, too, but cannot write into such a job why."""
+    with as_a_colleague(extension, results):
+        write_colleagues_jobs(extension, results, [name])
+    letter = results.parent / "letter.txt"
+    letter.write_text("Dear")
+    try:
+        extension.sdi_engine.job_folder.JobFolder(results / name).log_file.symlink_to(letter)
+    except OSError:
+        pytest.skip("this person may not make links")
+    desk.session._find_again()
+    desk.until(lambda: desk.list() == [PROMPT] and desk.session.state_of(name))
+    desk.until(lambda: name != "waiting" or desk.session.waits_from(name) is not None)
+    before = everything_in(results)
+    assert "is a link, and links inside a job are not followed: delete it" in desk.press(button, job=name)
+    assert everything_in(results) == before
+    assert not extension.scene.placing.helpers()
+    assert not desk.session.is_busy()
+
+
 def test_a_drive_that_comes_back_is_as_if_it_had_never_been_away(desk, results, tmp_path):
     for number in range(3):
         desk.generate(f"slow mug {number}")
