@@ -56,6 +56,9 @@ ENGINE_FOLDER = ".engine"
 _TICKET = re.compile(rf"(\d{{16}}) ({'|'.join(VERBS)}) (.+)")
 _LONGEST_TICKET = 10_000
 
+_OF_ONE_JOB = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+"""Errors with which a folder stops its own job, and no other."""
+
 
 @dataclass(frozen=True, order=True)
 class Ticket:
@@ -195,7 +198,7 @@ class JobQueue:
         folder = self.job_folder(ticket)
         status = folder.status()
         if status is None or processes.runs(status) is False:  # any other is `worker.run`'s to judge
-            with suppress(FileNotFoundError):  # so is a folder that was deleted
+            with suppress(*_OF_ONE_JOB):  # so is a folder that was deleted, or that nobody may write to
                 folder.beat(time.time())
         announce(ticket)
         if self.tear_up(ticket):
@@ -280,21 +283,25 @@ class JobQueue:
 
     def _open(self, ticket: Ticket) -> Ticket | None:
         """The ticket with what stands in it, which is not ours where that makes no sense; None where it is gone."""
+        unknown = Ticket(ticket.turn, ticket.verb, ticket.name)  # whatever it was at an earlier look
         try:
             found = parse_json(read_text(self.tickets_folder / ticket.file_name, _LONGEST_TICKET))
             author, seal = found["author"], found["seal"]
             is_ours = machine.is_sealed(seal, *self._sealed_parts(ticket))
         except FileNotFoundError:
             return None
+        except PermissionError:  # somebody else's, or, on Windows, in use just now
+            self._names = None
+            return unknown
         except (UnsafeFileError, ValueError, KeyError, TypeError):
-            return ticket
+            return unknown
         return dataclasses.replace(ticket, is_ours=is_ours, author=author if isinstance(author, dict) else {})
 
     def _sealed_parts(self, ticket: Ticket) -> tuple[str, ...]:
         """What the seal vouches for: not the turn, which may change."""
         try:
             request = hashlib.sha256(read_bytes(self.job_folder(ticket).request_file)).hexdigest()
-        except FileNotFoundError:  # it was deleted, or its drive is away: to be looked at again
+        except _OF_ONE_JOB:  # it was deleted, it may not be read, or its drive is away: to be looked at again
             request = ""
             self._names = None
         return ("ticket", ticket.verb, ticket.name, request)

@@ -128,6 +128,7 @@ class _Heart:
     def __init__(self, queue: JobQueue) -> None:
         self.job = ""
         self.model = ""
+        self.trouble = ""  # with the queue, as the log has it already
         self._queue = queue
         self._started = time.time()
         self._engine = Identity.ours().to_json()
@@ -195,7 +196,11 @@ def _take(queue: JobQueue, device: ProcessLock, heart: _Heart) -> Ticket | None:
     try:
         ticket = queue.take(heart.announce)
     except OSError as error:
-        log.warning('The queue of "%s" cannot be read: %s', queue.results, error)
+        if str(error) != heart.trouble:  # ten times a second, perhaps for hours
+            log.warning('The queue of "%s" cannot be read: %s', queue.results, error)
+        heart.trouble = str(error)
+    else:
+        heart.trouble = ""
     finally:
         if ticket is None:
             heart.job = ""

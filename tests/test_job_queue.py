@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -5,10 +6,11 @@ import sys
 
 import pytest
 
-from sdi_engine import job_queue, machine, processes
+from sdi_engine import files, job_queue, machine, processes
 from sdi_engine.attendance import is_attended
 from sdi_engine.job_folder import JobFolder
 from sdi_engine.job_queue import RESUME, RUN, SAMPLE, JobQueue, Ticket
+from sdi_engine.request import JobRequest
 
 
 @pytest.fixture
@@ -238,6 +240,52 @@ def test_a_job_that_somebody_else_takes_first_is_not_announced_for_long(queue, m
     folder = queue.job_folder(queue.waiting()[0])
     assert queue.take(lambda ticket: queue.remove("job")) is None
     assert folder.status() is None
+
+
+def test_a_ticket_that_became_senseless_after_a_look_is_not_taken(queue):
+    queue.add("a")
+    [ticket] = queue.waiting()
+    assert ticket.is_ours
+    (queue.tickets_folder / ticket.file_name).write_text("no ticket any more")
+    assert queue.take() is None
+
+
+def _status_is_a_folder(folder):
+    folder.status_file.mkdir()
+
+
+def _is_a_file(folder):
+    folder.remove()
+    folder.path.write_text("no folder any more")
+
+
+@pytest.mark.parametrize("spoil", [_status_is_a_folder, _is_a_file])
+def test_a_spoilt_job_keeps_no_other_one_waiting(spoil, queue, tmp_path):
+    for name in ("spoilt", "sound"):
+        JobFolder.create(tmp_path / name, JobRequest("a mug"))
+        queue.add(name)
+    spoil(JobFolder(tmp_path / "spoilt"))
+    assert "sound" in [ticket.name for ticket in (queue.take(), queue.take()) if ticket]
+
+
+@pytest.mark.parametrize("unreadable", ["ticket", "request.json"])
+def test_what_may_not_be_read_keeps_no_job_waiting(unreadable, queue, tmp_path, monkeypatch):
+    """Such as the ticket of another person, who writes files that nobody else may read."""
+    for name in ("theirs", "mine"):
+        JobFolder.create(tmp_path / name, JobRequest("a mug"))
+        queue.add(name)
+    [theirs] = [ticket for ticket in JobQueue(tmp_path).waiting() if ticket.name == "theirs"]
+    closed = theirs.file_name if unreadable == "ticket" else str(tmp_path / "theirs" / "request.json")
+    opened = files.open_to_read
+
+    def refused(path):
+        if str(path).endswith(closed):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path)
+
+    monkeypatch.setattr(files, "open_to_read", refused)
+    assert queue.take().name == "mine"
+    assert names(queue) == ["theirs"]
 
 
 def test_of_two_processes_one_gets_the_ticket(queue, tmp_path):
