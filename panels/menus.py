@@ -1,4 +1,4 @@
-"""Where Blender's own menus lead to us, so that its search (F3) finds us too; and a word to who exports an OBJ."""
+"""Where Blender's own menus lead to us, so that its search (F3) finds us too; and a word to who exports textures."""
 
 from __future__ import annotations
 
@@ -29,10 +29,17 @@ class SDI_MT_object(bpy.types.Menu):
         layout.operator("sdi.write_textures", text="Write Textures…", icon="TEXTURE")
 
 
-class SDI_PT_obj_export(bpy.types.Panel):
-    """Shown while Blender asks where to write an OBJ"""
+_WHERE_TEXTURES_ARE = {
+    "WM_OT_obj_export": ("An OBJ cannot hold textures:", "they lie beside it as files."),
+    "EXPORT_SCENE_OT_fbx": ("Unless Path Mode is Copy, an FBX", "is sure to find those beside it only."),
+}
+"""By the operator that exports."""
 
-    bl_idname = "SDI_PT_obj_export"
+
+class SDI_PT_export(bpy.types.Panel):
+    """Shown while Blender asks where to write an OBJ or FBX"""
+
+    bl_idname = "SDI_PT_export"
     bl_label = "SDI Textures"
     bl_space_type = "FILE_BROWSER"
     bl_region_type = "TOOL_PROPS"
@@ -40,18 +47,19 @@ class SDI_PT_obj_export(bpy.types.Panel):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         operator = getattr(context.space_data, "active_operator", None)
-        return operator is not None and operator.bl_idname == "WM_OT_obj_export"
+        return operator is not None and operator.bl_idname in _WHERE_TEXTURES_ARE
 
     def draw(self, context: bpy.types.Context) -> None:
         column = self.layout.column()
-        column.label(text="An OBJ cannot hold textures:", icon="INFO")
-        column.label(text="they lie beside it as files.", icon="BLANK1")
+        first, second = _WHERE_TEXTURES_ARE[context.space_data.active_operator.bl_idname]
+        column.label(text=first, icon="INFO")
+        column.label(text=second, icon="BLANK1")
         column.operator_context = "EXEC_DEFAULT"
         button = column.operator("sdi.write_textures", text="Write Textures There", icon="TEXTURE")
         button.directory = os.fsdecode(context.space_data.params.directory)
 
 
-CLASSES = (SDI_MT_object, SDI_PT_obj_export)
+CLASSES = (SDI_MT_object, SDI_PT_export)
 
 
 def attach() -> None:

@@ -1,5 +1,8 @@
 """Textures outlive an export: they are seen again in what is imported from it. And Solid shading has their colour."""
 
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
 import pytest
 from made_jobs import PROMPT, fake_worker, make_job
 
@@ -50,6 +53,13 @@ def fbx_copied(bpy, folder):
     return fbx(bpy, folder, path_mode="COPY", embed_textures=False)
 
 
+def fbx_beside(bpy, folder):
+    """With the settings that Blender has by itself, and the button that stands beside them."""
+    import_again = fbx(bpy, folder)
+    assert bpy.ops.sdi.write_textures(directory=str(folder)) == {"FINISHED"}
+    return import_again
+
+
 def glb(bpy, folder):
     bpy.ops.export_scene.gltf(filepath=str(folder / "it.glb"), use_selection=True)
     return lambda: bpy.ops.import_scene.gltf(filepath=str(folder / "it.glb"))
@@ -60,7 +70,7 @@ def usd(bpy, folder):
     return lambda: bpy.ops.wm.usd_import(filepath=str(folder / "it.usdc"))
 
 
-@pytest.mark.parametrize("export", [obj, fbx_embedded, fbx_copied, glb, usd])
+@pytest.mark.parametrize("export", [obj, fbx_embedded, fbx_copied, fbx_beside, glb, usd])
 def test_the_texture_is_seen_again_in_a_re_import(bpy, put, tmp_path, export):
     put("a mug")
     put(name="job-2")
@@ -161,3 +171,19 @@ def test_a_large_picture_is_made_smaller_first(bpy, extension, put, monkeypatch)
     assert tuple(placed.data.materials[0].diffuse_color) == pytest.approx(LINEAR_RED, abs=1e-3)
     assert len(bpy.data.images) == images
     assert tuple(image_of(placed).size) == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("exporter", "is_shown"), [("WM_OT_obj_export", True), ("EXPORT_SCENE_OT_fbx", True), ("WM_OT_stl_export", False)]
+)
+def test_who_exports_is_offered_the_textures_beside_the_file(extension, tmp_path, exporter, is_shown):
+    panel = extension.panels.menus.SDI_PT_export
+    operator = SimpleNamespace(bl_idname=exporter)
+    context = SimpleNamespace(
+        space_data=SimpleNamespace(active_operator=operator, params=SimpleNamespace(directory=bytes(tmp_path)))
+    )
+    assert panel.poll(context) == is_shown
+    if is_shown:
+        layout = MagicMock()
+        panel.draw(SimpleNamespace(layout=layout), context)
+        assert layout.column.return_value.operator.call_args.args == ("sdi.write_textures",)
