@@ -203,6 +203,7 @@ def test_one_that_does_not_pass_its_check_is_never_in_charge(tmp_path, requireme
     monkeypatch.setattr(install, "_make", lambda environment: None)
     monkeypatch.setattr(install, "_program", lambda environment: Path(sys.executable))
     monkeypatch.setattr(install, "_pip", lambda environment: [sys.executable, "-c", ""])
+    monkeypatch.setattr(install, "_is_used", lambda environment: False)  # as the tests' own Python is
     with pytest.raises(errors.EnvironmentMissingError, match=r"does not work \(sdi-tiny not installed\)"):
         locked_install(folder, requirements)
     assert not folder.exists()
