@@ -72,7 +72,7 @@ class EngineProcess:
         self._process = None
         self.exit_code = code
         self._vain_starts = 0 if self._has_served else self._vain_starts + 1
-        if self._vain_starts and (code != 0 or self._vain_starts >= MAX_VAIN_STARTS):
+        if self._vain_starts and (code > 0 or self._vain_starts >= MAX_VAIN_STARTS):  # below 0 somebody killed it
             self.trouble = self._why(code)
 
     def try_again(self) -> None:

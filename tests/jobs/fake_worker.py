@@ -85,7 +85,7 @@ def make_mesh(folder: JobFolder, request: JobRequest, resume: bool, report: work
     for step in range(first, STEPS):
         report(events.Progress("Optimising", step + 1, STEPS, rate=12.5, eta=(STEPS - step) / 12.5))
         folder.checkpoint_folder.mkdir(exist_ok=True)
-        checkpoint.write_text(str(step + 1))
+        write_atomically(checkpoint, str(step + 1))
         show(folder, request, step + 1, report)
         if step == 1 and not resume:
             misbehave(folder, word, rest)

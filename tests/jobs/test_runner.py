@@ -632,5 +632,6 @@ def test_an_engine_killed_at_any_moment_costs_no_job(desk):
         if job.state != events.DONE:
             desk.resume(job)
             desk.finish(job)
+        assert job.state == events.DONE, job.failure
         assert job.folder.mesh_file.read_bytes() == whole.folder.mesh_file.read_bytes()
     assert desk.queue.waiting() == []
