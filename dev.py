@@ -26,7 +26,10 @@ PYTHON_VERSION = (3, 11)
 DEMO_FOLDER = ROOT / "demo"
 PACKAGE_FOLDER = ROOT / "dist"
 EXTENSION = "sdi_text_to_3d"
-SIDE_BY_SIDE = ("-n", "logical", "--maxprocesses", "8", "--dist", "loadscope", "--no-loadscope-reorder")
+WORKERS = str(min((os.cpu_count() or 1) + 1, 8))
+"""One more process than cores, since the one with real windows waits much of its time."""
+
+SIDE_BY_SIDE = ("-n", WORKERS, "--dist", "loadscope", "--no-loadscope-reorder")
 PROCESSORS = ("default", "avx2", None)
 """What torch is told of the processor, and so in which order it adds; None lets it look itself."""
 

@@ -118,7 +118,7 @@ def test_tests_run_side_by_side_unless_a_person_says_otherwise(ran, monkeypatch)
     assert dev.main() == 0
     ((command, _),) = ran
     assert command[:2] == ["-m", "pytest"]
-    assert command.index("logical") < command.index("0")  # the last one counts
+    assert command.index(dev.WORKERS) < command.index("0")  # the last one counts
     assert command[-5:] == ["tests/mesh", "-k", "uv", "-n", "0"]
 
 
