@@ -19,7 +19,7 @@ def main() -> int:
 
     sys.path.remove(folder)
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else sys.argv[1:]
-    commands = import_module(f"{headless.enable().__name__}.commands")
+    commands = import_module(f"{headless.enable().__name__}.console.commands")
     return commands.main(arguments, program="blender --background --python batch.py --")
 
 

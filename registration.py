@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import bpy
 
-from . import (
-    commands,
-    engine_setup,
-    job_list,
-    logs,
-    model_list,
-    operators,
-    panels,
-    preferences,
-    properties,
-    scene,
-    session,
-    shortcut,
-    status_bar,
-)
+from . import operators, panels, scene
+from .console import commands
+from .operators import shortcut
+from .panels import status_bar
+from .state import engine_setup, job_list, logs, model_list, preferences, properties, session
 
 CLASSES: tuple[type, ...] = (
     *properties.CLASSES,

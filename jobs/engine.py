@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..sdi_engine import install
+from ..sdi_engine.contract.identity import STARTED_AS_VARIABLE, Identity
 from ..sdi_engine.errors import EnvironmentMissingError
-from ..sdi_engine.identity import STARTED_AS_VARIABLE, Identity
-from ..sdi_engine.machine import MACHINE_VARIABLE, here
-from ..sdi_engine.pasted import as_meant
+from ..sdi_engine.system.machine import MACHINE_VARIABLE, here
+from ..sdi_engine.system.pasted import as_meant
 
 PYTHON_VARIABLE = "SDI_ENGINE_PYTHON"
 """The environment variable that names the engine's Python where the preferences do not."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 
+from ..sdi_engine.contract.job_folder import storage_errors
+from ..sdi_engine.contract.job_queue import JobQueue
 from ..sdi_engine.errors import EngineError
-from ..sdi_engine.job_folder import storage_errors
-from ..sdi_engine.job_queue import JobQueue
-from ..sdi_engine.machine import neutral_folder
+from ..sdi_engine.system.machine import neutral_folder
 from . import process
 from .engine import Engine
 from .job import log_tail

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..sdi_engine.files import is_folder, open_to_read, read_bytes
-from ..sdi_engine.untrusted import is_plain_name, parse_json
+from ..sdi_engine.system.files import is_folder, open_to_read, read_bytes
+from ..sdi_engine.system.untrusted import is_plain_name, parse_json
 
 MAX_PICTURE_EDGE = 2048
 """Pixels; of previews and the like, which are never larger than what the 2D model sees."""

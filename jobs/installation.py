@@ -10,7 +10,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ..sdi_engine import events, install
+from ..sdi_engine import install
+from ..sdi_engine.contract import events
 from ..sdi_engine.errors import EXIT_CANCELLED, EngineError, StorageError
 from . import process
 from .engine import Engine

@@ -8,11 +8,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ..sdi_engine import attendance, events
-from ..sdi_engine.files import open_to_read, touch
-from ..sdi_engine.job_folder import JobFolder, storage_errors
-from ..sdi_engine.liveness import Clock, Stopwatch
-from ..sdi_engine.request import JobRequest, slug
+from ..sdi_engine.contract import attendance, events
+from ..sdi_engine.contract.job_folder import JobFolder, storage_errors
+from ..sdi_engine.contract.request import JobRequest, slug
+from ..sdi_engine.system.files import open_to_read, touch
+from ..sdi_engine.system.liveness import Clock, Stopwatch
 from . import process
 
 CANCEL_GRACE_SECONDS = 5.0

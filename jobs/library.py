@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..sdi_engine import events, files
-from ..sdi_engine.attendance import is_attended
+from ..sdi_engine.contract import events
+from ..sdi_engine.contract.attendance import is_attended
+from ..sdi_engine.contract.job_folder import JobFolder
+from ..sdi_engine.contract.job_queue import JobQueue
+from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.errors import EngineError
-from ..sdi_engine.job_folder import JobFolder
-from ..sdi_engine.job_queue import JobQueue
-from ..sdi_engine.request import JobRequest
-from ..sdi_engine.untrusted import printable
+from ..sdi_engine.system import files
+from ..sdi_engine.system.untrusted import printable
 from .inspection import is_picture
 from .placement import IMPORTED, PENDING, Placement
 

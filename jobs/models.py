@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..sdi_engine import vocabulary
+from ..sdi_engine.contract import vocabulary
+from ..sdi_engine.contract.job_folder import JobFolder
+from ..sdi_engine.contract.request import STARTER_MODEL
 from ..sdi_engine.diffusion.header import check_beside_companion, check_is_lora, checked_family, read_header
 from ..sdi_engine.diffusion.kinds import REQUIRED, check_channels, checked_kind, present, read_object
 from ..sdi_engine.diffusion.location import (
@@ -30,9 +32,7 @@ from ..sdi_engine.diffusion.location import (
     model_name,
 )
 from ..sdi_engine.errors import BadInputError, EngineError
-from ..sdi_engine.files import is_folder, read_json_object
-from ..sdi_engine.job_folder import JobFolder
-from ..sdi_engine.request import STARTER_MODEL
+from ..sdi_engine.system.files import is_folder, read_json_object
 from .placement import Placement
 
 MAX_RECENT = 6

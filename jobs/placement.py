@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..sdi_engine import machine, processes
-from ..sdi_engine.files import read_bytes, read_text, write_atomically
-from ..sdi_engine.job_folder import JobFolder
-from ..sdi_engine.untrusted import parse_json
+from ..sdi_engine.contract.job_folder import JobFolder
+from ..sdi_engine.system import machine, processes
+from ..sdi_engine.system.files import read_bytes, read_text, write_atomically
+from ..sdi_engine.system.untrusted import parse_json
 
 PENDING = "pending"
 IMPORTED = "imported"

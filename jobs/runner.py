@@ -12,12 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..sdi_engine import processes
+from ..sdi_engine.contract.job_folder import JobFolder, storage_errors
+from ..sdi_engine.contract.job_queue import RESUME, SAMPLE, JobQueue, Ticket
+from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.errors import EXIT_ENVIRONMENT
-from ..sdi_engine.files import is_folder, touch
-from ..sdi_engine.job_folder import JobFolder, storage_errors
-from ..sdi_engine.job_queue import RESUME, SAMPLE, JobQueue, Ticket
-from ..sdi_engine.request import JobRequest
+from ..sdi_engine.system import processes
+from ..sdi_engine.system.files import is_folder, touch
 from .engine import Engine
 from .engine_process import EngineProcess
 from .job import Job

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from ..sdi_engine.request import MAX_SEED, JobRequest
+from ..sdi_engine.contract.request import MAX_SEED, JobRequest
 
 
 class UnusedSeeds:

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TextIO
 
-from ..sdi_engine.untrusted import printable
+from ..sdi_engine.system.untrusted import printable
 from . import wording
 from .job import Job
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.errors import StorageError
-from ..sdi_engine.job_folder import storage_errors
-from ..sdi_engine.liveness import Stopwatch
+from ..sdi_engine.system.liveness import Stopwatch
 from .job import Job
 from .runner import FindEngine, Runner
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..sdi_engine import events
-from ..sdi_engine.events import Progress
+from ..sdi_engine.contract import events
+from ..sdi_engine.contract.events import Progress
 
 
 def duration(seconds: float) -> str:

@@ -9,14 +9,15 @@ from pathlib import Path
 import bpy
 from bpy.props import IntProperty, StringProperty
 
-from .. import arrivals, blocking, job_list, preferences, properties, session
+from ..console import blocking
 from ..jobs.prompts import read_prompts
 from ..jobs.seeds import UnusedSeeds
 from ..scene.importer import ImportFailedError
+from ..sdi_engine.contract.request import MAX_SEED, JobRequest
 from ..sdi_engine.errors import BadInputError, EngineError
-from ..sdi_engine.pasted import as_meant
-from ..sdi_engine.request import MAX_SEED, JobRequest
-from ..sdi_engine.untrusted import printable
+from ..sdi_engine.system.pasted import as_meant
+from ..sdi_engine.system.untrusted import printable
+from ..state import arrivals, job_list, preferences, properties, session
 
 DIALOG_WIDTH = 380
 

@@ -8,12 +8,12 @@ from typing import ClassVar
 import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
 
-from .. import adding, arrivals, job_list, session
 from ..jobs.job import Job
 from ..jobs.library import Entry
-from ..sdi_engine import events
+from ..sdi_engine.contract import events
 from ..sdi_engine.errors import EngineError
-from ..sdi_engine.files import is_link
+from ..sdi_engine.system.files import is_link
+from ..state import adding, arrivals, job_list, session
 from .generate import refuse
 
 _UNFINISHED = tuple(state for state in events.STATES if state not in events.FINAL_STATES)

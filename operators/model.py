@@ -8,11 +8,11 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from .. import model_list, properties
 from ..jobs.models import check_lora, inspect
 from ..sdi_engine.diffusion.location import model_name
 from ..sdi_engine.errors import EngineError
-from ..sdi_engine.untrusted import printable
+from ..sdi_engine.system.untrusted import printable
+from ..state import model_list, properties
 
 
 class SDI_OT_set_model(bpy.types.Operator):

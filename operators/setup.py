@@ -7,9 +7,9 @@ from pathlib import Path
 import bpy
 from bpy.props import StringProperty
 
-from .. import engine_setup, preferences, session
 from ..sdi_engine import install
-from ..sdi_engine.untrusted import printable
+from ..sdi_engine.system.untrusted import printable
+from ..state import engine_setup, preferences, session
 
 _INSTALLING = "The installation is running: wait for it, or cancel it"
 _REMOVING = "The environment is being removed: wait a moment"

@@ -6,10 +6,11 @@ import time
 
 import bpy
 
-from .. import job_list, pictures, session, wrapping
 from ..jobs import wording
 from ..jobs.library import Entry
-from ..sdi_engine import events
+from ..sdi_engine.contract import events
+from ..state import job_list, pictures, session
+from . import wrapping
 from .tab import Tab
 
 ROWS = 4

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import bpy
 
-from .. import adding, arrivals, engine_setup, pictures, session, wrapping
 from ..jobs import wording
 from ..jobs.job import Job
-from ..sdi_engine import events
+from ..sdi_engine.contract import events
+from ..state import adding, arrivals, engine_setup, pictures, session
+from . import wrapping
 from .presets import draw_header_preset
 from .settings import draw_settings
 from .tab import Tab

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import bpy
 
-from .. import wrapping
 from ..scene import origin
+from . import wrapping
 from .tab import Tab
 
 

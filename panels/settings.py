@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import bpy
 
-from .. import model_list, properties, wrapping
 from ..jobs.models import Model
+from ..sdi_engine.contract.request import STARTER_MODEL
 from ..sdi_engine.diffusion.location import REAL_MODEL
-from ..sdi_engine.request import STARTER_MODEL
+from ..state import model_list, properties
+from . import wrapping
 from .tab import Tab
 
 _PROMPT_LINES = 3

@@ -13,8 +13,8 @@ from pathlib import Path
 import bpy
 
 from ..jobs.inspection import is_picture
-from ..sdi_engine.files import write_atomically
-from ..sdi_engine.job_folder import JobFolder
+from ..sdi_engine.contract.job_folder import JobFolder
+from ..sdi_engine.system.files import write_atomically
 from . import origin
 
 CATALOG = "SDI"

@@ -15,9 +15,9 @@ from mathutils import Matrix, Vector
 
 from ..jobs.inspection import UnsoundFileError, check_glb
 from ..jobs.placement import Placement
+from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.errors import EngineError
-from ..sdi_engine.files import is_there
-from ..sdi_engine.job_folder import JobFolder
+from ..sdi_engine.system.files import is_there
 from . import origin, placing, textures
 from .collection import collection_in
 from .moment import scene_of, view_layer_of

@@ -15,8 +15,8 @@ from mathutils import Matrix
 
 from ..jobs.inspection import UnsoundFileError, read_live_mesh
 from ..jobs.placement import Placement
+from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.errors import EngineError
-from ..sdi_engine.job_folder import JobFolder
 from . import moment, placing, textures
 from .collection import collection_for_helpers
 from .naming import object_name

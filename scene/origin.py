@@ -17,8 +17,8 @@ from typing import Any
 
 import bpy
 
-from ..sdi_engine.job_folder import JobFolder
-from ..sdi_engine.request import JobRequest
+from ..sdi_engine.contract.job_folder import JobFolder
+from ..sdi_engine.contract.request import JobRequest
 
 PROMPT = "sdi_prompt"
 SEED = "sdi_seed"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import bpy
 
-from ..sdi_engine.files import is_file, is_there, make_folder_of_ours, open_to_read, write_atomically
-from ..sdi_engine.job_folder import JobFolder
+from ..sdi_engine.contract.job_folder import JobFolder
+from ..sdi_engine.system.files import is_file, is_there, make_folder_of_ours, open_to_read, write_atomically
 from .naming import file_name
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ def main() -> int:
 
     package = headless.enable().__name__
     importer = import_module(f"{package}.scene.importer")
-    job_folder = import_module(f"{package}.sdi_engine.job_folder")
+    job_folder = import_module(f"{package}.sdi_engine.contract.job_folder")
     placement = import_module(f"{package}.jobs.placement")
     here = placement.Placement.at(Vector(), scene=bpy.context.scene.name)
     try:

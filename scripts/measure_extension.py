@@ -60,10 +60,10 @@ def _part(name: str) -> Any:
 def _looks(session: Any) -> list[float]:
     """Milliseconds of each look at a job that seems to run in this process, and says nothing."""
     desk = session.desk(bpy.context)
-    request = _part("sdi_engine.request").JobRequest("a red mug")
-    events = _part("sdi_engine.events")
+    request = _part("sdi_engine.contract.request").JobRequest("a red mug")
+    events = _part("sdi_engine.contract.events")
     for number in range(HISTORY):
-        done = _part("sdi_engine.job_folder").JobFolder.create(desk.results / f"2026-{number:04d}", request)
+        done = _part("sdi_engine.contract.job_folder").JobFolder.create(desk.results / f"2026-{number:04d}", request)
         done.result_file.write_text("{}")
     job = desk.create(request)
     desk.submit(job)
@@ -95,7 +95,7 @@ def _looks(session: Any) -> list[float]:
 def _seconds_to_first_step(python: str) -> list[float]:
     """From the click to the first step that is over, for prompts one after the other."""
     bpy.context.preferences.addons[headless.PACKAGE].preferences.engine_python = python
-    generate, session, events = _part("operators.generate"), _part("session"), _part("sdi_engine.events")
+    generate, session, events = _part("operators.generate"), _part("session"), _part("sdi_engine.contract.events")
     engine = _part("preferences").engine(bpy.context)
     desk = session.desk(bpy.context)
     seconds = []

@@ -34,7 +34,9 @@ import headless  # noqa: E402
 def main() -> None:
     options = _options()
     package = headless.enable().__name__
-    job_folder, importer = (sys.modules[f"{package}.{name}"] for name in ("sdi_engine.job_folder", "scene.importer"))
+    job_folder, importer = (
+        sys.modules[f"{package}.{name}"] for name in ("sdi_engine.contract.job_folder", "scene.importer")
+    )
     if not options.job.exists():
         _make(options.job)
     folder = job_folder.JobFolder(options.job)
@@ -80,10 +82,10 @@ def _make(path: Path) -> None:
     """A finished job: a bumpy ball, cut along the borders of its charts as the engine's own meshes are."""
     import numpy as np
 
-    from sdi_engine.job_folder import JobFolder
+    from sdi_engine.contract.job_folder import JobFolder
+    from sdi_engine.contract.request import JobRequest
     from sdi_engine.mesh.export import standing_on_ground, write_glb
     from sdi_engine.mesh.unwrap import UnwrappedMesh
-    from sdi_engine.request import JobRequest
 
     generator = np.random.default_rng(0)
     charts = [

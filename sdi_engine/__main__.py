@@ -5,7 +5,7 @@ import sys
 
 from . import doctor
 from .errors import EXIT_ENVIRONMENT
-from .redaction import redact_output
+from .system.redaction import redact_output
 
 
 def _refuse(why: str) -> int:
@@ -22,6 +22,6 @@ if __name__ == "__main__":
     refusal = doctor.refusal()
     if refusal:
         sys.exit(_refuse(refusal))
-    from .cli import main
+    from .cli.commands import main
 
     sys.exit(main())

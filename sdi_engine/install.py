@@ -28,7 +28,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from . import doctor, events, network
+from . import doctor
+from .contract import events
 from .errors import (
     EXIT_CANCELLED,
     EXIT_DONE,
@@ -37,9 +38,10 @@ from .errors import (
     EnvironmentMissingError,
     StorageError,
 )
-from .files import write_atomically
-from .locks import ProcessLock
-from .redaction import redact_output, redacted
+from .system import network
+from .system.files import write_atomically
+from .system.locks import ProcessLock
+from .system.redaction import redact_output, redacted
 
 MISSING = "missing"
 UNFINISHED = "unfinished"

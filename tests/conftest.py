@@ -58,7 +58,7 @@ def torch_as_it_starts():
 @pytest.fixture
 def small_pictures(monkeypatch):
     """Of a run that nobody watches; to draw them takes longer than the few steps of a test."""
-    from sdi_engine import showing
+    from sdi_engine.run import showing
 
     monkeypatch.setattr(showing, "MAX_PREVIEW_RESOLUTION", 16)
     monkeypatch.setattr(showing, "TURNTABLE_RESOLUTION", 8)

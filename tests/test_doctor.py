@@ -40,7 +40,9 @@ def test_quick_is_one_line():
     assert check(json.loads(line), "torch")["fix"].endswith('-m pip install "torch==2.13.0"')
 
 
-@pytest.mark.parametrize("name", ["__init__.py", "__main__.py", "doctor.py", "errors.py", "redaction.py"])
+@pytest.mark.parametrize(
+    "name", ["__init__.py", "__main__.py", "doctor.py", "errors.py", "system/__init__.py", "system/redaction.py"]
+)
 def test_an_old_python_can_read_what_tells_it_that_it_is_too_old(name):
     ast.parse((ROOT / "sdi_engine" / name).read_text(encoding="utf-8"), feature_version=(3, 8))
 

@@ -398,7 +398,9 @@ def test_a_python_that_will_not_do_is_refused_before_anything_is_touched(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["__init__", "doctor", "errors", "events", "install", "job_folder", "locks"])
+@pytest.mark.parametrize(
+    "name", ["__init__", "doctor", "errors", "install", "contract/events", "contract/job_folder", "system/locks"]
+)
 def test_an_old_python_can_read_what_tells_it_that_it_is_too_old(name):
     ast.parse((ROOT / "sdi_engine" / f"{name}.py").read_text(encoding="utf-8"), feature_version=(3, 8))
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import vocabulary
-from ..prompt_weights import Fragment, parse
+from ..contract import vocabulary
 from .latents import Latents, PixelLatents, VaeLatents
 from .prior import ModelHints, Prior, Text
+from .prompt_weights import Fragment, parse
 from .reading import Reading, WeighingEncoder, counter, read
 from .views import all_view_words, with_view, without_view
 

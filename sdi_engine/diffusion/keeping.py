@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from ..pasted import as_meant
-from ..request import Lora
+from ..contract.request import Lora
+from ..system.pasted import as_meant
 from .loading import load_prior
 from .prior import Prior
 

@@ -16,10 +16,11 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from .. import network, vocabulary
+from ..contract import vocabulary
+from ..contract.request import STARTER_MODEL, Lora
 from ..doctor import too_old
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError, is_out_of_memory
-from ..request import STARTER_MODEL, Lora
+from ..system import network
 from .header import listed
 from .kinds import LIBRARIES, check_channels, checked_kind, left_out, present
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from ..contract.request import STARTER_MODEL
 from ..errors import BadInputError, EnvironmentMissingError
-from ..pasted import as_meant, as_meant_here
-from ..request import STARTER_MODEL
+from ..system.pasted import as_meant, as_meant_here
 
 REAL_MODEL = "stable-diffusion"
 """The name of the real model that we recommend, wherever a copy of it can be had."""

@@ -15,9 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from ..contract.request import Lora
 from ..errors import BadInputError
-from ..pasted import as_meant
-from ..request import Lora
+from ..system.pasted import as_meant
 from .adapters import Parts, is_whole, scale_of, split_name, weight_change
 from .header import TEXT_WIDTHS, check_is_lora, listed, lora_family, read_header, shown
 from .kinds import read_object

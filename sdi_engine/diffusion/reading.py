@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadInputError
-from ..prompt_weights import Fragment, parse
+from .prompt_weights import Fragment, parse
 from .views import without_view
 
 MAX_WEIGHT = 10.0

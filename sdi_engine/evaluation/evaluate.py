@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from .. import errors, events
+from .. import errors
+from ..contract import events
+from ..contract.job_folder import JobFolder, storage_errors
 from ..diffusion.loading import LoadPrior
 from ..errors import BadInputError
-from ..files import read_json_object, write_atomically
-from ..job_folder import JobFolder, storage_errors
-from ..locks import ProcessLock
-from ..showing import to_image
+from ..run.showing import to_image
+from ..run.text_to_mesh import choose_device
 from ..starter.world import Subject
 from ..studies.sheets import Cell, Row, contact_sheet
 from ..studies.study import save_json, save_picture
-from ..text_to_mesh import choose_device
+from ..system.files import read_json_object, write_atomically
+from ..system.locks import ProcessLock
 from .equal_time import known_steps, steps_for_equal_time
 from .examining import Examined, Examiner
 from .pictures import load_mesh

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..config.settings import resolve
+from ..contract.job_folder import storage_errors
+from ..contract.request import JobRequest, Lora, parse_override, slug
 from ..diffusion.prior import ModelHints
 from ..errors import BadInputError
-from ..files import read_json_object, write_atomically
-from ..job_folder import storage_errors
-from ..request import JobRequest, Lora, parse_override, slug
-from ..settings import resolve
+from ..system.files import read_json_object, write_atomically
 
 PLAN_FILE = "plan.json"
 

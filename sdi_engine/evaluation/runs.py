@@ -27,13 +27,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import errors, events, worker
+from .. import errors
+from ..contract import events
+from ..contract.job_folder import JobFolder, storage_errors
+from ..contract.request import Lora
 from ..diffusion.counted_prior import CountedPrior
 from ..errors import EngineError, EnvironmentMissingError, StorageError
-from ..files import read_json_object, touch, write_atomically
-from ..job_folder import JobFolder, storage_errors
-from ..redaction import redact_output
-from ..request import Lora
+from ..service import worker
+from ..system.files import read_json_object, touch, write_atomically
+from ..system.redaction import redact_output
 from .plan import Job
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..eight_bit import eight_bit
 from ..radiance.field import RadianceField
+from .eight_bit import eight_bit
 from .unwrap import UnwrappedMesh
 
 SAMPLES_PER_TEXEL = 12

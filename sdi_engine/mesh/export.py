@@ -11,7 +11,7 @@ from PIL import Image
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
-from ..files import write_atomically
+from ..system.files import write_atomically
 from .unwrap import UnwrappedMesh
 
 ROUGHNESS = 0.8

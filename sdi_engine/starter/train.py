@@ -33,7 +33,7 @@ from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
 from ..diffusion.location import INDEX_FILE
-from ..eight_bit import eight_bit
+from ..mesh.eight_bit import eight_bit
 from . import captions, world
 from .batches import Batch, Batches
 from .model import Size, StarterModel

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..request import NOISES, JobRequest
+from ..contract.request import NOISES, JobRequest
 from .results import Results
 from .runs import AZIMUTHS_DEG, Run3D, caption
 from .sheets import Cell, Row, contact_sheet

@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
+from ..contract.request import JobRequest
 from ..diffusion.prior import Conditioning, Prediction, Prior
 from ..distillation.ddim import ddim_trajectory
 from ..distillation.target import distillation_target
-from ..eight_bit import is_finite
-from ..guidance import Guidance, broken_model, seed_of
-from ..request import JobRequest
-from ..showing import to_image
+from ..mesh.eight_bit import is_finite
+from ..run.guidance import Guidance, broken_model, seed_of
+from ..run.showing import to_image
 from .sampling import DEFAULT_STEPS, decoded, numbers_of, resolution_2d, sampling_times, starting_noise
 from .sheets import Cell, Row, contact_sheet
 from .study import Report, Study, prepare, reported, save_json, save_picture, spread

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import events
-from ..request import NOISES, JobRequest
-from ..settings import Settings
-from ..text_to_mesh import tell_how_it_reads
+from ..config.settings import Settings
+from ..contract import events
+from ..contract.request import NOISES, JobRequest
+from ..run.text_to_mesh import tell_how_it_reads
 from .distill2d import DDIM
 from .noise_error import DEFAULT_POINTS, ResidualRun, guidance_variants, kappa_variants, panels, sdi_run
 from .plots import plot_residuals

@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Generator, Tensor
 
+from ..config.settings import Settings
+from ..contract.request import NOISES, JobRequest
 from ..diffusion.prior import Conditioning, Prediction
 from ..distillation.target import noise_residual
 from ..errors import BadInputError
-from ..generate import Generation
-from ..guidance import Guidance, seed_of
-from ..request import NOISES, JobRequest
-from ..settings import Settings
+from ..run.generate import Generation
+from ..run.guidance import Guidance, seed_of
 from .plots import Panel, plot_residuals
 from .results import Result
 from .runs import Run3D, optimised

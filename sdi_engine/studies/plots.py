@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ..job_folder import storage_errors
+from ..contract.job_folder import storage_errors
 
 PANEL_INCHES = (5.5, 4.2)
 DOTS_PER_INCH = 110

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from ..files import write_atomically
-from ..job_folder import storage_errors
+from ..contract.job_folder import storage_errors
+from ..system.files import write_atomically
 from .sheets import squares, strip
 from .study import Report, Study, save_json
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ..config.settings import Settings
 from ..diffusion.counted_prior import CountedPrior
 from ..errors import NoObjectError
-from ..generate import Generation
-from ..settings import Settings
-from ..showing import to_image
+from ..run.generate import Generation
+from ..run.showing import to_image
 from .distill2d import image_or_none, last_image
 from .metrics import object_pixels, saturation, sharpness
 from .results import Result

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from ..contract.request import JobRequest
 from ..diffusion.loading import LoadPrior
 from ..diffusion.prior import Prior
 from ..distillation.ddim import ddim_trajectory
-from ..eight_bit import is_finite
 from ..errors import BadInputError
-from ..guidance import broken_model, seed_of
-from ..request import JobRequest
-from ..showing import to_image
+from ..mesh.eight_bit import is_finite
+from ..run.guidance import broken_model, seed_of
+from ..run.showing import to_image
 from .metrics import all_pixels, saturation, sharpness
 from .sheets import Cell, Row, contact_sheet
 from .study import Report, Study, prepare, reported, save_json, save_picture

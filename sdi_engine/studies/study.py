@@ -15,16 +15,17 @@ from typing import Any
 
 from PIL import Image
 
-from .. import __version__, events
+from .. import __version__
+from ..config.settings import Settings, resolve
+from ..contract import events
+from ..contract.job_folder import storage_errors
+from ..contract.request import JobRequest
 from ..diffusion.loading import LoadPrior, load_prior
 from ..diffusion.location import is_safetensors, locate
 from ..diffusion.prior import Prior
-from ..files import write_atomically
-from ..job_folder import storage_errors
-from ..pasted import as_meant
-from ..request import JobRequest
-from ..settings import Settings, resolve
-from ..text_to_mesh import choose_device, tell_how_it_reads
+from ..run.text_to_mesh import choose_device, tell_how_it_reads
+from ..system.files import write_atomically
+from ..system.pasted import as_meant
 
 Report = Callable[[events.Event], None]
 

@@ -34,7 +34,7 @@ def extension(bpy, fake_python, results):
 
 @pytest.fixture
 def desk(bpy, extension, monkeypatch):
-    for module in (extension.session, extension.arrivals, extension.operators.generate):
+    for module in (extension.state.session, extension.state.arrivals, extension.operators.generate):
         fake = type("bpy", (), {"__getattr__": lambda self, name: getattr(bpy, name), "app": App(bpy.app)})()
         monkeypatch.setattr(module, "bpy", fake)
     monkeypatch.setattr(extension.jobs.notify, "notify", lambda message: None)

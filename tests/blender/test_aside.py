@@ -161,6 +161,6 @@ def test_a_file_opened_by_the_batch_keeps_its_places(bpy, extension, tmp_path, c
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "mine.blend"))
     (tmp_path / "prompts.txt").write_text("a red mug\na blue mug\n")
     files = ["--prompts", str(tmp_path / "prompts.txt"), "--output", str(tmp_path / "out.blend")]
-    assert extension.commands.main([*files, "--json"]) == 0
+    assert extension.console.commands.main([*files, "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["ok"]
     assert are_apart(spans(bpy, ["Cube", "a red mug", "a blue mug"]))

@@ -19,7 +19,7 @@ def command(bpy, extension, tmp_path, capsys):
         (tmp_path / "prompts.txt").write_text(text, encoding="utf-8")
         output = tmp_path / "out" / "objects.blend"
         required = ["--prompts", str(tmp_path / "prompts.txt"), "--output", str(output)]
-        code = extension.commands.main([*required, *options, "--json"])
+        code = extension.console.commands.main([*required, *options, "--json"])
         printed = capsys.readouterr().out
         return code, json.loads(printed.splitlines()[-1]) if "{" in printed else printed
 
@@ -58,7 +58,7 @@ def test_asking_whether_a_folder_can_be_written_touches_no_file_in_it(extension,
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / ".objects.blend.part").write_text("of the person")
-    assert extension.commands._writable(folder / "objects") == folder / "objects.blend"
+    assert extension.console.commands._writable(folder / "objects") == folder / "objects.blend"
     assert [each.read_text() for each in folder.iterdir()] == ["of the person"]
 
 
@@ -88,7 +88,7 @@ def test_paths_that_cannot_be_used_are_bad_input(extension, tmp_path, capsys):
     (tmp_path / "file").touch()
     out = str(tmp_path / "out.blend")
     for prompts, output in (("none.txt", out), ("latin.txt", out), ("prompts.txt", str(tmp_path / "file" / "x.blend"))):
-        assert extension.commands.main(["--prompts", str(tmp_path / prompts), "--output", output]) == 2
+        assert extension.console.commands.main(["--prompts", str(tmp_path / prompts), "--output", output]) == 2
         assert capsys.readouterr().out.startswith("error: ")
 
 

@@ -17,7 +17,7 @@ import headless
 @contextlib.contextmanager
 def as_a_colleague(extension, results, host="nas"):
     """What is written in this block is written by another person on another machine."""
-    machine = extension.sdi_engine.machine
+    machine = extension.sdi_engine.system.machine
     place = machine.Place(host, f"the machine {host}", "boot", "", "colleague")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(machine.FOLDER_VARIABLE, str(results.parent / "colleague"))
@@ -27,7 +27,7 @@ def as_a_colleague(extension, results, host="nas"):
 
 def write_colleagues_jobs(extension, results, names=("waiting", "running", "done", "failed")):
     engine = extension.sdi_engine
-    queue = engine.job_queue.JobQueue(results)
+    queue = engine.contract.job_queue.JobQueue(results)
     for name in names:
         folder = make_job(extension, results, name)
         if name != "done":
@@ -36,11 +36,11 @@ def write_colleagues_jobs(extension, results, names=("waiting", "running", "done
         if name == "waiting":
             queue.add(name)
         if name == "running":
-            folder.append(engine.events.StateChanged(engine.events.RUNNING))
+            folder.append(engine.contract.events.StateChanged(engine.contract.events.RUNNING))
             folder.beat(1.0)
         if name == "failed":
-            folder.append(engine.events.Failed("It failed.", 4))
-            folder.append(engine.events.StateChanged(engine.events.FAILED))
+            folder.append(engine.contract.events.Failed("It failed.", 4))
+            folder.append(engine.contract.events.StateChanged(engine.contract.events.FAILED))
 
 
 def everything_in(folder):
@@ -106,7 +106,7 @@ def test_a_job_with_a_link_in_it_is_refused_at_the_click(desk, extension, result
     letter = results.parent / "letter.txt"
     letter.write_text("Dear")
     try:
-        extension.sdi_engine.job_folder.JobFolder(results / name).log_file.symlink_to(letter)
+        extension.sdi_engine.contract.job_folder.JobFolder(results / name).log_file.symlink_to(letter)
     except OSError:
         pytest.skip("this person may not make links")
     desk.session._find_again()
@@ -170,9 +170,9 @@ def test_a_wrong_python_is_in_charge_only_until_a_good_one_is_set(bpy, desk, tmp
 def test_online_access_takes_effect_at_the_next_job(desk, monkeypatch):
     desk.generate("environment before")
     desk.to_the_end()
-    engine = desk.extension.preferences.engine
+    engine = desk.extension.state.preferences.engine
     monkeypatch.setattr(
-        desk.extension.preferences, "engine", lambda context: dataclasses.replace(engine(context), online=True)
+        desk.extension.state.preferences, "engine", lambda context: dataclasses.replace(engine(context), online=True)
     )
     desk.generate("environment after")
     desk.to_the_end()

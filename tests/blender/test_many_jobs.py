@@ -18,7 +18,7 @@ def prompts(tmp_path):
 
 @pytest.fixture
 def adding(desk):
-    return desk.extension.adding
+    return desk.extension.state.adding
 
 
 def waiting(desk):
@@ -196,8 +196,8 @@ class TestResultsAsPasted:
     def test_quotes_around_a_pasted_path_are_left_out(self, bpy, desk, preferences, tmp_path, fake_python):
         preferences.results_folder = f' "{tmp_path / "mine"}" '
         preferences.engine_python = f"'{fake_python}'"
-        assert desk.extension.preferences.results_folder(bpy.context) == tmp_path / "mine"
-        assert desk.extension.preferences.engine(bpy.context).python == fake_python
+        assert desk.extension.state.preferences.results_folder(bpy.context) == tmp_path / "mine"
+        assert desk.extension.state.preferences.engine(bpy.context).python == fake_python
         desk.generate()
         desk.to_the_end()
         assert PROMPT in bpy.data.objects

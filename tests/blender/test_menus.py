@@ -69,7 +69,7 @@ def test_from_text_generates_as_the_panel_does(bpy, extension):
 
 
 def test_the_shortcut_can_be_edited_and_takes_nobody_elses_keys(bpy, extension):
-    shortcut = extension.shortcut
+    shortcut = extension.operators.shortcut
     (item,) = [
         item
         for keymap in bpy.context.window_manager.keyconfigs.addon.keymaps
@@ -131,8 +131,8 @@ class Words:
 def test_sentences_in_the_dialog_are_as_wide_as_the_dialog(bpy, extension, monkeypatch):
     """Its region is the viewport's, which is wider: a line of that width would be cut in the middle."""
     sentence = "This model does not know " + ", ".join(['"vase"'] * 12) + "."
-    monkeypatch.setattr(extension.model_list, "about", lambda model: "Built in")
-    monkeypatch.setattr(extension.model_list, "left_out", lambda model, prompt: sentence)
+    monkeypatch.setattr(extension.state.model_list, "about", lambda model: "Built in")
+    monkeypatch.setattr(extension.state.model_list, "left_out", lambda model, prompt: sentence)
     screen = SimpleNamespace(system=SimpleNamespace(ui_scale=1.0))
     context = SimpleNamespace(scene=bpy.context.scene, preferences=screen, region=SimpleNamespace(width=1600))
     words = Words()

@@ -13,7 +13,7 @@ FLUX = {"double_blocks.0.img_attn.qkv.weight": (1, 1)}
 def model_list(bpy, extension, tmp_path, monkeypatch):
     """What is known of models, in a computer that has none."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    return extension.model_list
+    return extension.state.model_list
 
 
 def scanned(bpy, model_list):
@@ -65,7 +65,7 @@ def test_a_scan_finds_what_was_used_before(bpy, extension, model_list, tmp_path,
     file = write_file(tmp_path / "dream.safetensors", SDXL)
     (results / "one").mkdir(parents=True)
     (results / "one" / "request.json").write_text(json.dumps({"prompt": "a mug", "model": str(file)}))
-    extension.jobs.placement.Placement().write(extension.sdi_engine.job_folder.JobFolder(results / "one"))
+    extension.jobs.placement.Placement().write(extension.sdi_engine.contract.job_folder.JobFolder(results / "one"))
     assert [model.model for model in scanned(bpy, model_list).recent] == [str(file)]
 
 
@@ -91,7 +91,7 @@ def test_loras_are_listed_and_passed_on(bpy, extension, model_list, tmp_path):
     assert "no LoRA" in refused(bpy.ops.sdi.add_lora, filepath=str(write_file(tmp_path / "dream.safetensors", SDXL)))
     scene.sdi.loras[0].weight = 0.3
     scene.sdi.loras[1].use = False
-    request = extension.properties.request_from(scene)
+    request = extension.state.properties.request_from(scene)
     assert [(lora.file, lora.weight) for lora in request.loras] == [
         (str(tmp_path / "one.safetensors"), 0.3),
         (str(tmp_path / "three.safetensors"), 1.0),
@@ -128,15 +128,15 @@ REQUESTS = [
 @pytest.mark.parametrize("scale_length", [1.0, 0.01, 0.3048, 1000.0])
 @pytest.mark.parametrize("fields", REQUESTS)
 def test_settings_from_a_request_describe_that_request(bpy, extension, fields, scale_length):
-    from sdi_text_to_3d.sdi_engine.request import JobRequest, Lora
+    from sdi_text_to_3d.sdi_engine.contract.request import JobRequest, Lora
 
     scene = bpy.context.scene
     scene.unit_settings.scale_length = scale_length
     asked = {"prompt": "a mug"} | fields
     request = JobRequest(**asked | {"loras": tuple(Lora(*lora) for lora in asked.get("loras", ()))}).validated()
     scene.sdi.loras.add().file = "/a/left-over.safetensors"
-    extension.properties.apply_request(scene, request)
-    assert extension.properties.request_from(scene) == request
+    extension.state.properties.apply_request(scene, request)
+    assert extension.state.properties.request_from(scene) == request
 
 
 def test_a_request_is_what_a_person_typed(bpy, extension):
@@ -144,7 +144,7 @@ def test_a_request_is_what_a_person_typed(bpy, extension):
     bpy.context.scene.sdi.prompt = "a mug"
     bpy.context.scene.sdi.guidance = 7.3
     bpy.context.scene.sdi.height = 0.1
-    request = extension.properties.request_from(bpy.context.scene)
+    request = extension.state.properties.request_from(bpy.context.scene)
     assert (request.guidance_scale, request.height) == (7.3, 0.1)
 
 
@@ -155,10 +155,10 @@ def test_what_is_pasted_is_taken_as_it_is_meant(bpy, extension, model_list, tmp_
     assert bpy.ops.sdi.choose_model(filepath=f'"{file}"') == {"FINISHED"}
     assert settings.model == str(file)
     settings.model = "https://huggingface.co/owner/name/tree/main"
-    assert extension.properties.model_of(settings) == "owner/name"
+    assert extension.state.properties.model_of(settings) == "owner/name"
     settings.model = f" “{file}” "
-    assert extension.properties.model_of(settings) == str(file)
+    assert extension.state.properties.model_of(settings) == str(file)
     settings.loras.add().file = f"'{style}'"
     settings.prompt = "a mug"
-    assert extension.properties.request_from(bpy.context.scene).loras[0].file == str(style)
+    assert extension.state.properties.request_from(bpy.context.scene).loras[0].file == str(style)
     assert "press Download" in refused(bpy.ops.sdi.set_model, model="https://civitai.com/models/4384")

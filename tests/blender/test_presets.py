@@ -78,6 +78,6 @@ def test_the_presets_that_come_along_leave_alone_what_is_the_persons(bpy, extens
     assert left - {"model", "preset"} == {"height", "device", "negative_prompt"}
     assert settings.model == model
     settings.prompt = "a mug"
-    assert extension.properties.request_from(bpy.context.scene).seed == 0
+    assert extension.state.properties.request_from(bpy.context.scene).seed == 0
     assert bpy.ops.sdi.preset_add(name=name, remove_name=True) == {"CANCELLED"}
     assert name in paths(bpy)

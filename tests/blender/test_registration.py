@@ -42,14 +42,14 @@ def test_enabling_twice_is_enabling_once(extension):
 
 
 def test_the_arguments_of_enable_are_in_the_preferences(bpy, extension, fake_python, results):
-    preferences = sys.modules[f"{extension.__name__}.preferences"]
+    preferences = sys.modules[f"{extension.__name__}.state.preferences"]
     assert preferences.engine(bpy.context).python == fake_python
     assert preferences.results_folder(bpy.context) == results
 
 
 def test_everything_a_person_can_touch_has_a_tooltip(bpy, extension):
     settings = bpy.context.scene.sdi.bl_rna.properties
-    for prop in (*settings, *extension.preferences.SDI_AP_preferences.bl_rna.properties):
+    for prop in (*settings, *extension.state.preferences.SDI_AP_preferences.bl_rna.properties):
         if prop.identifier not in ("rna_type", "name", "bl_idname") and not prop.is_hidden:
             assert prop.description, prop.identifier
     for name in dir(bpy.ops.sdi):

@@ -109,7 +109,7 @@ def test_the_result_waits_until_edit_mode_is_left(bpy, desk):
 def test_the_pictures_follow_the_job(bpy, desk):
     desk.generate()
     desk.to_the_end()
-    pictures = desk.extension.pictures
+    pictures = desk.extension.state.pictures
     assert tuple(pictures._current["preview"].image_size) == (64, 64)  # icon ids are for windows only
     assert len(pictures.sides()) == 6
     assert desk.job.name in pictures._thumbnails
@@ -123,7 +123,7 @@ def test_a_2d_preview_gives_its_seed_and_prompt(desk):
     desk.settings.prompt = "something else"
     desk.until(lambda: desk.session.look.is_over)
     assert desk.session.look.state == "done"
-    assert len(desk.extension.pictures._looks) == 4
+    assert len(desk.extension.state.pictures._looks) == 4
     assert desk.press("use_look", number=2) is None
     assert (desk.settings.prompt, desk.settings.seed) == (PROMPT, 42)
     assert desk.press("close_looks") is None
@@ -329,7 +329,7 @@ class TestHistory:
         assert desk.list() == ["z4", "z3", "z2", "z1", PROMPT]
         assert "update the extension" in desk.session.entry("z2").trouble
         assert all("is damaged" in desk.session.entry(broken).trouble for broken in ("z1", "z3", "z4"))
-        desk.extension.job_list.choose("z2")
+        desk.extension.state.job_list.choose("z2")
         for button in ("resume_job", "copy_settings", "variations"):
             assert "update the extension" in desk.press(button, job="z2")
         assert desk.press("delete_job", job="z3") is None
@@ -462,7 +462,7 @@ def test_what_failed_or_was_cancelled_is_tried_with_the_same_seed(desk):
 def test_equal_lines_of_a_list_become_different_objects(desk, tmp_path, results):
     (tmp_path / "prompts.txt").write_text("a red mug\na red mug\na blue mug\na red mug\n")
     assert desk.press("generate_from_file", filepath=str(tmp_path / "prompts.txt")) is None
-    desk.until(lambda: not desk.extension.adding.is_left())
+    desk.until(lambda: not desk.extension.state.adding.is_left())
     requests = [json.loads(file.read_text()) for file in results.glob("*/request.json")]
     said = sorted((request["prompt"], request["seed"]) for request in requests)
     assert said == [("a blue mug", 0), ("a red mug", 0), ("a red mug", 1), ("a red mug", 2)]

@@ -13,7 +13,7 @@ import headless
 
 @pytest.fixture
 def setup(bpy, extension):
-    return extension.engine_setup
+    return extension.state.engine_setup
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def online(bpy):
 def environment(extension, tmp_path, monkeypatch):
     """As if the extension were installed, so that Blender lends it a folder."""
     folder = tmp_path / "lent by Blender" / "engine"
-    monkeypatch.setattr(extension.preferences, "private_environment", lambda: folder)
+    monkeypatch.setattr(extension.state.preferences, "private_environment", lambda: folder)
     monkeypatch.delenv("SDI_ENGINE_PYTHON", raising=False)
     return folder
 
@@ -67,7 +67,7 @@ def tiny_installation(extension, tmp_path, monkeypatch, settings, online):
     """The engine's requirements are one tiny package; this machine's Pythons are the one that runs the test."""
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("sdi-tiny==1.0\n")
-    setup, real = extension.engine_setup, extension.engine_setup.Installation
+    setup, real = extension.state.engine_setup, extension.state.engine_setup.Installation
     monkeypatch.setattr(setup, "Installation", lambda *given: real(*given, requirements=requirements))
     state_of = setup.install.state_of
     monkeypatch.setattr(setup.install, "state_of", lambda folder: state_of(folder, requirements))
@@ -166,8 +166,8 @@ def test_a_checkout_has_no_environment(bpy, setup, online):
 
 
 def test_windows_gets_an_environment_of_short_paths(extension, monkeypatch, tmp_path):
-    preferences = extension.preferences
-    monkeypatch.setattr(preferences, "__package__", "bl_ext.user_default.sdi_text_to_3d")
+    preferences = extension.state.preferences
+    monkeypatch.setattr(preferences, "PACKAGE", "bl_ext.user_default.sdi_text_to_3d")
     monkeypatch.setattr(preferences.sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
     assert preferences.private_environment() == tmp_path / "SDI" / "engine"
@@ -263,7 +263,7 @@ def test_an_environment_stays_until_the_engine_has_left_it(bpy, extension, setup
 
     runner = Runner()
     runner.queue = runner
-    monkeypatch.setattr(extension.session, "runner", runner)
+    monkeypatch.setattr(extension.state.session, "runner", runner)
     (environment / "bin").mkdir(parents=True)
     (environment / setup.install.STAMP).touch()
     monkeypatch.setattr(setup, "uses_environment", True)
@@ -318,12 +318,12 @@ def test_the_report_has_the_doctors_lines_and_the_end_of_the_log(bpy, extension,
                 f"http://anna:secret@proxy.lan\n{lines} lines, the last of which says: {Path.home()}/model is damaged"
             )
 
-    extension.session.job = Job()
+    extension.state.session.job = Job()
     try:
         bpy.ops.sdi.check_engine()
         report = setup.report()
     finally:
-        extension.session.job = None
+        extension.state.session.job = None
     assert "MISSING torch: not installed" in report
     assert "pip install torch==2.13.0" in report
     assert "ok      numpy: 1.26.4" in report
@@ -334,7 +334,7 @@ def test_the_report_has_the_doctors_lines_and_the_end_of_the_log(bpy, extension,
 
 def test_disabling_stops_what_is_under_way(bpy, fake_python, tmp_path):
     package = headless.enable(engine_python=fake_python)
-    setup = package.engine_setup
+    setup = package.state.engine_setup
     sleeper = tmp_path / "python3"
     sleeper.write_text("#!/bin/sh\nexec sleep 60\n")
     sleeper.chmod(0o755)

@@ -341,7 +341,7 @@ def test_what_the_hub_answers_is_told(kind, sentence, monkeypatch):
             raise OSError("a longer story")  # noqa: B904 - as Diffusers does
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
-    monkeypatch.setattr("sdi_engine.network.unreachable", lambda *url: "")
+    monkeypatch.setattr("sdi_engine.system.network.unreachable", lambda *url: "")
     with pytest.raises(EnvironmentMissingError, match=sentence):
         load_prior("someone/something", CPU)
 

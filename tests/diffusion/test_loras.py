@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 from tiny_models import write_sd3, write_sdxl, write_stable_diffusion
 from torch import nn
 
+from sdi_engine.contract.request import Lora
 from sdi_engine.diffusion import loading
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.loras import fuse_loras
 from sdi_engine.diffusion.original_names import unet_layout
 from sdi_engine.errors import BadInputError
-from sdi_engine.request import Lora
 
 CPU = torch.device("cpu")
 WITHOUT_T5 = {"text_encoder_3": None, "tokenizer_3": None}

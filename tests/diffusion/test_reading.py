@@ -6,14 +6,14 @@ import pytest
 import torch
 from tiny_models import MAX_LENGTH, write_sd3, write_sdxl, write_stable_diffusion
 
+from sdi_engine.contract.request import STARTER_MODEL
 from sdi_engine.diffusion.clip_tokenizer import clip_tokenizer
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.perp_neg import condition_views
+from sdi_engine.diffusion.prompt_weights import plain
 from sdi_engine.diffusion.reading import counter, read
 from sdi_engine.diffusion.views import all_view_words, view_words, with_view, without_view
 from sdi_engine.errors import BadInputError
-from sdi_engine.prompt_weights import plain
-from sdi_engine.request import STARTER_MODEL
 
 CPU = torch.device("cpu")
 VIEWS = ("front view", "side view", "back view", "overhead view")

@@ -27,7 +27,7 @@ from sdi_engine.diffusion.single_file import (
     set_velocity,
 )
 from sdi_engine.errors import BadInputError
-from sdi_engine.text_to_mesh import tell_how_it_reads
+from sdi_engine.run.text_to_mesh import tell_how_it_reads
 
 CPU = torch.device("cpu")
 FAMILIES = {

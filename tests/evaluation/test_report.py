@@ -7,14 +7,15 @@ import pytest
 from exact_prior import ExactPrior, ball_images
 from PIL import Image
 
-from sdi_engine import cli, errors
+from sdi_engine import errors
+from sdi_engine.cli import commands as cli
+from sdi_engine.contract.job_folder import JobFolder
+from sdi_engine.contract.request import JobRequest
 from sdi_engine.evaluation import evaluate, examining, measure, samples
 from sdi_engine.evaluation.judge import Judge, Names
 from sdi_engine.evaluation.plan import Job
 from sdi_engine.evaluation.report import METRICS, Metric, Object, Results, comparison_table, judge_lines, table
 from sdi_engine.evaluation.runs import JOBS_FOLDER, Outcome, do_job
-from sdi_engine.job_folder import JobFolder
-from sdi_engine.request import JobRequest
 from sdi_engine.studies import study
 
 PROMPTS = [f"prompt {number}" for number in range(8)]

@@ -10,13 +10,14 @@ import pytest
 from exact_prior import ExactPrior, ball_images
 from tiny_models import write_stable_diffusion
 
-from sdi_engine import errors, events
+from sdi_engine import errors
+from sdi_engine.contract import events
+from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.errors import BadInputError, EnvironmentMissingError, NoObjectError
 from sdi_engine.evaluation import equal_time, runs
 from sdi_engine.evaluation.plan import Plan, Setting
 from sdi_engine.evaluation.runs import JOBS_FOLDER, Outcome, do_job, run_jobs
-from sdi_engine.generate import Generation
-from sdi_engine.job_folder import JobFolder
+from sdi_engine.run.generate import Generation
 
 SMALL = {"preset": "draft", "steps": 3, "texture_size": 64, "face_budget": 100}
 DRAFT = (Setting("draft", SMALL, {"mesh_resolution": 16, "samples_per_ray": 16}),)

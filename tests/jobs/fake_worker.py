@@ -26,13 +26,14 @@ from pathlib import Path
 
 sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
 
-from sdi_engine import events, worker  # noqa: E402
+from sdi_engine.contract import events  # noqa: E402
+from sdi_engine.contract.job_folder import JobFolder  # noqa: E402
+from sdi_engine.contract.job_queue import RESUME, SAMPLE, Ticket  # noqa: E402
+from sdi_engine.contract.request import JobRequest  # noqa: E402
 from sdi_engine.errors import EngineError, JobCancelledError, JobPausedError  # noqa: E402
-from sdi_engine.files import write_atomically  # noqa: E402
-from sdi_engine.job_folder import JobFolder  # noqa: E402
-from sdi_engine.job_queue import RESUME, SAMPLE, Ticket  # noqa: E402
-from sdi_engine.request import JobRequest  # noqa: E402
-from sdi_engine.serve import LOOKS, serve  # noqa: E402
+from sdi_engine.service import worker  # noqa: E402
+from sdi_engine.service.serve import LOOKS, serve  # noqa: E402
+from sdi_engine.system.files import write_atomically  # noqa: E402
 
 STEPS = 4
 CHILD_FILE = "child.pid"

@@ -9,10 +9,11 @@ import pytest
 from sdi_text_to_3d.jobs import process
 from sdi_text_to_3d.jobs.job import CANCEL_GRACE_SECONDS, EXIT_GRACE_SECONDS, Job
 from sdi_text_to_3d.jobs.library import read_entry
-from sdi_text_to_3d.sdi_engine import events, machine, processes
-from sdi_text_to_3d.sdi_engine.job_folder import JobFolder
-from sdi_text_to_3d.sdi_engine.job_queue import JobQueue
-from sdi_text_to_3d.sdi_engine.request import JobRequest
+from sdi_text_to_3d.sdi_engine.contract import events
+from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
+from sdi_text_to_3d.sdi_engine.contract.job_queue import JobQueue
+from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
+from sdi_text_to_3d.sdi_engine.system import machine, processes
 
 ELSEWHERE = [{"machine": "another", "host": "nas"}, {"namespace": "another container", "host": "nas"}]
 

@@ -17,11 +17,11 @@ from sdi_text_to_3d.jobs import inspection, models
 from sdi_text_to_3d.jobs.job import Job
 from sdi_text_to_3d.jobs.library import Library
 from sdi_text_to_3d.jobs.placement import Placement
-from sdi_text_to_3d.sdi_engine import events
+from sdi_text_to_3d.sdi_engine.contract import events
+from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
+from sdi_text_to_3d.sdi_engine.contract.job_queue import JobQueue
+from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
 from sdi_text_to_3d.sdi_engine.errors import BadInputError, EngineError
-from sdi_text_to_3d.sdi_engine.job_folder import JobFolder
-from sdi_text_to_3d.sdi_engine.job_queue import JobQueue
-from sdi_text_to_3d.sdi_engine.request import JobRequest
 
 NASTY_NUMBERS = [float("nan"), float("inf"), -1, 0, 10**400, -(10**400), 1e308, 2**63, 0.5, True, False]
 NASTY_TEXTS = [

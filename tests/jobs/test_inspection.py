@@ -11,7 +11,7 @@ import pytest
 from made_jobs import fake_worker, write_live
 from sdi_text_to_3d.jobs import inspection
 from sdi_text_to_3d.jobs.inspection import UnsoundFileError, check_glb, is_picture, read_live_mesh
-from sdi_text_to_3d.sdi_engine.job_folder import JobFolder
+from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
 
 from sdi_engine.mesh.export import write_glb
 from sdi_engine.mesh.unwrap import UnwrappedMesh

@@ -11,9 +11,9 @@ from made_jobs import fake_worker
 from sdi_text_to_3d.jobs import library
 from sdi_text_to_3d.jobs.library import Library, read_entry, seconds_of
 from sdi_text_to_3d.jobs.placement import Placement
-from sdi_text_to_3d.sdi_engine import events
-from sdi_text_to_3d.sdi_engine.job_folder import JobFolder
-from sdi_text_to_3d.sdi_engine.request import JobRequest
+from sdi_text_to_3d.sdi_engine.contract import events
+from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
+from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
 
 
 @pytest.fixture

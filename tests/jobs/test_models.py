@@ -12,9 +12,9 @@ from headers import FIRST, SD1, SD2, SDXL, write_file
 from sdi_text_to_3d.jobs import models
 from sdi_text_to_3d.jobs.models import Scan, check_lora, find_models, hub_cache, inspect, size_words
 from sdi_text_to_3d.jobs.placement import Placement
+from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
 from sdi_text_to_3d.sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS
 from sdi_text_to_3d.sdi_engine.errors import BadInputError, EngineError, EnvironmentMissingError
-from sdi_text_to_3d.sdi_engine.job_folder import JobFolder
 
 INPAINTING = {**SD1, FIRST: (320, 9, 3, 3)}
 FLUX = {"double_blocks.0.img_attn.qkv.weight": (9216, 3072)}

@@ -3,7 +3,7 @@ import json
 
 import pytest
 from sdi_text_to_3d.jobs.placement import IDENTITY, IMPORTED, Placement
-from sdi_text_to_3d.sdi_engine.job_folder import JobFolder
+from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
 
 MATRIX = (0.0, -2.0, 0.0, 1.0, 2.0, 0.0, 0.0, 2.0, 0.0, 0.0, 2.0, 3.0, 0.0, 0.0, 0.0, 1.0)
 

@@ -17,10 +17,11 @@ from sdi_text_to_3d.jobs.engine import Engine
 from sdi_text_to_3d.jobs.job import Job
 from sdi_text_to_3d.jobs.runner import Runner
 from sdi_text_to_3d.jobs.waiting import wait
-from sdi_text_to_3d.sdi_engine import events, machine, processes
+from sdi_text_to_3d.sdi_engine.contract import events
+from sdi_text_to_3d.sdi_engine.contract.job_queue import JobQueue
+from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
 from sdi_text_to_3d.sdi_engine.errors import EXIT_ENVIRONMENT, BadInputError, StorageError
-from sdi_text_to_3d.sdi_engine.job_queue import JobQueue
-from sdi_text_to_3d.sdi_engine.request import JobRequest
+from sdi_text_to_3d.sdi_engine.system import machine, processes
 
 import headless
 
@@ -579,7 +580,7 @@ def test_ctrl_c_cancels_and_waits(tmp_path, fake_python, number):
         "from sdi_text_to_3d.jobs.engine import Engine\n"
         "from sdi_text_to_3d.jobs.runner import Runner\n"
         "from sdi_text_to_3d.jobs.waiting import wait\n"
-        "from sdi_text_to_3d.sdi_engine.request import JobRequest\n"
+        "from sdi_text_to_3d.sdi_engine.contract.request import JobRequest\n"
         "runner = Runner(Path(sys.argv[2]), 1.0)\n"
         "job = runner.create(JobRequest(prompt='slow'))\n"
         "runner.submit(job)\n"

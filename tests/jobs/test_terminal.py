@@ -5,9 +5,9 @@ import io
 import pytest
 from sdi_text_to_3d.jobs.job import Job
 from sdi_text_to_3d.jobs.terminal import ProgressDisplay
-from sdi_text_to_3d.sdi_engine import events
-from sdi_text_to_3d.sdi_engine.job_folder import JobFolder
-from sdi_text_to_3d.sdi_engine.request import JobRequest
+from sdi_text_to_3d.sdi_engine.contract import events
+from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
+from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
 
 
 class Terminal(io.StringIO):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from exact_prior import ExactPrior, ball_images
 
-from sdi_engine.request import JobRequest
-from sdi_engine.settings import resolve
+from sdi_engine.config.settings import resolve
+from sdi_engine.contract.request import JobRequest
 from sdi_engine.studies import runs, study
 
 RESOLUTION = 16

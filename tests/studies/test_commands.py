@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from tiny_models import write_stable_diffusion
 
-from sdi_engine import cli
+from sdi_engine.cli import commands as cli
+from sdi_engine.contract.request import NOISES
 from sdi_engine.diffusion.prior import ModelHints
-from sdi_engine.generate import Generation
-from sdi_engine.guidance import Guidance
-from sdi_engine.request import NOISES
+from sdi_engine.run.generate import Generation
+from sdi_engine.run.guidance import Guidance
 from sdi_engine.studies import results as kept_results
 from sdi_engine.studies.figures import FIGURES
 
@@ -251,7 +251,7 @@ def test_without_matplotlib_the_sentence_names_it(command, exact_model, tmp_path
 
 
 def test_the_command_line_is_read_without_torch():
-    code = "import sys, sdi_engine.cli; sys.exit(int(any(name in sys.modules for name in ('torch', 'PIL'))))"
+    code = "import sys, sdi_engine.cli.commands; sys.exit(int(any(name in sys.modules for name in ('torch', 'PIL'))))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

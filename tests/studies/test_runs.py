@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sdi_engine.errors import NoObjectError
-from sdi_engine.generate import Generation
+from sdi_engine.run.generate import Generation
 from sdi_engine.studies.results import Result, Results
 from sdi_engine.studies.runs import Run2D, Run3D, caption, look
 

@@ -14,7 +14,7 @@ class Desk:
 
     def __init__(self, bpy, extension, monkeypatch):
         self.bpy, self.extension, self.monkeypatch = bpy, extension, monkeypatch
-        self.session, self.arrivals = extension.session, extension.arrivals
+        self.session, self.arrivals = extension.state.session, extension.state.arrivals
 
     @property
     def job(self):
@@ -61,7 +61,7 @@ class Desk:
     def start_anew(self):
         """As a Blender that was started after this one has crashed."""
         for file in self.session.runner.results.glob("*/placement.json"):
-            folder = self.extension.sdi_engine.job_folder.JobFolder(file.parent)
+            folder = self.extension.sdi_engine.contract.job_folder.JobFolder(file.parent)
             placement = self.extension.jobs.placement.Placement.read(folder)
             dataclasses.replace(placement, owner={**placement.owner, "pid": NOBODY}).write(folder)
         self.session.end()

@@ -28,10 +28,12 @@ torch.set_num_threads(1)  # before the first fork: no thread may be left behind 
 
 from tiny_models import write_stable_diffusion  # noqa: E402
 
-from sdi_engine import machine, serve, text_to_mesh, worker  # noqa: E402
-from sdi_engine.job_folder import JobFolder  # noqa: E402
-from sdi_engine.job_queue import RESUME, JobQueue  # noqa: E402
-from sdi_engine.request import JobRequest  # noqa: E402
+from sdi_engine.contract.job_folder import JobFolder  # noqa: E402
+from sdi_engine.contract.job_queue import RESUME, JobQueue  # noqa: E402
+from sdi_engine.contract.request import JobRequest  # noqa: E402
+from sdi_engine.run import text_to_mesh  # noqa: E402
+from sdi_engine.service import serve, worker  # noqa: E402
+from sdi_engine.system import machine  # noqa: E402
 
 text_to_mesh.CHECKPOINT_SECONDS = 0.0  # so that many a kill comes while a checkpoint is written
 text_to_mesh.PREVIEWS_PER_RUN = 2  # which take nearly all of the time

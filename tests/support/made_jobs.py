@@ -19,8 +19,8 @@ PROMPT = "a red mug"
 def make_job(extension, results, name="job-1", prompt=PROMPT, height=1.0, at=(0.0, 0.0, 0.0), **settings):
     """A finished job with a mesh, a picture and a result; its base's centre is to stand at `at`."""
     engine = extension.sdi_engine
-    request = engine.request.JobRequest(prompt, height=height, **settings)
-    folder = engine.job_folder.JobFolder.create(results / name, request)
+    request = engine.contract.request.JobRequest(prompt, height=height, **settings)
+    folder = engine.contract.job_folder.JobFolder.create(results / name, request)
     folder.mesh_file.write_bytes(fake_worker.glb(height))
     folder.preview_file.write_bytes(fake_worker.png(64, (200, 20, 30)))
     result = {"settings": {"steps": 4}, "versions": {"sdi_engine": "9.9", "torch": "2.13.0"}}

@@ -1,0 +1,64 @@
+"""The main job without a window: run it to its end, show its progress in the terminal, put the result in the scene.
+
+In the background Blender's timers do not fire, so this waits in a loop for what `session` hears of by its timer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from ..jobs.engine import Engine
+from ..jobs.job import Job
+from ..jobs.placement import IMPORTED, Placement
+from ..jobs.runner import Runner
+from ..jobs.terminal import ProgressDisplay
+from ..jobs.waiting import wait
+from ..scene.importer import put_into_scene
+from ..sdi_engine.contract import events
+from ..sdi_engine.contract.job_folder import storage_errors
+from ..sdi_engine.contract.request import JobRequest
+from ..sdi_engine.errors import EXIT_CANCELLED, EngineError
+from ..state.arrivals import step_aside
+
+
+class JobFailedError(EngineError):
+    """The worker failed or was cancelled; carries its sentence, its exit code and the job's folder."""
+
+    def __init__(self, sentence: str, exit_code: int, folder: Path) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+        self.folder = folder
+
+
+def generate(
+    context: bpy.types.Context, request: JobRequest, runner: Runner, engine: Engine, where: Placement
+) -> tuple[bpy.types.Object, Job]:
+    """Make one object, after all that wait already, and put it into the scene; the object and its job.
+
+    Raises:
+        JobFailedError: the worker failed, or was cancelled by Ctrl+C.
+        EngineError: the job could not even be made.
+        ImportFailedError: the mesh cannot be brought into the scene.
+    """
+    runner.use(engine)
+    job = runner.create(request)
+    with storage_errors(job.folder.path):
+        where.write(job.folder)
+    runner.submit(job)
+    display = ProgressDisplay()
+    try:
+        wait(runner, job, lambda: engine, display)
+    finally:
+        display.close()
+    if job.state in (events.CANCELLED, events.PAUSED):
+        sentence = f"The job was {job.state}; what it reached is kept."
+        raise JobFailedError(sentence, EXIT_CANCELLED, job.folder.path)
+    if job.failure is not None:
+        raise JobFailedError(job.failure.message, job.failure.exit_code, job.folder.path)
+    placed = put_into_scene(context, job.folder, where)
+    step_aside(context, placed)
+    with storage_errors(job.folder.path):
+        where.with_fate(IMPORTED).write(job.folder)
+    return placed, job

@@ -1,0 +1,37 @@
+"""The job's progress in Blender's status bar, so that the sidebar need not be open."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..jobs import wording
+from ..state import session
+
+WIDTH = 15.0
+"""Of the progress bar, in Blender's units of about a button's height."""
+
+
+def begin() -> None:
+    """Called when the extension is enabled."""
+    bpy.types.STATUSBAR_HT_header.append(_draw)
+
+
+def end() -> None:
+    """Called when the extension is disabled."""
+    bpy.types.STATUSBAR_HT_header.remove(_draw)
+
+
+def _draw(self: bpy.types.Header, context: bpy.types.Context) -> None:
+    job = session.current()
+    if job is not None and job.progress is not None:
+        row = self.layout.row()
+        row.ui_units_x = WIDTH
+        row.progress(
+            text=f"{job.request.prompt[:20]}: {wording.steps(job.progress)}", factor=wording.fraction(job.progress)
+        )
+    elif job is not None:
+        self.layout.label(
+            text=f"{job.request.prompt[:20]}: {wording.before_any_news(job.state, True)}", icon="SHADERFX"
+        )
+    elif session.announcement():
+        self.layout.label(text=session.announcement(), icon="SHADERFX")

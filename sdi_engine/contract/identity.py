@@ -1,0 +1,64 @@
+"""What an engine is, as far as it is fixed when it starts: Blender replaces one that is not as it was set meanwhile.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+
+STARTED_AS_VARIABLE = "SDI_ENGINE_STARTED_AS"
+"""The environment variable by which whoever starts an engine says what it is, as JSON, so that both say the same."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Attributes:
+    python: the program that runs the engine, as it was started.
+    environment: when its environment was made, if it has one: it may have been made anew in the same place.
+    online: whether models may be downloaded.
+    version: of this package.
+    """
+
+    python: str
+    environment: str
+    online: bool
+    version: str = __version__
+
+    @classmethod
+    def of(cls, python: str, online: bool) -> Identity:
+        """Of an engine that is to be started."""
+        return cls(python, _made(Path(python)), online)
+
+    @classmethod
+    def ours(cls) -> Identity:
+        """Of this process: as it was started, or, where nobody said, as it finds itself."""
+        try:
+            return cls(**json.loads(os.environ[STARTED_AS_VARIABLE]))
+        except (KeyError, ValueError, TypeError):
+            online = os.environ.get("HF_HUB_OFFLINE", "").strip().lower() not in ("1", "on", "yes", "true")
+            return cls.of(sys.executable, online)
+
+    def to_json(self) -> dict[str, Any]:
+        """Field by field."""
+        return dataclasses.asdict(self)
+
+    def is_that_of(self, status: Mapping[str, Any]) -> bool:
+        """Whether the engine that says `status` of itself is like this."""
+        return status.get("engine") == self.to_json()
+
+
+def _made(python: Path) -> str:
+    try:
+        return str((python.parent.parent / "pyvenv.cfg").stat().st_mtime_ns)
+    except OSError:
+        return ""

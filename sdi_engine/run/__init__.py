@@ -1,0 +1,1 @@
+"""One object: from a request to a mesh file."""

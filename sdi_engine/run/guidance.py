@@ -1,0 +1,146 @@
+"""From a render to what the model would rather see: where a run's settings choose the noise κ and the target."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import torch
+from torch import Generator, Tensor
+
+from ..config.settings import Settings
+from ..diffusion.perp_neg import condition_views
+from ..diffusion.prior import Conditioning, Prediction, Prior
+from ..diffusion.views import view_words, with_view
+from ..distillation import noise as noises
+from ..distillation.target import distillation_target
+from ..distillation.threestudio import TRAINING_TIMESTEPS, released_noise, whole_timestep
+from ..errors import BrokenNumbersError
+from ..mesh.eight_bit import is_finite
+
+
+class Guidance:
+    """A frozen prior, asked as a run's settings say.
+
+    Args:
+        prior: the model.
+        settings: resolved (`settings.resolve`).
+        seed: of the run; "fixed" noise depends on nothing else.
+    """
+
+    def __init__(self, prior: Prior, settings: Settings, seed: int) -> None:
+        assert settings.guidance_scale is not None
+        assert settings.inversion_guidance_scale is not None
+        self.prior = prior
+        self.settings = settings
+        self.guidance_scale: float = settings.guidance_scale
+        self._inversion_scale: float = settings.inversion_guidance_scale
+        self._fixed_seed = seed_of(seed, "fixed noise")
+
+    def conditioning(
+        self, prompt: str, negative_prompt: str, azimuths_deg: list[float], elevations_deg: list[float]
+    ) -> Conditioning:
+        """What the model is told of one prompt seen by B cameras: view-dependent prompts, perhaps with Perp-Neg."""
+        if self.settings.perp_neg != "off":
+            return condition_views(self.prior, prompt, negative_prompt, azimuths_deg, elevations_deg)
+        vocabulary = self.prior.hints.view_vocabulary
+        prompts = [
+            with_view(prompt, view_words(azimuth, elevation, vocabulary))
+            for azimuth, elevation in zip(azimuths_deg, elevations_deg, strict=True)
+        ]
+        return self.prior.condition(prompts, negative_prompt)
+
+    def time(self, progress: float, random: Generator) -> float:
+        """The diffusion time of a step: annealed over the run, or drawn anew in every step as in DreamFusion."""
+        schedule = self.settings.t
+        if not self.settings.anneal:
+            return schedule.last + (schedule.first - schedule.last) * torch.rand((), generator=random).item()
+        now = schedule(progress)
+        return whole_timestep(now) / TRAINING_TIMESTEPS if self.settings.released_code else now
+
+    def noise(
+        self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """κ for renders x0 (B, C, h, w) at times t (B,), all the same; and x(t), where that is not a·x0 + b·κ."""
+        if self.settings.perp_neg == "prediction":
+            conditioning = dataclasses.replace(conditioning, away=())
+        if self.settings.noise == "interval":
+            interval = self.settings.interval
+            x, kappa = noises.interval_noise(
+                self.prior, x0, t, conditioning, steps=self._inversion_steps(t), interval=interval
+            )
+            return kappa, x
+        return self._kappa(x0, t, conditioning, random), None
+
+    def target(self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator) -> Prediction:
+        """Where the renders should go (`x0` of the result), by eq. (10) with the κ of the settings.
+
+        Raises:
+            BrokenNumbersError: it is nowhere, though the renders are sound.
+        """
+        kappa, x = self.noise(x0, t, conditioning, random)
+        target = distillation_target(self.prior, x0, t, kappa, conditioning, self.guidance_scale, x)
+        if is_finite(x0) and not is_finite(target.x0):
+            raise broken_model(self.prior)
+        return target
+
+    def _kappa(self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator) -> Tensor:
+        settings, asked = self.settings, (self.prior, x0, t, conditioning)
+        match settings.noise:
+            case "random":
+                return noises.random_noise(x0, random)
+            case "fixed":
+                return noises.fixed_noise(x0, self._fixed_seed)
+            case "fixed-point":
+                return noises.fixed_point_noise(
+                    *asked, guidance=self.guidance_scale, rounds=settings.noise_rounds, generator=random
+                )
+            case "sgd":
+                return noises.optimised_noise(
+                    *asked,
+                    guidance=self.guidance_scale,
+                    rounds=settings.noise_rounds,
+                    learning_rate=settings.noise_learning_rate,
+                    generator=random,
+                )
+            case "inversion" if settings.released_code:
+                return released_noise(
+                    *asked,
+                    guidance=self._inversion_scale,
+                    steps=settings.inversion_steps_per_unit,
+                    eta=settings.inversion_entropy,
+                    generator=random,
+                )
+            case "inversion":
+                return noises.inverted_noise(
+                    *asked,
+                    guidance=self._inversion_scale,
+                    steps=self._inversion_steps(t),
+                    start=settings.inversion_start,
+                    overshoot=settings.inversion_overshoot,
+                    entropy=settings.inversion_entropy,
+                    generator=random,
+                )
+        raise ValueError(f"no such noise: {settings.noise}")
+
+    def _inversion_steps(self, t: Tensor) -> int:
+        return noises.inversion_steps(t[0].item(), self.settings.inversion_steps_per_unit)
+
+
+def broken_model(prior: Prior) -> BrokenNumbersError:
+    """Of a model that makes numbers that are none of sound ones."""
+    cure = (
+        "choose the device cpu, on which it computes in full precision, or"
+        if prior.device.type == "cuda"
+        else "fetch its file again, which may be damaged, or"
+    )
+    return BrokenNumbersError(
+        f"The model's answer holds numbers that are none (NaN or infinite): {cure} try a lower guidance scale or "
+        "another model."
+    )
+
+
+def seed_of(*what: object) -> int:
+    """A seed for random numbers that depend on nothing but `what`."""
+    digest = hashlib.sha256("/".join(map(str, what)).encode()).digest()
+    return int.from_bytes(digest[:7], "big")

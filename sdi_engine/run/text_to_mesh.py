@@ -1,0 +1,247 @@
+"""From a request to a mesh file: load the model, optimise, take the surface, unwrap, bake, save."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import torch
+
+from .. import __version__
+from ..config.overrides import override
+from ..config.settings import PRESETS, resolve
+from ..contract import events, vocabulary
+from ..contract.job_folder import JobFolder, storage_errors
+from ..contract.request import JobRequest
+from ..diffusion.counted_prior import CountedPrior
+from ..diffusion.loading import LoadPrior, load_prior
+from ..diffusion.prior import Prior
+from ..errors import EnvironmentMissingError, JobCancelledError, JobPausedError, NoObjectError
+from ..mesh.bake import bake_albedo
+from ..mesh.export import standing_on_ground, write_glb
+from ..mesh.surface import extract_surface, grid_cell
+from ..mesh.unwrap import unwrap
+from ..system.files import is_file, write_atomically
+from .generate import Generation, attempt_of, rays_per_patch
+from .showing import save_live_mesh, save_preview
+
+CHECKPOINT_SECONDS = 15.0
+PROGRESS_SECONDS = 0.25
+PREVIEWS_PER_RUN = 12
+LIVE_SECONDS = 3.0
+LIVE_SHARE = 0.05
+"""Live meshes are at least so many seconds apart, and take no more than this share of the time."""
+
+RATE_WINDOW_STEPS = 20
+"""The rate is measured over the last so many steps, since steps get cheaper as t falls."""
+
+MAX_RESTARTS = 2
+"""A run without an object is started over so often, with other random numbers and a stronger central ball."""
+
+TEXTURE_PADDING = 2
+"""Texels between charts."""
+
+Report = Callable[[events.Event], None]
+
+log = logging.getLogger(__name__)
+
+
+def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report, load: LoadPrior | None = None) -> None:
+    """Do the whole job; ends with `mesh.glb` and `result.json` in the folder.
+
+    Args:
+        load: where the model comes from, `load_prior` by default.
+
+    Raises:
+        EngineError: of the kinds in `sdi_engine.errors`.
+    """
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(name: str, key: str) -> Iterator[None]:
+        report(events.Progress(name, 0, 1))
+        start = time.perf_counter()
+        yield
+        seconds[key] = time.perf_counter() - start
+        log.info("%s: %.1f s", name, seconds[key])
+
+    device = choose_device(request.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # an engine does many jobs
+    report(events.StateChanged(events.RUNNING))
+    override(PRESETS[request.preset], request.overrides)  # what cannot be is refused before minutes of loading
+    with phase("Loading the model", "load"):
+        prior = CountedPrior((load or load_prior)(request.model, device, request.loras))
+    tell_how_it_reads(prior, request.prompt, request.negative_prompt, report)
+    settings = resolve(request, prior.hints, prior.resolution)
+    checkpoint = folder.checkpoint_file
+    resumed = resume and is_file(checkpoint)
+
+    def attempt(number: int) -> Generation:
+        return Generation(prior, request.prompt, request.negative_prompt, settings, request.seed, number)
+
+    generation = attempt(attempt_of(checkpoint) if resumed else 0)
+    if resumed:
+        generation.load(checkpoint)
+        log.info("Resumed at step %d.", generation.step)
+
+    while True:
+        try:
+            start = time.perf_counter()
+            seconds |= _optimise(generation, folder, request.height, report)
+            seconds["optimise"] = time.perf_counter() - start
+            report(events.StateChanged(events.EXPORTING))
+            with phase("Extracting the surface", "mesh"):
+                generation.occupancy.update(generation.field, torch.Generator().manual_seed(request.seed))
+                surface = extract_surface(
+                    generation.field, generation.occupancy, settings.mesh_resolution, request.face_budget
+                )
+            break
+        except NoObjectError as error:
+            if generation.attempt == MAX_RESTARTS or folder.finish_flag.exists():
+                raise
+            report(events.Notice(f"{error} Starting over ({generation.attempt + 2} of {MAX_RESTARTS + 1})."))
+            report(events.StateChanged(events.RUNNING))
+            generation = attempt(generation.attempt + 1)
+            with storage_errors(folder.path):
+                generation.save(checkpoint)
+    _check_cancel(folder)
+    with phase("Unwrapping", "unwrap"):
+        unwrapped = unwrap(surface, request.texture_size, TEXTURE_PADDING)
+    _check_cancel(folder)
+    with phase("Baking the texture", "bake"):
+        cell = grid_cell(generation.occupancy, settings.mesh_resolution)
+        patch = rays_per_patch(device, settings.samples_per_ray)
+        albedo = bake_albedo(generation.field, unwrapped, request.texture_size, 2.0 * cell, patch)
+    with phase("Saving", "save"), storage_errors(folder.path):
+        vertices = standing_on_ground(unwrapped.vertices, request.height)
+        write_glb(folder.mesh_file, dataclasses.replace(unwrapped, vertices=vertices), albedo, request.prompt[:60])
+    result = {
+        "mesh": folder.mesh_file.name,
+        "prompt": request.prompt,
+        "seed": request.seed,
+        "model": request.model,
+        "loras": [dataclasses.asdict(lora) for lora in request.loras],
+        "faces": len(unwrapped.faces),
+        "vertices": len(surface.vertices),
+        "texture_size": request.texture_size,
+        "height": request.height,
+        "steps": generation.step,
+        "attempts": generation.attempt + 1,
+        "model_evaluations": prior.evaluations,
+        "seconds": {key: round(value, 3) for key, value in seconds.items()},
+        "peak_memory_mb": peak_memory_mb(device),
+        "device": device.type,
+        "settings": dataclasses.asdict(settings),
+        "versions": _versions(),
+    }
+    with storage_errors(folder.path):
+        write_atomically(folder.result_file, json.dumps(result, indent=2) + "\n")
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device for a request's choice; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        EnvironmentMissingError: the device is not there.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(device for device in ("cuda", "mps", "cpu") if available[device])
+    if not available[name]:
+        raise EnvironmentMissingError(
+            f'The device "{name}" is not available to torch {torch.__version__}: choose "auto" or "cpu", or install a '
+            "build of torch that supports it."
+        )
+    return torch.device(name)
+
+
+def peak_memory_mb(device: torch.device) -> dict[str, float]:
+    """Largest memory so far in MiB: of this process, and on a CUDA device what torch kept for itself in this job."""
+    peak: dict[str, float] = {}
+    if sys.platform != "win32":
+        import resource
+
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        peak["process"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+    if device.type == "cuda":
+        peak["cuda"] = round(torch.cuda.max_memory_reserved(device) / 2**20, 1)
+    return peak
+
+
+def _optimise(generation: Generation, folder: JobFolder, height: float, report: Report) -> dict[str, float]:
+    """Run the loop to its end, or to where the person stops it; returns the seconds that the two models took."""
+    steps = generation.settings.steps
+    checkpoint = folder.checkpoint_file
+    preview_every = max(1, steps // PREVIEWS_PER_RUN)
+    recent: list[float] = [time.perf_counter()]
+    last_checkpoint = last_progress = recent[0]
+    next_live_mesh = recent[0] + LIVE_SECONDS
+    seconds_2d = seconds_3d = 0.0
+    report(events.Progress("Optimising", generation.step, steps))
+
+    while not generation.done:
+        if folder.cancel_flag.exists() or folder.pause_flag.exists():
+            with storage_errors(folder.path):
+                generation.save(checkpoint)
+            _check_cancel(folder)
+        if folder.finish_flag.exists():
+            report(save_preview(generation, folder))
+            break
+        done = generation.advance()
+        seconds_2d += done.seconds_2d
+        seconds_3d += done.seconds_3d
+
+        now = time.perf_counter()
+        recent = [*recent[-RATE_WINDOW_STEPS:], now]
+        if now - last_progress >= PROGRESS_SECONDS or generation.done:
+            last_progress = now
+            rate = (len(recent) - 1) / (now - recent[0])
+            report(events.Progress("Optimising", done.step, steps, rate, (steps - done.step) / rate))
+        if done.step % preview_every == 0:
+            report(save_preview(generation, folder))
+        if now >= next_live_mesh and folder.live_flag.exists():
+            with suppress(NoObjectError):  # there will be something to see later
+                report(save_live_mesh(generation, folder, height))
+            done_at = time.perf_counter()
+            next_live_mesh = done_at + max(LIVE_SECONDS, (done_at - now) / LIVE_SHARE)
+        if now - last_checkpoint >= CHECKPOINT_SECONDS or generation.done:
+            with storage_errors(folder.path):
+                generation.save(checkpoint)
+            last_checkpoint = time.perf_counter()
+    return {"optimise_2d": seconds_2d, "optimise_3d": seconds_3d}
+
+
+def tell_how_it_reads(prior: Prior, prompt: str, negative_prompt: str, report: Report) -> None:
+    """Say what of both prompts a model does not read as it is written, and what was left out of its files.
+
+    Raises:
+        BadInputError: it knows no word of the prompt, or the prompt cannot be read.
+    """
+    knows = prior.hints.knows
+    vocabulary.check(prompt, knows)
+    remarks = [*prior.notices, vocabulary.warning(prompt, knows), *prior.remarks(prompt)]
+    if negative_prompt:
+        about_negative = [vocabulary.left_out(negative_prompt, knows), *prior.remarks(negative_prompt)]
+        remarks += [f"Of the negative prompt: {remark}" for remark in about_negative if remark]
+    for remark in filter(None, remarks):
+        report(events.Notice(remark))
+
+
+def _check_cancel(folder: JobFolder) -> None:
+    if folder.cancel_flag.exists():
+        raise JobCancelledError("The job was cancelled.")
+    if folder.pause_flag.exists():
+        raise JobPausedError("The job was paused.")
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "diffusers", "transformers", "nerfacc", "trimesh")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {"sdi_engine": __version__, "python": sys.version.split()[0], **versions}

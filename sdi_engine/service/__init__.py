@@ -1,0 +1,1 @@
+"""Whoever does jobs: one in its folder, many from a queue."""

@@ -1,0 +1,284 @@
+"""Runs one job in its folder and answers for how it ends: heartbeat, events, exit code. Imports torch only to work."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import errors
+from ..contract import events
+from ..contract.attendance import is_attended, machine_elsewhere
+from ..contract.job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
+from ..contract.request import JobRequest
+from ..diffusion.location import locate
+from ..errors import (
+    BadInputError,
+    EngineError,
+    EnvironmentMissingError,
+    JobCancelledError,
+    JobPausedError,
+    OutOfMemoryError,
+    StorageError,
+    is_out_of_memory,
+)
+from ..system import liveness, processes
+
+if TYPE_CHECKING:
+    from ..diffusion.loading import LoadPrior
+
+SPIN_COUNT = "5000"
+"""How long OpenMP threads (of GNU, which torch uses on Linux) spin while they wait for each other. By default they spin
+for so long that a step takes ten times as long once another program (Blender itself, say) wants the same cores; not at
+all would double it when none does. Read when torch is loaded."""
+
+ABSENCE_SECONDS = 60.0
+"""For so long a job waits for a drive that is away."""
+
+MOST_ABSENCES = 5
+_ABSENCES = {getattr(errno, name, None) for name in ("ENOENT", "EIO", "ESTALE", "ENOTCONN", "EHOSTDOWN", "ENODEV")}
+
+MOST_NAMED = 5
+"""Of unknown settings."""
+
+Listener = Callable[[events.Event], None]
+Work = Callable[[JobFolder, JobRequest, bool, Listener], None]
+"""Does a job, or goes on with it where the third argument is true, and tells the fourth how far it is."""
+
+log = logging.getLogger(__name__)
+
+
+def make_mesh(
+    folder: JobFolder, request: JobRequest, resume: bool, report: Listener, load: LoadPrior | None = None
+) -> None:
+    """What a job is about, unless somebody says otherwise; `load` as in `text_to_mesh.make`."""
+    locate(request.model)  # before torch is loaded, which takes seconds
+    with torch_work():
+        from ..run import text_to_mesh
+
+        text_to_mesh.make(folder, request, resume, report, load)
+
+
+def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: None, work: Work = make_mesh) -> int:
+    """Do the job in a folder, from its beginning or from its last checkpoint.
+
+    Args:
+        path: a job folder.
+        resume: go on from the last checkpoint, where there is one. A job that is done stays as it is.
+        listener: also told every event, as it happens.
+        work: does it.
+
+    Returns:
+        The exit code (`sdi_engine.errors`), after the sentence that explains it was logged.
+    """
+    try:
+        folder = JobFolder.open(path)
+        folder.refuse_links()
+        _refuse_running(folder)
+    except EngineError as error:
+        log.error("%s", error)
+        return error.exit_code
+    if resume and folder.result() is not None:
+        log.info('The job "%s" is done already.', folder.path)
+        return errors.EXIT_DONE
+
+    def report(event: events.Event) -> None:
+        with storage_errors(folder.path):
+            folder.append(event)
+        listener(event)
+
+    try:
+        _forget_last_run(folder, resume)
+        with _heartbeat(folder), stop_signals():
+            report(events.StateChanged(events.STARTING))
+            request, unknown = folder.read_request()
+            if unknown:
+                report(events.Notice(_left_out(unknown)))
+            _work_on(folder, request, resume, report, work)
+            report(events.StateChanged(events.DONE))
+        return errors.EXIT_DONE
+    except JobPausedError:
+        log.info("The job was paused; `resume` goes on from where it is.")
+        _report_end(report, events.StateChanged(events.PAUSED))
+        return errors.EXIT_CANCELLED
+    except (JobCancelledError, KeyboardInterrupt):
+        log.info("The job was cancelled; `resume` goes on from its last checkpoint.")
+        _report_end(report, events.StateChanged(events.CANCELLED))
+        return errors.EXIT_CANCELLED
+    except EngineError as error:
+        log.error("%s", error)
+        _report_end(report, events.Failed(str(error), error.exit_code), events.StateChanged(events.FAILED))
+        return error.exit_code
+    except Exception as error:
+        log.exception("a defect")
+        message = f"An unexpected error ended the job ({type(error).__name__}: {error}): please report it with the log."
+        _report_end(report, events.Failed(message, 1), events.StateChanged(events.FAILED))
+        return 1
+
+
+@contextmanager
+def torch_work() -> Iterator[None]:
+    """Load torch for a block that works with it: idle threads spin briefly, and what is missing is explained.
+
+    Raises:
+        EnvironmentMissingError: a Python package is missing.
+        OutOfMemoryError: the memory did not suffice.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    try:
+        import torch  # noqa: F401
+
+        yield
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == (__package__ or "").partition(".")[0]:
+            raise  # not a missing package, but a defect of ours
+        raise EnvironmentMissingError(missing_package(error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(_OUT_OF_MEMORY) from error
+        raise
+
+
+@contextmanager
+def stop_signals() -> Iterator[None]:
+    """SIGTERM ends the work like Ctrl+C does. Only the main thread may set that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+_OUT_OF_MEMORY = (
+    "The memory did not suffice: use a lower resolution, fewer views per step, or the device cpu; then resume the job "
+    "or start again."
+)
+
+
+def missing_package(error: ImportError) -> str:
+    """One sentence for a package that this Python does not have."""
+    requirements = Path(__file__).parent.with_name("requirements.txt")
+    return (
+        f'The Python "{sys.executable}" lacks the package "{error.name or error}": install what the engine needs with '
+        f'"{sys.executable}" -m pip install -r "{requirements}", or choose another Python.'
+    )
+
+
+def _left_out(settings: list[str]) -> str:
+    named = ", ".join(settings[:MOST_NAMED]) + (", …" if len(settings) > MOST_NAMED else "")
+    return f"The job was made by a later version, whose settings this one leaves out ({named}): update the extension."
+
+
+def _work_on(folder: JobFolder, request: JobRequest, resume: bool, report: Listener, work: Work) -> None:
+    """Work; where the drive of the results is away for a moment, go on from the last checkpoint when it is back."""
+    for _ in range(MOST_ABSENCES):
+        try:
+            work(folder, request, resume, report)
+            return
+        except StorageError as error:
+            if not _was_away(error) or not _comes_back(folder):
+                raise
+            log.warning("%s It is back: going on from the last checkpoint.", error)
+            resume = True
+    work(folder, request, resume, report)
+
+
+def _was_away(error: StorageError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in _ABSENCES
+
+
+def _comes_back(folder: JobFolder) -> bool:
+    """Wait for the job's folder while all of the results are away; False where it alone is, or for too long."""
+    watch = liveness.Stopwatch()
+    while not folder.request_file.exists():
+        if _is_deleted(folder) or watch.look() > ABSENCE_SECONDS:
+            return False
+        time.sleep(1.0)
+    return True
+
+
+def _is_deleted(folder: JobFolder) -> bool:
+    """Whether the job's folder is missing where others are: where no drive is, there is nothing at all."""
+    try:
+        return not folder.path.exists() and any(folder.path.parent.iterdir())
+    except OSError:
+        return False
+
+
+def _refuse_running(
+    folder: JobFolder, clock: liveness.Clock = time.monotonic, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Raise where another engine is at the job; one that runs elsewhere is watched until that is known."""
+    first = folder.status()
+    if first is None or processes.is_ourselves(first) or not is_attended(folder, clock):
+        return
+    if processes.runs(first):
+        raise BadInputError(
+            f'Another worker (process {first.get("pid")}) is at the job "{folder.path}": wait for it or cancel it.'
+        )
+    where = machine_elsewhere(folder) or "another machine"
+    log.info("Looking for %.0f s whether the engine on %s is still at this job.", liveness.STALE_SECONDS, where)
+    watch = liveness.Stopwatch(clock)
+    while watch.look() < liveness.STALE_SECONDS:
+        sleep(1.0)
+        if folder.status() not in (first, None):
+            raise BadInputError(f'An engine on {where} is at the job "{folder.path}": wait for it or cancel it.')
+
+
+def _forget_last_run(folder: JobFolder, resume: bool) -> None:
+    with storage_errors(folder.path):
+        folder.result_file.unlink(missing_ok=True)
+        folder.remove_half_written()
+        if resume:  # a flag from before a new run is meant for it; one from before a resumption has done its work
+            for flag in (folder.cancel_flag, folder.finish_flag, folder.pause_flag):
+                flag.unlink(missing_ok=True)
+        if not resume:
+            folder.forget_checkpoint()
+
+
+def _report_end(report: Listener, *last_events: events.Event) -> None:
+    """On a full disk even this cannot be written; the exit code and the log still say it."""
+    for event in last_events:
+        with suppress(EngineError):
+            report(event)
+
+
+@contextmanager
+def _heartbeat(folder: JobFolder) -> Iterator[None]:
+    started = time.time()
+    stop = threading.Event()
+    with storage_errors(folder.path):
+        folder.beat(started)
+
+    def beat() -> None:
+        while not stop.wait(HEARTBEAT_SECONDS):
+            try:
+                folder.beat(started)
+            except OSError as error:
+                log.warning("status.json could not be written: %s", error)
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        with suppress(OSError):
+            folder.leave()

@@ -1,0 +1,1 @@
+"""The operating system, and what comes from outside it. Standard library only."""

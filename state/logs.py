@@ -1,0 +1,31 @@
+"""What the extension logs in Blender: warnings, on the console unless somebody has set up logging, made printable."""
+
+from __future__ import annotations
+
+import logging
+
+from ..sdi_engine.system.untrusted import printable_record
+
+
+class _Console(logging.Handler):
+    """Does what Python does without a handler, and leaves the record alone where there is another one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console = logging.lastResort
+        if console is not None and not logging.getLogger().handlers and record.levelno >= console.level:
+            console.handle(record)
+
+
+_PACKAGE = (__package__ or "").rpartition(".")[0]
+_handler = _Console()
+_handler.addFilter(printable_record)
+
+
+def begin() -> None:
+    """Called when the extension is enabled."""
+    logging.getLogger(_PACKAGE).addHandler(_handler)
+
+
+def end() -> None:
+    """Called when the extension is disabled."""
+    logging.getLogger(_PACKAGE).removeHandler(_handler)

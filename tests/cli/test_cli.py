@@ -1,0 +1,134 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from tiny_models import write_stable_diffusion
+
+
+def sdi_engine(*arguments):
+    """The command line in a process of its own: exit code, last line of stdout, stderr."""
+    done = subprocess.run([sys.executable, "-m", "sdi_engine", *arguments], capture_output=True, text=True)
+    return done.returncode, done.stdout.strip().rpartition("\n")[2], done.stderr
+
+
+def without_packages(*arguments):
+    """The command line in a Python with nothing installed: -S leaves out site-packages."""
+    code = "import sys; sys.path.insert(0, '.'); from sdi_engine.cli.commands import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.run([sys.executable, "-S", "-c", code, *arguments], capture_output=True, text=True)
+
+
+def test_generate_makes_a_mesh_and_prints_json(tmp_path):
+    model = write_stable_diffusion(tmp_path / "tiny")
+    options = ["--model", str(model), "--preset", "draft", "--steps", "3", "--texture-size", "64", "--json"]
+    options += ["--set", "mesh_resolution=32", "--set", "samples_per_ray=24"]
+    code, last, errors = sdi_engine("generate", 'a "red" mug', "-o", str(tmp_path / "job"), *options)
+    assert code == 0, errors
+    result = json.loads(last)
+    assert result["ok"]
+    assert result["exit_code"] == 0
+    assert (tmp_path / "job" / result["mesh"]).read_bytes().startswith(b"glTF")
+
+    assert sdi_engine("resume", str(tmp_path / "job"))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "words"),
+    [
+        ("  ", [], "prompt is empty"),
+        ("x" * 10_000, [], "10000 characters"),
+        ("a mug", ["--steps", "0"], '"steps" is 0'),
+        ("a mug", ["--preset", "best"], "draft"),
+        ("a mug", ["--guidance-scale", "nan"], "guidance scale"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_code_2(tmp_path, prompt, options, words):
+    code, last, errors = sdi_engine("generate", prompt, "-o", str(tmp_path / "job"), "--json", *options)
+    assert code == 2
+    assert words in errors
+    assert "Traceback" not in errors
+    assert json.loads(last)["exit_code"] == 2
+    assert not (tmp_path / "job").exists()
+
+
+def test_results_folder_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, errors = sdi_engine("generate", "a mug", "-o", str(tmp_path / "file" / "job"))
+    assert code == 2
+    assert "cannot be used" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_folder_that_is_no_job(tmp_path):
+    for command in ("run", "resume"):
+        code, _, errors = sdi_engine(command, str(tmp_path))
+        assert code == 2
+        assert "not a job folder" in errors
+
+
+def test_distill2d_with_the_starter_prior_is_ddim(tmp_path):
+    options = ["-o", str(tmp_path / "out"), "--steps", "10", "--json"]
+    code, last, errors = sdi_engine("distill2d", "a red mushroom", *options)
+    assert code == 0, errors
+    result = json.loads(last)
+    assert result["model"] == "starter"
+    assert result["largest_difference"] <= 1e-4
+    assert "trajectories are the same" in errors
+    assert (tmp_path / "out" / result["picture"]).is_file()
+
+
+@pytest.mark.parametrize("minutes", ["nan", "-1"])
+def test_an_engine_that_would_never_leave_or_not_begin(tmp_path, minutes):
+    code, _, errors = sdi_engine("serve", str(tmp_path), "--idle-minutes", minutes)
+    assert code == 2
+    assert "--idle-minutes" in errors
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sample", "  "], "prompt is empty"),
+        (["distill2d", "a mug", "--noise", "loud"], '"loud" does not exist'),
+        (["figures", "7"], '"7" does not exist'),
+    ],
+)
+def test_bad_input_of_a_study_is_one_sentence_and_code_2(tmp_path, arguments, words):
+    code, last, errors = sdi_engine(*arguments, "-o", str(tmp_path / "out"), "--json")
+    assert code == 2
+    assert words in errors
+    assert "Traceback" not in errors
+    assert json.loads(last)["exit_code"] == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_in_a_python_without_torch_is_code_3(tmp_path):
+    done = without_packages("sample", "a mug", "-o", str(tmp_path / "out"))
+    assert done.returncode == 3
+    assert "lacks the package" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_lists_every_requirement():
+    code, last, _ = sdi_engine("doctor", "--json")
+    report = json.loads(last)
+    names = {check["name"] for check in report["checks"]}
+    assert {"Python", "torch", "diffusers", "nerfacc", "PyMCubes", "starter prior", "device"} <= names
+    assert code == (0 if report["ok"] else 3)
+    assert all(bool(check["fix"]) != check["ok"] for check in report["checks"])
+
+
+def test_doctor_in_a_python_without_torch():
+    done = without_packages("doctor", "--json")
+    assert done.returncode == 3, done.stderr
+    report = json.loads(done.stdout)
+    torch = next(check for check in report["checks"] if check["name"] == "torch")
+    assert not torch["ok"]
+    assert "pip install" in torch["fix"]
+
+
+def test_generate_in_a_python_without_torch_is_code_3(tmp_path):
+    done = without_packages("generate", "a mug", "-o", str(tmp_path / "job"))
+    assert done.returncode == 3
+    assert 'lacks the package "torch"' in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,83 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sdi_engine.contract import events
+from sdi_engine.contract.job_folder import JobFolder, storage_errors
+from sdi_engine.contract.request import JobRequest
+from sdi_engine.errors import BadInputError, StorageError
+from sdi_engine.system.files import write_atomically
+
+REQUEST = JobRequest("a red mug")
+
+
+def test_create_then_open(tmp_path):
+    JobFolder.create(tmp_path / "deep" / "job", REQUEST)
+    assert JobFolder.open(tmp_path / "deep" / "job").request() == REQUEST
+
+
+def test_an_occupied_folder_is_left_alone(tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(BadInputError, match="not empty"):
+        JobFolder.create(tmp_path, REQUEST)
+    assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_a_place_that_cannot_be_a_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInputError, match="cannot be used"):
+        JobFolder.create(tmp_path / "file" / "job", REQUEST)
+
+
+def test_folders_within_each_other_deeper_than_python_calls_itself(tmp_path):
+    deep = tmp_path.joinpath(*["a"] * 1800)
+    with pytest.raises(BadInputError, match="too long"):
+        JobFolder.create(deep, REQUEST)
+    with pytest.raises(BadInputError, match="too long"):
+        JobFolder.create_new(deep, "job", REQUEST)
+
+
+def test_a_folder_that_is_no_job(tmp_path):
+    with pytest.raises(BadInputError, match="not a job folder"):
+        JobFolder.open(tmp_path)
+    with pytest.raises(BadInputError, match="not a job folder"):
+        JobFolder.open(tmp_path / "nothing")
+
+
+def test_a_full_disk_is_named_with_its_cure(tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("only Linux has a device that is always full")
+    with pytest.raises(StorageError, match=r"is full: free some space"), storage_errors(tmp_path):
+        Path("/dev/full").write_bytes(b"x" * 100_000)
+
+
+def test_an_event_after_a_half_written_line_is_not_lost(tmp_path):
+    folder = JobFolder.create(tmp_path / "job", REQUEST)
+    with folder.events_file.open("ab") as file:
+        file.write(b'{"type": "prog')
+    folder.append(events.StateChanged(events.STARTING))
+    folder.append(events.StateChanged(events.RUNNING))
+    seen, _ = events.read_new(folder.events_file, 0)
+    assert [event.state for event in seen] == ["queued", "starting", "running"]
+
+
+def test_atomic_writing_leaves_no_crumbs(tmp_path):
+    write_atomically(tmp_path / "result.json", "one")
+    write_atomically(tmp_path / "result.json", "two")
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+    assert (tmp_path / "result.json").read_text() == "two"
+
+
+def test_the_contract_needs_no_torch():
+    """Blender's Python imports these, and has none."""
+    code = (
+        "import sys, sdi_engine, sdi_engine.contract.request, sdi_engine.contract.events, "
+        "sdi_engine.contract.job_folder, sdi_engine.errors, "
+        "sdi_engine.service.worker, sdi_engine.cli.commands, sdi_engine.doctor\n"
+        "foreign = {'torch', 'numpy', 'diffusers', 'tqdm', 'PIL'} & set(sys.modules)\n"
+        "sys.exit(f'imported {foreign}' if foreign else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,324 @@
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from sdi_engine.contract import job_queue
+from sdi_engine.contract.attendance import is_attended
+from sdi_engine.contract.job_folder import JobFolder
+from sdi_engine.contract.job_queue import RESUME, RUN, SAMPLE, JobQueue, Ticket
+from sdi_engine.contract.request import JobRequest
+from sdi_engine.system import files, machine, processes
+
+
+@pytest.fixture
+def queue(tmp_path):
+    return JobQueue(tmp_path)
+
+
+def names(queue):
+    return [ticket.name for ticket in queue.waiting()]
+
+
+def test_first_come_first_served_unless_somebody_is_let_in_front(queue):
+    assert queue.waiting() == []
+    queue.add("a")
+    queue.add("b", RESUME)
+    queue.add("c", SAMPLE, first=True)
+    assert [(ticket.name, ticket.verb) for ticket in queue.waiting()] == [("c", SAMPLE), ("a", RUN), ("b", RESUME)]
+    queue.add("b", RESUME, first=True)  # a new turn, not a second one
+    assert names(queue) == ["b", "c", "a"]
+    assert queue.take().name == "b"
+    assert names(queue) == ["c", "a"]
+
+
+def test_many_in_the_same_microsecond_keep_their_order(queue, monkeypatch):
+    monkeypatch.setattr("time.time_ns", lambda: 1_700_000_000_000_000_000)
+    for number in range(5):
+        queue.add(str(number))
+    assert names(queue) == ["0", "1", "2", "3", "4"]
+
+
+def test_neighbours_change_turns(queue):
+    for name in "abc":
+        queue.add(name)
+    queue.move("a", 1)
+    assert names(queue) == ["b", "a", "c"]
+    queue.move("c", -1)
+    assert names(queue) == ["b", "c", "a"]
+    for name, by in (("b", -1), ("a", 1), ("x", 1)):
+        queue.move(name, by)
+    assert names(queue) == ["b", "c", "a"]
+
+
+def test_a_job_is_taken_once_and_not_while_held(queue, tmp_path):
+    queue.add("a")
+    queue.hold()
+    assert queue.is_held
+    assert queue.take() is None
+    queue.release()
+    assert queue.take().name == "a"
+    assert JobQueue(tmp_path).take() is None
+    assert not queue.remove("a")
+
+
+def test_a_name_may_hold_spaces_and_other_files_do_no_harm(queue):
+    queue.add("a b  c")
+    (queue.tickets_folder / "notes.txt").touch()
+    assert names(queue) == ["a b  c"]
+    assert queue.remove("a b  c")
+
+
+def test_the_status_is_that_of_a_living_engine_only(queue):
+    assert queue.status() is None
+    queue.make_folders()
+    queue.beat(1.0, "job", "starter", {"online": True})
+    status = queue.status()
+    assert status | {"heartbeat": 0} == {
+        **processes.ourselves(),
+        "started": 1.0,
+        "heartbeat": 0,
+        "job": "job",
+        "model": "starter",
+        "engine": {"online": True},
+    }
+    for changes in (
+        {"pid": 4194305},
+        {"pid": 10**400},
+        {"process_start": "another process had this id then"},
+        {"boot": "before the machine was started again"},
+        {"machine": "another"},
+        {"namespace": "another container"},
+    ):
+        queue.status_file.write_text(json.dumps(status | changes))
+        assert queue.status() is None, changes
+    queue.status_file.write_text("{")
+    assert queue.status() is None
+
+
+def test_many_come_in_their_order_after_one_look_at_the_queue(queue, monkeypatch):
+    queue.add("early")
+    looks = []
+    waiting = JobQueue.waiting
+    monkeypatch.setattr(JobQueue, "waiting", lambda self: looks.append(1) or waiting(self))
+    many = [f"job-{number}" for number in range(200)]
+    assert list(queue.add_all(many)) == many
+    assert len(looks) == 1
+    assert names(queue) == ["early", *many]
+    assert list(queue.add_all(["last", "early"], first=True)) == ["last", "early"]
+    assert names(queue) == ["last", "early", *many]
+    looks.clear()
+    assert queue.remove_all({"job-7", "job-3", "nobody"}) == ["job-3", "job-7"]
+    assert len(looks) == 1
+
+
+def test_a_disk_that_refuses_midway_leaves_told_which_wait(queue, monkeypatch):
+    write_atomically = job_queue.write_atomically
+
+    def refuse(path, content):
+        if "third" in path.name:
+            raise OSError(28, "No space left on device")
+        write_atomically(path, content)
+
+    monkeypatch.setattr(job_queue, "write_atomically", refuse)
+    told = []
+    with pytest.raises(OSError, match="No space"):
+        told.extend(queue.add_all(["first", "second", "third", "fourth"]))
+    assert told == names(queue) == ["first", "second"]
+
+
+def as_somebody_else(queue, monkeypatch, tmp_path, host="nas"):
+    """The same folder as another person, or another machine, sees it."""
+    monkeypatch.setenv(machine.FOLDER_VARIABLE, str(tmp_path / host))
+    return JobQueue(queue.results)
+
+
+def write_request(queue, name, prompt="a red mug"):
+    folder = queue.results / name
+    folder.mkdir(exist_ok=True)
+    (folder / "request.json").write_text(prompt)
+
+
+def ours(queue):
+    return [ticket.name for ticket in queue.waiting() if ticket.is_ours]
+
+
+def test_only_what_this_person_let_wait_is_taken(queue, monkeypatch, tmp_path):
+    queue.make_folders()
+    with monkeypatch.context() as patch:
+        as_somebody_else(queue, patch, tmp_path).add("theirs")
+    (queue.tickets_folder / "0000000000000002 run old").touch()  # as version 0.1 wrote them
+    (queue.tickets_folder / "0000000000000003 run damaged").write_text('{"author": [], "seal": [')
+    (queue.tickets_folder / "0000000000000004 run nested").write_text("[" * 9000)
+    (queue.tickets_folder / "0000000000000005 run folder").mkdir()
+    queue.add("mine")
+    assert set(names(queue)) == {"theirs", "old", "damaged", "nested", "folder", "mine"}
+    assert ours(queue) == ["mine"]
+    assert JobQueue(tmp_path).take().name == "mine"
+    assert queue.take() is None
+    assert queue.waiting()[-1].host == machine.here().host
+
+
+def test_a_ticket_for_another_request_or_job_or_machine_is_not_ours(queue, monkeypatch):
+    for name in ("a", "b"):
+        write_request(queue, name)
+    queue.add("a")
+    ticket = queue.waiting()[0]
+    file = queue.tickets_folder / ticket.file_name
+    assert ours(JobQueue(queue.results)) == ["a"]
+    copied = file.read_text()
+    for forged in ("0000000000000007 run b", "0000000000000008 resume a"):
+        (queue.tickets_folder / forged).write_text(copied)
+    assert ours(JobQueue(queue.results)) == ["a"]
+    with monkeypatch.context() as patch:
+        patch.setattr(machine, "here", lambda: machine.Place("nas", "another", "", "", ""))
+        assert ours(JobQueue(queue.results)) == []
+    write_request(queue, "a", "something else")
+    assert ours(queue) == ["a"]  # as it was when it was opened
+    assert queue.take() is None  # but before it is taken it is opened again
+    assert ours(queue) == []
+
+
+def test_what_waits_from_elsewhere_is_sealed_anew_by_letting_it_wait_again(queue, monkeypatch, tmp_path):
+    write_request(queue, "theirs")
+    with monkeypatch.context() as patch:
+        as_somebody_else(queue, patch, tmp_path).add("theirs")
+    assert ours(queue) == []
+    queue.add("theirs")
+    assert names(queue) == ours(queue) == ["theirs"]
+
+
+def test_tickets_are_opened_once_and_again_where_their_job_was_away(queue, monkeypatch):
+    for name in ("a", "b"):
+        write_request(queue, name)
+        queue.add(name)
+    fresh = JobQueue(queue.results)
+    opened = []
+    read_text = job_queue.read_text
+    monkeypatch.setattr(job_queue, "read_text", lambda *arguments: opened.append(1) or read_text(*arguments))
+    for _ in range(3):
+        fresh.waiting()
+    assert len(opened) == 2
+    fresh.move("b", -1)  # which needs no new seal
+    assert names(fresh) == ours(fresh) == ["b", "a"]
+    (queue.results / "a").rename(queue.results / "away")
+    fresh = JobQueue(queue.results)
+    assert ours(fresh) == ["b"]
+    (queue.results / "away").rename(queue.results / "a")
+    assert ours(fresh) == ["b", "a"]
+
+
+def test_a_job_is_announced_before_its_ticket_is_gone(queue, monkeypatch):
+    """With a slow disk there was a moment in which nobody seemed to care for a job that had waited long."""
+    write_request(queue, "job")
+    queue.add("job")
+    folder = queue.job_folder(queue.waiting()[0])
+    seen = []
+    tear_up, beat = JobQueue.tear_up, JobFolder.beat
+
+    def slow_beat(folder, started):
+        assert names(JobQueue(queue.results)) == ["job"]
+        beat(folder, started)
+
+    def slow_tear_up(queue, ticket):
+        seen.append((processes.is_ourselves(folder.status()), is_attended(folder)))
+        return tear_up(queue, ticket)
+
+    monkeypatch.setattr(JobFolder, "beat", slow_beat)
+    monkeypatch.setattr(JobQueue, "tear_up", slow_tear_up)
+    announced = []
+    assert queue.take(announced.append).name == "job"
+    assert seen == [(True, True)]
+    assert announced == [Ticket(announced[0].turn, RUN, "job")]
+
+
+def test_a_job_that_somebody_else_takes_first_is_not_announced_for_long(queue, monkeypatch):
+    write_request(queue, "job")
+    queue.add("job")
+    folder = queue.job_folder(queue.waiting()[0])
+    assert queue.take(lambda ticket: queue.remove("job")) is None
+    assert folder.status() is None
+
+
+def test_a_ticket_that_became_senseless_after_a_look_is_not_taken(queue):
+    queue.add("a")
+    [ticket] = queue.waiting()
+    assert ticket.is_ours
+    (queue.tickets_folder / ticket.file_name).write_text("no ticket any more")
+    assert queue.take() is None
+
+
+def _status_is_a_folder(folder):
+    folder.status_file.mkdir()
+
+
+def _is_a_file(folder):
+    folder.remove()
+    folder.path.write_text("no folder any more")
+
+
+@pytest.mark.parametrize("spoil", [_status_is_a_folder, _is_a_file])
+def test_a_spoilt_job_keeps_no_other_one_waiting(spoil, queue, tmp_path):
+    for name in ("spoilt", "sound"):
+        JobFolder.create(tmp_path / name, JobRequest("a mug"))
+        queue.add(name)
+    spoil(JobFolder(tmp_path / "spoilt"))
+    assert "sound" in [ticket.name for ticket in (queue.take(), queue.take()) if ticket]
+
+
+@pytest.mark.parametrize("unreadable", ["ticket", "request.json"])
+def test_what_may_not_be_read_keeps_no_job_waiting(unreadable, queue, tmp_path, monkeypatch):
+    """Such as the ticket of another person, who writes files that nobody else may read."""
+    for name in ("theirs", "mine"):
+        JobFolder.create(tmp_path / name, JobRequest("a mug"))
+        queue.add(name)
+    [theirs] = [ticket for ticket in JobQueue(tmp_path).waiting() if ticket.name == "theirs"]
+    closed = theirs.file_name if unreadable == "ticket" else str(tmp_path / "theirs" / "request.json")
+    opened = files.open_to_read
+
+    def refused(path):
+        if str(path).endswith(closed):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path)
+
+    monkeypatch.setattr(files, "open_to_read", refused)
+    assert queue.take().name == "mine"
+    assert names(queue) == ["theirs"]
+
+
+def test_of_two_processes_one_gets_the_ticket(queue, tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from sdi_engine.contract.job_queue import JobQueue\n"
+        "queue = JobQueue(Path(sys.argv[1]))\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "while queue.waiting():\n"
+        "    ticket = queue.take()\n"
+        "    if ticket is not None: print(ticket.name)\n"
+    )
+    every = [f"job-{number}" for number in range(30)]
+    for name in every:
+        write_request(queue, name)
+    list(queue.add_all(every))
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    takers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for taker in takers:
+        taker.stdout.readline()
+    for taker in takers:
+        taker.stdin.write("go\n")
+        taker.stdin.flush()
+    taken = [name for taker in takers for name in taker.communicate(timeout=60)[0].split()]
+    assert sorted(taken) == sorted(every)
+
+
+def test_an_engine_of_the_first_version_is_asked_to_leave_since_it_takes_every_ticket(queue):
+    queue.make_folders()
+    queue.dismiss_earlier_version()
+    (queue.folder / "status.json").write_text('{"pid": 4194305, "heartbeat": 1.0}')
+    queue.dismiss_earlier_version()
+    assert not (queue.folder / "leave").exists()
+    (queue.folder / "status.json").write_text(json.dumps({"pid": os.getpid(), "heartbeat": 1.0}))
+    queue.dismiss_earlier_version()
+    assert (queue.folder / "leave").exists()

@@ -1,0 +1,87 @@
+"""`generate` from a prompt to a mesh with a tiny model of every family, as folders and single files, and with LoRAs."""
+
+import json
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from original_layout import write_single_file
+from safetensors.torch import save_file
+from tiny_models import write_sd3, write_sdxl, write_stable_diffusion
+
+from sdi_engine.cli import commands as cli
+from sdi_engine.errors import EXIT_BAD_INPUT, EXIT_DONE
+
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
+COARSE = {"mesh_resolution": 32, "samples_per_ray": 24, "occupancy_resolution": 16}
+FAMILIES = {
+    "sd1": write_stable_diffusion,
+    "sd2-v": lambda folder: write_stable_diffusion(folder, "v_prediction", version=2),
+    "pixels": lambda folder: write_stable_diffusion(folder, "sample", vae=False),
+    "sdxl": write_sdxl,
+    "sd3": write_sd3,
+}
+
+
+def generate(model, output, *options):
+    few = ["--steps", "2", "--texture-size", "64", "--face-budget", "500", "--device", "cpu"]
+    few += [option for name, value in COARSE.items() for option in ("--set", f"{name}={value}")]
+    return cli.main(
+        ["generate", "a red mug", "--preset", "draft", "--model", str(model), "-o", str(output), *few, *options]
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_folder(family, tmp_path):
+    assert generate(FAMILIES[family](tmp_path / "model"), tmp_path / "job") == EXIT_DONE
+    assert (tmp_path / "job" / "mesh.glb").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3"])
+def test_single_file(family, tmp_path):
+    file = write_single_file(FAMILIES[family](tmp_path / "model"), tmp_path / "dream.safetensors")
+    assert generate(file, tmp_path / "job") == EXIT_DONE
+    assert (tmp_path / "job" / "mesh.glb").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("preset", ["paper", "threestudio"])
+def test_presets_for_large_models(preset, tmp_path):
+    """With Perp-Neg, hash grids and all losses, on a model that makes small images."""
+    model = write_stable_diffusion(tmp_path / "model")
+    assert generate(model, tmp_path / "job", "--preset", preset) == EXIT_DONE
+    settings = json.loads((tmp_path / "job" / "result.json").read_text())["settings"]
+    assert settings["perp_neg"] == "everywhere"
+    assert settings["resolution"] == 16
+
+
+def test_loras_change_the_object_and_are_remembered(tmp_path):
+    model = write_stable_diffusion(tmp_path / "model")
+    unet = UNet2DConditionModel.from_pretrained(model / "unet")
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, layer in unet.named_modules():
+        if name.endswith("to_q"):
+            key = f"lora_unet_{name.replace('.', '_')}"
+            rows, columns = layer.weight.shape
+            tensors[f"{key}.lora_up.weight"] = torch.randn(rows, 2, generator=generator)
+            tensors[f"{key}.lora_down.weight"] = torch.randn(2, columns, generator=generator)
+            tensors[f"{key}.alpha"] = torch.tensor(2.0)
+    save_file(tensors, tmp_path / "style.safetensors")
+    results = []
+    for name, options in (("plain", []), ("style", ["--lora", f"{tmp_path / 'style.safetensors'}=0.8"])):
+        assert generate(model, tmp_path / name, *options) == EXIT_DONE
+        results.append(json.loads((tmp_path / name / "result.json").read_text()))
+    assert [len(result["loras"]) for result in results] == [0, 1]
+    assert results[1]["loras"][0]["weight"] == 0.8
+    plain, style = ((tmp_path / name / "mesh.glb").read_bytes() for name in ("plain", "style"))
+    assert plain != style
+
+
+def test_a_lora_that_is_none_is_refused_in_one_sentence(tmp_path, caplog):
+    model = write_stable_diffusion(tmp_path / "model")
+    save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    assert generate(model, tmp_path / "job", "--lora", str(tmp_path / "other.safetensors")) == EXIT_BAD_INPUT
+    errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert "other.safetensors" in errors[0]

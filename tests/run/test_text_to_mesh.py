@@ -1,0 +1,134 @@
+"""From a request to a mesh with the closed-form model of a ball, where runs go wrong on purpose."""
+
+import json
+
+import pytest
+import torch
+from exact_prior import ExactPrior, ball_images
+
+from sdi_engine.contract import events
+from sdi_engine.contract.job_folder import JobFolder
+from sdi_engine.contract.request import JobRequest
+from sdi_engine.diffusion.prior import ModelHints
+from sdi_engine.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_NO_OBJECT
+from sdi_engine.run import text_to_mesh
+from sdi_engine.run.generate import Generation
+from sdi_engine.service import worker
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    prior = ExactPrior({"ball": ball_images(16)})
+    monkeypatch.setattr(text_to_mesh, "load_prior", lambda model, device, loras: prior)
+    request = JobRequest("ball", preset="draft", steps=30, texture_size=64, face_budget=500, device="cpu")
+    return JobFolder.create(tmp_path / "job", request)
+
+
+def test_what_no_setting_can_be_is_refused_before_minutes_of_loading(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_to_mesh, "load_prior", lambda *_: pytest.fail("the model was loaded first"))
+    request = JobRequest("ball", preset="draft", device="cpu", overrides={"mesh_resolution": -1})
+    folder = JobFolder.create(tmp_path / "job", request)
+    assert worker.run(folder.path, resume=False) == EXIT_BAD_INPUT
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """Fill the field with a bias at step 6 of the attempts named."""
+
+    def fill(bias, attempts):
+        advance = Generation.advance
+
+        def poisoned(self):
+            if self.step == 6 and self.attempt in attempts:
+                with torch.no_grad():
+                    self.field.output.bias.fill_(bias)
+            return advance(self)
+
+        monkeypatch.setattr(Generation, "advance", poisoned)
+
+    return fill
+
+
+def happened(folder):
+    return events.read_new(folder.events_file, 0)[0]
+
+
+@pytest.mark.parametrize(("bias", "word"), [(float("nan"), "broke down"), (-1e3, "empty"), (1e3, "fog")])
+def test_a_run_that_comes_to_nothing_is_started_over_and_says_so(folder, poison, bias, word):
+    poison(bias, {0})
+    assert worker.run(folder.path, resume=False) == EXIT_DONE
+    notices = [event.message for event in happened(folder) if isinstance(event, events.Notice)]
+    assert len(notices) == 1
+    assert word in notices[0]
+    assert "Starting over (2 of 3)" in notices[0]
+    assert json.loads(folder.result_file.read_text())["attempts"] == 2
+    assert folder.mesh_file.is_file()
+
+
+def test_a_run_that_always_comes_to_nothing_ends_with_its_exit_code_and_a_sentence(folder, poison):
+    poison(float("nan"), {0, 1, 2})
+    assert worker.run(folder.path, resume=False) == EXIT_NO_OBJECT
+    notices = [event for event in happened(folder) if isinstance(event, events.Notice)]
+    (failed,) = [event for event in happened(folder) if isinstance(event, events.Failed)]
+    assert len(notices) == 2
+    assert failed.exit_code == EXIT_NO_OBJECT
+    assert "broke down" in failed.message
+    assert folder.result() is None
+
+
+def test_a_run_that_was_cancelled_in_its_second_attempt_goes_on_with_that(folder, poison, monkeypatch):
+    poison(float("nan"), {0})
+    advance = Generation.advance
+
+    def cancel_at_ten(self):
+        if self.step == 10:
+            folder.cancel_flag.touch()
+        return advance(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Generation, "advance", cancel_at_ten)
+        assert worker.run(folder.path, resume=False) == EXIT_CANCELLED
+    steps = []
+
+    def watched(self):
+        steps.append((self.attempt, self.step))
+        return advance(self)
+
+    monkeypatch.setattr(Generation, "advance", watched)
+    assert worker.run(folder.path, resume=True) == EXIT_DONE
+    assert steps[0] == (1, 11)
+    assert steps[-1] == (1, 29)
+
+
+KNOWS = {"things": ["ball"], "colours": ["red"]}
+
+
+def run_small(tmp_path, monkeypatch, prompt, negative_prompt=""):
+    """A job with a model that knows two words; its exit code and its folder."""
+    prior = ExactPrior({"ball": ball_images(16)})
+    prior.hints = ModelHints(guidance_scale=1.0, knows=KNOWS)
+    monkeypatch.setattr(text_to_mesh, "load_prior", lambda model, device, loras: prior)
+    monkeypatch.setattr(text_to_mesh, "_optimise", lambda *arguments: text_to_mesh._check_cancel(arguments[1]))
+    request = JobRequest(prompt, negative_prompt, preset="draft", steps=30, device="cpu")
+    folder = JobFolder.create(tmp_path / "job", request)
+    folder.cancel_flag.touch()  # before the first step
+    return worker.run(folder.path, resume=False), folder
+
+
+def test_a_prompt_of_which_the_model_knows_no_word_is_refused(tmp_path, monkeypatch):
+    code, folder = run_small(tmp_path, monkeypatch, "a dragon")
+    assert code == EXIT_BAD_INPUT
+    (failed,) = [event for event in happened(folder) if isinstance(event, events.Failed)]
+    assert failed.message.startswith(
+        'This model knows no word of "a dragon": choose a real model, or one of the things'
+    )
+
+
+def test_what_the_model_leaves_out_of_both_prompts_is_said(tmp_path, monkeypatch):
+    code, folder = run_small(tmp_path, monkeypatch, "a shiny red ball.", "ugly, red")
+    assert code == EXIT_CANCELLED
+    notices = [event.message for event in happened(folder) if isinstance(event, events.Notice)]
+    assert [notice[:42] for notice in notices] == [
+        'This model does not know "shiny" and leave',
+        "Of the negative prompt: This model does no",
+    ]

@@ -1,0 +1,390 @@
+"""The engine that stays: on a tiny model, in this process, and as the program that Blender starts."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from tiny_models import write_stable_diffusion
+
+from sdi_engine import __version__
+from sdi_engine.contract import events, identity
+from sdi_engine.contract.attendance import is_attended
+from sdi_engine.contract.identity import Identity
+from sdi_engine.contract.job_folder import JobFolder
+from sdi_engine.contract.job_queue import RESUME, RUN, SAMPLE, JobQueue, Ticket
+from sdi_engine.contract.request import JobRequest
+from sdi_engine.diffusion import keeping
+from sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_OUT_OF_MEMORY, EXIT_STORAGE, OutOfMemoryError
+from sdi_engine.run import text_to_mesh
+from sdi_engine.service import worker
+from sdi_engine.service.serve import Jobs, serve
+from sdi_engine.system import machine
+from sdi_engine.system.locks import ProcessLock
+
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(write_stable_diffusion(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """How often a model was loaded."""
+    calls = []
+    load = keeping.load_prior
+    monkeypatch.setattr(keeping, "load_prior", lambda *arguments: calls.append(arguments) or load(*arguments))
+    return calls
+
+
+def request(model_name, **changes):
+    defaults = {
+        "model": model_name,
+        "preset": "draft",
+        "steps": 3,
+        "texture_size": 64,
+        "face_budget": 500,
+        "device": "cpu",
+        "overrides": {"mesh_resolution": 32, "samples_per_ray": 24},
+    }
+    return JobRequest("a red mug", **(defaults | changes))
+
+
+def states(folder):
+    said = events.read_new(folder.events_file, 0)[0]
+    return [event.state for event in said if isinstance(event, events.StateChanged)]
+
+
+def vertices(folder):
+    (mesh,) = trimesh.load(folder.mesh_file).geometry.values()
+    return np.asarray(mesh.vertices)
+
+
+def test_the_model_is_loaded_once_and_the_results_are_as_from_a_fresh_engine(model, tmp_path, loads):
+    queue = JobQueue(tmp_path / "results")
+    folders = [JobFolder.create(queue.results / name, request(model)) for name in ("one", "two")]
+    for folder in folders:
+        queue.add(folder.path.name)
+    assert serve(queue.results, idle_seconds=0.0) == EXIT_DONE
+    assert len(loads) == 1
+    alone = JobFolder.create(tmp_path / "alone", request(model))
+    assert worker.run(alone.path, resume=False) == EXIT_DONE
+    for folder in folders:
+        np.testing.assert_array_equal(vertices(folder), vertices(alone))
+    assert queue.status() is None
+    assert not queue.status_file.exists()
+
+
+def test_another_model_takes_the_place_of_the_kept_one(model, tmp_path, loads):
+    jobs = Jobs()
+    for name, changes in (("a", {}), ("b", {"seed": 1}), ("c", {"model": "starter"}), ("d", {})):
+        folder = JobFolder.create(tmp_path / name, request(model, steps=1, **changes))
+        assert jobs.do(Ticket(0, RUN, name), folder) == EXIT_DONE
+    assert [arguments[0] for arguments in loads] == [model, "starter", model]
+
+
+def test_what_is_printed_goes_into_the_jobs_own_log(model, tmp_path):
+    program = (
+        "import subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from sdi_engine.service.serve import serve\n"
+        "def do(ticket, folder):\n"
+        "    print('working on', ticket.name)\n"
+        "    subprocess.run([sys.executable, '-c', 'print(\"from another program\")'], check=True)\n"
+        "    return 0\n"
+        "serve(Path(sys.argv[1]), 0.0, do)\n"
+        "print('served')\n"
+    )
+    queue = JobQueue(tmp_path)
+    for name in ("one", "two"):
+        JobFolder.create(tmp_path / name, request(model))
+        queue.add(name)
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "served\n"
+    for name in ("one", "two"):
+        assert (tmp_path / name / "worker.log").read_text() == f"working on {name}\nfrom another program\n"
+
+
+def test_pause_keeps_the_step_and_resume_goes_on_to_the_same_result(model, tmp_path, monkeypatch):
+    whole, paused = (JobFolder.create(tmp_path / name, request(model)) for name in ("whole", "paused"))
+    jobs = Jobs()
+    jobs.do(Ticket(0, RUN, "whole"), whole)
+    advance = text_to_mesh.Generation.advance
+
+    def advance_and_pause(generation):
+        done = advance(generation)
+        if done.step == 2:
+            paused.pause_flag.touch()
+        return done
+
+    monkeypatch.setattr(text_to_mesh.Generation, "advance", advance_and_pause)
+    assert jobs.do(Ticket(0, RUN, "paused"), paused) == EXIT_CANCELLED
+    assert states(paused)[-1] == events.PAUSED
+    monkeypatch.setattr(text_to_mesh.Generation, "advance", advance)
+    assert jobs.do(Ticket(0, RESUME, "paused"), paused) == EXIT_DONE
+    assert not paused.pause_flag.exists()
+    assert paused.result()["steps"] == 3
+    np.testing.assert_allclose(vertices(paused), vertices(whole), atol=1e-5)
+
+
+def test_a_live_mesh_stands_as_the_result_will_and_changes_nothing_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_to_mesh, "LIVE_SECONDS", 0.0)
+    monkeypatch.setattr(text_to_mesh, "LIVE_SHARE", 1e9)
+    seen, unseen = (JobFolder.create(tmp_path / name, request("starter", height=2.0)) for name in ("seen", "unseen"))
+    seen.live_flag.touch()
+    for folder in (seen, unseen):
+        assert worker.run(folder.path, resume=False) == EXIT_DONE
+    said = events.read_new(seen.events_file, 0)[0]
+    assert [event.step for event in said if isinstance(event, events.LiveMeshSaved)] == [1, 2, 3]
+    assert not unseen.live_file.exists()
+    np.testing.assert_array_equal(vertices(seen), vertices(unseen))
+    live = np.load(seen.live_file)
+    assert live["vertices"].dtype == np.float32
+    assert live["vertices"][:, 2].min() == pytest.approx(0.0, abs=1e-6)
+    assert live["vertices"][:, 2].max() == pytest.approx(2.0, abs=1e-5)
+    assert live["faces"].dtype == np.int32
+    assert 4 <= len(live["faces"]) <= 4000
+    assert live["faces"].max() == len(live["vertices"]) - 1
+    assert live["colours"].shape == live["vertices"].shape
+    assert live["colours"].dtype == np.uint8
+    sides = sorted(file.name for file in seen.turntable_folder.iterdir())
+    assert sides == [f"side-{number}.png" for number in range(6)]
+
+
+def test_a_2d_preview_uses_the_kept_model_and_can_be_cancelled(model, tmp_path, loads):
+    jobs = Jobs()
+    folder = JobFolder.create(tmp_path / "look", request(model, seed=7))
+    assert jobs.do(Ticket(0, SAMPLE, "look"), folder) == EXIT_DONE
+    images = folder.result()["images"]
+    assert [image["seed"] for image in images] == [7, 8, 9, 10]
+    assert all((folder.path / image["file"]).read_bytes().startswith(b"\x89PNG") for image in images)
+    cancelled = JobFolder.create(tmp_path / "cancelled", request(model))
+    cancelled.cancel_flag.touch()
+    assert jobs.do(Ticket(0, SAMPLE, "cancelled"), cancelled) == EXIT_CANCELLED
+    assert cancelled.result() is None
+    assert len(loads) == 1
+
+
+def test_a_model_for_which_memory_did_not_suffice_is_not_kept(model, tmp_path, loads, monkeypatch):
+    jobs = Jobs()
+    assert jobs.do(Ticket(0, RUN, "a"), JobFolder.create(tmp_path / "a", request(model, steps=1))) == EXIT_DONE
+
+    def out_of_memory(*_):
+        raise OutOfMemoryError("too little")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(text_to_mesh.Generation, "advance", out_of_memory)
+        assert jobs.do(Ticket(0, RUN, "b"), JobFolder.create(tmp_path / "b", request(model))) == EXIT_OUT_OF_MEMORY
+    assert jobs.do(Ticket(0, RUN, "c"), JobFolder.create(tmp_path / "c", request(model, steps=1))) == EXIT_DONE
+    assert len(loads) == 2
+
+
+def test_after_a_job_a_gpu_keeps_nothing_but_the_model(model, tmp_path, loads, monkeypatch):
+    given_back = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(len(loads)))
+    jobs = Jobs()
+    for name in "ab":
+        folder = JobFolder.create(tmp_path / name, request(model, steps=1, device="cpu"))
+        assert jobs.do(Ticket(0, RUN, name), folder) == EXIT_DONE
+    # before the first model is loaded, and after each job
+    assert given_back == [0, 1, 1]
+
+
+class Program:
+    """`python -m sdi_engine serve`, with jobs that are not valid, so that each takes no time."""
+
+    def __init__(self, results, idle_minutes):
+        command = [sys.executable, "-m", "sdi_engine", "serve", str(results), "--idle-minutes", str(idle_minutes)]
+        self.queue = JobQueue(results)
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    def until(self, condition):
+        deadline = time.monotonic() + 60.0
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def __enter__(self):
+        self.until(lambda: self.queue.status() is not None)
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
+def test_the_program_leaves_when_told_and_a_second_one_is_not_needed(tmp_path):
+    with Program(tmp_path, idle_minutes=5) as program:
+        assert program.queue.status()["pid"] == program.process.pid
+        second = subprocess.run([sys.executable, "-m", "sdi_engine", "serve", str(tmp_path)], timeout=60)
+        assert second.returncode == EXIT_DONE
+        program.queue.leave_flag.touch()
+        assert program.process.wait(10) == EXIT_DONE
+        assert not program.queue.leave_flag.exists()
+
+
+def test_the_program_leaves_when_nothing_comes(tmp_path):
+    with Program(tmp_path, idle_minutes=0.02) as program:
+        assert program.process.wait(10) == EXIT_DONE
+
+
+def test_the_program_ends_at_sigterm(tmp_path):
+    with Program(tmp_path, idle_minutes=5) as program:
+        program.process.terminate()
+        assert program.process.wait(10) == EXIT_CANCELLED
+        assert program.queue.status() is None
+
+
+def test_no_two_engines_are_at_work_at_once(tmp_path, model):
+    """Two results folders, two engines, one device."""
+    intervals = []
+
+    def do(ticket, folder):
+        start = time.monotonic()
+        time.sleep(0.3)
+        intervals.append((start, time.monotonic()))
+        return EXIT_DONE
+
+    lock = ProcessLock("device")
+    assert lock.acquire()
+    queues = [JobQueue(tmp_path / name) for name in ("a", "b")]
+    for queue in queues:
+        JobFolder.create(queue.results / "job", request(model))
+        queue.add("job")
+    threads = [threading.Thread(target=serve, args=(queue.results, 2.0, do)) for queue in queues]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    assert not intervals  # somebody else has the device
+    assert all(queue.waiting() for queue in queues)
+    lock.release()
+    for thread in threads:
+        thread.join()
+    (_, first_end), (second_start, _) = sorted(intervals)
+    assert second_start >= first_end
+
+
+def test_a_results_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "results").write_text("a file")
+    command = [sys.executable, "-m", "sdi_engine", "serve", str(tmp_path / "results")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 6
+    assert "choose a results folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_heartbeat_says_which_job_is_under_way(tmp_path, model):
+    queue = JobQueue(tmp_path)
+    JobFolder.create(tmp_path / "job", request(model))
+    queue.add("job")
+    heard = []
+
+    def do(ticket, folder):
+        deadline = time.monotonic() + 60.0
+        while not (json.loads(queue.status_file.read_text())["job"] or time.monotonic() > deadline):
+            time.sleep(0.01)
+        heard.append(queue.status()["job"])
+        return EXIT_DONE
+
+    serve(tmp_path, 0.0, do)
+    assert heard == ["job"]
+
+
+def test_what_somebody_else_let_wait_is_left_alone(tmp_path, monkeypatch):
+    queue = JobQueue(tmp_path / "results")
+    JobFolder.create(queue.results / "theirs", request("starter"))
+    with monkeypatch.context() as patch:
+        patch.setenv(machine.FOLDER_VARIABLE, str(tmp_path / "somebody else"))
+        JobQueue(queue.results).add("theirs")
+    assert serve(queue.results, 0.0, lambda ticket, folder: pytest.fail("it was done")) == EXIT_DONE
+    assert [ticket.name for ticket in queue.waiting()] == ["theirs"]
+
+
+def test_a_job_looks_attended_from_before_it_is_taken_until_it_is_left(tmp_path, monkeypatch):
+    queue = JobQueue(tmp_path)
+    folder = JobFolder.create(tmp_path / "job", request("starter"))
+    queue.add("job")
+    seen = []
+    tear_up = JobQueue.tear_up
+
+    def slow_tear_up(self, ticket):
+        seen.append((is_attended(folder), queue.status()["job"]))
+        return tear_up(self, ticket)
+
+    def do(ticket, folder):
+        seen.append((is_attended(folder), queue.status()["job"]))
+        return EXIT_DONE
+
+    monkeypatch.setattr(JobQueue, "tear_up", slow_tear_up)
+    monkeypatch.setattr(JobFolder, "leave", lambda self: seen.append((is_attended(folder), queue.status()["job"])))
+    serve(tmp_path, 0.0, do)
+    assert seen == [(True, "job"), (True, "job"), (False, "")]  # also where the status cannot be taken away
+
+
+def test_an_engine_says_what_it_is(tmp_path, monkeypatch):
+    wanted = Identity("/as/it/was/started", "then", online=True, version="0.0.1")
+    monkeypatch.setenv(identity.STARTED_AS_VARIABLE, json.dumps(wanted.to_json()))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # of the person's own: no reason to replace the engine for ever
+    queue = JobQueue(tmp_path)
+    JobFolder.create(tmp_path / "job", request("starter"))
+    queue.add("job")
+    said = []
+    serve(tmp_path, 0.0, lambda ticket, folder: said.append(queue.status()["engine"]) or EXIT_DONE)
+    assert said == [wanted.to_json()]
+    monkeypatch.setenv(identity.STARTED_AS_VARIABLE, '{"python": "damaged"}')
+    assert (Identity.ours().python, Identity.ours().online) == (sys.executable, False)
+    monkeypatch.delenv(identity.STARTED_AS_VARIABLE)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert Identity.ours() == Identity.of(sys.executable, online=True)
+
+
+def test_the_version_is_told_in_one_way():
+    manifest = tomllib.loads((Path(__file__).parents[2] / "blender_manifest.toml").read_text())
+    assert manifest["version"] == __version__ == Identity.ours().version
+
+
+def test_a_folder_deleted_under_the_engine_ends_that_job_with_a_sentence_and_no_other(tmp_path, caplog):
+    queue = JobQueue(tmp_path)
+    for name in ("deleted", "next"):
+        JobFolder.create(tmp_path / name, request("starter"))
+        queue.add(name)
+
+    def work(folder, request, resume, report):
+        if folder.path.name == "deleted":
+            folder.path.rename(tmp_path / ".bin")
+        report(events.Progress("Optimising", 1, 2))
+
+    codes = []
+    serve(tmp_path, 0.0, lambda ticket, folder: codes.append(worker.run(folder.path, resume=False, work=work)) or 0)
+    assert codes == [EXIT_STORAGE, EXIT_DONE]
+    assert f'The folder "{tmp_path / "deleted"}" is gone' in caplog.text
+    assert not (tmp_path / "deleted").exists()
+
+
+def test_an_engine_outlasts_a_drive_that_is_away(tmp_path, monkeypatch):
+    queue = JobQueue(tmp_path)
+    for name in ("one", "two"):
+        JobFolder.create(tmp_path / name, request("starter"))
+        queue.add(name)
+    refusals = iter([OSError(5, "Input/output error")] * 3)
+    names = JobQueue._file_names
+
+    def read_or_fail(self):
+        for error in refusals:
+            raise error
+        return names(self)
+
+    monkeypatch.setattr(JobQueue, "_file_names", read_or_fail)
+    done = []
+    assert serve(tmp_path, 1.0, lambda ticket, folder: done.append(ticket.name) or EXIT_DONE) == EXIT_DONE
+    assert done == ["one", "two"]

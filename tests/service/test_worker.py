@@ -1,0 +1,357 @@
+"""The whole engine on a tiny model: run, kill, resume, cancel, finish early, fail."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import trimesh
+from tiny_models import write_stable_diffusion
+
+from sdi_engine.contract import events
+from sdi_engine.contract.job_folder import JobFolder
+from sdi_engine.contract.request import JobRequest
+from sdi_engine.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_CANCELLED,
+    EXIT_DONE,
+    EXIT_ENVIRONMENT,
+    EXIT_NO_OBJECT,
+    EXIT_OUT_OF_MEMORY,
+    EXIT_STORAGE,
+    BadInputError,
+    NoObjectError,
+    StorageError,
+)
+from sdi_engine.run import text_to_mesh
+from sdi_engine.run.generate import Generation
+from sdi_engine.service import worker
+from sdi_engine.system import processes
+
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(write_stable_diffusion(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+def request(model, **changes):
+    defaults = {"model": model, "preset": "draft", "steps": 6, "texture_size": 64, "face_budget": 500, "device": "cpu"}
+    defaults["overrides"] = {"mesh_resolution": 32, "samples_per_ray": 24}  # as coarse as the test of a mesh can bear
+    return JobRequest("a red mug", **(defaults | changes))
+
+
+def seen(folder):
+    return events.read_new(folder.events_file, 0)[0]
+
+
+def states(folder):
+    return [event.state for event in seen(folder) if isinstance(event, events.StateChanged)]
+
+
+def vertices(folder):
+    (mesh,) = trimesh.load(folder.mesh_file).geometry.values()
+    return np.asarray(mesh.vertices)
+
+
+@pytest.fixture(scope="module")
+def finished(model, tmp_path_factory):
+    folder = JobFolder.create(tmp_path_factory.mktemp("jobs") / "finished", request(model))
+    assert worker.run(folder.path, resume=False) == EXIT_DONE
+    return folder
+
+
+def test_a_job_leaves_a_mesh_of_the_asked_size_and_says_how(finished):
+    assert states(finished) == ["queued", "starting", "running", "exporting", "done"]
+    result = finished.result()
+    assert result["prompt"] == "a red mug"
+    assert result["faces"] <= 500
+    assert result["steps"] == 6
+    assert result["settings"]["guidance_scale"] == 7.5
+    points = vertices(finished)
+    assert points[:, 1].min() == pytest.approx(0.0, abs=1e-6)
+    assert points[:, 1].max() == pytest.approx(1.0, abs=1e-6)
+    assert finished.preview_file.read_bytes().startswith(b"\x89PNG")
+    assert not finished.status_file.exists()
+
+
+def test_progress_tells_phases_steps_rate_and_eta(finished):
+    progress = [event for event in seen(finished) if isinstance(event, events.Progress)]
+    assert [event.phase for event in progress if event.step == 0] == [
+        "Loading the model",
+        "Optimising",
+        "Extracting the surface",
+        "Unwrapping",
+        "Baking the texture",
+        "Saving",
+    ]
+    last = next(event for event in reversed(progress) if event.phase == "Optimising")
+    assert (last.step, last.steps) == (6, 6)
+    assert last.rate > 0.0
+    assert last.eta == pytest.approx(0.0)
+
+
+def test_a_killed_worker_resumes_to_the_same_result(model, finished, tmp_path, monkeypatch):
+    """SIGKILL in the middle, after a checkpoint: the resumed mesh equals the uninterrupted one within 1e-5."""
+    folder = JobFolder.create(tmp_path / "killed", request(model))
+    code = (
+        "import sys\n"
+        "from sdi_engine.run import text_to_mesh; from sdi_engine.service import worker\n"
+        "text_to_mesh.CHECKPOINT_SECONDS = 0.0\n"
+        "worker.run(sys.argv[1], resume=False)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder.path)])
+    deadline = time.monotonic() + 120.0
+    while not any(isinstance(event, events.Progress) and event.step >= 2 for event in seen(folder)):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert folder.result() is None
+    assert worker.run(folder.path, resume=True) == EXIT_DONE
+    np.testing.assert_allclose(vertices(folder), vertices(finished), atol=1e-5)
+    assert folder.result()["faces"] == finished.result()["faces"]
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 6])
+def test_a_checkpoint_holds_everything(model, finished, tmp_path, monkeypatch, stop_at):
+    """Saved after any step and loaded into a fresh run, the field ends exactly where the uninterrupted run ended."""
+    checkpoint = tmp_path / "state.safetensors"
+    first = _generation(model)
+    while first.step < stop_at:
+        first.advance()
+    first.save(checkpoint)
+    while not first.done:
+        first.advance()
+    second = _generation(model)
+    second.load(checkpoint)
+    while not second.done:
+        second.advance()
+    for one, other in zip(first.field.parameters(), second.field.parameters(), strict=True):
+        np.testing.assert_allclose(one.detach().numpy(), other.detach().numpy(), atol=1e-6)
+
+
+def _generation(model):
+    import torch
+
+    from sdi_engine.config.settings import resolve
+    from sdi_engine.diffusion.loading import load_prior
+
+    prior = load_prior(model, torch.device("cpu"))
+    job = request(model).validated()
+    return Generation(prior, job.prompt, "", resolve(job, prior.hints, prior.resolution), job.seed)
+
+
+def test_resuming_a_finished_job_leaves_it_alone(finished):
+    before = finished.result_file.stat().st_mtime_ns
+    assert worker.run(finished.path, resume=True) == EXIT_DONE
+    assert finished.result_file.stat().st_mtime_ns == before
+
+
+def test_cancel_keeps_a_checkpoint_and_resume_goes_on(model, tmp_path):
+    folder = JobFolder.create(tmp_path / "job", request(model))
+
+    def cancel_at_step_two(event):
+        if isinstance(event, events.PreviewSaved) and event.step == 2:
+            folder.cancel_flag.touch()
+
+    assert worker.run(folder.path, resume=False, listener=cancel_at_step_two) == EXIT_CANCELLED
+    assert states(folder)[-1] == "cancelled"
+    assert worker.run(folder.path, resume=True) == EXIT_DONE
+    first_step_again = [event.step for event in seen(folder) if isinstance(event, events.PreviewSaved)]
+    assert first_step_again == [1, 2, 3, 4, 5, 6]
+
+
+def test_finish_takes_the_current_state(model, tmp_path):
+    folder = JobFolder.create(tmp_path / "job", request(model, steps=1000))
+
+    def finish_at_step_83(event):
+        if isinstance(event, events.Progress) and event.phase == "Optimising" and event.step >= 3:
+            folder.finish_flag.touch()
+
+    assert worker.run(folder.path, resume=False, listener=finish_at_step_83) == EXIT_DONE
+    assert folder.result()["steps"] < 1000
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM; there the job is cancelled by its flag")
+def test_sigterm_cancels(model, tmp_path):
+    folder = JobFolder.create(tmp_path / "job", request(model, steps=1000))
+    process = subprocess.Popen([sys.executable, "-m", "sdi_engine", "run", str(folder.path)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120.0
+    while not any(isinstance(event, events.Progress) and event.step >= 1 for event in seen(folder)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == EXIT_CANCELLED
+    assert states(folder)[-1] == "cancelled"
+
+
+def test_a_running_job_is_not_run_twice(model, tmp_path, caplog):
+    folder = JobFolder.create(tmp_path / "job", request(model))
+    parent = {"pid": os.getppid(), "process_start": processes.start_time(os.getppid())}
+    status = processes.ourselves() | parent | {"heartbeat": 1.0}  # long ago: perhaps this machine slept
+    folder.status_file.write_text(json.dumps(status))
+    assert worker.run(folder.path, resume=False) == EXIT_BAD_INPUT
+    assert "Another worker" in caplog.text
+    assert folder.status() == status
+    folder.status_file.write_text(json.dumps(status | {"process_start": "another had this id", "heartbeat": 9e12}))
+    assert worker.run(folder.path, resume=False) == EXIT_DONE
+
+
+@pytest.mark.parametrize("host", [{"machine": "another"}, {"namespace": "another container"}])
+def test_an_engine_elsewhere_is_judged_by_whether_its_heartbeat_changes(tmp_path, host):
+    """Not by what its clock says, which may be late or early."""
+    folder = JobFolder.create(tmp_path / "job", request("starter"))
+    status = processes.ourselves() | host | {"host": "nas", "heartbeat": 1.0}
+    folder.status_file.write_text(json.dumps(status))
+    now = [0.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    def sleep_while_it_beats(seconds):
+        sleep(seconds)
+        folder.status_file.write_text(json.dumps(status | {"heartbeat": now[0]}))
+
+    worker._refuse_running(folder, lambda: now[0], sleep)
+    assert now[0] >= 30.0
+    with pytest.raises(BadInputError, match="An engine on nas"):
+        worker._refuse_running(folder, lambda: now[0], sleep_while_it_beats)
+
+
+def test_the_heartbeat_beats_while_the_job_runs(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.02)
+    folder = JobFolder.create(tmp_path / "job", request(model, steps=2))
+    beats = set()
+    stop = threading.Event()
+
+    def watch():
+        while not stop.is_set():
+            beats.add((folder.status() or {}).get("heartbeat"))
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    assert worker.run(folder.path, resume=False) == EXIT_DONE
+    stop.set()
+    thread.join()
+    assert len(beats - {None}) > 3
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (MemoryError(), EXIT_OUT_OF_MEMORY, "lower resolution"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), EXIT_OUT_OF_MEMORY, "lower resolution"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), EXIT_OUT_OF_MEMORY, "lower resolution"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when …"), EXIT_OUT_OF_MEMORY, "lower resolution"),
+        (RuntimeError("MPS backend out of memory"), EXIT_OUT_OF_MEMORY, "lower resolution"),
+        (RuntimeError("shapes do not match"), 1, "shapes do not match"),
+        (NoObjectError("No object."), EXIT_NO_OBJECT, "No object."),
+        (StorageError("The disk is full."), EXIT_STORAGE, "disk is full"),
+        (ZeroDivisionError("oh"), 1, "ZeroDivisionError: oh"),
+    ],
+)
+def test_every_end_has_its_code_and_one_sentence(model, tmp_path, monkeypatch, error, code, words):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(text_to_mesh, "make", fail)
+    folder = JobFolder.create(tmp_path / "job", request(model))
+    assert worker.run(folder.path, resume=False) == code
+    failed = next(event for event in seen(folder) if isinstance(event, events.Failed))
+    assert failed.exit_code == code
+    assert words in failed.message
+    assert "\n" not in failed.message
+    assert states(folder)[-1] == "failed"
+
+
+def test_a_missing_model_fails_with_the_cure(tmp_path):
+    folder = JobFolder.create(tmp_path / "job", request(str(tmp_path / "nothing")))
+    assert worker.run(folder.path, resume=False) == EXIT_ENVIRONMENT
+    failed = next(event for event in seen(folder) if isinstance(event, events.Failed))
+    assert "does not exist" in failed.message
+
+
+def test_a_damaged_request_is_bad_input(tmp_path):
+    (tmp_path / "request.json").write_text("{")
+    assert worker.run(tmp_path, resume=False) == EXIT_BAD_INPUT
+    assert worker.run(tmp_path / "nothing", resume=False) == EXIT_BAD_INPUT
+
+
+def test_settings_of_a_later_version_are_left_out_and_told(tmp_path):
+    folder = JobFolder.create(tmp_path / "job", JobRequest("a mug"))
+    fields = json.loads(folder.request_file.read_text())
+    later = {f"later {number}": number for number in range(7)}
+    folder.request_file.write_text(json.dumps(fields | later))
+    asked = []
+    code = worker.run(folder.path, resume=False, work=lambda _folder, request, _resume, _report: asked.append(request))
+    assert code == EXIT_DONE
+    assert asked == [JobRequest("a mug")]
+    (notice,) = [event.message for event in seen(folder) if isinstance(event, events.Notice)]
+    assert "(later 0, later 1, later 2, later 3, later 4, …): update the extension" in notice
+
+
+def test_a_damaged_checkpoint_is_bad_input(model, tmp_path):
+    folder = JobFolder.create(tmp_path / "job", request(model))
+    folder.checkpoint_folder.mkdir()
+    (folder.checkpoint_folder / "state.safetensors").write_bytes(b"garbage")
+    assert worker.run(folder.path, resume=True) == EXIT_BAD_INPUT
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounting a small file system needs Linux")
+def test_a_full_disk_midway_ends_with_the_storage_code(model, tmp_path):
+    """On a file system of 200 KiB the first preview or checkpoint fails; the request and the events stay."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("only root can mount a small file system")
+    try:
+        folder = JobFolder.create(disk / "job", request(model))
+        assert worker.run(folder.path, resume=False) == EXIT_STORAGE
+        assert folder.request().prompt == "a red mug"
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_job_goes_on_from_its_checkpoint_when_the_drive_is_back(tmp_path, monkeypatch):
+    folder = JobFolder.create(tmp_path / "results" / "job", request("starter"))
+    results, away = folder.path.parent, tmp_path / "away"
+    calls, naps = [], []
+
+    def nap(seconds):
+        naps.append(seconds)
+        if len(naps) == 3:
+            away.rename(results)
+
+    def work(folder, request, resume, report):
+        calls.append(resume)
+        if len(calls) == 1:
+            results.rename(away)
+        report(events.Progress("Optimising", len(calls), 2))
+
+    monkeypatch.setattr(worker.time, "sleep", nap)
+    assert worker.run(folder.path, resume=False, work=work) == EXIT_DONE
+    assert calls == [False, True]
+    assert states(folder)[-1] == events.DONE
+    assert len(naps) == 3
+
+
+def test_a_drive_that_stays_away_ends_the_job_with_a_sentence(tmp_path, monkeypatch, caplog):
+    folder = JobFolder.create(tmp_path / "results" / "job", request("starter"))
+    monkeypatch.setattr(worker, "ABSENCE_SECONDS", -1.0)
+
+    def work(folder, request, resume, report):
+        folder.path.parent.rename(tmp_path / "away")
+        report(events.Progress("Optimising", 1, 2))
+
+    assert worker.run(folder.path, resume=False, work=work) == EXIT_STORAGE
+    assert "is gone: connect its drive" in caplog.text
