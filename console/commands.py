@@ -21,14 +21,14 @@ from ..jobs.placement import Placement
 from ..jobs.prompts import read_prompts
 from ..jobs.runner import Runner
 from ..jobs.seeds import UnusedSeeds
-from ..jobs.wording import duration
+from ..jobs.words import duration
 from ..scene.importer import ImportFailedError, bounds
 from ..sdi_engine.contract.request import NOISES, PRESETS, STARTER_MODEL, JobRequest
 from ..sdi_engine.diffusion.location import model_named_here
 from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_STORAGE, BadInputError, EngineError
 from ..sdi_engine.system.untrusted import printable
 from ..state import arrivals, preferences, session
-from . import blocking
+from .generate import JobFailedError, generate_and_wait
 
 COMMAND = "sdi"
 
@@ -161,11 +161,11 @@ def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Name
         where = Placement.at(corner, scene=context.scene.name, blend_file=bpy.data.filepath)
         try:
             request = seeds.give(JobRequest(prompt=prompt, **settings).validated())
-            placed, job = blocking.generate(context, request, runner, engine, where)
+            placed, job = generate_and_wait(context, request, runner, engine, where)
         except (EngineError, ImportFailedError) as error:
             print(f"  failed: {printable(str(error))}", flush=True)
             exit_code = error.exit_code if isinstance(error, EngineError) else 1
-            folder = str(error.folder) if isinstance(error, blocking.JobFailedError) else ""
+            folder = str(error.folder) if isinstance(error, JobFailedError) else ""
             outcomes.append(Outcome(prompt, exit_code, time.monotonic() - started, folder=folder, error=str(error)))
             if exit_code == EXIT_CANCELLED:
                 break

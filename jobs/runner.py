@@ -20,8 +20,8 @@ from ..sdi_engine.system import processes
 from ..sdi_engine.system.files import is_folder, touch
 from .engine import Engine
 from .engine_process import EngineProcess
+from .guard import guarded
 from .job import Job
-from .sparing import spared
 
 FindEngine = Callable[[], Engine]
 
@@ -219,7 +219,7 @@ class Runner:
         return changed
 
     def _poll(self, job: Job, waits: bool) -> bool:
-        with spared(f'The job "{job.name}"'):
+        with guarded(f'The job "{job.name}"'):
             return job.poll(waits, self._process.exit_code)
         return False
 

@@ -8,7 +8,7 @@ import time
 from typing import TextIO
 
 from ..sdi_engine.system.untrusted import printable
-from . import wording
+from . import words
 from .job import Job
 
 BAR_WIDTH = 24
@@ -40,9 +40,9 @@ class ProgressDisplay:
         if new_phase and self._moves:
             self.close()
         if self._moves or new_phase or done or now - self._printed_at >= SECONDS_BETWEEN_LINES:
-            filled = round(BAR_WIDTH * wording.fraction(progress))
+            filled = round(BAR_WIDTH * words.fraction(progress))
             bar = "#" * filled + "-" * (BAR_WIDTH - filled)
-            text = f"{progress.phase:<20} [{bar}] {wording.steps(progress)}"
+            text = f"{progress.phase:<20} [{bar}] {words.steps(progress)}"
             if text != self._shown:
                 self._show(text)
             self._shown = text

@@ -9,7 +9,7 @@ from pathlib import Path
 import bpy
 from bpy.props import IntProperty, StringProperty
 
-from ..console import blocking
+from ..console.generate import generate_and_wait
 from ..jobs.prompts import read_prompts
 from ..jobs.seeds import UnusedSeeds
 from ..scene.importer import ImportFailedError
@@ -36,7 +36,7 @@ def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: l
         if bpy.app.background:
             desk, engine = session.desk(context), preferences.engine(context)
             for request, placement in zip(requests, where, strict=True):
-                blocking.generate(context, request, desk, engine, placement)
+                generate_and_wait(context, request, desk, engine, placement)
         else:
             session.start(context, requests, where, context.scene.sdi.live)
     except (EngineError, ImportFailedError) as error:

@@ -6,12 +6,12 @@ import time
 
 import bpy
 
-from ..jobs import wording
+from ..jobs import words
 from ..jobs.library import Entry
 from ..sdi_engine.contract import events
 from ..state import job_list, pictures, session
-from . import wrapping
 from .tab import Tab
+from .text import wrapped_label
 
 ROWS = 4
 STATE_ICONS = {
@@ -96,14 +96,14 @@ def _draw_buttons_beside(column: bpy.types.UILayout, name: str, state: str) -> N
 def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, entry: Entry, state: str) -> None:
     name = entry.name
     if entry.trouble:
-        wrapping.label(layout, context, entry.trouble, "ERROR")
+        wrapped_label(layout, context, entry.trouble, "ERROR")
         button = layout.operator("sdi.open_job", text="Open Folder", icon="FILE_FOLDER")
         button.job, button.what = name, "FOLDER"
         return
-    wrapping.label(layout, context, _about(entry, state))
+    wrapped_label(layout, context, _about(entry, state))
     made_for = entry.placement.blend_file if entry.placement is not None else ""
     if made_for and made_for != bpy.data.filepath:
-        wrapping.label(layout, context, f"Made for {bpy.path.basename(made_for)}", "FILE_BLEND")
+        wrapped_label(layout, context, f"Made for {bpy.path.basename(made_for)}", "FILE_BLEND")
     row = layout.row(align=True)
     if state == events.DONE:
         row.operator("sdi.import_result", text="Import Again" if entry.is_imported else None, icon="IMPORT").job = name
@@ -130,7 +130,7 @@ def _about(entry: Entry, state: str) -> str:
         time.strftime("%d %b, %H:%M", time.localtime(entry.created)),
     ]
     if entry.seconds is not None:
-        parts.append(wording.duration(entry.seconds))
+        parts.append(words.duration(entry.seconds))
     seed = [f"seed {entry.request.seed}"] if entry.request is not None else []
     return " · ".join(parts + seed)
 
@@ -141,7 +141,7 @@ def _draw_engine(layout: bpy.types.UILayout) -> None:
         return
     row = layout.row()
     model = str(engine.get("model") or "")
-    row.label(text=f"Engine ready: {wording.short_model(model)}" if model else "Engine ready", icon="MEMORY")
+    row.label(text=f"Engine ready: {words.short_model(model)}" if model else "Engine ready", icon="MEMORY")
     row.operator("sdi.free_memory", text="", icon="X")
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import bpy
 
-from ..jobs import wording
+from ..jobs import words
 from ..jobs.job import Job
 from ..sdi_engine.contract import events
 from ..state import adding, arrivals, engine_setup, pictures, session
-from . import wrapping
 from .presets import draw_header_preset
 from .settings import draw_settings
 from .tab import Tab
+from .text import wrapped_label
 
 PREVIEW_SCALE = 5.5
 SIDE_SCALE = 1.9
@@ -32,7 +32,7 @@ class SDI_PT_generate(Tab, bpy.types.Panel):
         hint = engine_setup.hint()
         if hint:
             box = layout.box()
-            wrapping.label(box, context, hint, "INFO")
+            wrapped_label(box, context, hint, "INFO")
             box.operator("sdi.open_preferences", icon="PREFERENCES")
         draw_settings(layout, context)
         busy = session.is_busy()
@@ -55,7 +55,7 @@ def alert(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str)
     """A sentence that must not be overlooked."""
     column = layout.column()
     column.alert = True
-    wrapping.label(column, context, sentence, "ERROR")
+    wrapped_label(column, context, sentence, "ERROR")
 
 
 def _draw_look(layout: bpy.types.UILayout, context: bpy.types.Context, look: Job) -> None:
@@ -75,7 +75,7 @@ def _draw_look(layout: bpy.types.UILayout, context: bpy.types.Context, look: Job
             column.operator("sdi.use_look", text=f"Use Seed {look.request.seed + number}").number = number
             number += 1
     for notice in look.notices[-1:]:
-        wrapping.label(layout, context, notice, "INFO", lines=_NOTICE_LINES)
+        wrapped_label(layout, context, notice, "INFO", lines=_NOTICE_LINES)
 
 
 def _draw_hold(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -88,7 +88,7 @@ def _draw_hold(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         row.operator("sdi.go_on", text="Try Again", icon="FILE_REFRESH")
         row.operator("sdi.open_preferences", icon="PREFERENCES")
     elif any(desk.is_held for desk in desks):
-        wrapping.label(layout, context, "The queue is paused; the engine's memory is free.", "PAUSE")
+        wrapped_label(layout, context, "The queue is paused; the engine's memory is free.", "PAUSE")
         layout.operator("sdi.go_on", icon="PLAY")
 
 
@@ -110,9 +110,9 @@ def _draw_adding(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
 
 def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
     """What can be done comes first, so that no picture pushes it out of sight."""
-    wrapping.label(layout, context, job.request.prompt, "OBJECT_DATA")
+    wrapped_label(layout, context, job.request.prompt, "OBJECT_DATA")
     if session.is_elsewhere(job):
-        wrapping.label(layout, context, f"In another results folder: {job.folder.path.parent}", "FILE_FOLDER")
+        wrapped_label(layout, context, f"In another results folder: {job.folder.path.parent}", "FILE_FOLDER")
     if not job.is_over:
         _draw_running(layout, context, job)
     elif job.state == events.DONE:
@@ -120,7 +120,7 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) 
     else:
         _draw_stopped(layout, context, job)
     for notice in job.notices[-2:]:
-        wrapping.label(layout, context, notice, "INFO", lines=_NOTICE_LINES)
+        wrapped_label(layout, context, notice, "INFO", lines=_NOTICE_LINES)
     icon = pictures.preview()
     if icon and job.preview is not None and session.look is None:
         layout.template_icon(icon, scale=PREVIEW_SCALE)
@@ -133,7 +133,7 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) 
 def _draw_running(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
     _draw_progress(layout, job)
     if job.elsewhere:
-        wrapping.label(layout, context, f"Runs on {job.elsewhere}", "NETWORK_DRIVE")
+        wrapped_label(layout, context, f"Runs on {job.elsewhere}", "NETWORK_DRIVE")
     row = layout.row(align=True)
     row.operator("sdi.finish_job", text="Finishing…" if job.is_finishing else "Take It Now", icon="CHECKMARK")
     row.prop(context.scene.sdi, "live", text="", icon="HIDE_OFF" if context.scene.sdi.live else "HIDE_ON")
@@ -145,19 +145,19 @@ def _draw_running(layout: bpy.types.UILayout, context: bpy.types.Context, job: J
 def _draw_progress(layout: bpy.types.UILayout, job: Job) -> None:
     progress = job.progress
     if progress is None:
-        text = wording.before_any_news(job.state, session.engine_of(job) is not None)
+        text = words.before_any_news(job.state, session.engine_of(job) is not None)
         layout.progress(text=text, factor=0.0)
     else:
-        layout.progress(text=progress.phase, factor=wording.fraction(progress))
-        layout.label(text=wording.steps(progress))
+        layout.progress(text=progress.phase, factor=words.fraction(progress))
+        layout.label(text=words.steps(progress))
 
 
 def _draw_done(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
     if arrivals.waits_here(job.name) and arrivals.waits_for:
-        wrapping.label(layout, context, arrivals.waits_for, "PAUSE")
+        wrapped_label(layout, context, arrivals.waits_for, "PAUSE")
     else:
         sentence, is_seen = arrivals.whereabouts(context, job)
-        wrapping.label(layout, context, sentence, "CHECKMARK" if is_seen else "INFO")
+        wrapped_label(layout, context, sentence, "CHECKMARK" if is_seen else "INFO")
         if not is_seen:
             layout.operator("sdi.import_result", icon="IMPORT")
     row = layout.row()
@@ -169,9 +169,9 @@ def _draw_stopped(layout: bpy.types.UILayout, context: bpy.types.Context, job: J
     if job.failure is not None:
         alert(layout, context, job.failure.message)
     elif job.state == events.PAUSED:
-        wrapping.label(layout, context, "Paused; the engine's memory is free.", "PAUSE")
+        wrapped_label(layout, context, "Paused; the engine's memory is free.", "PAUSE")
     else:
-        wrapping.label(layout, context, "Cancelled; what it reached is kept.", "CANCEL")
+        wrapped_label(layout, context, "Cancelled; what it reached is kept.", "CANCEL")
     layout.operator("sdi.resume_job", icon="PLAY")
     row = layout.row()
     row.operator("sdi.open_job", text="Open Log", icon="TEXT").what = "LOG"

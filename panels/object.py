@@ -5,8 +5,8 @@ from __future__ import annotations
 import bpy
 
 from ..scene import origin
-from . import wrapping
 from .tab import Tab
+from .text import wrapped_label
 
 
 class SDI_PT_object(Tab, bpy.types.Panel):
@@ -22,7 +22,7 @@ class SDI_PT_object(Tab, bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         placed = context.active_object
-        wrapping.label(layout, context, str(placed[origin.PROMPT]), "OBJECT_DATA")
+        wrapped_label(layout, context, str(placed[origin.PROMPT]), "OBJECT_DATA")
         column = layout.column(align=True)
         for name, key in (("Seed", origin.SEED), ("Model", origin.MODEL)):
             row = column.split(factor=0.3)

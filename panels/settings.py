@@ -8,8 +8,8 @@ from ..jobs.models import Model
 from ..sdi_engine.contract.request import STARTER_MODEL
 from ..sdi_engine.diffusion.location import REAL_MODEL
 from ..state import model_list, properties
-from . import wrapping
 from .tab import Tab
+from .text import wrapped_label
 
 _PROMPT_LINES = 3
 _PLACEHOLDER = "What to make, e.g. a red mug"
@@ -143,7 +143,7 @@ class SDI_PT_vocabulary(bpy.types.Panel):
         for kind, phrases in knows.items():
             self.layout.label(text=kind.capitalize())
             width = _POPOVER_UNITS * _UNIT_PIXELS
-            wrapping.label(self.layout, context, ", ".join(phrases), "BLANK1", width=width)
+            wrapped_label(self.layout, context, ", ".join(phrases), "BLANK1", width=width)
 
 
 def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context, width: float | None) -> None:
@@ -155,13 +155,13 @@ def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context, wi
     column = layout.column()
     if model_list.is_refused(model):
         column.alert = True
-        wrapping.label(column, context, known, "ERROR", width=width)
+        wrapped_label(column, context, known, "ERROR", width=width)
     else:
         column.active = False
-        wrapping.label(column, context, known, width=width)
+        wrapped_label(column, context, known, width=width)
     left_out = model_list.left_out(model, settings.prompt)
     if left_out:
-        wrapping.label(layout, context, left_out, "INFO", width=width)
+        wrapped_label(layout, context, left_out, "INFO", width=width)
         layout.popover("SDI_PT_vocabulary")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bpy
 
-from ..jobs import wording
+from ..jobs import words
 from ..state import session
 
 WIDTH = 15.0
@@ -27,11 +27,9 @@ def _draw(self: bpy.types.Header, context: bpy.types.Context) -> None:
         row = self.layout.row()
         row.ui_units_x = WIDTH
         row.progress(
-            text=f"{job.request.prompt[:20]}: {wording.steps(job.progress)}", factor=wording.fraction(job.progress)
+            text=f"{job.request.prompt[:20]}: {words.steps(job.progress)}", factor=words.fraction(job.progress)
         )
     elif job is not None:
-        self.layout.label(
-            text=f"{job.request.prompt[:20]}: {wording.before_any_news(job.state, True)}", icon="SHADERFX"
-        )
+        self.layout.label(text=f"{job.request.prompt[:20]}: {words.before_any_news(job.state, True)}", icon="SHADERFX")
     elif session.announcement():
         self.layout.label(text=session.announcement(), icon="SHADERFX")

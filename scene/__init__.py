@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from . import assets, undoing
+from . import assets, undo
 
 
 def begin() -> None:
     """Called when the extension is enabled."""
     assets.begin()
-    undoing.begin()
+    undo.begin()
 
 
 def end() -> None:
     """Called when the extension is disabled."""
-    undoing.end()
+    undo.end()
     assets.end()

@@ -18,10 +18,10 @@ from ..jobs.placement import Placement
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.files import is_there
-from . import origin, placing, textures
+from . import markers, origin, textures
 from .collection import collection_in
-from .moment import scene_of, view_layer_of
-from .naming import object_name
+from .destination import scene_of, view_layer_of
+from .names import object_name
 
 _SMALLEST_SCALE = 1e-6
 
@@ -61,13 +61,13 @@ def put_into_scene(context: bpy.types.Context, folder: JobFolder, placement: Pla
         raise ImportFailedError(str(error)) from error
     placed = _load(context, folder)
     _name(placed, request.prompt, folder)
-    matrix = placing.matrix_of(folder.path.name) or placing.matrix_from(placement)
+    matrix = markers.matrix_of(folder.path.name) or markers.matrix_from(placement)
     _stand(placed, matrix, 1.0 / scene.unit_settings.scale_length)
     _clean(placed.data)
     textures.show_in_solid_shading(placed)
     origin.describe(placed, folder, request)
     collection_in(scene).objects.link(placed)
-    placing.remove(folder.path.name)
+    markers.remove(folder.path.name)
     _select(placed, view_layer)
     return placed
 

@@ -15,7 +15,7 @@ import bpy
 
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.system.files import is_file, is_there, make_folder_of_ours, open_to_read, write_atomically
-from .naming import file_name
+from .names import file_name
 
 if TYPE_CHECKING:
     import numpy as np  # where it is needed it is imported late: it takes longer than all of the extension

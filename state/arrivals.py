@@ -13,15 +13,15 @@ from pathlib import Path
 import bpy
 from mathutils import Vector
 
+from ..jobs.guard import guarded
 from ..jobs.job import Job
 from ..jobs.placement import DISMISSED, IMPORTED, PENDING, Placement
-from ..jobs.sparing import spared
-from ..scene import aside, live, moment, origin, placing
-from ..scene.aside import Box, Floor
+from ..scene import destination, free_space, live_mesh, markers, origin
+from ..scene.free_space import Box, Floor
 from ..scene.importer import ImportFailedError, put_into_scene
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.job_folder import JobFolder, storage_errors
-from .redrawing import redraw
+from .redraw import redraw
 
 MAX_MARKERS = 50
 """Of a long list of prompts, the jobs that begin later get theirs when they begin."""
@@ -172,7 +172,7 @@ def hear(job: Job) -> None:
     """Follow a job of which there is news."""
     if not wants(job.name) or job.name not in _in_open_file:
         return
-    placing.tidy()
+    markers.tidy()
     if job.name in _unmarked and job.state not in (events.QUEUED, *events.FINAL_STATES):
         _mark(bpy.context, job, _placements[job.name])
     if job.state == events.DONE:
@@ -180,7 +180,7 @@ def hear(job: Job) -> None:
     elif job.state in (events.CANCELLED, events.FAILED):
         _unmarked.discard(job.name)
         _take_marker_away(job.name, job.folder)
-    elif _shown_steps.get(job.name) != job.live_step and live.show(bpy.context, job.folder):
+    elif _shown_steps.get(job.name) != job.live_step and live_mesh.show(bpy.context, job.folder):
         _shown_steps[job.name] = job.live_step
 
 
@@ -190,12 +190,12 @@ def bring_in() -> list[str]:
     came = []
     reason = ""
     for name, folder in list(_ready.items()):
-        reason = moment.reason_to_wait(bpy.context, _placements[name])
+        reason = destination.reason_to_wait(bpy.context, _placements[name])
         if reason:
             break
         del _ready[name]
         complaint = f'The result of "{name}" could not be brought into the scene: put it there from the history.'
-        with spared(f'The result of "{name}"'):  # else `put` says what is wrong
+        with guarded(f'The result of "{name}"'):  # else `put` says what is wrong
             if put(bpy.context, name, folder) is not None:
                 came.append(name)
     if reason != waits_for:
@@ -208,9 +208,9 @@ def put(context: bpy.types.Context, name: str, folder: JobFolder) -> bpy.types.O
     """Bring a result into the scene now, as one undo step; None where that failed, and `complaint` says why."""
     global complaint
     where = _placements.get(name) or Placement.read(folder)
-    if where is None or (where.fate == IMPORTED and placing.find(name) is None):
+    if where is None or (where.fate == IMPORTED and markers.find(name) is None):
         where = placement_at_cursor(context)
-    is_chosen = name in _moved or placing.was_moved(name, where)
+    is_chosen = name in _moved or markers.was_moved(name, where)
     try:
         placed = put_into_scene(context, folder, where)
     except ImportFailedError as error:
@@ -229,7 +229,7 @@ def put(context: bpy.types.Context, name: str, folder: JobFolder) -> bpy.types.O
 def dismiss(name: str, folder: JobFolder) -> None:
     """Bring a job's result into no scene unasked, and take its marker away."""
     _ready.pop(name, None)
-    placing.remove(name)
+    markers.remove(name)
     where = _placements.get(name) or Placement.read(folder)
     if where is not None and where.fate == PENDING:
         _settle(name, folder, where, DISMISSED)
@@ -239,7 +239,7 @@ def forget(name: str) -> None:
     """The job is no more: no marker, no result."""
     _ready.pop(name, None)
     _unmarked.discard(name)
-    placing.remove(name)
+    markers.remove(name)
     if name in _placements:
         _placements[name] = _placements[name].with_fate(DISMISSED)
 
@@ -274,12 +274,12 @@ def _reserved(edge: float) -> list[Box]:
 def step_aside(context: bpy.types.Context, placed: bpy.types.Object) -> None:
     """Let a new object not stand in another one: it may be wider than its place was thought to be."""
     for scene in placed.users_scene:
-        aside.step(moment.view_layer_of(context, scene), placed)
+        free_space.move_aside(destination.view_layer_of(context, scene), placed)
 
 
 def _mark_soon(context: bpy.types.Context, job: Job, where: Placement) -> None:
     """Show a marker now, or when the job begins where there are many already."""
-    if job.state != events.QUEUED or placing.count() < MAX_MARKERS:
+    if job.state != events.QUEUED or markers.count() < MAX_MARKERS:
         _mark(context, job, where)
     else:
         _unmarked.add(job.name)
@@ -287,23 +287,23 @@ def _mark_soon(context: bpy.types.Context, job: Job, where: Placement) -> None:
 
 def _mark(context: bpy.types.Context, job: Job, where: Placement) -> None:
     _unmarked.discard(job.name)
-    if bpy.app.background or placing.find(job.name) is not None:
+    if bpy.app.background or markers.find(job.name) is not None:
         return
-    scene = moment.scene_of(context, where)
-    marker = placing.add(scene, job.name, job.request.prompt, job.request.height, where.location)
-    marker.matrix_world = placing.matrix_from(where)
+    scene = destination.scene_of(context, where)
+    marker = markers.add(scene, job.name, job.request.prompt, job.request.height, where.location)
+    marker.matrix_world = markers.matrix_from(where)
 
 
 def _take_marker_away(name: str, folder: JobFolder) -> None:
     """But remember where it was, for the case that the job goes on."""
-    matrix = placing.matrix_of(name)
+    matrix = markers.matrix_of(name)
     if matrix is None:
         return
     numbers = tuple(value for row in matrix for value in row)
-    if placing.was_moved(name, _placements[name]):
+    if markers.was_moved(name, _placements[name]):
         _moved.add(name)
     _settle(name, folder, dataclasses.replace(_placements[name], matrix=numbers), PENDING)
-    placing.remove(name)
+    markers.remove(name)
 
 
 def _settle(name: str, folder: JobFolder, where: Placement, fate: str) -> None:
@@ -317,7 +317,7 @@ def _settle(name: str, folder: JobFolder, where: Placement, fate: str) -> None:
 
 def _is_here(name: str, where: Placement) -> bool:
     """Whether the file that is open is the one in which the job was asked for."""
-    return (bool(where.blend_file) and where.blend_file == bpy.data.filepath) or placing.find(name) is not None
+    return (bool(where.blend_file) and where.blend_file == bpy.data.filepath) or markers.find(name) is not None
 
 
 @bpy.app.handlers.persistent
@@ -346,4 +346,4 @@ def _time_was_turned(*_: object) -> None:
 
 
 def _remove_what_is_over() -> None:
-    placing.remove_stale(lambda name: name in _placements and _placements[name].fate != PENDING)
+    markers.remove_stale(lambda name: name in _placements and _placements[name].fate != PENDING)

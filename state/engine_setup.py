@@ -26,7 +26,7 @@ from ..sdi_engine import doctor, install
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.redaction import redacted
 from . import preferences, session
-from .redrawing import redraw
+from .redraw import redraw
 
 TICK_SECONDS = 0.2
 LOOK_AFTER_SECONDS = 1.0

@@ -15,7 +15,7 @@ from ..sdi_engine.contract import vocabulary
 from ..sdi_engine.contract.request import STARTER_MODEL
 from ..sdi_engine.system.pasted import as_meant
 from . import preferences, properties
-from .redrawing import redraw
+from .redraw import redraw
 
 FIRST_SECONDS = 1.5
 TICK_SECONDS = 0.2

@@ -11,7 +11,7 @@ import bpy
 from bpy.props import BoolProperty, IntProperty, StringProperty
 
 from ..jobs.engine import PYTHON_VARIABLE, Engine, find_python
-from ..panels import wrapping
+from ..panels.text import wrapped_label
 from ..sdi_engine.doctor import SUITABLE_PYTHONS
 from ..sdi_engine.system.pasted import as_meant
 
@@ -150,14 +150,14 @@ def _draw_engine(layout: bpy.types.UILayout, context: bpy.types.Context, setting
     elif diagnosis is None:
         layout.label(text="The engine was not asked yet: press Check.", icon="QUESTION")
     else:
-        wrapping.label(layout, context, diagnosis.sentence, "CHECKMARK" if diagnosis.ok else "ERROR")
+        wrapped_label(layout, context, diagnosis.sentence, "CHECKMARK" if diagnosis.ok else "ERROR")
         fixes = [f"{check.name}: {check.fix or check.detail}" for check in diagnosis.missing]
         fixes += [f"{check.name}: {check.detail}. {check.fix}" for check in diagnosis.advice]
         for fix in fixes[:_MOST_FIXES]:
-            wrapping.label(layout, context, fix, "DOT")
+            wrapped_label(layout, context, fix, "DOT")
         if len(fixes) > _MOST_FIXES:
             more = f"{len(fixes) - _MOST_FIXES} more, all in the report; or install the engine environment below."
-            wrapping.label(layout, context, more, "DOT")
+            wrapped_label(layout, context, more, "DOT")
     row = layout.row()
     row.operator("sdi.check_engine", icon="CHECKMARK")
     row.operator("sdi.copy_report", icon="COPYDOWN")
@@ -192,7 +192,7 @@ def _draw_pythons(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
     if engine_setup.is_looking_for_pythons():
         layout.label(text="Looking for Pythons…", icon="SORTTIME")
     elif not survey.found:
-        wrapping.label(layout, context, "None was found.", "INFO")
+        wrapped_label(layout, context, "None was found.", "INFO")
 
 
 def _draw_environment(layout: bpy.types.UILayout, context: bpy.types.Context, settings: SDI_AP_preferences) -> None:
@@ -212,22 +212,22 @@ def _draw_environment(layout: bpy.types.UILayout, context: bpy.types.Context, se
     if engine_setup.complaint:
         column = layout.column()
         column.alert = True
-        wrapping.label(column, context, engine_setup.complaint, "ERROR")
+        wrapped_label(column, context, engine_setup.complaint, "ERROR")
         if engine_setup.installation_log is not None:
             log = layout.operator("wm.path_open", text="Open Log", icon="TEXT")
             log.filepath = str(engine_setup.installation_log)
     if state == install.READY:
         layout.label(text="Installed, and in use" if engine_setup.uses_environment else "Installed", icon="CHECKMARK")
     elif state == install.OUTDATED:
-        wrapping.label(layout, context, "It was made for another version of the extension: install it again.", "ERROR")
+        wrapped_label(layout, context, "It was made for another version of the extension: install it again.", "ERROR")
     elif state == install.UNFINISHED:
-        wrapping.label(layout, context, "It was never finished: install it again, or remove it.", "ERROR")
+        wrapped_label(layout, context, "It was never finished: install it again, or remove it.", "ERROR")
     else:
         text = (
             "A Python with all that the engine needs, in a folder of its own: a download of up to 3 GB. "
             "Blender's own Python stays as it is."
         )
-        wrapping.label(layout, context, text, "INFO")
+        wrapped_label(layout, context, text, "INFO")
     layout.prop(settings, "torch_index", placeholder="The usual place")
     row = layout.row()
     if state == install.MISSING:

@@ -17,19 +17,19 @@ import bpy
 
 from ..jobs import inspection, notify
 from ..jobs.engine import Engine
+from ..jobs.guard import guarded
 from ..jobs.job import Job
 from ..jobs.library import Entry, Library, seconds_of
 from ..jobs.placement import Placement
 from ..jobs.runner import Runner
-from ..jobs.sparing import spared
-from ..jobs.wording import duration
+from ..jobs.words import duration
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.job_folder import JobFolder, storage_errors, why_not_read
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.untrusted import printable
 from . import adding, arrivals, job_list, model_list, pictures, preferences
-from .redrawing import redraw
+from .redraw import redraw
 
 TICK_SECONDS = 0.25
 IDLE_TICK_SECONDS = 2.0
@@ -448,7 +448,7 @@ def watch() -> None:
 
 def tick() -> float | None:
     """Look once; seconds until the next look, None where there is nothing more to look for."""
-    with spared("The look for news of jobs"):  # or Blender would never look again
+    with guarded("The look for news of jobs"):  # or Blender would never look again
         return _look()
     return IDLE_TICK_SECONDS
 
@@ -468,7 +468,7 @@ def _look() -> float | None:
     polled = [_poll(where) for where in desks()]
     changed = [each for news in polled for each in news or ()]
     for each in changed:
-        with spared(f'News of the job "{each.name}"'):
+        with guarded(f'News of the job "{each.name}"'):
             _hear(each)
     _former[:] = [each for each in _former if each.is_busy]
     came = arrivals.bring_in()
@@ -610,7 +610,7 @@ def _watch_some() -> None:
         return
     while _unwatched:
         each = _unwatched.popleft()
-        with spared(f'The job "{each.name}"'):
+        with guarded(f'The job "{each.name}"'):
             _watch_one(each, waiting)
         if time.monotonic() > until:
             break

@@ -115,7 +115,7 @@ def test_a_job_with_a_link_in_it_is_refused_at_the_click(desk, extension, result
     before = everything_in(results)
     assert "is a link, and links inside a job are not followed: delete it" in desk.press(button, job=name)
     assert everything_in(results) == before
-    assert not extension.scene.placing.helpers()
+    assert not extension.scene.markers.helpers()
     assert not desk.session.is_busy()
 
 

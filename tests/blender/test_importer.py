@@ -33,7 +33,7 @@ def put(bpy, extension, folder):
 
 @pytest.fixture
 def marker(bpy, extension):
-    return extension.scene.placing.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 2.0, 3.0))
+    return extension.scene.markers.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 2.0, 3.0))
 
 
 def spans(placed):
@@ -98,8 +98,8 @@ def test_a_placement_may_be_turned_and_scaled_too(put):
 
 def test_the_scenes_units_and_the_marker_agree(bpy, extension, put):
     bpy.context.scene.unit_settings.scale_length = 0.01
-    marker = extension.scene.placing.add(bpy.context.scene, JOB, PROMPT, 1.0, (0.0, 0.0, 0.0))
-    edge = extension.scene.placing.edge_of(marker)
+    marker = extension.scene.markers.add(bpy.context.scene, JOB, PROMPT, 1.0, (0.0, 0.0, 0.0))
+    edge = extension.scene.markers.edge_of(marker)
     placed = put()
     assert placed.dimensions.z == pytest.approx(edge)
     assert placed.dimensions.z == pytest.approx(100.0)
@@ -107,10 +107,10 @@ def test_the_scenes_units_and_the_marker_agree(bpy, extension, put):
 
 def test_marker_and_live_mesh_make_room(bpy, extension, put, folder, marker):
     write_live(folder)
-    assert extension.scene.live.show(bpy.context, folder)
+    assert extension.scene.live_mesh.show(bpy.context, folder)
     placed = put()
     assert placed.name == PROMPT
-    assert not extension.scene.placing.helpers()
+    assert not extension.scene.markers.helpers()
     assert [each.name for each in bpy.data.collections["SDI"].objects] == [PROMPT]
     assert bpy.context.selected_objects == [placed]
     assert not any("(live)" in each.name for each in (*bpy.data.meshes, *bpy.data.materials))
@@ -170,15 +170,15 @@ class TestUndo:
 
     @pytest.mark.parametrize("step_between", [False, True])
     def test_undo_and_purge_leave_the_file_as_it_was(self, bpy, extension, put, folder, before, step_between):
-        extension.scene.placing.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 2.0, 3.0))
+        extension.scene.markers.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 2.0, 3.0))
         write_live(folder)
-        extension.scene.live.show(bpy.context, folder)
+        extension.scene.live_mesh.show(bpy.context, folder)
         if step_between:
             bpy.ops.ed.undo_push(message="with marker")
         put()
         bpy.ops.ed.undo_push(message=PROMPT)
         bpy.ops.ed.undo()
-        extension.scene.placing.remove_stale(lambda name: name == JOB)
+        extension.scene.markers.remove_stale(lambda name: name == JOB)
         assert PROMPT not in bpy.data.objects
         bpy.data.orphans_purge(do_recursive=True)
         assert counts(bpy) == before
@@ -186,14 +186,14 @@ class TestUndo:
         assert bpy.context.view_layer.objects.active.name == "Cube"
 
     def test_redo_brings_it_back(self, bpy, extension, put):
-        extension.scene.placing.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 2.0, 3.0))
+        extension.scene.markers.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 2.0, 3.0))
         put()
         bpy.ops.ed.undo_push(message=PROMPT)
         for _ in range(2):
             bpy.ops.ed.undo()
-            extension.scene.placing.remove_stale(lambda name: name == JOB)
+            extension.scene.markers.remove_stale(lambda name: name == JOB)
             bpy.ops.ed.redo()
-            extension.scene.placing.remove_stale(lambda name: name == JOB)
+            extension.scene.markers.remove_stale(lambda name: name == JOB)
         placed = bpy.data.objects[PROMPT]
         assert tuple(placed.location) == (1.0, 2.0, 3.0)
         image = next(
@@ -201,4 +201,4 @@ class TestUndo:
         )
         assert tuple(image.image.size) == (8, 8)
         assert bpy.context.selected_objects == [placed]
-        assert not extension.scene.placing.helpers()
+        assert not extension.scene.markers.helpers()

@@ -60,19 +60,19 @@ def test_a_result_stands_in_a_collection_of_this_file(bpy, extension, folder, th
 
 def test_markers_and_live_meshes_too_and_nothing_stays_of_them(bpy, extension, folder, theirs):
     collections = {collection.name_full for collection in bpy.data.collections}
-    placing, moment = extension.scene.placing, extension.scene.moment
-    placing.add(moment.local_scene(bpy.context), JOB, PROMPT, 1.0, (0.0, 0.0, 0.0))
+    markers, destination = extension.scene.markers, extension.scene.destination
+    markers.add(destination.local_scene(bpy.context), JOB, PROMPT, 1.0, (0.0, 0.0, 0.0))
     write_live(folder)
-    assert extension.scene.live.show(bpy.context, folder)
-    helpers = placing.helpers(JOB)
+    assert extension.scene.live_mesh.show(bpy.context, folder)
+    helpers = markers.helpers(JOB)
     assert len(helpers) == 3
     assert {collection.library for each in helpers for collection in each.users_collection} == {None}
     bpy.ops.ed.undo_push(message="one")
     bpy.data.objects["Light"].location.x = 3.0
     bpy.ops.ed.undo_push(message="two")
     bpy.ops.ed.undo()
-    assert len(placing.helpers(JOB)) == 3
-    placing.remove(JOB)
+    assert len(markers.helpers(JOB)) == 3
+    markers.remove(JOB)
     assert {collection.name_full for collection in bpy.data.collections} == collections
 
 

@@ -31,7 +31,7 @@ def test_the_result_is_one_undo_step_named_after_the_prompt(bpy, desk):
 def test_the_marker_can_be_moved_while_the_job_runs(bpy, desk):
     desk.generate("slow mug")
     desk.until(lambda: desk.job is not None and desk.job.state == "running")
-    marker = desk.extension.scene.placing.find(desk.job.name)
+    marker = desk.extension.scene.markers.find(desk.job.name)
     marker.location, marker.rotation_euler.z, marker.scale = (1.0, 2.0, 3.0), 0.5, (2.0, 2.0, 2.0)
     desk.press("finish_job")
     desk.to_the_end()
@@ -199,7 +199,7 @@ def test_another_file_gets_no_object_unasked(bpy, desk):
 def test_a_saved_file_that_is_opened_again_gets_its_object(bpy, desk, tmp_path):
     desk.generate("slow mug")
     desk.until(lambda: desk.job is not None and desk.job.state == "running")
-    marker = desk.extension.scene.placing.find(desk.job.name)
+    marker = desk.extension.scene.markers.find(desk.job.name)
     marker.location.x = 7.0
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
     bpy.ops.wm.read_homefile(use_empty=True)

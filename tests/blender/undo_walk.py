@@ -3,7 +3,7 @@
     python undo_walk.py -- SEED FOLDER
     blender --background --factory-startup --python-exit-code 1 --python undo_walk.py -- SEED FOLDER
 
-Jobs' markers and live meshes have no undo steps; without `scene.undoing` Blender crashes within a few dozen events.
+Jobs' markers and live meshes have no undo steps; without `scene.undo` Blender crashes within a few dozen events.
 """
 
 import logging
@@ -32,7 +32,7 @@ class Walk:
         self.random = random.Random(seed)
         self.results = results
         self.extension = headless.enable()
-        self.placing = self.extension.scene.placing
+        self.markers = self.extension.scene.markers
         self.jobs, self.over = {}, set()
         self.doings = [self.begin, self.show, self.show, self.end, self.arrive, self.arrive, self.arrive_again]
         self.doings += [self.move, self.move, self.delete, self.select, self.hang, self.exclude, self.change_mode]
@@ -47,7 +47,7 @@ class Walk:
             doing()
             if self.random.random() < CHECKS:
                 self.check()
-        self.placing.remove_stale(lambda _: True)
+        self.markers.remove_stale(lambda _: True)
         assert not [
             each
             for kind in (bpy.data.objects, bpy.data.meshes, bpy.data.materials)
@@ -77,19 +77,19 @@ class Walk:
         if len(self.going_on()) < JOBS_AT_ONCE:
             name = f"job-{len(self.jobs)}"
             self.jobs[name] = make_job(self.extension, self.results, name, name)
-        self.placing.add(bpy.context.scene, self.a_job(), self.a_job(), 1.0, (self.random.random(), 0.0, 0.0))
+        self.markers.add(bpy.context.scene, self.a_job(), self.a_job(), 1.0, (self.random.random(), 0.0, 0.0))
 
     def show(self):
         if self.going_on():
             folder = self.jobs[self.a_job()]
             write_live(folder, [[self.random.random() for _ in range(3)] for _ in range(4)])
-            assert self.extension.scene.live.show(bpy.context, folder)
+            assert self.extension.scene.live_mesh.show(bpy.context, folder)
 
     def end(self):
         if self.going_on():
             name = self.a_job()
             self.over.add(name)
-            self.placing.remove(name)
+            self.markers.remove(name)
 
     def arrive(self):
         if self.going_on() and bpy.context.mode == "OBJECT":
@@ -136,7 +136,7 @@ class Walk:
             bpy.ops.ed.undo_push(message="select")
 
     def hang(self):
-        markers = [each for each in self.placing.helpers() if each["sdi_part"] == self.placing.MARKER]
+        markers = [each for each in self.markers.helpers() if each["sdi_part"] == self.markers.MARKER]
         if markers:
             bpy.data.objects["Cube"].parent = self.random.choice(markers)
             bpy.ops.ed.undo_push(message="parent")
@@ -156,17 +156,17 @@ class Walk:
     def undo(self):
         if bpy.ops.ed.undo.poll():
             bpy.ops.ed.undo()
-        self.placing.remove_stale(self.over.__contains__)
+        self.markers.remove_stale(self.over.__contains__)
 
     def redo(self):
         if bpy.ops.ed.redo.poll():
             bpy.ops.ed.redo()
-        self.placing.remove_stale(self.over.__contains__)
+        self.markers.remove_stale(self.over.__contains__)
 
     def jump(self):
         if bpy.ops.ed.undo_history.poll():
             bpy.ops.ed.undo_history(item=self.random.randrange(10))
-        self.placing.remove_stale(self.over.__contains__)
+        self.markers.remove_stale(self.over.__contains__)
 
     # Whether all is well
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from sdi_text_to_3d.jobs import job as job_module
-from sdi_text_to_3d.jobs import process, waiting
+from sdi_text_to_3d.jobs import process, wait
 from sdi_text_to_3d.jobs.engine import Engine
 from sdi_text_to_3d.jobs.job import Job
 from sdi_text_to_3d.jobs.runner import Runner
-from sdi_text_to_3d.jobs.waiting import wait
+from sdi_text_to_3d.jobs.wait import wait_for
 from sdi_text_to_3d.sdi_engine.contract import events
 from sdi_text_to_3d.sdi_engine.contract.job_queue import JobQueue
 from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
@@ -58,11 +58,11 @@ class Desk:
 
     def run(self, prompt):
         job = self.put(prompt)
-        wait(self.runner, job, lambda: self.engine, lambda _: None)
+        wait_for(self.runner, job, lambda: self.engine, lambda _: None)
         return job
 
     def finish(self, job):
-        wait(self.runner, job, lambda: self.engine, lambda _: None)
+        wait_for(self.runner, job, lambda: self.engine, lambda _: None)
         return job
 
     def pid(self):
@@ -100,7 +100,7 @@ def test_a_job_is_done_when_its_result_is_there(desk):
     job = desk.put("a red mug")
     assert job.state == events.QUEUED
     seen = []
-    wait(desk.runner, job, lambda: desk.engine, lambda changed: seen.append(changed.state))
+    wait_for(desk.runner, job, lambda: desk.engine, lambda changed: seen.append(changed.state))
     assert job.state == events.DONE
     assert job.failure is None
     assert job.progress.step == job.progress.steps == 4
@@ -549,7 +549,7 @@ def test_waiting_for_a_job_outlasts_a_drive_that_is_away(desk, monkeypatch):
     monkeypatch.setattr(desk.runner, "poll", poll_or_miss)
     assert desk.run("a red mug").state == events.DONE
     polls.clear()
-    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(wait, "PATIENCE_SECONDS", -1.0)
     with pytest.raises(StorageError, match="cannot be used"):
         desk.run("a blue mug")
 
@@ -579,13 +579,13 @@ def test_ctrl_c_cancels_and_waits(tmp_path, fake_python, number):
         "from pathlib import Path\n"
         "from sdi_text_to_3d.jobs.engine import Engine\n"
         "from sdi_text_to_3d.jobs.runner import Runner\n"
-        "from sdi_text_to_3d.jobs.waiting import wait\n"
+        "from sdi_text_to_3d.jobs.wait import wait_for\n"
         "from sdi_text_to_3d.sdi_engine.contract.request import JobRequest\n"
         "runner = Runner(Path(sys.argv[2]), 1.0)\n"
         "job = runner.create(JobRequest(prompt='slow'))\n"
         "runner.submit(job)\n"
         "engine = Engine(Path(sys.argv[3]), headless.ROOT)\n"
-        "wait(runner, job, lambda: engine, lambda job: print(job.state, flush=True))\n"
+        "wait_for(runner, job, lambda: engine, lambda job: print(job.state, flush=True))\n"
         "runner.free_memory()\n"
         "print('ended', job.state)\n"
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import bpy
 from mathutils import Matrix
 
-from . import live, moment, placing
+from . import destination, live_mesh, markers
 from .collection import collection_for_helpers, discard_if_empty, link_again
 
 
@@ -33,7 +33,7 @@ class _Aside:
     prompt: str
     edge: float
     marker: Matrix | None
-    mesh: tuple[Matrix, live.Geometry | None] | None
+    mesh: tuple[Matrix, live_mesh.Geometry | None] | None
     selected: bool
     active: bool
 
@@ -72,12 +72,12 @@ def _handlers() -> list[tuple[list[Callable[..., None]], Callable[..., None]]]:
 @bpy.app.handlers.persistent
 def _put_aside(*_: object) -> None:
     global _collection_too
-    helpers = placing.helpers()
-    _aside[:] = [_remember(name) for name in sorted({str(each[placing.JOB]) for each in helpers})]
+    helpers = markers.helpers()
+    _aside[:] = [_remember(name) for name in sorted({str(each[markers.JOB]) for each in helpers})]
     for each in helpers:
         for collection in each.users_collection:
             collection.objects.unlink(each)
-        if each.get(placing.PART) == placing.LIVE:
+        if each.get(markers.PART) == markers.LIVE:
             each.parent = None  # which may be a younger marker than the step, if the one in the step was deleted
     if helpers:
         bpy.context.scene[_MARK] = True
@@ -88,23 +88,23 @@ def _put_aside(*_: object) -> None:
 @bpy.app.handlers.persistent
 def _put_back(*_: object) -> None:
     for aside in _aside:
-        scene = moment.local_scene(bpy.context, aside.scene)
-        known = placing.helpers(aside.job_name)
+        scene = destination.local_scene(bpy.context, aside.scene)
+        known = markers.helpers(aside.job_name)
         for each in known:
             if not each.users_collection:
                 collection_for_helpers(scene).objects.link(each)
         if not known and aside.marker is not None:
-            placing.make(scene, aside.job_name, aside.prompt, aside.edge, aside.marker)
+            markers.make(scene, aside.job_name, aside.prompt, aside.edge, aside.marker)
         if aside.mesh is not None:
             matrix, geometry = aside.mesh
-            mesh_object = placing.find(aside.job_name, placing.LIVE)
+            mesh_object = markers.find(aside.job_name, markers.LIVE)
             if mesh_object is None and geometry is not None:
-                mesh_object = live.make(scene, aside.job_name, aside.prompt)
-                live.fill(mesh_object.data, geometry)
+                mesh_object = live_mesh.make(scene, aside.job_name, aside.prompt)
+                live_mesh.fill(mesh_object.data, geometry)
             if mesh_object is not None:
-                live.hang(mesh_object, placing.find(aside.job_name), matrix)
+                live_mesh.hang(mesh_object, markers.find(aside.job_name), matrix)
     if _collection_too:  # the step may have it, but in a scene that Blender took over as it was, which is without
-        link_again(moment.local_scene(bpy.context))
+        link_again(destination.local_scene(bpy.context))
     if bpy.context.scene.pop(_MARK, False):
         _select_again()
     _aside.clear()
@@ -122,20 +122,20 @@ def _settle() -> None:
 
 
 def _remember(job_name: str) -> _Aside:
-    marker = placing.find(job_name)
-    mesh_object = placing.find(job_name, placing.LIVE)
-    one = marker or mesh_object or placing.helpers(job_name)[0]
+    marker = markers.find(job_name)
+    mesh_object = markers.find(job_name, markers.LIVE)
+    one = marker or mesh_object or markers.helpers(job_name)[0]
     mesh = None
     if mesh_object is not None:
-        mesh = placing.last_matrix(mesh_object), live.geometry_of(mesh_object.data)
+        mesh = markers.last_matrix(mesh_object), live_mesh.geometry_of(mesh_object.data)
     view_layer = bpy.context.view_layer
     seen = marker is not None and view_layer is not None and marker.name in view_layer.objects
     return _Aside(
         job_name,
         scene=one.users_scene[0].name if one.users_scene else "",
         prompt=one.name.rpartition(" (")[0] or one.name,
-        edge=placing.edge_of(marker) if marker is not None else 1.0,
-        marker=placing.last_matrix(marker) if marker is not None else None,
+        edge=markers.edge_of(marker) if marker is not None else 1.0,
+        marker=markers.last_matrix(marker) if marker is not None else None,
         mesh=mesh,
         selected=seen and marker.select_get(view_layer=view_layer),
         active=seen and view_layer.objects.active == marker,
@@ -147,7 +147,7 @@ def _select_again() -> None:
     view_layer = bpy.context.view_layer
     view_layer.update()  # or it does not know of the markers yet
     for aside in _aside:
-        marker = placing.find(aside.job_name)
+        marker = markers.find(aside.job_name)
         if marker is None or marker.name not in view_layer.objects:
             continue
         marker.select_set(aside.selected, view_layer=view_layer)

@@ -14,7 +14,7 @@ from ..jobs.job import Job
 from ..jobs.placement import IMPORTED, Placement
 from ..jobs.runner import Runner
 from ..jobs.terminal import ProgressDisplay
-from ..jobs.waiting import wait
+from ..jobs.wait import wait_for
 from ..scene.importer import put_into_scene
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.job_folder import storage_errors
@@ -32,7 +32,7 @@ class JobFailedError(EngineError):
         self.folder = folder
 
 
-def generate(
+def generate_and_wait(
     context: bpy.types.Context, request: JobRequest, runner: Runner, engine: Engine, where: Placement
 ) -> tuple[bpy.types.Object, Job]:
     """Make one object, after all that wait already, and put it into the scene; the object and its job.
@@ -49,7 +49,7 @@ def generate(
     runner.submit(job)
     display = ProgressDisplay()
     try:
-        wait(runner, job, lambda: engine, display)
+        wait_for(runner, job, lambda: engine, display)
     finally:
         display.close()
     if job.state in (events.CANCELLED, events.PAUSED):

@@ -4,7 +4,7 @@ The person moves, turns or scales the marker, and the result comes where it is t
 which it carries as a custom property, never by a Python reference: undo makes another object of it, and so does
 opening the saved file.
 
-Markers are made and removed without undo steps of their own; `undoing` keeps Blender's undo safe from that.
+Markers are made and removed without undo steps of their own; `undo` keeps Blender's undo safe from that.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from mathutils import Matrix, Vector
 
 from ..jobs.placement import Placement
 from .collection import collection_for_helpers, discard_if_empty
-from .naming import object_name
+from .names import object_name
 
 JOB = "sdi_job"
 PART = "sdi_part"
 MARKER, BOX, LIVE = "marker", "box", "live"
-"""What of a job an object is; a live mesh is made by `live`."""
+"""What of a job an object is; a live mesh is made by `live_mesh`."""
 
 _AXES_OF_HEIGHT = 0.4
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import bpy
 from mathutils import Vector
 
-from . import placing
+from . import markers
 
 GAP = 0.5
 """Between two things, in widths of the one that arrives."""
@@ -126,9 +126,9 @@ class Floor:
             x += (1.0 + GAP) * edge
 
 
-def step(view_layer: bpy.types.ViewLayer, placed: bpy.types.Object) -> None:
+def move_aside(view_layer: bpy.types.ViewLayer, placed: bpy.types.Object) -> None:
     """Move an object along X where it stands in another one."""
-    if view_layer not in placing.seen_view_layers() or placed.name not in view_layer.objects:
+    if view_layer not in markers.seen_view_layers() or placed.name not in view_layer.objects:
         return
     floor = Floor(view_layer, without=[placed])
     wanted = Box.around(placed.matrix_world @ Vector(corner) for corner in placed.bound_box)
@@ -138,7 +138,7 @@ def step(view_layer: bpy.types.ViewLayer, placed: bpy.types.Object) -> None:
 
 def _things_in(view_layer: bpy.types.ViewLayer, without: Collection[bpy.types.Object]) -> Iterator[_Obstacle]:
     for each in view_layer.objects:
-        if each.type not in _SOLID or placing.JOB in each or each in without or each.display_type in _OUTLINES:
+        if each.type not in _SOLID or markers.JOB in each or each in without or each.display_type in _OUTLINES:
             continue
         if not each.visible_get(view_layer=view_layer):
             continue
@@ -148,9 +148,9 @@ def _things_in(view_layer: bpy.types.ViewLayer, without: Collection[bpy.types.Ob
 
 
 def _marked(view_layer: bpy.types.ViewLayer) -> Iterator[Box]:
-    for marker in placing.helpers():
-        if marker.get(placing.PART) == placing.MARKER and marker.name in view_layer.objects:
-            edge = placing.edge_of(marker) * max(map(abs, marker.matrix_world.to_scale()))
+    for marker in markers.helpers():
+        if marker.get(markers.PART) == markers.MARKER and marker.name in view_layer.objects:
+            edge = markers.edge_of(marker) * max(map(abs, marker.matrix_world.to_scale()))
             yield Box.of_edge(marker.matrix_world.translation, edge)
 
 

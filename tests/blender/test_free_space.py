@@ -8,19 +8,19 @@ from blender_desk import PROMPT
 
 
 @pytest.fixture
-def aside(extension):
-    return extension.scene.aside
+def free_space(extension):
+    return extension.scene.free_space
 
 
 @pytest.fixture
-def way(bpy, aside):
+def way(bpy, free_space):
     """How far a thing of one metre steps aside from the 3D cursor."""
 
     from mathutils import Vector
 
     def find(edge=1.0, at=(0.0, 0.0, 0.0)):
-        floor = aside.Floor(bpy.context.view_layer)
-        return floor.way_aside(aside.Box.of_edge(Vector(at), edge))
+        floor = free_space.Floor(bpy.context.view_layer)
+        return floor.way_aside(free_space.Box.of_edge(Vector(at), edge))
 
     return find
 
@@ -103,7 +103,7 @@ def test_an_empty_place_is_taken(way, empty):
 def test_markers_of_waiting_jobs_are_no_place(bpy, extension, way, empty):
     from mathutils import Matrix
 
-    marker = extension.scene.placing.make(bpy.context.scene, "job-1", PROMPT, 2.0, Matrix())
+    marker = extension.scene.markers.make(bpy.context.scene, "job-1", PROMPT, 2.0, Matrix())
     assert way() == pytest.approx(2.0)
     marker.location.y = 5.0
     assert way() == 0.0
@@ -147,13 +147,13 @@ def test_a_landscape_without_a_free_place_is_no_reason_to_go_far(bpy, way, empty
     assert way() == 0.0
 
 
-def test_a_wide_thing_steps_aside_when_it_comes(bpy, extension, aside, empty):
+def test_a_wide_thing_steps_aside_when_it_comes(bpy, extension, free_space, empty):
     near = add(bpy, "cube", size=1.0)
     wide = add(bpy, "cube", size=1.0, location=(1.5, 0.0, 0.0))
-    aside.step(bpy.context.view_layer, wide)
+    free_space.move_aside(bpy.context.view_layer, wide)
     assert wide.location.x == 1.5
     wide.scale.x = 3.0
-    aside.step(bpy.context.view_layer, wide)
+    free_space.move_aside(bpy.context.view_layer, wide)
     assert are_apart(spans(bpy, [near.name, wide.name]))
 
 

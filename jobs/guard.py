@@ -12,7 +12,7 @@ _told: set[str] = set()
 
 
 @contextmanager
-def spared(what: str) -> Iterator[None]:
+def guarded(what: str) -> Iterator[None]:
     """Let an unexpected error in this block end nothing but the block; `what` it is about, for the log.
 
     For what is done for one of many, by a timer above all: Blender drops a timer that ends with an error for good.

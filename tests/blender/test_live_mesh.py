@@ -20,7 +20,9 @@ def show(bpy, extension, folder):
 
     def write_and_show(**what):
         write_live(folder, **what)
-        return extension.scene.placing.find(JOB, "live") if extension.scene.live.show(bpy.context, folder) else None
+        return (
+            extension.scene.markers.find(JOB, "live") if extension.scene.live_mesh.show(bpy.context, folder) else None
+        )
 
     return write_and_show
 
@@ -66,7 +68,7 @@ def test_what_is_new_takes_the_place_of_what_was(bpy, show):
 
 
 def test_it_hangs_from_the_marker(bpy, extension, show):
-    marker = extension.scene.placing.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 0.0, 0.0))
+    marker = extension.scene.markers.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 0.0, 0.0))
     thing = show()
     assert corners(bpy, thing)[1] == pytest.approx((2.0, 0.0, 0.0))
     marker.scale = (3.0, 3.0, 3.0)
@@ -74,12 +76,12 @@ def test_it_hangs_from_the_marker(bpy, extension, show):
 
 
 def test_without_a_marker_it_stands_where_the_result_will(bpy, extension, show):
-    marker = extension.scene.placing.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 0.0, 0.0))
+    marker = extension.scene.markers.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 0.0, 0.0))
     show()
     bpy.data.objects.remove(marker)
     thing = show()
     assert corners(bpy, thing)[0] == pytest.approx((4.0, 5.0, 6.0))
-    assert extension.scene.placing.helpers(JOB) == [thing]
+    assert extension.scene.markers.helpers(JOB) == [thing]
 
 
 def test_metres_become_the_scenes_units(bpy, show):
@@ -105,14 +107,14 @@ def test_it_is_no_undo_step_and_outlives_undo(bpy, extension, show):
     show(**SQUARE)
     bpy.ops.ed.undo()
     assert bpy.data.objects["Cube"].location.x == 0.0
-    thing = extension.scene.placing.find(JOB, "live")
+    thing = extension.scene.markers.find(JOB, "live")
     assert [tuple(polygon.vertices) for polygon in thing.data.polygons] == [(0, 1, 2), (0, 2, 3)]
     assert tuple(thing.data.color_attributes["Color"].data[0].color_srgb) == pytest.approx((1.0, 0.0, 0.0, 1.0))
     assert corners(bpy, thing)[0] == pytest.approx((4.0, 5.0, 6.0))
     assert show() == thing
     bpy.ops.ed.redo()
     assert bpy.data.objects["Cube"].location.x == 3.0
-    assert len(extension.scene.placing.helpers(JOB)) == 1
+    assert len(extension.scene.markers.helpers(JOB)) == 1
 
 
 def test_it_lets_go_of_a_marker_that_the_undo_does_not_know(bpy, extension, show):
@@ -121,17 +123,17 @@ def test_it_lets_go_of_a_marker_that_the_undo_does_not_know(bpy, extension, show
     for x in range(3):
         bpy.data.objects["Cube"].location.x = x
         bpy.ops.ed.undo_push(message="move")
-    marker = extension.scene.placing.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 0.0, 0.0))
+    marker = extension.scene.markers.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 0.0, 0.0))
     thing = show()
     assert thing.parent == marker
     bpy.ops.ed.undo()
-    thing = extension.scene.placing.find(JOB, "live")
+    thing = extension.scene.markers.find(JOB, "live")
     assert thing.parent is None
     assert corners(bpy, thing)[0] == pytest.approx((1.0, 0.0, 0.0))
 
 
 def test_nothing_changes_while_blender_renders(bpy, extension, show, monkeypatch):
-    monkeypatch.setattr(extension.scene.moment, "is_rendering", lambda: True)
+    monkeypatch.setattr(extension.scene.destination, "is_rendering", lambda: True)
     before = counts(bpy)
     assert show() is None
     assert counts(bpy) == before
@@ -162,7 +164,7 @@ def test_a_file_that_is_none_is_left_out(bpy, extension, folder, show, content):
         folder.live_file.unlink()
     else:
         folder.live_file.write_bytes(content)
-    assert not extension.scene.live.show(bpy.context, folder)
+    assert not extension.scene.live_mesh.show(bpy.context, folder)
     assert len(thing.data.polygons) == 4  # what was shown before is shown still
 
 
@@ -171,4 +173,4 @@ def test_half_of_a_real_file_is_left_out(bpy, extension, folder):
     whole = folder.live_file.read_bytes()
     for length in range(0, len(whole), 40):
         folder.live_file.write_bytes(whole[:length])
-        assert not extension.scene.live.show(bpy.context, folder)
+        assert not extension.scene.live_mesh.show(bpy.context, folder)

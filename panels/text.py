@@ -10,7 +10,7 @@ _PIXELS_PER_CHARACTER = 6.5
 _PIXELS_AROUND_TEXT = 60
 
 
-def label(
+def wrapped_label(
     layout: bpy.types.UILayout,
     context: bpy.types.Context,
     text: str,

@@ -17,9 +17,9 @@ from ..jobs.inspection import UnsoundFileError, read_live_mesh
 from ..jobs.placement import Placement
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.errors import EngineError
-from . import moment, placing, textures
+from . import destination, markers, textures
 from .collection import collection_for_helpers
-from .naming import object_name
+from .names import object_name
 
 if TYPE_CHECKING:
     import numpy as np  # where it is needed it is imported late: it takes longer than all of the extension
@@ -48,20 +48,22 @@ def show(context: bpy.types.Context, folder: JobFolder) -> bool:
 
     A file that is missing or damaged is no error: the next one may be whole. Nothing happens while Blender renders.
     """
-    if moment.is_rendering():
+    if destination.is_rendering():
         return False
     geometry = _read(folder)
     if geometry is None:
         return False
     job_name = folder.path.name
-    mesh_object = placing.find(job_name, placing.LIVE)
+    mesh_object = markers.find(job_name, markers.LIVE)
     if mesh_object is not None and mesh_object.mode != "OBJECT":
         return False
-    marker = placing.find(job_name)
+    marker = markers.find(job_name)
     if marker is None:
-        placing.tidy()
+        markers.tidy()
     placement = Placement() if marker is not None else Placement.read(folder) or Placement()
-    scene = marker.users_scene[0] if marker is not None and marker.users_scene else moment.scene_of(context, placement)
+    scene = (
+        marker.users_scene[0] if marker is not None and marker.users_scene else destination.scene_of(context, placement)
+    )
     if mesh_object is None:
         try:
             prompt = folder.request().prompt
@@ -69,7 +71,7 @@ def show(context: bpy.types.Context, folder: JobFolder) -> bool:
             log.info("No live mesh without a request: %s", error)
             return False
         mesh_object = make(scene, job_name, prompt)
-    hang(mesh_object, marker, placing.matrix_from(placement))
+    hang(mesh_object, marker, markers.matrix_from(placement))
     fill(mesh_object.data, geometry, 1.0 / scene.unit_settings.scale_length)
     return True
 
@@ -81,9 +83,9 @@ def make(scene: bpy.types.Scene, job_name: str, prompt: str) -> bpy.types.Object
     material = _material(name)
     mesh.materials.append(material)
     mesh_object = bpy.data.objects.new(name, mesh)
-    mesh_object[placing.PART] = placing.LIVE
+    mesh_object[markers.PART] = markers.LIVE
     for each in (mesh_object, mesh, material):
-        each[placing.JOB] = job_name
+        each[markers.JOB] = job_name
     mesh_object.hide_select = True
     mesh_object.hide_render = True
     collection_for_helpers(scene).objects.link(mesh_object)
@@ -118,7 +120,7 @@ def fill(mesh: bpy.types.Mesh, geometry: Geometry, scale: float = 1.0) -> None:
     mesh.update(calc_edges=True)
     mesh.shade_smooth()
     for material in mesh.materials:
-        if material is not None and placing.JOB in material:
+        if material is not None and markers.JOB in material:
             material.diffuse_color = textures.linear(colours.mean(axis=0) / 255.0)  # which is what Solid shading shows
 
 

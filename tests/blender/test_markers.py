@@ -12,21 +12,21 @@ JOB = "job-1"
 
 
 @pytest.fixture
-def placing(extension):
-    return extension.scene.placing
+def markers(extension):
+    return extension.scene.markers
 
 
-def add(bpy, placing, job=JOB, height=1.0, location=(1.0, 2.0, 3.0)):
-    return placing.add(bpy.context.scene, job, PROMPT, height, location)
+def add(bpy, markers, job=JOB, height=1.0, location=(1.0, 2.0, 3.0)):
+    return markers.add(bpy.context.scene, job, PROMPT, height, location)
 
 
-def test_the_marker_shows_where_and_how_big(bpy, placing):
+def test_the_marker_shows_where_and_how_big(bpy, markers):
     before = [each.name for each in bpy.context.selected_objects]
     bpy.context.scene.unit_settings.scale_length = 0.01
-    marker = add(bpy, placing, height=0.5)
+    marker = add(bpy, markers, height=0.5)
     bpy.context.view_layer.update()
     assert tuple(marker.matrix_world.translation) == (1.0, 2.0, 3.0)
-    box = placing.find(JOB, placing.BOX)
+    box = markers.find(JOB, markers.BOX)
     low = [middle - box.empty_display_size for middle in box.matrix_world.translation]
     high = [middle + box.empty_display_size for middle in box.matrix_world.translation]
     assert low == pytest.approx([1.0 - 25.0, 2.0 - 25.0, 3.0])
@@ -41,123 +41,123 @@ def test_the_marker_shows_where_and_how_big(bpy, placing):
     assert PROMPT not in bpy.data.objects  # the name is for the result
 
 
-def test_one_marker_per_job(bpy, placing):
-    marker = add(bpy, placing)
+def test_one_marker_per_job(bpy, markers):
+    marker = add(bpy, markers)
     marker.location.x = 9.0
-    assert add(bpy, placing) == marker
+    assert add(bpy, markers) == marker
     assert marker.location.x == 9.0
-    add(bpy, placing, "job-2")
-    assert len(placing.helpers()) == 4
+    add(bpy, markers, "job-2")
+    assert len(markers.helpers()) == 4
 
 
-def test_the_matrix_is_where_it_really_stands(bpy, placing):
-    marker = add(bpy, placing, location=(0.0, 0.0, 0.0))
-    assert placing.matrix_of("another") is None
+def test_the_matrix_is_where_it_really_stands(bpy, markers):
+    marker = add(bpy, markers, location=(0.0, 0.0, 0.0))
+    assert markers.matrix_of("another") is None
     marker.parent = bpy.data.objects["Cube"]
     bpy.data.objects["Cube"].location = (0.0, 0.0, 7.0)
     marker.rotation_euler.z = math.pi / 2
     marker.constraints.new("COPY_SCALE").target = bpy.data.objects["Light"]
     bpy.data.objects["Light"].scale = (2.0, 2.0, 2.0)
     expected = [(0.0, -2.0, 0.0, 0.0), (2.0, 0.0, 0.0, 0.0), (0.0, 0.0, 2.0, 7.0), (0.0, 0.0, 0.0, 1.0)]
-    for row, wanted in zip(placing.matrix_of(JOB), expected, strict=True):
+    for row, wanted in zip(markers.matrix_of(JOB), expected, strict=True):
         assert tuple(row) == pytest.approx(wanted, abs=1e-5)
 
 
-def test_it_survives_saving_and_opening(bpy, placing, tmp_path):
-    add(bpy, placing).location.x = 4.0
+def test_it_survives_saving_and_opening(bpy, markers, tmp_path):
+    add(bpy, markers).location.x = 4.0
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "file.blend"))
     bpy.ops.wm.read_homefile(use_empty=True)
-    assert placing.find(JOB) is None
+    assert markers.find(JOB) is None
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "file.blend"))
-    assert placing.matrix_of(JOB).translation.x == pytest.approx(4.0)
+    assert markers.matrix_of(JOB).translation.x == pytest.approx(4.0)
 
 
-def test_an_excluded_collection_does_no_harm(bpy, placing):
-    add(bpy, placing, "job-0")
+def test_an_excluded_collection_does_no_harm(bpy, markers):
+    add(bpy, markers, "job-0")
     bpy.context.view_layer.layer_collection.children["SDI"].exclude = True
-    add(bpy, placing)
-    assert tuple(placing.matrix_of(JOB).translation) == (1.0, 2.0, 3.0)
-    placing.remove(JOB)
-    assert placing.find(JOB) is None
+    add(bpy, markers)
+    assert tuple(markers.matrix_of(JOB).translation) == (1.0, 2.0, 3.0)
+    markers.remove(JOB)
+    assert markers.find(JOB) is None
 
 
 @pytest.mark.parametrize("is_hung_on_the_cube", [False, True])
 def test_a_marker_that_nobody_sees_stands_where_it_was_when_the_file_is_opened(
-    bpy, placing, tmp_path, is_hung_on_the_cube
+    bpy, markers, tmp_path, is_hung_on_the_cube
 ):
-    marker = add(bpy, placing)
+    marker = add(bpy, markers)
     if is_hung_on_the_cube:
         marker.parent = bpy.data.objects["Cube"]
         marker.matrix_parent_inverse.translation.x = 3.0
         marker.parent.location.y = 7.0
     bpy.context.view_layer.update()
-    matrix = placing.matrix_of(JOB)
+    matrix = markers.matrix_of(JOB)
     bpy.context.view_layer.layer_collection.children["SDI"].exclude = True
     if is_hung_on_the_cube:
         bpy.context.view_layer.layer_collection.children["Collection"].exclude = True
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "file.blend"))
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "file.blend"))
-    assert placing.matrix_of(JOB) == matrix
+    assert markers.matrix_of(JOB) == matrix
 
 
-def test_view_layers_that_nobody_sees_are_not_evaluated(bpy, placing):
+def test_view_layers_that_nobody_sees_are_not_evaluated(bpy, markers):
     """Blender 4.3 would crash in one of them, after an undo."""
-    marker = add(bpy, placing)
+    marker = add(bpy, markers)
     bpy.context.scene.view_layers.new("Another")
     bpy.context.view_layer.layer_collection.children["SDI"].exclude = True
     marker.location.x = 9.0  # which only an evaluation of the other view layer would bring into its matrix
-    assert tuple(placing.matrix_of(JOB).translation) == (1.0, 2.0, 3.0)
+    assert tuple(markers.matrix_of(JOB).translation) == (1.0, 2.0, 3.0)
 
 
-def test_nothing_is_left_when_it_goes(bpy, extension, placing, results):
+def test_nothing_is_left_when_it_goes(bpy, extension, markers, results):
     before = counts(bpy)
     folder = make_job(extension, results, JOB)
-    add(bpy, placing)
+    add(bpy, markers)
     write_live(folder)
-    assert extension.scene.live.show(bpy.context, folder)
+    assert extension.scene.live_mesh.show(bpy.context, folder)
     assert counts(bpy) != before
-    placing.remove(JOB)
+    markers.remove(JOB)
     assert counts(bpy) == before
-    placing.remove(JOB)
+    markers.remove(JOB)
     assert counts(bpy) == before
 
 
-def test_the_collection_stays_while_something_is_in_it(bpy, placing):
-    add(bpy, placing)
+def test_the_collection_stays_while_something_is_in_it(bpy, markers):
+    add(bpy, markers)
     bpy.data.collections["SDI"].objects.link(bpy.data.objects["Light"])
-    placing.remove(JOB)
+    markers.remove(JOB)
     assert "SDI" in bpy.data.collections
 
 
-def test_what_the_person_hung_on_it_stays_where_it_is(bpy, placing):
+def test_what_the_person_hung_on_it_stays_where_it_is(bpy, markers):
     cube = bpy.data.objects["Cube"]
-    cube.parent = add(bpy, placing)
+    cube.parent = add(bpy, markers)
     bpy.context.view_layer.update()
     stood = cube.matrix_world.translation.copy()
     assert stood.z == 3.0
-    placing.remove(JOB)
+    markers.remove(JOB)
     bpy.context.view_layer.update()
     assert cube.parent is None
     assert cube.matrix_world.translation == stood
 
 
-def test_markers_of_jobs_that_are_over_are_found_and_removed(bpy, placing):
+def test_markers_of_jobs_that_are_over_are_found_and_removed(bpy, markers):
     for name in ("job-1", "job-2", "job-3"):
-        add(bpy, placing, name)
+        add(bpy, markers, name)
     over = {"job-1", "job-3", "job-4"}
-    assert placing.stale(over.__contains__) == ["job-1", "job-3"]
-    placing.remove_stale(over.__contains__)
-    assert {each["sdi_job"] for each in placing.helpers()} == {"job-2"}
+    assert markers.stale(over.__contains__) == ["job-1", "job-3"]
+    markers.remove_stale(over.__contains__)
+    assert {each["sdi_job"] for each in markers.helpers()} == {"job-2"}
 
 
-def test_the_box_of_a_deleted_marker_goes(bpy, placing):
-    bpy.data.objects.remove(add(bpy, placing))
-    assert placing.find(JOB, placing.BOX) is not None
-    placing.tidy()
-    assert not placing.helpers()
-    bpy.data.objects.remove(add(bpy, placing))
-    add(bpy, placing)
-    assert len(placing.helpers(JOB)) == 2
+def test_the_box_of_a_deleted_marker_goes(bpy, markers):
+    bpy.data.objects.remove(add(bpy, markers))
+    assert markers.find(JOB, markers.BOX) is not None
+    markers.tidy()
+    assert not markers.helpers()
+    bpy.data.objects.remove(add(bpy, markers))
+    add(bpy, markers)
+    assert len(markers.helpers(JOB)) == 2
 
 
 class TestUndo:
@@ -167,55 +167,55 @@ class TestUndo:
     def steps(self, bpy, extension):
         bpy.ops.ed.undo_push(message="before")
 
-    def test_a_move_of_the_marker_is_undone(self, bpy, placing):
-        add(bpy, placing)
+    def test_a_move_of_the_marker_is_undone(self, bpy, markers):
+        add(bpy, markers)
         bpy.ops.ed.undo_push(message="something")
-        placing.find(JOB).location.x = 5.0
+        markers.find(JOB).location.x = 5.0
         bpy.ops.ed.undo_push(message="move")
         bpy.ops.ed.undo()
-        assert placing.matrix_of(JOB).translation.x == pytest.approx(1.0)
+        assert markers.matrix_of(JOB).translation.x == pytest.approx(1.0)
         bpy.ops.ed.redo()
-        assert placing.matrix_of(JOB).translation.x == pytest.approx(5.0)
+        assert markers.matrix_of(JOB).translation.x == pytest.approx(5.0)
 
-    def test_an_undo_to_before_its_time_keeps_it(self, bpy, placing):
+    def test_an_undo_to_before_its_time_keeps_it(self, bpy, markers):
         bpy.data.objects["Cube"].location.x = 1.0
         bpy.ops.ed.undo_push(message="move")
-        marker = add(bpy, placing, height=2.0)
+        marker = add(bpy, markers, height=2.0)
         marker.location.y = 8.0
         bpy.context.view_layer.update()
         bpy.ops.ed.undo()
         assert bpy.data.objects["Cube"].location.x == 0.0
-        assert placing.matrix_of(JOB).translation.y == pytest.approx(8.0)
-        assert placing.edge_of(placing.find(JOB)) == pytest.approx(2.0)
-        assert placing.find(JOB, placing.BOX).empty_display_size == pytest.approx(1.0)
+        assert markers.matrix_of(JOB).translation.y == pytest.approx(8.0)
+        assert markers.edge_of(markers.find(JOB)) == pytest.approx(2.0)
+        assert markers.find(JOB, markers.BOX).empty_display_size == pytest.approx(1.0)
         assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
         assert set(bpy.context.scene.keys()) <= {"sdi"}
 
-    def test_selecting_it_is_undone_and_redone(self, bpy, placing):
-        add(bpy, placing)
+    def test_selecting_it_is_undone_and_redone(self, bpy, markers):
+        add(bpy, markers)
         bpy.ops.ed.undo_push(message="something")
-        for name in (placing.find(JOB).name, "Cube"):
+        for name in (markers.find(JOB).name, "Cube"):
             bpy.ops.object.select_all(action="DESELECT")
             bpy.data.objects[name].select_set(True)
             bpy.context.view_layer.objects.active = bpy.data.objects[name]
             bpy.ops.ed.undo_push(message="select")
         bpy.ops.ed.undo()
-        assert bpy.context.selected_objects == [placing.find(JOB)]
-        assert bpy.context.view_layer.objects.active == placing.find(JOB)
+        assert bpy.context.selected_objects == [markers.find(JOB)]
+        assert bpy.context.view_layer.objects.active == markers.find(JOB)
         bpy.ops.ed.undo()
         assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
         bpy.ops.ed.redo()
-        assert bpy.context.selected_objects == [placing.find(JOB)]
+        assert bpy.context.selected_objects == [markers.find(JOB)]
         bpy.ops.ed.redo()
         assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
 
-    def test_every_view_layer_knows_before_the_undo_that_the_marker_left(self, bpy, placing):
+    def test_every_view_layer_knows_before_the_undo_that_the_marker_left(self, bpy, markers):
         """Or Blender 4.2 asks its collections in the midst of the undo, and crashes."""
-        add(bpy, placing)
+        add(bpy, markers)
         bpy.context.scene.view_layers.new("Another")
         bpy.ops.scene.new(type="LINK_COPY")
         bpy.ops.ed.undo_push(message="scene")
-        name, seen = placing.find(JOB).name, []
+        name, seen = markers.find(JOB).name, []
         handlers = bpy.app.handlers.undo_pre
         view_layers = [view_layer for scene in bpy.data.scenes for view_layer in scene.view_layers]
         assert len(view_layers) == 4
@@ -227,7 +227,7 @@ class TestUndo:
             handlers.pop()
         assert seen == [False] * 4
 
-    def test_a_scene_without_the_collection_gets_it_from_results_only(self, bpy, placing, extension):
+    def test_a_scene_without_the_collection_gets_it_from_results_only(self, bpy, markers, extension):
         """Or an undo to before the first result leaves the other scene with a collection that is gone, and crashes."""
         from mathutils import Matrix
 
@@ -236,30 +236,30 @@ class TestUndo:
         result = bpy.data.objects.new("result", None)
         extension.scene.collection.collection_in(bpy.context.scene).objects.link(result)
         bpy.ops.ed.undo_push(message="result")
-        marker = placing.make(other, JOB, "a mug", 1.0, Matrix())
+        marker = markers.make(other, JOB, "a mug", 1.0, Matrix())
         assert not other.collection.children
         assert marker.users_collection == (other.collection,)
         for turn in (bpy.ops.ed.undo, bpy.ops.ed.redo, bpy.ops.ed.undo):
             turn()
-            assert [scene.name for scene in placing.find(JOB).users_scene] == ["Other"]
+            assert [scene.name for scene in markers.find(JOB).users_scene] == ["Other"]
 
-    def test_what_is_gone_for_good_does_not_come_back_from_before(self, bpy, placing):
-        add(bpy, placing)
-        placing.remove(JOB)
+    def test_what_is_gone_for_good_does_not_come_back_from_before(self, bpy, markers):
+        add(bpy, markers)
+        markers.remove(JOB)
         bpy.ops.ed.undo_push(message="something")
         bpy.ops.ed.undo()
-        assert not placing.helpers()
+        assert not markers.helpers()
         assert "SDI" not in bpy.data.collections
 
-    def test_a_deletion_can_be_undone_and_redone(self, bpy, placing):
-        add(bpy, placing)
+    def test_a_deletion_can_be_undone_and_redone(self, bpy, markers):
+        add(bpy, markers)
         bpy.ops.ed.undo_push(message="something")
-        bpy.data.objects.remove(placing.find(JOB))
+        bpy.data.objects.remove(markers.find(JOB))
         bpy.ops.ed.undo_push(message="delete")
         bpy.ops.ed.undo()
-        assert placing.find(JOB) is not None
+        assert markers.find(JOB) is not None
         bpy.ops.ed.redo()
-        assert placing.find(JOB) is None
+        assert markers.find(JOB) is None
 
     @pytest.mark.parametrize("seed", range(3))
     def test_blender_survives_any_order_of_events(self, seed, tmp_path):

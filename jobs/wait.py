@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 60.0
 """With a drive that is away."""
 
 
-def wait(runner: Runner, job: Job, find_engine: FindEngine, on_change: Callable[[Job], None]) -> None:
+def wait_for(runner: Runner, job: Job, find_engine: FindEngine, on_change: Callable[[Job], None]) -> None:
     """Poll until the job is over; Ctrl+C, or a request to end, cancels it, and the wait goes on until it is.
 
     A job for which no engine can be started has failed.
