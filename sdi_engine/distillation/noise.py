@@ -1,130 +1,152 @@
 """The choices of κ, the noise that is added to a render before the model is asked. This choice is the whole paper.
 
 The exact κ of a render x0 is the fixed point of eq. (8), κ = ε(a·x0 + b·κ, y): the noise that the model itself sees in
-the render to which that noise was added. Everywhere x0 and κ are (B, C, h, w), t is (B,) in [0, 1].
+the render to which that noise was added.
+
+A new choice is a function with the signature `Choice`, a line in `CHOICES`, and its name and words in `config/`.
+Everywhere x0 and κ are (B, C, h, w), t is (B,) in [0, 1] and the same for all images, y is what the model is told.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import torch
 from torch import Generator, Tensor
 
-from ..diffusion.prior import Conditioning, Prior
+from ..config.settings import Settings
+from ..diffusion.prior import Conditioning, Prediction, Prior
 from .ddim import ddim_invert, ddim_step
 
 
-def random_noise(x0: Tensor, generator: Generator) -> Tensor:
-    """κ ~ N(0, I), afresh in every step: Score Distillation Sampling, eq. (4)."""
-    return torch.randn(x0.shape, generator=generator, device=generator.device).to(x0)
+@dataclass(frozen=True)
+class Context:
+    """What κ may depend on besides the renders and what the model is told of them.
+
+    Attributes:
+        guidance: γ of eq. (3) for the prediction.
+        inversion_guidance: γ_inv, for DDIM inversion.
+        settings: of the run.
+        random: random numbers of this step.
+        seed: the same in every step of a run.
+        previous: what the model predicted in the step before; None in 3D, where that was of another view.
+    """
+
+    guidance: float
+    inversion_guidance: float
+    settings: Settings
+    random: Generator
+    seed: int
+    previous: Prediction | None = None
 
 
-def fixed_noise(x0: Tensor, seed: int) -> Tensor:
-    """κ ~ N(0, I), drawn once: the same in every step of a seed, and for every image."""
-    return random_noise(x0[:1], Generator().manual_seed(seed)).expand_as(x0)
+class Noise(NamedTuple):
+    """κ, and the x(t) in which the model is asked where that is not a·x0 + b·κ; both (B, C, h, w)."""
+
+    kappa: Tensor
+    x: Tensor | None = None
+
+
+Choice = Callable[[Prior, Tensor, Tensor, Conditioning, Context], Noise]
+"""(prior, x0, t, y, context) → κ."""
+
+
+def random_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context: Context) -> Noise:
+    """κ ~ N(0, I), drawn anew in every step: Score Distillation Sampling, eq. (4)."""
+    return Noise(standard_normal(x0, context.random))
+
+
+def fixed_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context: Context) -> Noise:
+    """κ ~ N(0, I), drawn once: the same in every step of a run, and for every image."""
+    return Noise(standard_normal(x0[:1], Generator().manual_seed(context.seed)).expand_as(x0))
 
 
 @torch.no_grad()
-def fixed_point_noise(
-    prior: Prior,
-    x0: Tensor,
-    t: Tensor,
-    conditioning: Conditioning,
-    *,
-    guidance: float,
-    rounds: int,
-    generator: Generator,
-) -> Tensor:
-    """Eq. (8) taken at its word: κ ← ε(a·x0 + b·κ, y), some rounds from noise on; the paper takes 10."""
+def fixed_point_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context: Context) -> Noise:
+    """Eq. (8) taken at its word: κ ← ε(a·x0 + b·κ, y), `noise_rounds` times from noise on; 10 times in the paper."""
     a, b = prior.scales(t)
-    kappa = random_noise(x0, generator)
-    for _ in range(rounds):
-        kappa = prior.predict(a * x0 + b * kappa, t, conditioning, guidance).noise
-    return kappa
+    kappa = standard_normal(x0, context.random)
+    for _ in range(context.settings.noise_rounds):
+        kappa = prior.predict(a * x0 + b * kappa, t, y, context.guidance).noise
+    return Noise(kappa)
 
 
-def optimised_noise(
-    prior: Prior,
-    x0: Tensor,
-    t: Tensor,
-    conditioning: Conditioning,
-    *,
-    guidance: float,
-    rounds: int,
-    learning_rate: float,
-    generator: Generator,
-) -> Tensor:
-    """Gradient descent on the residual of eq. (8), ½·‖κ − ε(a·x0 + b·κ, y)‖², from noise; the paper takes 10 steps."""
+def optimised_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context: Context) -> Noise:
+    """Gradient descent on the residual of eq. (8), ½·‖κ − ε(a·x0 + b·κ, y)‖², from noise on; 10 steps in the paper."""
     a, b = prior.scales(t)
-    kappa = random_noise(x0, generator)
-    for _ in range(rounds):
+    kappa = standard_normal(x0, context.random)
+    for _ in range(context.settings.noise_rounds):
         with torch.enable_grad():
             kappa.requires_grad_()
-            residual = kappa - prior.predict(a * x0 + b * kappa, t, conditioning, guidance).noise
+            residual = kappa - prior.predict(a * x0 + b * kappa, t, y, context.guidance).noise
             (gradient,) = torch.autograd.grad(0.5 * residual.square().sum(), kappa)
-        kappa = (kappa - learning_rate * gradient).detach()
-    return kappa
+        kappa = (kappa - context.settings.noise_learning_rate * gradient).detach()
+    return Noise(kappa)
 
 
-def inverted_noise(
-    prior: Prior,
-    x0: Tensor,
-    t: Tensor,
-    conditioning: Conditioning,
-    *,
-    guidance: float,
-    steps: int,
-    start: float,
-    overshoot: float,
-    entropy: float,
-    generator: Generator,
-) -> Tensor:
-    """κ by DDIM inversion, eq. (11): κ = ddim_inversion(x0, t + τ) + H.
+def inverted_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context: Context) -> Noise:
+    """κ by DDIM inversion, eq. (11): κ = ddim_inversion(x0, t + τ) + H, the noise that x(t + τ) holds beside x0.
 
-    Args:
-        guidance: γ_inv.
-        steps: evaluations of the model for the inversion.
-        start: inversion starts here, with fresh noise up to this time; 0 starts at the clean render, as in the paper.
-            A clean render is no typical sample of the model, and its inverted noise comes out too small (see
-            `settings.PRESETS`).
-        overshoot: τ ~ U(0, overshoot); the paper's is 1/30.
-        entropy: H = entropy · b(t) · N(0, I); the paper's is 0.3.
-
-    Returns:
-        κ: the noise which x(t + τ) holds beside x0.
+    τ ~ U(0, `inversion_overshoot`), 1/30 in the paper; H = `inversion_entropy` · b(t) · N(0, I), 0.3 in the paper.
+    Inversion starts at the time `inversion_start`, with fresh noise up to there; the paper's is 0, the clean render.
+    (A clean render is no typical sample of the model, and its inverted noise comes out too small.)
     """
-    t_start = torch.full_like(t, start).minimum(0.5 * t)
+    settings, random = context.settings, context.random
+    t_start = torch.full_like(t, settings.inversion_start).minimum(0.5 * t)
     a, b = prior.scales(t_start)
-    x = a * x0 + b * random_noise(x0, generator) if start > 0.0 else x0
-    tau = overshoot * torch.rand(t.shape, generator=generator, device=generator.device).to(t)
+    x = a * x0 + b * standard_normal(x0, random) if settings.inversion_start > 0.0 else x0
+    tau = settings.inversion_overshoot * torch.rand(t.shape, generator=random, device=random.device).to(t)
     t_end = (t + tau).clamp(max=1.0)
-    inverted = ddim_invert(prior, x, t_start, t_end, steps, conditioning, guidance)
+    steps = inversion_steps(t[0].item(), settings.inversion_steps_per_unit)
+    inverted = ddim_invert(prior, x, t_start, t_end, steps, y, context.inversion_guidance)
     kappa = noise_beside(prior, inverted, x0, t_end)
     _, b_t = prior.scales(t)
-    return kappa + entropy * b_t * random_noise(x0, generator)
+    return Noise(kappa + settings.inversion_entropy * b_t * standard_normal(x0, random))
 
 
 @torch.no_grad()
-def interval_noise(
-    prior: Prior, x0: Tensor, t: Tensor, conditioning: Conditioning, *, steps: int, interval: float
-) -> tuple[Tensor, Tensor]:
-    """Interval score matching's choice (Liang et al. 2023, LucidDreamer): γ_inv = 0, and κ of a time before.
+def interval_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context: Context) -> Noise:
+    """Interval score matching's choice (Liang et al. 2023, LucidDreamer): γ_inv = 0, and κ of an earlier time.
 
-    Args:
-        steps: evaluations of the model for the inversion to s = t − interval.
-        interval: s is that much earlier than t.
-
-    Returns:
-        (x(t), κ): the render inverted to t without guidance, in which the model is asked; and ε(x(s), ∅), with which
-        its answer is compared. These are two things here, so x(t) is not a·x0 + b·κ.
+    The render is inverted to s = t − `interval`, and from there to t, without guidance. The model is asked in x(t), and
+    its answer is compared with κ = ε(x(s), ∅); so x(t) is not a·x0 + b·κ.
     """
-    s = (t - interval).clamp(min=0.0)
-    at_s = ddim_invert(prior, x0, torch.zeros_like(s), s, steps, conditioning, 0.0)
-    seen = prior.predict(at_s, s, conditioning, 0.0)
-    return ddim_step(prior, seen, t), seen.noise
+    s = (t - context.settings.interval).clamp(min=0.0)
+    steps = inversion_steps(t[0].item(), context.settings.inversion_steps_per_unit)
+    at_s = ddim_invert(prior, x0, torch.zeros_like(s), s, steps, y, 0.0)
+    seen = prior.predict(at_s, s, y, 0.0)
+    return Noise(seen.noise, ddim_step(prior, seen, t))
+
+
+def cached_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context: Context) -> Noise:
+    """κ that makes eq. (10) DDIM, eq. (6): the noise that the model saw in the same image in the step before."""
+    assert context.previous is not None
+    return Noise(context.previous.noise)
+
+
+CHOICES: dict[str, Choice] = {
+    "inversion": inverted_noise,
+    "random": random_noise,
+    "fixed": fixed_noise,
+    "fixed-point": fixed_point_noise,
+    "sgd": optimised_noise,
+    "interval": interval_noise,
+}
+"""By the names that requests have for them (`request.NOISES`)."""
+
+CHOICES_2D: dict[str, Choice] = {"cached": cached_noise}
+"""Those that are possible only where the same image is asked about in every step."""
+
+
+def standard_normal(like: Tensor, random: Generator) -> Tensor:
+    """N(0, I) of a tensor's shape, drawn where the generator is, on the tensor's device."""
+    return torch.randn(like.shape, generator=random, device=random.device).to(like)
 
 
 def noise_beside(prior: Prior, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
-    """The noise which x(t) holds beside x0: (x − a·x0) / b."""
+    """The noise that x(t) holds beside x0: (x − a·x0) / b, (B, C, h, w)."""
     a, b = prior.scales(t)
     return (x - a * x0) / b
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import itertools
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from ..diffusion.prior import Conditioning, Prior
 from .ddim import ddim_step
-from .noise import noise_beside, random_noise
+from .noise import Context, Noise, noise_beside, standard_normal
 
 TRAINING_TIMESTEPS = 1000
 FIRST_TIMESTEP = 1
@@ -40,34 +40,22 @@ def inversion_timesteps(timestep: int, delta: int, steps: int) -> list[int]:
 
 
 @torch.no_grad()
-def released_noise(
-    prior: Prior,
-    x0: Tensor,
-    t: Tensor,
-    conditioning: Conditioning,
-    *,
-    guidance: float,
-    steps: int,
-    eta: float,
-    generator: Generator,
-) -> Tensor:
+def released_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context: Context) -> Noise:
     """κ such that a(t)·x0 + b(t)·κ is the latent that the released code denoises: the one at t + δ, taken for x(t).
 
-    Args:
-        x0: (B, C, h, w), the encoded renders.
-        t: (B,), the same for all images, a whole timestep (`whole_timestep`) divided by `TRAINING_TIMESTEPS`.
-        guidance: γ_inv.
-        steps: the grid's density, and 1 / steps the largest δ in units of t.
-        eta: how much of DDPM's noise is added in each step; the released code's is 0.3.
+    Here t is a whole timestep (`whole_timestep`) divided by `TRAINING_TIMESTEPS`; `inversion_steps_per_unit` is the
+    grid's density, whose inverse is the largest δ in units of t; `inversion_entropy` is η, how much of DDPM's noise is
+    added in each step, 0.3 in the released code.
     """
-    delta = int(torch.rand((), generator=generator).item() * TRAINING_TIMESTEPS // steps)
+    steps, eta, random = context.settings.inversion_steps_per_unit, context.settings.inversion_entropy, context.random
+    delta = int(torch.rand((), generator=random).item() * TRAINING_TIMESTEPS // steps)
     timesteps = inversion_timesteps(round(t[0].item() * TRAINING_TIMESTEPS), delta, steps)
     x = x0
     for timestep, next_timestep in itertools.pairwise(timesteps):
         now, after = (torch.full_like(t, point / TRAINING_TIMESTEPS) for point in (timestep, next_timestep))
-        x = ddim_step(prior, prior.predict(x, now, conditioning, guidance), after)
-        x = x + eta * _ddpm_deviation(prior, now, after) * random_noise(x, generator)
-    return noise_beside(prior, x, x0, t)
+        x = ddim_step(prior, prior.predict(x, now, y, context.inversion_guidance), after)
+        x = x + eta * _ddpm_deviation(prior, now, after) * standard_normal(x, random)
+    return Noise(noise_beside(prior, x, x0, t))
 
 
 def _ddpm_deviation(prior: Prior, t: Tensor, t_next: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from ..config.settings import Settings
 from ..diffusion.perp_neg import condition_views
 from ..diffusion.prior import Conditioning, Prediction, Prior
 from ..diffusion.views import view_words, with_view
-from ..distillation import noise as noises
+from ..distillation.noise import CHOICES, CHOICES_2D, Choice, Context, Noise
 from ..distillation.target import distillation_target
 from ..distillation.threestudio import TRAINING_TIMESTEPS, released_noise, whole_timestep
 from ..errors import BrokenNumbersError
@@ -59,18 +59,17 @@ class Guidance:
         return whole_timestep(now) / TRAINING_TIMESTEPS if self.settings.released_code else now
 
     def noise(
-        self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator
-    ) -> tuple[Tensor, Tensor | None]:
-        """κ for renders x0 (B, C, h, w) at times t (B,), all the same; and x(t), where that is not a·x0 + b·κ."""
+        self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator, previous: Prediction | None = None
+    ) -> Noise:
+        """κ for renders x0 (B, C, h, w) at times t (B,), all the same, as the settings choose it.
+
+        Args:
+            previous: what the model predicted in the step before, where all steps are about the same images.
+        """
         if self.settings.perp_neg == "prediction":
             conditioning = dataclasses.replace(conditioning, away=())
-        if self.settings.noise == "interval":
-            interval = self.settings.interval
-            x, kappa = noises.interval_noise(
-                self.prior, x0, t, conditioning, steps=self._inversion_steps(t), interval=interval
-            )
-            return kappa, x
-        return self._kappa(x0, t, conditioning, random), None
+        context = Context(self.guidance_scale, self._inversion_scale, self.settings, random, self._fixed_seed, previous)
+        return self._choice(self.prior, x0, t, conditioning, context)
 
     def target(self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator) -> Prediction:
         """Where the renders should go (`x0` of the result), by eq. (10) with the κ of the settings.
@@ -84,47 +83,11 @@ class Guidance:
             raise broken_model(self.prior)
         return target
 
-    def _kappa(self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator) -> Tensor:
-        settings, asked = self.settings, (self.prior, x0, t, conditioning)
-        match settings.noise:
-            case "random":
-                return noises.random_noise(x0, random)
-            case "fixed":
-                return noises.fixed_noise(x0, self._fixed_seed)
-            case "fixed-point":
-                return noises.fixed_point_noise(
-                    *asked, guidance=self.guidance_scale, rounds=settings.noise_rounds, generator=random
-                )
-            case "sgd":
-                return noises.optimised_noise(
-                    *asked,
-                    guidance=self.guidance_scale,
-                    rounds=settings.noise_rounds,
-                    learning_rate=settings.noise_learning_rate,
-                    generator=random,
-                )
-            case "inversion" if settings.released_code:
-                return released_noise(
-                    *asked,
-                    guidance=self._inversion_scale,
-                    steps=settings.inversion_steps_per_unit,
-                    eta=settings.inversion_entropy,
-                    generator=random,
-                )
-            case "inversion":
-                return noises.inverted_noise(
-                    *asked,
-                    guidance=self._inversion_scale,
-                    steps=self._inversion_steps(t),
-                    start=settings.inversion_start,
-                    overshoot=settings.inversion_overshoot,
-                    entropy=settings.inversion_entropy,
-                    generator=random,
-                )
-        raise ValueError(f"no such noise: {settings.noise}")
-
-    def _inversion_steps(self, t: Tensor) -> int:
-        return noises.inversion_steps(t[0].item(), self.settings.inversion_steps_per_unit)
+    @property
+    def _choice(self) -> Choice:
+        if self.settings.noise == "inversion" and self.settings.released_code:
+            return released_noise
+        return (CHOICES | CHOICES_2D)[self.settings.noise]
 
 
 def broken_model(prior: Prior) -> BrokenNumbersError:

@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..contract.request import NOISES, JobRequest
+from ..contract.request import JobRequest
+from ..distillation.noise import CHOICES
 from .results import Results
 from .runs import AZIMUTHS_DEG, Run3D, caption
 from .sheets import Cell, Row, contact_sheet
@@ -25,7 +26,7 @@ def compare(request: JobRequest, folder: Path, report: Report) -> dict[str, Any]
     """
     study = prepare(request, report)
     results = Results(study, folder)
-    runs = [Run3D(noise, request.prompt, dataclasses.replace(study.settings, noise=noise)) for noise in NOISES]
+    runs = [Run3D(noise, request.prompt, dataclasses.replace(study.settings, noise=noise)) for noise in CHOICES]
     rows: list[Row] = []
     measured: list[dict[str, Any]] = []
     for run in runs:

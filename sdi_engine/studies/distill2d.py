@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from ..contract.request import JobRequest
 from ..diffusion.prior import Conditioning, Prediction, Prior
 from ..distillation.ddim import ddim_trajectory
+from ..distillation.noise import Noise
 from ..distillation.target import distillation_target
 from ..mesh.eight_bit import is_finite
 from ..run.guidance import Guidance, broken_model, seed_of
@@ -25,15 +26,14 @@ from .sheets import Cell, Row, contact_sheet
 from .study import Report, Study, prepare, reported, save_json, save_picture, spread
 
 DDIM = "ddim"
-CACHED = "cached"
 SAME = 1e-4
 """Two trajectories that differ by less everywhere are the same, but for rounding; x0 is about −1…1."""
 
 COLUMNS = 6
 """Times that the picture shows."""
 
-KappaChoice = Callable[[Tensor, Tensor, Prediction], tuple[Tensor, Tensor | None]]
-"""(x0, t, the prediction before) → κ; and x(t), where that is not a·x0 + b·κ."""
+ChooseNoise = Callable[[Tensor, Tensor, Prediction], Noise]
+"""(x0, t, the prediction before) → κ."""
 
 log = logging.getLogger(__name__)
 
@@ -140,20 +140,18 @@ def trajectory(study: Study, prompt: str, noise: str, times: Tensor) -> Iterator
     x = starting_noise(prior, [request.seed], resolution_2d(study))
     if noise == DDIM:
         return ddim_trajectory(prior, x, times, conditioning, study.guidance_scale)
-    if noise == CACHED:
-        return score_distillation(prior, x, times, conditioning, study.guidance_scale, cached_kappa)
     guidance = Guidance(prior, dataclasses.replace(study.settings, noise=noise), request.seed)
     random = Generator().manual_seed(seed_of(request.seed, "2D score distillation"))
 
-    def kappa(x0: Tensor, t: Tensor, before: Prediction) -> tuple[Tensor, Tensor | None]:
-        return guidance.noise(x0, t, conditioning, random)
+    def choose(x0: Tensor, t: Tensor, previous: Prediction) -> Noise:
+        return guidance.noise(x0, t, conditioning, random, previous)
 
-    return score_distillation(prior, x, times, conditioning, study.guidance_scale, kappa)
+    return score_distillation(prior, x, times, conditioning, study.guidance_scale, choose)
 
 
 @torch.no_grad()
 def score_distillation(
-    prior: Prior, x: Tensor, times: Tensor, conditioning: Conditioning, guidance: float, choose_kappa: KappaChoice
+    prior: Prior, x: Tensor, times: Tensor, conditioning: Conditioning, guidance: float, choose: ChooseNoise
 ) -> Iterator[Prediction]:
     """x0 at every time by eq. (10), x0 − σ·[ε(x(t), y) − κ], from the model's own prediction at times[0] on.
 
@@ -161,20 +159,15 @@ def score_distillation(
         x: (B, C, h, w), the noise at times[0], as DDIM starts with.
         times: (n,) falling, in [0, 1].
         guidance: γ of eq. (3).
-        choose_kappa: κ for the current x0 at the next time.
+        choose: κ for the current x0 at the next time.
     """
     prediction = prior.predict(x, times[0].expand(len(x)), conditioning, guidance)
     yield prediction
     for t in times[1:]:
         t = t.expand(len(x))
         x0 = prediction.x0
-        kappa, x_seen = choose_kappa(x0, t, prediction)
+        kappa, x_seen = choose(x0, t, prediction)
         noise = distillation_target(prior, x0, t, kappa, conditioning, guidance, x_seen).noise
         a, b = prior.scales(t)
         prediction = Prediction(x0 - b / a * (noise - kappa), noise)
         yield prediction
-
-
-def cached_kappa(x0: Tensor, t: Tensor, before: Prediction) -> tuple[Tensor, None]:
-    """κ that makes eq. (10) DDIM, eq. (6): the noise which the model saw in the step before."""
-    return before.noise, None

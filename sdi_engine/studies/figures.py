@@ -10,7 +10,8 @@ from typing import Any
 
 from ..config.settings import Settings
 from ..contract import events
-from ..contract.request import NOISES, JobRequest
+from ..contract.request import JobRequest
+from ..distillation.noise import CHOICES
 from ..run.text_to_mesh import tell_how_it_reads
 from .distill2d import DDIM
 from .noise_error import DEFAULT_POINTS, ResidualRun, guidance_variants, kappa_variants, panels, sdi_run
@@ -118,9 +119,9 @@ def figure_9(study: Study, prompts: Sequence[str]) -> Figure:
     """The choices of κ, in 3D and in 2D, and how well they solve eq. (8)."""
     rows: list[FigureRow] = []
     for prompt, row_3d in zip(prompts, _rows_3d(kappa_variants(study.settings), prompts), strict=True):
-        runs_2d = [Run2D(f"{noise} in 2D", prompt, noise, DEFAULT_STEPS) for noise in NOISES]
+        runs_2d = [Run2D(f"{noise} in 2D", prompt, noise, DEFAULT_STEPS) for noise in CHOICES]
         rows += [FigureRow(f"{prompt}, 3D", row_3d.runs), FigureRow(f"{prompt}, 2D", runs_2d)]
-    return Figure("Fig. 9: choices of the noise", NOISES, rows, (_residual_run(study, prompts), 0))
+    return Figure("Fig. 9: choices of the noise", tuple(CHOICES), rows, (_residual_run(study, prompts), 0))
 
 
 def figure_10(study: Study, prompts: Sequence[str]) -> Figure:

@@ -10,8 +10,9 @@ from typing import Any
 from torch import Generator, Tensor
 
 from ..config.settings import Settings
-from ..contract.request import NOISES, JobRequest
+from ..contract.request import JobRequest
 from ..diffusion.prior import Conditioning, Prediction
+from ..distillation.noise import CHOICES
 from ..distillation.target import noise_residual
 from ..errors import BadInputError
 from ..run.generate import Generation
@@ -50,7 +51,7 @@ def noise_error(request: JobRequest, folder: Path, report: Report, points: int) 
 
 def kappa_variants(settings: Settings) -> Variants:
     """Every choice of κ (Fig. 9)."""
-    return {noise: dataclasses.replace(settings, noise=noise) for noise in NOISES}
+    return {noise: dataclasses.replace(settings, noise=noise) for noise in CHOICES}
 
 
 def residual_variants(settings: Settings) -> Variants:

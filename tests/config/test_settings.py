@@ -8,6 +8,7 @@ from sdi_engine.config.settings import PRESETS, Ramp, resolve
 from sdi_engine.contract.request import PRESETS as PRESET_NAMES
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion.prior import ModelHints
+from sdi_engine.distillation.noise import Context
 from sdi_engine.distillation.threestudio import released_noise
 from sdi_engine.errors import BadInputError
 from sdi_engine.run.generate import Generation
@@ -69,9 +70,8 @@ def test_the_released_code_inverts_in_its_own_way_at_whole_timesteps():
     x0, t = prior.encode(ball_images(16)[:1]), torch.tensor([0.889])
     conditioning = prior.condition(["ball"])
     kappa, x = guidance.noise(x0, t, conditioning, torch.Generator().manual_seed(0))
-    expected = released_noise(
-        prior, x0, t, conditioning, guidance=-7.5, steps=10, eta=0.3, generator=torch.Generator().manual_seed(0)
-    )
+    context = Context(7.5, -7.5, settings, torch.Generator().manual_seed(0), seed=0)
+    expected, _ = released_noise(prior, x0, t, conditioning, context)
     assert x is None
     torch.testing.assert_close(kappa, expected)
 

@@ -1,16 +1,23 @@
+import dataclasses
+
 import pytest
 import torch
 from exact_prior import ExactPrior
 
+from sdi_engine.config.settings import PRESETS
+from sdi_engine.contract.request import NOISES, NOISES_2D
 from sdi_engine.distillation.ddim import ddim_invert, ddim_trajectory
 from sdi_engine.distillation.noise import (
+    CHOICES,
+    CHOICES_2D,
+    Context,
     fixed_noise,
     fixed_point_noise,
     interval_noise,
     inversion_steps,
     inverted_noise,
     optimised_noise,
-    random_noise,
+    standard_normal,
 )
 from sdi_engine.distillation.target import noise_residual
 
@@ -20,25 +27,42 @@ def prior():
     return ExactPrior({"mug": 0.4 + 0.2 * torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))})
 
 
-def invert(prior, x0, t, **changes):
-    options = {
-        "guidance": -1.0,
-        "steps": 8,
-        "start": 0.0,
-        "overshoot": 0.0,
-        "entropy": 0.0,
-        "generator": torch.Generator().manual_seed(0),
-    }
+def context(guidance=1.0, random_seed=0, seed=0, **settings):
+    """Of a run whose inversion is bare but for what the settings say."""
+    bare = {"inversion_start": 0.0, "inversion_overshoot": 0.0, "inversion_entropy": 0.0}
+    return Context(
+        guidance,
+        guidance,
+        dataclasses.replace(PRESETS["paper"], **bare | settings),
+        torch.Generator().manual_seed(random_seed),
+        seed,
+    )
+
+
+def invert(prior, x0, t, guidance=-1.0, steps=8, **changes):
     conditioning = prior.condition(["a mug"] * len(x0))
-    return inverted_noise(prior, x0, t, conditioning, **(options | changes))
+    per_unit = steps / t[0].item() + 1e-4
+    return inverted_noise(prior, x0, t, conditioning, context(guidance, inversion_steps_per_unit=per_unit, **changes))[
+        0
+    ]
+
+
+def normal(x0, seed):
+    return standard_normal(x0, torch.Generator().manual_seed(seed))
+
+
+def test_the_names_are_those_of_requests():
+    assert tuple(CHOICES) == NOISES
+    assert (*CHOICES, *CHOICES_2D) == NOISES_2D
 
 
 def test_random_noise_is_standard_normal_and_comes_from_the_generator():
     x0 = torch.zeros(4, 3, 64, 64)
-    noise = random_noise(x0, torch.Generator().manual_seed(1))
+    noise, x = CHOICES["random"](None, x0, None, None, context(random_seed=1))
+    assert x is None
     assert abs(noise.mean().item()) < 0.02
     assert abs(noise.std().item() - 1.0) < 0.02
-    assert torch.equal(noise, random_noise(x0, torch.Generator().manual_seed(1)))
+    assert torch.equal(noise, normal(x0, 1))
 
 
 def test_denoising_the_render_with_its_inverted_noise_gives_the_render_back(prior):
@@ -53,13 +77,13 @@ def test_denoising_the_render_with_its_inverted_noise_gives_the_render_back(prio
         return (back - x0).square().mean().sqrt().item()
 
     inverted = error(invert(prior, x0, t, guidance=1.0, steps=100))
-    assert inverted < 0.2 * error(random_noise(x0, torch.Generator().manual_seed(1)))
+    assert inverted < 0.2 * error(normal(x0, 1))
 
 
 def test_overshoot_inverts_further_than_the_time_at_which_the_noise_is_added(prior):
     x0, t = prior._images[:1].view(1, 3, 8, 8), torch.tensor([0.5])
-    assert torch.equal(invert(prior, x0, t), invert(prior, x0, t, overshoot=0.0))
-    assert (invert(prior, x0, t) - invert(prior, x0, t, overshoot=0.3)).abs().max() > 1e-3
+    assert torch.equal(invert(prior, x0, t), invert(prior, x0, t, inversion_overshoot=0.0))
+    assert (invert(prior, x0, t) - invert(prior, x0, t, inversion_overshoot=0.3)).abs().max() > 1e-3
 
 
 def test_inversion_costs_its_steps_and_the_guidance(prior):
@@ -75,7 +99,7 @@ def test_entropy_adds_variance_that_shrinks_with_t(prior):
     for time in (0.2, 0.9):
         t = torch.tensor([time])
         _, b = prior.scales(t)
-        draws = [invert(prior, x0, t, entropy=0.3, generator=torch.Generator().manual_seed(seed)) for seed in range(40)]
+        draws = [invert(prior, x0, t, inversion_entropy=0.3, random_seed=seed) for seed in range(40)]
         spread = torch.stack(draws).std(dim=0).mean().item()
         assert spread == pytest.approx(0.3 * b.item(), rel=0.1)
 
@@ -86,10 +110,13 @@ def test_number_of_inversion_steps(t, steps):
 
 
 def test_fixed_noise_is_one_standard_normal_draw_for_all_images_and_steps():
-    noise = fixed_noise(torch.zeros(3, 3, 64, 64), seed=4)
+    def drawn(x0, seed):
+        return fixed_noise(None, x0, None, None, context(seed=seed)).kappa
+
+    noise = drawn(torch.zeros(3, 3, 64, 64), seed=4)
     assert torch.equal(noise[0], noise[2])
-    assert torch.equal(noise, fixed_noise(torch.ones(3, 3, 64, 64), seed=4))
-    assert not torch.equal(noise, fixed_noise(torch.zeros(3, 3, 64, 64), seed=5))
+    assert torch.equal(noise, drawn(torch.ones(3, 3, 64, 64), seed=4))
+    assert not torch.equal(noise, drawn(torch.zeros(3, 3, 64, 64), seed=5))
     assert noise.std().item() == pytest.approx(1.0, abs=0.02)
 
 
@@ -100,7 +127,7 @@ def residual(prior, x0, t, kappa, guidance=1.0):
 def test_residual_is_zero_for_the_models_own_noise_and_is_rescaled_to_x0(prior):
     """At low noise around one of its images the model's noise is the noise that was added."""
     x0, t = prior._images[:1].view(1, 3, 8, 8), torch.tensor([0.05])
-    kappa = random_noise(x0, torch.Generator().manual_seed(0))
+    kappa = normal(x0, 0)
     assert residual(prior, x0, t, kappa).item() < 1e-3
     far = residual(prior, x0 + 0.5, t, kappa)
     assert far.item() == pytest.approx(0.5, rel=0.05), "the way from the render to the image that the model sees"
@@ -109,10 +136,9 @@ def test_residual_is_zero_for_the_models_own_noise_and_is_rescaled_to_x0(prior):
 def test_one_round_of_fixed_point_iteration_is_equation_8(prior):
     x0, t = prior._images[:2].view(2, 3, 8, 8) + 0.2, torch.full((2,), 0.6)
     conditioning = prior.condition(["a mug"] * 2)
-    options = {"guidance": 2.0, "generator": torch.Generator().manual_seed(0)}
-    kappa = fixed_point_noise(prior, x0, t, conditioning, rounds=1, **options)
+    kappa, _ = fixed_point_noise(prior, x0, t, conditioning, context(2.0, noise_rounds=1))
     a, b = prior.scales(t)
-    start = random_noise(x0, torch.Generator().manual_seed(0))
+    start = normal(x0, 0)
     expected = prior.predict(a * x0 + b * start, t, conditioning, 2.0).noise
     torch.testing.assert_close(kappa, expected)
 
@@ -122,10 +148,7 @@ def test_gradient_descent_lowers_the_residual_of_equation_8(prior):
     conditioning = prior.condition(["a mug"])
 
     def after(rounds):
-        generator = torch.Generator().manual_seed(0)
-        kappa = optimised_noise(
-            prior, x0, t, conditioning, guidance=1.0, rounds=rounds, learning_rate=0.1, generator=generator
-        )
+        kappa, _ = optimised_noise(prior, x0, t, conditioning, context(noise_rounds=rounds, noise_learning_rate=0.1))
         return residual(prior, x0, t, kappa).item()
 
     errors = [after(rounds) for rounds in (0, 3, 10)]
@@ -141,17 +164,8 @@ def test_one_step_of_gradient_descent_is_the_gradient_by_differences(prior):
     def objective(kappa):
         return 0.5 * (kappa - prior.predict(a * x0 + b * kappa, t, conditioning, 1.0).noise).square().sum()
 
-    start = random_noise(x0, torch.Generator().manual_seed(0))
-    stepped = optimised_noise(
-        prior,
-        x0,
-        t,
-        conditioning,
-        guidance=1.0,
-        rounds=1,
-        learning_rate=0.1,
-        generator=torch.Generator().manual_seed(0),
-    )
+    start = normal(x0, 0)
+    stepped, _ = optimised_noise(prior, x0, t, conditioning, context(noise_rounds=1, noise_learning_rate=0.1))
     direction = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     slope = (objective(start + 1e-5 * direction) - objective(start - 1e-5 * direction)) / 2e-5
     assert ((start - stepped) / 0.1 * direction).sum().item() == pytest.approx(slope.item(), rel=1e-4)
@@ -160,7 +174,7 @@ def test_one_step_of_gradient_descent_is_the_gradient_by_differences(prior):
 def test_interval_noise_is_the_prediction_one_interval_before_and_x_lies_on_its_trajectory(prior):
     x0, t = prior._images[:2].view(2, 3, 8, 8) + 0.1, torch.full((2,), 0.6)
     conditioning = prior.condition(["a mug"] * 2)
-    x, kappa = interval_noise(prior, x0, t, conditioning, steps=5, interval=0.1)
+    kappa, x = interval_noise(prior, x0, t, conditioning, context(inversion_steps_per_unit=9, interval=0.1))
     s = torch.full((2,), 0.5)
     at_s = ddim_invert(prior, x0, torch.zeros(2), s, 5, conditioning, 0.0)
     torch.testing.assert_close(kappa, prior.predict(at_s, s, conditioning, 0.0).noise)
@@ -179,6 +193,6 @@ def test_along_a_ddim_trajectory_the_previous_prediction_solves_equation_8_and_n
         before = list(ddim_trajectory(prior, start, times, conditioning, 1.0))[index * finer - 1]
         t = times[index * finer].expand(2)
         errors.append(residual(prior, before.x0, t, before.noise).mean().item())
-    by_chance = residual(prior, before.x0, t, random_noise(start, torch.Generator().manual_seed(1))).mean().item()
+    by_chance = residual(prior, before.x0, t, normal(start, 1)).mean().item()
     assert errors[1] < 0.5 * errors[0]
     assert errors[1] < 0.1 * by_chance

@@ -1,5 +1,6 @@
 """The released code's inversion, against its arithmetic written out on a scheduler's table of α."""
 
+import dataclasses
 import itertools
 import math
 
@@ -7,6 +8,8 @@ import pytest
 import torch
 from exact_prior import ExactPrior
 
+from sdi_engine.config.settings import PRESETS
+from sdi_engine.distillation.noise import Context
 from sdi_engine.distillation.target import distillation_target
 from sdi_engine.distillation.threestudio import inversion_timesteps, released_noise, whole_timestep
 
@@ -14,6 +17,11 @@ from sdi_engine.distillation.threestudio import inversion_timesteps, released_no
 @pytest.fixture
 def prior():
     return ExactPrior({"mug": 0.4 + 0.2 * torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))})
+
+
+def context():
+    settings = dataclasses.replace(PRESETS["threestudio"], inversion_steps_per_unit=10, inversion_entropy=0.3)
+    return Context(7.5, -7.5, settings, torch.Generator().manual_seed(11), seed=0)
 
 
 @pytest.mark.parametrize(
@@ -61,16 +69,7 @@ def test_noisy_latent_and_target_are_those_of_the_released_arithmetic(prior, tim
     target = (x - math.sqrt(1.0 - alpha(timestep)) * seen) / math.sqrt(alpha(timestep))
 
     t = torch.tensor([timestep / 1000.0])
-    kappa = released_noise(
-        prior,
-        latent,
-        t,
-        conditioning,
-        guidance=-7.5,
-        steps=10,
-        eta=0.3,
-        generator=torch.Generator().manual_seed(11),
-    )
+    kappa, _ = released_noise(prior, latent, t, conditioning, context())
     a, b = prior.scales(t)
     torch.testing.assert_close(a * latent + b * kappa, x, atol=2e-4, rtol=1e-4)
     found = distillation_target(prior, latent, t, kappa, conditioning, 7.5).x0
@@ -88,15 +87,6 @@ def test_a_real_layout_is_asked_at_the_timesteps_of_the_released_code(prediction
     heard = []
     prior._denoiser.register_forward_pre_hook(lambda module, inputs: heard.append(round(inputs[1][0].item())))
     latent, t = torch.randn(1, *prior.latent_shape(16)), torch.tensor([0.25])
-    kappa = released_noise(
-        prior,
-        latent,
-        t,
-        prior.condition(["a mug"]),
-        guidance=-7.5,
-        steps=10,
-        eta=0.3,
-        generator=torch.Generator().manual_seed(11),
-    )
+    kappa, _ = released_noise(prior, latent, t, prior.condition(["a mug"]), context())
     assert heard == [-99, 1, 101, 201]
     assert kappa.isfinite().all()

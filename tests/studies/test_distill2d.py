@@ -10,7 +10,8 @@ from sdi_engine.config.settings import resolve
 from sdi_engine.contract.request import NOISES, JobRequest
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.distillation.ddim import ddim_trajectory
-from sdi_engine.studies.distill2d import SAME, cached_kappa, score_distillation, trajectory
+from sdi_engine.distillation.noise import CHOICES_2D, Context, Noise
+from sdi_engine.studies.distill2d import SAME, score_distillation, trajectory
 from sdi_engine.studies.sampling import starting_noise
 from sdi_engine.studies.study import Study
 
@@ -22,13 +23,17 @@ TINY = {
 }
 
 
-def largest_difference(prior, prompt, guidance, steps=10, kappa=cached_kappa):
+def cached(x0, t, previous):
+    return CHOICES_2D["cached"](None, x0, t, None, Context(0.0, 0.0, None, None, 0, previous))
+
+
+def largest_difference(prior, prompt, guidance, steps=10, choose=cached):
     """Over all times, between DDIM and score distillation from the same noise."""
     times = prior.sampling_times(steps)
     conditioning = prior.condition([prompt] * 2, "")
     x = starting_noise(prior, [0, 1], prior.resolution)
     ddim = ddim_trajectory(prior, x, times, conditioning, guidance)
-    distilled = score_distillation(prior, x, times, conditioning, guidance, kappa)
+    distilled = score_distillation(prior, x, times, conditioning, guidance, choose)
     return max((one.x0 - other.x0).abs().max().item() for one, other in zip(ddim, distilled, strict=True))
 
 
@@ -56,7 +61,7 @@ def test_with_cached_noise_it_is_ddim(prior, guidance):
 
 
 def test_with_other_noise_it_is_not(prior):
-    assert largest_difference(prior, "ball", 3.0, kappa=lambda x0, t, before: (torch.ones_like(x0), None)) > 0.1
+    assert largest_difference(prior, "ball", 3.0, choose=lambda x0, t, previous: Noise(torch.ones_like(x0))) > 0.1
 
 
 @pytest.mark.parametrize("kind", TINY)
