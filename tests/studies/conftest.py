@@ -1,9 +1,12 @@
 """Studies on models whose answers are known, seen small, so that they take no time."""
 
+import json
+
 import pytest
 import torch
 from exact_prior import ExactPrior, ball_images
 
+from sdi_engine.cli import commands as cli
 from sdi_engine.config.settings import resolve
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.studies import runs, study
@@ -34,6 +37,17 @@ def exact_model(prior, monkeypatch):
     """The command line finds the exact prior, whatever model it is asked for."""
     monkeypatch.setattr(study, "load_prior", lambda model, device, loras: prior)
     return prior
+
+
+@pytest.fixture
+def command(capsys):
+    """A command's exit code and the JSON of its last line."""
+
+    def run(*arguments):
+        code = cli.main([str(argument) for argument in arguments])
+        return code, json.loads(capsys.readouterr().out.strip().rpartition("\n")[2])
+
+    return run
 
 
 def silent(event):

@@ -13,23 +13,12 @@ from tiny_models import write_stable_diffusion
 from sdi_engine.cli import commands as cli
 from sdi_engine.contract.request import NOISES
 from sdi_engine.diffusion.prior import ModelHints
+from sdi_engine.distillation.noise import CHOICES, Noise
 from sdi_engine.run.generate import Generation
-from sdi_engine.run.guidance import Guidance
 from sdi_engine.studies import results as kept_results
 from sdi_engine.studies.figures import FIGURES
 
 SMALL = ["--preset", "draft", "--steps", "2", "--json"]
-
-
-@pytest.fixture
-def command(capsys):
-    """A command's exit code and the JSON of its last line."""
-
-    def run(*arguments):
-        code = cli.main([str(argument) for argument in arguments])
-        return code, json.loads(capsys.readouterr().out.strip().rpartition("\n")[2])
-
-    return run
 
 
 def test_sample_writes_a_picture_for_each_seed(command, exact_model, tmp_path):
@@ -172,10 +161,10 @@ def test_a_model_whose_numbers_are_none_makes_no_black_picture(command, exact_mo
 
 
 def test_a_method_that_diverges_has_no_picture(command, exact_model, tmp_path, monkeypatch):
-    def nowhere(guidance, x0, t, conditioning, random):
-        return torch.full_like(x0, torch.nan), None
+    def nowhere(prior, x0, t, y, context):
+        return Noise(torch.full_like(x0, torch.nan))
 
-    monkeypatch.setattr(Guidance, "noise", nowhere)
+    monkeypatch.setitem(CHOICES, "random", nowhere)
     code, said = command("distill2d", "ball", "-o", tmp_path / "out", "--noise", "random", "--steps", 3, "--json")
     assert code == 0
     assert said["distilled"] == {"file": None}
