@@ -26,13 +26,13 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sdi_engine.config.settings import resolve
 from sdi_engine.contract.request import STARTER_MODEL, JobRequest
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.evaluation.accuracy import random_subject
 from sdi_engine.evaluation.judge import Judge, load_judge
 from sdi_engine.evaluation.pictures import look_around, on_grey
 from sdi_engine.run.generate import Generation
+from sdi_engine.run.resolve import resolve
 from sdi_engine.starter import world
 from sdi_engine.starter.dataset import Window
 from sdi_engine.starter.render import POINTS_PER_AREA, sample_surface

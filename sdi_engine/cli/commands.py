@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..config import parameters
+from ..config.overrides import parse_override
 from ..contract import events, request
 from ..contract.job_folder import JobFolder, make_folder
 from ..diffusion.location import locate, model_named_here
@@ -121,7 +123,7 @@ def _sample(options: argparse.Namespace, report: worker.Listener) -> dict[str, A
 
 
 def _distill2d(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
-    _check_choices("noise", [options.noise_2d], request.NOISES_2D)
+    _check_choices("noise", [options.noise_2d], parameters.NOISES_2D)
     asked = _accepted(options, options.prompt)
     with worker.torch_work():
         from ..studies.distill2d import distill2d
@@ -196,7 +198,7 @@ def _request(options: argparse.Namespace, prompt: str) -> request.JobRequest:
     """A request of those fields that the command has options for."""
     names = {field.name for field in dataclasses.fields(request.JobRequest)} - {"schema"}
     fields = {name: getattr(options, name) for name in names if hasattr(options, name)}
-    overrides = dict(request.parse_override(text) for text in getattr(options, "overrides", ()))
+    overrides = dict(parse_override(text) for text in getattr(options, "overrides", ()))
     return request.JobRequest(**fields | {"prompt": prompt, "loras": tuple(options.loras), "overrides": overrides})
 
 
@@ -320,7 +322,7 @@ def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
     _add_image_options(sample, ddim_steps)
 
     distill2d = command("distill2d", _distill2d, "2D score distillation, eq. (10), beside DDIM from the same noise")
-    noises = ", ".join(request.NOISES_2D)
+    noises = ", ".join(parameters.NOISES_2D)
     distill2d.add_argument("--noise", dest="noise_2d", default="cached", help=f"one of {noises} (default: %(default)s)")
     _add_image_options(distill2d, ddim_steps)
     _add_distillation_options(distill2d)

@@ -4,51 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import math
 import types
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from ..contract.request import NOISES, PERP_NEG, shown
 from ..errors import BadInputError
+from ..system.untrusted import shown
+from .limits import MOST, Within
+from .parameters import NOISES, PERP_NEG
 from .ramp import Ramp, constant
 
 T = TypeVar("T")
 
 CHOICES = {"noise": NOISES, "perp_neg": PERP_NEG}
 """Settings whose type says less than what they may be."""
-
-MOST = 1e6
-RANGES: dict[str, tuple[float, float]] = {
-    "steps": (1, 1_000_000),
-    "resolution": (16, 2048),
-    "views_per_step": (1, 64),
-    "t": (0.0, 1.0),
-    "inversion_steps_per_unit": (1, 1000),
-    "inversion_start": (0.0, 1.0),
-    "inversion_overshoot": (0.0, 1.0),
-    "noise_rounds": (1, 1000),
-    "interval": (0.0, 1.0),
-    "learning_rate": (0.0, 10.0),
-    "samples_per_ray": (1, 4096),
-    "occupancy_resolution": (2, 512),
-    "textureless": (0.0, 1.0),
-    "lit": (0.0, 1.0),
-    "mesh_resolution": (4, 1024),
-    "field.bound": (0.01, 100.0),
-    "field.grid_resolutions": (2, 8192),
-    "field.features": (1, 64),
-    "field.hidden": (1, 1024),
-    "field.blob_radius": (0.001, 100.0),
-    "field.log2_table_size": (1, 24),
-    "cameras.elevation": (-90.0, 90.0),
-    "cameras.fov": (1.0, 170.0),
-    "cameras.half_frame": (0.01, 100.0),
-    "cameras.distance": (0.01, 100.0),
-}
-"""Between which numbers those settings lie that would be none otherwise, or fill any memory; the others lie between
-±`MOST`."""
 
 
 def override(settings: T, values: Mapping[str, Any]) -> T:
@@ -61,30 +34,57 @@ def override(settings: T, values: Mapping[str, Any]) -> T:
     Raises:
         BadInputError: there is no such field, or it cannot be that; the sentence names the field and what it may be.
     """
-    names = _names(settings)
+    numbers = _numbers(settings)
     read: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names
+        if name not in numbers:
+            close = difflib.get_close_matches(name, numbers, n=3, cutoff=0.5) or numbers
             raise BadInputError(f"There is no setting {shown(name)} to change: it may be {' or '.join(close)}.")
+        number = numbers[name]
         try:
-            read[name] = _read(value, names[name], CHOICES.get(name, ()))
-            _check_range(read[name], *RANGES.get(name, (-MOST, MOST)))
+            read[name] = _read(value, number.kind, CHOICES.get(name, ()))
+            _check_range(read[name], number.limits)
         except ValueError as error:
             raise BadInputError(f'The setting "{name}" is {shown(value)}: it must be {error}.') from error
     return _replaced(settings, read)
 
 
-def _names(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """The types of all fields by their names, those of inner dataclasses instead of these."""
-    names: dict[str, Any] = {}
-    for name, kind in typing.get_type_hints(type(settings)).items():
+def parse_override(text: str) -> tuple[str, Any]:
+    """NAME=VALUE as a name and what JSON makes of the value, or the value itself as a word.
+
+    Raises:
+        BadInputError: there is no name or no equals sign.
+    """
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not name or not equals:
+        raise BadInputError(
+            f'"{text}" changes no setting: write a name, an equals sign and a value, such as steps=300.'
+        )
+    try:
+        return name, json.loads(value)
+    except (ValueError, RecursionError):
+        return name, value
+
+
+@dataclass(frozen=True)
+class _Number:
+    """What a field may be: a type, and limits for the numbers in it."""
+
+    kind: Any
+    limits: Within
+
+
+def _numbers(settings: Any, prefix: str = "") -> dict[str, _Number]:
+    """All fields by their names, those of inner dataclasses instead of these."""
+    numbers: dict[str, _Number] = {}
+    for name, kind in typing.get_type_hints(type(settings), include_extras=True).items():
         value = getattr(settings, name)
         if dataclasses.is_dataclass(value) and not isinstance(value, Ramp):
-            names |= _names(value, f"{prefix}{name}.")
+            numbers |= _numbers(value, f"{prefix}{name}.")
         else:
-            names[prefix + name] = kind
-    return names
+            kind, *said = typing.get_args(kind) if typing.get_origin(kind) is typing.Annotated else (kind,)
+            numbers[prefix + name] = _Number(kind, next(iter(said), MOST))
+    return numbers
 
 
 def _replaced(settings: T, values: Mapping[str, Any], prefix: str = "") -> T:
@@ -126,12 +126,12 @@ def _read(value: Any, kind: Any, choices: tuple[str, ...] = ()) -> Any:
 _NAMES_OF_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
 
 
-def _check_range(value: Any, low: float, high: float) -> None:
+def _check_range(value: Any, limits: Within) -> None:
     """Raise the ValueError of a number out of range; of a `Ramp` or a list, each number counts, but not when."""
     items = (value.first, value.last) if isinstance(value, Ramp) else value
     for item in items if isinstance(items, tuple) else (items,):
-        if isinstance(item, int | float) and not isinstance(item, bool) and not low <= item <= high:
-            raise ValueError(f"between {low:,} and {high:,}")
+        if isinstance(item, int | float) and not isinstance(item, bool) and not limits.low <= item <= limits.high:
+            raise ValueError(f"between {limits.low:,} and {limits.high:,}")
 
 
 def _read_first(value: Any, kinds: tuple[Any, ...]) -> Any:

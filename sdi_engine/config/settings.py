@@ -1,23 +1,15 @@
-"""The numbers of a run: what a preset stands for, and what a request and a model change in it."""
+"""The numbers of a run, and what each preset stands for. Standard library only."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated
 
-from ..contract.request import JobRequest
-from ..diffusion.prior import ModelHints
-from ..radiance.cameras import CameraRanges
-from ..radiance.encoding import geometric_resolutions
-from ..radiance.field import FieldConfig
-from .overrides import override
+from .cameras import CameraRanges
+from .field import FieldConfig, geometric_resolutions
+from .limits import Within
 from .ramp import Ramp, constant
-
-T = TypeVar("T")
-
-DEFAULT_GUIDANCE_SCALE = 7.5
-"""γ of the paper (sec. 5) for a model that says nothing else of itself."""
 
 OFF = constant(0.0)
 
@@ -63,9 +55,9 @@ class Settings:
         mesh_resolution: cells along the longest edge of the object's box, in the grid that the surface is taken from.
     """
 
-    steps: int
-    resolution: int | None
-    views_per_step: int
+    steps: Annotated[int, Within(1, 1_000_000)]
+    resolution: Annotated[int | None, Within(16, 2048)]
+    views_per_step: Annotated[int, Within(1, 64)]
     field: FieldConfig
     cameras: CameraRanges
     guidance_scale: float | None = None
@@ -73,19 +65,19 @@ class Settings:
     noise: str = "inversion"
     perp_neg: str = "off"
     released_code: bool = False
-    t: Ramp = FALLING_TIME
+    t: Annotated[Ramp, Within(0.0, 1.0)] = FALLING_TIME
     anneal: bool = True
-    inversion_steps_per_unit: int = 10
-    inversion_start: float = 0.0
-    inversion_overshoot: float = 1.0 / 30.0
+    inversion_steps_per_unit: Annotated[int, Within(1, 1000)] = 10
+    inversion_start: Annotated[float, Within(0.0, 1.0)] = 0.0
+    inversion_overshoot: Annotated[float, Within(0.0, 1.0)] = 1.0 / 30.0
     inversion_entropy: float = 0.3
-    noise_rounds: int = 10
+    noise_rounds: Annotated[int, Within(1, 1000)] = 10
     noise_learning_rate: float = 0.1
-    interval: float = 0.05
-    learning_rate: float = 1e-2
+    interval: Annotated[float, Within(0.0, 1.0)] = 0.05
+    learning_rate: Annotated[float, Within(0.0, 10.0)] = 1e-2
     fade: bool = False
-    samples_per_ray: int = 64
-    occupancy_resolution: int = 32
+    samples_per_ray: Annotated[int, Within(1, 4096)] = 64
+    occupancy_resolution: Annotated[int, Within(2, 512)] = 32
     level_starts: tuple[float, ...] = (0.0, 0.15, 0.4)
     sparsity: Ramp = OFF
     opaqueness: Ramp = OFF
@@ -93,13 +85,13 @@ class Settings:
     orientation: Ramp = OFF
     convexity: Ramp = OFF
     smoothness: float = 0.0
-    textureless: float = 0.0
-    lit: float = 0.0
+    textureless: Annotated[float, Within(0.0, 1.0)] = 0.0
+    lit: Annotated[float, Within(0.0, 1.0)] = 0.0
     shading_start: float = 0.1
     environment_background: bool = False
     fit_background: bool = True
     fit_object: bool = True
-    mesh_resolution: int = 128
+    mesh_resolution: Annotated[int, Within(4, 1024)] = 128
 
 
 _DRAFT = Settings(
@@ -199,47 +191,3 @@ PRESETS: dict[str, Settings] = {
 """`draft` and `standard` suit a small model and a processor; `paper` is the paper's appendix, and `threestudio` the
 authors' released code where that differs: how noise is inverted (`distillation.threestudio`), the range of t, the
 convexity and its schedule, and the guidance without Perp-Neg (`resolve`)."""
-
-
-def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Settings:
-    """The preset's settings, changed by what the model recommends, then by what the request asks for, its overrides
-    last.
-
-    In the result `resolution`, `guidance_scale` and `inversion_guidance_scale` are numbers.
-
-    Args:
-        request: validated.
-        hints: the model's own recommendations.
-        model_resolution: height and width in pixels of the model's images.
-
-    Raises:
-        BadInputError: there is no setting that an override names, or it cannot be that.
-    """
-    preset = PRESETS[request.preset]
-    guidance = _first(request.guidance_scale, preset.guidance_scale, hints.guidance_scale, DEFAULT_GUIDANCE_SCALE)
-    inversion_guidance = _first(
-        request.inversion_guidance_scale,
-        preset.inversion_guidance_scale,
-        hints.inversion_guidance_scale,
-        -guidance,
-    )
-    perp_neg = _first(request.perp_neg, preset.perp_neg)
-    if preset.released_code and perp_neg == "off":
-        # without Perp-Neg the released code computes text + s·(text − uncond), which is eq. (3) with γ = s + 1
-        guidance, inversion_guidance = guidance + 1.0, inversion_guidance + 1.0
-    settings = dataclasses.replace(
-        preset,
-        steps=_first(request.steps, preset.steps),
-        resolution=_first(request.resolution, min(preset.resolution or model_resolution, model_resolution)),
-        views_per_step=_first(request.views_per_step, preset.views_per_step),
-        guidance_scale=guidance,
-        inversion_guidance_scale=inversion_guidance,
-        noise=request.noise,
-        perp_neg=perp_neg,
-    )
-    return override(settings, request.overrides)
-
-
-def _first(*values: T | None) -> T:
-    """The first value that is not None."""
-    return next(value for value in values if value is not None)

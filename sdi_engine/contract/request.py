@@ -17,27 +17,16 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..config.parameters import DEVICES, NOISES, PERP_NEG, PRESETS, STARTER_MODEL
 from ..errors import BadInputError
-from ..system.untrusted import is_control, is_direction_mark, parse_json, printable
+from ..system.untrusted import is_control, is_direction_mark, parse_json, printable, shown
 
 SCHEMA_VERSION = 1
 """A version that adds a field, without which the object would be another one, counts on: what older versions read in
 spite of an unknown field is then still what was asked for. Older requests are read, newer ones are not."""
 
-PRESETS = ("draft", "standard", "paper", "threestudio")
-NOISES = ("inversion", "random", "fixed", "fixed-point", "sgd", "interval")
-NOISES_2D = (*NOISES, "cached")
-"""κ may also be the model's previous prediction where there is only one image (`distill2d`)."""
-
-PERP_NEG = ("off", "prediction", "everywhere")
-DEVICES = ("auto", "cpu", "cuda", "mps")
-STARTER_MODEL = "starter"
-
 MAX_PROMPT_LENGTH = 1000
 MAX_SEED = 2**31 - 1
-
-MAX_SHOWN = 80
-"""Characters of a wrong value that a sentence quotes."""
 
 MAX_SLUG_CHARACTERS = 40
 MAX_SLUG_BYTES = 80
@@ -201,23 +190,6 @@ class JobRequest:
         return cls(**fields).validated(), [printable(name) for name in dict.fromkeys(unknown)]
 
 
-def parse_override(text: str) -> tuple[str, Any]:
-    """NAME=VALUE as a name and what JSON makes of the value, or the value itself as a word.
-
-    Raises:
-        BadInputError: there is no name or no equals sign.
-    """
-    name, equals, value = (part.strip() for part in text.partition("="))
-    if not name or not equals:
-        raise BadInputError(
-            f'"{text}" changes no setting: write a name, an equals sign and a value, such as steps=300.'
-        )
-    try:
-        return name, json.loads(value)
-    except (ValueError, RecursionError):
-        return name, value
-
-
 def slug(prompt: str, fallback: str = "object") -> str:
     """The prompt as a harmless file name: small letters and digits of any script, and single hyphens.
 
@@ -280,12 +252,6 @@ def _check_types(item: JobRequest | Lora) -> None:
         if isinstance(value, bool) or not isinstance(value, allowed):
             kinds = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in allowed)
             raise BadInputError(f'The setting "{name.replace("_", " ")}" is {shown(value)}: it must be {kinds}.')
-
-
-def shown(value: Any) -> str:
-    """A value as a sentence quotes it."""
-    text = f'"{printable(value)}"' if isinstance(value, str) else repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def _check_path(label: str, path: str) -> None:

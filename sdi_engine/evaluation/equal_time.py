@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import errors
-from ..config.settings import resolve
 from ..contract import events
 from ..contract.job_folder import JobFolder, storage_errors
 from ..diffusion.prior import ModelHints
 from ..errors import NoObjectError
+from ..run.resolve import resolve
 from ..system.files import read_json_object, write_atomically
 from .plan import Job, Plan, Setting
 from .runs import JOBS_FOLDER, Outcome, run_jobs

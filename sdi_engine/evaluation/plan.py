@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..config.settings import resolve
+from ..config.overrides import parse_override
 from ..contract.job_folder import storage_errors
-from ..contract.request import JobRequest, Lora, parse_override, slug
+from ..contract.request import JobRequest, Lora, slug
 from ..diffusion.prior import ModelHints
 from ..errors import BadInputError
+from ..run.resolve import resolve
 from ..system.files import read_json_object, write_atomically
 
 PLAN_FILE = "plan.json"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+
+from ..config.cameras import CameraRanges
 
 
 @dataclass(frozen=True)
@@ -69,91 +70,62 @@ class Cameras:
         return self.position[:, None, None].expand_as(directions), directions
 
 
-@dataclass(frozen=True)
-class CameraRanges:
-    """Where cameras are drawn from; ranges are (low, high), uniformly. One of half_frame and distance is given.
+def sample(ranges: CameraRanges, count: int, generator: Generator) -> Cameras:
+    """`count` cameras around the object, on the generator's device.
 
-    Attributes:
-        elevation: degrees.
-        fov: vertical, degrees.
-        half_frame: half of the image's height at the origin, in scene units; the distance follows from it and the fov.
-        jitter: the point looked at is moved by up to this much on each axis, scene units.
-        distance: from the origin, scene units; how large the object looks then varies with the fov.
-        position_jitter: the camera is moved by up to this much on each axis, scene units.
-        target_deviation: the point looked at is moved, normally distributed on each axis, scene units.
-        up_deviation: so is what is up, a vector of length 1.
-        spread: how the views of one step stand around the object: "even" draws one azimuth, and the others follow at
-            equal angles; "antithetic" draws one for every pair φ, φ + 180°; "independent" draws one for every view.
+    Deviations and a position jitter of 0 draw no random numbers.
     """
 
-    elevation: tuple[float, float]
-    fov: tuple[float, float]
-    half_frame: tuple[float, float] | None
-    jitter: float
-    distance: tuple[float, float] | None = None
-    position_jitter: float = 0.0
-    target_deviation: float = 0.0
-    up_deviation: float = 0.0
-    spread: Literal["even", "antithetic", "independent"] = "even"
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(shape or (count,), generator=generator, device=generator.device)
 
-    def __post_init__(self) -> None:
-        if (self.half_frame is None) == (self.distance is None):
-            raise ValueError("Camera ranges need either half_frame or distance, and not both.")
+    def normal(deviation: float) -> Tensor:
+        return deviation * torch.randn(count, 3, generator=generator, device=generator.device)
 
-    def sample(self, count: int, generator: Generator) -> Cameras:
-        """`count` cameras around the object, on the generator's device.
+    azimuth = _azimuths(ranges.spread, count, generator)
+    fov = uniform(*ranges.fov)
+    elevation = uniform(*ranges.elevation)
+    if ranges.distance is None:
+        distance = uniform(*ranges.half_frame) / torch.tan(torch.deg2rad(fov) / 2.0)
+    else:
+        distance = uniform(*ranges.distance)
+    target = uniform(-ranges.jitter, ranges.jitter, count, 3)
+    shift = torch.zeros_like(target)
+    world_up = _z_axis(count, target.device)
+    if ranges.position_jitter:
+        shift = uniform(-ranges.position_jitter, ranges.position_jitter, count, 3)
+    if ranges.target_deviation:
+        target = target + normal(ranges.target_deviation)
+    if ranges.up_deviation:
+        world_up = world_up + normal(ranges.up_deviation)
+    return Cameras(azimuth, elevation, distance, fov, target, shift, world_up)
 
-        Deviations and a position jitter of 0 draw no random numbers.
-        """
 
-        def uniform(low: float, high: float, *shape: int) -> Tensor:
-            return low + (high - low) * torch.rand(shape or (count,), generator=generator, device=generator.device)
+def orbit(ranges: CameraRanges, azimuths_deg: list[float], elevation_deg: float, device: torch.device) -> Cameras:
+    """Cameras at given azimuths, with the middle of the ranges for all else: for previews and contact sheets."""
+    azimuth = torch.tensor(azimuths_deg, dtype=torch.float32, device=device)
+    fov = sum(ranges.fov) / 2.0
+    if ranges.distance is None:
+        distance = sum(ranges.half_frame) / 2.0 / math.tan(math.radians(fov) / 2.0)
+    else:
+        distance = sum(ranges.distance) / 2.0
+    return Cameras(
+        azimuth=azimuth,
+        elevation=torch.full_like(azimuth, elevation_deg),
+        distance=torch.full_like(azimuth, distance),
+        fov=torch.full_like(azimuth, fov),
+        target=torch.zeros(len(azimuth), 3, device=device),
+        shift=torch.zeros(len(azimuth), 3, device=device),
+        world_up=_z_axis(len(azimuth), device),
+    )
 
-        def normal(deviation: float) -> Tensor:
-            return deviation * torch.randn(count, 3, generator=generator, device=generator.device)
 
-        azimuth = self._azimuths(count, generator)
-        fov = uniform(*self.fov)
-        elevation = uniform(*self.elevation)
-        if self.distance is None:
-            distance = uniform(*self.half_frame) / torch.tan(torch.deg2rad(fov) / 2.0)
-        else:
-            distance = uniform(*self.distance)
-        target = uniform(-self.jitter, self.jitter, count, 3)
-        shift = torch.zeros_like(target)
-        world_up = _z_axis(count, target.device)
-        if self.position_jitter:
-            shift = uniform(-self.position_jitter, self.position_jitter, count, 3)
-        if self.target_deviation:
-            target = target + normal(self.target_deviation)
-        if self.up_deviation:
-            world_up = world_up + normal(self.up_deviation)
-        return Cameras(azimuth, elevation, distance, fov, target, shift, world_up)
-
-    def orbit(self, azimuths_deg: list[float], elevation_deg: float, device: torch.device) -> Cameras:
-        """Cameras at given azimuths, with the middle of the ranges for all else: for previews and contact sheets."""
-        azimuth = torch.tensor(azimuths_deg, dtype=torch.float32, device=device)
-        fov = sum(self.fov) / 2.0
-        if self.distance is None:
-            distance = sum(self.half_frame) / 2.0 / math.tan(math.radians(fov) / 2.0)
-        else:
-            distance = sum(self.distance) / 2.0
-        return Cameras(
-            azimuth=azimuth,
-            elevation=torch.full_like(azimuth, elevation_deg),
-            distance=torch.full_like(azimuth, distance),
-            fov=torch.full_like(azimuth, fov),
-            target=torch.zeros(len(azimuth), 3, device=device),
-            shift=torch.zeros(len(azimuth), 3, device=device),
-            world_up=_z_axis(len(azimuth), device),
-        )
-
-    def _azimuths(self, count: int, generator: Generator) -> Tensor:
-        """(count,), degrees in 0…360, as `spread` says."""
-        together = {"even": count, "antithetic": 2, "independent": 1}[self.spread]
-        drawn = 360.0 * torch.rand(math.ceil(count / together), 1, generator=generator, device=generator.device)
-        turns = 360.0 / together * torch.arange(together, device=generator.device)
-        return ((drawn + turns) % 360.0).flatten()[:count]
+def _azimuths(spread: str, count: int, generator: Generator) -> Tensor:
+    """(count,), degrees in 0…360, as `spread` says."""
+    together = {"even": count, "antithetic": 2, "independent": 1}[spread]
+    drawn = 360.0 * torch.rand(math.ceil(count / together), 1, generator=generator, device=generator.device)
+    turns = 360.0 / together * torch.arange(together, device=generator.device)
+    return ((drawn + turns) % 360.0).flatten()[:count]
 
 
 def _z_axis(count: int, device: torch.device) -> Tensor:

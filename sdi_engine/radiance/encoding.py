@@ -12,15 +12,6 @@ HASH_PRIMES = (1, 2_654_435_761, 805_459_861)
 """Instant-NGP's spatial hash (Müller et al. 2022, eq. 4)."""
 
 
-def geometric_resolutions(levels: int, coarsest: int, finest: int) -> tuple[int, ...]:
-    """Vertices along an edge of each level, growing by a constant factor (Müller et al. 2022, eq. 2).
-
-    The paper's field is (16, 16, 4096): a factor of 1.447.
-    """
-    factor = (finest / coarsest) ** (1.0 / (levels - 1))
-    return tuple(round(coarsest * factor**level) for level in range(levels))
-
-
 class FeatureGrids(nn.ParameterList, ABC):
     """Features on the vertices of cubic grids, coarse to fine; each level is one parameter."""
 

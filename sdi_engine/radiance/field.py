@@ -3,41 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..config.field import FieldConfig
 from .encoding import DenseGrids, FeatureGrids, HashGrids
-
-
-@dataclass(frozen=True)
-class FieldConfig:
-    """
-    Attributes:
-        bound: the field fills the cube [−bound, bound]³.
-        grid_resolutions: vertices along an edge of each level, coarse to fine.
-        features: channels of each level.
-        hidden: width of the MLP's one hidden layer.
-        blob_density: what the ball that the field starts as adds to the raw output at the centre.
-        blob_radius: where that has fallen to 0, in units of `bound`.
-        density_scale: density of a raw output of 1; high enough that a surface is thin against a grid cell.
-        blob: the ball's shape: "magic3d" falls without end; "soft" does not, and prefers emptiness everywhere.
-        log2_table_size: levels with more vertices than 2 to this are hashed (`encoding.HashGrids`); None keeps all
-            levels dense.
-    """
-
-    bound: float
-    grid_resolutions: tuple[int, ...]
-    features: int
-    hidden: int
-    blob_density: float
-    blob_radius: float
-    density_scale: float = 25.0
-    blob: Literal["soft", "magic3d"] = "soft"
-    log2_table_size: int | None = None
 
 
 class RadianceField(nn.Module):

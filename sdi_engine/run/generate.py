@@ -25,7 +25,7 @@ from ..distillation.target import distillation_loss, without_background_shift, w
 from ..errors import BadInputError, NoObjectError
 from ..radiance import regularisers
 from ..radiance.background import EnvironmentMap
-from ..radiance.cameras import Cameras
+from ..radiance.cameras import Cameras, orbit, sample
 from ..radiance.field import RadianceField
 from ..radiance.occupancy import OccupancyGrid
 from ..radiance.renderer import RayColours, render_image, render_rays
@@ -128,7 +128,7 @@ class Generation:
         if self.step % OCCUPANCY_EVERY == 0:
             self.occupancy.update(self.field, random)
             self._check_volume(progress)
-        cameras = settings.cameras.sample(settings.views_per_step, random).to(self.device)
+        cameras = sample(settings.cameras, settings.views_per_step, random).to(self.device)
         patches = self._patches(cameras, random, self._shading(progress))
         whole = patches.render()
         if whole.opacity.max() < EMPTY_OPACITY:
@@ -169,7 +169,7 @@ class Generation:
         self, azimuths_deg: list[float], elevation_deg: float, resolution: int
     ) -> tuple[Tensor, Tensor]:
         """`view`, and the opacities, (B, 1, H, W) in 0…1."""
-        cameras = self.settings.cameras.orbit(azimuths_deg, elevation_deg, self.device)
+        cameras = orbit(self.settings.cameras, azimuths_deg, elevation_deg, self.device)
         samples = self.settings.samples_per_ray * 2
         patch = rays_per_patch(self.device, samples)
         seen = render_image(self.field, self.occupancy, *cameras.rays(resolution), samples, patch)

@@ -15,7 +15,7 @@ import torch
 
 from .. import __version__
 from ..config.overrides import override
-from ..config.settings import PRESETS, resolve
+from ..config.settings import PRESETS
 from ..contract import events, vocabulary
 from ..contract.job_folder import JobFolder, storage_errors
 from ..contract.request import JobRequest
@@ -29,6 +29,7 @@ from ..mesh.surface import extract_surface, grid_cell
 from ..mesh.unwrap import unwrap
 from ..system.files import is_file, write_atomically
 from .generate import Generation, attempt_of, rays_per_patch
+from .resolve import resolve
 from .showing import save_live_mesh, save_preview
 
 CHECKPOINT_SECONDS = 15.0

@@ -44,7 +44,7 @@ def distill2d(request: JobRequest, folder: Path, report: Report, noise: str) -> 
     Args:
         request: validated; its `steps` are DDIM's, and its preset says how κ is found.
         folder: an empty one.
-        noise: one of `request.NOISES_2D`.
+        noise: one of `parameters.NOISES_2D`.
 
     Returns:
         What `result.json` says; `largest_difference` is over all steps, pixels and channels of x0. Where the noise
@@ -132,7 +132,7 @@ def trajectory(study: Study, prompt: str, noise: str, times: Tensor) -> Iterator
     """x0 at every time by DDIM or by score distillation; all start from the same noise, that of the request's seed.
 
     Args:
-        noise: `DDIM`, or one of `request.NOISES_2D`.
+        noise: `DDIM`, or one of `parameters.NOISES_2D`.
         times: (n,) falling, in [0, 1].
     """
     prior, request = study.prior, study.request

@@ -16,13 +16,14 @@ from typing import Any
 from PIL import Image
 
 from .. import __version__
-from ..config.settings import Settings, resolve
+from ..config.settings import Settings
 from ..contract import events
 from ..contract.job_folder import storage_errors
 from ..contract.request import JobRequest
 from ..diffusion.loading import LoadPrior, load_prior
 from ..diffusion.location import is_safetensors, locate
 from ..diffusion.prior import Prior
+from ..run.resolve import resolve
 from ..run.text_to_mesh import choose_device, tell_how_it_reads
 from ..system.files import write_atomically
 from ..system.pasted import as_meant

@@ -15,6 +15,9 @@ MAX_INTEGER = 2**63 - 1
 MAX_DEPTH = 32
 """Of JSON's lists and objects within each other."""
 
+MAX_SHOWN = 80
+"""Characters of a wrong value that a sentence quotes."""
+
 _DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _CONTROLS = ("Cc", "Cs", "Zl", "Zp")
 _NO_PLAIN_NAME = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|\ud800-\udfff]')
@@ -61,6 +64,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(_escaped(each) if is_control(each) or is_direction_mark(each) else each for each in text)
+
+
+def shown(value: Any) -> str:
+    """A value as a sentence quotes it."""
+    text = f'"{printable(value)}"' if isinstance(value, str) else repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def printable_record(record: logging.LogRecord) -> bool:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from exact_prior import ExactPrior, ball_images
 
-from sdi_engine.config.settings import PRESETS, Ramp, resolve
+from sdi_engine.config.settings import PRESETS, Ramp
 from sdi_engine.contract.request import PRESETS as PRESET_NAMES
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion.prior import ModelHints
@@ -13,6 +13,7 @@ from sdi_engine.distillation.threestudio import released_noise
 from sdi_engine.errors import BadInputError
 from sdi_engine.run.generate import Generation
 from sdi_engine.run.guidance import Guidance
+from sdi_engine.run.resolve import resolve
 
 
 def resolved(hints=None, model_resolution=512, **fields):

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from sdi_engine.contract.request import MAX_PROMPT_LENGTH, JobRequest, Lora, parse_override, slug
+from sdi_engine.config.overrides import parse_override
+from sdi_engine.contract.request import MAX_PROMPT_LENGTH, JobRequest, Lora, slug
 from sdi_engine.errors import BadInputError
 
 

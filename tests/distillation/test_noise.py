@@ -4,8 +4,8 @@ import pytest
 import torch
 from exact_prior import ExactPrior
 
+from sdi_engine.config.parameters import NOISES, NOISES_2D
 from sdi_engine.config.settings import PRESETS
-from sdi_engine.contract.request import NOISES, NOISES_2D
 from sdi_engine.distillation.ddim import ddim_invert, ddim_trajectory
 from sdi_engine.distillation.noise import (
     CHOICES,

@@ -5,11 +5,11 @@ import pytest
 import torch
 from exact_prior import ExactPrior, ball_images
 
-from sdi_engine.config.settings import resolve
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.errors import EXIT_NO_OBJECT, BrokenNumbersError
 from sdi_engine.mesh.eight_bit import eight_bit, is_finite
 from sdi_engine.run.guidance import Guidance
+from sdi_engine.run.resolve import resolve
 from sdi_engine.run.showing import to_image
 
 NONE = [float("nan"), float("inf"), -float("inf")]

@@ -6,9 +6,9 @@ import torch
 import trimesh
 from torch import nn
 
+from sdi_engine.config.field import FieldConfig
 from sdi_engine.errors import NoObjectError
 from sdi_engine.mesh.surface import automatic_threshold, extract_surface, grid_cell, marching_cubes, simplified
-from sdi_engine.radiance.field import FieldConfig
 from sdi_engine.radiance.occupancy import OccupancyGrid
 
 CONFIG = FieldConfig(bound=0.7, grid_resolutions=(4,), features=2, hidden=8, blob_density=4.0, blob_radius=0.6)

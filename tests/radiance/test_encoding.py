@@ -3,7 +3,8 @@ import itertools
 import pytest
 import torch
 
-from sdi_engine.radiance.encoding import DenseGrids, HashGrids, geometric_resolutions
+from sdi_engine.config.field import geometric_resolutions
+from sdi_engine.radiance.encoding import DenseGrids, HashGrids
 
 RESOLUTIONS = (4, 7, 30)
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sdi_engine.radiance.field import FieldConfig, RadianceField
+from sdi_engine.config.field import FieldConfig
+from sdi_engine.radiance.field import RadianceField
 
 CONFIG = FieldConfig(bound=0.7, grid_resolutions=(4, 8), features=2, hidden=8, blob_density=4.0, blob_radius=0.6)
 HASHED = dataclasses.replace(

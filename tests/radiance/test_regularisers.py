@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from sdi_engine.radiance.cameras import CameraRanges
+from sdi_engine.config.cameras import CameraRanges
+from sdi_engine.radiance.cameras import orbit
 from sdi_engine.radiance.regularisers import (
     convexity,
     convexity_of_colours,
@@ -79,7 +80,7 @@ def test_convexity_makes_a_hollow_less_hollow():
 
 def test_view_space_is_right_up_and_towards_the_viewer():
     ranges = CameraRanges(elevation=(0.0, 0.0), fov=(40.0, 40.0), half_frame=(0.8, 0.8), jitter=0.0)
-    camera = ranges.orbit([0.0, 90.0], 0.0, torch.device("cpu"))
+    camera = orbit(ranges, [0.0, 90.0], 0.0, torch.device("cpu"))
     world = torch.tensor([1.0, 2.0, 3.0]).expand(2, 1, 1, 3)
     in_view = view_space(world, camera.axes())[:, 0, 0]
     torch.testing.assert_close(in_view, torch.tensor([[1.0, 3.0, -2.0], [2.0, 3.0, 1.0]]))
@@ -88,7 +89,7 @@ def test_view_space_is_right_up_and_towards_the_viewer():
 def test_the_released_convexity_prefers_a_ball_too_over_all_sides():
     """Though not from each: its remapping adds a term that only the mean over azimuths is rid of."""
     ranges = CameraRanges(elevation=(0.0, 0.0), fov=(40.0, 40.0), half_frame=(0.8, 0.8), jitter=0.0)
-    camera = ranges.orbit([0.0, 90.0, 180.0, 270.0], 0.0, torch.device("cpu"))
+    camera = orbit(ranges, [0.0, 90.0, 180.0, 270.0], 0.0, torch.device("cpu"))
     right, up, forward = camera.axes()
     losses = []
     for signs in [(1, 1), (-1, -1)]:

@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sdi_engine.radiance.cameras import CameraRanges
-from sdi_engine.radiance.field import FieldConfig, RadianceField
+from sdi_engine.config.cameras import CameraRanges
+from sdi_engine.config.field import FieldConfig
+from sdi_engine.radiance.cameras import orbit
+from sdi_engine.radiance.field import RadianceField
 from sdi_engine.radiance.occupancy import OccupancyGrid
 from sdi_engine.radiance.regularisers import convexity, view_space
 from sdi_engine.radiance.renderer import LEFT_OUT, RayColours, render_image, render_rays
@@ -64,7 +66,7 @@ def test_opacity_and_depth_through_a_balls_centre_are_beer_lamberts():
 def test_silhouette_stands_where_the_ball_is():
     """A ball towards +X and up is seen from the front right of the centre and above it."""
     field = Ball(0.15, 1000.0, centre=(0.3, 0.0, 0.3))
-    camera = CAMERAS.orbit([0.0], 0.0, torch.device("cpu"))
+    camera = orbit(CAMERAS, [0.0], 0.0, torch.device("cpu"))
     seen = render_image(field, occupancy_of(field), *camera.rays(64), 96, 1000)
     rows, columns = torch.nonzero(seen.opacity[0, ..., 0] > 0.5, as_tuple=True)
     expected = 32.0 + 32.0 * 0.3 / 0.8
@@ -76,7 +78,7 @@ def test_skipping_samples_changes_nothing_that_can_be_seen():
     """Neither those in empty cells nor those behind an opaque surface."""
     field = Ball(0.4, 60.0)
     full = OccupancyGrid(CONFIG.bound, 16)  # before its first update: everywhere is occupied
-    rays = CAMERAS.orbit([30.0], 20.0, torch.device("cpu")).rays(24)
+    rays = orbit(CAMERAS, [30.0], 20.0, torch.device("cpu")).rays(24)
     all_samples = render_image(field, full, *rays, 64, 10_000)
     some_samples = render_image(field, occupancy_of(field), *rays, 64, 10_000)
     difference = (all_samples.rgb - some_samples.rgb).abs()
@@ -90,7 +92,7 @@ def test_skipping_samples_changes_nothing_that_can_be_seen():
 
 def test_patches_do_not_change_the_picture():
     field = RadianceField(CONFIG, torch.Generator().manual_seed(0))
-    rays = CAMERAS.orbit([30.0, 100.0], 20.0, torch.device("cpu")).rays(16)
+    rays = orbit(CAMERAS, [30.0, 100.0], 20.0, torch.device("cpu")).rays(16)
     whole = render_image(field, occupancy_of(field), *rays, 32, 10_000)
     patched = render_image(field, occupancy_of(field), *rays, 32, 100)
     torch.testing.assert_close(whole.rgb, patched.rgb)
@@ -119,7 +121,7 @@ def normals_of(field, occupancy, camera, resolution=24, samples=96, **asked):
 def test_normals_of_a_ball_are_those_of_a_hemisphere_from_every_side(azimuth):
     """To the right on its right, up on its top, towards the viewer in its middle; none faces away."""
     field = Ball(0.4, 300.0)
-    camera = CAMERAS.orbit([azimuth], 25.0, torch.device("cpu"))
+    camera = orbit(CAMERAS, [azimuth], 25.0, torch.device("cpu"))
     normal, seen = normals_of(field, occupancy_of(field), camera, normal_spacing=0.01)
     torch.testing.assert_close(normal[0, 11:13, 11:13].mean((0, 1)), torch.tensor([0.0, 0.0, 1.0]), atol=0.03, rtol=0.0)
     assert normal[0, 12, 16, 0] > 0.4
@@ -131,7 +133,7 @@ def test_normals_of_a_ball_are_those_of_a_hemisphere_from_every_side(azimuth):
 
 
 def test_a_ball_bulges_and_one_with_inverted_normals_is_a_hollow_that_faces_away():
-    camera = CAMERAS.orbit([0.0, 60.0, 200.0], 20.0, torch.device("cpu"))
+    camera = orbit(CAMERAS, [0.0, 60.0, 200.0], 20.0, torch.device("cpu"))
     occupancy = occupancy_of(Ball(0.4, 300.0))
     bulge, _ = normals_of(Ball(0.4, 300.0), occupancy, camera, normal_spacing=0.01)
     inverted, seen = normals_of(Hollow(0.4, 300.0), occupancy, camera, normal_spacing=0.01)
@@ -143,7 +145,7 @@ def test_a_ball_bulges_and_one_with_inverted_normals_is_a_hollow_that_faces_away
 
 def test_normals_cost_nothing_unless_asked_for_and_change_nothing_else():
     field = RadianceField(CONFIG, torch.Generator().manual_seed(0))
-    camera, occupancy = CAMERAS.orbit([30.0], 20.0, torch.device("cpu")), occupancy_of(field)
+    camera, occupancy = orbit(CAMERAS, [30.0], 20.0, torch.device("cpu")), occupancy_of(field)
     _, without = normals_of(field, occupancy, camera)
     _, asked = normals_of(field, occupancy, camera, normal_spacing=0.05)
     assert torch.equal(without.rgb, asked.rgb)
@@ -158,7 +160,7 @@ def test_normals_cost_nothing_unless_asked_for_and_change_nothing_else():
 def test_gradients_flow_through_the_normals_but_facing_away_does_not_thin_matter():
     """The orientation loss turns surfaces; by fixed weights it cannot be lowered by making them transparent."""
     field = RadianceField(CONFIG, torch.Generator().manual_seed(0))
-    camera, occupancy = CAMERAS.orbit([30.0], 20.0, torch.device("cpu")), occupancy_of(field)
+    camera, occupancy = orbit(CAMERAS, [30.0], 20.0, torch.device("cpu")), occupancy_of(field)
     for name in ("normal", "facing_away"):
         field.zero_grad()
         _, seen = normals_of(field, occupancy, camera, normal_spacing=0.05)

@@ -11,6 +11,7 @@ from sdi_engine.config.settings import PRESETS, constant
 from sdi_engine.contract.request import NOISES
 from sdi_engine.errors import BadInputError, NoObjectError
 from sdi_engine.mesh.surface import extract_surface
+from sdi_engine.radiance.cameras import sample
 from sdi_engine.run import generate
 from sdi_engine.run.generate import Generation, attempt_of
 
@@ -119,7 +120,7 @@ def test_patches_give_the_gradients_of_the_whole(prior, monkeypatch):
     def gradients(rays_per_patch):
         monkeypatch.setitem(generate.MAX_SAMPLES_PER_PATCH, "cpu", rays_per_patch * 32)
         generation = Generation(prior, "ball", "", settings(), seed=0)
-        cameras = generation.settings.cameras.sample(2, torch.Generator().manual_seed(0))
+        cameras = sample(generation.settings.cameras, 2, torch.Generator().manual_seed(0))
         patches = generation._patches(cameras, torch.Generator().manual_seed(1), None)
         images = patches.render().map(lambda tensor: tensor.detach().requires_grad_())
         (images.rgb.square().sum() + images.opacity.sum() + images.depth_variance.sum()).backward()

@@ -141,8 +141,8 @@ def test_a_checkpoint_holds_everything(model, finished, tmp_path, monkeypatch, s
 def _generation(model):
     import torch
 
-    from sdi_engine.config.settings import resolve
     from sdi_engine.diffusion.loading import load_prior
+    from sdi_engine.run.resolve import resolve
 
     prior = load_prior(model, torch.device("cpu"))
     job = request(model).validated()

@@ -7,8 +7,8 @@ import torch
 from exact_prior import ExactPrior, ball_images
 
 from sdi_engine.cli import commands as cli
-from sdi_engine.config.settings import resolve
 from sdi_engine.contract.request import JobRequest
+from sdi_engine.run.resolve import resolve
 from sdi_engine.studies import runs, study
 
 RESOLUTION = 16

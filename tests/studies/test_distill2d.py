@@ -6,11 +6,11 @@ import pytest
 import torch
 from tiny_models import write_sd3, write_stable_diffusion
 
-from sdi_engine.config.settings import resolve
 from sdi_engine.contract.request import NOISES, JobRequest
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.distillation.ddim import ddim_trajectory
 from sdi_engine.distillation.noise import CHOICES_2D, Context, Noise
+from sdi_engine.run.resolve import resolve
 from sdi_engine.studies.distill2d import SAME, score_distillation, trajectory
 from sdi_engine.studies.sampling import starting_noise
 from sdi_engine.studies.study import Study

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from sdi_engine.config import parameters
 from sdi_engine.contract import request
 from sdi_engine.distillation import noise
 from sdi_engine.run.generate import Generation
@@ -24,7 +25,7 @@ def halved(monkeypatch):
     asked.clear()
     monkeypatch.setitem(noise.CHOICES, "halved", halved_noise)
     monkeypatch.setattr(request, "NOISES", (*request.NOISES, "halved"))
-    monkeypatch.setattr(request, "NOISES_2D", (*request.NOISES_2D, "halved"))
+    monkeypatch.setattr(parameters, "NOISES_2D", (*parameters.NOISES_2D, "halved"))
 
 
 def test_a_request_may_ask_for_it():
