@@ -8,7 +8,8 @@
         window.screenshot(folder / "after.png")
 
 Blender offers no list of its buttons. It does tell what lies under the mouse, so the driver feels its way over the
-sidebar until the button that it looks for is there; nothing depends on the layout, or on Blender's version.
+sidebar until the button that it looks for is there; nothing depends on the layout, or on Blender's version. Where a
+button was found once, it is looked for first the next time.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Blender:
         self.root = require(suite)
         self.home = home
         self.undisturbed = False
+        self.found: dict[tuple[str, float], list[tuple[int, int]]] = {}
+        """Where each button was, the latest place first; it may be elsewhere by now."""
         self.binds = [HERE, home, *binds]
         temporary = home / "tmp"
         self.environment = {
@@ -173,7 +176,10 @@ class Window:
     # Eyes
 
     def ask(self, expression: str, timeout: float = 30) -> Any:
-        """The value, as JSON can carry it, of an expression in Blender: `bpy` and the names in `inside.py`."""
+        """The value, as JSON can carry it, of an expression in Blender: `bpy` and the names in `inside.py`.
+
+        Blender has heard of all that mouse and keys did before.
+        """
         self._asked += 1
         question, answer = (self.talk / f"{name}-{self._asked}.json" for name in ("question", "answer"))
         draft = question.with_suffix(".draft")
@@ -215,14 +221,18 @@ class Window:
         there = (round(x), HEIGHT - 1 - round(y))
         self._mouse("mousemove", str(there[0] - 1), str(there[1]), "mousemove", *map(str, there))
 
+    def settle(self) -> None:
+        """Let Blender catch up with mouse and keys: what lies under the mouse takes a click only once that is known."""
+        self.ask("True")
+
     def click(self, x: float, y: float) -> None:
         self.move(x, y)
-        time.sleep(0.3)
+        self.settle()
         self._mouse("click", "1")
 
     def double_click(self, x: float, y: float) -> None:
         self.move(x, y)
-        time.sleep(0.3)
+        self.settle()
         self._mouse("click", "--repeat", "2", "--delay", "60", "1")
 
     def key(self, *names: str) -> None:
@@ -238,18 +248,19 @@ class Window:
         """Show the 3D viewport's sidebar."""
         self.ask("show_sidebar()")
         self.wait_until("sidebar()['width'] > 1")
-        time.sleep(0.5)
 
     def click_tab(self, category: str) -> None:
         """Show the sidebar with this tab in front."""
         self.open_sidebar()
         region = self.ask("sidebar()")
         strip = region["x"] + region["width"] - 10
-        for y in range(region["y"] + region["height"] - 30, region["y"] + 10, -25):
+        known = [y for _, y in self.blender.found.get((category, 1.0), [])]
+        for y in (*known, *range(region["y"] + region["height"] - 30, region["y"] + 10, -25)):
             if self.ask("sidebar()['category']") == category:
                 return
             self.click(strip, y)
-            time.sleep(0.2)
+            if self.ask("sidebar()['category']") == category:
+                self.blender.found[category, 1.0] = [(strip, y)]
         assert self.ask("sidebar()['category']") == category, f"the sidebar has no tab {category}"
 
     def find(self, target: str, at: float = 0.6) -> tuple[int, int]:
@@ -258,6 +269,10 @@ class Window:
         Args:
             at: where it is felt for, as a share of the sidebar's width.
         """
+        known = self.blender.found.setdefault((target, at), [])
+        for place in known:
+            if self._is_under_mouse(target, *place):
+                return place
         region = self.ask("sidebar()")
         top, bottom = region["y"] + region["height"] - 6, region["y"] + 6
         x = region["x"] + round(region["width"] * at)
@@ -267,12 +282,13 @@ class Window:
         last = first
         while last - 3 > bottom and self._is_under_mouse(target, x, last - 3):
             last -= 3
-        return x, (first + last) // 2
+        known.insert(0, (x, (first + last) // 2))
+        return known[0]
 
     def type_into(self, target: str, text: str) -> None:
         """Write a text into the field of the property `target`, as by hand."""
         self.double_click(*self.find(target))
-        time.sleep(0.3)
+        self.settle()
         self.key("ctrl+a")
         self.type_text(text)
         self.key("Return")
@@ -281,12 +297,12 @@ class Window:
     def hover_viewport(self) -> None:
         """The mouse over the empty floor, where keys mean the 3D viewport."""
         self.move(300, 250)
-        time.sleep(0.3)
+        self.settle()
 
     def turn_wheel(self, notches: int) -> None:
         """Turn the wheel over whatever lies under the mouse: forwards, or backwards where `notches` is negative."""
         self._mouse("click", "--repeat", str(abs(notches)), "--delay", "20", "4" if notches > 0 else "5")
-        time.sleep(0.3)
+        self.settle()
 
     def press(self, target: str, at: float = 0.6) -> None:
         """Click the button of the operator `target`, such as "sdi.generate"."""
@@ -306,7 +322,6 @@ class Window:
 
     def _is_under_mouse(self, target: str, x: int, y: int) -> bool:
         self.move(x, y)
-        time.sleep(0.12)
         seen = self.ask("under_mouse()")
         return seen is not None and (seen == target or seen.endswith(f".{target}"))
 
@@ -332,7 +347,7 @@ class Window:
             if self._ended.exists():
                 raise AssertionError(f"Blender ended while the test waited for {what}:\n{self.log()[-3000:]}")
             yield
-            time.sleep(0.03)
+            time.sleep(0.005)
         raise Timeout(f"waited {seconds:.0f} s for {what}:\n{self.log()[-3000:]}")
 
 

@@ -16,7 +16,10 @@ from real_blender import SUITES, CannotRun, outside, require
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 EXTENSION = "bl_ext.user_default.sdi_text_to_3d"
-SESSION = f"sys.modules['{EXTENSION}.session']"
+SESSION = f"sys.modules['{EXTENSION}.state.session']"
+ARRIVALS = f"sys.modules['{EXTENSION}.state.arrivals']"
+SETUP = f"sys.modules['{EXTENSION}.state.engine_setup']"
+REDRAWING = f"sys.modules['{EXTENSION}.state.redrawing']"
 PREFERENCES = f"preferences.addons['{EXTENSION}'].preferences"
 
 

@@ -11,11 +11,19 @@ import time
 
 import pytest
 from driver import Window
-from installed import EXTENSION, REPOSITORY, SESSION, picture_folder, suites, with_extension
+from installed import (
+    ARRIVALS,
+    EXTENSION,
+    REDRAWING,
+    REPOSITORY,
+    SESSION,
+    SETUP,
+    picture_folder,
+    suites,
+    with_extension,
+)
 
 FAKE = [sys.executable, str(REPOSITORY / "tests" / "jobs" / "fake_worker.py")]
-ARRIVALS = f"sys.modules['{EXTENSION}.arrivals']"
-SETUP = f"sys.modules['{EXTENSION}.engine_setup']"
 LEFT, LOOK, BESIDE, CLOSE = 0.25, 0.755, 0.82, 0.82
 """Where in the sidebar these buttons are, as shares of its width."""
 
@@ -146,7 +154,7 @@ def test_queue_and_history(window, picture):
     assert len(markers(window)) == 3
     window.unfold("SDI_PT_jobs")
     window.ask(f"setattr(bpy.context.window_manager, 'sdi_job_index', {JOBS}.index('a green mug')) or True")
-    window.ask(f"sys.modules['{EXTENSION}.redrawing'].redraw() or True")
+    window.ask(f"{REDRAWING}.redraw() or True")
     picture(window, "8-queue")
     assert window.ask(f"[t.name.rpartition('-a-')[2] for t in {SESSION}.runner.queue.waiting()]") == [
         "blue-mug",
