@@ -21,7 +21,7 @@ def without_packages(*arguments):
 def test_generate_makes_a_mesh_and_prints_json(tmp_path):
     model = write_stable_diffusion(tmp_path / "tiny")
     options = ["--model", str(model), "--preset", "draft", "--steps", "3", "--texture-size", "64", "--json"]
-    options += ["--set", "mesh_resolution=32", "--set", "samples_per_ray=24"]
+    options += ["--set", "mesh_resolution=32", "--set", "samples_per_ray=24", "--set", "resolution=16"]
     code, last, errors = sdi_engine("generate", 'a "red" mug', "-o", str(tmp_path / "job"), *options)
     assert code == 0, errors
     result = json.loads(last)

@@ -5,7 +5,7 @@
     python fake_worker.py -m sdi_engine.doctor --quick
 
 It runs on the standard library alone (but for live meshes), in a blink. Prompts: "crash…" (a defect), "kill…" (once:
-resuming works), "hang…" (deaf to every flag), "slow…" (until told to stop or to finish, or for a minute), "fail N…"
+resuming works), "hang…" (deaf to every flag), "slow…" (until told to stop or to finish, or for ten minutes), "fail N…"
 (with exit code N), "garbage…" (nonsense for events and mesh), "quit…" (the process ends without a word), "fork…"
 (leaves a child behind), "linger…" (done, but does not end); anything else succeeds.
 """
@@ -146,7 +146,7 @@ def misbehave(folder: JobFolder, word: str, rest: str) -> None:
     if word in ("hang", "fork"):
         time.sleep(60)
     if word == "slow":
-        for _ in range(1200):
+        for _ in range(12000):
             stop_if_told(folder)
             if folder.finish_flag.exists():
                 return

@@ -15,12 +15,15 @@ from sdi_engine.run import text_to_mesh
 from sdi_engine.run.generate import Generation
 from sdi_engine.service import worker
 
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     prior = ExactPrior({"ball": ball_images(16)})
     monkeypatch.setattr(text_to_mesh, "load_prior", lambda model, device, loras: prior)
-    request = JobRequest("ball", preset="draft", steps=30, texture_size=64, face_budget=500, device="cpu")
+    small = {"steps": 30, "texture_size": 64, "face_budget": 500, "overrides": {"mesh_resolution": 48}}
+    request = JobRequest("ball", preset="draft", device="cpu", **small)
     return JobFolder.create(tmp_path / "job", request)
 
 

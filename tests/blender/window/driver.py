@@ -32,6 +32,9 @@ WIDTH, HEIGHT = 1280, 800
 LEAST_PATIENCE = 60.0
 """Seconds: a machine that has much else to do is no fault of what is tested."""
 
+UNFOLD_AT = 0.3
+"""Where panels' headers are clicked, as a share of the sidebar's width."""
+
 UNDISTURBED = (
     "preferences.view.show_splash = False",
     "preferences.view.use_save_prompt = False",
@@ -121,6 +124,17 @@ class Window:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def begin_anew(self, extension: str, settings: Mapping[str, Any]) -> None:
+        """Make Blender as it is after a start, in much less time; what the extension has started lives on.
+
+        Args:
+            extension: is switched off and on again.
+            settings: its preferences.
+        """
+        self.ask(f"clear_away({extension!r})")
+        self.ask(f"switch_on({extension!r}, {dict(settings)!r})")
+        self.wait_until("len(bpy.context.window_manager.windows) == 1")
 
     def crash_and_start_again(self) -> None:
         """End Blender as a crash does; what it started lives on; then start it anew on the same screen."""
@@ -308,14 +322,24 @@ class Window:
         """Click the button of the operator `target`, such as "sdi.generate"."""
         self.click(*self.find(target, at))
 
-    def unfold(self, panel: str) -> None:
-        """Open a closed panel, by clicks from the bottom upwards until it is drawn, and scroll to the end."""
+    def unfold(self, panel: str, beside: str) -> None:
+        """Open a closed panel, by clicks from the bottom upwards until it is drawn, and scroll to the end.
+
+        Args:
+            panel: its `bl_idname`.
+            beside: that of a panel in the same tab which is open: it is drawn as often as the tab is.
+        """
         region = self.ask("sidebar()")
         before = self.ask(f"times_drawn({panel!r})")
-        for y in range(region["y"] + 10, region["y"] + region["height"], 14):
-            self.click(region["x"] + round(region["width"] * 0.3), y)
-            time.sleep(1.0)
+        known = [y for _, y in self.blender.found.get((panel, UNFOLD_AT), [])]
+        x = region["x"] + round(region["width"] * UNFOLD_AT)
+        for y in (*known, *range(region["y"] + 10, region["y"] + region["height"], 14)):
+            self.click(x, y)
+            drawn = self.ask(f"times_drawn({beside!r})")
+            self.ask("viewport()[2].tag_redraw() or True")
+            self.wait_until(f"times_drawn({beside!r}) > {drawn}")
             if self.ask(f"times_drawn({panel!r})") > before:
+                self.blender.found[panel, UNFOLD_AT] = [(x, y)]
                 self.turn_wheel(-20)  # the panel is further down
                 return
         raise AssertionError(f"the sidebar has no panel {panel}")

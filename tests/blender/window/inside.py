@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import addon_utils
 import bpy
 
 TALK = Path(os.environ["SDI_WINDOW_TALK"])
@@ -72,6 +73,23 @@ pulse = Pulse()
 grip = Grip()
 
 
+def clear_away(extension: str) -> bool:
+    """Switch the extension off and open a new file; Blender has a window again only at its next turn."""
+    addon_utils.disable(extension)
+    bpy.ops.wm.read_homefile()
+    return True
+
+
+def switch_on(extension: str, settings: dict[str, Any]) -> bool:
+    """Enable the extension and change its preferences, which are saved: they hold after a real start too."""
+    addon_utils.enable(extension)
+    preferences = bpy.context.preferences.addons[extension].preferences
+    for name, value in settings.items():
+        setattr(preferences, name, value)
+    bpy.ops.wm.save_userpref()
+    return True
+
+
 def viewport() -> tuple[bpy.types.Window, bpy.types.Area, bpy.types.Region]:
     """The window, its 3D viewport, and that viewport's sidebar."""
     window = bpy.context.window_manager.windows[0]
@@ -107,6 +125,13 @@ def times_drawn(panel: str) -> int:
 
         cls.draw = draw_and_count
     return _drawn[panel]
+
+
+def close_others() -> None:
+    """All windows but the first."""
+    for window in bpy.context.window_manager.windows[1:]:
+        with bpy.context.temp_override(window=window):
+            bpy.ops.wm.window_close()
 
 
 def show_object() -> bool:

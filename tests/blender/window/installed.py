@@ -6,11 +6,12 @@ import functools
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from driver import UNDISTURBED, Blender
+from driver import UNDISTURBED, Blender, Window
 from packages import make_packages
 from real_blender import SUITES, CannotRun, outside, require
 
@@ -19,8 +20,8 @@ EXTENSION = "bl_ext.user_default.sdi_text_to_3d"
 SESSION = f"sys.modules['{EXTENSION}.state.session']"
 ARRIVALS = f"sys.modules['{EXTENSION}.state.arrivals']"
 SETUP = f"sys.modules['{EXTENSION}.state.engine_setup']"
-REDRAWING = f"sys.modules['{EXTENSION}.state.redrawing']"
-PREFERENCES = f"preferences.addons['{EXTENSION}'].preferences"
+NEAT = "preferences.system.viewport_aa = 'OFF'"
+"""Smooth lines would take software OpenGL a second at each start."""
 
 
 def suites() -> list[str]:
@@ -37,23 +38,49 @@ def need(suite: str) -> None:
         pytest.skip(reason)
 
 
-def with_extension(suite: str, home: Path, engine: Sequence[str] | None) -> Blender:
-    """A Blender with the extension, packed from this checkout, installed and set up; skips where there can be none.
+class KeptWindow:
+    """A window that stays open from one test to the next, since a start takes long; each finds it as if just started.
+
+    Where the last one left it in a state from which that cannot be, another is opened.
+    """
+
+    def __init__(self, blender: Blender, engine: Sequence[str]) -> None:
+        python = blender.home / "engine-python"
+        python.write_text(outside(engine), encoding="utf-8")
+        python.chmod(0o755)
+        self._settings = {"engine_python": str(python), "notify": False}
+        self._blender = blender
+        self._window: Window | None = None
+
+    def anew(self, results: str) -> Window:
+        """The window, with its results in a folder of this name."""
+        settings = {**self._settings, "results_folder": str(self._blender.home / results)}
+        if self._window is not None:
+            try:
+                self._window.begin_anew(EXTENSION, settings)
+                return self._window
+            except AssertionError:
+                self.close()
+        window = Window(self._blender).__enter__()
+        self._window = window
+        window.begin_anew(EXTENSION, settings)
+        return window
+
+    def close(self) -> None:
+        if self._window is not None:
+            self._window.__exit__(None, None, None)
+            self._window = None
+
+
+def with_extension(suite: str, home: Path) -> Blender:
+    """A Blender with the extension, packed from this checkout and installed; skips where there can be none.
 
     Args:
-        home: an empty folder of its own, with the results in `results`.
-        engine: the command line that takes the place of the engine's Python; None to set nothing up.
+        home: an empty folder of its own.
     """
     need(suite)
     shutil.copytree(_installed(suite) / "blender", home / "blender")
     blender = Blender(suite, home, [REPOSITORY])
-    wanted = {"results_folder": str(home / "results"), "notify": False}
-    if engine is not None:
-        python = home / "engine-python"
-        python.write_text(outside(engine), encoding="utf-8")
-        python.chmod(0o755)
-        wanted["engine_python"] = str(python)
-    blender.set_preferences(*(f"{PREFERENCES}.{name} = {value!r}" for name, value in wanted.items()))
     blender.undisturbed = True
     return blender
 
@@ -71,7 +98,7 @@ def _installed(suite: str) -> Path:
     blender = Blender(suite, home, [packages()])
     (package,) = packages().glob("*.zip")
     blender.install_extension(package)
-    blender.set_preferences(*UNDISTURBED)
+    blender.set_preferences(*UNDISTURBED, NEAT)
     return home
 
 
@@ -87,9 +114,16 @@ def _shared_folder(name: str) -> Path:
     return folder
 
 
-def picture_folder(otherwise: Path) -> Path:
-    """Where pictures of the screen go: `SDI_PICTURES`, or else this folder."""
-    return Path(os.environ.get("SDI_PICTURES") or otherwise)
+def take_picture(window: Window, name: str, wait: float = 0.7) -> None:
+    """A picture of the screen for whoever wants to look, in `SDI_PICTURES` if that is set.
+
+    Args:
+        wait: seconds until all is drawn.
+    """
+    folder = os.environ.get("SDI_PICTURES")
+    if folder:
+        time.sleep(wait)
+        window.screenshot(Path(folder) / f"{name}.png")
 
 
 def _why_not(suite: str) -> str | None:

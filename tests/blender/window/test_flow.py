@@ -5,23 +5,11 @@ Runs where `test_window.py` does, by the same rules, and leaves the same kind of
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 
 import pytest
-from driver import Window
-from installed import (
-    ARRIVALS,
-    EXTENSION,
-    REDRAWING,
-    REPOSITORY,
-    SESSION,
-    SETUP,
-    picture_folder,
-    suites,
-    with_extension,
-)
+from installed import ARRIVALS, EXTENSION, REPOSITORY, SESSION, SETUP, KeptWindow, suites, take_picture, with_extension
 
 FAKE = [sys.executable, str(REPOSITORY / "tests" / "jobs" / "fake_worker.py")]
 LEFT, LOOK, BESIDE, CLOSE = 0.25, 0.755, 0.82, 0.82
@@ -34,29 +22,27 @@ JOBS = "[item.prompt for item in bpy.context.window_manager.sdi_jobs]"
 
 
 @pytest.fixture(scope="module", params=suites())
-def blender(request, tmp_path_factory):
-    return with_extension(request.param, tmp_path_factory.mktemp(f"flow-{request.param}"), FAKE)
+def kept_window(request, tmp_path_factory):
+    kept = KeptWindow(with_extension(request.param, tmp_path_factory.mktemp(f"flow-{request.param}")), FAKE)
+    yield kept
+    kept.close()
 
 
 @pytest.fixture
-def window(blender):
-    """Its window, with an empty floor and the tab open."""
-    shutil.rmtree(blender.home / "results", ignore_errors=True)  # each test begins without history
-    with Window(blender) as window:
-        window.click_tab("SDI")
-        window.hover_viewport()
-        window.key("Delete")
-        window.wait_until("'Cube' not in bpy.context.scene.objects")
-        yield window
+def window(kept_window, request):
+    """With an empty floor, no history, and the tab open."""
+    window = kept_window.anew(f"results of {request.node.name}")
+    window.click_tab("SDI")
+    window.hover_viewport()
+    window.key("Delete")
+    window.wait_until("'Cube' not in bpy.context.scene.objects")
+    return window
 
 
 @pytest.fixture
-def picture(blender, tmp_path):
-    folder = picture_folder(tmp_path)
-
+def picture():
     def take(window, name):
-        time.sleep(0.7)
-        return window.screenshot(folder / f"flow-{blender.root.name}-{name}.png")
+        take_picture(window, f"flow-{window.blender.root.name}-{name}")
 
     return take
 
@@ -152,9 +138,9 @@ def test_queue_and_history(window, picture):
         start(window, prompt)
     window.wait_until(f"len({JOBS}) == 3", timeout=20)
     assert len(markers(window)) == 3
-    window.unfold("SDI_PT_jobs")
+    window.unfold("SDI_PT_jobs", beside="SDI_PT_generate")
     window.ask(f"setattr(bpy.context.window_manager, 'sdi_job_index', {JOBS}.index('a green mug')) or True")
-    window.ask(f"{REDRAWING}.redraw() or True")
+    window.ask("viewport()[2].tag_redraw() or True")
     picture(window, "8-queue")
     assert window.ask(f"[t.name.rpartition('-a-')[2] for t in {SESSION}.runner.queue.waiting()]") == [
         "blue-mug",
@@ -222,7 +208,7 @@ def test_a_mesh_that_is_none_is_said_and_changes_nothing(window, picture):
     assert window.ask("objects()") == before
 
 
-def test_what_the_first_start_shows(blender, window, picture):
+def test_what_the_first_start_shows(window, picture):
     """Before anybody has given the engine a Python that has torch: a hint, and the way to the cure."""
     window.ask(f"setattr(bpy.context.preferences.addons['{EXTENSION}'].preferences, 'engine_python', '/bin/false')")
     window.ask(f"{SETUP}.look() or True")
@@ -231,5 +217,5 @@ def test_what_the_first_start_shows(blender, window, picture):
     picture(window, "0-first-start")
     window.press("sdi.open_preferences")
     window.wait_until("len(bpy.context.window_manager.windows) == 2", timeout=20)
-    time.sleep(2)
     picture(window, "0-preferences")
+    window.ask("close_others() or True")

@@ -1,7 +1,7 @@
 """A person's whole way through a real Blender's window: tab, prompt, Generate, object, undo; and Cancel.
 
 Runs where a suite of `real_blender.py` is installed. `SDI_REQUIRE_WINDOW=1` makes its absence a failure;
-`SDI_PICTURES` names a folder for the pictures of the screen.
+`SDI_PICTURES` names a folder for pictures of the screen.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import sys
 import time
 
 import pytest
-from driver import Window
-from installed import EXTENSION, SESSION, picture_folder, suites, with_extension
+from installed import EXTENSION, SESSION, KeptWindow, suites, take_picture, with_extension
 
 PROMPT = "a red mug"
 STEPS = 12
@@ -22,31 +21,31 @@ LONGEST_IMPORT_SECONDS = 5.0
 
 
 @pytest.fixture(scope="module", params=suites())
-def blender(request, tmp_path_factory):
-    return with_extension(request.param, tmp_path_factory.mktemp(f"blender-{request.param}"), [sys.executable])
+def kept_window(request, tmp_path_factory):
+    blender = with_extension(request.param, tmp_path_factory.mktemp(f"blender-{request.param}"))
+    kept = KeptWindow(blender, [sys.executable])
+    yield kept
+    kept.close()
 
 
 @pytest.fixture
-def window(blender):
-    """Its window, with an empty floor, the tab open and the prompt written, ready for Generate."""
-    with Window(blender) as window:
-        assert window.ask(f"[setattr(bpy.context.scene.sdi, *item) for item in {list(SETTINGS.items())}]")
-        window.click_tab("SDI")
-        window.hover_viewport()
-        window.key("Delete")
-        window.wait_until("'Cube' not in bpy.context.scene.objects")
-        window.type_into("prompt", PROMPT)
-        window.wait_until(f"bpy.context.scene.sdi.prompt == {PROMPT!r}")
-        yield window
+def window(kept_window):
+    """With an empty floor, the tab open and the prompt written, ready for Generate; the engine stays for all tests."""
+    window = kept_window.anew("results")
+    assert window.ask(f"[setattr(bpy.context.scene.sdi, *item) for item in {list(SETTINGS.items())}]")
+    window.click_tab("SDI")
+    window.hover_viewport()
+    window.key("Delete")
+    window.wait_until("'Cube' not in bpy.context.scene.objects")
+    window.type_into("prompt", PROMPT)
+    window.wait_until(f"bpy.context.scene.sdi.prompt == {PROMPT!r}")
+    return window
 
 
 @pytest.fixture
-def picture(blender, request, tmp_path):
-    """Takes a picture of the window under a name."""
-    folder = picture_folder(tmp_path)
-
-    def take(window, name):
-        return window.screenshot(folder / f"window-{blender.root.name}-{name}.png")
+def picture():
+    def take(window, name, wait=0.7):
+        take_picture(window, f"window-{window.blender.root.name}-{name}", wait)
 
     return take
 
@@ -81,8 +80,7 @@ def test_a_prompt_becomes_an_object_and_undo_takes_it_back(window, picture, reco
     assert import_grip[0] < LONGEST_IMPORT_SECONDS, f"the import held Blender up for {import_grip[0]:.2f} s"
 
     assert window.ask("show_object()")
-    time.sleep(2)
-    picture(window, "3-after")
+    picture(window, "3-after", wait=2.0)
 
     window.hover_viewport()
     window.key("ctrl+z")
@@ -152,8 +150,7 @@ def _watch_the_job(window, picture):
             return held
         held = grip, stall
         if has_preview and not taken:
-            time.sleep(1.5)  # Blender loads the preview in the background
-            picture(window, "2-during")
+            picture(window, "2-during", wait=1.5)  # Blender loads the preview in the background
             taken = True
         time.sleep(0.1)
     raise AssertionError(f"the job was not over after {JOB_SECONDS} s:\n{window.log()[-3000:]}")
