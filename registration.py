@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import bpy
 
-from . import operators, panels, scene
+from . import operators, panels
 from .console import commands
 from .operators import shortcut
 from .panels import status_bar
-from .state import engine_setup, job_list, logs, model_list, preferences, properties, session
+from .state import current, job_list, logs, properties
+from .state.session import Session
 
-CLASSES: tuple[type, ...] = (
-    *properties.CLASSES,
-    *job_list.CLASSES,
-    *preferences.CLASSES,
-    *operators.CLASSES,
-    *panels.CLASSES,
-)
+CLASSES: tuple[type, ...] = (*properties.CLASSES, *job_list.CLASSES, *operators.CLASSES, *panels.CLASSES)
+
+_registered = ExitStack()
+"""What takes back what `register` has done, the last first."""
 
 
 def register() -> None:
-    logs.begin()
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-    properties.attach()
-    job_list.attach()
-    commands.register()
-    scene.begin()
-    session.begin()
-    status_bar.begin()
-    engine_setup.begin()
-    operators.presets.attach()
-    panels.menus.attach()
-    shortcut.attach()
-    model_list.begin()
+    with ExitStack() as undo:  # what fails here leaves nothing of what came before
+        logs.attach()
+        undo.callback(logs.detach)
+        session = Session()
+        current.hold(session)
+        undo.callback(current.hold, None)
+        for cls in CLASSES:
+            bpy.utils.register_class(cls)
+            undo.callback(bpy.utils.unregister_class, cls)
+        for part in (properties, job_list, status_bar, operators.presets, panels.menus):
+            part.attach()
+            undo.callback(part.detach)
+        undo.callback(commands.attach())
+        undo.callback(shortcut.attach())
+        session.begin()
+        undo.callback(session.end)
+        _registered.push(undo.pop_all())
 
 
 def unregister() -> None:
-    model_list.end()
-    shortcut.detach()
-    panels.menus.detach()
-    operators.presets.detach()
-    engine_setup.end()
-    status_bar.end()
-    session.end()
-    scene.end()
-    commands.unregister()
-    job_list.detach()
-    properties.detach()
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
-    logs.end()
+    _registered.close()

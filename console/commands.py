@@ -9,10 +9,9 @@ import shutil
 import tempfile
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import bpy
 
@@ -22,12 +21,14 @@ from ..jobs.prompts import read_prompts
 from ..jobs.runner import Runner
 from ..jobs.seeds import UnusedSeeds
 from ..jobs.words import duration
+from ..scene.free_space import step_aside
 from ..scene.importer import ImportFailedError, bounds
 from ..sdi_engine.contract.request import NOISES, PRESETS, STARTER_MODEL, JobRequest
 from ..sdi_engine.diffusion.location import model_named_here
 from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_STORAGE, BadInputError, EngineError
 from ..sdi_engine.system.untrusted import printable
-from ..state import arrivals, preferences, session
+from ..state import preferences
+from ..state.desks import BACKGROUND_IDLE_MINUTES
 from .generate import JobFailedError, generate_and_wait
 
 COMMAND = "sdi"
@@ -48,8 +49,6 @@ _REQUEST_OPTIONS = {
     "device": (str, "auto, cpu, cuda or mps"),
 }
 
-_handle: Any = None
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -63,15 +62,10 @@ class Outcome:
     error: str = ""
 
 
-def register() -> None:
-    global _handle
-    _handle = bpy.utils.register_cli_command(COMMAND, main)
-
-
-def unregister() -> None:
-    global _handle
-    bpy.utils.unregister_cli_command(_handle)
-    _handle = None
+def attach() -> Callable[[], None]:
+    """Add the command to `blender --command`; what takes it away again."""
+    handle = bpy.utils.register_cli_command(COMMAND, main)
+    return lambda: bpy.utils.unregister_cli_command(handle)
 
 
 def main(arguments: Sequence[str], program: str = f"blender --command {COMMAND}") -> int:
@@ -151,7 +145,7 @@ def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Name
         settings["model"] = str(Path(settings["model"]).absolute())  # the engine runs in another folder
     if not bpy.data.filepath:
         _remove_meshes(context.scene)
-    runner = Runner(results, session.BACKGROUND_IDLE_MINUTES)
+    runner = Runner(results, BACKGROUND_IDLE_MINUTES)
     outcomes: list[Outcome] = []
     seeds = UnusedSeeds()
     corner = context.scene.cursor.location.copy()
@@ -172,7 +166,7 @@ def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Name
             continue
         low, high = bounds(placed)
         placed.location.x = corner.x - low.x
-        arrivals.step_aside(context, placed)  # from what the opened file has
+        step_aside(context, placed)  # from what the opened file has
         corner.x = placed.location.x + high.x + options.spacing
         seconds = time.monotonic() - started
         outcomes.append(Outcome(prompt, EXIT_DONE, seconds, placed.name, str(job.folder.path)))

@@ -15,12 +15,12 @@ from ..jobs.placement import IMPORTED, Placement
 from ..jobs.runner import Runner
 from ..jobs.terminal import ProgressDisplay
 from ..jobs.wait import wait_for
+from ..scene.free_space import step_aside
 from ..scene.importer import put_into_scene
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.errors import EXIT_CANCELLED, EngineError
-from ..state.arrivals import step_aside
 
 
 class JobFailedError(EngineError):

@@ -1,4 +1,4 @@
-"""One bad thing stays one bad thing: what goes wrong with it is logged, once, and all else goes on."""
+"""One bad thing stays one bad thing: what goes wrong with it is logged, once, and everything else goes on."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
-_told: set[str] = set()
 
-
-@contextmanager
-def guarded(what: str) -> Iterator[None]:
-    """Let an unexpected error in this block end nothing but the block; `what` it is about, for the log.
+class Guard:
+    """Blocks of code whose unexpected errors end nothing but the block.
 
     For what is done for one of many, by a timer above all: Blender drops a timer that ends with an error for good.
     """
-    try:
-        yield
-    except Exception:
-        if what not in _told:
-            _told.add(what)
-            log.exception("%s: an unexpected error; all else goes on", what)
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        """Guard a block; `what` it is about, for the log, in which each is told of once."""
+        try:
+            yield
+        except Exception:
+            if what not in self._told:
+                self._told.add(what)
+                log.exception("%s: an unexpected error; everything else goes on", what)

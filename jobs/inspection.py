@@ -106,7 +106,7 @@ def sides_in(folder: Path) -> list[Path]:
     return [folder / name for name in names[:MAX_SIDES] if is_picture(folder / name)]
 
 
-def looks_in(folder: Path, result: Mapping[str, Any] | None) -> list[Path]:
+def samples_in(folder: Path, result: Mapping[str, Any] | None) -> list[Path]:
     """The pictures of a 2D preview, as its result names them."""
     images = (result or {}).get("images")
     said = [image.get("file") for image in images[:MAX_LOOKS] if isinstance(image, dict)] if _is_list(images) else []

@@ -98,7 +98,7 @@ class Job:
         except OSError:
             return False
 
-    def look(self, waits: bool) -> None:
+    def refresh(self, waits: bool) -> None:
         """Learn the state of a job that somebody else began; `waits`: whether it is in the queue."""
         self._read_events()
         if not waits and (self._since_last_word is not None or not self._is_attended()):

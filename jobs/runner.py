@@ -20,7 +20,7 @@ from ..sdi_engine.system import processes
 from ..sdi_engine.system.files import is_folder, touch
 from .engine import Engine
 from .engine_process import EngineProcess
-from .guard import guarded
+from .guard import Guard
 from .job import Job
 
 FindEngine = Callable[[], Engine]
@@ -48,6 +48,7 @@ class Runner:
         self.jobs: dict[str, Job] = {}
         self.given_up: dict[str, Job] = {}
         self._process = EngineProcess(self.queue)
+        self._guarded = Guard()
 
     @property
     def trouble(self) -> str:
@@ -100,7 +101,7 @@ class Runner:
         """
         with storage_errors(self.results):
             self.queue.make_folders()
-            self._remove_old_looks()
+            self._remove_old_previews_2d()
         job = Job.create(self.queue.looks_folder, request, prefix="look-")
         with storage_errors(self.results):
             self.queue.add(job.name, SAMPLE, first=True)
@@ -219,7 +220,7 @@ class Runner:
         return changed
 
     def _poll(self, job: Job, waits: bool) -> bool:
-        with guarded(f'The job "{job.name}"'):
+        with self._guarded(f'The job "{job.name}"'):
             return job.poll(waits, self._process.exit_code)
         return False
 
@@ -244,7 +245,7 @@ class Runner:
             job.poll(waits=False)
         return deleted
 
-    def _remove_old_looks(self) -> None:
+    def _remove_old_previews_2d(self) -> None:
         """But not those that another Blender of this person waits for."""
         status = self.queue.status() or {}
         wanted = {ticket.name for ticket in self.queue.waiting()} | {status.get("job")}

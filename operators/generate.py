@@ -17,28 +17,27 @@ from ..sdi_engine.contract.request import MAX_SEED, JobRequest
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.system.pasted import as_meant
 from ..sdi_engine.system.untrusted import printable
-from ..state import arrivals, job_list, preferences, properties, session
-
-DIALOG_WIDTH = 380
+from ..state import job_list, preferences, properties
+from ..state.current import session
 
 
 def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: list[JobRequest]) -> set[str]:
     """Let jobs wait for their turn, in a row from the 3D cursor on; what the operator is to return."""
-    session.complain("")
+    session().display.complain("")
     if context.scene.library is not None:
         return refuse(
             operator,
             f'The scene "{context.scene.name}" is linked from another file and cannot be changed: '
             "show a scene of this file, or make one.",
         )
-    where = arrivals.placements_at_cursor(context, [request.height for request in requests])
+    where = session().arrivals.placements_at_cursor(context, [request.height for request in requests])
     try:
         if bpy.app.background:
-            desk, engine = session.desk(context), preferences.engine(context)
+            desk, engine = session().desks.desk(context), preferences.engine(context)
             for request, placement in zip(requests, where, strict=True):
                 generate_and_wait(context, request, desk, engine, placement)
         else:
-            session.start(context, requests, where, context.scene.sdi.live)
+            session().start(context, requests, where, context.scene.sdi.live)
     except (EngineError, ImportFailedError) as error:
         return refuse(operator, str(error))
     return {"FINISHED"}
@@ -46,12 +45,12 @@ def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: l
 
 def refuse(operator: bpy.types.Operator, sentence: str) -> set[str]:
     """Say why something is not done, where the person looks; what the operator is to return."""
-    session.complain(sentence)
+    session().display.complain(sentence)
     operator.report({"ERROR"}, printable(sentence))  # which Blender prints in the console, too
     return {"CANCELLED"}
 
 
-class _Generate:
+class Generate:
     """Makes an object from the scene's settings."""
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -61,7 +60,7 @@ class _Generate:
             return refuse(self, str(error))
         if bpy.app.background:  # a script says which seed it wants
             return submit(self, context, [asked])
-        request = UnusedSeeds(session.is_made).give(asked)
+        request = UnusedSeeds(session().is_made).give(asked)
         done = submit(self, context, [request])
         if done == {"FINISHED"} and request.seed != asked.seed:
             context.scene.sdi.seed = request.seed
@@ -69,28 +68,11 @@ class _Generate:
         return done
 
 
-class SDI_OT_generate(_Generate, bpy.types.Operator):
+class SDI_OT_generate(Generate, bpy.types.Operator):
     """Make an object from the prompt; you can go on working meanwhile, and ask for more"""
 
     bl_idname = "sdi.generate"
     bl_label = "Generate"
-
-
-class SDI_OT_from_text(_Generate, bpy.types.Operator):
-    """Say in words what to make, and your own diffusion model makes a textured mesh of it, at the 3D cursor"""
-
-    bl_idname = "sdi.from_text"
-    bl_label = "Generate from Text…"
-
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        return context.window_manager.invoke_props_dialog(
-            self, width=DIALOG_WIDTH, title="SDI Text to 3D", confirm_text="Generate"
-        )
-
-    def draw(self, context: bpy.types.Context) -> None:
-        from ..panels.settings import draw_in_dialog  # which imports this package, by and by
-
-        draw_in_dialog(self.layout, context, DIALOG_WIDTH)
 
 
 class SDI_OT_generate_from_file(bpy.types.Operator):
@@ -114,7 +96,7 @@ class SDI_OT_generate_from_file(bpy.types.Operator):
             requests = [dataclasses.replace(first, prompt=prompt).validated() for prompt in prompts]
         except EngineError as error:
             return refuse(self, str(error))
-        seeds = UnusedSeeds() if bpy.app.background else UnusedSeeds(session.is_made)
+        seeds = UnusedSeeds() if bpy.app.background else UnusedSeeds(session().is_made)
         return submit(self, context, [seeds.give(request) for request in requests])
 
 
@@ -134,10 +116,10 @@ class _FromSource:
 
     def source(self, context: bpy.types.Context) -> JobRequest:
         """Raises BadInputError where it is damaged or of another version."""
-        found = session.find(context, self.job) if self.job else None
+        found = session().find(context, self.job) if self.job else None
         if found is not None:
             return found.request
-        damaged = session.entry(self.job) if self.job else None
+        damaged = session().desks.entry(self.job) if self.job else None
         if damaged is not None and damaged.trouble:
             raise BadInputError(damaged.trouble)
         if _has_request(context.active_object):
@@ -198,10 +180,10 @@ class SDI_OT_copy_settings(_FromSource, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class SDI_OT_look(bpy.types.Operator):
+class SDI_OT_preview_2d(bpy.types.Operator):
     """See in seconds what the 2D model makes of the prompt, for four seeds, before minutes are spent on 3D"""
 
-    bl_idname = "sdi.look"
+    bl_idname = "sdi.preview_2d"
     bl_label = "Preview in 2D"
 
     @classmethod
@@ -212,19 +194,19 @@ class SDI_OT_look(bpy.types.Operator):
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        session.complain("")
+        session().display.complain("")
         try:
             request = dataclasses.replace(properties.request_from(context.scene), steps=None)
-            session.start_look(context, request)
+            session().start_preview_2d(context, request)
         except EngineError as error:
             return refuse(self, str(error))
         return {"FINISHED"}
 
 
-class SDI_OT_use_look(bpy.types.Operator):
+class SDI_OT_use_seed(bpy.types.Operator):
     """Go on with this picture's seed and prompt"""
 
-    bl_idname = "sdi.use_look"
+    bl_idname = "sdi.use_seed"
     bl_label = "Use This Seed"
     bl_options = {"UNDO"}
 
@@ -232,32 +214,33 @@ class SDI_OT_use_look(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if session.look is None:
+        if session().display.preview_2d is None:
             cls.poll_message_set("There are no pictures: press Preview in 2D")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        assert session.look is not None
-        request = session.look.request
+        preview = session().display.preview_2d
+        assert preview is not None
+        request = preview.request
         context.scene.sdi.prompt = request.prompt
         context.scene.sdi.seed = request.seed + self.number
         return {"FINISHED"}
 
 
-class SDI_OT_close_looks(bpy.types.Operator):
+class SDI_OT_close_preview_2d(bpy.types.Operator):
     """Show the pictures no more"""
 
-    bl_idname = "sdi.close_looks"
+    bl_idname = "sdi.close_preview_2d"
     bl_label = "Close"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return SDI_OT_use_look.poll(context)
+        return SDI_OT_use_seed.poll(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            session.close_look(context)
+            session().close_preview_2d(context)
         except EngineError as error:
             return refuse(self, str(error))
         return {"FINISHED"}
@@ -265,12 +248,11 @@ class SDI_OT_close_looks(bpy.types.Operator):
 
 CLASSES = (
     SDI_OT_generate,
-    SDI_OT_from_text,
     SDI_OT_generate_from_file,
     SDI_OT_variations,
     SDI_OT_regenerate,
     SDI_OT_copy_settings,
-    SDI_OT_look,
-    SDI_OT_use_look,
-    SDI_OT_close_looks,
+    SDI_OT_preview_2d,
+    SDI_OT_use_seed,
+    SDI_OT_close_preview_2d,
 )

@@ -13,7 +13,8 @@ from ..jobs.library import Entry
 from ..sdi_engine.contract import events
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.files import is_link
-from ..state import adding, arrivals, job_list, session
+from ..state import job_list
+from ..state.current import session
 from .generate import refuse
 
 _UNFINISHED = tuple(state for state in events.STATES if state not in events.FINAL_STATES)
@@ -31,7 +32,7 @@ class _JobOperator:
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if session.job is None and not job_list.chosen():
+        if session().display.job is None and not job_list.chosen():
             cls.poll_message_set("There is no job")  # type: ignore[attr-defined]
             return False
         if any(state in cls.states for state in _states_in_reach()):
@@ -40,10 +41,10 @@ class _JobOperator:
         return False
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        damaged = session.entry(self.job) if self.job else None
+        damaged = session().desks.entry(self.job) if self.job else None
         if damaged is not None and damaged.trouble:
             return self.do_to_damaged(context, damaged)
-        found = session.find(context, self.job) if self.job else session.job
+        found = session().find(context, self.job) if self.job else session().display.job
         if found is None:
             return refuse(self, "This job is gone: its folder was removed or damaged.")  # type: ignore[arg-type]
         if found.state not in self.states:
@@ -62,9 +63,9 @@ class _JobOperator:
 
 def _states_in_reach() -> list[str]:
     """Of the job shown and the one chosen in the list."""
-    shown = [session.job.state] if session.job is not None else []
+    shown = [session().display.job.state] if session().display.job is not None else []
     chosen = job_list.chosen()
-    return shown + ([session.state_of(chosen)] if chosen else [])
+    return shown + ([session().state_of(chosen)] if chosen else [])
 
 
 class SDI_OT_cancel_job(_JobOperator, bpy.types.Operator):
@@ -76,7 +77,7 @@ class SDI_OT_cancel_job(_JobOperator, bpy.types.Operator):
     otherwise = "This job is not running"
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
-        session.cancel(context, found)
+        session().cancel(context, found)
         return {"FINISHED"}
 
 
@@ -89,7 +90,7 @@ class SDI_OT_pause_job(_JobOperator, bpy.types.Operator):
     otherwise = "This job is not running"
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
-        session.pause(context, found)
+        session().pause(context, found)
         return {"FINISHED"}
 
 
@@ -115,8 +116,8 @@ class SDI_OT_resume_job(_JobOperator, bpy.types.Operator):
     otherwise = "This job was not stopped and has not failed"
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
-        session.complain("")
-        session.resume(context, found)
+        session().display.complain("")
+        session().resume(context, found)
         return {"FINISHED"}
 
 
@@ -129,9 +130,9 @@ class SDI_OT_run_job_here(_JobOperator, bpy.types.Operator):
     otherwise = "This job does not wait in the queue"
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
-        if session.waits_from(found.name) is None:
+        if session().desks.waits_from(found.name) is None:
             return refuse(self, "This job waits for the engine on this computer already.")
-        session.run_here(context, found)
+        session().run_here(context, found)
         return {"FINISHED"}
 
 
@@ -143,13 +144,13 @@ class SDI_OT_dismiss_job(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if session.job is None or not session.job.is_over:
+        if session().display.job is None or not session().display.job.is_over:
             cls.poll_message_set("No job is over")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        session.dismiss()
+        session().dismiss()
         return {"FINISHED"}
 
 
@@ -171,9 +172,9 @@ class SDI_OT_import_result(_JobOperator, bpy.types.Operator):
         return True
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
-        if arrivals.put(context, found.name, found.folder) is None:
-            return refuse(self, arrivals.complaint)
-        session.refresh_library()
+        if session().arrivals.put(context, found.name, found.folder) is None:
+            return refuse(self, session().arrivals.complaint)
+        session().watcher.refresh_library()
         return {"FINISHED"}
 
 
@@ -194,12 +195,12 @@ class SDI_OT_delete_job(_JobOperator, bpy.types.Operator):
         )
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
-        session.delete(context, found)
+        session().delete(context, found)
         return {"FINISHED"}
 
     def do_to_damaged(self, context: bpy.types.Context, entry: Entry) -> set[str]:
         try:
-            session.delete_damaged(context, entry.name)
+            session().delete_damaged(context, entry.name)
         except EngineError as error:
             return refuse(self, str(error))
         return {"FINISHED"}
@@ -220,7 +221,7 @@ class SDI_OT_move_job(_JobOperator, bpy.types.Operator):
         return "Let the job have its turn " + ("earlier" if properties.by < 0 else "later")
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
-        session.move(context, found, self.by)
+        session().move(context, found, self.by)
         return {"FINISHED"}
 
 
@@ -249,7 +250,7 @@ class SDI_OT_open_job(_JobOperator, bpy.types.Operator):
         return self.open(found.folder.log_file if self.what == "LOG" else found.folder.path)
 
     def do_to_damaged(self, context: bpy.types.Context, entry: Entry) -> set[str]:
-        return self.open(session.desk(context).results / entry.name)
+        return self.open(session().desks.desk(context).results / entry.name)
 
     def open(self, path: Path) -> set[str]:
         if is_link(path):
@@ -267,20 +268,20 @@ class SDI_OT_free_memory(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if session.runner is None or session.runner.engine is None:
+        if session().desks.runner is None or session().desks.runner.engine is None:
             cls.poll_message_set("The engine is not running")
             return False
-        if session.runner.is_busy:
+        if session().desks.runner.is_busy:
             cls.poll_message_set("The engine is at work: pause or cancel the job to free its memory")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            session.desk(context).free_memory()
+            session().desks.desk(context).free_memory()
         except EngineError as error:
             return refuse(self, str(error))
-        session.watch()
+        session().watcher.look_soon()
         return {"FINISHED"}
 
 
@@ -292,14 +293,14 @@ class SDI_OT_go_on(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if not any(desk.is_held or desk.trouble for desk in session.desks()):
+        if not any(desk.is_held or desk.trouble for desk in session().desks.all()):
             cls.poll_message_set("Nothing holds the queue up")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            session.go_on()
+            session().go_on()
         except EngineError as error:
             return refuse(self, str(error))
         return {"FINISHED"}
@@ -313,14 +314,14 @@ class SDI_OT_cancel_waiting(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if not adding.is_left() and not any(desk.waiting for desk in session.desks()):
+        if not session().submissions.has_more and not any(desk.waiting for desk in session().desks.all()):
             cls.poll_message_set("No job waits in the queue")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            session.cancel_waiting()
+            session().cancel_waiting()
         except EngineError as error:
             return refuse(self, str(error))
         return {"FINISHED"}
@@ -334,14 +335,14 @@ class SDI_OT_add_the_rest(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if not adding.is_left():
+        if not session().submissions.has_more:
             cls.poll_message_set("No prompt was left out")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            session.add_the_rest(context)
+            session().add_the_rest(context)
         except EngineError as error:
             return refuse(self, str(error))
         return {"FINISHED"}
@@ -358,7 +359,7 @@ class SDI_OT_drop_the_rest(bpy.types.Operator):
         return SDI_OT_add_the_rest.poll(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        session.drop_the_rest()
+        session().drop_the_rest()
         return {"FINISHED"}
 
 
@@ -369,8 +370,8 @@ class SDI_OT_refresh_jobs(bpy.types.Operator):
     bl_label = "Refresh"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        session.desk(context)
-        session.refresh_library()
+        session().desks.desk(context)
+        session().watcher.refresh_library()
         return {"FINISHED"}
 
 

@@ -12,7 +12,8 @@ from ..jobs.models import check_lora, inspect
 from ..sdi_engine.diffusion.location import model_name
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.untrusted import printable
-from ..state import model_list, properties
+from ..state import preferences, properties
+from ..state.current import session
 
 
 class SDI_OT_set_model(bpy.types.Operator):
@@ -132,14 +133,14 @@ def _set_model(operator: bpy.types.Operator, context: bpy.types.Context, model: 
     except EngineError as error:
         operator.report({"ERROR"}, printable(str(error)))
         return {"CANCELLED"}
-    model_list.remember(model, found)
+    session().models.remember(model, found)
     context.scene.sdi.model = model
     return {"FINISHED"}
 
 
 def _start(context: bpy.types.Context) -> str:
     """Where the file browser opens: in the person's own folder of models, if there is one."""
-    folder = model_list.model_folder(context)
+    folder = preferences.model_folder(context)
     return f"{folder}{os.sep}" if folder else ""
 
 

@@ -9,7 +9,10 @@ from bpy.props import StringProperty
 
 from ..sdi_engine import install
 from ..sdi_engine.system.untrusted import printable
-from ..state import engine_setup, preferences, session
+from ..state import preferences
+from ..state.current import session
+from ..state.engine_setup import EngineSetup, lasting_name
+from ..state.report import report
 
 _INSTALLING = "The installation is running: wait for it, or cancel it"
 _REMOVING = "The environment is being removed: wait a moment"
@@ -23,18 +26,18 @@ class SDI_OT_check_engine(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if engine_setup.is_examining():
+        if _setup().is_examining():
             cls.poll_message_set("The check is running: wait a moment")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        engine_setup.examine()
+        _setup().examine()
         if bpy.app.background:
-            engine_setup.wait()
-            assert engine_setup.diagnosis is not None
-            level = "INFO" if engine_setup.diagnosis.ok else "WARNING"
-            self.report({level}, printable(engine_setup.diagnosis.sentence))
+            _setup().wait()
+            assert _setup().diagnosis is not None
+            level = "INFO" if _setup().diagnosis.ok else "WARNING"
+            self.report({level}, printable(_setup().diagnosis.sentence))
         return {"FINISHED"}
 
 
@@ -46,15 +49,15 @@ class SDI_OT_find_pythons(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if engine_setup.is_looking_for_pythons():
+        if _setup().is_looking_for_pythons():
             cls.poll_message_set("The search is running: wait a moment")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        engine_setup.find_pythons()
+        _setup().find_pythons()
         if bpy.app.background:
-            engine_setup.wait()
+            _setup().wait()
         return {"FINISHED"}
 
 
@@ -68,11 +71,11 @@ class SDI_OT_use_python(bpy.types.Operator):
     python: StringProperty(name="Python", description="The program of the Python to use")  # type: ignore[valid-type]
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        preferences.of(context).engine_python = engine_setup.lasting_name(Path(self.python))
+        preferences.of(context).engine_python = lasting_name(Path(self.python))
         context.preferences.is_dirty = True
         if bpy.app.background:  # elsewhere the property's change has made it look already
-            engine_setup.look()
-            engine_setup.wait()
+            _setup().glance()
+            _setup().wait()
         return {"FINISHED"}
 
 
@@ -90,11 +93,11 @@ class SDI_OT_install_engine(bpy.types.Operator):
         return not reason
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        engine_setup.start_installation()
+        _setup().start_installation()
         if bpy.app.background:
-            engine_setup.wait()
-            if engine_setup.complaint:
-                self.report({"ERROR"}, printable(engine_setup.complaint))
+            _setup().wait()
+            if _setup().complaint:
+                self.report({"ERROR"}, printable(_setup().complaint))
                 return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -107,16 +110,16 @@ class SDI_OT_cancel_installation(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if not engine_setup.is_installing():
+        if not _setup().is_installing():
             cls.poll_message_set("No installation is running")
             return False
-        if engine_setup.installation is not None and engine_setup.installation.is_cancelling:
+        if _setup().installation is not None and _setup().installation.is_cancelling:
             cls.poll_message_set("The installation is being cancelled already")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        engine_setup.cancel_installation()
+        _setup().cancel_installation()
         return {"FINISHED"}
 
 
@@ -137,9 +140,9 @@ class SDI_OT_remove_environment(bpy.types.Operator):
         return context.window_manager.invoke_confirm(self, event)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        engine_setup.remove_environment()
+        _setup().remove_environment()
         if bpy.app.background:
-            engine_setup.wait()
+            _setup().wait()
         return {"FINISHED"}
 
 
@@ -150,7 +153,7 @@ class SDI_OT_copy_report(bpy.types.Operator):
     bl_label = "Copy Report"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        context.window_manager.clipboard = engine_setup.report()
+        context.window_manager.clipboard = report(_setup(), session().display.job)
         self.report({"INFO"}, "The report is on the clipboard: paste it into your message")
         return {"FINISHED"}
 
@@ -162,9 +165,13 @@ class SDI_OT_open_preferences(bpy.types.Operator):
     bl_label = "Set Up Engine"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        if engine_setup.survey is None and engine_setup.hint():
-            engine_setup.find_pythons()
+        if _setup().survey is None and _setup().hint():
+            _setup().find_pythons()
         return bpy.ops.preferences.addon_show(module=preferences.PACKAGE)
+
+
+def _setup() -> EngineSetup:
+    return session().engine_setup
 
 
 def _why_not_install() -> str:
@@ -177,17 +184,17 @@ def _why_not_remove() -> str:
     reason = _why_not_change_environment()
     if reason:
         return reason
-    if engine_setup.environment_state == install.MISSING:
+    if _setup().environment_state == install.MISSING:
         return "The engine has no environment of its own"
-    if engine_setup.uses_environment and session.is_busy():
+    if _setup().uses_environment and session().watcher.is_busy():
         return "A job is running in this environment: wait for it, or cancel it"
     return ""
 
 
 def _why_not_change_environment() -> str:
-    if engine_setup.is_installing():
+    if _setup().is_installing():
         return _INSTALLING
-    if engine_setup.is_removing():
+    if _setup().is_removing():
         return _REMOVING
     if preferences.private_environment() is None:
         return "Blender lends a folder for it to installed extensions only, and this one runs from a checkout"

@@ -1,12 +1,14 @@
 """What a person sees. Draw only: no disk, no network, no validation."""
 
-from . import jobs, main, menus, object, presets, settings
+from . import dialog, jobs, main, menus, object, preferences, presets, settings
 
 CLASSES = (
+    *preferences.CLASSES,
     *presets.CLASSES,
     *main.CLASSES,
     *jobs.CLASSES,
     *settings.CLASSES,
     *object.CLASSES,
+    *dialog.CLASSES,
     *menus.CLASSES,
 )

@@ -9,7 +9,8 @@ import bpy
 from ..jobs import words
 from ..jobs.library import Entry
 from ..sdi_engine.contract import events
-from ..state import job_list, pictures, session
+from ..state import job_list
+from ..state.current import session
 from .tab import Tab
 from .text import wrapped_label
 
@@ -42,9 +43,9 @@ class SDI_UL_jobs(bpy.types.UIList):
         active_data: bpy.types.WindowManager,
         active_property: str,
     ) -> None:
-        state = session.state_of(item.name)
+        state = session().state_of(item.name)
         row = layout.row(align=True)
-        thumbnail = pictures.thumbnail(item.name)
+        thumbnail = session().display.pictures.thumbnail(item.name)
         row.label(text=item.prompt, **({"icon_value": thumbnail} if thumbnail else {"icon": "OBJECT_DATA"}))
         row.label(text="", icon=STATE_ICONS.get(state, "QUESTION"))
 
@@ -73,9 +74,9 @@ class SDI_PT_jobs(Tab, bpy.types.Panel):
         row = layout.row()
         row.template_list("SDI_UL_jobs", "", manager, "sdi_jobs", manager, "sdi_job_index", rows=ROWS)
         name = job_list.chosen()
-        state = session.state_of(name)
+        state = session().state_of(name)
         _draw_buttons_beside(row.column(align=True), name, state)
-        entry = session.entry(name)
+        entry = session().desks.entry(name)
         if entry is not None:
             _draw_chosen(layout, context, entry, state)
         _draw_engine(layout)
@@ -111,7 +112,7 @@ def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, entry: 
         row.operator("sdi.resume_job", icon="PLAY").job = name
     elif state:
         text = "Remove from Queue" if state == events.QUEUED else "Cancel"
-        if session.waits_from(name) is not None:
+        if session().desks.waits_from(name) is not None:
             row.operator("sdi.run_job_here", icon="PLAY").job = name
             text = "Remove"  # beside the other button there is no room for more
         row.operator("sdi.cancel_job", text=text, icon="CANCEL").job = name
@@ -123,7 +124,7 @@ def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, entry: 
 
 
 def _about(entry: Entry, state: str) -> str:
-    elsewhere = session.waits_from(entry.name)
+    elsewhere = session().desks.waits_from(entry.name)
     waits = f"Waits from elsewhere ({elsewhere or 'unknown machine'})"
     parts = [
         state.capitalize() if elsewhere is None else waits,
@@ -136,7 +137,8 @@ def _about(entry: Entry, state: str) -> str:
 
 
 def _draw_engine(layout: bpy.types.UILayout) -> None:
-    engine = session.runner.engine if session.runner is not None else None
+    runner = session().desks.runner
+    engine = runner.engine if runner is not None else None
     if engine is None:
         return
     row = layout.row()

@@ -7,7 +7,7 @@ import bpy
 from ..jobs import words
 from ..jobs.job import Job
 from ..sdi_engine.contract import events
-from ..state import adding, arrivals, engine_setup, pictures, session
+from ..state.current import session
 from .presets import draw_header_preset
 from .settings import draw_settings
 from .tab import Tab
@@ -15,7 +15,7 @@ from .text import wrapped_label
 
 PREVIEW_SCALE = 5.5
 SIDE_SCALE = 1.9
-LOOK_SCALE = 4.0
+SAMPLE_SCALE = 4.0
 _NOTICE_LINES = 4
 
 
@@ -29,26 +29,27 @@ class SDI_PT_generate(Tab, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
-        hint = engine_setup.hint()
+        hint = session().engine_setup.hint()
         if hint:
             box = layout.box()
             wrapped_label(box, context, hint, "INFO")
             box.operator("sdi.open_preferences", icon="PREFERENCES")
         draw_settings(layout, context)
-        busy = session.is_busy()
+        busy = session().watcher.is_busy()
         row = layout.row(align=True)
         row.scale_y = 1.6
         row.operator("sdi.generate", text="Add to Queue" if busy else "Generate", icon="SHADERFX")
-        row.operator("sdi.look", text="", icon="IMAGE_DATA")
+        row.operator("sdi.preview_2d", text="", icon="IMAGE_DATA")
         row.operator("sdi.generate_from_file", text="", icon="TEXT")
-        for sentence in filter(None, dict.fromkeys([session.complaint, arrivals.complaint])):
+        display = session().display
+        for sentence in filter(None, dict.fromkeys([display.complaint, session().arrivals.complaint])):
             alert(layout, context, sentence)
-        if session.look is not None:
-            _draw_look(layout.box(), context, session.look)
-        _draw_adding(layout, context)
+        if display.preview_2d is not None:
+            _draw_preview_2d(layout.box(), context, display.preview_2d)
+        _draw_submissions(layout, context)
         _draw_hold(layout, context)
-        if session.job is not None:
-            _draw_job(layout.box(), context, session.job)
+        if display.job is not None:
+            _draw_job(layout.box(), context, display.job)
 
 
 def alert(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str) -> None:
@@ -58,29 +59,29 @@ def alert(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str)
     wrapped_label(column, context, sentence, "ERROR")
 
 
-def _draw_look(layout: bpy.types.UILayout, context: bpy.types.Context, look: Job) -> None:
+def _draw_preview_2d(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
     row = layout.row()
-    row.label(text=look.request.prompt, icon="IMAGE_DATA")
-    row.operator("sdi.close_looks", text="", icon="X", emboss=False)
-    if look.failure is not None:
-        alert(layout, context, look.failure.message)
-    elif not look.is_over:
-        _draw_progress(layout, look)
-    elif look.state == events.DONE:
+    row.label(text=job.request.prompt, icon="IMAGE_DATA")
+    row.operator("sdi.close_preview_2d", text="", icon="X", emboss=False)
+    if job.failure is not None:
+        alert(layout, context, job.failure.message)
+    elif not job.is_over:
+        _draw_progress(layout, job)
+    elif job.state == events.DONE:
         grid = layout.grid_flow(row_major=True, columns=2, even_columns=True, align=True)
         number = 0
-        while icon := pictures.look(number):
+        while icon := session().display.pictures.sample(number):
             column = grid.column(align=True)
-            column.template_icon(icon, scale=LOOK_SCALE)
-            column.operator("sdi.use_look", text=f"Use Seed {look.request.seed + number}").number = number
+            column.template_icon(icon, scale=SAMPLE_SCALE)
+            column.operator("sdi.use_seed", text=f"Use Seed {job.request.seed + number}").number = number
             number += 1
-    for notice in look.notices[-1:]:
+    for notice in job.notices[-1:]:
         wrapped_label(layout, context, notice, "INFO", lines=_NOTICE_LINES)
 
 
 def _draw_hold(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Why waiting jobs do not begin."""
-    desks = [desk for desk in session.desks() if desk.waiting]
+    desks = [desk for desk in session().desks.all() if desk.waiting]
     trouble = next((desk.trouble for desk in desks if desk.trouble), "")
     if trouble:
         alert(layout, context, trouble)
@@ -92,17 +93,18 @@ def _draw_hold(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.operator("sdi.go_on", icon="PLAY")
 
 
-def _draw_adding(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+def _draw_submissions(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """How far a list of prompts has come into the queue."""
-    if not adding.is_left():
+    submissions = session().submissions
+    if not submissions.has_more:
         return
-    if adding.complaint:
-        alert(layout, context, adding.complaint)
+    if submissions.complaint:
+        alert(layout, context, submissions.complaint)
         row = layout.row(align=True)
         row.operator("sdi.add_the_rest", text="Try Again", icon="FILE_REFRESH")
         row.operator("sdi.drop_the_rest", icon="X")
         return
-    done, every = adding.progress()
+    done, every = submissions.progress
     row = layout.row(align=True)
     row.progress(text=f"Into the queue: {done} of {every}", factor=done / every)
     row.operator("sdi.drop_the_rest", text="", icon="X")
@@ -111,7 +113,7 @@ def _draw_adding(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
 def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
     """What can be done comes first, so that no picture pushes it out of sight."""
     wrapped_label(layout, context, job.request.prompt, "OBJECT_DATA")
-    if session.is_elsewhere(job):
+    if session().desks.is_elsewhere(job):
         wrapped_label(layout, context, f"In another results folder: {job.folder.path.parent}", "FILE_FOLDER")
     if not job.is_over:
         _draw_running(layout, context, job)
@@ -121,12 +123,13 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) 
         _draw_stopped(layout, context, job)
     for notice in job.notices[-2:]:
         wrapped_label(layout, context, notice, "INFO", lines=_NOTICE_LINES)
-    icon = pictures.preview()
-    if icon and job.preview is not None and session.look is None:
+    display = session().display
+    icon = display.pictures.preview()
+    if icon and job.preview is not None and display.preview_2d is None:
         layout.template_icon(icon, scale=PREVIEW_SCALE)
         row = layout.row(align=True)
         row.alignment = "CENTER"
-        for side in pictures.sides():
+        for side in display.pictures.sides():
             row.template_icon(side, scale=SIDE_SCALE)
 
 
@@ -145,7 +148,7 @@ def _draw_running(layout: bpy.types.UILayout, context: bpy.types.Context, job: J
 def _draw_progress(layout: bpy.types.UILayout, job: Job) -> None:
     progress = job.progress
     if progress is None:
-        text = words.before_any_news(job.state, session.engine_of(job) is not None)
+        text = words.before_any_news(job.state, session().desks.engine_of(job) is not None)
         layout.progress(text=text, factor=0.0)
     else:
         layout.progress(text=progress.phase, factor=words.fraction(progress))
@@ -153,10 +156,11 @@ def _draw_progress(layout: bpy.types.UILayout, job: Job) -> None:
 
 
 def _draw_done(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
+    arrivals = session().arrivals
     if arrivals.waits_here(job.name) and arrivals.waits_for:
         wrapped_label(layout, context, arrivals.waits_for, "PAUSE")
     else:
-        sentence, is_seen = arrivals.whereabouts(context, job)
+        sentence, is_seen = session().whereabouts.of(context, job)
         wrapped_label(layout, context, sentence, "CHECKMARK" if is_seen else "INFO")
         if not is_seen:
             layout.operator("sdi.import_result", icon="IMPORT")

@@ -7,7 +7,8 @@ import bpy
 from ..jobs.models import Model
 from ..sdi_engine.contract.request import STARTER_MODEL
 from ..sdi_engine.diffusion.location import REAL_MODEL
-from ..state import model_list, properties
+from ..state import properties
+from ..state.current import session
 from .tab import Tab
 from .text import wrapped_label
 
@@ -65,16 +66,16 @@ class SDI_MT_models(bpy.types.Menu):
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.operator_context = "INVOKE_DEFAULT"
-        models = model_list.models
+        models = session().models.found
         _entry(layout, STARTER_MODEL, "Starter Prior (comes with the extension)", "SHADERFX")
-        _entry(layout, REAL_MODEL, _label_of(REAL_MODEL, "Stable Diffusion 2.1 base"), "WORLD")
+        _entry(layout, REAL_MODEL, session().models.label_of(REAL_MODEL, "Stable Diffusion 2.1 base"), "WORLD")
         _section(layout, "Recently Used", models.recent)
         _section(layout, "On This Computer", models.cached)
         _section(layout, "Model Folder", models.in_folder)
         layout.separator()
         layout.operator("sdi.choose_model", text="Choose File…", icon="FILE")
         layout.operator("sdi.choose_model_folder", text="Choose Folder…", icon="FILE_FOLDER")
-        model_list.refresh_if_old(context)  # in a thread; the next time the menu is opened shows it
+        session().models.refresh_if_old(context)  # in a thread; the next time the menu is opened shows it
 
 
 class SDI_UL_loras(bpy.types.UIList):
@@ -139,7 +140,7 @@ class SDI_PT_vocabulary(bpy.types.Panel):
     bl_ui_units_x = _POPOVER_UNITS
 
     def draw(self, context: bpy.types.Context) -> None:
-        knows = model_list.vocabulary_of(properties.model_of(context.scene.sdi))
+        knows = session().models.vocabulary_of(properties.model_of(context.scene.sdi))
         for kind, phrases in knows.items():
             self.layout.label(text=kind.capitalize())
             width = _POPOVER_UNITS * _UNIT_PIXELS
@@ -149,19 +150,19 @@ class SDI_PT_vocabulary(bpy.types.Panel):
 def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context, width: float | None) -> None:
     settings = context.scene.sdi
     model = properties.model_of(settings)
-    known = model_list.about(model)
+    known = session().models.about(model)
     if not known:
         return
     column = layout.column()
-    if model_list.is_refused(model):
+    if session().models.is_refused(model):
         column.alert = True
         wrapped_label(column, context, known, "ERROR", width=width)
     else:
         column.active = False
         wrapped_label(column, context, known, width=width)
-    left_out = model_list.left_out(model, settings.prompt)
-    if left_out:
-        wrapped_label(layout, context, left_out, "INFO", width=width)
+    unknown = session().models.unknown_words(model, settings.prompt)
+    if unknown:
+        wrapped_label(layout, context, unknown, "INFO", width=width)
         layout.popover("SDI_PT_vocabulary")
 
 
@@ -187,11 +188,6 @@ def _section(layout: bpy.types.UILayout, title: str, models: tuple[Model, ...]) 
 
 def _entry(layout: bpy.types.UILayout, model: str, text: str, icon: str = "NONE") -> None:
     layout.operator("sdi.set_model", text=_shortened(text), icon=icon, translate=False).model = model
-
-
-def _label_of(model: str, otherwise: str) -> str:
-    found = model_list.models.known.get(model)
-    return found.label if isinstance(found, Model) else otherwise
 
 
 def _shortened(text: str) -> str:

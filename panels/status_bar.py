@@ -5,24 +5,24 @@ from __future__ import annotations
 import bpy
 
 from ..jobs import words
-from ..state import session
+from ..state.current import session
 
 WIDTH = 15.0
 """Of the progress bar, in Blender's units of about a button's height."""
 
 
-def begin() -> None:
+def attach() -> None:
     """Called when the extension is enabled."""
     bpy.types.STATUSBAR_HT_header.append(_draw)
 
 
-def end() -> None:
+def detach() -> None:
     """Called when the extension is disabled."""
     bpy.types.STATUSBAR_HT_header.remove(_draw)
 
 
 def _draw(self: bpy.types.Header, context: bpy.types.Context) -> None:
-    job = session.current()
+    job = session().desks.current()
     if job is not None and job.progress is not None:
         row = self.layout.row()
         row.ui_units_x = WIDTH
@@ -31,5 +31,5 @@ def _draw(self: bpy.types.Header, context: bpy.types.Context) -> None:
         )
     elif job is not None:
         self.layout.label(text=f"{job.request.prompt[:20]}: {words.before_any_news(job.state, True)}", icon="SHADERFX")
-    elif session.announcement():
-        self.layout.label(text=session.announcement(), icon="SHADERFX")
+    elif sentence := session().display.announcement.sentence:
+        self.layout.label(text=sentence, icon="SHADERFX")

@@ -16,6 +16,7 @@ from ..jobs.inspection import is_picture
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.system.files import write_atomically
 from . import origin
+from .handlers import Handlers
 
 CATALOG = "SDI"
 CATALOG_ID = "6c1d1a4e-0f7b-4b8e-9c53-5d1f2a7e3b90"
@@ -34,15 +35,9 @@ _SAY_NOTHING = {"a", "an", "the", "of", "on", "with", "and", "in"}
 log = logging.getLogger(__name__)
 
 
-def begin() -> None:
-    """Called when the extension is enabled."""
-    bpy.app.handlers.save_post.append(_write_catalog_of_saved_file)
-
-
-def end() -> None:
-    """Called when the extension is disabled."""
-    if _write_catalog_of_saved_file in bpy.app.handlers.save_post:
-        bpy.app.handlers.save_post.remove(_write_catalog_of_saved_file)
+def catalog_handlers() -> Handlers:
+    """See that every file that is saved finds our catalog beside it, where it has assets of ours."""
+    return Handlers((bpy.app.handlers.save_post, _write_catalog_of_saved_file))
 
 
 def mark(context: bpy.types.Context, placed: bpy.types.Object, catalog_id: str = CATALOG_ID) -> None:
@@ -118,7 +113,6 @@ def _give_thumbnail(context: bpy.types.Context, placed: bpy.types.Object) -> Non
     placed.asset_generate_preview()
 
 
-@bpy.app.handlers.persistent
 def _write_catalog_of_saved_file(file: str = "", *_: object) -> None:
     """What was marked before the file had a place, or before it was saved elsewhere, finds its catalog there too."""
     blend_file = Path(file or bpy.data.filepath)

@@ -13,6 +13,7 @@ import bpy
 from mathutils import Vector
 
 from . import markers
+from .destination import view_layer_of
 
 GAP = 0.5
 """Between two things, in widths of the one that arrives."""
@@ -134,6 +135,12 @@ def move_aside(view_layer: bpy.types.ViewLayer, placed: bpy.types.Object) -> Non
     wanted = Box.around(placed.matrix_world @ Vector(corner) for corner in placed.bound_box)
     if not floor.is_free(wanted):
         placed.location.x += floor.way_aside(wanted)
+
+
+def step_aside(context: bpy.types.Context, placed: bpy.types.Object) -> None:
+    """The same in every scene that a new object is in: it may be wider than its place was thought to be."""
+    for scene in placed.users_scene:
+        move_aside(view_layer_of(context, scene), placed)
 
 
 def _things_in(view_layer: bpy.types.ViewLayer, without: Collection[bpy.types.Object]) -> Iterator[_Obstacle]:

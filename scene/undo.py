@@ -8,7 +8,6 @@ can be undone, or made anew where the step was before its time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import bpy
@@ -16,6 +15,7 @@ from mathutils import Matrix
 
 from . import destination, live_mesh, markers
 from .collection import collection_for_helpers, discard_if_empty, link_again
+from .handlers import Handlers
 
 
 @dataclass(frozen=True)
@@ -41,73 +41,68 @@ class _Aside:
 _MARK = "sdi_undo"
 """A property of the scene during an undo: a scene that Blender takes over still has it."""
 
-_aside: list[_Aside] = []
-_collection_too = False
+
+class UndoGuard:
+    """Takes what shows jobs out of the way of every undo and redo, and puts it back."""
+
+    def __init__(self) -> None:
+        self._aside: list[_Aside] = []
+        self._collection_too = False
+        of = bpy.app.handlers
+        self._handlers = Handlers(
+            (of.undo_pre, self._put_aside),
+            (of.redo_pre, self._put_aside),
+            (of.undo_post, self._put_back),
+            (of.redo_post, self._put_back),
+        )
+
+    def begin(self) -> None:
+        """Called when the extension is enabled."""
+        self._handlers.begin()
+
+    def end(self) -> None:
+        """Called when the extension is disabled."""
+        self._handlers.end()
+
+    def _put_aside(self, *_: object) -> None:
+        helpers = markers.helpers()
+        self._aside = [_remember(name) for name in sorted({str(each[markers.JOB]) for each in helpers})]
+        for each in helpers:
+            for collection in each.users_collection:
+                collection.objects.unlink(each)
+            if each.get(markers.PART) == markers.LIVE:
+                each.parent = None  # which may be a younger marker than the step, if the one in the step was deleted
+        if helpers:
+            bpy.context.scene[_MARK] = True
+        self._collection_too = bool(helpers) and discard_if_empty()
+        _settle()
+
+    def _put_back(self, *_: object) -> None:
+        for aside in self._aside:
+            _put_one_back(aside)
+        if self._collection_too:  # the step may have it, but in a scene that Blender took over as it was, without it
+            link_again(destination.local_scene(bpy.context))
+        if bpy.context.scene.pop(_MARK, False):
+            _select_again(self._aside)
+        self._aside = []
 
 
-def begin() -> None:
-    """Called when the extension is enabled."""
-    for handlers, handler in _handlers():
-        handlers.append(handler)
-
-
-def end() -> None:
-    """Called when the extension is disabled."""
-    for handlers, handler in _handlers():
-        if handler in handlers:
-            handlers.remove(handler)
-    _aside.clear()
-
-
-def _handlers() -> list[tuple[list[Callable[..., None]], Callable[..., None]]]:
-    of = bpy.app.handlers
-    return [
-        (of.undo_pre, _put_aside),
-        (of.redo_pre, _put_aside),
-        (of.undo_post, _put_back),
-        (of.redo_post, _put_back),
-    ]
-
-
-@bpy.app.handlers.persistent
-def _put_aside(*_: object) -> None:
-    global _collection_too
-    helpers = markers.helpers()
-    _aside[:] = [_remember(name) for name in sorted({str(each[markers.JOB]) for each in helpers})]
-    for each in helpers:
-        for collection in each.users_collection:
-            collection.objects.unlink(each)
-        if each.get(markers.PART) == markers.LIVE:
-            each.parent = None  # which may be a younger marker than the step, if the one in the step was deleted
-    if helpers:
-        bpy.context.scene[_MARK] = True
-    _collection_too = bool(helpers) and discard_if_empty()
-    _settle()
-
-
-@bpy.app.handlers.persistent
-def _put_back(*_: object) -> None:
-    for aside in _aside:
-        scene = destination.local_scene(bpy.context, aside.scene)
-        known = markers.helpers(aside.job_name)
-        for each in known:
-            if not each.users_collection:
-                collection_for_helpers(scene).objects.link(each)
-        if not known and aside.marker is not None:
-            markers.make(scene, aside.job_name, aside.prompt, aside.edge, aside.marker)
-        if aside.mesh is not None:
-            matrix, geometry = aside.mesh
-            mesh_object = markers.find(aside.job_name, markers.LIVE)
-            if mesh_object is None and geometry is not None:
-                mesh_object = live_mesh.make(scene, aside.job_name, aside.prompt)
-                live_mesh.fill(mesh_object.data, geometry)
-            if mesh_object is not None:
-                live_mesh.hang(mesh_object, markers.find(aside.job_name), matrix)
-    if _collection_too:  # the step may have it, but in a scene that Blender took over as it was, which is without
-        link_again(destination.local_scene(bpy.context))
-    if bpy.context.scene.pop(_MARK, False):
-        _select_again()
-    _aside.clear()
+def _put_one_back(aside: _Aside) -> None:
+    scene = destination.local_scene(bpy.context, aside.scene)
+    known = markers.helpers(aside.job_name)
+    for each in known:
+        if not each.users_collection:
+            collection_for_helpers(scene).objects.link(each)
+    if not known and aside.marker is not None:
+        markers.make(scene, aside.job_name, aside.prompt, aside.edge, aside.marker)
+    if aside.mesh is not None:
+        matrix, geometry = aside.mesh
+        mesh_object = markers.find(aside.job_name, markers.LIVE)
+        if mesh_object is None and geometry is not None:
+            mesh_object = live_mesh.make(scene, aside.job_name, aside.prompt)
+            live_mesh.fill(mesh_object.data, geometry)
+        if mesh_object is not None:
+            live_mesh.hang(mesh_object, markers.find(aside.job_name), matrix)
 
 
 def _settle() -> None:
@@ -142,11 +137,11 @@ def _remember(job_name: str) -> _Aside:
     )
 
 
-def _select_again() -> None:
+def _select_again(all_aside: list[_Aside]) -> None:
     """What left its collections is no longer selected; a scene from the step itself knows what was, this one not."""
     view_layer = bpy.context.view_layer
     view_layer.update()  # or it does not know of the markers yet
-    for aside in _aside:
+    for aside in all_aside:
         marker = markers.find(aside.job_name)
         if marker is None or marker.name not in view_layer.objects:
             continue

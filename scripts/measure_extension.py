@@ -38,7 +38,7 @@ def main() -> None:
         first = _milliseconds_to_enable(Path(folder))
         headless.disable()
         print(f"enable: {first:.0f} ms, again: {_milliseconds_to_enable(Path(folder)):.0f} ms")
-        looks = _looks(_part("session"))
+        looks = _looks(_part("state.current").session())
         print(f"timer, nothing new: median {statistics.median(looks):.2f} ms, longest of {LOOKS} {max(looks):.2f} ms")
         if options.engine_python:
             for name, seconds in zip(("cold", "warm"), _seconds_to_first_step(options.engine_python), strict=True):
@@ -59,7 +59,7 @@ def _part(name: str) -> Any:
 
 def _looks(session: Any) -> list[float]:
     """Milliseconds of each look at a job that seems to run in this process, and says nothing."""
-    desk = session.desk(bpy.context)
+    desk = session.desks.desk(bpy.context)
     request = _part("sdi_engine.contract.request").JobRequest("a red mug")
     events = _part("sdi_engine.contract.events")
     for number in range(HISTORY):
@@ -74,14 +74,14 @@ def _looks(session: Any) -> list[float]:
     job.folder.append(events.Progress("Optimising", 3, 100, 1.0, 97.0))
     job.folder.beat(time.time())
     desk.queue.beat(time.time(), job.name, request.model)
-    session.refresh_library()
-    while session.library.is_looking:
-        session.tick()
+    session.watcher.refresh_library()
+    while session.desks.library.is_looking:
+        session.watcher.tick()
         time.sleep(0.05)
     durations = []
     for _ in range(LOOKS):
         start = time.perf_counter()
-        session.tick()
+        session.watcher.tick()
         durations.append((time.perf_counter() - start) * 1000.0)
         time.sleep(0.002)
     desk.queue.status_file.unlink()
@@ -95,20 +95,20 @@ def _looks(session: Any) -> list[float]:
 def _seconds_to_first_step(python: str) -> list[float]:
     """From the click to the first step that is over, for prompts one after the other."""
     bpy.context.preferences.addons[headless.PACKAGE].preferences.engine_python = python
-    generate, session, events = _part("operators.generate"), _part("session"), _part("sdi_engine.contract.events")
-    engine = _part("preferences").engine(bpy.context)
-    desk = session.desk(bpy.context)
+    session, events = _part("state.current").session(), _part("sdi_engine.contract.events")
+    engine = _part("state.preferences").engine(bpy.context)
+    desk = session.desks.desk(bpy.context)
     seconds = []
     for prompt in PROMPTS:
         bpy.context.scene.sdi.prompt = prompt
-        request = generate.properties.request_from(bpy.context.scene)
+        request = _part("state.properties").request_from(bpy.context.scene)
         clicked = time.time()
         job = desk.create(request)
         desk.submit(job)
         while job.progress is None or job.progress.phase != "Optimising" or job.progress.step == 0:
             desk.poll(lambda: engine)
             assert not job.is_over, job.log_tail()
-            time.sleep(session.TICK_SECONDS)
+            time.sleep(_part("state.watcher").TICK_SECONDS)
         said, _ = events.read_new(job.folder.events_file, 0)
         first = next(event for event in said if isinstance(event, events.Progress) and event.step and event.rate)
         seconds.append(first.time - clicked)

@@ -21,11 +21,11 @@ _handler = _Console()
 _handler.addFilter(printable_record)
 
 
-def begin() -> None:
+def attach() -> None:
     """Called when the extension is enabled."""
     logging.getLogger(_PACKAGE).addHandler(_handler)
 
 
-def end() -> None:
+def detach() -> None:
     """Called when the extension is disabled."""
     logging.getLogger(_PACKAGE).removeHandler(_handler)

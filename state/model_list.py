@@ -6,129 +6,114 @@ Nobody waits for the disk: a thread looks, and what is drawn is what is known.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import bpy
 
 from ..jobs.models import Model, Models, Scan, size_words
 from ..sdi_engine.contract import vocabulary
 from ..sdi_engine.contract.request import STARTER_MODEL
-from ..sdi_engine.system.pasted import as_meant
 from . import preferences, properties
 from .redraw import redraw
+from .timer import Timer
 
 FIRST_SECONDS = 1.5
 TICK_SECONDS = 0.2
 OLD_SECONDS = 20.0
 
-models = Models()
-"""What is known."""
 
-_scan: Scan | None = None
-_again = False
-_looked = 0.0
+class ModelList:
+    """Attributes:
+    found: what is known.
+    """
 
+    def __init__(self) -> None:
+        self.found = Models()
+        self._scan: Scan | None = None
+        self._again = False
+        self._scanned_at = 0.0
+        self._first = Timer(self._look_first)
+        self._timer = Timer(self.tick)
 
-def begin() -> None:
-    """Called when the extension is enabled."""
-    if not bpy.app.background:
-        bpy.app.timers.register(_first, first_interval=FIRST_SECONDS, persistent=True)
+    def begin(self) -> None:
+        """Called when the extension is enabled."""
+        if not bpy.app.background:
+            self._first.start(FIRST_SECONDS)
 
+    def end(self) -> None:
+        """Called when the extension is disabled."""
+        self._first.stop()
+        self._timer.stop()
+        if self._scan is not None:
+            self._scan.stop()
 
-def end() -> None:
-    """Called when the extension is disabled."""
-    global _scan, _again, _looked, models
-    for timer in (_first, _tick):
-        if bpy.app.timers.is_registered(timer):
-            bpy.app.timers.unregister(timer)
-    if _scan is not None:
-        _scan.stop()
-    _scan, _again, _looked, models = None, False, 0.0, Models()
+    def refresh(self, context: bpy.types.Context) -> Scan:
+        """Look again, in a thread; where one looks already, once more after it."""
+        if self._scan is not None and not self._scan.is_over:
+            self._again = True
+            return self._scan
+        self._again, self._scanned_at = False, time.monotonic()
+        chosen = [properties.model_of(scene.sdi) for scene in bpy.data.scenes]
+        self._scan = Scan(preferences.model_folder(context), preferences.results_folder(context), chosen)
+        self._timer.start(TICK_SECONDS)
+        return self._scan
 
+    def refresh_if_old(self, context: bpy.types.Context) -> None:
+        """Look again if the last look was a while ago: something may have been downloaded since."""
+        if time.monotonic() - self._scanned_at > OLD_SECONDS:
+            self.refresh(context)
 
-def refresh(context: bpy.types.Context) -> Scan:
-    """Look again, in a thread; where one looks already, once more after it."""
-    global _scan, _again, _looked
-    if _scan is not None and not _scan.is_over:
-        _again = True
-        return _scan
-    _again, _looked = False, time.monotonic()
-    _scan = Scan(model_folder(context), preferences.results_folder(context), _chosen())
-    if not bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.register(_tick, first_interval=TICK_SECONDS, persistent=True)
-    return _scan
+    def take(self) -> bool:
+        """Take over what a scan that is over has found; whether there was one."""
+        if self._scan is None or not self._scan.is_over:
+            return False
+        self.found, self._scan = self._scan.models or self.found, None
+        return True
 
+    def tick(self) -> float | None:
+        """Take over what was found meanwhile; seconds until the next look, None where no scan is under way."""
+        if not self.take():
+            return TICK_SECONDS if self._scan is not None else None
+        redraw()
+        if self._again:
+            self.refresh(bpy.context)
+            return TICK_SECONDS
+        return None
 
-def refresh_if_old(context: bpy.types.Context) -> None:
-    """Look again if the last look was a while ago: something may have been downloaded since."""
-    if time.monotonic() - _looked > OLD_SECONDS:
-        refresh(context)
+    def is_refused(self, model: str) -> bool:
+        """Whether a model, by what goes into a request, is known to be unusable."""
+        return isinstance(self.found.known.get(model), str)
 
+    def about(self, model: str) -> str:
+        """One line of what is known about a model; "" where that is nothing."""
+        found = self.found.known.get(model)
+        if found is None or isinstance(found, str):
+            return found or ""
+        if model == STARTER_MODEL:
+            return f"Built in · {size_words(found.size)}"
+        if found.is_here:
+            name = found.name if found.name != model else ""  # of which the field shows the beginning only
+            return " · ".join(filter(None, (name, found.kind, f"{size_words(found.size)} on disk")))
+        if bpy.app.online_access:
+            return "Will be downloaded when you press Generate"
+        return "Not on this computer, and online access is off (Preferences, System)"
 
-def take() -> bool:
-    """Take over what a scan that is over has found; whether there was one."""
-    global models, _scan
-    if _scan is None or not _scan.is_over:
-        return False
-    models, _scan = _scan.models or models, None
-    return True
+    def label_of(self, model: str, otherwise: str) -> str:
+        """A model's name and size; `otherwise` where it is not known."""
+        found = self.found.known.get(model)
+        return found.label if isinstance(found, Model) else otherwise
 
+    def vocabulary_of(self, model: str) -> vocabulary.Knows:
+        """The words of a model of a small vocabulary, by kind; empty for others, and where nothing is known yet."""
+        found = self.found.known.get(model)
+        return found.knows if isinstance(found, Model) else {}
 
-def is_refused(model: str) -> bool:
-    """Whether a model, by what goes into a request, is known to be unusable."""
-    return isinstance(models.known.get(model), str)
+    def unknown_words(self, model: str, prompt: str) -> str:
+        """A sentence on words of the prompt that a model of a small vocabulary does not know; "" where none are."""
+        return vocabulary.left_out(prompt, self.vocabulary_of(model))
 
+    def remember(self, model: str, found: Model) -> None:
+        """Know about a model before the next scan does."""
+        self.found.known[model] = found
 
-def about(model: str) -> str:
-    """One line of what is known about a model; "" where that is nothing."""
-    found = models.known.get(model)
-    if found is None or isinstance(found, str):
-        return found or ""
-    if model == STARTER_MODEL:
-        return f"Built in · {size_words(found.size)}"
-    if found.is_here:
-        name = found.name if found.name != model else ""  # of which the field shows the beginning only
-        return " · ".join(filter(None, (name, found.kind, f"{size_words(found.size)} on disk")))
-    if bpy.app.online_access:
-        return "Will be downloaded when you press Generate"
-    return "Not on this computer, and online access is off (Preferences, System)"
-
-
-def vocabulary_of(model: str) -> vocabulary.Knows:
-    """The words of a model of a small vocabulary, by kind; empty for others, and where nothing is known yet."""
-    found = models.known.get(model)
-    return found.knows if isinstance(found, Model) else {}
-
-
-def left_out(model: str, prompt: str) -> str:
-    """A sentence on words of the prompt that a model of a small vocabulary leaves out; "" where none are known of."""
-    return vocabulary.left_out(prompt, vocabulary_of(model))
-
-
-def remember(model: str, found: Model) -> None:
-    """Know about a model before the next scan does."""
-    models.known[model] = found
-
-
-def model_folder(context: bpy.types.Context) -> Path | None:
-    """The person's own folder of models; None where none is set."""
-    chosen = as_meant(getattr(preferences.of(context), "model_folder", ""))
-    return Path(bpy.path.abspath(chosen)) if chosen else None
-
-
-def _chosen() -> list[str]:
-    return [properties.model_of(scene.sdi) for scene in bpy.data.scenes]
-
-
-def _first() -> None:
-    refresh(bpy.context)
-
-
-def _tick() -> float | None:
-    if not take():
-        return TICK_SECONDS if _scan is not None else None
-    redraw()
-    if _again:
-        refresh(bpy.context)
-        return TICK_SECONDS
-    return None
+    def _look_first(self) -> None:
+        self.refresh(bpy.context)

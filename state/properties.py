@@ -27,6 +27,7 @@ from ..sdi_engine.contract.request import (
 )
 from ..sdi_engine.diffusion.location import model_name
 from ..sdi_engine.system.pasted import as_meant
+from .current import session
 
 _PRESET_WORDS = {
     "draft": ("Draft", "Quick and coarse, to see whether the prompt works"),
@@ -57,16 +58,11 @@ _DEVICE_WORDS = {
 
 
 def _on_model_changed(_settings: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
-    from . import model_list  # which imports this module
-
-    if not bpy.app.background:
-        model_list.refresh(context)
+    session().model_was_changed(context)
 
 
 def _on_live_changed(settings: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
-    from . import session  # which imports this module, by and by
-
-    session.set_live(settings.live)
+    session().set_live(settings.live)
 
 
 def _items(values: tuple[str, ...], words: dict[str, tuple[str, str]]) -> list[tuple[str, str, str]]:

@@ -34,13 +34,15 @@ def extension(bpy, fake_python, results):
 
 @pytest.fixture
 def desk(bpy, extension, monkeypatch):
-    for module in (extension.state.session, extension.state.arrivals, extension.operators.generate):
+    state = extension.state
+    asks_for_a_window = (state.announcement, state.arrivals, state.desks, state.session, state.watcher)
+    for module in (*asks_for_a_window, extension.operators.generate):
         fake = type("bpy", (), {"__getattr__": lambda self, name: getattr(bpy, name), "app": App(bpy.app)})()
         monkeypatch.setattr(module, "bpy", fake)
     monkeypatch.setattr(extension.jobs.notify, "notify", lambda message: None)
     desk = Desk(bpy, extension, monkeypatch)
     yield desk
-    for runner in desk.session.desks():
+    for runner in desk.session.desks.all():
         starting = runner._process._process
         pids = {(runner.queue.status() or {}).get("pid"), starting.pid if starting is not None else None}
         for pid in pids - {None}:  # or it would hold up the engines of the next test

@@ -51,30 +51,30 @@ def test_a_results_folder_of_somebody_else_is_only_looked_at(bpy, desk, extensio
     with as_a_colleague(extension, results):
         write_colleagues_jobs(extension, results)
     before, things = everything_in(results), sorted(bpy.data.objects.keys())
-    desk.session._find_again()
-    desk.until(lambda: not desk.session.library.is_looking and len(desk.list()) == 4)
+    desk.session.watcher.find_again()
+    desk.until(lambda: not desk.session.desks.library.is_looking and len(desk.list()) == 4)
     for _ in range(20):
         desk.tick()
     assert everything_in(results) == before
     assert sorted(bpy.data.objects.keys()) == things
-    assert desk.session.runner.engine is None
+    assert desk.session.desks.runner.engine is None
     states = {name: desk.session.state_of(name) for name in ("waiting", "running", "done", "failed")}
     assert states == {name: name if name != "waiting" else "queued" for name in states}
-    assert desk.session.waits_from("waiting") == "nas"
-    about = extension.panels.jobs._about(desk.session.entry("waiting"), "queued")
+    assert desk.session.desks.waits_from("waiting") == "nas"
+    about = extension.panels.jobs._about(desk.session.desks.entry("waiting"), "queued")
     assert about.startswith("Waits from elsewhere (nas)")
 
 
 def test_what_is_said_of_a_colleagues_job_fits_into_the_sidebar(extension, desk, results):
     with as_a_colleague(extension, results, host="workstation-of-a-colleague"):
         write_colleagues_jobs(extension, results, ["waiting"])
-    desk.session._find_again()
-    desk.until(lambda: desk.list() == [PROMPT] and desk.session.waits_from("waiting") is not None)
+    desk.session.watcher.find_again()
+    desk.until(lambda: desk.list() == [PROMPT] and desk.session.desks.waits_from("waiting") is not None)
     screen = SimpleNamespace(system=SimpleNamespace(ui_scale=1.0))
     context = SimpleNamespace(preferences=screen, region=SimpleNamespace(width=280))
     layout = MagicMock()
     layout.column.return_value = layout.row.return_value = layout
-    entry = desk.session.entry("waiting")
+    entry = desk.session.desks.entry("waiting")
     extension.panels.jobs._draw_chosen(layout, context, entry, "queued")
     lines = [call.kwargs["text"] for call in layout.label.call_args_list]
     assert " ".join(lines) == extension.panels.jobs._about(entry, "queued")
@@ -87,11 +87,11 @@ def test_what_is_said_of_a_colleagues_job_fits_into_the_sidebar(extension, desk,
 def test_run_here_does_what_it_says(bpy, desk, extension, results):
     with as_a_colleague(extension, results):
         write_colleagues_jobs(extension, results, ["waiting"])
-    desk.session._find_again()
-    desk.until(lambda: desk.list() == [PROMPT] and desk.session.waits_from("waiting") is not None)
+    desk.session.watcher.find_again()
+    desk.until(lambda: desk.list() == [PROMPT] and desk.session.desks.waits_from("waiting") is not None)
     bpy.context.scene.cursor.location = (4.0, 0.0, 0.0)
     assert desk.press("run_job_here", job="waiting") is None
-    assert desk.session.waits_from("waiting") is None
+    assert desk.session.desks.waits_from("waiting") is None
     assert "already" in desk.press("run_job_here", job="waiting")
     desk.to_the_end()
     placed = [thing for thing in bpy.data.objects if thing.name.startswith(PROMPT)]
@@ -109,29 +109,29 @@ def test_a_job_with_a_link_in_it_is_refused_at_the_click(desk, extension, result
         extension.sdi_engine.contract.job_folder.JobFolder(results / name).log_file.symlink_to(letter)
     except OSError:
         pytest.skip("this person may not make links")
-    desk.session._find_again()
+    desk.session.watcher.find_again()
     desk.until(lambda: desk.list() == [PROMPT] and desk.session.state_of(name))
-    desk.until(lambda: name != "waiting" or desk.session.waits_from(name) is not None)
+    desk.until(lambda: name != "waiting" or desk.session.desks.waits_from(name) is not None)
     before = everything_in(results)
     assert "is a link, and links inside a job are not followed: delete it" in desk.press(button, job=name)
     assert everything_in(results) == before
     assert not extension.scene.markers.helpers()
-    assert not desk.session.is_busy()
+    assert not desk.session.watcher.is_busy()
 
 
 def test_a_drive_that_comes_back_is_as_if_it_had_never_been_away(desk, results, tmp_path):
     for number in range(3):
         desk.generate(f"slow mug {number}")
     desk.until(lambda: desk.job.progress is not None and desk.job.progress.step == 2)  # it writes no more, but waits
-    jobs = list(desk.session.runner.jobs.values())
+    jobs = list(desk.session.desks.runner.jobs.values())
     assert len(jobs) == 3
     results.rename(tmp_path / "away")
     for _ in range(5):
         desk.tick()
-    assert "is its drive connected?" in desk.session.complaint
+    assert "is its drive connected?" in desk.session.display.complaint
     (tmp_path / "away").rename(results)
     desk.tick()
-    assert desk.session.complaint == ""
+    assert desk.session.display.complaint == ""
     for job in jobs:
         desk.until(lambda job=job: job.state == "running")
         job.finish()
@@ -157,14 +157,14 @@ def test_a_wrong_python_is_in_charge_only_until_a_good_one_is_set(bpy, desk, tmp
     desk.generate()
     desk.until(lambda: desk.job.is_over)
     assert desk.job.failure.exit_code == 3
-    wrong = desk.session.runner.queue.status()["pid"]
+    wrong = desk.session.desks.runner.queue.status()["pid"]
     if restart:
         desk.start_anew()
     settings.engine_python = good
     assert desk.press("resume_job") is None
     desk.to_the_end()
     assert desk.job.state == "done"
-    assert desk.session.runner.queue.status()["pid"] != wrong
+    assert desk.session.desks.runner.queue.status()["pid"] != wrong
 
 
 def test_online_access_takes_effect_at_the_next_job(desk, monkeypatch):

@@ -135,7 +135,7 @@ def test_any_prompt_becomes_a_name(bpy, generate, prompt, name, results):
 def test_an_empty_prompt_is_refused(bpy, generate, prompt, extension, results):
     said = generate(prompt)
     assert said.startswith("The prompt is empty")
-    assert extension.state.session.complaint == said
+    assert extension.state.current.session().display.complaint == said
     assert not results.exists()
 
 
@@ -147,7 +147,7 @@ def test_a_results_folder_that_cannot_be_written_is_refused(generate, results, e
     results.write_text("a file in its place")
     said = generate()
     assert "choose a results folder" in said
-    assert extension.state.session.complaint == said
+    assert extension.state.current.session().display.complaint == said
 
 
 def test_an_engine_that_cannot_start_is_reported(bpy, generate, extension, tmp_path):

@@ -17,12 +17,12 @@ def prompts(tmp_path):
 
 
 @pytest.fixture
-def adding(desk):
-    return desk.extension.state.adding
+def submissions(desk):
+    return desk.session.submissions
 
 
 def waiting(desk):
-    return [ticket.name for ticket in desk.session.runner.queue.waiting()]
+    return [ticket.name for ticket in desk.session.desks.runner.queue.waiting()]
 
 
 def markers(desk):
@@ -31,22 +31,25 @@ def markers(desk):
 
 class TestAListOfPrompts:
     @pytest.fixture(autouse=True)
-    def one_at_a_time(self, adding, monkeypatch):
-        monkeypatch.setattr(adding, "SECONDS_AT_ONCE", 0.0)
+    def one_at_a_time(self, desk, monkeypatch):
+        monkeypatch.setattr(desk.extension.state.submissions, "SECONDS_AT_ONCE", 0.0)
 
-    def test_nobody_waits_for_it_and_all_come_into_the_queue(self, desk, adding, prompts):
+    def test_nobody_waits_for_it_and_all_come_into_the_queue(self, desk, submissions, prompts):
         assert desk.press("generate_from_file", filepath=prompts(6)) is None
-        assert adding.progress() == (1, 6)  # after a moment the person goes on working
-        assert desk.tick() == desk.session.ADDING_TICK_SECONDS
-        desk.until(lambda: not adding.is_left())
-        assert len(desk.session.runner.jobs) == 6
-        assert [desk.session.runner.jobs[name].request.prompt for name in waiting(desk)][-2:] == ["mug 4", "mug 5"]
+        assert submissions.progress == (1, 6)  # after a moment the person goes on working
+        assert desk.tick() == desk.extension.state.watcher.CATCH_UP_TICK_SECONDS
+        desk.until(lambda: not submissions.has_more)
+        assert len(desk.session.desks.runner.jobs) == 6
+        assert [desk.session.desks.runner.jobs[name].request.prompt for name in waiting(desk)][-2:] == [
+            "mug 4",
+            "mug 5",
+        ]
         desk.until(lambda: len(desk.list()) == 6)
 
-    def test_only_some_are_marked_and_the_others_when_they_begin(self, desk, adding, prompts, monkeypatch):
-        monkeypatch.setattr(desk.arrivals, "MAX_MARKERS", 2)
+    def test_only_some_are_marked_and_the_others_when_they_begin(self, desk, submissions, prompts, monkeypatch):
+        monkeypatch.setattr(desk.extension.state.arrivals, "MAX_MARKERS", 2)
         assert desk.press("generate_from_file", filepath=prompts(4)) is None
-        desk.until(lambda: not adding.is_left() and desk.job.state == "running")
+        desk.until(lambda: not submissions.has_more and desk.job.state == "running")
         assert markers(desk) == ["mug 1 (place)", "slow mug (place)"]
         desk.press("finish_job")
         desk.to_the_end()
@@ -55,53 +58,53 @@ class TestAListOfPrompts:
         assert len(set(xs)) == 4
         assert not desk.helpers()
 
-    def test_the_queue_is_emptied_with_one_click(self, desk, adding, prompts):
+    def test_the_queue_is_emptied_with_one_click(self, desk, submissions, prompts):
         assert not desk.can_press("cancel_waiting")
         desk.generate("slow mug")
         desk.until(lambda: desk.job is not None and desk.job.state == "running")
         assert desk.press("generate_from_file", filepath=prompts(4, first="mug 0")) is None
         desk.tick()
-        assert adding.progress() == (2, 4)
+        assert submissions.progress == (2, 4)
         assert desk.press("cancel_waiting") is None
-        assert not adding.is_left()
+        assert not submissions.has_more
         assert not waiting(desk)
-        desk.until(lambda: len(desk.session.runner.jobs) == 1 and len(desk.helpers()) == 3)
+        desk.until(lambda: len(desk.session.desks.runner.jobs) == 1 and len(desk.helpers()) == 3)
         assert markers(desk) == ["slow mug (place)"]
-        assert [job.request.prompt for job in desk.session.runner.jobs.values()] == ["slow mug"]
+        assert [job.request.prompt for job in desk.session.desks.runner.jobs.values()] == ["slow mug"]
         desk.press("finish_job")
         desk.to_the_end()
-        states = {entry.request.prompt: entry.state for entry in desk.session.library.entries}
+        states = {entry.request.prompt: entry.state for entry in desk.session.desks.library.entries}
         assert states == {"slow mug": "done", "mug 0": "cancelled", "mug 1": "cancelled"}
 
     @pytest.mark.parametrize("where", ["create", "ticket"])
-    def test_a_disk_that_refuses_midway_loses_nothing(self, desk, adding, prompts, monkeypatch, where):
+    def test_a_disk_that_refuses_midway_loses_nothing(self, desk, submissions, prompts, monkeypatch, where):
         disk = FullDisk(desk, monkeypatch, where)
         assert desk.press("generate_from_file", filepath=prompts(4)) is None
-        desk.until(lambda: adding.complaint)
-        assert adding.complaint.startswith("2 of 4 objects wait in the queue, the other 2 do not: The disk")
-        assert {job.request.prompt for job in desk.session.runner.jobs.values()} == {"slow mug", "mug 1"}
+        desk.until(lambda: submissions.complaint)
+        assert submissions.complaint.startswith("2 of 4 objects wait in the queue, the other 2 do not: The disk")
+        assert {job.request.prompt for job in desk.session.desks.runner.jobs.values()} == {"slow mug", "mug 1"}
         desk.until(lambda: desk.job.state == "running")  # which is watched
         disk.is_full = False
         assert desk.press("add_the_rest") is None
-        desk.until(lambda: not adding.is_left())
-        assert len(desk.session.runner.jobs) == 4
+        desk.until(lambda: not submissions.has_more)
+        assert len(desk.session.desks.runner.jobs) == 4
         desk.press("finish_job")
-        desk.until(lambda: len(desk.session.library.entries) == 4)  # and none twice
+        desk.until(lambda: len(desk.session.desks.library.entries) == 4)  # and none twice
 
-    def test_the_rest_can_be_left_out(self, desk, adding, prompts, monkeypatch, results):
+    def test_the_rest_can_be_left_out(self, desk, submissions, prompts, monkeypatch, results):
         FullDisk(desk, monkeypatch, "ticket")
         desk.press("generate_from_file", filepath=prompts(4))
-        desk.until(lambda: adding.complaint)
+        desk.until(lambda: submissions.complaint)
         assert desk.press("drop_the_rest") is None
-        assert not adding.is_left()
-        assert adding.complaint == ""
+        assert not submissions.has_more
+        assert submissions.complaint == ""
         assert len(list(results.glob("2*"))) == 2
         assert markers(desk) == ["mug 1 (place)", "slow mug (place)"]
 
-    def test_a_disk_that_refuses_at_once_is_said_at_once(self, desk, adding, prompts, results):
+    def test_a_disk_that_refuses_at_once_is_said_at_once(self, desk, submissions, prompts, results):
         results.write_text("a file in its place")
         assert "choose a results folder" in desk.press("generate_from_file", filepath=prompts(4))
-        assert not adding.is_left()
+        assert not submissions.has_more
         assert not desk.helpers()
 
 
@@ -110,7 +113,7 @@ class FullDisk:
 
     def __init__(self, desk, monkeypatch, where):
         self.calls, self.is_full = 0, True
-        runner = type(desk.session.desk(desk.bpy.context))
+        runner = type(desk.session.desks.desk(desk.bpy.context))
         name = {"create": "create", "ticket": "submit_all"}[where]
         original = getattr(runner, name)
         error = desk.extension.sdi_engine.errors.StorageError
@@ -134,8 +137,8 @@ class TestAnotherResultsFolder:
         desk.until(lambda: desk.job is not None and desk.job.state == "running")
         job = desk.job
         preferences.results_folder = str(tmp_path / "others")
-        assert desk.session.is_busy()
-        assert desk.session.is_elsewhere(job)
+        assert desk.session.watcher.is_busy()
+        assert desk.session.desks.is_elsewhere(job)
         desk.tick()
         assert desk.job is job
         assert job.state == "running"
@@ -145,7 +148,7 @@ class TestAnotherResultsFolder:
         assert job.state == "done"
         assert "slow mug" in bpy.data.objects
         assert not desk.helpers()
-        assert [desk.results for desk in desk.session.desks()] == [tmp_path / "others"]
+        assert [desk.results for desk in desk.session.desks.all()] == [tmp_path / "others"]
 
     def test_a_job_of_the_former_one_can_be_cancelled_and_resumed_there(
         self, bpy, desk, preferences, tmp_path, results
@@ -177,12 +180,12 @@ class TestAnotherResultsFolder:
         desk.until(lambda: desk.list() == [PROMPT])
 
 
-def test_those_left_behind_are_taken_up_some_at_a_time(desk, adding, prompts, monkeypatch):
+def test_those_left_behind_are_taken_up_some_at_a_time(desk, submissions, prompts, monkeypatch):
     assert desk.press("generate_from_file", filepath=prompts(5)) is None
     desk.until(lambda: desk.job.state == "running")
-    monkeypatch.setattr(adding, "SECONDS_AT_ONCE", 0.0)
+    monkeypatch.setattr(desk.extension.state.submissions, "SECONDS_AT_ONCE", 0.0)
     desk.start_anew()
-    desk.until(lambda: len(desk.session.runner.jobs) == 5)
+    desk.until(lambda: len(desk.session.desks.runner.jobs) == 5)
     assert desk.press("cancel_waiting") is None
     desk.press("finish_job")
     desk.to_the_end()
@@ -210,7 +213,7 @@ class TestResultsAsPasted:
         said = desk.press("generate")
         assert "too long for its disk: choose a results folder with a short name" in said
         desk.tick()
-        assert "choose one with a short name" in desk.session.complaint  # and not: is its drive connected?
+        assert "choose one with a short name" in desk.session.display.complaint  # and not: is its drive connected?
         assert not desk.helpers()
 
 
@@ -221,4 +224,4 @@ def test_a_job_whose_folder_is_deleted_while_it_runs_is_over_and_so_is_its_marke
     desk.until(lambda: desk.job.is_over)
     assert "folder was deleted" in desk.job.failure.message
     assert not desk.helpers()
-    assert not desk.session.is_busy()
+    assert not desk.session.watcher.is_busy()

@@ -131,11 +131,11 @@ class Words:
 def test_sentences_in_the_dialog_are_as_wide_as_the_dialog(bpy, extension, monkeypatch):
     """Its region is the viewport's, which is wider: a line of that width would be cut in the middle."""
     sentence = "This model does not know " + ", ".join(['"vase"'] * 12) + "."
-    monkeypatch.setattr(extension.state.model_list, "about", lambda model: "Built in")
-    monkeypatch.setattr(extension.state.model_list, "left_out", lambda model, prompt: sentence)
+    monkeypatch.setattr(extension.state.current.session().models, "about", lambda model: "Built in")
+    monkeypatch.setattr(extension.state.current.session().models, "unknown_words", lambda model, prompt: sentence)
     screen = SimpleNamespace(system=SimpleNamespace(ui_scale=1.0))
     context = SimpleNamespace(scene=bpy.context.scene, preferences=screen, region=SimpleNamespace(width=1600))
     words = Words()
-    extension.operators.generate.SDI_OT_from_text.draw(SimpleNamespace(layout=words), context)
+    extension.panels.dialog.SDI_OT_from_text.draw(SimpleNamespace(layout=words), context)
     assert " ".join(words.labels).count('"vase"') == 12
     assert max(map(len, words.labels)) < 50

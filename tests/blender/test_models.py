@@ -13,13 +13,13 @@ FLUX = {"double_blocks.0.img_attn.qkv.weight": (1, 1)}
 def model_list(bpy, extension, tmp_path, monkeypatch):
     """What is known of models, in a computer that has none."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    return extension.state.model_list
+    return extension.state.current.session().models
 
 
 def scanned(bpy, model_list):
     model_list.refresh(bpy.context).wait(60)
     assert model_list.take()
-    return model_list.models
+    return model_list.found
 
 
 def refused(operator, **arguments):
@@ -75,7 +75,7 @@ def test_a_refresh_during_a_scan_looks_once_more(bpy, model_list, tmp_path):
     settings.model = str(tmp_path / "nothing")
     model_list.refresh(bpy.context)
     first.wait(60)
-    while model_list._tick() is not None:
+    while model_list.tick() is not None:
         pass
     assert model_list.is_refused(settings.model)
 

@@ -49,7 +49,7 @@ def test_the_arguments_of_enable_are_in_the_preferences(bpy, extension, fake_pyt
 
 def test_everything_a_person_can_touch_has_a_tooltip(bpy, extension):
     settings = bpy.context.scene.sdi.bl_rna.properties
-    for prop in (*settings, *extension.state.preferences.SDI_AP_preferences.bl_rna.properties):
+    for prop in (*settings, *extension.panels.preferences.SDI_AP_preferences.bl_rna.properties):
         if prop.identifier not in ("rna_type", "name", "bl_idname") and not prop.is_hidden:
             assert prop.description, prop.identifier
     for name in dir(bpy.ops.sdi):

@@ -12,7 +12,7 @@ def test_the_result_is_one_undo_step_named_after_the_prompt(bpy, desk):
     bpy.ops.ed.undo_push(message="before")
     desk.generate()
     bpy.context.scene.cursor.location = (0.0, 0.0, 0.0)
-    assert desk.session.is_busy()
+    assert desk.session.watcher.is_busy()
     assert desk.job.request.prompt == PROMPT  # shown at once, before the engine has said a word
     assert len(desk.helpers()) >= 2  # the marker and its box stand there at once
     desk.to_the_end()
@@ -20,7 +20,7 @@ def test_the_result_is_one_undo_step_named_after_the_prompt(bpy, desk):
     assert bpy.data.objects[PROMPT].location.x == 5.0
     assert [each.name for each in bpy.context.selected_objects] == [PROMPT]
     bpy.ops.ed.undo()
-    desk.arrivals._remove_what_is_over()
+    desk.arrivals.remove_what_is_over()
     assert PROMPT not in bpy.data.objects
     assert not desk.helpers()
     assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
@@ -70,7 +70,7 @@ def test_several_wait_in_a_row_and_come_one_by_one(bpy, desk, tmp_path):
 def test_a_file_without_prompts_is_refused(desk, tmp_path):
     (tmp_path / "prompts.txt").write_text("# nothing\n")
     assert "has no prompts" in desk.press("generate_from_file", filepath=str(tmp_path / "prompts.txt"))
-    assert "has no prompts" in desk.session.complaint
+    assert "has no prompts" in desk.session.display.complaint
 
 
 def test_the_queue_can_be_reordered_and_shortened(desk):
@@ -78,13 +78,13 @@ def test_the_queue_can_be_reordered_and_shortened(desk):
     desk.until(lambda: desk.job is not None and desk.job.state == "running")
     for prompt in ("one", "two", "three"):
         desk.generate(prompt)
-    jobs = {job.request.prompt: job for job in desk.session.runner.jobs.values()}
+    jobs = {job.request.prompt: job for job in desk.session.desks.runner.jobs.values()}
     desk.until(lambda: len(desk.list()) == 4)
     desk.bpy.context.window_manager.sdi_job_index = desk.list().index("three")
     assert desk.press("move_job", job=jobs["three"].name, by=-1) is None
     assert desk.press("cancel_job", job=jobs["two"].name) is None
     desk.tick()
-    assert [ticket.name for ticket in desk.session.runner.waiting] == [jobs["one"].name, jobs["three"].name]
+    assert [ticket.name for ticket in desk.session.desks.runner.waiting] == [jobs["one"].name, jobs["three"].name]
     assert desk.job.request.prompt == "slow mug"  # which is still the one that is shown
     assert len(desk.helpers()) >= 6
     desk.press("finish_job")
@@ -98,7 +98,7 @@ def test_the_result_waits_until_edit_mode_is_left(bpy, desk):
     bpy.ops.object.mode_set(mode="EDIT")
     desk.until(lambda: desk.arrivals.waits_for)
     assert "leave Edit Mode" in desk.arrivals.waits_for
-    assert desk.session.is_busy()
+    assert desk.session.watcher.is_busy()
     assert PROMPT not in bpy.data.objects
     bpy.ops.object.mode_set(mode="OBJECT")
     desk.to_the_end()
@@ -109,7 +109,7 @@ def test_the_result_waits_until_edit_mode_is_left(bpy, desk):
 def test_the_pictures_follow_the_job(bpy, desk):
     desk.generate()
     desk.to_the_end()
-    pictures = desk.extension.state.pictures
+    pictures = desk.session.display.pictures
     assert tuple(pictures._current["preview"].image_size) == (64, 64)  # icon ids are for windows only
     assert len(pictures.sides()) == 6
     assert desk.job.name in pictures._thumbnails
@@ -118,16 +118,16 @@ def test_the_pictures_follow_the_job(bpy, desk):
 
 def test_a_2d_preview_gives_its_seed_and_prompt(desk):
     desk.settings.prompt, desk.settings.seed = PROMPT, 40
-    assert not desk.can_press("use_look")
-    assert desk.press("look") is None
+    assert not desk.can_press("use_seed")
+    assert desk.press("preview_2d") is None
     desk.settings.prompt = "something else"
-    desk.until(lambda: desk.session.look.is_over)
-    assert desk.session.look.state == "done"
-    assert len(desk.extension.state.pictures._looks) == 4
-    assert desk.press("use_look", number=2) is None
+    desk.until(lambda: desk.session.display.preview_2d.is_over)
+    assert desk.session.display.preview_2d.state == "done"
+    assert len(desk.session.display.pictures._samples) == 4
+    assert desk.press("use_seed", number=2) is None
     assert (desk.settings.prompt, desk.settings.seed) == (PROMPT, 42)
-    assert desk.press("close_looks") is None
-    assert desk.session.look is None
+    assert desk.press("close_preview_2d") is None
+    assert desk.session.display.preview_2d is None
     assert not desk.list()  # previews are no history
 
 
@@ -153,8 +153,8 @@ def test_pause_frees_the_engine_keeps_the_marker_and_says_so(desk):
     desk.until(lambda: desk.job is not None and desk.job.state == "running")
     desk.generate("another mug")
     assert desk.press("pause_job") is None
-    desk.until(lambda: desk.job.state == "paused" and desk.session.runner.engine is None)
-    assert desk.session.runner.is_held
+    desk.until(lambda: desk.job.state == "paused" and desk.session.desks.runner.engine is None)
+    assert desk.session.desks.runner.is_held
     assert desk.can_press("go_on")
     assert len(desk.helpers()) >= 4
     assert desk.press("resume_job") is None
@@ -171,7 +171,7 @@ def test_memory_can_be_freed_when_nothing_runs(desk):
     desk.press("finish_job")
     desk.to_the_end()
     assert desk.press("free_memory") is None
-    desk.until(lambda: desk.session.runner.engine is None)
+    desk.until(lambda: desk.session.desks.runner.engine is None)
 
 
 def test_a_killed_engine_is_noticed_and_the_job_resumed(bpy, desk):
@@ -246,7 +246,7 @@ def test_garbage_in_place_of_a_mesh_is_said_in_the_panel(desk):
     desk.generate("garbage")
     desk.to_the_end()
     assert "cannot be read" in desk.arrivals.complaint
-    assert not desk.session.is_busy()
+    assert not desk.session.watcher.is_busy()
 
 
 class TestHistory:
@@ -260,7 +260,7 @@ class TestHistory:
         return desk.bpy.context.window_manager.sdi_jobs[0].name
 
     def test_an_entry_says_what_it_is(self, desk, name):
-        entry = desk.session.entry(name)
+        entry = desk.session.desks.entry(name)
         assert (entry.request.prompt, entry.state, entry.seconds, entry.is_imported) == (PROMPT, "done", 61.0, True)
 
     def test_import_again(self, bpy, desk, name):
@@ -282,7 +282,7 @@ class TestHistory:
         desk.settings.prompt = "another"
         assert desk.press("variations", job=name, count=2) is None
         desk.to_the_end()
-        requests = [entry.request for entry in desk.session.library.entries]
+        requests = [entry.request for entry in desk.session.desks.library.entries]
         assert {request.prompt for request in requests} == {PROMPT}
         assert len({request.seed for request in requests}) == 3
         assert {request.steps for request in requests} == {30}
@@ -292,7 +292,7 @@ class TestHistory:
         bpy.context.view_layer.objects.active = bpy.data.objects[PROMPT]
         assert desk.press("regenerate") is None
         desk.to_the_end()
-        first, second = desk.session.library.entries
+        first, second = desk.session.desks.library.entries
         assert first.request == second.request
 
     def test_delete_removes_the_folder_and_nothing_else(self, bpy, desk, name, results):
@@ -306,7 +306,7 @@ class TestHistory:
 
     def test_a_job_that_is_gone_is_named_as_such(self, desk, name, results):
         (results / name).rename(results / "elsewhere")
-        desk.session.job = None
+        desk.session.display.job = None
         assert "is gone" in desk.press("open_job", job=name, what="FOLDER")
 
     def test_the_list_survives_another_file(self, bpy, desk, name):
@@ -325,10 +325,10 @@ class TestHistory:
             (results / broken / "request.json").write_text(request)
         (results / "a file").write_text("")
         desk.press("refresh_jobs")
-        desk.until(lambda: not desk.session.library.is_looking)
+        desk.until(lambda: not desk.session.desks.library.is_looking)
         assert desk.list() == ["z4", "z3", "z2", "z1", PROMPT]
-        assert "update the extension" in desk.session.entry("z2").trouble
-        assert all("is damaged" in desk.session.entry(broken).trouble for broken in ("z1", "z3", "z4"))
+        assert "update the extension" in desk.session.desks.entry("z2").trouble
+        assert all("is damaged" in desk.session.desks.entry(broken).trouble for broken in ("z1", "z3", "z4"))
         desk.extension.state.job_list.choose("z2")
         for button in ("resume_job", "copy_settings", "variations"):
             assert "update the extension" in desk.press(button, job="z2")
@@ -342,7 +342,7 @@ class TestHistory:
         assert desk.press("delete_job", job=name) is None
         desk.until(lambda: (results / name / "export" / "mug.obj").exists())
         assert [path.name for path in (results / name).iterdir()] == ["export"]
-        desk.until(lambda: not desk.session.library.is_looking)
+        desk.until(lambda: not desk.session.desks.library.is_looking)
         assert desk.list() == []
 
 
@@ -350,9 +350,9 @@ def test_an_engine_that_cannot_start_is_said_and_the_job_waits_for_the_cure(bpy,
     preferences = bpy.context.preferences.addons[desk.extension.__name__].preferences
     preferences.engine_python = str(tmp_path / "nothing")
     desk.generate()
-    desk.until(lambda: desk.session.runner.trouble)
-    assert "does not exist: choose another" in desk.session.runner.trouble
-    assert desk.session.is_busy()
+    desk.until(lambda: desk.session.desks.runner.trouble)
+    assert "does not exist: choose another" in desk.session.desks.runner.trouble
+    assert desk.session.watcher.is_busy()
     preferences.engine_python = str(fake_python)
     assert desk.press("go_on") is None
     desk.to_the_end()
@@ -365,12 +365,12 @@ def test_the_end_of_a_job_is_announced(desk, monkeypatch):
     desk.generate()
     desk.to_the_end()
     assert said == ["“a red mug” is ready (1:01)"]
-    assert desk.session.announcement() == said[0]
+    assert desk.session.display.announcement.sentence == said[0]
     desk.bpy.context.preferences.addons[desk.extension.__name__].preferences.notify = False
     desk.generate("fail 4")
     desk.to_the_end()
     assert len(said) == 1
-    assert "has failed" in desk.session.announcement()
+    assert "has failed" in desk.session.display.announcement.sentence
 
 
 def test_one_bad_job_does_not_stop_the_timer(desk, caplog):
@@ -385,23 +385,24 @@ def test_one_bad_job_does_not_stop_the_timer(desk, caplog):
     bad = desk.job
     desk.generate()
     bad.finish()
-    desk.until(lambda: desk.session.entry(bad.name) is not None and PROMPT in desk.bpy.data.objects)
-    assert caplog.text.count("an unexpected error; all else goes on") == 1
-    desk.monkeypatch.setattr(desk.session, "_hear", fail)
-    desk.monkeypatch.setattr(desk.session, "_has_news", fail)
-    assert desk.tick() == desk.session.IDLE_TICK_SECONDS
-    assert desk.tick() == desk.session.IDLE_TICK_SECONDS
+    desk.until(lambda: desk.session.desks.entry(bad.name) is not None and PROMPT in desk.bpy.data.objects)
+    assert caplog.text.count("an unexpected error; everything else goes on") == 1
+    desk.monkeypatch.setattr(desk.session.watcher, "hear", fail)
+    desk.monkeypatch.setattr(desk.session.watcher, "_has_news", fail)
+    assert desk.tick() == desk.extension.state.watcher.IDLE_TICK_SECONDS
+    assert desk.tick() == desk.extension.state.watcher.IDLE_TICK_SECONDS
 
 
 def test_a_result_that_cannot_be_placed_leaves_the_others_alone(bpy, desk):
-    put = desk.arrivals.put_into_scene
+    arrivals = desk.extension.state.arrivals
+    put = arrivals.put_into_scene
 
     def fail_once(context, folder, where):
         if folder.request().prompt == "bad mug":
             raise RuntimeError("nobody has thought of this")
         return put(context, folder, where)
 
-    desk.monkeypatch.setattr(desk.arrivals, "put_into_scene", fail_once)
+    desk.monkeypatch.setattr(arrivals, "put_into_scene", fail_once)
     desk.generate("bad mug")
     desk.generate()
     desk.to_the_end()
@@ -412,23 +413,22 @@ def test_a_result_that_cannot_be_placed_leaves_the_others_alone(bpy, desk):
 def test_the_timer_ends_when_there_is_nothing_to_look_for(desk):
     desk.generate()
     desk.to_the_end()
-    assert desk.tick() == desk.session.IDLE_TICK_SECONDS  # the engine is still there
+    assert desk.tick() == desk.extension.state.watcher.IDLE_TICK_SECONDS  # the engine is still there
     desk.press("free_memory")
-    desk.until(lambda: desk.session.runner.engine is None)
-    desk.monkeypatch.setattr(desk.session, "ANNOUNCE_SECONDS", 0.0)
+    desk.until(lambda: desk.session.desks.runner.engine is None)
+    desk.monkeypatch.setattr(desk.extension.state.announcement, "SECONDS", 0.0)
     assert desk.tick() is None
 
 
 def test_disabling_leaves_the_engine_at_work(desk):
     desk.generate("slow mug")
     desk.until(lambda: desk.job is not None and desk.job.state == "running")
-    folder, runner = desk.job.folder, desk.session.runner
-    desk.session.end()
-    assert desk.session.job is None
+    folder, runner = desk.job.folder, desk.session.desks.runner
+    desk.renew_session()
+    assert desk.job is None
     os.kill(runner.queue.status()["pid"], 0)
     folder.finish_flag.touch()
-    desk.session.begin()
-    desk.session._find_again()
+    desk.session.watcher.find_again()
     desk.until(lambda: folder.result() is not None)
 
 
@@ -436,7 +436,7 @@ def test_generate_again_takes_the_next_seed(bpy, desk):
     for _ in range(3):
         desk.generate(seed=desk.settings.seed)
     assert desk.settings.seed == 2
-    requests = [job.request for job in desk.session.runner.jobs.values()]
+    requests = [job.request for job in desk.session.desks.runner.jobs.values()]
     assert [request.seed for request in requests] == [0, 1, 2]
     desk.to_the_end()
     desk.generate()  # also after it is done
@@ -462,7 +462,7 @@ def test_what_failed_or_was_cancelled_is_tried_with_the_same_seed(desk):
 def test_equal_lines_of_a_list_become_different_objects(desk, tmp_path, results):
     (tmp_path / "prompts.txt").write_text("a red mug\na red mug\na blue mug\na red mug\n")
     assert desk.press("generate_from_file", filepath=str(tmp_path / "prompts.txt")) is None
-    desk.until(lambda: not desk.extension.state.adding.is_left())
+    desk.until(lambda: not desk.session.submissions.has_more)
     requests = [json.loads(file.read_text()) for file in results.glob("*/request.json")]
     said = sorted((request["prompt"], request["seed"]) for request in requests)
     assert said == [("a blue mug", 0), ("a red mug", 0), ("a red mug", 1), ("a red mug", 2)]

@@ -13,7 +13,19 @@ import headless
 
 @pytest.fixture
 def setup(bpy, extension):
+    return extension.state.current.session().engine_setup
+
+
+@pytest.fixture
+def module(extension):
     return extension.state.engine_setup
+
+
+@pytest.fixture
+def report(extension):
+    """What Copy Report copies."""
+    session = extension.state.current.session()
+    return lambda: extension.state.report.report(session.engine_setup, session.display.job)
 
 
 @pytest.fixture
@@ -63,15 +75,14 @@ def environment(extension, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def tiny_installation(extension, tmp_path, monkeypatch, settings, online):
+def tiny_installation(module, tmp_path, monkeypatch, settings, online):
     """The engine's requirements are one tiny package; this machine's Pythons are the one that runs the test."""
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("sdi-tiny==1.0\n")
-    setup, real = extension.state.engine_setup, extension.state.engine_setup.Installation
-    monkeypatch.setattr(setup, "Installation", lambda *given: real(*given, requirements=requirements))
-    state_of = setup.install.state_of
-    monkeypatch.setattr(setup.install, "state_of", lambda folder: state_of(folder, requirements))
-    monkeypatch.setattr(setup.pythons, "programs", lambda also: [*also, Path(sys.executable)])
+    real, state_of = module.Installation, module.install.state_of
+    monkeypatch.setattr(module, "Installation", lambda *given: real(*given, requirements=requirements))
+    monkeypatch.setattr(module.install, "state_of", lambda folder: state_of(folder, requirements))
+    monkeypatch.setattr(module.pythons, "programs", lambda also: [*also, Path(sys.executable)])
     for name, value in tiny_packages.pip_environment(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "wheels")).items():
         monkeypatch.setenv(name, value)
     settings.engine_python = ""
@@ -95,8 +106,8 @@ def wait_until(setup, condition):
         time.sleep(0.02)
 
 
-def look(setup):
-    setup.look()
+def glance(setup):
+    setup.glance()
     setup.wait()
 
 
@@ -119,22 +130,22 @@ def test_check_says_what_is_missing(bpy, setup, capsys):
 def test_the_hint_names_what_is_wrong(setup, settings, python_that_says, missing, version, words):
     settings.engine_python = str(python_that_says(*missing, version=version))
     assert setup.hint() == ""  # nothing is known yet
-    look(setup)
+    glance(setup)
     assert setup.hint() == words
 
 
-def test_the_hint_without_any_python(setup, settings, monkeypatch, tmp_path):
+def test_the_hint_without_any_python(setup, settings, monkeypatch, tmp_path, report):
     monkeypatch.delenv("SDI_ENGINE_PYTHON", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     settings.engine_python = ""
-    look(setup)
+    glance(setup)
     assert setup.hint() == "The engine is not set up yet: it needs a Python with torch."
-    assert "No Python for the engine was found" in setup.report()
+    assert "No Python for the engine was found" in report()
 
 
-def test_a_found_python_is_used_with_one_button(bpy, setup, settings, python_that_says, monkeypatch):
+def test_a_found_python_is_used_with_one_button(bpy, setup, settings, python_that_says, monkeypatch, module):
     poor, rich = python_that_says("torch", name="python3.11"), python_that_says(name="python3.12", version="3.12.1")
-    monkeypatch.setattr(setup.pythons, "programs", lambda also: [poor, rich])
+    monkeypatch.setattr(module.pythons, "programs", lambda also: [poor, rich])
     assert bpy.ops.sdi.find_pythons() == {"FINISHED"}
     assert [found.program for found in setup.survey.found] == [rich, poor]
     assert [found.summary for found in setup.survey.found] == ["3.12.1 · ready, cpu", "3.11.7 · lacks torch"]
@@ -145,10 +156,12 @@ def test_a_found_python_is_used_with_one_button(bpy, setup, settings, python_tha
     assert setup.hint() == ""
 
 
-def test_what_was_chosen_is_among_those_that_are_asked(setup, settings, environment, python_that_says, monkeypatch):
+def test_what_was_chosen_is_among_those_that_are_asked(
+    setup, settings, environment, python_that_says, monkeypatch, module
+):
     settings.engine_python = str(python_that_says())
     asked = []
-    monkeypatch.setattr(setup.pythons, "programs", lambda also: asked.extend(also) or [])
+    monkeypatch.setattr(module.pythons, "programs", lambda also: asked.extend(also) or [])
     setup.find_pythons()
     setup.wait()
     assert asked == [Path(settings.engine_python), environment / "bin" / "python"]
@@ -179,7 +192,7 @@ def test_cancel_and_remove_say_why_they_cannot(bpy, setup, environment):
 
 
 def test_an_installed_environment_is_in_use_at_once_and_can_be_removed(
-    bpy, setup, settings, environment, tiny_installation, tmp_path
+    bpy, setup, settings, environment, tiny_installation, tmp_path, module
 ):
     tiny_packages.write_wheel(tmp_path / "wheels", "sdi-tiny")
     settings.engine_python = str(tmp_path / "another")
@@ -187,12 +200,12 @@ def test_an_installed_environment_is_in_use_at_once_and_can_be_removed(
     assert setup.environment_state == "ready"
     assert setup.uses_environment
     assert settings.engine_python == ""
-    assert setup.python == setup.install.python_of(environment)
+    assert setup.python == module.install.python_of(environment)
     assert Path(setup.diagnosis.prefix) == environment / "1"  # it was examined; with one tiny package it is not ready
     assert setup.hint() == "The engine is not set up yet: it needs a Python with torch."
 
     (tmp_path / "requirements.txt").write_text("sdi-tiny==2.0\n")
-    look(setup)
+    glance(setup)
     assert setup.environment_state == "outdated"
     assert "made for another version" in setup.hint()
 
@@ -202,14 +215,14 @@ def test_an_installed_environment_is_in_use_at_once_and_can_be_removed(
     assert not setup.uses_environment
 
 
-def test_an_installation_that_fails_says_why(bpy, setup, environment, tiny_installation):
+def test_an_installation_that_fails_says_why(bpy, setup, environment, tiny_installation, report):
     with pytest.raises(RuntimeError, match="There is no sdi-tiny"):
         bpy.ops.sdi.install_engine()
     assert setup.complaint.startswith("There is no sdi-tiny 1.0")
     assert setup.installation_log.is_file()
     assert not environment.exists()
     assert not setup.is_installing()
-    assert setup.complaint in setup.report()
+    assert setup.complaint in report()
 
 
 def test_an_installation_that_fails_leaves_the_environment_in_use(
@@ -245,7 +258,7 @@ def test_an_installation_can_be_cancelled_midway(bpy, setup, environment, tiny_i
     assert not environment.exists()
 
 
-def test_an_environment_stays_until_the_engine_has_left_it(bpy, extension, setup, environment, monkeypatch):
+def test_an_environment_stays_until_the_engine_has_left_it(bpy, extension, setup, environment, monkeypatch, module):
     class Runner:
         is_busy = False
         asked_to_leave = False
@@ -263,9 +276,9 @@ def test_an_environment_stays_until_the_engine_has_left_it(bpy, extension, setup
 
     runner = Runner()
     runner.queue = runner
-    monkeypatch.setattr(extension.state.session, "runner", runner)
+    monkeypatch.setattr(extension.state.current.session().desks, "runner", runner)
     (environment / "bin").mkdir(parents=True)
-    (environment / setup.install.STAMP).touch()
+    (environment / module.install.STAMP).touch()
     monkeypatch.setattr(setup, "uses_environment", True)
     monkeypatch.setattr(setup, "environment_state", "ready")
     setup.remove_environment()
@@ -283,33 +296,33 @@ def test_an_environment_stays_until_the_engine_has_left_it(bpy, extension, setup
     assert "A job is running in this environment" in why_not(bpy, bpy.ops.sdi.remove_environment)
 
 
-def test_no_python_for_an_environment_is_one_sentence(bpy, setup, environment, tiny_installation, monkeypatch):
-    monkeypatch.setattr(setup.pythons, "programs", lambda also: [])
-    monkeypatch.setattr(setup.sys, "executable", "")
+def test_no_python_for_an_environment_is_one_sentence(bpy, setup, environment, tiny_installation, monkeypatch, module):
+    monkeypatch.setattr(module.pythons, "programs", lambda also: [])
+    monkeypatch.setattr(module.sys, "executable", "")
     with pytest.raises(RuntimeError, match=r"install Python 3\.12"):
         bpy.ops.sdi.install_engine()
     assert not environment.exists()
 
 
-def test_blenders_own_python_lends_itself_only_where_the_engine_can_run_in_it(setup, monkeypatch):
-    assert setup._lender() == Path(sys.executable)
-    refused = setup.doctor.Check("Python", False, "3.14.0 is too new", "Choose a Python 3.11, 3.12 or 3.13.")
-    monkeypatch.setattr(setup.doctor, "python_check", lambda: refused)
-    assert setup._lender() is None
+def test_blenders_own_python_lends_itself_only_where_the_engine_can_run_in_it(setup, monkeypatch, module):
+    assert module._lender() == Path(sys.executable)
+    refused = module.doctor.Check("Python", False, "3.14.0 is too new", "Choose a Python 3.11, 3.12 or 3.13.")
+    monkeypatch.setattr(module.doctor, "python_check", lambda: refused)
+    assert module._lender() is None
 
 
-def test_the_report_does_not_tell_where_the_home_is(bpy, setup, settings, monkeypatch, tmp_path):
+def test_the_report_does_not_tell_where_the_home_is(bpy, setup, settings, monkeypatch, tmp_path, report):
     monkeypatch.setenv("HOME", str(tmp_path))
     settings.engine_python = str(tmp_path / "my env" / "python")
-    look(setup)
-    report = setup.report()
-    assert "SDI Text to 3D 0." in report
-    assert bpy.app.version_string in report
-    assert '"~/my env/python" does not exist' in report
-    assert str(tmp_path) not in report
+    glance(setup)
+    text = report()
+    assert "SDI Text to 3D 0." in text
+    assert bpy.app.version_string in text
+    assert '"~/my env/python" does not exist' in text
+    assert str(tmp_path) not in text
 
 
-def test_the_report_has_the_doctors_lines_and_the_end_of_the_log(bpy, extension, setup, settings):
+def test_the_report_has_the_doctors_lines_and_the_end_of_the_log(bpy, extension, setup, settings, report):
     class Job:
         state = "failed"
 
@@ -318,31 +331,30 @@ def test_the_report_has_the_doctors_lines_and_the_end_of_the_log(bpy, extension,
                 f"http://anna:secret@proxy.lan\n{lines} lines, the last of which says: {Path.home()}/model is damaged"
             )
 
-    extension.state.session.job = Job()
+    extension.state.current.session().display.job = Job()
     try:
         bpy.ops.sdi.check_engine()
-        report = setup.report()
+        text = report()
     finally:
-        extension.state.session.job = None
-    assert "MISSING torch: not installed" in report
-    assert "pip install torch==2.13.0" in report
-    assert "ok      numpy: 1.26.4" in report
-    assert "The newest job is failed" in report
-    assert "30 lines, the last of which says: ~/model is damaged" in report
-    assert "http://***@proxy.lan" in report
+        extension.state.current.session().display.job = None
+    assert "MISSING torch: not installed" in text
+    assert "pip install torch==2.13.0" in text
+    assert "ok      numpy: 1.26.4" in text
+    assert "The newest job is failed" in text
+    assert "30 lines, the last of which says: ~/model is damaged" in text
+    assert "http://***@proxy.lan" in text
 
 
 def test_disabling_stops_what_is_under_way(bpy, fake_python, tmp_path):
     package = headless.enable(engine_python=fake_python)
-    setup = package.state.engine_setup
+    setup = package.state.current.session().engine_setup
     sleeper = tmp_path / "python3"
     sleeper.write_text("#!/bin/sh\nexec sleep 60\n")
     sleeper.chmod(0o755)
     bpy.context.preferences.addons[package.__name__].preferences.engine_python = str(sleeper)
-    setup.look()
-    process = setup.examination._process
-    assert bpy.app.timers.is_registered(setup.tick)
+    setup.glance()
+    process = setup._examination._process
+    assert setup._timer.is_running
     headless.disable()
     assert process.poll() is not None
-    assert not bpy.app.timers.is_registered(setup.tick)
-    assert setup.examination is None
+    assert not setup._timer.is_running

@@ -15,7 +15,7 @@ def made(desk):
 
 
 def said(desk):
-    return desk.arrivals.whereabouts(desk.bpy.context, desk.job)
+    return desk.session.whereabouts.of(desk.bpy.context, desk.job)
 
 
 def test_it_stands_in_the_scene_until_it_is_deleted(bpy, made):
@@ -23,7 +23,7 @@ def test_it_stands_in_the_scene_until_it_is_deleted(bpy, made):
     bpy.data.objects[PROMPT].name = "my mug"
     assert said(made)[1]
     bpy.data.objects.remove(bpy.data.objects["my mug"])
-    assert said(made) == ("Done, but it is no longer in this file: it was deleted, or undone.", False)
+    assert said(made) == ("Done, but the object is no longer in this file: it was deleted, or undone.", False)
     assert made.press("import_result") is None
     assert said(made)[1]
 
@@ -50,7 +50,7 @@ def test_a_copy_that_is_left_is_found(bpy, made):
         ("excluded", "“SDI” is excluded from this view layer"),
         ("hidden", "hidden: show it in the Outliner"),
         ("collection hidden", "hidden: show it in the Outliner"),
-        ("unlinked", "stands in no scene any more"),
+        ("unlinked", "is in no scene any more"),
         ("another scene", "stands in the scene “Scene”, which is not the one shown"),
     ],
 )
@@ -86,7 +86,7 @@ def test_one_that_was_finished_for_another_file_can_be_found_and_had(bpy, desk, 
     bpy.ops.wm.read_homefile(use_empty=True)
     desk.to_the_end()
     assert said(desk) == (f"The object is ready: it was made for “kitchen.blend” in {tmp_path}.", False)
-    assert desk.session.entry(desk.job.name).placement.blend_file == str(tmp_path / "kitchen.blend")
+    assert desk.session.desks.entry(desk.job.name).placement.blend_file == str(tmp_path / "kitchen.blend")
     assert desk.press("import_result") is None
     assert said(desk)[1]
 
@@ -111,7 +111,7 @@ def test_one_of_an_unsaved_file_says_so(bpy, desk):
 def test_one_that_nobody_asked_for_in_blender_is_in_no_file(bpy, made, results):
     (placement,) = results.glob("*/placement.json")
     assert json.loads(placement.read_text())["fate"] == "imported"
-    made.arrivals.end()
-    made.arrivals.begin()
+    made.renew_session()
+    made.tick()
     bpy.data.objects.remove(bpy.data.objects[PROMPT])
     assert said(made) == ("The object is ready; it was not put into this file.", False)

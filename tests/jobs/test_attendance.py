@@ -158,7 +158,7 @@ def test_cancel_ends_our_engine_that_does_not_listen(engine):
     job.poll(waits=False)
     assert job.state == events.CANCELLED
     found = Job(job.folder)
-    found.look(waits=False)
+    found.refresh(waits=False)
     assert found.state == read_entry(job.folder).state == events.CANCELLED
 
 

@@ -195,7 +195,7 @@ def test_job_folders(tmp_path_factory, data):
     except EngineError as error:
         check_sentence(error)
     else:
-        job.look(waits=False)
+        job.refresh(waits=False)
         job.poll(waits=False)
         assert job.state in events.STATES
     assert (_contents(results), _contents(outside)) == before

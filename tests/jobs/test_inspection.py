@@ -216,9 +216,9 @@ class TestPictures:
         inside.mkdir()
         for file in (tmp_path / "a.png", inside / "seed-1.png"):
             file.write_bytes(fake_worker.png(4, (1, 2, 3)))
-        assert inspection.looks_in(inside, None) == []
-        assert inspection.looks_in(inside, {"images": images}) == []
-        assert inspection.looks_in(inside, {"images": [{"file": "seed-1.png"}]}) == [inside / "seed-1.png"]
+        assert inspection.samples_in(inside, None) == []
+        assert inspection.samples_in(inside, {"images": images}) == []
+        assert inspection.samples_in(inside, {"images": [{"file": "seed-1.png"}]}) == [inside / "seed-1.png"]
 
 
 class TestLiveMesh:

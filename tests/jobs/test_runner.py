@@ -85,10 +85,10 @@ def desk(tmp_path, engine):
     desk.close()
 
 
-def looked_at(folder, waits=False):
+def refreshed(folder, waits=False):
     """The job as Blender sees it after a restart."""
     job = Job(folder)
-    job.look(waits)
+    job.refresh(waits)
     return job
 
 
@@ -136,7 +136,7 @@ def test_the_order_can_be_changed_and_jobs_taken_out(desk):
     desk.until(lambda: not desk.is_busy)
     assert slow.state == first.state == third.state == events.DONE
     assert third.folder.result_file.stat().st_mtime_ns < first.folder.result_file.stat().st_mtime_ns
-    assert looked_at(second.folder).state == events.CANCELLED
+    assert refreshed(second.folder).state == events.CANCELLED
 
 
 def test_take_it_now(desk):
@@ -156,7 +156,7 @@ def test_pause_frees_the_engine_and_going_on_brings_it_back(desk):
     desk.until(lambda: job.is_over)
     assert job.state == events.PAUSED
     desk.until(lambda: not processes.is_alive(pid))
-    assert looked_at(job.folder).state == events.PAUSED
+    assert refreshed(job.folder).state == events.PAUSED
     for _ in range(20):
         desk.poll()
     assert next_one.state == events.QUEUED  # nothing begins while the person needs the memory
@@ -227,7 +227,7 @@ def test_a_job_that_ends_without_a_result_has_failed(desk, prompt, exit_code, wo
     assert job.failure.exit_code == exit_code
     assert words in job.failure.message
     assert "\n" not in job.failure.message
-    again = looked_at(job.folder)
+    again = refreshed(job.folder)
     assert again.state == events.FAILED
     if any(isinstance(event, events.Failed) for event in said(job.folder)):
         assert again.failure.message == job.failure.message
@@ -244,7 +244,7 @@ def test_a_killed_job_can_be_resumed(desk):
     desk.finish(job)
     assert job.state == events.DONE
     assert "resume" in job.log_tail()
-    again = looked_at(job.folder)
+    again = refreshed(job.folder)
     assert again.state == events.DONE
     assert again.failure is None
 
@@ -374,7 +374,7 @@ def test_a_python_that_cannot_start_is_told_with_the_cure(tmp_path, python, word
     assert [ticket.name for ticket in desk.queue.waiting()] == [job.name]
     desk.give_up(job)
     assert job.failure.exit_code == EXIT_ENVIRONMENT
-    again = looked_at(job.folder)
+    again = refreshed(job.folder)
     assert (again.state, again.failure.message) == (events.FAILED, job.failure.message)
 
 
@@ -412,7 +412,7 @@ def test_results_that_cannot_be_written_are_bad_input(tmp_path):
 def test_a_running_job_is_found_again_watched_and_cancelled(desk, engine, tmp_path):
     job = desk.put("slow and steady")
     desk.until(lambda: job.state == events.RUNNING)
-    found = looked_at(job.folder)
+    found = refreshed(job.folder)
     assert found.state == events.RUNNING
     other = Desk(tmp_path / "results", engine)
     other.watch([found])
@@ -447,7 +447,7 @@ def test_a_found_job_whose_engine_is_gone_has_failed(desk):
     desk.until(lambda: job.state == events.RUNNING)
     job.kill()
     desk.until(lambda: desk.pid() is None)
-    found = looked_at(job.folder)
+    found = refreshed(job.folder)
     assert found.state == events.FAILED
     assert "resume" in found.failure.message
 

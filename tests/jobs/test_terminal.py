@@ -21,7 +21,7 @@ def test_a_job_from_elsewhere_cannot_speak_to_the_terminal(tmp_path, stream):
     folder.append(events.Notice("look \x1b]0;owned\x07\nERROR forged \u202eback"))
     folder.append(events.Progress("Optimising\x1b[2J", 1, 2))
     job = Job(folder)
-    job.look(waits=True)
+    job.refresh(waits=True)
     written = stream()
     display = ProgressDisplay(written)
     display(job)

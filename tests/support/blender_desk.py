@@ -14,11 +14,18 @@ class Desk:
 
     def __init__(self, bpy, extension, monkeypatch):
         self.bpy, self.extension, self.monkeypatch = bpy, extension, monkeypatch
-        self.session, self.arrivals = extension.state.session, extension.state.arrivals
+
+    @property
+    def session(self):
+        return self.extension.state.current.session()
+
+    @property
+    def arrivals(self):
+        return self.session.arrivals
 
     @property
     def job(self):
-        return self.session.job
+        return self.session.display.job
 
     @property
     def settings(self):
@@ -44,30 +51,35 @@ class Desk:
         assert said is None, said
 
     def tick(self):
-        return self.session.tick()
+        return self.session.watcher.tick()
 
     def until(self, condition, seconds=60):
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, self.session.complaint or (self.job and self.job.log_tail())
+            assert time.monotonic() < deadline, self.session.display.complaint or (self.job and self.job.log_tail())
             self.tick()
             time.sleep(0.02)
 
     def to_the_end(self):
         """Until nothing is under way, and the list knows."""
         session = self.session
-        self.until(lambda: not (session.is_busy() or self.arrivals.waits_for or session.library.is_looking))
+        self.until(lambda: not (session.watcher.is_busy() or session.desks.library.is_looking))
 
     def start_anew(self):
         """As a Blender that was started after this one has crashed."""
-        for file in self.session.runner.results.glob("*/placement.json"):
+        for file in self.session.desks.runner.results.glob("*/placement.json"):
             folder = self.extension.sdi_engine.contract.job_folder.JobFolder(file.parent)
             placement = self.extension.jobs.placement.Placement.read(folder)
             dataclasses.replace(placement, owner={**placement.owner, "pid": NOBODY}).write(folder)
+        self.renew_session()
+        self.session.watcher.find_again()
+        self.until(lambda: not self.session.desks.library.is_looking)
+
+    def renew_session(self):
+        """As after the extension was disabled and enabled again."""
         self.session.end()
+        self.extension.state.current.hold(self.extension.state.session.Session())
         self.session.begin()
-        self.session._find_again()
-        self.until(lambda: not self.session.library.is_looking)
 
     def helpers(self):
         return [thing.name for thing in self.bpy.data.objects if "sdi_job" in thing]

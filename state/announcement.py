@@ -1,0 +1,44 @@
+"""What there is to tell of a job that has just ended: in the status bar for a while, and by the operating system."""
+
+from __future__ import annotations
+
+import time
+
+import bpy
+
+from ..jobs import notify
+from ..jobs.job import Job
+from ..jobs.library import seconds_of
+from ..jobs.words import duration
+from ..sdi_engine.contract import events
+from ..sdi_engine.system.untrusted import printable
+from . import preferences
+
+SECONDS = 20.0
+
+
+class Announcement:
+    """The latest one."""
+
+    def __init__(self) -> None:
+        self._sentence = ""
+        self._since = float("-inf")
+
+    @property
+    def sentence(self) -> str:
+        """Empty where there is nothing to tell, or it was told long enough."""
+        return self._sentence if time.monotonic() - self._since < SECONDS else ""
+
+    def tell(self, ended: Job) -> None:
+        """Announce that a job is done, or has failed."""
+        seconds = seconds_of(ended.folder.result())
+        took = f" ({duration(seconds)})" if seconds is not None else ""
+        sentence = {
+            events.DONE: f"“{ended.request.prompt}” is ready{took}",
+            events.FAILED: f"“{ended.request.prompt}” has failed",
+        }.get(ended.state)
+        if sentence is None:
+            return
+        self._sentence, self._since = sentence, time.monotonic()
+        if preferences.of(bpy.context).notify and not bpy.app.background:
+            notify.notify(printable(sentence))

@@ -1,0 +1,124 @@
+"""Who looks after which results folder: the one that the preferences name, and former ones with jobs under way."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Container
+from typing import Any
+
+import bpy
+
+from ..jobs.job import Job
+from ..jobs.library import Entry, Library
+from ..jobs.runner import Runner
+from ..sdi_engine.contract.job_folder import JobFolder
+from ..sdi_engine.errors import EngineError
+from . import job_list, preferences
+
+BACKGROUND_IDLE_MINUTES = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Desks:
+    """Attributes:
+    runner: who looks after the results folder that the preferences name, as far as it was asked for.
+    library: all jobs of that folder; None as long as there is no `runner`.
+    unwatched: jobs of that folder that are not over, and were begun by somebody else, or by a Blender that is gone.
+    """
+
+    def __init__(self) -> None:
+        self.runner: Runner | None = None
+        self.library: Library | None = None
+        self.unwatched: deque[Entry] = deque()
+        self._former: list[Runner] = []
+        """Of results folders that the preferences no longer name, as long as a job there is not over."""
+
+    def desk(self, context: bpy.types.Context) -> Runner:
+        """Who looks after the jobs of the results folder that the preferences name."""
+        results = preferences.results_folder(context)
+        if self.runner is None or self.runner.results != results:
+            if self.runner is not None and self.runner.is_busy:
+                self._former.append(self.runner)
+            self.runner = next((each for each in self._former if each.results == results), None) or Runner(results)
+            self._former = [each for each in self._former if each is not self.runner]
+            self.library = Library(results)
+            self.unwatched.clear()
+            job_list.fill([])
+        in_window = preferences.of(context).idle_minutes
+        self.runner.idle_minutes = BACKGROUND_IDLE_MINUTES if bpy.app.background else in_window
+        return self.runner
+
+    def all(self) -> list[Runner]:
+        """Who looks after jobs: those of the results folder, and those still under way in former ones."""
+        return ([self.runner] if self.runner is not None else []) + self._former
+
+    def of(self, context: bpy.types.Context, wanted: Job) -> Runner:
+        """Who looks after the job's results folder, be it another than the one that the preferences name."""
+        self.desk(context)
+        results = wanted.folder.path.parent
+        for each in self.all():
+            if each.jobs.get(wanted.name) is wanted or each.results == results:
+                return each
+        former = Runner(results)
+        self._former.append(former)
+        return former
+
+    def forget_idle(self) -> None:
+        """Look no longer after former results folders in which every job is over."""
+        self._former = [each for each in self._former if each.is_busy]
+
+    def close(self) -> None:
+        """Let engines leave that were started here, as soon as they have done what waits."""
+        for each in self.all():
+            try:
+                each.close()
+            except EngineError as error:
+                log.warning("The engine could not be told to leave: %s", error)
+
+    def is_busy(self) -> bool:
+        """Whether there is a job that is not over."""
+        return any(each.is_busy for each in self.all())
+
+    def current(self) -> Job | None:
+        """The job that an engine is at; None where none of ours is at any."""
+        return next((each.current for each in self.all() if each.current is not None), None)
+
+    def watched(self, name: str) -> Job | None:
+        """The job of this name that is not over and is watched here."""
+        return next((each.jobs[name] for each in self.all() if name in each.jobs), None)
+
+    def read(self, context: bpy.types.Context, name: str) -> Job | None:
+        """The job of this name as its folder says; None where there is none, or it is damaged."""
+        desk = self.desk(context)
+        return read_job(desk, name, {ticket.name for ticket in desk.queue.waiting()})
+
+    def entry(self, name: str) -> Entry | None:
+        """What the library says of a job."""
+        return self.library.find(name) if self.library is not None else None
+
+    def is_elsewhere(self, shown: Job) -> bool:
+        """Whether a job's folder is not in the results folder that the preferences name."""
+        runner = self.runner
+        return runner is not None and shown.folder.path.parent not in (runner.results, runner.queue.looks_folder)
+
+    def engine_of(self, shown: Job) -> dict[str, Any] | None:
+        """What the engine says of itself that serves the job's results folder; None where none does."""
+        watching = next((each for each in self.all() if each.jobs.get(shown.name) is shown), self.runner)
+        return watching.engine if watching is not None else None
+
+    def waits_from(self, name: str) -> str | None:
+        """The machine from which a job waits that no engine of ours takes unasked, empty if unknown; else None."""
+        ticket = self.runner.ticket_from_elsewhere(name) if self.runner is not None else None
+        return ticket.host if ticket is not None else None
+
+
+def read_job(desk: Runner, name: str, waiting: Container[str]) -> Job | None:
+    """A job as its folder says; None where there is none, or it is damaged. `waiting`: the names in the queue."""
+    try:
+        found = Job(JobFolder(desk.results / name))
+    except EngineError:
+        return None
+    found.refresh(waits=name in waiting)
+    return found

@@ -1,0 +1,286 @@
+"""Looks for news of jobs, and passes it on to what the panel shows and to the scene.
+
+Its timer lives only while there is something to look for; each look reads a few bytes, and redraws only where something
+is new.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Container, Iterable
+
+import bpy
+
+from ..jobs.engine import Engine
+from ..jobs.guard import Guard
+from ..jobs.job import Job
+from ..jobs.library import Entry
+from ..jobs.runner import Runner
+from ..sdi_engine.contract import events
+from ..sdi_engine.contract.job_folder import why_not_read
+from ..sdi_engine.errors import EngineError
+from . import job_list, preferences, submissions
+from .arrivals import Arrivals
+from .desks import Desks, read_job
+from .display import Display
+from .model_list import ModelList
+from .redraw import redraw
+from .submissions import Submissions
+from .timer import Timer
+
+TICK_SECONDS = 0.25
+IDLE_TICK_SECONDS = 2.0
+"""While the engine is there, but has nothing to do."""
+
+CATCH_UP_TICK_SECONDS = 0.01
+"""While many jobs are on their way into the queue, or to be watched for the first time."""
+
+FIND_AGAIN_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Watcher:
+    """What happens to jobs, as this Blender comes to know of it."""
+
+    def __init__(
+        self, desks: Desks, display: Display, arrivals: Arrivals, wanted: Submissions, models: ModelList
+    ) -> None:
+        self._desks = desks
+        self._display = display
+        self._arrivals = arrivals
+        self._submissions = wanted
+        self._models = models
+        self._withdrawn: deque[Job] = deque()
+        """Jobs that wait no longer, whose folders do not say yet that they are cancelled."""
+        self._polled_at = float("-inf")
+        self._last_seen: tuple[object, ...] = ()
+        self._unreadable = ""
+        """What was said of a results folder that could not be read at the last look."""
+        self._guarded = Guard()
+        self._timer = Timer(self.tick)
+        self._finder = Timer(self.find_again)
+
+    def begin(self) -> None:
+        """Called when the extension is enabled."""
+        if not bpy.app.background:
+            self._finder.start(FIND_AGAIN_SECONDS)
+
+    def end(self) -> None:
+        """Called when the extension is disabled: the engine goes on, Blender forgets it."""
+        self._finder.stop()
+        self._timer.stop()
+        while self._withdrawn:
+            self._withdrawn.popleft().withdraw()
+
+    def look_soon(self) -> None:
+        """Let the timer look at Blender's next turn."""
+        if bpy.app.background:
+            return
+        self._timer.stop()  # it may run, but not be due for long
+        self._timer.start(0.0)
+        redraw()
+
+    def refresh_library(self) -> None:
+        """Read the list of jobs again."""
+        if self._desks.library is not None:
+            self._desks.library.refresh()
+            self.look_soon()
+
+    def find_again(self) -> None:
+        """Look for what a Blender that is gone has left behind."""
+        self._desks.desk(bpy.context)
+        self.refresh_library()
+
+    def is_busy(self) -> bool:
+        """Whether there is a job that is not over, or a result that waits for its moment."""
+        is_watching = self._desks.is_busy()
+        return is_watching or self._submissions.is_under_way or bool(self._withdrawn) or bool(self._arrivals.waits_for)
+
+    def tick(self) -> float | None:
+        """Look once; seconds until the next look, None where there is nothing more to look for."""
+        with self._guarded("The look for news of jobs"):  # or Blender would never look again
+            return self._look()
+        return IDLE_TICK_SECONDS
+
+    def hear(self, changed: Job) -> None:
+        """There is news of a job."""
+        if changed is self._display.preview_2d:
+            self._display.hear_of_preview_2d()
+            return
+        self._display.hear(changed, is_current=changed is self._desks.current())
+        self._arrivals.hear(changed)
+        if changed.is_over:
+            log.info('The job "%s" is %s', changed.request.prompt, changed.state)
+
+    def add_some(self, context: bpy.types.Context) -> None:
+        """Put some of the jobs that were asked for into the queue; raises EngineError as `Submissions.go_on` does."""
+        for added in self._submissions.go_on(context):
+            self._display.show_if_idle(added)
+
+    def withdraw(self, jobs: Iterable[Job]) -> None:
+        """Note of jobs, which the queue has no longer, that they are cancelled."""
+        self._withdrawn.extend(jobs)
+        self._withdraw_some()
+
+    def _withdraw_some(self) -> None:
+        """As many as can be in a moment."""
+        until = time.monotonic() + submissions.SECONDS_AT_ONCE
+        while self._withdrawn:
+            withdrawn = self._withdrawn.popleft()
+            withdrawn.withdraw()
+            self.hear(withdrawn)
+            if time.monotonic() > until:
+                break
+        if not self._withdrawn:
+            self.refresh_library()
+
+    def _look(self) -> float | None:
+        if self._desks.runner is None or self._desks.library is None:
+            return None
+        if self._submissions.is_under_way:
+            self._try_to_add_some()
+        if self._withdrawn:
+            self._withdraw_some()
+        is_in_a_hurry = self._submissions.is_under_way or bool(self._withdrawn)
+        if is_in_a_hurry and time.monotonic() < self._polled_at + TICK_SECONDS:
+            return CATCH_UP_TICK_SECONDS  # a look at thousands of jobs takes a while
+        self._polled_at = time.monotonic()
+        polled = [self._poll(desk) for desk in self._desks.all()]
+        changed = [each for news in polled for each in news or ()]
+        for each in changed:
+            with self._guarded(f'News of the job "{each.name}"'):
+                self.hear(each)
+        self._desks.forget_idle()
+        came = self._arrivals.bring_in()
+        if came or any(each.is_over for each in changed):
+            self._desks.library.refresh()
+            self._models.refresh(bpy.context)
+        if self._desks.library.poll():
+            self._list_is_new(self._desks.library.entries)
+        elif self._desks.unwatched:
+            self._watch_some()
+        if changed or came or self._has_news():
+            redraw()
+        return self._seconds_until_next_look(is_readable=None not in polled)
+
+    def _seconds_until_next_look(self, *, is_readable: bool) -> float | None:
+        assert self._desks.runner is not None
+        assert self._desks.library is not None
+        if not is_readable:
+            return IDLE_TICK_SECONDS
+        if self._submissions.is_under_way or self._desks.unwatched or self._withdrawn:
+            return CATCH_UP_TICK_SECONDS
+        if self.is_busy() or self._desks.library.is_looking:
+            return TICK_SECONDS
+        runner = self._desks.runner
+        waits = runner.engine is not None or runner.given_up or self._display.announcement.sentence
+        return IDLE_TICK_SECONDS if waits else None
+
+    def _poll(self, desk: Runner) -> list[Job] | None:
+        """The jobs of which there is news; None where the folder cannot be read."""
+        try:
+            news = desk.poll(_find_engine)
+        except OSError as error:
+            self._unreadable = why_not_read(desk.results, error)
+            self._display.complain(self._unreadable)
+            return None
+        if self._display.complaint and self._display.complaint == self._unreadable:
+            self._display.complain("")
+        return news
+
+    def _try_to_add_some(self) -> None:
+        assert self._desks.library is not None
+        try:
+            self.add_some(bpy.context)
+        except EngineError as error:  # nobody to whom it could be reported
+            self._display.complain(str(error))
+        if not self._submissions.is_under_way:
+            self._desks.library.refresh()
+        redraw()
+
+    def _has_news(self) -> bool:
+        """Whether an engine, or what there is to tell, is another than at the last look."""
+        seen: list[object] = [self._display.announcement.sentence]
+        for each in self._desks.all():
+            engine = each.engine or {}
+            seen += [engine.get("pid"), engine.get("model"), each.is_held, each.trouble]
+        changed, self._last_seen = tuple(seen) != self._last_seen, tuple(seen)
+        return changed
+
+    def _list_is_new(self, entries: list[Entry]) -> None:
+        """Show the list, and watch those that somebody else has begun, or a Blender that is gone."""
+        assert self._desks.runner is not None
+        runner, unwatched = self._desks.runner, self._desks.unwatched
+        job_list.fill(entries)
+        thumbnails = {entry.name: entry.preview for entry in entries if entry.preview is not None}
+        self._display.pictures.show_thumbnails(thumbnails)
+        unwatched.clear()
+        from_elsewhere = {ticket.name for ticket in runner.waiting if not ticket.is_ours}
+        withdrawn = {each.name for each in self._withdrawn}
+        known = {*runner.jobs, *self._submissions.names(), *withdrawn, *from_elsewhere}
+        unwatched.extend(each for each in entries if each.state not in events.FINAL_STATES and each.name not in known)
+        self._watch_some()
+        if self._display.job is not None and not self._arrivals.complaint:
+            self._arrivals.hear(self._display.job)
+        if self._display.job is None and not unwatched:
+            self._show_what_was_left(entries)
+        redraw()
+
+    def _watch_some(self) -> None:
+        """Watch those that somebody else has begun, as many as can be looked at in a moment."""
+        assert self._desks.runner is not None
+        unwatched = self._desks.unwatched
+        if not unwatched:
+            return
+        until = time.monotonic() + submissions.SECONDS_AT_ONCE
+        try:
+            waiting = {ticket.name for ticket in self._desks.runner.queue.waiting()}
+        except OSError:  # its drive is away, as the next poll will say
+            return
+        while unwatched:
+            each = unwatched.popleft()
+            with self._guarded(f'The job "{each.name}"'):
+                self._watch_one(self._desks.runner, each, waiting)
+            if time.monotonic() > until:
+                break
+
+    def _watch_one(self, runner: Runner, entry: Entry, waiting: Container[str]) -> None:
+        found = read_job(runner, entry.name, waiting) if entry.name not in runner.jobs else None
+        if found is not None:
+            runner.watch([found])
+            self._adopt(entry, found)
+            if self._display.job is None and found.state != events.QUEUED:
+                self._display.show(found)
+
+    def _show_what_was_left(self, entries: list[Entry]) -> None:
+        """The newest job of which it is not settled what becomes of it."""
+        left = next((entry for entry in entries if _is_unsettled(entry)), None)
+        if left is None:
+            return
+        found = self._desks.watched(left.name) or self._desks.read(bpy.context, left.name)
+        if found is not None:
+            self._display.job = found
+            self._adopt(left, found)
+            self._arrivals.hear(found)
+            self._display.show(found)
+            self.look_soon()
+
+    def _adopt(self, entry: Entry, found: Job) -> None:
+        if not entry.is_orphan:
+            return
+        try:
+            self._arrivals.expect_again(bpy.context, found)
+        except EngineError as error:  # the folder can be read only: offer nothing that would fail
+            log.warning("The job in %s was found, but cannot be written: %s", found.folder.path, error)
+
+
+def _find_engine() -> Engine:
+    return preferences.engine(bpy.context)
+
+
+def _is_unsettled(entry: Entry) -> bool:
+    """Whether a Blender that is gone has left this job, and it is not settled what becomes of it."""
+    return entry.is_orphan and entry.state in (events.DONE, events.FAILED, events.PAUSED)

@@ -1,0 +1,70 @@
+"""Where a finished object is, for the panel: it may be hidden, in another scene or file, or deleted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from ..jobs.job import Job
+from ..jobs.placement import IMPORTED
+from ..scene import origin
+from .arrivals import Arrivals
+
+
+class Whereabouts:
+    """Of results, as sentences."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._arrivals = arrivals
+        self._found: dict[str, str] = {}
+        """By the job's name, the name of the object that was found last."""
+
+    def of(self, context: bpy.types.Context, job: Job) -> tuple[str, bool]:
+        """Where a finished result is, as one sentence, and whether it stands where the person sees it."""
+        if self._arrivals.wants(job.name):
+            return f"The object is ready{self._made_for(job.name)}.", False
+        found = self._find(context, job)
+        if found is None:
+            where = self._arrivals.placement_of(job.name)
+            if where is None or where.fate != IMPORTED:
+                return "The object is ready; it was not put into this file.", False
+            if self._arrivals.belongs_here(job.name):
+                return "Done, but the object is no longer in this file: it was deleted, or undone.", False
+            return f"Done{self._made_for(job.name)}.", False
+        if _is_seen(context, found):
+            return "Done: it stands in the scene.", True
+        if found.name in context.view_layer.objects:
+            return "Done: it is in the scene, but hidden: show it in the Outliner.", False
+        if found.name in context.scene.objects:
+            homes = " or ".join(f"“{collection.name}”" for collection in found.users_collection)
+            return f"Done: it is in the scene, but {homes} is excluded from this view layer, see the Outliner.", False
+        others = [scene.name for scene in bpy.data.scenes if found.name in scene.objects]
+        if others:
+            return f"Done: it stands in the scene “{others[0]}”, which is not the one shown.", False
+        return "Done, but the object is in no scene any more.", False
+
+    def _made_for(self, name: str) -> str:
+        """In which other file it belongs; empty where that is the one that is open."""
+        if self._arrivals.belongs_here(name):
+            return ""
+        where = self._arrivals.placement_of(name)
+        file = where.blend_file if where is not None else ""
+        if not file:
+            return ": it was made for another file, which had not been saved"
+        return f": it was made for “{Path(file).name}” in {Path(file).parent}"
+
+    def _find(self, context: bpy.types.Context, job: Job) -> bpy.types.Object | None:
+        """The job's object in the open file; where there are copies, one that is seen, if any is."""
+        known = bpy.data.objects.get(self._found.get(job.name, ""))
+        if known is not None and origin.is_of(known, job.folder) and _is_seen(context, known):
+            return known  # so that a large scene need not be searched each time the panel is drawn
+        every = [each for each in bpy.data.objects if origin.is_of(each, job.folder)]
+        found = next((each for each in every if _is_seen(context, each)), every[0] if every else None)
+        if found is not None:
+            self._found[job.name] = found.name
+        return found
+
+
+def _is_seen(context: bpy.types.Context, placed: bpy.types.Object) -> bool:
+    return context.view_layer.objects.get(placed.name) == placed and placed.visible_get(view_layer=context.view_layer)
