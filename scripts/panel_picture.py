@@ -50,7 +50,7 @@ def main() -> None:
             window.type_into("prompt", options.prompt)
             window.press("sdi.generate")
             window.hover_viewport()
-            seen = f"(job := {SESSION}.job) is not None and (seen := job.progress) is not None"
+            seen = f"(job := {SESSION}.display.job) is not None and (seen := job.progress) is not None"
             window.wait_until(
                 f"{seen} and seen.phase == 'Optimising' and seen.step >= {options.share} * seen.steps",
                 timeout=PATIENCE_SECONDS,

@@ -17,9 +17,9 @@ from real_blender import SUITES, CannotRun, outside, require
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 EXTENSION = "bl_ext.user_default.sdi_text_to_3d"
-SESSION = f"sys.modules['{EXTENSION}.state.session']"
-ARRIVALS = f"sys.modules['{EXTENSION}.state.arrivals']"
-SETUP = f"sys.modules['{EXTENSION}.state.engine_setup']"
+SESSION = f"sys.modules['{EXTENSION}.state.current'].session()"
+ARRIVALS = f"{SESSION}.arrivals"
+SETUP = f"{SESSION}.engine_setup"
 NEAT = "preferences.system.viewport_aa = 'OFF'"
 """Smooth lines would take software OpenGL a second at each start."""
 

@@ -53,11 +53,11 @@ def start(window, prompt):
 
 
 def state(window):
-    return window.ask(f"{SESSION}.job and {SESSION}.job.state")
+    return window.ask(f"{SESSION}.display.job and {SESSION}.display.job.state")
 
 
 def until_running(window):
-    window.wait_until(f"{SESSION}.job is not None and {SESSION}.job.state == 'running'", timeout=30)
+    window.wait_until(f"{SESSION}.display.job is not None and {SESSION}.display.job.state == 'running'", timeout=30)
 
 
 def markers(window):
@@ -72,14 +72,14 @@ def test_a_run_outlives_blender_and_is_taken_when_it_is_good_enough(window, pict
     picture(window, "1-running-with-live-object")
 
     window.quit_and_start_again()
-    window.wait_until(f"{SESSION}.job is not None", timeout=30)
-    assert window.ask(f"{SESSION}.job.request.prompt") == "slow mug"
+    window.wait_until(f"{SESSION}.display.job is not None", timeout=30)
+    assert window.ask(f"{SESSION}.display.job.request.prompt") == "slow mug"
     assert state(window) == "running"
     window.click_tab("SDI")
     picture(window, "2-found-again-still-running")
 
     window.press("sdi.finish_job")
-    window.wait_until(f"{SESSION}.job.state == 'done'", timeout=30)
+    window.wait_until(f"{SESSION}.display.job.state == 'done'", timeout=30)
     assert "slow mug" not in window.ask("objects()")  # this file never asked for it
     picture(window, "3-ready-in-another-file")
     window.press("sdi.import_result")
@@ -116,8 +116,8 @@ def test_pause_resume_cancel(window, picture):
     start(window, "slow mug")
     until_running(window)
     window.press("sdi.pause_job", at=LEFT)
-    window.wait_until(f"{SESSION}.job.state == 'paused'", timeout=20)
-    window.wait_until(f"{SESSION}.runner.engine is None", timeout=20)
+    window.wait_until(f"{SESSION}.display.job.state == 'paused'", timeout=20)
+    window.wait_until(f"{SESSION}.desks.runner.engine is None", timeout=20)
     picture(window, "6-paused")
     window.press("sdi.resume_job")
     window.wait_until("'slow mug' in bpy.data.objects", timeout=30)
@@ -125,7 +125,7 @@ def test_pause_resume_cancel(window, picture):
     start(window, "hang on")
     until_running(window)
     window.press("sdi.cancel_job")
-    window.wait_until(f"{SESSION}.job.is_over", timeout=30)  # it does not listen, and is killed
+    window.wait_until(f"{SESSION}.display.job.is_over", timeout=30)  # it does not listen, and is killed
     assert state(window) == "cancelled"
     assert not markers(window)
     picture(window, "7-cancelled")
@@ -142,15 +142,15 @@ def test_queue_and_history(window, picture):
     window.ask(f"setattr(bpy.context.window_manager, 'sdi_job_index', {JOBS}.index('a green mug')) or True")
     window.ask("viewport()[2].tag_redraw() or True")
     picture(window, "8-queue")
-    assert window.ask(f"[t.name.rpartition('-a-')[2] for t in {SESSION}.runner.queue.waiting()]") == [
+    assert window.ask(f"[t.name.rpartition('-a-')[2] for t in {SESSION}.desks.runner.queue.waiting()]") == [
         "blue-mug",
         "green-mug",
     ]
     x, between = window.find("sdi.move_job", at=BESIDE)  # of the two buttons, of which the upper one is meant
     window.click(x, between + 10)
-    window.wait_until(f"{SESSION}.runner.queue.waiting()[0].name.endswith('green-mug')", timeout=10)
+    window.wait_until(f"{SESSION}.desks.runner.queue.waiting()[0].name.endswith('green-mug')", timeout=10)
     window.press("sdi.finish_job")
-    window.wait_until(f"not {SESSION}.is_busy()", timeout=60)
+    window.wait_until(f"not {SESSION}.watcher.is_busy()", timeout=60)
     assert {"slow mug", "a blue mug", "a green mug"} <= set(window.ask("objects()"))
     picture(window, "9-history")
 
@@ -163,14 +163,14 @@ def test_queue_and_history(window, picture):
 
 def test_a_look_in_2d_comes_first(window, picture):
     window.type_into("prompt", "a red mug")
-    window.press("sdi.look", at=LOOK)
-    window.wait_until(f"{SESSION}.look is not None and {SESSION}.look.is_over", timeout=30)
+    window.press("sdi.preview_2d", at=LOOK)
+    window.wait_until(f"{SESSION}.display.preview_2d is not None and {SESSION}.display.preview_2d.is_over", timeout=30)
     picture(window, "11-look-in-2d")
     window.ask("setattr(bpy.context.scene.sdi, 'seed', 77) or True")
-    window.press("sdi.use_look", at=LEFT)
+    window.press("sdi.use_seed", at=LEFT)
     window.wait_until("bpy.context.scene.sdi.seed == 0", timeout=10)
-    window.press("sdi.close_looks", at=CLOSE)
-    window.wait_until(f"{SESSION}.look is None", timeout=10)
+    window.press("sdi.close_preview_2d", at=CLOSE)
+    window.wait_until(f"{SESSION}.display.preview_2d is None", timeout=10)
 
 
 def test_what_the_model_knows_is_a_click_away(window, picture):
@@ -190,9 +190,11 @@ def test_every_end_is_explained_in_one_sentence(window, picture):
         ("quit early", "no result"),
     ):
         start(window, prompt)
-        window.wait_until(f"{SESSION}.job is not None and {SESSION}.job.request.prompt == {prompt!r}", timeout=30)
-        window.wait_until(f"{SESSION}.job.is_over", timeout=30)
-        assert words in window.ask(f"{SESSION}.job.failure.message")
+        window.wait_until(
+            f"{SESSION}.display.job is not None and {SESSION}.display.job.request.prompt == {prompt!r}", timeout=30
+        )
+        window.wait_until(f"{SESSION}.display.job.is_over", timeout=30)
+        assert words in window.ask(f"{SESSION}.display.job.failure.message")
         assert not markers(window)
         picture(window, f"12-{prompt.split()[0]}")
 
@@ -204,14 +206,14 @@ def test_a_mesh_that_is_none_is_said_and_changes_nothing(window, picture):
     assert "cannot be read" in window.ask(f"{ARRIVALS}.complaint")
     picture(window, "13-garbage")
     window.press("sdi.dismiss_job")
-    window.wait_until(f"{SESSION}.job is None", timeout=10)
+    window.wait_until(f"{SESSION}.display.job is None", timeout=10)
     assert window.ask("objects()") == before
 
 
 def test_what_the_first_start_shows(window, picture):
     """Before anybody has given the engine a Python that has torch: a hint, and the way to the cure."""
     window.ask(f"setattr(bpy.context.preferences.addons['{EXTENSION}'].preferences, 'engine_python', '/bin/false')")
-    window.ask(f"{SETUP}.look() or True")
+    window.ask(f"{SETUP}.glance() or True")
     window.wait_until(f"{SETUP}.hint()", timeout=30)
     window.hover_viewport()
     picture(window, "0-first-start")

@@ -55,10 +55,12 @@ def test_a_prompt_becomes_an_object_and_undo_takes_it_back(window, picture, reco
 
     assert window.ask(f"grip.watch({EXTENSION!r}) and pulse.reset()")
     window.press("sdi.generate")
-    window.wait_until(f"{SESSION}.is_busy()", timeout=10)
+    window.wait_until(f"{SESSION}.watcher.is_busy()", timeout=10)
     meanwhile = _work_on(window)
     grip, stall = _watch_the_job(window, picture)
-    assert _state(window) == "done", window.ask(f"{SESSION}.job.failure and {SESSION}.job.failure.message")
+    assert _state(window) == "done", window.ask(
+        f"{SESSION}.display.job.failure and {SESSION}.display.job.failure.message"
+    )
     window.wait_until(f"{PROMPT!r} in bpy.context.scene.objects", timeout=30)
     import_grip = window.ask("[grip.longest, grip.where]")
     record_property("longest stall, by us, of the import", [stall, grip, import_grip])
@@ -98,9 +100,9 @@ def test_cancel_ends_the_job_and_leaves_the_scene_alone(window, picture):
     before = window.ask("lasting_objects()")
     window.ask("setattr(bpy.context.scene.sdi, 'steps', 100000)")
     window.press("sdi.generate")
-    window.wait_until(f"{SESSION}.job.progress is not None", timeout=120)
+    window.wait_until(f"{SESSION}.display.job.progress is not None", timeout=120)
     window.press("sdi.cancel_job")
-    window.wait_until(f"{SESSION}.job.is_over", timeout=60)
+    window.wait_until(f"{SESSION}.display.job.is_over", timeout=60)
     assert _state(window) == "cancelled"
     assert window.ask("lasting_objects()") == before
     picture(window, "5-cancelled")
@@ -108,12 +110,12 @@ def test_cancel_ends_the_job_and_leaves_the_scene_alone(window, picture):
 
 def test_a_job_outlives_a_crash_of_blender(window, picture):
     window.press("sdi.generate")
-    window.wait_until(f"{SESSION}.job.progress is not None", timeout=120)
-    assert not window.ask(f"{SESSION}.job.is_over")
+    window.wait_until(f"{SESSION}.display.job.progress is not None", timeout=120)
+    assert not window.ask(f"{SESSION}.display.job.is_over")
     window.crash_and_start_again()
-    window.wait_until(f"{SESSION}.job is not None", timeout=30)
-    assert window.ask(f"{SESSION}.job.request.prompt") == PROMPT
-    window.wait_until(f"{SESSION}.job.is_over", timeout=JOB_SECONDS)
+    window.wait_until(f"{SESSION}.display.job is not None", timeout=30)
+    assert window.ask(f"{SESSION}.display.job.request.prompt") == PROMPT
+    window.wait_until(f"{SESSION}.display.job.is_over", timeout=JOB_SECONDS)
     assert _state(window) == "done"
     window.click_tab("SDI")
     picture(window, "6-found-again")
@@ -122,7 +124,7 @@ def test_a_job_outlives_a_crash_of_blender(window, picture):
 
 
 def _state(window):
-    return window.ask(f"{SESSION}.job.state")
+    return window.ask(f"{SESSION}.display.job.state")
 
 
 def _work_on(window):
@@ -131,7 +133,7 @@ def _work_on(window):
     window.hover_viewport()
     window.key("a")
     window.wait_until("all(thing['selected'] for thing in lasting_objects().values())", timeout=10)
-    assert not window.ask(f"{SESSION}.job.is_over"), "the job was over too soon to tell"
+    assert not window.ask(f"{SESSION}.display.job.is_over"), "the job was over too soon to tell"
     return window.ask("lasting_objects()")
 
 
@@ -142,7 +144,8 @@ def _watch_the_job(window, picture):
     until = time.monotonic() + JOB_SECONDS
     while time.monotonic() < until:
         over, has_preview, grip, stall = window.ask(
-            f"[{SESSION}.job.is_over, {SESSION}.job.preview is not None, [grip.longest, grip.where], pulse.longest]",
+            f"[(job := {SESSION}.display.job).is_over, job.preview is not None, [grip.longest, grip.where],"
+            " pulse.longest]",
             timeout=60,
         )
         if over:
