@@ -31,7 +31,7 @@ from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.evaluation.accuracy import random_subject
 from sdi_engine.evaluation.judge import Judge, load_judge
 from sdi_engine.evaluation.pictures import look_around, on_grey
-from sdi_engine.run.generate import Generation
+from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.run.resolve import resolve
 from sdi_engine.starter import world
 from sdi_engine.starter.dataset import Window
@@ -129,8 +129,8 @@ def _field_milliseconds(resolution: int) -> float:
     """Of one step's 3D part, the mean over the first steps of a run of the standard preset."""
     prior = load_prior(STARTER_MODEL, torch.device("cpu"))
     request = JobRequest("a red mug", resolution=resolution, views_per_step=VIEWS)
-    generation = Generation(prior, request.prompt, "", resolve(request, prior.hints, prior.resolution), seed=0)
-    return 1000 * sum(generation.advance().seconds_3d for _ in range(STEPS)) / STEPS
+    optimisation = Optimisation(prior, request.prompt, "", resolve(request, prior.hints, prior.resolution), seed=0)
+    return 1000 * sum(optimisation.advance().seconds_3d for _ in range(STEPS)) / STEPS
 
 
 def _shrunk(images: Tensor) -> Tensor:

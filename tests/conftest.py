@@ -58,10 +58,10 @@ def torch_as_it_starts():
 @pytest.fixture
 def small_pictures(monkeypatch):
     """Of a run that nobody watches; to draw them takes longer than the few steps of a test."""
-    from sdi_engine.run import showing
+    from sdi_engine.run import previews
 
-    monkeypatch.setattr(showing, "MAX_PREVIEW_RESOLUTION", 16)
-    monkeypatch.setattr(showing, "TURNTABLE_RESOLUTION", 8)
+    monkeypatch.setattr(previews, "MAX_PREVIEW_RESOLUTION", 16)
+    monkeypatch.setattr(previews, "TURNTABLE_RESOLUTION", 8)
 
 
 @pytest.fixture

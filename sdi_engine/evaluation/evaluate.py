@@ -16,7 +16,7 @@ from ..contract import events
 from ..contract.job_folder import JobFolder, storage_errors
 from ..diffusion.loading import LoadPrior
 from ..errors import BadInputError
-from ..run.showing import to_image
+from ..run.previews import to_image
 from ..run.text_to_mesh import choose_device
 from ..starter.world import Subject
 from ..studies.sheets import Cell, Row, contact_sheet

@@ -16,7 +16,7 @@ from ..contract import events
 from ..contract.job_folder import storage_errors
 from ..diffusion.loading import LoadPrior
 from ..diffusion.views import view_words, with_view
-from ..run.showing import to_image
+from ..run.previews import to_image
 from ..studies.sampling import ddim_images, sampling_times
 from ..studies.study import prepare, save_picture
 from .pictures import ALL_AROUND

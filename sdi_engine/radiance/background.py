@@ -1,4 +1,4 @@
-"""What is seen behind the object: a small environment map that is optimised with the field."""
+"""What is seen behind the object: plain colours, or a small environment map that is optimised with the field."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ class EnvironmentMap(nn.Module):
     def forward(self, directions: Tensor) -> Tensor:
         """Unit directions (…, 3) away from the camera → sRGB (…, 3) in 0…1."""
         return self.network(spherical_harmonics(directions))
+
+
+def plain_backgrounds(views: int, generator: Generator) -> Tensor:
+    """A colour for each view, grey for half of them: (views, 1, 1, 3), sRGB in 0…1, on the generator's device."""
+    colour = torch.rand(views, 1, 1, 3, generator=generator, device=generator.device)
+    grey = torch.rand(views, 1, 1, 1, generator=generator, device=generator.device).expand_as(colour)
+    use_grey = torch.rand(views, 1, 1, 1, generator=generator, device=generator.device) < 0.5
+    return torch.where(use_grey, grey, colour)
 
 
 def spherical_harmonics(directions: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 
 import torch
 from torch import Generator, Tensor
@@ -17,6 +16,7 @@ from ..distillation.target import distillation_target
 from ..distillation.threestudio import TRAINING_TIMESTEPS, released_noise, whole_timestep
 from ..errors import BrokenNumbersError
 from ..mesh.eight_bit import is_finite
+from ..randomness import seed_of
 
 
 class Guidance:
@@ -101,9 +101,3 @@ def broken_model(prior: Prior) -> BrokenNumbersError:
         f"The model's answer holds numbers that are none (NaN or infinite): {cure} try a lower guidance scale or "
         "another model."
     )
-
-
-def seed_of(*what: object) -> int:
-    """A seed for random numbers that depend on nothing but `what`."""
-    digest = hashlib.sha256("/".join(map(str, what)).encode()).digest()
-    return int.from_bytes(digest[:7], "big")

@@ -1,4 +1,4 @@
-"""From a request to a mesh file: load the model, optimise, take the surface, unwrap, bake, save."""
+"""From a request to a mesh file: load the model, optimise, export, save; whatever the 3D is made of."""
 
 from __future__ import annotations
 
@@ -23,14 +23,13 @@ from ..diffusion.counted_prior import CountedPrior
 from ..diffusion.loading import LoadPrior, load_prior
 from ..diffusion.prior import Prior
 from ..errors import EnvironmentMissingError, JobCancelledError, JobPausedError, NoObjectError
-from ..mesh.bake import bake_albedo
 from ..mesh.export import standing_on_ground, write_glb
-from ..mesh.surface import extract_surface, grid_cell
-from ..mesh.unwrap import unwrap
 from ..system.files import is_file, write_atomically
-from .generate import Generation, attempt_of, rays_per_patch
+from . import checkpoint
+from .optimisation import Optimisation
+from .previews import save_live_mesh, save_preview
+from .representations import Represent, represent
 from .resolve import resolve
-from .showing import save_live_mesh, save_preview
 
 CHECKPOINT_SECONDS = 15.0
 PROGRESS_SECONDS = 0.25
@@ -45,19 +44,24 @@ RATE_WINDOW_STEPS = 20
 MAX_RESTARTS = 2
 """A run without an object is started over so often, with other random numbers and a stronger central ball."""
 
-TEXTURE_PADDING = 2
-"""Texels between charts."""
-
 Report = Callable[[events.Event], None]
 
 log = logging.getLogger(__name__)
 
 
-def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report, load: LoadPrior | None = None) -> None:
+def make(
+    folder: JobFolder,
+    request: JobRequest,
+    resume: bool,
+    report: Report,
+    load: LoadPrior | None = None,
+    represent: Represent = represent,
+) -> None:
     """Do the whole job; ends with `mesh.glb` and `result.json` in the folder.
 
     Args:
         load: where the model comes from, `load_prior` by default.
+        represent: makes the 3D, as the settings say by default.
 
     Raises:
         EngineError: of the kinds in `sdi_engine.errors`.
@@ -81,60 +85,57 @@ def make(folder: JobFolder, request: JobRequest, resume: bool, report: Report, l
         prior = CountedPrior((load or load_prior)(request.model, device, request.loras))
     tell_how_it_reads(prior, request.prompt, request.negative_prompt, report)
     settings = resolve(request, prior.hints, prior.resolution)
-    checkpoint = folder.checkpoint_file
-    resumed = resume and is_file(checkpoint)
+    saved = folder.checkpoint_file
+    resumed = resume and is_file(saved)
 
-    def attempt(number: int) -> Generation:
-        return Generation(prior, request.prompt, request.negative_prompt, settings, request.seed, number)
+    def attempt(number: int) -> Optimisation:
+        return Optimisation(
+            prior, request.prompt, request.negative_prompt, settings, request.seed, number, represent=represent
+        )
 
-    generation = attempt(attempt_of(checkpoint) if resumed else 0)
+    @contextmanager
+    def export_phase(name: str, key: str) -> Iterator[None]:
+        _check_cancel(folder)
+        with phase(name, key):
+            yield
+
+    run = attempt(checkpoint.attempt_of(saved) if resumed else 0)
     if resumed:
-        generation.load(checkpoint)
-        log.info("Resumed at step %d.", generation.step)
+        checkpoint.load(run, saved)
+        log.info("Resumed at step %d.", run.step)
 
     while True:
         try:
             start = time.perf_counter()
-            seconds |= _optimise(generation, folder, request.height, report)
+            seconds |= _optimise(run, folder, request.height, report)
             seconds["optimise"] = time.perf_counter() - start
             report(events.StateChanged(events.EXPORTING))
-            with phase("Extracting the surface", "mesh"):
-                generation.occupancy.update(generation.field, torch.Generator().manual_seed(request.seed))
-                surface = extract_surface(
-                    generation.field, generation.occupancy, settings.mesh_resolution, request.face_budget
-                )
+            exported = run.representation.export(request, export_phase)
             break
         except NoObjectError as error:
-            if generation.attempt == MAX_RESTARTS or folder.finish_flag.exists():
+            if run.attempt == MAX_RESTARTS or folder.finish_flag.exists():
                 raise
-            report(events.Notice(f"{error} Starting over ({generation.attempt + 2} of {MAX_RESTARTS + 1})."))
+            report(events.Notice(f"{error} Starting over ({run.attempt + 2} of {MAX_RESTARTS + 1})."))
             report(events.StateChanged(events.RUNNING))
-            generation = attempt(generation.attempt + 1)
+            run = attempt(run.attempt + 1)
             with storage_errors(folder.path):
-                generation.save(checkpoint)
-    _check_cancel(folder)
-    with phase("Unwrapping", "unwrap"):
-        unwrapped = unwrap(surface, request.texture_size, TEXTURE_PADDING)
-    _check_cancel(folder)
-    with phase("Baking the texture", "bake"):
-        cell = grid_cell(generation.occupancy, settings.mesh_resolution)
-        patch = rays_per_patch(device, settings.samples_per_ray)
-        albedo = bake_albedo(generation.field, unwrapped, request.texture_size, 2.0 * cell, patch)
+                checkpoint.save(run, saved)
     with phase("Saving", "save"), storage_errors(folder.path):
-        vertices = standing_on_ground(unwrapped.vertices, request.height)
-        write_glb(folder.mesh_file, dataclasses.replace(unwrapped, vertices=vertices), albedo, request.prompt[:60])
+        vertices = standing_on_ground(exported.mesh.vertices, request.height)
+        standing = dataclasses.replace(exported.mesh, vertices=vertices)
+        write_glb(folder.mesh_file, standing, exported.albedo, request.prompt[:60])
     result = {
         "mesh": folder.mesh_file.name,
         "prompt": request.prompt,
         "seed": request.seed,
         "model": request.model,
         "loras": [dataclasses.asdict(lora) for lora in request.loras],
-        "faces": len(unwrapped.faces),
-        "vertices": len(surface.vertices),
+        "faces": len(exported.mesh.faces),
+        "vertices": exported.points,
         "texture_size": request.texture_size,
         "height": request.height,
-        "steps": generation.step,
-        "attempts": generation.attempt + 1,
+        "steps": run.step,
+        "attempts": run.attempt + 1,
         "model_evaluations": prior.evaluations,
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "peak_memory_mb": peak_memory_mb(device),
@@ -176,45 +177,44 @@ def peak_memory_mb(device: torch.device) -> dict[str, float]:
     return peak
 
 
-def _optimise(generation: Generation, folder: JobFolder, height: float, report: Report) -> dict[str, float]:
+def _optimise(run: Optimisation, folder: JobFolder, height: float, report: Report) -> dict[str, float]:
     """Run the loop to its end, or to where the person stops it; returns the seconds that the two models took."""
-    steps = generation.settings.steps
-    checkpoint = folder.checkpoint_file
+    steps = run.settings.steps
     preview_every = max(1, steps // PREVIEWS_PER_RUN)
     recent: list[float] = [time.perf_counter()]
     last_checkpoint = last_progress = recent[0]
     next_live_mesh = recent[0] + LIVE_SECONDS
     seconds_2d = seconds_3d = 0.0
-    report(events.Progress("Optimising", generation.step, steps))
+    report(events.Progress("Optimising", run.step, steps))
 
-    while not generation.done:
+    while not run.done:
         if folder.cancel_flag.exists() or folder.pause_flag.exists():
             with storage_errors(folder.path):
-                generation.save(checkpoint)
+                checkpoint.save(run, folder.checkpoint_file)
             _check_cancel(folder)
         if folder.finish_flag.exists():
-            report(save_preview(generation, folder))
+            report(save_preview(run, folder))
             break
-        done = generation.advance()
+        done = run.advance()
         seconds_2d += done.seconds_2d
         seconds_3d += done.seconds_3d
 
         now = time.perf_counter()
         recent = [*recent[-RATE_WINDOW_STEPS:], now]
-        if now - last_progress >= PROGRESS_SECONDS or generation.done:
+        if now - last_progress >= PROGRESS_SECONDS or run.done:
             last_progress = now
             rate = (len(recent) - 1) / (now - recent[0])
             report(events.Progress("Optimising", done.step, steps, rate, (steps - done.step) / rate))
         if done.step % preview_every == 0:
-            report(save_preview(generation, folder))
+            report(save_preview(run, folder))
         if now >= next_live_mesh and folder.live_flag.exists():
             with suppress(NoObjectError):  # there will be something to see later
-                report(save_live_mesh(generation, folder, height))
+                report(save_live_mesh(run, folder, height))
             done_at = time.perf_counter()
             next_live_mesh = done_at + max(LIVE_SECONDS, (done_at - now) / LIVE_SHARE)
-        if now - last_checkpoint >= CHECKPOINT_SECONDS or generation.done:
+        if now - last_checkpoint >= CHECKPOINT_SECONDS or run.done:
             with storage_errors(folder.path):
-                generation.save(checkpoint)
+                checkpoint.save(run, folder.checkpoint_file)
             last_checkpoint = time.perf_counter()
     return {"optimise_2d": seconds_2d, "optimise_3d": seconds_3d}
 

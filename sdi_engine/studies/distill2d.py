@@ -19,8 +19,9 @@ from ..distillation.ddim import ddim_trajectory
 from ..distillation.noise import Noise
 from ..distillation.target import distillation_target
 from ..mesh.eight_bit import is_finite
-from ..run.guidance import Guidance, broken_model, seed_of
-from ..run.showing import to_image
+from ..randomness import seed_of
+from ..run.guidance import Guidance, broken_model
+from ..run.previews import to_image
 from .sampling import DEFAULT_STEPS, decoded, numbers_of, resolution_2d, sampling_times, starting_noise
 from .sheets import Cell, Row, contact_sheet
 from .study import Report, Study, prepare, reported, save_json, save_picture, spread

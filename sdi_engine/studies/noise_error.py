@@ -15,8 +15,9 @@ from ..diffusion.prior import Conditioning, Prediction
 from ..distillation.noise import CHOICES
 from ..distillation.target import noise_residual
 from ..errors import BadInputError
-from ..run.generate import Generation
-from ..run.guidance import Guidance, seed_of
+from ..randomness import seed_of
+from ..run.guidance import Guidance
+from ..run.optimisation import Optimisation
 from .plots import Panel, plot_residuals
 from .results import Result
 from .runs import Run3D, optimised
@@ -97,10 +98,10 @@ class ResidualRun:
         return self.run.identity(study) | {"residuals_at": self.points}
 
     def work(self, study: Study, report: Report) -> Result:
-        generation = self.run.generation(study)
-        settings = generation.settings
-        listener = _Listener(generation)
-        generation.guidance = listener
+        optimisation = self.run.optimisation(study)
+        settings = optimisation.settings
+        listener = _Listener(optimisation)
+        optimisation.guidance = listener
         steps = spread(settings.steps, self.points)
         of_kappa, of_guidance = residual_variants(settings), guidance_variants(settings)
         times: list[float] = []
@@ -108,16 +109,16 @@ class ResidualRun:
         guidance_curves: dict[str, list[float]] = {name: [] for name in of_guidance}
 
         def measure() -> None:
-            if generation.step - 1 not in steps:
+            if optimisation.step - 1 not in steps:
                 return
             asked = listener.asked
             times.append(asked.t[0].item())
             for variants, curves in ((of_kappa, kappa_curves), (of_guidance, guidance_curves)):
                 for name, variant in variants.items():
-                    random = Generator().manual_seed(seed_of(generation.seed, generation.step, "residual", name))
+                    random = Generator().manual_seed(seed_of(optimisation.seed, optimisation.step, "residual", name))
                     curves[name].append(residual(study, variant, asked, random))
 
-        result = optimised(study, generation, self.name, report, measure)
+        result = optimised(study, optimisation, self.name, report, measure)
         numbers = {"t": times, "kappa": kappa_curves, "guidance": guidance_curves, "run": result.numbers}
         return Result(result.pictures, numbers)
 
@@ -153,8 +154,8 @@ def panels(numbers: dict[str, Any]) -> list[Panel]:
 class _Listener(Guidance):
     """The guidance of a run, which remembers what it was asked last."""
 
-    def __init__(self, generation: Generation) -> None:
-        super().__init__(generation.prior, generation.settings, generation.seed)
+    def __init__(self, optimisation: Optimisation) -> None:
+        super().__init__(optimisation.prior, optimisation.settings, optimisation.seed)
         self.asked: Asked
 
     def target(self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator) -> Prediction:

@@ -12,8 +12,8 @@ from torch import Tensor
 from ..config.settings import Settings
 from ..diffusion.counted_prior import CountedPrior
 from ..errors import NoObjectError
-from ..run.generate import Generation
-from ..run.showing import to_image
+from ..run.optimisation import Optimisation
+from ..run.previews import to_image
 from .distill2d import image_or_none, last_image
 from .metrics import object_pixels, saturation, sharpness
 from .results import Result
@@ -43,13 +43,13 @@ class Run3D:
         return study.identity(self.prompt) | {"settings": dataclasses.asdict(self.settings)}
 
     def work(self, study: Study, report: Report) -> Result:
-        return optimised(study, self.generation(study), self.name, report)
+        return optimised(study, self.optimisation(study), self.name, report)
 
-    def generation(self, study: Study) -> Generation:
+    def optimisation(self, study: Study) -> Optimisation:
         """The run at its beginning."""
         request = study.request
         prior = CountedPrior(study.prior)
-        return Generation(prior, self.prompt, request.negative_prompt, self.settings, request.seed)
+        return Optimisation(prior, self.prompt, request.negative_prompt, self.settings, request.seed)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Run2D:
 
 def optimised(
     study: Study,
-    generation: Generation,
+    optimisation: Optimisation,
     phase: str,
     report: Report,
     after_step: Callable[[], None] = lambda: None,
@@ -95,15 +95,15 @@ def optimised(
     `seconds_3d` for the field, `evaluations` of the model, `outcome` ("object", or why there is none), and, of an
     object, `sharpness` and `saturation` over its pixels in all views. `after_step` is no part of the seconds.
     """
-    prior = generation.prior
+    prior = optimisation.prior
     assert isinstance(prior, CountedPrior)
     seconds_2d = seconds_3d = 0.0
     evaluations = 0
     outcome = "object"
-    for _ in reported(phase, generation.settings.steps, report):
+    for _ in reported(phase, optimisation.settings.steps, report):
         before = prior.evaluations
         try:
-            done = generation.advance()
+            done = optimisation.advance()
         except NoObjectError as error:
             outcome = str(error)
             break
@@ -113,7 +113,7 @@ def optimised(
         after_step()
     numbers = {
         "outcome": outcome,
-        "steps": generation.step,
+        "steps": optimisation.step,
         "seconds": round(seconds_2d + seconds_3d, 3),
         "seconds_2d": round(seconds_2d, 3),
         "seconds_3d": round(seconds_3d, 3),
@@ -121,15 +121,15 @@ def optimised(
     }
     if outcome != "object":
         return Result((), numbers)
-    images, opacities = look(generation, max(LEAST_VIEW_RESOLUTION, study.prior.resolution))
+    images, opacities = look(optimisation, max(LEAST_VIEW_RESOLUTION, study.prior.resolution))
     mask = object_pixels(opacities)
     numbers |= {"sharpness": round(sharpness(images, mask), 5), "saturation": round(saturation(images, mask), 4)}
     return Result(tuple(to_image(image) for image in images), numbers)
 
 
-def look(generation: Generation, resolution: int) -> tuple[Tensor, Tensor]:
+def look(optimisation: Optimisation, resolution: int) -> tuple[Tensor, Tensor]:
     """Pictures of the field from four sides on light grey, (4, 3, H, W) in 0…1, and its opacities, (4, 1, H, W)."""
-    images, opacities = generation.view_with_opacity(AZIMUTHS_DEG, ELEVATION_DEG, resolution)
+    images, opacities = optimisation.view_with_opacity(AZIMUTHS_DEG, ELEVATION_DEG, resolution)
     return images.cpu(), opacities.cpu()
 
 

@@ -16,8 +16,9 @@ from ..diffusion.prior import Prior
 from ..distillation.ddim import ddim_trajectory
 from ..errors import BadInputError
 from ..mesh.eight_bit import is_finite
-from ..run.guidance import broken_model, seed_of
-from ..run.showing import to_image
+from ..randomness import seed_of
+from ..run.guidance import broken_model
+from ..run.previews import to_image
 from .metrics import all_pixels, saturation, sharpness
 from .sheets import Cell, Row, contact_sheet
 from .study import Report, Study, prepare, reported, save_json, save_picture

@@ -11,8 +11,8 @@ from sdi_engine.diffusion.prior import ModelHints
 from sdi_engine.distillation.noise import Context
 from sdi_engine.distillation.threestudio import released_noise
 from sdi_engine.errors import BadInputError
-from sdi_engine.run.generate import Generation
 from sdi_engine.run.guidance import Guidance
+from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.run.resolve import resolve
 
 
@@ -83,14 +83,14 @@ def test_schedules_scale_with_the_length_of_the_run(preset, steps):
     """Half-way through is half-way down, whatever the number of steps."""
     prior = ExactPrior({"ball": ball_images(16)})
     settings = dataclasses.replace(resolved(preset=preset, steps=steps, resolution=16), samples_per_ray=8)
-    generation = Generation(prior, "ball", "", settings, seed=0)
-    generation.step = steps // 2
-    generation.advance()
-    active = generation.field.active_levels
+    optimisation = Optimisation(prior, "ball", "", settings, seed=0)
+    optimisation.step = steps // 2
+    optimisation.advance()
+    active = optimisation.representation.field.active_levels
     half = resolved(preset=preset)
     assert active == sum(start <= 0.5 for start in half.level_starts)
     middle = (half.t.first + half.t.last) / 2
-    assert generation.guidance.time(0.5, torch.Generator()) == pytest.approx(middle, abs=1e-3)
+    assert optimisation.guidance.time(0.5, torch.Generator()) == pytest.approx(middle, abs=1e-3)
 
 
 def test_overrides_have_the_last_word():

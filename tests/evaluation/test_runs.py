@@ -17,7 +17,7 @@ from sdi_engine.errors import BadInputError, EnvironmentMissingError, NoObjectEr
 from sdi_engine.evaluation import equal_time, runs
 from sdi_engine.evaluation.plan import Plan, Setting
 from sdi_engine.evaluation.runs import JOBS_FOLDER, Outcome, do_job, run_jobs
-from sdi_engine.run.generate import Generation
+from sdi_engine.run.optimisation import Optimisation
 
 SMALL = {"preset": "draft", "steps": 3, "texture_size": 64, "face_budget": 100}
 DRAFT = (Setting("draft", SMALL, {"mesh_resolution": 16, "samples_per_ray": 16}),)
@@ -117,10 +117,10 @@ def test_a_job_that_is_done_says_what_it_cost_and_leaves_little(tmp_path):
 def test_a_job_without_an_object_is_a_failure_with_its_sentence(tmp_path, monkeypatch):
     path = begun(tmp_path, plan_of("ball"))
 
-    def fail(generation):
+    def fail(optimisation):
         raise NoObjectError("The volume has become empty: try another seed.")
 
-    monkeypatch.setattr(Generation, "advance", fail)
+    monkeypatch.setattr(Optimisation, "advance", fail)
     outcome = do_job(path, exact_load)
     assert outcome.exit_code == errors.EXIT_NO_OBJECT
     assert outcome.error == "The volume has become empty: try another seed."
@@ -130,15 +130,15 @@ def test_a_job_without_an_object_is_a_failure_with_its_sentence(tmp_path, monkey
 def test_a_job_that_was_stopped_goes_on_and_its_costs_add_up(tmp_path, monkeypatch):
     whole = do_job(begun(tmp_path / "whole", plan_of("ball")), exact_load)
     path = begun(tmp_path / "stopped", plan_of("ball"))
-    advance, steps = Generation.advance, []
+    advance, steps = Optimisation.advance, []
 
-    def watched(generation):
-        steps.append(generation.step)
+    def watched(optimisation):
+        steps.append(optimisation.step)
         if len(steps) == 2:
             (path / "pause").touch()
-        return advance(generation)
+        return advance(optimisation)
 
-    monkeypatch.setattr(Generation, "advance", watched)
+    monkeypatch.setattr(Optimisation, "advance", watched)
     stopped = do_job(path, exact_load)
     assert not stopped.is_final
     (path / "pause").unlink()

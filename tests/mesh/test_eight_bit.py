@@ -9,8 +9,8 @@ from sdi_engine.contract.request import JobRequest
 from sdi_engine.errors import EXIT_NO_OBJECT, BrokenNumbersError
 from sdi_engine.mesh.eight_bit import eight_bit, is_finite
 from sdi_engine.run.guidance import Guidance
+from sdi_engine.run.previews import to_image
 from sdi_engine.run.resolve import resolve
-from sdi_engine.run.showing import to_image
 
 NONE = [float("nan"), float("inf"), -float("inf")]
 

@@ -12,7 +12,7 @@ from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion.prior import ModelHints
 from sdi_engine.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_NO_OBJECT
 from sdi_engine.run import text_to_mesh
-from sdi_engine.run.generate import Generation
+from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.service import worker
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
@@ -39,15 +39,15 @@ def poison(monkeypatch):
     """Fill the field with a bias at step 6 of the attempts named."""
 
     def fill(bias, attempts):
-        advance = Generation.advance
+        advance = Optimisation.advance
 
         def poisoned(self):
             if self.step == 6 and self.attempt in attempts:
                 with torch.no_grad():
-                    self.field.output.bias.fill_(bias)
+                    self.representation.field.output.bias.fill_(bias)
             return advance(self)
 
-        monkeypatch.setattr(Generation, "advance", poisoned)
+        monkeypatch.setattr(Optimisation, "advance", poisoned)
 
     return fill
 
@@ -81,7 +81,7 @@ def test_a_run_that_always_comes_to_nothing_ends_with_its_exit_code_and_a_senten
 
 def test_a_run_that_was_cancelled_in_its_second_attempt_goes_on_with_that(folder, poison, monkeypatch):
     poison(float("nan"), {0})
-    advance = Generation.advance
+    advance = Optimisation.advance
 
     def cancel_at_ten(self):
         if self.step == 10:
@@ -89,7 +89,7 @@ def test_a_run_that_was_cancelled_in_its_second_attempt_goes_on_with_that(folder
         return advance(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Generation, "advance", cancel_at_ten)
+        patch.setattr(Optimisation, "advance", cancel_at_ten)
         assert worker.run(folder.path, resume=False) == EXIT_CANCELLED
     steps = []
 
@@ -97,7 +97,7 @@ def test_a_run_that_was_cancelled_in_its_second_attempt_goes_on_with_that(folder
         steps.append((self.attempt, self.step))
         return advance(self)
 
-    monkeypatch.setattr(Generation, "advance", watched)
+    monkeypatch.setattr(Optimisation, "advance", watched)
     assert worker.run(folder.path, resume=True) == EXIT_DONE
     assert steps[0] == (1, 11)
     assert steps[-1] == (1, 29)

@@ -118,18 +118,18 @@ def test_pause_keeps_the_step_and_resume_goes_on_to_the_same_result(model, tmp_p
     whole, paused = (JobFolder.create(tmp_path / name, request(model)) for name in ("whole", "paused"))
     jobs = Jobs()
     jobs.do(Ticket(0, RUN, "whole"), whole)
-    advance = text_to_mesh.Generation.advance
+    advance = text_to_mesh.Optimisation.advance
 
-    def advance_and_pause(generation):
-        done = advance(generation)
+    def advance_and_pause(optimisation):
+        done = advance(optimisation)
         if done.step == 2:
             paused.pause_flag.touch()
         return done
 
-    monkeypatch.setattr(text_to_mesh.Generation, "advance", advance_and_pause)
+    monkeypatch.setattr(text_to_mesh.Optimisation, "advance", advance_and_pause)
     assert jobs.do(Ticket(0, RUN, "paused"), paused) == EXIT_CANCELLED
     assert states(paused)[-1] == events.PAUSED
-    monkeypatch.setattr(text_to_mesh.Generation, "advance", advance)
+    monkeypatch.setattr(text_to_mesh.Optimisation, "advance", advance)
     assert jobs.do(Ticket(0, RESUME, "paused"), paused) == EXIT_DONE
     assert not paused.pause_flag.exists()
     assert paused.result()["steps"] == 3
@@ -182,7 +182,7 @@ def test_a_model_for_which_memory_did_not_suffice_is_not_kept(model, tmp_path, l
         raise OutOfMemoryError("too little")
 
     with monkeypatch.context() as patch:
-        patch.setattr(text_to_mesh.Generation, "advance", out_of_memory)
+        patch.setattr(text_to_mesh.Optimisation, "advance", out_of_memory)
         assert jobs.do(Ticket(0, RUN, "b"), JobFolder.create(tmp_path / "b", request(model))) == EXIT_OUT_OF_MEMORY
     assert jobs.do(Ticket(0, RUN, "c"), JobFolder.create(tmp_path / "c", request(model, steps=1))) == EXIT_DONE
     assert len(loads) == 2

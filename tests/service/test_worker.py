@@ -29,7 +29,7 @@ from sdi_engine.errors import (
     StorageError,
 )
 from sdi_engine.run import text_to_mesh
-from sdi_engine.run.generate import Generation
+from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.service import worker
 from sdi_engine.system import processes
 
@@ -146,7 +146,7 @@ def _generation(model):
 
     prior = load_prior(model, torch.device("cpu"))
     job = request(model).validated()
-    return Generation(prior, job.prompt, "", resolve(job, prior.hints, prior.resolution), job.seed)
+    return Optimisation(prior, job.prompt, "", resolve(job, prior.hints, prior.resolution), job.seed)
 
 
 def test_resuming_a_finished_job_leaves_it_alone(finished):

@@ -14,7 +14,7 @@ from sdi_engine.cli import commands as cli
 from sdi_engine.contract.request import NOISES
 from sdi_engine.diffusion.prior import ModelHints
 from sdi_engine.distillation.noise import CHOICES, Noise
-from sdi_engine.run.generate import Generation
+from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.studies import results as kept_results
 from sdi_engine.studies.figures import FIGURES
 
@@ -63,15 +63,15 @@ def test_distill2d_measures_that_cached_noise_is_ddim(command, exact_model, tmp_
 
 
 def test_compare_shows_every_noise_and_goes_on_where_it_was_stopped(command, exact_model, tmp_path, monkeypatch):
-    advance, steps = Generation.advance, []
+    advance, steps = Optimisation.advance, []
 
-    def counting(generation):
-        steps.append(generation.settings.noise)
+    def counting(optimisation):
+        steps.append(optimisation.settings.noise)
         if len(steps) == 4:
             raise KeyboardInterrupt
-        return advance(generation)
+        return advance(optimisation)
 
-    monkeypatch.setattr(Generation, "advance", counting)
+    monkeypatch.setattr(Optimisation, "advance", counting)
     code, said = command("compare", "a ball", "-o", tmp_path / "out", *SMALL)
     assert code == said["exit_code"] == 130
     assert not (tmp_path / "out" / "sheet.png").exists()
@@ -135,14 +135,14 @@ def test_figures_with_residuals_measure_once(command, exact_model, tmp_path, mon
 def test_a_run_without_an_object_does_not_stop_a_figure(command, exact_model, tmp_path, monkeypatch):
     from sdi_engine.errors import NoObjectError
 
-    advance = Generation.advance
+    advance = Optimisation.advance
 
-    def fail(generation):
-        if generation.settings.inversion_steps_per_unit == 5:
+    def fail(optimisation):
+        if optimisation.settings.inversion_steps_per_unit == 5:
             raise NoObjectError("The volume has become empty.")
-        return advance(generation)
+        return advance(optimisation)
 
-    monkeypatch.setattr(Generation, "advance", fail)
+    monkeypatch.setattr(Optimisation, "advance", fail)
     code, said = command("figures", "11", "-o", tmp_path, "--prompt", "ball", *SMALL)
     assert code == 0
     outcomes = {run["column"]: run["outcome"] for run in said["figures"]["11"]["runs"]}

@@ -3,11 +3,11 @@
 import dataclasses
 
 import pytest
+from sdi_engine.run.optimisation import Optimisation
 
 from sdi_engine.config import parameters
 from sdi_engine.contract import request
 from sdi_engine.distillation import noise
-from sdi_engine.run.generate import Generation
 from sdi_engine.studies.noise_error import ResidualRun, sdi_run
 
 
@@ -34,8 +34,8 @@ def test_a_request_may_ask_for_it():
 
 def test_the_loop_runs_with_it(exact_study):
     settings = dataclasses.replace(exact_study.settings, noise="halved")
-    generation = Generation(exact_study.prior, "ball", "", settings, seed=0)
-    generation.advance()
+    optimisation = Optimisation(exact_study.prior, "ball", "", settings, seed=0)
+    optimisation.advance()
     assert asked == ["halved"]
 
 

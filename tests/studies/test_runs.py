@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sdi_engine.errors import NoObjectError
-from sdi_engine.run.generate import Generation
+from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.studies.results import Result, Results
 from sdi_engine.studies.runs import Run2D, Run3D, caption, look
 
@@ -37,23 +37,23 @@ def test_inversion_costs_more_evaluations_the_more_steps_it_takes(exact_study, r
 
 
 def test_views_are_those_of_the_generation(exact_study, run):
-    generation = run.generation(exact_study)
-    generation.advance()
-    images, opacities = look(generation, 20)
+    optimisation = run.optimisation(exact_study)
+    optimisation.advance()
+    images, opacities = look(optimisation, 20)
     assert opacities.shape == (4, 1, 20, 20)
     assert opacities[..., 10, 10].min() > 0.5 > opacities[..., 0, 0].max()
-    torch.testing.assert_close(images[1:2], generation.view([90.0], 15.0, 20).cpu())
+    torch.testing.assert_close(images[1:2], optimisation.view([90.0], 15.0, 20).cpu())
 
 
 def test_a_run_without_an_object_is_a_result(exact_study, run, report, monkeypatch):
-    advance = Generation.advance
+    advance = Optimisation.advance
 
-    def fail(generation):
-        if generation.step == 2:
+    def fail(optimisation):
+        if optimisation.step == 2:
             raise NoObjectError("The volume has become empty.")
-        return advance(generation)
+        return advance(optimisation)
 
-    monkeypatch.setattr(Generation, "advance", fail)
+    monkeypatch.setattr(Optimisation, "advance", fail)
     result = run.work(exact_study, report)
     assert result.pictures == ()
     assert result.numbers["outcome"] == "The volume has become empty."
@@ -67,7 +67,7 @@ def test_a_run_is_done_once_and_found_again(exact_study, run, report, tmp_path, 
     def never(*arguments):
         raise AssertionError("the run is there already")
 
-    monkeypatch.setattr(Generation, "advance", never)
+    monkeypatch.setattr(Optimisation, "advance", never)
     again = Results(exact_study, tmp_path).get(dataclasses.replace(run, label="another name"), report)
     assert again.numbers == first.numbers
     assert [one.tobytes() for one in again.pictures] == [one.tobytes() for one in first.pictures]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -13,9 +12,8 @@ from ..contract.events import LiveMeshSaved, PreviewSaved
 from ..contract.job_folder import JobFolder, storage_errors
 from ..mesh.eight_bit import eight_bit
 from ..mesh.export import standing_on_ground
-from ..mesh.surface import extract_surface
 from ..system.files import make_folder_of_ours, write_atomically
-from .generate import Generation
+from .optimisation import Optimisation
 
 MAX_PREVIEW_RESOLUTION = 192
 """Previews are twice as fine as what the model sees, up to this."""
@@ -25,54 +23,48 @@ ELEVATION_DEG = 20.0
 TURNTABLE_SIDES = 6
 TURNTABLE_RESOLUTION = 64
 
-LIVE_RESOLUTION = 48
-"""Cells along the longest edge of what is occupied."""
-
 LIVE_FACES = 4000
 
 
-def save_preview(generation: Generation, folder: JobFolder) -> PreviewSaved:
+def save_preview(run: Optimisation, folder: JobFolder) -> PreviewSaved:
     """Pictures of the current state: the preview, which is also kept under its step, and all sides.
 
     Raises:
-        BrokenNumbersError: the field holds numbers that are none.
+        BrokenNumbersError: a colour is NaN or infinite.
         StorageError: they cannot be written.
     """
-    resolution = min(2 * generation.settings.resolution, MAX_PREVIEW_RESOLUTION)
-    picture = generation.view([PREVIEW_AZIMUTH_DEG], ELEVATION_DEG, resolution)[0]
+    resolution = min(2 * run.settings.resolution, MAX_PREVIEW_RESOLUTION)
+    picture = run.view([PREVIEW_AZIMUTH_DEG], ELEVATION_DEG, resolution)[0]
     azimuths = [360.0 * side / TURNTABLE_SIDES for side in range(TURNTABLE_SIDES)]
-    sides = generation.view(azimuths, ELEVATION_DEG, TURNTABLE_RESOLUTION)
+    sides = run.view(azimuths, ELEVATION_DEG, TURNTABLE_RESOLUTION)
     with storage_errors(folder.path):
         make_folder_of_ours(folder.previews_folder)
         make_folder_of_ours(folder.turntable_folder)
         for number, side in enumerate(sides):
             write_atomically(folder.turntable_folder / f"side-{number}.png", _png(side))
-        for file in (folder.previews_folder / f"step-{generation.step:06d}.png", folder.preview_file):
+        for file in (folder.previews_folder / f"step-{run.step:06d}.png", folder.preview_file):
             write_atomically(file, _png(picture))
-    return PreviewSaved(folder.preview_file.name, generation.step)
+    return PreviewSaved(folder.preview_file.name, run.step)
 
 
-def save_live_mesh(generation: Generation, folder: JobFolder, height: float) -> LiveMeshSaved:
+def save_live_mesh(run: Optimisation, folder: JobFolder, height: float) -> LiveMeshSaved:
     """A light mesh of the current state (`job_folder` says in which format), `height` metres tall.
 
     Raises:
         NoObjectError: there is nothing to see yet.
         StorageError: it cannot be written.
     """
-    surface = extract_surface(generation.field, generation.occupancy, LIVE_RESOLUTION, LIVE_FACES)
-    vertices = np.asarray(surface.vertices, dtype=np.float32)
-    with torch.no_grad():
-        _, albedo = generation.field(torch.from_numpy(vertices).to(generation.device))
+    mesh = run.representation.preview_mesh(LIVE_FACES)
     content = io.BytesIO()
     np.savez(
         content,
-        vertices=standing_on_ground(vertices, height),
-        faces=np.asarray(surface.faces, dtype=np.int32),
-        colours=eight_bit(albedo).numpy(),
+        vertices=standing_on_ground(mesh.vertices, height),
+        faces=mesh.faces,
+        colours=eight_bit(mesh.colours).numpy(),
     )
     with storage_errors(folder.path):
         write_atomically(folder.live_file, content.getvalue())
-    return LiveMeshSaved(generation.step)
+    return LiveMeshSaved(run.step)
 
 
 def to_image(picture: Tensor) -> Image.Image:

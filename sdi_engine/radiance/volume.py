@@ -1,0 +1,253 @@
+"""A radiance field in its volume as the 3D of a run: where matter is, how it is lit, what keeps it an object."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config.settings import Settings
+from ..contract.request import JobRequest
+from ..errors import NoObjectError
+from ..mesh.bake import bake_albedo
+from ..mesh.surface import extract_surface, grid_cell
+from ..mesh.unwrap import unwrap
+from ..representation import (
+    ColouredMesh,
+    ParameterGroup,
+    Phase,
+    Rendering,
+    Representation,
+    Step,
+    TexturedMesh,
+    broken_down,
+)
+from . import regularisers
+from .background import EnvironmentMap, plain_backgrounds
+from .cameras import Cameras
+from .field import RadianceField
+from .occupancy import OccupancyGrid
+from .patches import Patches, rays_per_patch
+from .renderer import RayColours, render_image, render_rays
+from .shading import Shading
+
+STRONGER_BLOB = 1.5
+"""Each further attempt starts with a central ball so many times as dense."""
+
+BACKGROUND_LEARNING_RATE = 1e-3
+"""Of the environment map; the paper's."""
+
+OCCUPANCY_EVERY = 5
+"""Steps between two looks at where matter is."""
+
+EMPTY_OPACITY = 0.02
+"""A volume of which no ray of a step sees more is empty, and no gradient will fill it again."""
+
+FOG_START = 0.3
+FOG_SHARE = 0.6
+"""From this progress on a volume is taken for fog if so many of the cells at its faces stop light; until then the early
+haze may still clear. An object that stands in the cube touches its faces in places at most."""
+
+NORMAL_RESOLUTION = 32
+"""Height and width of the renders in which orientation and convexity are measured: a normal costs six densities, which
+is too dear for every ray of a large image."""
+
+VIEW_SAMPLES = 2
+"""Views to be looked at have so many times the samples along a ray of those that are optimised."""
+
+PREVIEW_MESH_RESOLUTION = 48
+"""Cells along the longest edge of what is occupied, for a mesh in little time."""
+
+TEXTURE_PADDING = 2
+"""Texels between charts."""
+
+
+class RadianceVolume(Representation):
+    """A radiance field, the grid that remembers where it has matter, and perhaps an environment map around it.
+
+    Args:
+        settings: resolved.
+        start: of the run; the first numbers are drawn from it.
+        attempt: how many came to nothing before; each further one starts with a stronger central ball.
+        device: where everything is kept.
+    """
+
+    def __init__(self, settings: Settings, start: Step, attempt: int, device: torch.device) -> None:
+        super().__init__()
+        self.settings = settings
+        config = dataclasses.replace(settings.field, blob_density=settings.field.blob_density * STRONGER_BLOB**attempt)
+        self.field = RadianceField(config, start.random)
+        self.occupancy = OccupancyGrid(config.bound, settings.occupancy_resolution)
+        self.environment = EnvironmentMap(start.random_for("background")) if settings.environment_background else None
+        self.to(device)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        groups: list[ParameterGroup] = [
+            {"name": "field", "params": list(self.field.parameters()), "lr": self.settings.learning_rate}
+        ]
+        if self.environment is not None:
+            parameters = list(self.environment.parameters())
+            groups.append({"name": "environment", "params": parameters, "lr": BACKGROUND_LEARNING_RATE})
+        return groups
+
+    def prepare(self, step: Step) -> None:
+        """Switch grid levels on, and now and then look at where matter is.
+
+        Raises:
+            NoObjectError: the volume is full of fog, or its numbers are NaN or infinite.
+        """
+        self.field.activate_levels(step.progress, self.settings.level_starts)
+        if step.number % OCCUPANCY_EVERY:
+            return
+        self.occupancy.update(self.field, step.random)
+        if not self.occupancy.density.isfinite().all():
+            raise broken_down(step.number)
+        if step.progress >= FOG_START and self.occupancy.filled_boundary > FOG_SHARE:
+            raise NoObjectError(
+                f"The volume is full of fog at step {step.number}: try another seed, or a lower guidance scale."
+            )
+
+    def render(self, cameras: Cameras, resolution: int, step: Step) -> VolumeRendering:
+        """What B cameras see, in images of `resolution` × `resolution` pixels.
+
+        Raises:
+            NoObjectError: the volume is empty.
+        """
+        origins, directions = cameras.rays(resolution)
+        patches = Patches(
+            field=self.field,
+            occupancy=self.occupancy,
+            origins=origins,
+            directions=directions,
+            samples=self.settings.samples_per_ray,
+            seed=int(torch.randint(2**62, (1,), generator=step.random)),
+            size=rays_per_patch(origins.device, self.settings.samples_per_ray),
+            shading=self._shading(step, origins.device),
+        )
+        seen = patches.render()
+        if seen.opacity.max() < EMPTY_OPACITY:
+            raise NoObjectError(
+                f"The volume has become empty by step {step.number}: try another seed, or words which the model knows."
+            )
+        if self.environment is not None:
+            background = self.environment(directions)
+        else:
+            background = plain_backgrounds(len(directions), step.random).to(directions.device)
+        leaves = seen.map(lambda tensor: tensor.detach().requires_grad_())
+        return VolumeRendering(self.settings, step.progress, patches, leaves, background)
+
+    def penalties(self, cameras: Cameras, step: Step) -> Iterator[Tensor]:
+        """Smoothness of the grids; orientation and convexity of the normals, seen by the same cameras from afar."""
+        settings = self.settings
+        if settings.smoothness:
+            yield settings.smoothness * self.field.smoothness()
+        orientation, convexity = settings.orientation(step.progress), settings.convexity(step.progress)
+        if not orientation and not convexity:
+            return
+        origins, directions = cameras.rays(NORMAL_RESOLUTION)
+        shape = origins.shape[:-1]
+        seen = render_rays(
+            self.field,
+            self.occupancy,
+            origins.reshape(-1, 3),
+            directions.reshape(-1, 3),
+            settings.samples_per_ray,
+            step.random,
+            normal_spacing=self.field.cell,
+        ).map(lambda tensor: tensor.view(*shape, -1))
+        if not seen.normal.requires_grad:
+            return
+        yield orientation * regularisers.orientation(seen.facing_away, seen.opacity) + convexity * (
+            regularisers.convexity_of_colours(seen.normal, seen.opacity)
+            if settings.released_code
+            else regularisers.convexity(regularisers.view_space(seen.normal, cameras.axes()))
+        )
+
+    def resume(self, progress: float) -> None:
+        self.field.activate_levels(progress, self.settings.level_starts)
+
+    def view(self, cameras: Cameras, resolution: int) -> tuple[Tensor, Tensor]:
+        samples = self.settings.samples_per_ray * VIEW_SAMPLES
+        origins, directions = cameras.rays(resolution)
+        patch = rays_per_patch(origins.device, samples)
+        seen = render_image(self.field, self.occupancy, origins, directions, samples, patch)
+        return seen.rgb.permute(0, 3, 1, 2), seen.opacity.permute(0, 3, 1, 2)
+
+    def preview_mesh(self, faces: int) -> ColouredMesh:
+        surface = extract_surface(self.field, self.occupancy, PREVIEW_MESH_RESOLUTION, faces)
+        vertices = np.asarray(surface.vertices, dtype=np.float32)
+        with torch.no_grad():
+            _, albedo = self.field(torch.from_numpy(vertices).to(self.occupancy.density.device))
+        return ColouredMesh(vertices, np.asarray(surface.faces, dtype=np.int32), albedo)
+
+    def export(self, request: JobRequest, phase: Phase) -> TexturedMesh:
+        """The isosurface at `mesh_resolution`, simplified, unwrapped, with the albedo that is seen along short rays."""
+        settings = self.settings
+        with phase("Extracting the surface", "mesh"):
+            self.occupancy.update(self.field, torch.Generator().manual_seed(request.seed))
+            surface = extract_surface(self.field, self.occupancy, settings.mesh_resolution, request.face_budget)
+        with phase("Unwrapping", "unwrap"):
+            unwrapped = unwrap(surface, request.texture_size, TEXTURE_PADDING)
+        with phase("Baking the texture", "bake"):
+            cell = grid_cell(self.occupancy, settings.mesh_resolution)
+            patch = rays_per_patch(self.occupancy.density.device, settings.samples_per_ray)
+            albedo = bake_albedo(self.field, unwrapped, request.texture_size, 2.0 * cell, patch)
+        return TexturedMesh(unwrapped, albedo, points=len(surface.vertices))
+
+    def _shading(self, step: Step, device: torch.device) -> Shading | None:
+        """How this step's surfaces are lit, by lot; None for bare albedo."""
+        settings = self.settings
+        random = step.random_for("shading")
+        lot = torch.rand((), generator=random).item()
+        if step.progress < settings.shading_start or lot >= settings.textureless + settings.lit:
+            return None
+        return Shading(
+            mode="textureless" if lot < settings.textureless else "lit",
+            light_offset=0.5 * torch.randn(3, generator=random).to(device),
+            normal_spacing=self.field.cell,
+        )
+
+
+@dataclass
+class VolumeRendering(Rendering):
+    """Rays that were rendered patch by patch: the loss sees `seen`, and `backward` renders the patches once more.
+
+    Attributes:
+        settings: resolved.
+        progress: 0…1.
+        patches: of the rays.
+        seen: what they see, (B, H, W, …), cut off from the field: leaves, which take gradients.
+        background: (B, H, W, 3) or (B, 1, 1, 3), sRGB in 0…1.
+    """
+
+    settings: Settings
+    progress: float
+    patches: Patches
+    seen: RayColours
+    background: Tensor
+
+    def __post_init__(self) -> None:
+        composed = self.seen.rgb + (1.0 - self.seen.opacity) * self.background
+        self._images = composed.permute(0, 3, 1, 2)
+
+    @property
+    def images(self) -> Tensor:
+        return self._images
+
+    @property
+    def opacity(self) -> Tensor:
+        return self.seen.opacity.detach().permute(0, 3, 1, 2)
+
+    def losses(self) -> Tensor:
+        """Sparsity, opaqueness and spread along the rays, weighted."""
+        settings, progress, seen = self.settings, self.progress, self.seen
+        loss = settings.sparsity(progress) * regularisers.sparsity(seen.opacity)
+        loss = loss + settings.opaqueness(progress) * regularisers.opaqueness(seen.opacity)
+        return loss + settings.z_variance(progress) * regularisers.z_variance(seen.depth_variance, seen.opacity)
+
+    def backward(self) -> None:
+        self.patches.backward(self.seen)

@@ -1,0 +1,105 @@
+"""A run on the disk: one safetensors file, from which it goes on as if it had not stopped.
+
+Its tensors:
+    representation.NAME     what `Representation.state_dict` calls NAME
+    optimizer.NAME.KEY      Adam's KEY ("step", "exp_avg", "exp_avg_sq") of the parameter NAME
+    step, attempt           how many steps are done, and how many attempts came to nothing before
+Files of an older form are read, too: there the representation's names have no prefix, and the optimiser's NAME is a
+parameter's place in the order of the groups.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from ..errors import BadInputError
+from ..system.files import make_folder_of_ours, write_atomically
+from .optimisation import Optimisation
+
+REPRESENTATION = "representation."
+OPTIMIZER = "optimizer."
+
+
+def save(run: Optimisation, path: Path) -> None:
+    """Write everything that `load` needs, atomically; raises OSError."""
+    tensors = {REPRESENTATION + name: tensor for name, tensor in run.representation.state_dict().items()}
+    names = _parameter_names(run)
+    for index, state in run.optimizer.state_dict()["state"].items():
+        tensors |= {f"{OPTIMIZER}{names[index]}.{key}": torch.as_tensor(value) for key, value in state.items()}
+    tensors |= {"step": torch.tensor(run.step), "attempt": torch.tensor(run.attempt)}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    make_folder_of_ours(path.parent)
+    write_atomically(path, to_bytes(contiguous))
+
+
+def load(run: Optimisation, path: Path) -> None:
+    """Make `run`, which is at its beginning, go on from a checkpoint that `save` wrote.
+
+    Raises:
+        BadInputError: the file is damaged or of a run with other settings.
+    """
+    try:
+        tensors = load_file(path)
+        if not any(name.startswith(REPRESENTATION) for name in tensors):
+            tensors = _from_older(tensors, _parameter_names(run))
+        step, attempt = int(tensors["step"]), int(tensors["attempt"])
+        if attempt != run.attempt:
+            raise ValueError(f"attempt {attempt}, where {run.attempt} was wanted")
+        run.representation.load_state_dict(_below(REPRESENTATION, tensors))
+        index_of = {name: index for index, name in enumerate(_parameter_names(run))}
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _below(OPTIMIZER, tensors).items():
+            parameter, _, key = name.rpartition(".")
+            state.setdefault(index_of[parameter], {})[key] = tensor
+        run.optimizer.load_state_dict(run.optimizer.state_dict() | {"state": state})
+    except (SafetensorError, KeyError, ValueError, RuntimeError, IndexError) as error:
+        raise _damaged(path) from error
+    run.step = step
+    run.representation.resume((step - 1) / run.settings.steps)
+
+
+def attempt_of(path: Path) -> int:
+    """Which attempt a checkpoint belongs to.
+
+    Raises:
+        BadInputError: the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int(file.get_tensor("attempt"))
+    except (SafetensorError, ValueError, OSError) as error:
+        raise _damaged(path) from error
+
+
+def _parameter_names(run: Optimisation) -> list[str]:
+    """Of all parameters, in the order in which the optimiser counts them."""
+    name_of = {parameter: name for name, parameter in run.representation.named_parameters()}
+    return [name_of[parameter] for group in run.optimizer.param_groups for parameter in group["params"]]
+
+
+def _from_older(tensors: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:
+    """The tensors of a file of the older form, named as now."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        if name in ("step", "attempt"):
+            renamed[name] = tensor
+        elif name.startswith(OPTIMIZER):
+            index, _, key = name.removeprefix(OPTIMIZER).partition(".")
+            renamed[f"{OPTIMIZER}{names[int(index)]}.{key}"] = tensor
+        else:
+            renamed[REPRESENTATION + name] = tensor
+    return renamed
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _damaged(path: Path) -> BadInputError:
+    return BadInputError(f'The checkpoint "{path}" is damaged or of another version: delete it to start the job over.')

@@ -1,0 +1,174 @@
+"""The optimisation loop: a 3D representation is distilled from a frozen 2D diffusion model. Reads top to bottom.
+
+One step: render the object from some cameras, encode the renders, find the noise κ, ask the model what it would see in
+the noised renders, and move the object towards that (the algorithm box of the paper). What the object is made of,
+nothing here knows (`representation.Representation`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..config.settings import Settings
+from ..diffusion.prior import Prior
+from ..distillation.target import distillation_loss, without_background_shift, without_colour_shift
+from ..radiance.cameras import Cameras, orbit, sample
+from ..randomness import seed_of
+from ..representation import START, Rendering, Step, broken_down
+from .guidance import Guidance
+from .representations import Represent, represent
+
+VIEW_BACKGROUND = 0.9
+"""Light grey."""
+
+FADE_START = 0.6
+FADE_TO = 0.2
+"""The learning rate falls linearly to a fifth over the last 40 % of the run."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """How far the run is after a step.
+
+    Attributes:
+        step: how many are done.
+        loss: of this step.
+        seconds_2d, seconds_3d: that this step took, in the model with its gradients, and in the 3D.
+    """
+
+    step: int
+    loss: float
+    seconds_2d: float
+    seconds_3d: float
+
+
+class Optimisation:
+    """One run: a prompt, a prior, settings, a seed; `representation` is its result.
+
+    All randomness comes from (seed, attempt, step), so a run that goes on from a checkpoint (`run.checkpoint`) equals
+    one that was never interrupted; on a GPU nearly, since it adds gradients up in any order.
+
+    Args:
+        settings: resolved.
+        attempt: how many runs of this kind came to nothing before; another one draws other numbers.
+        represent: makes the 3D, as the settings say by default.
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        prompt: str,
+        negative_prompt: str,
+        settings: Settings,
+        seed: int,
+        attempt: int = 0,
+        represent: Represent = represent,
+    ) -> None:
+        self.prior = prior
+        self.prompt = prompt
+        self.negative_prompt = negative_prompt
+        self.settings = settings
+        self.attempt = attempt
+        self.seed = seed_of(seed, "attempt", attempt) if attempt else seed
+        self.step = 0
+        self.device = prior.device
+        self.guidance = Guidance(prior, settings, self.seed)
+        self.representation = represent(settings, Step(self.seed, START, settings.steps), attempt, self.device)
+        groups = [group | {"initial_lr": group["lr"]} for group in self.representation.parameter_groups()]
+        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
+
+    @property
+    def done(self) -> bool:
+        return self.step >= self.settings.steps
+
+    def advance(self) -> StepReport:
+        """One step of the optimisation.
+
+        Raises:
+            NoObjectError: no object can come out of this run any more, or its numbers are NaN or infinite.
+        """
+        settings, representation = self.settings, self.representation
+        step = Step(self.seed, self.step, settings.steps)
+        clock = _Clock(self.device)
+
+        representation.prepare(step)
+        cameras = sample(settings.cameras, settings.views_per_step, step.random).to(self.device)
+        rendering = representation.render(cameras, settings.resolution, step)
+        seconds_3d = clock.lap()
+
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._distillation_loss(rendering, cameras, step) + rendering.losses()
+        loss.backward()
+        seconds_2d = clock.lap()
+
+        rendering.backward()
+        for penalty in representation.penalties(cameras, step):
+            penalty.backward()
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * (_fade(step.progress) if settings.fade else 1.0)
+        self.optimizer.step()
+        self.step += 1
+        seconds_3d += clock.lap()
+
+        value = loss.item()
+        if not math.isfinite(value):
+            raise broken_down(self.step)
+        return StepReport(self.step, value, seconds_2d, seconds_3d)
+
+    def view(self, azimuths_deg: list[float], elevation_deg: float, resolution: int) -> Tensor:
+        """Pictures of the current state on light grey, (B, 3, H, W) in 0…1."""
+        return self.view_with_opacity(azimuths_deg, elevation_deg, resolution)[0]
+
+    def view_with_opacity(
+        self, azimuths_deg: list[float], elevation_deg: float, resolution: int
+    ) -> tuple[Tensor, Tensor]:
+        """`view`, and the opacities, (B, 1, H, W) in 0…1."""
+        cameras = orbit(self.settings.cameras, azimuths_deg, elevation_deg, self.device)
+        rgb, opacity = self.representation.view(cameras, resolution)
+        return (rgb + (1.0 - opacity) * VIEW_BACKGROUND).clamp(0.0, 1.0), opacity
+
+    def _distillation_loss(self, rendering: Rendering, cameras: Cameras, step: Step) -> Tensor:
+        settings = self.settings
+        x0 = self.prior.encode(rendering.images)
+        conditioning = self.guidance.conditioning(
+            self.prompt, self.negative_prompt, cameras.azimuth.tolist(), cameras.elevation.tolist()
+        )
+        t = torch.full((len(cameras),), self.guidance.time(step.progress, step.random), device=self.device)
+        asked = self.guidance.target(x0.detach(), t, conditioning, step.random)
+        target = asked.x0
+        opacity = F.adaptive_avg_pool2d(rendering.opacity, x0.shape[-2:])
+        if settings.fit_object and asked.by_guidance is not None:
+            target = without_colour_shift(target, asked.by_guidance, opacity)
+        if settings.fit_background:
+            target = without_background_shift(x0.detach(), target, 1.0 - opacity)
+        return distillation_loss(x0, target)
+
+
+class _Clock:
+    """Seconds between laps; waits for the device, since work on a GPU is asynchronous."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._wait: Callable[[], None] = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(
+            device.type, lambda: None
+        )
+        self.lap_start = self._now()
+
+    def lap(self) -> float:
+        now = self._now()
+        seconds, self.lap_start = now - self.lap_start, now
+        return seconds
+
+    def _now(self) -> float:
+        self._wait()
+        return time.perf_counter()
+
+
+def _fade(progress: float) -> float:
+    return 1.0 - (1.0 - FADE_TO) * max(0.0, progress - FADE_START) / (1.0 - FADE_START)

@@ -1,0 +1,135 @@
+"""A run that goes on from a checkpoint ends as one that was not interrupted."""
+
+import dataclasses
+
+import pytest
+import torch
+from exact_prior import ExactPrior, ball_images
+from safetensors.torch import load_file, save_file
+
+from sdi_engine.config.settings import PRESETS
+from sdi_engine.errors import BadInputError
+from sdi_engine.run import checkpoint
+from sdi_engine.run.optimisation import Optimisation
+from sdi_engine.run.representations import represent
+
+RESOLUTION = 16
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return ExactPrior({"ball": ball_images(RESOLUTION)})
+
+
+def settings(preset="draft", **changes):
+    options = {
+        "steps": 6,
+        "resolution": RESOLUTION,
+        "guidance_scale": 3.0,
+        "inversion_guidance_scale": -3.0,
+        "perp_neg": "off",
+        "samples_per_ray": 16,
+    }
+    return dataclasses.replace(PRESETS[preset], **(options | changes))
+
+
+def paper(preset="paper"):
+    """Hash grids, the environment map with its own learning rate, shading, and all regularisers."""
+    field = dataclasses.replace(PRESETS[preset].field, log2_table_size=8)
+    return settings(preset, field=field, shading_start=0.0, lit=0.7, occupancy_resolution=16)
+
+
+def run_of(prior, chosen, steps=None, attempt=0):
+    run = Optimisation(prior, "ball", "", chosen, seed=0, attempt=attempt)
+    advance(run, chosen.steps if steps is None else steps)
+    return run
+
+
+def advance(run, steps):
+    for _ in range(steps):
+        run.advance()
+
+
+def older_form(run, path):
+    """Write a checkpoint as it was before parameters had names in it: the optimiser counted them."""
+    representation = run.representation
+    tensors = {f"field.{name}": tensor for name, tensor in representation.field.state_dict().items()}
+    if representation.environment is not None:
+        tensors |= {f"environment.{name}": tensor for name, tensor in representation.environment.state_dict().items()}
+    tensors |= {f"occupancy.{name}": tensor for name, tensor in representation.occupancy.state_dict().items()}
+    for index, state in run.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    tensors |= {"step": torch.tensor(run.step), "attempt": torch.tensor(run.attempt)}
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+
+@pytest.mark.parametrize("preset", ["draft", "paper", "threestudio"])
+def test_a_resumed_run_ends_as_an_uninterrupted_one(prior, preset, tmp_path):
+    chosen = settings() if preset == "draft" else paper(preset)
+    start, whole = run_of(prior, chosen, steps=0), run_of(prior, chosen, steps=3)
+    checkpoint.save(whole, tmp_path / "now")
+    older_form(whole, tmp_path / "older form")
+    advance(whole, 3)
+    for file in ("now", "older form"):
+        resumed = Optimisation(prior, "ball", "", chosen, seed=0)
+        checkpoint.load(resumed, tmp_path / file)
+        assert resumed.step == 3
+        advance(resumed, 3)
+        ends = resumed.representation.state_dict()
+        for name, tensor in whole.representation.state_dict().items():
+            assert tensor.isfinite().all()
+            torch.testing.assert_close(ends[name], tensor, atol=1e-6, rtol=1e-5, msg=f"{file}: {name}")
+    if preset != "draft":
+        name = "environment.network.0.weight"
+        moved = (whole.representation.state_dict()[name] - start.representation.state_dict()[name]).abs().max()
+        assert 0.0 < moved < 6 * 2e-3, "the environment map learns at its own rate"
+
+
+def test_the_optimisers_state_is_kept_under_the_names_of_the_parameters(prior, tmp_path):
+    """So that a group more, or another order of them, changes nothing."""
+    chosen = paper()
+    first = run_of(prior, chosen, steps=2)
+    checkpoint.save(first, tmp_path / "state.safetensors")
+    assert "optimizer.environment.network.0.weight.exp_avg" in load_file(tmp_path / "state.safetensors")
+
+    def in_another_order(*arguments):
+        representation = represent(*arguments)
+        groups = representation.parameter_groups()[::-1]
+        representation.parameter_groups = lambda: groups
+        return representation
+
+    second = Optimisation(prior, "ball", "", chosen, seed=0, represent=in_another_order)
+    checkpoint.load(second, tmp_path / "state.safetensors")
+    for (name, one), (_, other) in zip(
+        first.representation.named_parameters(), second.representation.named_parameters(), strict=True
+    ):
+        states = first.optimizer.state.get(one, {}), second.optimizer.state.get(other, {})
+        assert states[0].keys() == states[1].keys(), name
+        for key, value in states[0].items():
+            torch.testing.assert_close(states[1][key], value, msg=f"{name}, {key}")
+
+
+def test_what_follows_from_the_progress_is_there_before_the_next_step(prior, tmp_path):
+    """A finished run that is resumed is exported without another step."""
+    chosen = settings(level_starts=(0.0, 0.5, 1.0))
+    whole = run_of(prior, chosen)
+    checkpoint.save(whole, tmp_path / "state.safetensors")
+    resumed = Optimisation(prior, "ball", "", chosen, seed=0)
+    checkpoint.load(resumed, tmp_path / "state.safetensors")
+    assert resumed.representation.field.active_levels == whole.representation.field.active_levels == 2
+
+
+def test_a_checkpoint_knows_its_attempt(prior, tmp_path):
+    path = tmp_path / "state.safetensors"
+    checkpoint.save(run_of(prior, settings(), steps=1, attempt=2), path)
+    assert checkpoint.attempt_of(path) == 2
+    with pytest.raises(BadInputError, match="damaged or of another version"):
+        checkpoint.load(Optimisation(prior, "ball", "", settings(), seed=0), path)
+
+
+@pytest.mark.parametrize("write", [older_form, checkpoint.save], ids=["older form", "now"])
+def test_a_checkpoint_of_other_settings_is_refused_in_a_sentence(prior, write, tmp_path):
+    path = tmp_path / "state.safetensors"
+    write(run_of(prior, paper(), steps=1), path)
+    with pytest.raises(BadInputError, match="delete it to start the job over"):
+        checkpoint.load(Optimisation(prior, "ball", "", settings(), seed=0), path)

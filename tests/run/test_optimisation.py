@@ -1,0 +1,174 @@
+"""The loop on the closed-form model of a ball: what comes out is known."""
+
+import dataclasses
+
+import pytest
+import torch
+from exact_prior import ExactPrior, ball_images
+
+from sdi_engine.config.ramp import Ramp
+from sdi_engine.config.settings import PRESETS, constant
+from sdi_engine.contract.request import NOISES
+from sdi_engine.errors import NoObjectError
+from sdi_engine.mesh.surface import extract_surface
+from sdi_engine.run.optimisation import Optimisation
+
+RESOLUTION = 24
+
+
+def settings(**changes):
+    options = {
+        "steps": 60,
+        "resolution": RESOLUTION,
+        "guidance_scale": 1.0,
+        "inversion_guidance_scale": -1.0,
+        "samples_per_ray": 32,
+    }
+    return dataclasses.replace(PRESETS["draft"], **(options | changes))
+
+
+@pytest.fixture
+def prior():
+    return ExactPrior({"ball": ball_images(RESOLUTION)})
+
+
+@pytest.mark.parametrize("noise", [noise for noise in NOISES if noise != "interval"])
+def test_a_model_that_knows_a_ball_makes_a_red_ball(prior, noise):
+    run = Optimisation(prior, "ball", "", settings(noise=noise), seed=0)
+    _run(run)
+    # the images show a ball of 0.6 half frames, and half a frame is 0.775 on average
+    mesh = extract_surface(run.representation.field, run.representation.occupancy, 48, 10_000)
+    low, high = mesh.bounds
+    assert low == pytest.approx([-0.46] * 3, abs=0.06)
+    assert high == pytest.approx([0.46] * 3, abs=0.06)
+    (view,) = run.view([0.0], 0.0, 32)
+    assert view[:, 16, 16].tolist() == pytest.approx([0.9, 0.1, 0.1], abs=0.12)
+    assert view[:, 0, 0].tolist() == pytest.approx([0.9, 0.9, 0.9], abs=0.05), "there is fog in the corner"
+
+
+def test_interval_score_matching_makes_a_ball_where_the_prompt_says_more_than_nothing_does():
+    """Its gradient is the difference of two predictions, and vanishes where guidance has nothing to add."""
+    balls = ball_images(RESOLUTION)
+    prior = ExactPrior({"red": balls, "blue": balls.flip(1)})
+    run = Optimisation(prior, "red ball", "", settings(noise="interval", guidance_scale=3.0), seed=0)
+    _run(run)
+    (view,) = run.view([0.0], 0.0, 32)
+    assert view[0, 16, 16] > 0.8
+    assert view[2, 16, 16] < 0.2
+    assert view[:, 0, 0].tolist() == pytest.approx([0.9, 0.9, 0.9], abs=0.05), "there is fog in the corner"
+
+
+def test_guidance_does_not_exaggerate_the_colour_of_the_object():
+    """A dark ball among lighter ones: in every step guidance wants it darker than it is in any image."""
+    dark = ball_images(RESOLUTION, colour=(0.4, 0.4, 0.4))
+    light = ball_images(RESOLUTION, colour=(0.6, 0.6, 0.6))
+    prior = ExactPrior({"dark": dark, "light": light})
+    found = {}
+    for fit_object in (True, False):
+        guided = settings(noise="random", guidance_scale=4.0, t=Ramp(0.98, 0.95), fit_object=fit_object)
+        run = Optimisation(prior, "dark ball", "", guided, seed=0)
+        _run(run)
+        found[fit_object] = run.view([0.0], 0.0, 32)[0, :, 16, 16]
+    assert found[True].tolist() == pytest.approx([0.4] * 3, abs=0.08)
+    assert found[False].max() < 0.3
+
+
+@pytest.mark.parametrize("perp_neg", ["off", "prediction", "everywhere"])
+def test_perp_neg_costs_four_evaluations_where_it_is_on(perp_neg):
+    views = {view: ball_images(RESOLUTION) for view in ("front view", "side view", "back view")}
+    prior = ExactPrior(views)
+    guided = settings(
+        steps=1,
+        guidance_scale=3.0,
+        inversion_guidance_scale=-3.0,
+        inversion_steps_per_unit=10,
+        perp_neg=perp_neg,
+    )
+    run = Optimisation(prior, "ball", "", guided, seed=0)
+    run.advance()
+    inversion = {"off": 2, "prediction": 2, "everywhere": 4}[perp_neg] * 9  # int(10 · 0.98) steps
+    prediction = {"off": 2, "prediction": 4, "everywhere": 4}[perp_neg]
+    assert prior.evaluations == 2 * (inversion + prediction)
+
+
+def test_a_time_that_is_not_annealed_is_drawn_anew_in_every_step(prior):
+    run = Optimisation(prior, "ball", "", settings(anneal=False), seed=0)
+    random = torch.Generator().manual_seed(0)
+    times = [run.guidance.time(0.5, random) for _ in range(200)]
+    assert min(times) < 0.15
+    assert max(times) > 0.9
+    assert min(times) >= 0.05
+    assert max(times) <= 0.98
+
+
+def test_the_same_seed_gives_the_same_field_and_another_seed_another(prior):
+    def field(seed):
+        run = Optimisation(prior, "ball", "", settings(steps=3), seed)
+        _run(run)
+        return run.representation.field.grids[0].detach()
+
+    first = field(1)
+    assert torch.equal(first, field(1))
+    assert not torch.equal(first, field(2))
+
+
+@pytest.mark.parametrize(
+    ("bias", "words"),
+    [
+        (float("nan"), "broke down at step"),
+        (-1e3, "has become empty by step"),
+        (1e3, "full of fog at step"),
+    ],
+)
+def test_a_volume_without_numbers_or_matter_or_without_room_ends_the_run_early(prior, bias, words):
+    run = Optimisation(prior, "ball", "", settings(), seed=0)
+    for _ in range(20):
+        run.advance()
+    with torch.no_grad():
+        run.representation.field.output.bias.fill_(bias)
+    with pytest.raises(NoObjectError, match=words):
+        _run(run)
+
+
+def test_another_attempt_draws_other_numbers_and_starts_with_a_stronger_ball(prior):
+    first, second = (Optimisation(prior, "ball", "", settings(), seed=0, attempt=attempt) for attempt in (0, 1))
+    assert not torch.equal(first.representation.field.grids[0], second.representation.field.grids[0])
+    centre = torch.zeros(1, 3)
+    assert second.representation.field.density(centre) > first.representation.field.density(centre)
+
+
+@pytest.mark.parametrize("penalty", ["orientation", "convexity"])
+def test_a_penalty_on_normals_moves_the_shape(prior, penalty):
+    def density(**changes):
+        run = Optimisation(prior, "ball", "", settings(steps=2, **changes), seed=0)
+        _run(run)
+        return run.representation.field.output.weight[0].detach()
+
+    strong = density(**{penalty: constant(10.0)})
+    assert strong.isfinite().all()
+    assert not torch.allclose(strong, density(), atol=1e-5)
+
+
+def test_levels_and_learning_rate_follow_the_progress(prior):
+    run = Optimisation(prior, "ball", "", settings(steps=10), seed=0)
+    rates, levels = [], []
+    while not run.done:
+        run.advance()
+        rates.append(run.optimizer.param_groups[0]["lr"])
+        levels.append(run.representation.field.active_levels)
+    assert levels == [1, 1, 2, 2, 3, 3, 3, 3, 3, 3]
+    assert rates[:7] == [pytest.approx(0.02)] * 7
+    assert rates[-1] < 0.5 * rates[0]
+
+
+def test_a_shaded_step_moves_the_field(prior):
+    run = Optimisation(prior, "ball", "", settings(steps=10, textureless=1.0, shading_start=0.0), seed=0)
+    before = run.representation.field.grids[0].detach().clone()
+    run.advance()
+    assert (run.representation.field.grids[0] - before).abs().max() > 0.0
+    assert run.representation.field.grids[0].isfinite().all()
+
+
+def _run(run):
+    while not run.done:
+        run.advance()
