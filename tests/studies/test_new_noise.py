@@ -3,11 +3,11 @@
 import dataclasses
 
 import pytest
-from sdi_engine.run.optimisation import Optimisation
 
 from sdi_engine.config import parameters
 from sdi_engine.contract import request
 from sdi_engine.distillation import noise
+from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.studies.noise_error import ResidualRun, sdi_run
 
 
