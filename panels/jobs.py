@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import bpy
 
 from ..jobs import words
-from ..jobs.library import Entry
 from ..sdi_engine.contract import events
 from ..state import job_list
 from ..state.current import session
 from .tab import Tab
 from .text import wrapped_label
+
+if TYPE_CHECKING:
+    from ..jobs.library import Entry
 
 ROWS = 4
 STATE_ICONS = {

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import bpy
 
 from ..jobs import words
-from ..jobs.job import Job
 from ..sdi_engine.contract import events
 from ..state.current import session
 from .presets import draw_header_preset
 from .settings import draw_settings
 from .tab import Tab
 from .text import wrapped_label
+
+if TYPE_CHECKING:
+    from ..jobs.job import Job
 
 PREVIEW_SCALE = 5.5
 SIDE_SCALE = 1.9

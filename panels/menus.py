@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import bpy
 
 from ..scene import origin
@@ -56,7 +54,7 @@ class SDI_PT_export(bpy.types.Panel):
         column.label(text=second, icon="BLANK1")
         column.operator_context = "EXEC_DEFAULT"
         button = column.operator("sdi.write_textures", text="Write Textures There", icon="TEXTURE")
-        button.directory = os.fsdecode(context.space_data.params.directory)
+        button.directory = context.space_data.params.directory.decode(errors="surrogateescape")
 
 
 CLASSES = (SDI_MT_object, SDI_PT_export)

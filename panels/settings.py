@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import bpy
 
-from ..jobs.models import Model
 from ..sdi_engine.contract.request import STARTER_MODEL
 from ..sdi_engine.diffusion.location import REAL_MODEL
 from ..state import properties
 from ..state.current import session
 from .tab import Tab
 from .text import wrapped_label
+
+if TYPE_CHECKING:
+    from ..jobs.models import Model
 
 _PROMPT_LINES = 3
 _PLACEHOLDER = "What to make, e.g. a red mug"

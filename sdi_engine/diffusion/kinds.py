@@ -77,6 +77,21 @@ def check_channels(model: str, folder: Path, index: Mapping[str, Any]) -> None:
         )
 
 
+def read_index(file: Path, model: str) -> dict[str, Any]:
+    """What a model in Diffusers layout says of its parts; `model` is what a person calls it.
+
+    Raises:
+        BadInputError: the file is damaged.
+    """
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f'The model "{model}" has a damaged {file.name} ({error}): download it again.') from error
+    if not isinstance(index, dict):
+        raise BadInputError(f'The model "{model}" has a damaged {file.name}: download it again.')
+    return index
+
+
 def read_object(file: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is none."""
     try:

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -22,7 +22,7 @@ from ..doctor import too_old
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError, is_out_of_memory
 from ..system import network
 from .header import listed
-from .kinds import LIBRARIES, check_channels, checked_kind, left_out, present
+from .kinds import LIBRARIES, check_channels, checked_kind, left_out, present, read_index
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate
 from .loras import check_loras, fuse_loras
 from .precision import precision
@@ -187,21 +187,6 @@ def _network(folder: Path, model: str, part: str, kind: Sequence[str], dtype: to
                 f"{listed([name])}): it is damaged; download it again, or choose another one."
             )
     return network.eval()
-
-
-def read_index(file: Path, model: str) -> dict[str, Any]:
-    """What a model in Diffusers layout says of its parts; `model` is what a person calls it.
-
-    Raises:
-        BadInputError: the file is damaged.
-    """
-    try:
-        index = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(f'The model "{model}" has a damaged {INDEX_FILE} ({error}): download it again.') from error
-    if not isinstance(index, dict):
-        raise BadInputError(f'The model "{model}" has a damaged {INDEX_FILE}: download it again.')
-    return index
 
 
 def _load_file(file: Path, device: torch.device, loras: Sequence[Lora]) -> Prior:

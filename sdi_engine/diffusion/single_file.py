@@ -33,7 +33,7 @@ from .header import (
     listed,
     read_header,
 )
-from .kinds import check_channels, checked_kind, left_out, present
+from .kinds import check_channels, checked_kind, left_out, present, read_index
 from .location import INDEX_FILE, companion_folder
 from .original_names import Layout, clip_layout, open_clip_layout, sd3_layout, unet_layout, vae_layout
 from .precision import precision
@@ -70,8 +70,6 @@ def load_single_file(file: Path, device: torch.device) -> tuple[DiffusionPipelin
             this model.
     """
     import diffusers
-
-    from .loading import read_index
 
     header = read_header(file)
     companion = companion_folder(file)

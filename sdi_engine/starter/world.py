@@ -11,22 +11,16 @@ decorated with `@thing("name")`, from a random generator to painted parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 
-from .paint import COLOURS, PATTERNS, WOODEN, Paint, Pattern, detail_colour, make_grain, make_pattern
-from .solids import Solid
+from .builder import Part
+from .kinds import BUILDERS
+from .paint import COLOURS, PATTERNS, WOODEN, Pattern, detail_colour, make_grain, make_pattern
 
 CYLINDER_RADIUS = 0.6
 CYLINDER_HEIGHT = 1.0
-
-Part = tuple[Solid, Paint]
-Builder = Callable[[np.random.Generator], list[Part]]
-
-_BUILDERS: dict[str, Builder] = {}
 
 PAIRS: dict[tuple[str, str], tuple[float, float, float]] = {
     ("mug", "table"): (0.52, 0.0, 0.0),
@@ -159,7 +153,7 @@ class Instance:
 
 def things() -> tuple[str, ...]:
     """The names of all kinds of thing, in alphabetical order."""
-    return _all_things()
+    return tuple(sorted(BUILDERS))
 
 
 def palette(subject: Subject) -> np.ndarray:
@@ -174,7 +168,7 @@ def palette(subject: Subject) -> np.ndarray:
 
 def make_instance(subject: Subject, rng: np.random.Generator) -> Instance:
     """Builds a subject; `rng` chooses proportions, parts and the place of the pattern."""
-    meshes = [_Mesh.of(_BUILDERS[item.kind](rng)) for item in subject.items]
+    meshes = [_Mesh.of(BUILDERS[item.kind](rng)) for item in subject.items]
     if subject.base is not None:
         ratio, x, y = PAIRS[subject.thing.kind, subject.base.kind]
         upper, lower = (canonical(mesh.vertices) for mesh in meshes)
@@ -204,26 +198,6 @@ def canonical(vertices: np.ndarray) -> np.ndarray:
     return moved * min(CYLINDER_RADIUS / radius, CYLINDER_HEIGHT / moved[:, 2].max())
 
 
-def thing(kind: str) -> Callable[[Builder], Builder]:
-    """Registers a builder under a name."""
-
-    def register(builder: Builder) -> Builder:
-        _BUILDERS[kind] = builder
-        return builder
-
-    return register
-
-
-def vary(rng: np.random.Generator, value: float, spread: float) -> float:
-    """`value`, times a factor drawn uniformly from 1 - spread to 1 + spread."""
-    return value * float(rng.uniform(1 - spread, 1 + spread))
-
-
-def chance(rng: np.random.Generator, probability: float = 0.5) -> bool:
-    """True with the given probability."""
-    return bool(rng.random() < probability)
-
-
 @dataclass
 class _Mesh:
     """Parts put together: vertices (V, 3), faces (F, 3), paint (F, 6)."""
@@ -240,13 +214,6 @@ class _Mesh:
         rows = [(*paint.own, paint.main, paint.detail, float(paint.patterned)) for _, paint in parts]
         paint = np.repeat(np.array(rows, dtype=np.float32), [len(solid.faces) for solid, _ in parts], axis=0)
         return cls(vertices, faces, paint)
-
-
-@cache
-def _all_things() -> tuple[str, ...]:
-    from . import kinds  # noqa: F401  (registers every builder; they import this module)
-
-    return tuple(sorted(_BUILDERS))
 
 
 def _known(word: str, what: str, known: tuple[str, ...]) -> None:

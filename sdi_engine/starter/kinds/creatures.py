@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..builder import Part, chance, thing, vary
 from ..paint import BLACK, CARROT, COLOURS, DETAIL, GREY, LIGHT, MAIN, SKIN_PINK, STEEL, WHITE, Paint, natural
 from ..solids import Solid, box, cone, cylinder, ellipsoid, lathe, prism
-from ..world import Part, chance, thing, vary
 
 
 @thing("bird")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..builder import Part, chance, thing, vary
 from ..paint import BARK, BLACK, COFFEE, CREAM, DETAIL, LIGHT, MAIN, STEEL, TAIL_LIGHT, Paint, natural
 from ..solids import Solid, arc, box, cushion, cylinder, ellipsoid, lathe, prism, tube
-from ..world import Part, chance, thing, vary
 
 
 @thing("mug")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..builder import Part, chance, thing, vary
 from ..paint import BARK, BLACK, CARROT, COLOURS, CREAM, DETAIL, GLASS, MAIN, SLATE, TERRACOTTA, Paint, natural
 from ..solids import arc, box, cone, cylinder, ellipsoid, lathe, prism, tube
-from ..world import Part, chance, thing, vary
 
 
 @thing("house")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..builder import Part, chance, thing, vary
 from ..paint import BARK, BLACK, DETAIL, GLASS, GREY, LIGHT, MAIN, STEEL, TAIL_LIGHT, Paint, natural
 from ..solids import Solid, box, cone, cylinder, ellipsoid, lathe, prism, slab
-from ..world import Part, chance, thing, vary
 
 
 @thing("car")
