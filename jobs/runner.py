@@ -58,8 +58,8 @@ class Runner:
     @property
     def current(self) -> Job | None:
         """The job that our engine is at, or one elsewhere; None where none is at any of which we know."""
-        at = (self.engine or {}).get("job")
-        if at in self.jobs:
+        at = next((name for name in (self.engine or {}).get("jobs", ()) if name in self.jobs), None)
+        if at is not None:
             return self.jobs[at]
         names = {ticket.name for ticket in self.waiting}
         return next((job for name, job in self.jobs.items() if name not in names), None)
@@ -248,7 +248,7 @@ class Runner:
     def _remove_old_previews_2d(self) -> None:
         """But not those that another Blender of this person waits for."""
         status = self.queue.status() or {}
-        wanted = {ticket.name for ticket in self.queue.waiting()} | {status.get("job")}
+        wanted = {ticket.name for ticket in self.queue.waiting()} | set(status.get("jobs", ()))
         looks = self.queue.looks_folder
         for folder in looks.iterdir() if is_folder(looks) else ():
             if folder.name not in wanted and is_folder(folder):

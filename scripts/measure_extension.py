@@ -73,7 +73,7 @@ def _looks(session: Any) -> list[float]:
     job.folder.append(events.StateChanged(events.RUNNING))
     job.folder.append(events.Progress("Optimising", 3, 100, 1.0, 97.0))
     job.folder.beat(time.time())
-    desk.queue.beat(time.time(), job.name, request.model)
+    desk.queue.beat(time.time(), [job.name], request.model)
     session.watcher.refresh_library()
     while session.desks.library.is_looking:
         session.watcher.tick()

@@ -76,10 +76,16 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from ..service.pools import open_pool
     from ..service.serve import serve, step_back
 
     step_back()
-    return serve(options.results, options.idle_minutes * 60.0)
+    try:
+        pool = open_pool(options.processes) if options.processes != 1 else None
+    except EngineError as error:
+        log.error("%s", error)
+        return error.exit_code
+    return serve(options.results, options.idle_minutes * 60.0, pool)
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -116,7 +122,7 @@ def _study(options: argparse.Namespace) -> int:
 
 def _sample(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
     asked = _accepted(options, options.prompt)
-    with worker.torch_work():
+    with worker.device_work(report):
         from ..studies.sampling import sample
 
         return sample(asked, options.output, report, options.count)
@@ -125,7 +131,7 @@ def _sample(options: argparse.Namespace, report: worker.Listener) -> dict[str, A
 def _distill2d(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
     _check_choices("noise", [options.noise_2d], parameters.NOISES_2D)
     asked = _accepted(options, options.prompt)
-    with worker.torch_work():
+    with worker.device_work(report):
         from ..studies.distill2d import distill2d
 
         return distill2d(asked, options.output, report, options.noise_2d)
@@ -133,7 +139,7 @@ def _distill2d(options: argparse.Namespace, report: worker.Listener) -> dict[str
 
 def _compare(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
     asked = _accepted(options, options.prompt, resume=True)
-    with worker.torch_work():
+    with worker.device_work(report):
         from ..studies.compare import compare
 
         return compare(asked, options.output, report)
@@ -141,7 +147,7 @@ def _compare(options: argparse.Namespace, report: worker.Listener) -> dict[str, 
 
 def _noise_error(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
     asked = _accepted(options, options.prompt)
-    with worker.torch_work():
+    with worker.device_work(report):
         from ..studies.noise_error import noise_error
 
         return noise_error(asked, options.output, report, options.points)
@@ -153,7 +159,7 @@ def _figures(options: argparse.Namespace, report: worker.Listener) -> dict[str, 
     default_prompts = STARTER_PROMPTS if options.model == request.STARTER_MODEL else PAPER_PROMPTS
     prompts = [_request(options, prompt).validated().prompt for prompt in options.prompts or default_prompts]
     asked = _accepted(options, prompts[0], resume=True)
-    with worker.torch_work():
+    with worker.device_work(report):
         from ..studies.figures import figures
 
         return figures(asked, options.output, report, FIGURES if "all" in numbers else numbers, prompts)
@@ -210,7 +216,7 @@ def _check_choices(label: str, values: Sequence[str], choices: Sequence[str]) ->
 
 def _work(options: argparse.Namespace, path: Path, *, resume: bool) -> int:
     progress = _ProgressBar()
-    code = worker.run(path, resume=resume, listener=progress)
+    code = worker.run(path, resume=resume, listener=progress, work=worker.make_mesh_in_turn)
     progress.close()
     folder = JobFolder(path)
     result = folder.result() if code == EXIT_DONE else None
@@ -300,6 +306,9 @@ def _parser() -> argparse.ArgumentParser:
         type=minutes,
         default=10.0,
         help="leave when no job has come for so long (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--processes", type=int, default=1, help="objects at once, each with a model of its own (default: %(default)s)"
     )
 
     doctor = commands.add_parser("doctor", parents=[common], help="what is installed, what is missing, how to fix it")

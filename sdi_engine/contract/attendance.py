@@ -13,7 +13,7 @@ from typing import Any
 from ..system import liveness, machine, processes
 from ..system.untrusted import printable
 from .job_folder import JobFolder
-from .job_queue import ENGINE_FOLDER, JobQueue
+from .job_queue import ENGINE_FOLDER, JobQueue, jobs_of
 
 
 def is_attended(folder: JobFolder, clock: liveness.Clock = time.monotonic) -> bool:
@@ -29,7 +29,10 @@ def is_attended(folder: JobFolder, clock: liveness.Clock = time.monotonic) -> bo
 def is_ours_to_end(folder: JobFolder) -> bool:
     """Whether the process that is at the job may be ended for it: here, beyond doubt, and at no other job."""
     status = folder.status()
-    return status is not None and processes.is_ours_to_end(status) and not _is_at_another(folder, status)
+    if status is None or not processes.is_ours_to_end(status):
+        return False
+    jobs = _jobs_of_its_engine(folder, status)
+    return jobs is None or jobs == [folder.path.name]
 
 
 def may_come_back(folder: JobFolder) -> bool:
@@ -61,10 +64,16 @@ def _signs_of_life(folder: JobFolder, status: Mapping[str, Any] | None) -> tuple
 
 
 def _is_at_another(folder: JobFolder, status: Mapping[str, Any]) -> bool:
-    """Whether the process is an engine that serves a queue, and says that it is at another job, or at none.
+    """Whether the process is an engine that serves a queue, and says that it is at other jobs, or at none.
 
     So a status file that was left behind does not speak for it.
     """
+    jobs = _jobs_of_its_engine(folder, status)
+    return jobs is not None and folder.path.name not in jobs
+
+
+def _jobs_of_its_engine(folder: JobFolder, status: Mapping[str, Any]) -> list[str] | None:
+    """What the process at the job says of itself where it is an engine that serves a queue; None where it is none."""
     key = machine.key_of(*(str(status.get(name, "")) for name in ("machine", "namespace", "person")))
     engine = results_of(folder).said_by(key)
-    return engine is not None and processes.are_the_same(engine, status) and engine.get("job") != folder.path.name
+    return jobs_of(engine) if engine is not None and processes.are_the_same(engine, status) else None

@@ -32,7 +32,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInputError, StorageError
+from ..errors import BadInputError, JobCancelledError, JobPausedError, StorageError
 from ..system import files, processes
 from ..system.files import UnsafeFileError, read_json_object, write_atomically
 from ..system.machine import NoOwnFolderError
@@ -150,6 +150,13 @@ class JobFolder:
         with storage_errors(self.path):
             for path in paths:
                 files.refuse_link(path)
+
+    def stop_if_told(self) -> None:
+        """Raise JobCancelledError or JobPausedError where somebody has put such a flag into the folder."""
+        if self.cancel_flag.exists():
+            raise JobCancelledError("The job was cancelled.")
+        if self.pause_flag.exists():
+            raise JobPausedError("The job was paused.")
 
     def append(self, event: events.Event) -> None:
         """Add an event to `events.jsonl`; a line that a killed process left half-written is ended first."""

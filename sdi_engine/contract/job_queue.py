@@ -5,7 +5,7 @@ RESULTS/.engine/
                     stands who let it wait
     engines/KEY/    of one person's engine on one machine (`machine.Place.key`):
         looks/          the job folders of 2D previews
-        status.json     {"pid": …, "started": …, "heartbeat": …, "job": …, "model": …, "engine": …, …}
+        status.json     {"pid": …, "started": …, "heartbeat": …, "jobs": […], "model": …, "engine": …, …}
         log.txt         what it printed between jobs
         hold            flag file: take no job, and leave; that is how memory is freed while jobs wait
         leave           flag file: leave when no job is running
@@ -229,20 +229,30 @@ class JobQueue:
         if isinstance(pid, int) and 0 < pid < 2**31 and processes.is_alive(pid):
             touch(self.folder / "leave")
 
-    def beat(self, started: float, job: str, model: str, engine: Mapping[str, Any] | None = None) -> None:
+    def beat(
+        self,
+        started: float,
+        jobs: Sequence[str],
+        model: str,
+        engine: Mapping[str, Any] | None = None,
+        capacity: int = 1,
+    ) -> None:
         """Say in `status.json` that this process serves the queue.
 
         Args:
             started: since when, as a Unix time in seconds.
-            job: what it is at, empty where at nothing.
+            jobs: those it is at, the first one since the longest.
             model: the one that it keeps loaded.
             engine: what it is (`identity.Identity.to_json`).
+            capacity: how many it does at once.
         """
         status = {
             **processes.ourselves(),
             "started": started,
             "heartbeat": time.time(),
-            "job": job,
+            "job": jobs[0] if jobs else "",  # for Blenders with an earlier version
+            "jobs": list(jobs),
+            "capacity": capacity,
             "model": model,
             "engine": dict(engine or {}),
         }
@@ -253,7 +263,14 @@ class JobQueue:
         status = read_json_object(self.status_file)
         if status is None or not processes.runs(status):
             return None
-        return status | {name: status[name] if isinstance(status.get(name), str) else "" for name in ("job", "model")}
+        capacity = status.get("capacity")
+        return status | {
+            "jobs": jobs_of(status),
+            "model": status["model"] if isinstance(status.get("model"), str) else "",
+            "capacity": capacity
+            if isinstance(capacity, int) and not isinstance(capacity, bool) and capacity > 0
+            else 1,
+        }
 
     def said_by(self, key: str) -> dict[str, Any] | None:
         """What the engine of `machine.Place.key` said last, whether it lives or not; None where it said nothing."""
@@ -305,6 +322,12 @@ class JobQueue:
             request = ""
             self._names = None
         return ("ticket", ticket.verb, ticket.name, request)
+
+
+def jobs_of(status: Mapping[str, Any]) -> list[str]:
+    """The names of the jobs at which an engine says it is, also one of an earlier version, which is at one."""
+    jobs = status.get("jobs", [status.get("job")])
+    return [name for name in jobs if isinstance(name, str) and name] if isinstance(jobs, list) else []
 
 
 def _in_order(names: Iterable[str]) -> list[Ticket]:

@@ -18,9 +18,10 @@ from ..contract.job_folder import JobFolder, storage_errors
 from ..diffusion.prior import ModelHints
 from ..errors import NoObjectError
 from ..run.resolve import resolve
+from ..service.pool import Pool
 from ..system.files import read_json_object, write_atomically
 from .plan import Job, Plan, Setting
-from .runs import JOBS_FOLDER, Outcome, run_jobs
+from .runs import JOBS_FOLDER, Record, run_jobs
 
 EQUAL_TIME_FILE = "equal_time.json"
 
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def steps_for_equal_time(
-    plan: Plan, folder: Path, processes: int, report: Callable[[events.Event], None]
+    plan: Plan, folder: Path, pool: Pool, report: Callable[[events.Event], None]
 ) -> dict[str, int]:
     """The steps of all settings that take another's time, by their names.
 
@@ -43,7 +44,7 @@ def steps_for_equal_time(
     settings = {setting.name: setting for setting in plan.settings}
     for setting in plan.settings:
         if setting.equal_time and setting.name not in found:
-            found[setting.name] = _measured(plan, setting, settings[setting.equal_time], folder, processes, report)
+            found[setting.name] = _measured(plan, setting, settings[setting.equal_time], folder, pool, report)
             with storage_errors(folder):
                 write_atomically(folder / EQUAL_TIME_FILE, json.dumps(found, indent=2) + "\n")
             log.info('"%s" gets %d steps.', setting.name, found[setting.name]["steps"])
@@ -69,12 +70,12 @@ def _measured(
     setting: Setting,
     other: Setting,
     folder: Path,
-    processes: int,
+    pool: Pool,
     report: Callable[[events.Event], None],
 ) -> dict[str, Any]:
     for prompt in plan.prompts[:MOST_PROMPTS]:
         ours, theirs = plan.job(prompt, plan.seeds[0], setting), plan.job(prompt, plan.seeds[0], other)
-        run_jobs(folder, [theirs, ours], processes, report)
+        run_jobs(folder, [theirs, ours], pool, report)
         seconds, seconds_to_take = _seconds(folder, ours), _seconds(folder, theirs)
         if seconds and seconds_to_take:
             steps = resolve(ours.request, ModelHints(), 64).steps
@@ -94,7 +95,7 @@ def _measured(
 def _seconds(folder: Path, job: Job) -> float | None:
     """Of the optimisation; None for a job that failed, or that came to something at a second attempt only."""
     path = folder / JOBS_FOLDER / job.key
-    outcome, result = Outcome.of(path), JobFolder(path).result()
-    if outcome is None or outcome.exit_code != errors.EXIT_DONE or result is None or result["attempts"] > 1:
+    record, result = Record.of(path), JobFolder(path).result()
+    if record is None or record.exit_code != errors.EXIT_DONE or result is None or result["attempts"] > 1:
         return None
-    return outcome.optimise_seconds
+    return record.optimise_seconds

@@ -18,6 +18,10 @@ from ..diffusion.loading import LoadPrior
 from ..errors import BadInputError
 from ..run.previews import to_image
 from ..run.text_to_mesh import choose_device
+from ..service.device import device_taken
+from ..service.local_pool import core_count
+from ..service.pool import check_processes
+from ..service.pools import open_pool
 from ..starter.world import Subject
 from ..studies.sheets import Cell, Row, contact_sheet
 from ..studies.study import save_json, save_picture
@@ -29,7 +33,7 @@ from .pictures import load_mesh
 from .plan import Plan
 from .portraits import portraits, truth_portraits
 from .report import NOTE, Comparison, Object, Results, comparison_table, judge_lines, table
-from .runs import JOBS_FOLDER, Outcome, core_count, run_jobs
+from .runs import JOBS_FOLDER, LOG_FILE, Record, run_jobs
 from .samples import make_samples, read_samples, sample_view
 
 SHEET_VIEWS = {"front": 0.0, "back left": 135.0}
@@ -73,8 +77,7 @@ def evaluate(
     """
     if processes is None:
         processes = core_count() if choose_device(plan.device).type == "cpu" else 1
-    if processes < 1:
-        raise BadInputError(f'The setting "processes" is {processes}: it must be at least 1.')
+    check_processes(processes)
     examiner = examiner or Examiner(plan.prompts, clip)  # what is missing is missed before hours of work
     other = Plan.load(baseline) if baseline is not None else None
     if other is not None and not (set(plan.prompts) & set(other.prompts) and set(plan.seeds) & set(other.seeds)):
@@ -82,10 +85,11 @@ def evaluate(
     lock = ProcessLock(f"evaluation {folder.resolve()}")
     if not lock.acquire():
         raise BadInputError(f'Another process is at the evaluation "{folder}": wait for it or stop it.')
-    with lock:
+    with lock, device_taken(report):
         plan.save(folder)
-        steps = steps_for_equal_time(plan, folder, processes, report)
-        run_jobs(folder, plan.jobs(steps), processes, report)
+        with open_pool(processes, folder / LOG_FILE) as pool:
+            steps = steps_for_equal_time(plan, folder, pool, report)
+            run_jobs(folder, plan.jobs(steps), pool, report)
         make_samples(plan, folder, report, load)
 
     objects = _objects(plan, folder, examiner, report)
@@ -132,16 +136,16 @@ def _objects(
     for done, job in enumerate(jobs):
         report(events.Progress("Looking at the objects", done, len(jobs)))
         path = folder / JOBS_FOLDER / job.key
-        outcome = Outcome.of(path)
-        if outcome is None or not outcome.is_final:
+        record = Record.of(path)
+        if record is None or not record.is_final:
             continue  # of a baseline that is not done
-        one = Object(job, outcome, outcome.error)
-        if outcome.exit_code == errors.EXIT_DONE:
+        one = Object(job, record, record.error)
+        if record.exit_code == errors.EXIT_DONE:
             try:
                 seen = _examined(path, job.prompt, examiner)
-                one = Object(job, outcome, values=seen.values, details=seen.details, features=seen.features)
+                one = Object(job, record, values=seen.values, details=seen.details, features=seen.features)
             except BadInputError as error:
-                one = Object(job, outcome, str(error))
+                one = Object(job, record, str(error))
         found.setdefault(prefix + job.setting, []).append(one)
     return found
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .frechet import frechet
 from .plan import Job
-from .runs import Outcome
+from .runs import Record
 from .statistics import Interval, Verdict, paired_bootstrap
 
 Kind = Literal["share", "ratio", "number", "seconds", "count"]
@@ -83,7 +83,7 @@ class Object:
     """
 
     job: Job
-    outcome: Outcome
+    outcome: Record
     error: str = ""
     values: dict[str, float] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict, repr=False)

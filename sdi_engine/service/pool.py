@@ -59,6 +59,11 @@ class Pool(Protocol):
         """How many jobs are done at once."""
         ...
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the work is done on this computer: who lets it be done has its `Device` meanwhile."""
+        ...
+
     def submit(self, job: Path, verb: str = RUN, listener: Listener = ignore) -> Future[Outcome]:
         """Let a job be done.
 

@@ -1,4 +1,4 @@
-"""One engine for many jobs: takes them from the queue of a results folder, one after the other, and keeps the model.
+"""One engine for many jobs: takes them from the queue of a results folder and lets a pool do them.
 
 Imports torch only to work, so that it says hello at once and leaves little behind while it waits.
 """
@@ -6,57 +6,47 @@ Imports torch only to work, so that it says hello at once and leaves little behi
 from __future__ import annotations
 
 import faulthandler
-import functools
 import logging
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .. import errors
 from ..contract import events
 from ..contract.identity import Identity
 from ..contract.job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
-from ..contract.job_queue import RESUME, SAMPLE, JobQueue, Ticket
-from ..contract.request import JobRequest, Lora
-from ..diffusion.location import locate
-from ..errors import EngineError, JobCancelledError
-from ..system.files import open_to_append, remove_half_written
+from ..contract.job_queue import JobQueue, Ticket
+from ..errors import EngineError
+from ..system.files import remove_half_written
 from ..system.locks import ProcessLock
 from . import worker
-
-if TYPE_CHECKING:
-    import torch
-
-    from ..diffusion.keeping import KeptPrior
-    from ..diffusion.prior import Prior
+from .device import Device
+from .own_process import OwnProcess, was_interrupted
+from .pool import Outcome, Pool
 
 LOOK_SECONDS = 0.1
-LOOKS = 4
-"""Pictures of a 2D preview."""
 
 NICENESS = 5
 """Below Blender, which shares the processor with us."""
 
-DoJob = Callable[[Ticket, JobFolder], int]
-
 log = logging.getLogger(__name__)
 
 
-def serve(results: Path, idle_seconds: float, do: DoJob | None = None) -> int:
+def serve(results: Path, idle_seconds: float, pool: Pool | None = None) -> int:
     """Do the jobs of a results folder until none has come for `idle_seconds`, or until told to leave.
 
     Args:
         results: the folder of the job folders.
-        do: does one job; by default with `Jobs`.
+        pool: does the jobs, and is closed at the end; by default this process.
 
     Returns:
         An exit code (`sdi_engine.errors`). A second engine for the same folder leaves at once: it is not needed.
     """
+    pool = pool or OwnProcess()
     queue = JobQueue(results)
     lock = ProcessLock(f"queue {results.resolve()}")
     try:
@@ -72,8 +62,8 @@ def serve(results: Path, idle_seconds: float, do: DoJob | None = None) -> int:
         return error.exit_code
     try:
         # The signals come first: whoever reads that this engine is there may tell it to leave.
-        with lock, worker.stop_signals(), _heartbeat(queue) as heart:
-            return _take_turns(queue, idle_seconds, do or Jobs().do, heart)
+        with lock, worker.stop_signals(), _heartbeat(queue, pool.capacity) as heart:
+            return _Server(queue, pool, heart).serve(idle_seconds)
     except EngineError as error:
         log.error("%s", error)
         return error.exit_code
@@ -88,50 +78,14 @@ def step_back() -> None:
     faulthandler.enable()
 
 
-class Jobs:
-    """Does jobs with a model that stays loaded."""
-
-    def __init__(self) -> None:
-        self._kept: KeptPrior | None = None
-
-    def do(self, ticket: Ticket, folder: JobFolder) -> int:
-        """Do one job; its exit code."""
-        work = self._sample if ticket.verb == SAMPLE else functools.partial(worker.make_mesh, load=self._load)
-        code = worker.run(folder.path, resume=ticket.verb == RESUME, work=work)
-        if self._kept is not None:
-            if code == errors.EXIT_OUT_OF_MEMORY:
-                self._kept.forget()
-            else:
-                self._kept.release()
-        return code
-
-    def _sample(self, folder: JobFolder, request: JobRequest, resume: bool, report: worker.Listener) -> None:
-        locate(request.model)
-        with worker.torch_work():
-            from ..studies.sampling import sample
-
-            def report_or_stop(event: events.Event) -> None:
-                report(event)
-                if folder.cancel_flag.exists():
-                    raise JobCancelledError("The preview was cancelled.")
-
-            sample(request, folder.path, report_or_stop, LOOKS, self._load)
-
-    def _load(self, model: str, device: torch.device, loras: Sequence[Lora]) -> Prior:
-        from ..diffusion.keeping import KeptPrior
-
-        self._kept = self._kept or KeptPrior()
-        return self._kept.load(model, device, loras)
-
-
 class _Heart:
     """What the engine says of itself besides that it lives."""
 
-    def __init__(self, queue: JobQueue) -> None:
-        self.job = ""
+    def __init__(self, queue: JobQueue, capacity: int) -> None:
+        self.jobs: tuple[str, ...] = ()
         self.model = ""
-        self.trouble = ""  # with the queue, as the log has it already
         self._queue = queue
+        self._capacity = capacity
         self._started = time.time()
         self._engine = Identity.ours().to_json()
         self._beating = threading.Lock()
@@ -139,7 +93,7 @@ class _Heart:
     def beat(self) -> None:
         """Say it now; raises OSError."""
         with self._beating:
-            self._queue.beat(self._started, self.job, self.model, self._engine)
+            self._queue.beat(self._started, self.jobs, self.model, self._engine, self._capacity)
 
     def try_to_beat(self) -> None:
         """Say it now where that is possible: a network drive may be away for a moment."""
@@ -148,123 +102,147 @@ class _Heart:
 
     def announce(self, ticket: Ticket) -> None:
         """We are about to take this job."""
-        self.job = ticket.name
+        self.jobs = (*self.jobs, ticket.name)
         self.beat()
 
-
-def _take_turns(queue: JobQueue, idle_seconds: float, do: DoJob, heart: _Heart) -> int:
-    device = ProcessLock("device")
-    idle_since = time.monotonic()
-    while not _is_to_leave(queue):
-        ticket = _take(queue, device, heart)
-        if ticket is not None:
-            with device:
-                code = _do(queue, ticket, do, heart)
-            if _interrupted(code, queue.job_folder(ticket)):
-                return errors.EXIT_CANCELLED
-            idle_since = time.monotonic()
-        elif not _has_work(queue) and time.monotonic() - idle_since > idle_seconds:
-            break
-        else:
-            time.sleep(LOOK_SECONDS)
-    with suppress(OSError):
-        queue.leave_flag.unlink(missing_ok=True)
-    return errors.EXIT_DONE
+    def forget(self, name: str) -> None:
+        """We are not at this job any more."""
+        self.jobs = tuple(job for job in self.jobs if job != name)
 
 
-def _is_to_leave(queue: JobQueue) -> bool:
-    try:
-        return queue.leave_flag.exists() or queue.is_held
-    except OSError:  # a network drive that is away for a moment: nobody can say so now
-        return False
+class _Server:
+    """Takes tickets from a queue, and sees to it that each has its outcome."""
 
+    def __init__(self, queue: JobQueue, pool: Pool, heart: _Heart) -> None:
+        self._queue = queue
+        self._pool = pool
+        self._heart = heart
+        self._device = Device()
+        self._at_work: dict[Future[Outcome], Ticket] = {}
+        self._trouble = ""  # with the queue, as the log has it already
 
-def _has_work(queue: JobQueue) -> bool:
-    """Whether a job waits that is ours to do."""
-    try:
-        return any(ticket.is_ours for ticket in queue.waiting())
-    except OSError:
-        return False
-
-
-def _take(queue: JobQueue, device: ProcessLock, heart: _Heart) -> Ticket | None:
-    """The next job, with the device locked; None where there is none, or another engine of this person is at work.
-
-    Two at once would share one GPU's memory, and both be slow.
-    """
-    if not _has_work(queue) or not device.acquire():
-        return None
-    ticket = None
-    try:
-        ticket = queue.take(heart.announce)
-    except OSError as error:
-        if str(error) != heart.trouble:  # ten times a second, perhaps for hours
-            log.warning('The queue of "%s" cannot be read: %s', queue.results, error)
-        heart.trouble = str(error)
-    else:
-        heart.trouble = ""
-    finally:
-        if ticket is None:
-            heart.job = ""
-            device.release()
-    return ticket
-
-
-def _do(queue: JobQueue, ticket: Ticket, do: DoJob, heart: _Heart) -> int:
-    folder = queue.job_folder(ticket)
-    try:
-        with _printing_into(folder.log_file):
-            code = do(ticket, folder)
-        with suppress(EngineError):
-            heart.model = folder.request().model
-    finally:
-        heart.job = ""
-        heart.try_to_beat()  # so that a status which cannot be taken away now does not speak for us
-        with suppress(OSError):
-            folder.leave()
-    return code
-
-
-def _interrupted(code: int, folder: JobFolder) -> bool:
-    """Whether the job ended because somebody wants this process to end, not only the job."""
-    return code == errors.EXIT_CANCELLED and not folder.cancel_flag.exists() and not folder.pause_flag.exists()
-
-
-@contextmanager
-def _printing_into(file: Path) -> Iterator[None]:
-    """Let all that this process prints, from Python or not, go into a file."""
-    with ExitStack() as stack:
+    def serve(self, idle_seconds: float) -> int:
+        """Until nothing has come for so long, or somebody wants us to leave; the exit code."""
         try:
-            output = stack.enter_context(open_to_append(file))
-        except OSError as error:  # a full disk is the job's to tell
-            log.warning("%s cannot be written: %s", file, error)
-            yield
-            return
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-            before = os.dup(stream.fileno())
-            stack.callback(os.close, before)
-            stack.callback(os.dup2, before, stream.fileno())
-            stack.callback(stream.flush)
-            os.dup2(output.fileno(), stream.fileno())
-        yield
+            with self._pool:
+                return self._take_turns(idle_seconds)
+        finally:
+            for future in [future for future in self._at_work if future.done()]:  # paused, or never begun
+                self._finish(future)
+            self._device.release()
+
+    def _take_turns(self, idle_seconds: float) -> int:
+        idle_since = time.monotonic()
+        while True:
+            is_to_leave = self._is_to_leave()
+            ticket = None if is_to_leave else self._take()
+            if ticket is not None:
+                self._at_work[self._pool.submit(self._queue.job_folder(ticket).path, ticket.verb)] = ticket
+            elif self._at_work:
+                wait(self._at_work, LOOK_SECONDS, FIRST_COMPLETED)
+            elif is_to_leave or (not self._has_work() and time.monotonic() - idle_since > idle_seconds):
+                break
+            else:
+                time.sleep(LOOK_SECONDS)
+            for future in [future for future in self._at_work if future.done()]:
+                idle_since = time.monotonic()
+                if self._finish(future):
+                    return errors.EXIT_CANCELLED
+        with suppress(OSError):
+            self._queue.leave_flag.unlink(missing_ok=True)
+        return errors.EXIT_DONE
+
+    def _is_to_leave(self) -> bool:
+        try:
+            return self._queue.leave_flag.exists() or self._queue.is_held
+        except OSError:  # a network drive that is away for a moment: nobody can say so now
+            return False
+
+    def _has_work(self) -> bool:
+        """Whether a job waits that is ours to do."""
+        try:
+            return any(ticket.is_ours for ticket in self._queue.waiting())
+        except OSError:
+            return False
+
+    def _take(self) -> Ticket | None:
+        """The next job, where the pool has a place for it and the device is ours to work on; else None."""
+        if len(self._at_work) >= self._pool.capacity:
+            return None
+        if not self._has_work():
+            if not self._at_work:
+                self._device.release()  # we do not wait for it any more
+            return None
+        if not self._may_work():
+            return None
+        ticket, before = None, self._heart.jobs
+        try:
+            ticket = self._queue.take(self._heart.announce)
+        except OSError as error:
+            if str(error) != self._trouble:  # ten times a second, perhaps for hours
+                log.warning('The queue of "%s" cannot be read: %s', self._queue.results, error)
+            self._trouble = str(error)
+        else:
+            self._trouble = ""
+        finally:
+            if ticket is None:
+                self._heart.jobs = before
+                if not self._at_work:
+                    self._device.release()
+        return ticket
+
+    def _may_work(self) -> bool:
+        """Whether no other engine of this person has the device, or waits for it while we have it."""
+        if not self._pool.is_local:
+            return True
+        return not self._device.is_wanted if self._device.is_held else self._device.acquire()
+
+    def _finish(self, future: Future[Outcome]) -> bool:
+        """See a job off that is over; whether somebody wants this process to end, not only the job."""
+        ticket = self._at_work.pop(future)
+        folder = self._queue.job_folder(ticket)
+        try:
+            interrupted = self._is_interruption(future, folder)
+            with suppress(EngineError):
+                self._heart.model = folder.request().model
+        finally:
+            self._heart.forget(ticket.name)
+            self._heart.try_to_beat()  # so that a status which cannot be taken away now does not speak for us
+            with suppress(OSError):
+                folder.leave()
+            if not self._at_work:
+                self._device.release()
+        return interrupted
+
+    def _is_interruption(self, future: Future[Outcome], folder: JobFolder) -> bool:
+        said: list[events.Event] = [events.StateChanged(events.PAUSED)]
+        if not future.cancelled():
+            try:
+                return was_interrupted(future.result(), folder.path)
+            except EngineError as error:
+                log.error("%s", error)
+                said = [events.Failed(str(error), error.exit_code), events.StateChanged(events.FAILED)]
+        for event in said:
+            with suppress(OSError, EngineError):
+                folder.append(event)
+        return False
 
 
 @contextmanager
-def _heartbeat(queue: JobQueue) -> Iterator[_Heart]:
+def _heartbeat(queue: JobQueue, capacity: int) -> Iterator[_Heart]:
     stop = threading.Event()
-    heart = _Heart(queue)
+    heart = _Heart(queue, capacity)
     with storage_errors(queue.results):
         heart.beat()
 
     def go_on_beating() -> None:
-        said = ("", "")
+        said: tuple[object, ...] = ((), "")
         last = time.monotonic()
         while not stop.wait(LOOK_SECONDS):
             now = time.monotonic()
-            if said == (heart.job, heart.model) and now - last < HEARTBEAT_SECONDS:
+            if said == (heart.jobs, heart.model) and now - last < HEARTBEAT_SECONDS:
                 continue
-            said, last = (heart.job, heart.model), now
+            said, last = (heart.jobs, heart.model), now
             heart.try_to_beat()
 
     thread = threading.Thread(target=go_on_beating, name="engine heartbeat", daemon=True)

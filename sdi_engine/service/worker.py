@@ -9,10 +9,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..contract import events
@@ -31,6 +32,7 @@ from ..errors import (
     is_out_of_memory,
 )
 from ..system import liveness, processes
+from .device import device_taken
 
 if TYPE_CHECKING:
     from ..diffusion.loading import LoadPrior
@@ -67,7 +69,21 @@ def make_mesh(
         text_to_mesh.make(folder, request, resume, report, load)
 
 
-def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: None, work: Work = make_mesh) -> int:
+def make_mesh_in_turn(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
+    """`make_mesh`, when no other engine of this person works on this computer's device."""
+    locate(request.model)  # what is missing is told at once
+    with device_taken(report, folder.stop_if_told):
+        make_mesh(folder, request, resume, report)
+
+
+def run(
+    path: Path | str,
+    *,
+    resume: bool,
+    listener: Listener = lambda event: None,
+    work: Work = make_mesh,
+    taken_by: Mapping[str, Any] | None = None,
+) -> int:
     """Do the job in a folder, from its beginning or from its last checkpoint.
 
     Args:
@@ -75,6 +91,7 @@ def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: No
         resume: go on from the last checkpoint, where there is one. A job that is done stays as it is.
         listener: also told every event, as it happens.
         work: does it.
+        taken_by: the process (`processes.ourselves`) that took the job from a queue and gave it to this one.
 
     Returns:
         The exit code (`sdi_engine.errors`), after the sentence that explains it was logged.
@@ -82,7 +99,7 @@ def run(path: Path | str, *, resume: bool, listener: Listener = lambda event: No
     try:
         folder = JobFolder.open(path)
         folder.refuse_links()
-        _refuse_running(folder)
+        _refuse_running(folder, taken_by=taken_by or {})
     except EngineError as error:
         log.error("%s", error)
         return error.exit_code
@@ -145,6 +162,13 @@ def torch_work() -> Iterator[None]:
         if is_out_of_memory(error):
             raise OutOfMemoryError(_OUT_OF_MEMORY) from error
         raise
+
+
+@contextmanager
+def device_work(report: Listener) -> Iterator[None]:
+    """`torch_work` for who is no job, when no other engine of this person works on this computer's device."""
+    with device_taken(report), torch_work():
+        yield
 
 
 @contextmanager
@@ -222,11 +246,17 @@ def _is_deleted(folder: JobFolder) -> bool:
 
 
 def _refuse_running(
-    folder: JobFolder, clock: liveness.Clock = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    folder: JobFolder,
+    clock: liveness.Clock = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    *,
+    taken_by: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Raise where another engine is at the job; one that runs elsewhere is watched until that is known."""
     first = folder.status()
-    if first is None or processes.is_ourselves(first) or not is_attended(folder, clock):
+    if first is None or processes.is_ourselves(first) or processes.are_the_same(first, taken_by):
+        return
+    if not is_attended(folder, clock):
         return
     if processes.runs(first):
         raise BadInputError(

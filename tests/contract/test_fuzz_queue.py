@@ -83,7 +83,7 @@ def test_no_status_makes_us_end_anybody_or_fall_over(queue, monkeypatch):
         assert attendance.is_attended(folder) in (True, False)
         assert isinstance(attendance.machine_elsewhere(folder), str)
         engine = queue.status()
-        assert engine is None or isinstance(engine["job"], str)
+        assert engine is None or all(isinstance(name, str) for name in engine["jobs"])
         folder.leave()
         assert folder.status_file.exists()
     for file in (folder.status_file, queue.status_file):

@@ -75,13 +75,15 @@ def test_a_name_may_hold_spaces_and_other_files_do_no_harm(queue):
 def test_the_status_is_that_of_a_living_engine_only(queue):
     assert queue.status() is None
     queue.make_folders()
-    queue.beat(1.0, "job", "starter", {"online": True})
+    queue.beat(1.0, ["job"], "starter", {"online": True})
     status = queue.status()
     assert status | {"heartbeat": 0} == {
         **processes.ourselves(),
         "started": 1.0,
         "heartbeat": 0,
         "job": "job",
+        "jobs": ["job"],
+        "capacity": 1,
         "model": "starter",
         "engine": {"online": True},
     }

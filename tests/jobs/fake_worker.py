@@ -1,6 +1,6 @@
 """A stand-in for the engine: takes jobs from the queue as the engine does, and does what the prompt's first word says.
 
-    python fake_worker.py -m sdi_engine serve RESULTS --idle-minutes N
+    python fake_worker.py -m sdi_engine serve RESULTS --idle-minutes N [--processes N]
     python fake_worker.py -m sdi_engine doctor --json
     python fake_worker.py -m sdi_engine.doctor --quick
 
@@ -28,11 +28,14 @@ sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
 
 from sdi_engine.contract import events  # noqa: E402
 from sdi_engine.contract.job_folder import JobFolder  # noqa: E402
-from sdi_engine.contract.job_queue import RESUME, SAMPLE, Ticket  # noqa: E402
+from sdi_engine.contract.job_queue import RESUME, RUN, SAMPLE  # noqa: E402
 from sdi_engine.contract.request import JobRequest  # noqa: E402
 from sdi_engine.errors import EngineError, JobCancelledError, JobPausedError  # noqa: E402
 from sdi_engine.service import worker  # noqa: E402
-from sdi_engine.service.serve import LOOKS, serve  # noqa: E402
+from sdi_engine.service.local_pool import LocalPool, do_as_told  # noqa: E402
+from sdi_engine.service.own_process import LOOKS, OwnProcess  # noqa: E402
+from sdi_engine.service.pool import Listener, Outcome, ignore  # noqa: E402
+from sdi_engine.service.serve import serve  # noqa: E402
 from sdi_engine.system.files import write_atomically  # noqa: E402
 
 STEPS = 4
@@ -48,6 +51,8 @@ def main(arguments: list[str]) -> int:
         sys.argv = arguments[1:]
         runpy.run_module("sdi_engine.doctor", run_name="__main__", alter_sys=True)
         return 0
+    if arguments[:2] == ["-m", "sdi_engine.service.local_pool"]:
+        return do_as_told(Fake(taken_by=json.loads(arguments[2])))
     assert arguments[:2] == ["-m", "sdi_engine"], arguments
     if arguments[2] == "doctor":
         print(json.dumps(doctor()))
@@ -56,14 +61,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("verb", choices=["serve"])
     parser.add_argument("results", type=Path)
     parser.add_argument("--idle-minutes", type=float)
+    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args(arguments[2:])
-    return serve(options.results, options.idle_minutes * 60.0, do)
+    command = (sys.executable, __file__, "-m", "sdi_engine.service.local_pool")
+    pool = Fake() if options.processes == 1 else LocalPool(options.processes, command=command)
+    return serve(options.results, options.idle_minutes * 60.0, pool)
 
 
-def do(ticket: Ticket, folder: JobFolder) -> int:
-    print(f"fake worker: {ticket.verb} {folder.path}", flush=True)
-    work = look if ticket.verb == SAMPLE else make_mesh
-    return worker.run(folder.path, resume=ticket.verb == RESUME, work=work)
+class Fake(OwnProcess):
+    def do(self, job: Path, verb: str = RUN, listener: Listener = ignore) -> Outcome:
+        print(f"fake worker: {verb} {job}", flush=True)
+        work = look if verb == SAMPLE else make_mesh
+        return Outcome(worker.run(job, resume=verb == RESUME, listener=listener, work=work, taken_by=self._taken_by))
 
 
 def look(folder: JobFolder, request: JobRequest, resume: bool, report: worker.Listener) -> None:

@@ -19,13 +19,15 @@ from sdi_engine.contract import events, identity
 from sdi_engine.contract.attendance import is_attended
 from sdi_engine.contract.identity import Identity
 from sdi_engine.contract.job_folder import JobFolder
-from sdi_engine.contract.job_queue import RESUME, RUN, SAMPLE, JobQueue, Ticket
+from sdi_engine.contract.job_queue import RESUME, SAMPLE, JobQueue
 from sdi_engine.contract.request import JobRequest
-from sdi_engine.diffusion import keeping
+from sdi_engine.diffusion import loading
 from sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_OUT_OF_MEMORY, EXIT_STORAGE, OutOfMemoryError
 from sdi_engine.run import text_to_mesh
 from sdi_engine.service import worker
-from sdi_engine.service.serve import Jobs, serve
+from sdi_engine.service.own_process import OwnProcess
+from sdi_engine.service.pool import Outcome
+from sdi_engine.service.serve import serve
 from sdi_engine.system import machine
 from sdi_engine.system.locks import ProcessLock
 
@@ -41,8 +43,8 @@ def model(tmp_path_factory):
 def loads(monkeypatch):
     """How often a model was loaded."""
     calls = []
-    load = keeping.load_prior
-    monkeypatch.setattr(keeping, "load_prior", lambda *arguments: calls.append(arguments) or load(*arguments))
+    load = loading.load_prior
+    monkeypatch.setattr(loading, "load_prior", lambda *arguments: calls.append(arguments) or load(*arguments))
     return calls
 
 
@@ -57,6 +59,17 @@ def request(model_name, **changes):
         "overrides": {"mesh_resolution": 32, "samples_per_ray": 24},
     }
     return JobRequest("a red mug", **(defaults | changes))
+
+
+class Pretend(OwnProcess):
+    """Does no more than `do` with a job's folder."""
+
+    def __init__(self, do):
+        super().__init__()
+        self._pretend = do
+
+    def do(self, job, verb="run", listener=None):
+        return Outcome(self._pretend(JobFolder(job)) or EXIT_DONE)
 
 
 def states(folder):
@@ -85,10 +98,10 @@ def test_the_model_is_loaded_once_and_the_results_are_as_from_a_fresh_engine(mod
 
 
 def test_another_model_takes_the_place_of_the_kept_one(model, tmp_path, loads):
-    jobs = Jobs()
+    jobs = OwnProcess()
     for name, changes in (("a", {}), ("b", {"seed": 1}), ("c", {"model": "starter"}), ("d", {})):
         folder = JobFolder.create(tmp_path / name, request(model, steps=1, **changes))
-        assert jobs.do(Ticket(0, RUN, name), folder) == EXIT_DONE
+        assert jobs.do(folder.path).exit_code == EXIT_DONE
     assert [arguments[0] for arguments in loads] == [model, "starter", model]
 
 
@@ -96,12 +109,15 @@ def test_what_is_printed_goes_into_the_jobs_own_log(model, tmp_path):
     program = (
         "import subprocess, sys\n"
         "from pathlib import Path\n"
+        "from sdi_engine.service.own_process import OwnProcess\n"
+        "from sdi_engine.service.pool import Outcome\n"
         "from sdi_engine.service.serve import serve\n"
-        "def do(ticket, folder):\n"
-        "    print('working on', ticket.name)\n"
-        "    subprocess.run([sys.executable, '-c', 'print(\"from another program\")'], check=True)\n"
-        "    return 0\n"
-        "serve(Path(sys.argv[1]), 0.0, do)\n"
+        "class Talkative(OwnProcess):\n"
+        "    def do(self, job, verb, listener):\n"
+        "        print('working on', job.name)\n"
+        "        subprocess.run([sys.executable, '-c', 'print(\"from another program\")'], check=True)\n"
+        "        return Outcome(0)\n"
+        "serve(Path(sys.argv[1]), 0.0, Talkative())\n"
         "print('served')\n"
     )
     queue = JobQueue(tmp_path)
@@ -116,8 +132,8 @@ def test_what_is_printed_goes_into_the_jobs_own_log(model, tmp_path):
 
 def test_pause_keeps_the_step_and_resume_goes_on_to_the_same_result(model, tmp_path, monkeypatch):
     whole, paused = (JobFolder.create(tmp_path / name, request(model)) for name in ("whole", "paused"))
-    jobs = Jobs()
-    jobs.do(Ticket(0, RUN, "whole"), whole)
+    jobs = OwnProcess()
+    jobs.do(whole.path)
     advance = text_to_mesh.Optimisation.advance
 
     def advance_and_pause(optimisation):
@@ -127,10 +143,10 @@ def test_pause_keeps_the_step_and_resume_goes_on_to_the_same_result(model, tmp_p
         return done
 
     monkeypatch.setattr(text_to_mesh.Optimisation, "advance", advance_and_pause)
-    assert jobs.do(Ticket(0, RUN, "paused"), paused) == EXIT_CANCELLED
+    assert jobs.do(paused.path).exit_code == EXIT_CANCELLED
     assert states(paused)[-1] == events.PAUSED
     monkeypatch.setattr(text_to_mesh.Optimisation, "advance", advance)
-    assert jobs.do(Ticket(0, RESUME, "paused"), paused) == EXIT_DONE
+    assert jobs.do(paused.path, RESUME).exit_code == EXIT_DONE
     assert not paused.pause_flag.exists()
     assert paused.result()["steps"] == 3
     np.testing.assert_allclose(vertices(paused), vertices(whole), atol=1e-5)
@@ -161,30 +177,30 @@ def test_a_live_mesh_stands_as_the_result_will_and_changes_nothing_of_it(tmp_pat
 
 
 def test_a_2d_preview_uses_the_kept_model_and_can_be_cancelled(model, tmp_path, loads):
-    jobs = Jobs()
+    jobs = OwnProcess()
     folder = JobFolder.create(tmp_path / "look", request(model, seed=7))
-    assert jobs.do(Ticket(0, SAMPLE, "look"), folder) == EXIT_DONE
+    assert jobs.do(folder.path, SAMPLE).exit_code == EXIT_DONE
     images = folder.result()["images"]
     assert [image["seed"] for image in images] == [7, 8, 9, 10]
     assert all((folder.path / image["file"]).read_bytes().startswith(b"\x89PNG") for image in images)
     cancelled = JobFolder.create(tmp_path / "cancelled", request(model))
     cancelled.cancel_flag.touch()
-    assert jobs.do(Ticket(0, SAMPLE, "cancelled"), cancelled) == EXIT_CANCELLED
+    assert jobs.do(cancelled.path, SAMPLE).exit_code == EXIT_CANCELLED
     assert cancelled.result() is None
     assert len(loads) == 1
 
 
 def test_a_model_for_which_memory_did_not_suffice_is_not_kept(model, tmp_path, loads, monkeypatch):
-    jobs = Jobs()
-    assert jobs.do(Ticket(0, RUN, "a"), JobFolder.create(tmp_path / "a", request(model, steps=1))) == EXIT_DONE
+    jobs = OwnProcess()
+    assert jobs.do(JobFolder.create(tmp_path / "a", request(model, steps=1)).path).exit_code == EXIT_DONE
 
     def out_of_memory(*_):
         raise OutOfMemoryError("too little")
 
     with monkeypatch.context() as patch:
         patch.setattr(text_to_mesh.Optimisation, "advance", out_of_memory)
-        assert jobs.do(Ticket(0, RUN, "b"), JobFolder.create(tmp_path / "b", request(model))) == EXIT_OUT_OF_MEMORY
-    assert jobs.do(Ticket(0, RUN, "c"), JobFolder.create(tmp_path / "c", request(model, steps=1))) == EXIT_DONE
+        assert jobs.do(JobFolder.create(tmp_path / "b", request(model)).path).exit_code == EXIT_OUT_OF_MEMORY
+    assert jobs.do(JobFolder.create(tmp_path / "c", request(model, steps=1)).path).exit_code == EXIT_DONE
     assert len(loads) == 2
 
 
@@ -192,10 +208,10 @@ def test_after_a_job_a_gpu_keeps_nothing_but_the_model(model, tmp_path, loads, m
     given_back = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(len(loads)))
-    jobs = Jobs()
+    jobs = OwnProcess()
     for name in "ab":
         folder = JobFolder.create(tmp_path / name, request(model, steps=1, device="cpu"))
-        assert jobs.do(Ticket(0, RUN, name), folder) == EXIT_DONE
+        assert jobs.do(folder.path).exit_code == EXIT_DONE
     # before the first model is loaded, and after each job
     assert given_back == [0, 1, 1]
 
@@ -249,7 +265,7 @@ def test_no_two_engines_are_at_work_at_once(tmp_path, model):
     """Two results folders, two engines, one device."""
     intervals = []
 
-    def do(ticket, folder):
+    def do(folder):
         start = time.monotonic()
         time.sleep(0.3)
         intervals.append((start, time.monotonic()))
@@ -261,7 +277,7 @@ def test_no_two_engines_are_at_work_at_once(tmp_path, model):
     for queue in queues:
         JobFolder.create(queue.results / "job", request(model))
         queue.add("job")
-    threads = [threading.Thread(target=serve, args=(queue.results, 2.0, do)) for queue in queues]
+    threads = [threading.Thread(target=serve, args=(queue.results, 2.0, Pretend(do))) for queue in queues]
     for thread in threads:
         thread.start()
     time.sleep(0.5)
@@ -289,15 +305,15 @@ def test_a_heartbeat_says_which_job_is_under_way(tmp_path, model):
     queue.add("job")
     heard = []
 
-    def do(ticket, folder):
+    def do(folder):
         deadline = time.monotonic() + 60.0
         while not (json.loads(queue.status_file.read_text())["job"] or time.monotonic() > deadline):
             time.sleep(0.01)
-        heard.append(queue.status()["job"])
+        heard.append(queue.status()["jobs"])
         return EXIT_DONE
 
-    serve(tmp_path, 0.0, do)
-    assert heard == ["job"]
+    serve(tmp_path, 0.0, Pretend(do))
+    assert heard == [["job"]]
 
 
 def test_what_somebody_else_let_wait_is_left_alone(tmp_path, monkeypatch):
@@ -306,7 +322,7 @@ def test_what_somebody_else_let_wait_is_left_alone(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setenv(machine.FOLDER_VARIABLE, str(tmp_path / "somebody else"))
         JobQueue(queue.results).add("theirs")
-    assert serve(queue.results, 0.0, lambda ticket, folder: pytest.fail("it was done")) == EXIT_DONE
+    assert serve(queue.results, 0.0, Pretend(lambda folder: pytest.fail("it was done"))) == EXIT_DONE
     assert [ticket.name for ticket in queue.waiting()] == ["theirs"]
 
 
@@ -318,17 +334,17 @@ def test_a_job_looks_attended_from_before_it_is_taken_until_it_is_left(tmp_path,
     tear_up = JobQueue.tear_up
 
     def slow_tear_up(self, ticket):
-        seen.append((is_attended(folder), queue.status()["job"]))
+        seen.append((is_attended(folder), queue.status()["jobs"]))
         return tear_up(self, ticket)
 
-    def do(ticket, folder):
-        seen.append((is_attended(folder), queue.status()["job"]))
+    def do(folder):
+        seen.append((is_attended(folder), queue.status()["jobs"]))
         return EXIT_DONE
 
     monkeypatch.setattr(JobQueue, "tear_up", slow_tear_up)
-    monkeypatch.setattr(JobFolder, "leave", lambda self: seen.append((is_attended(folder), queue.status()["job"])))
-    serve(tmp_path, 0.0, do)
-    assert seen == [(True, "job"), (True, "job"), (False, "")]  # also where the status cannot be taken away
+    monkeypatch.setattr(JobFolder, "leave", lambda self: seen.append((is_attended(folder), queue.status()["jobs"])))
+    serve(tmp_path, 0.0, Pretend(do))
+    assert seen == [(True, ["job"]), (True, ["job"]), (False, [])]  # also where the status cannot be taken away
 
 
 def test_an_engine_says_what_it_is(tmp_path, monkeypatch):
@@ -339,7 +355,7 @@ def test_an_engine_says_what_it_is(tmp_path, monkeypatch):
     JobFolder.create(tmp_path / "job", request("starter"))
     queue.add("job")
     said = []
-    serve(tmp_path, 0.0, lambda ticket, folder: said.append(queue.status()["engine"]) or EXIT_DONE)
+    serve(tmp_path, 0.0, Pretend(lambda folder: said.append(queue.status()["engine"])))
     assert said == [wanted.to_json()]
     monkeypatch.setenv(identity.STARTED_AS_VARIABLE, '{"python": "damaged"}')
     assert (Identity.ours().python, Identity.ours().online) == (sys.executable, False)
@@ -365,7 +381,7 @@ def test_a_folder_deleted_under_the_engine_ends_that_job_with_a_sentence_and_no_
         report(events.Progress("Optimising", 1, 2))
 
     codes = []
-    serve(tmp_path, 0.0, lambda ticket, folder: codes.append(worker.run(folder.path, resume=False, work=work)) or 0)
+    serve(tmp_path, 0.0, Pretend(lambda folder: codes.append(worker.run(folder.path, resume=False, work=work))))
     assert codes == [EXIT_STORAGE, EXIT_DONE]
     assert f'The folder "{tmp_path / "deleted"}" is gone' in caplog.text
     assert not (tmp_path / "deleted").exists()
@@ -386,5 +402,5 @@ def test_an_engine_outlasts_a_drive_that_is_away(tmp_path, monkeypatch):
 
     monkeypatch.setattr(JobQueue, "_file_names", read_or_fail)
     done = []
-    assert serve(tmp_path, 1.0, lambda ticket, folder: done.append(ticket.name) or EXIT_DONE) == EXIT_DONE
+    assert serve(tmp_path, 1.0, Pretend(lambda folder: done.append(folder.path.name))) == EXIT_DONE
     assert done == ["one", "two"]

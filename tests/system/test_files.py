@@ -12,7 +12,7 @@ from sdi_engine.contract.job_folder import JobFolder, why_not_read
 from sdi_engine.contract.job_queue import RUN, JobQueue, Ticket
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.errors import EXIT_DONE, EXIT_STORAGE, BadInputError, StorageError
-from sdi_engine.service import serve, worker
+from sdi_engine.service import own_process, worker
 from sdi_engine.system import files
 from sdi_engine.system.files import UnsafeFileError, write_atomically
 
@@ -91,13 +91,13 @@ def test_what_a_killed_engine_was_writing_is_removed_by_the_next(folder):
 
 def test_a_log_that_is_a_link_or_a_pipe_is_not_written(folder, documents, capfd):
     link(folder.log_file, documents / "letter.txt")
-    with serve._printing_into(folder.log_file):
+    with own_process._printing_into(folder.log_file):
         print("a line of the log", flush=True)
     assert is_untouched(documents)
     folder.log_file.unlink()
     if hasattr(os, "mkfifo"):
         os.mkfifo(folder.log_file)
-        with serve._printing_into(folder.log_file):  # which would wait for a reader for ever
+        with own_process._printing_into(folder.log_file):  # which would wait for a reader for ever
             print("a line of the log", flush=True)
     assert "a line of the log" in capfd.readouterr().out
 

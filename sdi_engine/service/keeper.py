@@ -1,23 +1,27 @@
-"""The last model stays loaded, for the next job that wants the same one."""
+"""The last model stays loaded, for the next job that wants the same one. Imports torch only to load one."""
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from ..contract.request import Lora
 from ..system.pasted import as_meant
-from .loading import load_prior
-from .prior import Prior
+from .device import give_memory_back
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..diffusion.loading import LoadPrior
+    from ..diffusion.prior import Prior
 
 
 class KeptPrior:
     """`load_prior` with a memory of one model."""
 
-    def __init__(self) -> None:
+    def __init__(self, load: LoadPrior | None = None) -> None:
+        self._load = load
         self._prior: Prior | None = None
         self._wanted: tuple[object, ...] = ()
 
@@ -30,19 +34,20 @@ class KeptPrior:
         wanted = (model, str(device), tuple(loras), *map(_state, [model, *(lora.file for lora in loras)]))
         if self._prior is None or wanted != self._wanted:
             self.forget()
-            self._prior, self._wanted = load_prior(model, device, loras), wanted
+            self._prior, self._wanted = self._loader()(model, device, loras), wanted
         return self._prior
 
     def forget(self) -> None:
         """Give the memory of the kept model back."""
         self._prior, self._wanted = None, ()
-        self.release()
+        give_memory_back()
 
-    def release(self) -> None:
-        """Give back what a job used besides the model: torch keeps a GPU's memory, which Blender renders with too."""
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    def _loader(self) -> LoadPrior:
+        if self._load is not None:
+            return self._load
+        from ..diffusion import loading
+
+        return loading.load_prior
 
 
 def _state(path: str) -> tuple[int, int] | None:

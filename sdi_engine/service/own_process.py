@@ -1,0 +1,193 @@
+"""A pool of one: this process does the jobs one after the other, with a model that stays loaded.
+
+Every job of every pool is done by one of these in the end: of the engine itself, of a process that it started, or of a
+node. Imports torch only to work.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from .. import errors
+from ..contract import events
+from ..contract.job_folder import JobFolder
+from ..contract.job_queue import RESUME, RUN, SAMPLE
+from ..contract.request import JobRequest, Lora
+from ..diffusion.location import locate
+from ..errors import JobCancelledError
+from ..system.files import open_to_append
+from . import worker
+from .device import give_memory_back
+from .keeper import KeptPrior
+from .pool import Listener, Outcome, ignore
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..diffusion.counted_prior import CountedPrior
+    from ..diffusion.loading import LoadPrior
+    from ..diffusion.prior import Prior
+
+LOOKS = 4
+"""Pictures of a 2D preview."""
+
+log = logging.getLogger(__name__)
+
+
+class OwnProcess:
+    """A `Pool` that has done a job when `submit` returns."""
+
+    capacity = 1
+    is_local = True
+
+    def __init__(self, load: LoadPrior | None = None, taken_by: Mapping[str, Any] | None = None) -> None:
+        """Make one that has no model yet.
+
+        Args:
+            load: where models come from, `load_prior` by default.
+            taken_by: as in `worker.run`.
+        """
+        self._kept = KeptPrior(load)
+        self._taken_by = taken_by
+
+    def submit(self, job: Path, verb: str = RUN, listener: Listener = ignore) -> Future[Outcome]:
+        """Do a job at once; what is printed meanwhile goes into its log."""
+        future: Future[Outcome] = Future()
+        future.set_running_or_notify_cancel()
+        with _printing_into(JobFolder(job).log_file):
+            outcome = self.do(job, verb, listener)
+        future.set_result(outcome)
+        return future
+
+    def do(self, job: Path, verb: str = RUN, listener: Listener = ignore) -> Outcome:
+        """Do a job; what became of it."""
+        costs = _Costs(self._kept.load)
+
+        def hear(event: events.Event) -> None:
+            costs.hear(event)
+            listener(event)
+
+        work = _sample if verb == SAMPLE else worker.make_mesh
+        code = worker.run(
+            job,
+            resume=verb == RESUME,
+            listener=hear,
+            work=functools.partial(work, load=costs.load),
+            taken_by=self._taken_by,
+        )
+        outcome = costs.outcome(code)
+        costs.forget()
+        if code == errors.EXIT_OUT_OF_MEMORY:
+            self._kept.forget()
+        else:
+            give_memory_back()
+        return outcome
+
+    def close(self, *, pause: bool = False) -> None:
+        """Forget the model; no job runs by now."""
+        self._kept.forget()
+
+    def __enter__(self) -> OwnProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(pause=error is not None)
+
+
+def was_interrupted(outcome: Outcome, job: Path) -> bool:
+    """Whether a job ended because somebody wants the process that did it to end, not only the job."""
+    folder = JobFolder(job)
+    stopped = folder.cancel_flag.exists() or folder.pause_flag.exists()
+    return outcome.exit_code == errors.EXIT_CANCELLED and not stopped
+
+
+def _sample(folder: JobFolder, request: JobRequest, resume: bool, report: Listener, load: LoadPrior) -> None:
+    locate(request.model)
+    with worker.torch_work():
+        from ..studies.sampling import sample
+
+        def report_or_stop(event: events.Event) -> None:
+            report(event)
+            if folder.cancel_flag.exists():
+                raise JobCancelledError("The preview was cancelled.")
+
+        sample(request, folder.path, report_or_stop, LOOKS, load)
+
+
+class _Costs:
+    """What a job costs, besides what it says itself."""
+
+    def __init__(self, load: LoadPrior) -> None:
+        self._load = load
+        self._prior: CountedPrior | None = None
+        self._started = time.perf_counter()
+        self._load_seconds = 0.0
+        self._optimised_at: float | None = None
+        self._error = ""
+
+    def load(self, model: str, device: torch.device, loras: Sequence[Lora] = ()) -> Prior:
+        from ..diffusion.counted_prior import CountedPrior
+
+        start = time.perf_counter()
+        self._prior = CountedPrior(self._load(model, device, loras))
+        self._load_seconds += time.perf_counter() - start
+        return self._prior
+
+    def hear(self, event: events.Event) -> None:
+        if isinstance(event, events.Failed):
+            self._error = event.message
+        elif isinstance(event, events.StateChanged):
+            # taking the surface may fail, and then optimising begins anew
+            if event.state == events.EXPORTING:
+                self._optimised_at = time.perf_counter()
+            elif event.state == events.RUNNING:
+                self._optimised_at = None
+
+    def outcome(self, exit_code: int) -> Outcome:
+        """Of the job, which has just ended."""
+        now = time.perf_counter()
+        spent = self._started + self._load_seconds
+        return Outcome(
+            exit_code=exit_code,
+            error=self._error,
+            seconds=round(now - spent, 3),
+            optimise_seconds=round((self._optimised_at or now) - spent, 3),
+            load_seconds=round(self._load_seconds, 3),
+            model_evaluations=self._prior.evaluations if self._prior is not None else 0,
+        )
+
+    def forget(self) -> None:
+        """Let go of the model."""
+        self._prior = None
+
+
+@contextmanager
+def _printing_into(file: Path) -> Iterator[None]:
+    """Let all that this process prints, from Python or not, go into a file."""
+    with ExitStack() as stack:
+        try:
+            output = stack.enter_context(open_to_append(file))
+        except OSError as error:  # a full disk is the job's to tell
+            log.warning("%s cannot be written: %s", file, error)
+            yield
+            return
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            before = os.dup(stream.fileno())
+            stack.callback(os.close, before)
+            stack.callback(os.dup2, before, stream.fileno())
+            stack.callback(stream.flush)
+            os.dup2(output.fileno(), stream.fileno())
+        yield
