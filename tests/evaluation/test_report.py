@@ -1,6 +1,7 @@
 import functools
 import itertools
 import json
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -9,13 +10,13 @@ from PIL import Image
 
 from sdi_engine import errors
 from sdi_engine.cli import commands as cli
-from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.evaluation import evaluate, examining, measure, samples
 from sdi_engine.evaluation.judge import Judge, Names
 from sdi_engine.evaluation.plan import Job
 from sdi_engine.evaluation.report import METRICS, Metric, Object, Results, comparison_table, judge_lines, table
-from sdi_engine.evaluation.runs import JOBS_FOLDER, Outcome, do_job
+from sdi_engine.evaluation.runs import Record
+from sdi_engine.service.own_process import OwnProcess
 from sdi_engine.studies import study
 
 PROMPTS = [f"prompt {number}" for number in range(8)]
@@ -27,7 +28,7 @@ def metric(name):
 
 
 def made(prompt, seed, setting, seconds=1.0, error="", features=None, **values):
-    outcome = Outcome(errors.EXIT_NO_OBJECT if error else 0, error, seconds, model_evaluations=100)
+    outcome = Record(errors.EXIT_NO_OBJECT if error else 0, error, seconds, model_evaluations=100)
     return Object(Job(prompt, seed, setting, JobRequest(prompt)), outcome, error, values, features=features)
 
 
@@ -138,14 +139,15 @@ def machine(monkeypatch):
     prior = ExactPrior({"mug": ball_images(16)})
     did = []
 
-    def run_jobs(folder, jobs, processes, report):
-        for job in jobs:
-            path = folder / JOBS_FOLDER / job.key
-            if Outcome.of(path) is None:
-                JobFolder.create(path, job.request)
-                did.append((job.setting, do_job(path, lambda *asked: prior).exit_code))
+    class Here(OwnProcess):
+        def submit(self, job, verb, listener=lambda event: None):
+            future = Future()
+            outcome = self.do(job, verb, listener)
+            did.append((job.name.split("-")[-2], outcome.exit_code))
+            future.set_result(outcome)
+            return future
 
-    monkeypatch.setattr(evaluate, "run_jobs", run_jobs)
+    monkeypatch.setattr(evaluate, "open_pool", lambda processes, log_file: Here(lambda *asked: prior))
     monkeypatch.setattr(examining, "load_judge", lambda: Judge(Names.of_world()))
     monkeypatch.setattr(examining, "accuracy", lambda judge: {"object": {"thing": 0.04}, "picture": {"thing": 0.05}})
     make_truths = measure.Truths.of.__wrapped__
@@ -179,7 +181,7 @@ def test_an_evaluation_from_the_command_to_the_table(command, machine, tmp_path)
     code, said, shown = command("out", "--prompt", "a red mug", "--prompt", "an iguana", "--samples", 2, *settings)
     assert code == 0, said
     out = tmp_path / "out"
-    assert machine == list(itertools.chain(*[[("SDS", 0), ("none", errors.EXIT_NO_OBJECT)]] * 2))
+    assert machine == list(itertools.chain(*[[("sds", 0), ("none", errors.EXIT_NO_OBJECT)]] * 2))
     text = (out / "results.md").read_text()
     assert "| silhouette IoU" in text
     assert '"SDS" minus "none":' in text
