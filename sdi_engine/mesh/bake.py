@@ -1,55 +1,45 @@
-"""The field's albedo, baked into an image over a mesh's UV map."""
+"""Colours of a surface, baked into an image over its UV map."""
 
 from __future__ import annotations
 
-import nerfacc
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..radiance.field import RadianceField
 from .eight_bit import eight_bit
 from .unwrap import UnwrappedMesh
 
-SAMPLES_PER_TEXEL = 12
-"""Field evaluations along the short ray that each texel looks along."""
+ColoursAt = Callable[[Tensor, Tensor], Tensor]
+"""Points of a surface (N, 3), scene units, and its unit normals there (N, 3) → sRGB (N, 3) in 0…1."""
 
 
-def bake_albedo(
-    field: RadianceField,
-    mesh: UnwrappedMesh,
-    texture_size: int,
-    depth: float,
-    patch: int,
+def bake(
+    colours_at: ColoursAt, mesh: UnwrappedMesh, texture_size: int, device: torch.device, patch: int
 ) -> NDArray[np.uint8]:
-    """What is seen of the field just above and below each texel's point of the surface, looking against its normal.
-
-    A point of the simplified mesh may lie beside the field's surface, so the colour is not read at the point: it is
-    volume-rendered from `depth` above the surface to `depth` below it, as the renders were while optimising.
+    """A texture that shows at each texel the colour of the texel's own point of the surface.
 
     Args:
+        colours_at: asked without gradients, for `patch` texels at a time, with tensors on `device`.
         texture_size: height and width of the image.
-        depth: scene units.
-        patch: texels at a time.
 
     Returns:
         (texture_size, texture_size, 3), sRGB, row 0 at the top (v = 1). Texels outside all charts have the colour of
         the nearest one inside, so that no seam shows.
 
     Raises:
-        BrokenNumbersError: a colour is none.
+        BrokenNumbersError: a colour is NaN or infinite.
     """
     position, normal, covered = rasterise_uv(mesh, texture_size)
-    device = field.grids[0].device
     image = np.zeros((texture_size, texture_size, 3), dtype=np.float32)
     where = np.nonzero(covered)
     points = torch.from_numpy(position[where]).to(device)
-    inward = -torch.from_numpy(normal[where]).to(device)
-    colours = []
-    for some_points, some_inward in zip(points.split(patch), inward.split(patch), strict=True):
-        colours.append(_seen_from_outside(field, some_points, some_inward, depth))
+    normals = torch.from_numpy(normal[where]).to(device)
+    with torch.no_grad():
+        colours = [colours_at(*some) for some in zip(points.split(patch), normals.split(patch), strict=True)]
     image[where] = torch.cat(colours).cpu().numpy()
     nearest = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
     filled = image[nearest[0], nearest[1]]
@@ -96,20 +86,6 @@ def rasterise_uv(
     normal[row, column] = blended / np.linalg.norm(blended, axis=-1, keepdims=True).clip(1e-9)
     covered[row, column] = True
     return position, normal, covered
-
-
-@torch.no_grad()
-def _seen_from_outside(field: RadianceField, points: Tensor, inward: Tensor, depth: float) -> Tensor:
-    """(N, 3): the volume rendering of short rays around surface points, as if nothing else were there."""
-    edges = torch.linspace(-depth, depth, SAMPLES_PER_TEXEL + 1, device=points.device)
-    middles = (edges[:-1] + edges[1:]) / 2.0
-    along = points[:, None] + middles[:, None] * inward[:, None]
-    density, albedo = field(along.reshape(-1, 3))
-    starts, ends = edges[:-1].expand(len(points), -1), edges[1:].expand(len(points), -1)
-    weights, _, _ = nerfacc.render_weight_from_density(starts, ends, density.view(len(points), -1))
-    # where hardly anything is seen, the samples count equally
-    weights = weights + 1e-4
-    return (weights[..., None] * albedo.view(len(points), -1, 3)).sum(dim=1) / weights.sum(dim=1, keepdim=True)
 
 
 def _cross(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:

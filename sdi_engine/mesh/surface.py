@@ -1,18 +1,13 @@
-"""The isosurface of a density field, as a clean triangle mesh."""
+"""The isosurface of a grid of densities, as a clean triangle mesh."""
 
 from __future__ import annotations
 
-import math
-
 import fast_simplification
 import numpy as np
-import torch
 import trimesh
 from numpy.typing import NDArray
 
 from ..errors import NoObjectError
-from ..radiance.field import RadianceField
-from ..radiance.occupancy import OccupancyGrid
 
 MIN_COMPONENT_SHARE = 0.02
 """Pieces whose surface is smaller than this share of the largest piece's are floaters and are left out."""
@@ -23,40 +18,36 @@ AGREEMENT_TOLERANCE = 0.002
 NO_OBJECT = "No object emerged from this prompt: try another seed, more steps, or words which the model knows."
 
 
-def grid_cell(occupancy: OccupancyGrid, resolution: int) -> float:
-    """Edge of the cells, in scene units, of which `resolution` fit along the longest edge of what is occupied.
+def surface_of_density(
+    density: NDArray[np.float32], cell: float, origin: NDArray[np.float32], face_budget: int
+) -> trimesh.Trimesh:
+    """The isosurface at the automatic threshold: floaters removed, smoothed, simplified to at most `face_budget` faces.
+
+    Vertices are in scene units, faces counter-clockwise seen from outside.
+
+    Args:
+        density: (x, y, z), at the vertices of a regular grid, per scene unit of length.
+        cell: edge of a grid cell in scene units.
+        origin: (3,), where the grid's lowest corner is, scene units.
 
     Raises:
-        NoObjectError: nothing is.
+        NoObjectError: the grid is empty, or fog without a surface, or holds NaN or infinite numbers.
     """
-    if not occupancy.occupied.any():
+    if not np.isfinite(density).all():
         raise NoObjectError(NO_OBJECT)
-    low, high = occupancy.bounding_box()
-    return (high - low).max().item() / resolution
-
-
-@torch.no_grad()
-def density_grid(field: RadianceField, occupancy: OccupancyGrid, cell: float) -> NDArray[np.float32]:
-    """Density at the vertices of a regular grid over what is occupied, indexed x, y, z from the lowest corner on.
-
-    Evaluated only where the occupancy grid says that matter may be; 0 elsewhere.
-    """
-    device = field.grids[0].device
-    low, high = occupancy.bounding_box()
-    axes = [
-        low[axis] + cell * torch.arange(math.floor((high[axis] - low[axis]).item() / cell + 1.5), device=device)
-        for axis in range(3)
-    ]
-    density = torch.zeros([len(axis) for axis in axes], device=device)
-    for index, x in enumerate(axes[0]):
-        points = torch.stack(torch.meshgrid(x, *axes[1:], indexing="ij"), dim=-1).view(-1, 3)
-        # the last vertex of each axis lies on the box's face; a hair inside counts as inside
-        wanted = occupancy.occupied_at(points * (1.0 - 1e-5))
-        if wanted.any():
-            plane = torch.zeros(len(points), device=device)
-            plane[wanted] = field.density(points[wanted])
-            density[index] = plane.view(density.shape[1:])
-    return density.cpu().numpy()
+    level = automatic_threshold(density, cell)
+    padded = np.pad(density, 1)
+    if (density > level).mean() > 0.9:
+        raise NoObjectError("The prompt's volume filled with fog, and no object emerged: try another seed.")
+    # the logarithm makes the surface vary evenly where the density rises steeply
+    vertices, faces = marching_cubes(np.log(padded + 1e-6 * level), float(np.log(level)))
+    mesh = trimesh.Trimesh((vertices - 1.0) * cell + origin, faces.astype(np.int64), process=True)
+    mesh = _without_floaters(mesh)
+    trimesh.smoothing.filter_taubin(mesh, lamb=0.5, nu=0.53, iterations=10)
+    mesh = simplified(mesh, face_budget)
+    if len(mesh.faces) < 4:
+        raise NoObjectError(NO_OBJECT)
+    return mesh
 
 
 def automatic_threshold(density: NDArray[np.float32], cell: float) -> float:
@@ -91,39 +82,6 @@ def automatic_threshold(density: NDArray[np.float32], cell: float) -> float:
     agreements = np.array([agreement(level) for level in candidates])
     as_good = candidates[agreements >= agreements.max() - AGREEMENT_TOLERANCE]
     return float(as_good[len(as_good) // 2])
-
-
-def extract_surface(
-    field: RadianceField, occupancy: OccupancyGrid, resolution: int, face_budget: int
-) -> trimesh.Trimesh:
-    """The field's surface: marching cubes, floaters removed, smoothed, simplified to at most `face_budget` triangles.
-
-    Vertices are in scene units, faces counter-clockwise seen from outside.
-
-    Args:
-        resolution: cells along the longest edge of the occupied box (`grid_cell`).
-
-    Raises:
-        NoObjectError: the field is empty, or fog without a surface.
-    """
-    cell = grid_cell(occupancy, resolution)
-    density = density_grid(field, occupancy, cell)
-    if not np.isfinite(density).all():
-        raise NoObjectError(NO_OBJECT)
-    level = automatic_threshold(density, cell)
-    padded = np.pad(density, 1)
-    if (density > level).mean() > 0.9:
-        raise NoObjectError("The prompt's volume filled with fog, and no object emerged: try another seed.")
-    # the logarithm makes the surface vary evenly where the density rises steeply
-    vertices, faces = marching_cubes(np.log(padded + 1e-6 * level), float(np.log(level)))
-    origin = occupancy.bounding_box()[0].cpu().numpy()
-    mesh = trimesh.Trimesh((vertices - 1.0) * cell + origin, faces.astype(np.int64), process=True)
-    mesh = _without_floaters(mesh)
-    trimesh.smoothing.filter_taubin(mesh, lamb=0.5, nu=0.53, iterations=10)
-    mesh = simplified(mesh, face_budget)
-    if len(mesh.faces) < 4:
-        raise NoObjectError(NO_OBJECT)
-    return mesh
 
 
 def marching_cubes(volume: NDArray[np.floating], level: float) -> tuple[NDArray[np.floating], NDArray[np.integer]]:

@@ -16,6 +16,9 @@ from .shading import Shading
 LEFT_OUT = 0.05
 """Samples that all together are seen less than this are left out of a ray's normals, which cost six densities each."""
 
+SURFACE_SAMPLES = 12
+"""Field evaluations along the short ray that each texel looks along (`render_at_surface`)."""
+
 
 @dataclass(frozen=True)
 class RayColours:
@@ -131,6 +134,32 @@ def render_image(
         )
     ]
     return RayColours.cat(parts).map(lambda tensor: tensor.view(*shape, -1))
+
+
+@torch.no_grad()
+def render_at_surface(field: RadianceField, points: Tensor, normals: Tensor, depth: float) -> Tensor:
+    """What is seen around points of a surface by looking against its normals, as if nothing else were there.
+
+    A point of a simplified mesh may lie beside the field's surface, so its colour is not read at the point: it is
+    volume-rendered from `depth` above the surface to `depth` below it, as the renders were while optimising.
+
+    Args:
+        points: (N, 3), scene units.
+        normals: (N, 3), unit length, outwards.
+        depth: scene units.
+
+    Returns:
+        (N, 3), sRGB in 0…1.
+    """
+    edges = torch.linspace(-depth, depth, SURFACE_SAMPLES + 1, device=points.device)
+    middles = (edges[:-1] + edges[1:]) / 2.0
+    along = points[:, None] + middles[:, None] * -normals[:, None]
+    density, albedo = field(along.reshape(-1, 3))
+    starts, ends = edges[:-1].expand(len(points), -1), edges[1:].expand(len(points), -1)
+    weights, _, _ = nerfacc.render_weight_from_density(starts, ends, density.view(len(points), -1))
+    # where hardly anything is seen, the samples count equally
+    weights = weights + 1e-4
+    return (weights[..., None] * albedo.view(len(points), -1, 3)).sum(dim=1) / weights.sum(dim=1, keepdim=True)
 
 
 def _cube_intersection(origins: Tensor, directions: Tensor, bound: float) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,8 +14,7 @@ from torch import Tensor
 from ..config.settings import Settings
 from ..contract.request import JobRequest
 from ..errors import NoObjectError
-from ..mesh.bake import bake_albedo
-from ..mesh.surface import extract_surface, grid_cell
+from ..mesh.bake import bake
 from ..mesh.unwrap import unwrap
 from ..representation import (
     ColouredMesh,
@@ -30,9 +30,10 @@ from . import regularisers
 from .background import EnvironmentMap, plain_backgrounds
 from .cameras import Cameras
 from .field import RadianceField
+from .isosurface import extract_surface, grid_cell
 from .occupancy import OccupancyGrid
 from .patches import Patches, rays_per_patch
-from .renderer import RayColours, render_image, render_rays
+from .renderer import RayColours, render_at_surface, render_image, render_rays
 from .shading import Shading
 
 STRONGER_BLOB = 1.5
@@ -193,9 +194,11 @@ class RadianceVolume(Representation):
         with phase("Unwrapping", "unwrap"):
             unwrapped = unwrap(surface, request.texture_size, TEXTURE_PADDING)
         with phase("Baking the texture", "bake"):
-            cell = grid_cell(self.occupancy, settings.mesh_resolution)
-            patch = rays_per_patch(self.occupancy.density.device, settings.samples_per_ray)
-            albedo = bake_albedo(self.field, unwrapped, request.texture_size, 2.0 * cell, patch)
+            device = self.occupancy.density.device
+            patch = rays_per_patch(device, settings.samples_per_ray)
+            depth = 2.0 * grid_cell(self.occupancy, settings.mesh_resolution)
+            colours_at = functools.partial(render_at_surface, self.field, depth=depth)
+            albedo = bake(colours_at, unwrapped, request.texture_size, device, patch)
         return TexturedMesh(unwrapped, albedo, points=len(surface.vertices))
 
     def _shading(self, step: Step, device: torch.device) -> Shading | None:

@@ -5,24 +5,17 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
-from torch import nn
 
-from sdi_engine.mesh.bake import bake_albedo, rasterise_uv
+from sdi_engine.mesh.bake import bake, rasterise_uv
 from sdi_engine.mesh.export import standing_on_ground, write_glb
 from sdi_engine.mesh.unwrap import unwrap
 
 SIZE = 128
 
 
-class ColouredBall(nn.Module):
-    """A ball whose colour says where a point is: red grows with x, green with y, blue with z."""
-
-    def __init__(self):
-        super().__init__()
-        self.grids = [torch.zeros(1)]
-
-    def forward(self, points):
-        return 500.0 * (points.norm(dim=-1) < 0.5), points.clamp(-0.5, 0.5) + 0.5
+def place(points, normals):
+    """A colour that says where a point is: red grows with x, green with y, blue with z."""
+    return points.clamp(-0.5, 0.5) + 0.5
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +25,7 @@ def ball():
 
 @pytest.fixture(scope="module")
 def albedo(ball):
-    return bake_albedo(ColouredBall(), ball, SIZE, 0.03, 1000)
+    return bake(place, ball, SIZE, torch.device("cpu"), 1000)
 
 
 def sampled(albedo, uv):
@@ -56,7 +49,7 @@ def test_every_face_has_texels_of_its_own_place(ball):
     np.testing.assert_allclose(normal[covered], position[covered] / 0.5, atol=0.03)
 
 
-def test_the_texture_shows_the_fields_colour_at_every_corner_and_face_centre(ball, albedo):
+def test_the_texture_shows_the_surfaces_colour_at_every_corner_and_face_centre(ball, albedo):
     at_corners = sampled(albedo, ball.uv)
     np.testing.assert_allclose(at_corners, ball.vertices + 0.5, atol=0.08)
     centres_uv, centres = ball.uv[ball.faces].mean(axis=1), ball.vertices[ball.faces].mean(axis=1)

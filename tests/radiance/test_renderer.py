@@ -12,7 +12,7 @@ from sdi_engine.radiance.cameras import orbit
 from sdi_engine.radiance.field import RadianceField
 from sdi_engine.radiance.occupancy import OccupancyGrid
 from sdi_engine.radiance.regularisers import convexity, view_space
-from sdi_engine.radiance.renderer import LEFT_OUT, RayColours, render_image, render_rays
+from sdi_engine.radiance.renderer import LEFT_OUT, RayColours, render_at_surface, render_image, render_rays
 from sdi_engine.radiance.shading import Shading
 
 CONFIG = FieldConfig(bound=0.7, grid_resolutions=(4, 8), features=2, hidden=8, blob_density=4.0, blob_radius=0.6)
@@ -198,3 +198,22 @@ def test_a_camera_inside_the_cube_sees_what_is_in_front_of_it():
     assert seen.depth.item() == pytest.approx(0.4, abs=0.01)
     behind = Ball(0.04, 1000.0, centre=(0.0, -0.65, 0.0))
     assert render_rays(behind, occupancy_of(behind, 32), origins, directions, 400, None).opacity.item() == 0.0
+
+
+class _Painted(nn.Module):
+    """A solid ball of radius 0.4, white where it is deeper than 0.05 and red above; its empty space is green."""
+
+    config = CONFIG
+
+    def forward(self, points):
+        radius = points.norm(dim=-1)
+        red, white, green = torch.tensor([1.0, 0.0, 0.0]), torch.ones(3), torch.tensor([0.0, 1.0, 0.0])
+        albedo = torch.where((radius < 0.35)[:, None], white, red)
+        return 500.0 * (radius < 0.4), torch.where((radius > 0.4)[:, None], green, albedo)
+
+
+@pytest.mark.parametrize("beside", [-0.02, 0.0, 0.02])
+def test_a_surfaces_colour_is_what_is_seen_from_outside_though_its_point_lies_beside(beside):
+    normals = torch.nn.functional.normalize(torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    seen = render_at_surface(_Painted(), (0.4 + beside) * normals, normals, depth=0.06)
+    torch.testing.assert_close(seen, torch.tensor([1.0, 0.0, 0.0]).expand(20, 3), atol=0.02, rtol=0.0)

@@ -10,7 +10,7 @@ from sdi_engine.config.ramp import Ramp
 from sdi_engine.config.settings import PRESETS, constant
 from sdi_engine.contract.request import NOISES
 from sdi_engine.errors import NoObjectError
-from sdi_engine.mesh.surface import extract_surface
+from sdi_engine.radiance.isosurface import extract_surface
 from sdi_engine.run.optimisation import Optimisation
 
 RESOLUTION = 24
