@@ -32,7 +32,12 @@ class OccupancyGrid(nn.Module):
 
     @torch.no_grad()
     def update(self, field: RadianceField, generator: Generator, fade: float = 0.6) -> None:
-        """Look at the field again."""
+        """Ask the field's density at a random point of every cell.
+
+        Args:
+            generator: of n³·3 numbers.
+            fade: what is left of the remembered highest density, 0…1.
+        """
         n = self.resolution
         corner = torch.arange(n, device=self.density.device, dtype=torch.float32)
         corners = torch.stack(torch.meshgrid(corner, corner, corner, indexing="ij"), dim=-1).view(-1, 3)

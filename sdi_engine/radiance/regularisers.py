@@ -1,4 +1,8 @@
-"""Penalties that keep the field an object; each a pure function of rendered images, safe where nothing is rendered."""
+"""Penalties that keep the field an object: pure functions of renders, each a scalar, finite where nothing was hit.
+
+The renders are those of `renderer.RayColours`, as images (B, H, W, …) or as rays (N, …). Every penalty is a mean over
+pixels, so its weight does not depend on the resolution.
+"""
 
 from __future__ import annotations
 
@@ -11,42 +15,74 @@ CONVEXITY_RESOLUTION = 8
 
 
 def sparsity(opacity: Tensor) -> Tensor:
-    """Mean of √(opacity² + 0.01): little matter is better than much (DreamFusion; threestudio's form)."""
+    """Little matter is better than much: the mean of √(opacity² + 0.01).
+
+    Args:
+        opacity: (…, 1) in 0…1.
+
+    Returns:
+        Scalar in 0.1…1.005.
+
+    Source: DreamFusion (Poole et al. 2022), in threestudio's form.
+    """
     return (opacity.square() + 0.01).sqrt().mean()
 
 
 def opaqueness(opacity: Tensor) -> Tensor:
-    """Mean binary entropy of the opacity in nats: a ray hits or misses, it does not pass fog (threestudio's opaque)."""
+    """A ray hits or misses, it does not pass through fog: the mean binary entropy of the opacity.
+
+    Args:
+        opacity: (…, 1) in 0…1; clamped to 0.001…0.999, beyond which no gradient flows.
+
+    Returns:
+        Scalar in nats, 0.008…0.693.
+
+    Source: threestudio's loss `opaque`.
+    """
     opacity = opacity.clamp(1e-3, 1.0 - 1e-3)
     return -(opacity * opacity.log() + (1.0 - opacity) * torch.log1p(-opacity)).mean()
 
 
 def z_variance(depth_variance: Tensor, opacity: Tensor) -> Tensor:
-    """Mean spread of matter along the rays that hit something: a thin surface (HiFA, Zhu et al. 2023).
+    """A surface is thin: the mean spread of matter along the rays that hit something.
 
-    Rays of an opacity above 0.5 count fully, the others not at all (threestudio); 0 for an empty render.
+    Args:
+        depth_variance: (…, 1), at least 0, square scene units.
+        opacity: (…, 1) in 0…1; rays above 0.5 count fully, the others not at all, as in threestudio.
+
+    Returns:
+        Scalar, square scene units; 0 if no ray counts.
+
+    Source: HiFA (Zhu et al. 2023).
     """
     hit = (opacity > 0.5).to(depth_variance)
     return (depth_variance * hit).sum() / hit.sum().clamp(min=1.0)
 
 
 def orientation(facing_away: Tensor, opacity: Tensor) -> Tensor:
-    """Mean over the rays that hit something of how much they see from behind (Ref-NeRF, Verbin et al. 2022).
-
-    As DreamFusion and threestudio use it: what is visible faces the camera, so no fog with normals of all directions.
+    """What is visible faces the camera, so that no fog stays with normals in all directions.
 
     Args:
-        facing_away: (…, 1), `RayColours.facing_away`.
-        opacity: (…, 1).
+        facing_away: (…, 1) in 0…1, `RayColours.facing_away`.
+        opacity: (…, 1) in 0…1; rays above 0 count.
+
+    Returns:
+        Scalar in 0…1: how much a ray that hits something sees from behind, on average; 0 if none does.
+
+    Source: Ref-NeRF (Verbin et al. 2022), as DreamFusion and threestudio use it.
     """
     return facing_away.sum() / (opacity > 0.0).sum().clamp(min=1)
 
 
 def view_space(normal: Tensor, axes: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Normal maps (B, H, W, 3) from world space to that of their cameras: x right, y up, z towards the viewer.
+    """Normal maps from world space to that of their cameras: x right, y up, z towards the viewer.
 
     Args:
-        axes: `Cameras.axes()`.
+        normal: (B, H, W, 3), of any length.
+        axes: (right, up, forward) as from `Cameras.axes()`, each (B, 3), unit length.
+
+    Returns:
+        (B, H, W, 3), of the same lengths.
     """
     right, up, forward = axes
     return torch.einsum("bhwi,bji->bhwj", normal, torch.stack([right, up, -forward], dim=1))
@@ -60,7 +96,12 @@ def convexity(normal: Tensor) -> Tensor:
     axis from top to bottom.
 
     Args:
-        normal: (B, H, W, 3) in view space (`view_space`), premultiplied by visibility.
+        normal: (B, H, W, 3) in view space (`view_space`), length 0…1: multiplied by the visibility.
+
+    Returns:
+        Scalar in −2…2.
+
+    Source: Lukoianov et al. 2024, appendix.
     """
     left, right, above, below = _neighbours(normal)
     horizontal = torch.linalg.cross(left, right)[..., 1]
@@ -75,8 +116,11 @@ def convexity_of_colours(normal: Tensor, opacity: Tensor) -> Tensor:
     saddle; the remapping makes it a quarter as large, and adds a term that depends on the side which is seen.
 
     Args:
-        normal: (B, H, W, 3) in world space, premultiplied by visibility.
-        opacity: (B, H, W, 1).
+        normal: (B, H, W, 3) in world space, length 0…1: multiplied by the visibility.
+        opacity: (B, H, W, 1) in 0…1.
+
+    Returns:
+        Scalar in −2…2.
     """
     colours = (F.normalize(normal, dim=-1, eps=1e-6) + 1.0) / 2.0 * opacity
     left, right, above, below = _neighbours(colours)

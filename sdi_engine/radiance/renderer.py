@@ -13,8 +13,8 @@ from .field import RadianceField
 from .occupancy import OccupancyGrid
 from .shading import Shading
 
-LEFT_OUT = 0.05
-"""Samples that all together are seen less than this are left out of a ray's normals, which cost six densities each."""
+NEGLIGIBLE_VISIBILITY = 0.05
+"""Samples whose visibility is less than this in all take no part in a ray's normals, which cost six densities each."""
 
 SURFACE_SAMPLES = 12
 """Field evaluations along the short ray that each texel looks along (`render_at_surface`)."""
@@ -99,7 +99,7 @@ def render_rays(
         normals = _normals(field, points, wanted, shading.normal_spacing)
         colour = shading(colour, normals[where], directions[where[0]])
     elif normal_spacing is not None:
-        normals = _normals(field, points, wanted & (weights.detach() > LEFT_OUT / samples), normal_spacing)
+        normals = _normals(field, points, wanted & (weights.detach() > NEGLIGIBLE_VISIBILITY / samples), normal_spacing)
     albedo = torch.zeros_like(points).index_put(where, colour)
 
     opacity = nerfacc.accumulate_along_rays(weights, values=None)
@@ -125,7 +125,16 @@ def render_image(
     samples: int,
     patch: int,
 ) -> RayColours:
-    """Render (B, H, W, 3) rays for looking at, `patch` rays at a time; every tensor comes back as (B, H, W, …)."""
+    """Render whole images to be looked at, without gradients and without random numbers.
+
+    Args:
+        origins, directions: (B, H, W, 3), scene units; directions of unit length.
+        samples: evenly spaced intervals along each ray.
+        patch: rays at a time.
+
+    Returns:
+        Every tensor as (B, H, W, …), of bare albedo and without normals.
+    """
     shape = origins.shape[:-1]
     parts = [
         render_rays(field, occupancy, some_origins, some_directions, samples, None)

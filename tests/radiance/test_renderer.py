@@ -12,7 +12,7 @@ from sdi_engine.radiance.cameras import orbit
 from sdi_engine.radiance.field import RadianceField
 from sdi_engine.radiance.occupancy import OccupancyGrid
 from sdi_engine.radiance.regularisers import convexity, view_space
-from sdi_engine.radiance.renderer import LEFT_OUT, RayColours, render_at_surface, render_image, render_rays
+from sdi_engine.radiance.renderer import NEGLIGIBLE_VISIBILITY, RayColours, render_at_surface, render_image, render_rays
 from sdi_engine.radiance.shading import Shading
 
 CONFIG = FieldConfig(bound=0.7, grid_resolutions=(4, 8), features=2, hidden=8, blob_density=4.0, blob_radius=0.6)
@@ -154,7 +154,7 @@ def test_normals_cost_nothing_unless_asked_for_and_change_nothing_else():
         assert not tensor.requires_grad
     lamp = Shading("lit", torch.zeros(3), 0.05)
     _, shaded = normals_of(field, occupancy, camera, shading=lamp, normal_spacing=0.05)
-    torch.testing.assert_close(shaded.normal, asked.normal, atol=LEFT_OUT, rtol=0.0)
+    torch.testing.assert_close(shaded.normal, asked.normal, atol=NEGLIGIBLE_VISIBILITY, rtol=0.0)
 
 
 def test_gradients_flow_through_the_normals_but_facing_away_does_not_thin_matter():
