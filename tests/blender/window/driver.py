@@ -28,9 +28,12 @@ from typing import Any
 
 from real_blender import command_in, require, run_in
 
-WIDTH, HEIGHT = 1280, 800
+SIZE = (1280, 800)
 LEAST_PATIENCE = 60.0
 """Seconds: a machine that has much else to do is no fault of what is tested."""
+
+STEP = 16
+"""From one place where a button is felt for to the next: less than a button is high, in pixels."""
 
 UNFOLD_AT = 0.3
 """Where panels' headers are clicked, as a share of the sidebar's width."""
@@ -100,9 +103,10 @@ class Blender:
 
 
 class Window:
-    """A running Blender that fills a screen of its own."""
+    """A running Blender that fills a screen of its own, of so many pixels."""
 
-    def __init__(self, blender: Blender, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, blender: Blender, arguments: Sequence[str] = (), size: tuple[int, int] = SIZE) -> None:
+        self.width, self.height = size
         self.blender = blender
         self.arguments = arguments
         self.talk = blender.home / "talk"
@@ -155,7 +159,7 @@ class Window:
         self._open_blender()
 
     def _open_screen(self, stack: contextlib.ExitStack) -> str:
-        size = f"{WIDTH}x{HEIGHT}x24"
+        size = f"{self.width}x{self.height}x24"
         screen = subprocess.Popen(
             self.blender.command_line(["Xvfb", "-displayfd", "1", "-nolisten", "tcp", "-screen", "0", size]),
             stdout=subprocess.PIPE,
@@ -182,7 +186,7 @@ class Window:
         self.talk.mkdir(exist_ok=True)
         for file in self.talk.iterdir():
             file.unlink()
-        look = ["--gpu-backend", "opengl", "--window-geometry", "0", "0", str(WIDTH), str(HEIGHT)]
+        look = ["--gpu-backend", "opengl", "--window-geometry", "0", "0", str(self.width), str(self.height)]
         command = shlex.join(["blender", *look, "--python", str(HERE / "inside.py"), *self.arguments])
         self._tell_shell(f"({command} >&2; echo $? >{shlex.quote(str(self._ended))}) &")
         self.ask("True", timeout=90)
@@ -232,7 +236,7 @@ class Window:
 
     def move(self, x: float, y: float) -> None:
         """Move the mouse there: in two steps, since Blender looks at a button when the mouse moves on it."""
-        there = (round(x), HEIGHT - 1 - round(y))
+        there = (round(x), self.height - 1 - round(y))
         self._mouse("mousemove", str(there[0] - 1), str(there[1]), "mousemove", *map(str, there))
 
     def settle(self) -> None:
@@ -290,12 +294,12 @@ class Window:
         region = self.ask("sidebar()")
         top, bottom = region["y"] + region["height"] - 6, region["y"] + 6
         x = region["x"] + round(region["width"] * at)
-        first = next((y for y in range(top, bottom, -12) if self._is_under_mouse(target, x, y)), None)
+        first = next((y for y in range(top, bottom, -STEP) if self._is_under_mouse(target, x, y)), None)
         if first is None:
             raise AssertionError(f"nothing in the sidebar sets or runs {target}")
         last = first
-        while last - 3 > bottom and self._is_under_mouse(target, x, last - 3):
-            last -= 3
+        while last - 6 > bottom and self._is_under_mouse(target, x, last - 6):
+            last -= 6
         known.insert(0, (x, (first + last) // 2))
         return known[0]
 
@@ -310,7 +314,7 @@ class Window:
 
     def hover_viewport(self) -> None:
         """The mouse over the empty floor, where keys mean the 3D viewport."""
-        self.move(300, 250)
+        self.move(self.width // 4, self.height // 3)
         self.settle()
 
     def turn_wheel(self, notches: int) -> None:

@@ -20,6 +20,9 @@ EXTENSION = "bl_ext.user_default.sdi_text_to_3d"
 SESSION = f"sys.modules['{EXTENSION}.state.current'].session()"
 ARRIVALS = f"{SESSION}.arrivals"
 SETUP = f"{SESSION}.engine_setup"
+SMALL = (1024, 704)
+"""Of a window in pixels: each costs software OpenGL its time, and the whole tab has room."""
+
 NEAT = "preferences.system.viewport_aa = 'OFF'"
 """Smooth lines would take software OpenGL a second at each start."""
 
@@ -61,7 +64,7 @@ class KeptWindow:
                 return self._window
             except AssertionError:
                 self.close()
-        window = Window(self._blender).__enter__()
+        window = Window(self._blender, size=SMALL).__enter__()
         self._window = window
         window.begin_anew(EXTENSION, settings)
         return window

@@ -13,7 +13,7 @@ import pytest
 from installed import EXTENSION, SESSION, KeptWindow, suites, take_picture, with_extension
 
 PROMPT = "a red mug"
-STEPS = 12
+STEPS = 4
 SETTINGS = {"preset": "draft", "steps": STEPS, "texture_size": 256, "face_budget": 2000, "device": "cpu"}
 JOB_SECONDS = 900
 LONGEST_GRIP_SECONDS = 1.0
