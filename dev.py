@@ -33,8 +33,11 @@ SIDE_BY_SIDE = ("-n", WORKERS, "--dist", "loadscope", "--no-loadscope-reorder")
 PROCESSORS = ("default", "avx2", None)
 """What torch is told of the processor, and so in which order it adds; None lets it look itself."""
 
-NOTHING_COMPUTED = ("tests/blender", "tests/jobs")
-"""Tests that never come to torch, which `test-everywhere` leaves out."""
+NOTHING_COMPUTED = (
+    *("tests/blender", "tests/contract", "tests/jobs", "tests/system"),
+    *(f"tests/test_{name}.py" for name in ("dev", "doctor", "install", "style")),
+)
+"""Tests whose outcome no sum decides, which `test-everywhere` leaves out."""
 
 
 class SetUpError(Exception):

@@ -22,11 +22,26 @@ os.environ["SDI_ENGINE_STATE"] = str(Path(_temporary.name) / "state")
 
 FAKE_WORKER = Path(__file__).parent / "jobs" / "fake_worker.py"
 WINDOWS = "tests/blender/window/"
+LONGEST = (
+    WINDOWS,
+    "tests/service/",
+    "tests/run/",
+    "tests/starter/test_train.py",
+    "tests/evaluation/",
+    "tests/studies/",
+    "tests/cli/",
+    "tests/test_install.py",
+)
+"""Where tests take longest: windows, then whole jobs."""
 
 
 def pytest_collection_modifyitems(items):
-    """What takes longest comes first, so that no process is left with it at the end: windows, then whole jobs."""
-    items.sort(key=lambda item: (not item.nodeid.startswith(WINDOWS), len(item.path.parts)))
+    """What takes longest comes first, so that no process is left with it at the end."""
+
+    def rank(item):
+        return next((rank for rank, path in enumerate(LONGEST) if item.nodeid.startswith(path)), len(LONGEST))
+
+    items.sort(key=rank)
 
 
 @pytest.hookimpl(optionalhook=True)

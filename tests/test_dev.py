@@ -133,3 +133,11 @@ def test_everywhere_is_every_processor_with_one_thread_and_with_two(ran, monkeyp
     said = capsys.readouterr().out
     assert said.count("passed:") == 5
     assert "FAILED (5): ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1" in said
+
+
+def test_everywhere_leaves_out_what_computes_nothing(ran, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["dev.py", "test-everywhere"])
+    dev.main()
+    left_out = {option.partition("=")[2] for option in ran[0][0] if option.startswith("--ignore=")}
+    assert "tests/jobs" in left_out
+    assert [path for path in left_out if not (dev.ROOT / path).exists()] == []
