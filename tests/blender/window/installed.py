@@ -20,8 +20,8 @@ EXTENSION = "bl_ext.user_default.sdi_text_to_3d"
 SESSION = f"sys.modules['{EXTENSION}.state.current'].session()"
 ARRIVALS = f"{SESSION}.arrivals"
 SETUP = f"{SESSION}.engine_setup"
-SMALL = (1024, 704)
-"""Of a window in pixels: each costs software OpenGL its time, and the whole tab has room."""
+SMALL = (1024, 800)
+"""Of a window in pixels, each of which costs software OpenGL time; less high, the tab would not have room."""
 
 NEAT = "preferences.system.viewport_aa = 'OFF'"
 """Smooth lines would take software OpenGL a second at each start."""
