@@ -11,13 +11,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..sdi_engine.contract import vocabulary
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.contract.request import STARTER_MODEL
+from ..sdi_engine.diffusion.families import Family
 from ..sdi_engine.diffusion.header import check_beside_companion, check_is_lora, checked_family, read_header
-from ..sdi_engine.diffusion.kinds import REQUIRED, check_channels, checked_kind, present, read_object
 from ..sdi_engine.diffusion.location import (
     HINTS_FILE,
     INDEX_FILE,
@@ -31,6 +30,7 @@ from ..sdi_engine.diffusion.location import (
     locate,
     model_name,
 )
+from ..sdi_engine.diffusion.model_index import check_channels, checked_pipeline, present, read_object
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.system.files import is_folder, read_json_object
 from .placement import Placement
@@ -40,16 +40,7 @@ MAX_RECENT_JOBS = 50
 MAX_DEPTH = 4
 """How far below the model folder to look."""
 
-FAMILY_WORDS = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "sd3": "SD 3"}
-KIND_WORDS = {
-    "StableDiffusionPipeline": "SD 1.x",
-    "StableDiffusionXLPipeline": "SDXL",
-    "StableDiffusion3Pipeline": "SD 3",
-}
-_SD2_TEXT_WIDTH = 1024
 _NAMES = {STARTER_MODEL: "Starter prior", REAL_MODEL: "Stable Diffusion 2.1 base"}
-_NETWORKS = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2")
-"""Parts of a pipeline that have weights, and are needed."""
 
 log = logging.getLogger(__name__)
 
@@ -122,16 +113,15 @@ def inspect(model: str, cache: Path | None = None) -> Model:
         return _hub_model(model, name or model, location.sources, cache or hub_cache())
     path = Path(location.sources[0])
     if location.kind == "folder":
-        return Model(model, name or path.name, _folder_kind(path, model), _size_of(path), _words_of(path))
+        return Model(model, name or path.name, _label(path, model), _size_of(path), _words_of(path))
     header = read_header(path)
     companion = companion_folder(path)
     if companion is None:
-        kind = FAMILY_WORDS[checked_family(path, header)]
+        family = checked_family(path, header)
     else:
-        kind = _folder_kind(companion, str(companion))
-        index = read_object(companion / INDEX_FILE)
-        check_beside_companion(path, header, checked_kind(str(companion), index), present(index))
-    return Model(model, name or path.name, kind, path.stat().st_size)
+        family = _folder_family(companion, str(companion))
+        check_beside_companion(path, header, family.pipeline, present(read_object(companion / INDEX_FILE)))
+    return Model(model, name or path.name, family.label, path.stat().st_size)
 
 
 def check_lora(file: Path) -> None:
@@ -274,7 +264,7 @@ def _hub_model(model: str, name: str, sources: Iterable[str], cache: Path) -> Mo
     for source in sources:
         snapshot = _snapshot(cache / f"models--{source.replace('/', '--')}")
         if snapshot is not None and _is_complete(snapshot):
-            return Model(model, name, _folder_kind(snapshot, source), _size_of(snapshot))
+            return Model(model, name, _label(snapshot, source), _size_of(snapshot))
     return Model(model, name)
 
 
@@ -292,11 +282,11 @@ def _is_complete(snapshot: Path) -> bool:
     """Whether nothing that the engine will ask for is still to be downloaded."""
     index = read_object(snapshot / INDEX_FILE)
     try:
-        kind = checked_kind(snapshot.name, index)
+        family = checked_pipeline(snapshot.name, index)
     except BadInputError:
-        return True  # and of no use, as `_folder_kind` will say
-    parts = {*REQUIRED[kind], *(part for part in _NETWORKS if _has(index, part))}
-    return all(_is_part_complete(snapshot / part, part in _NETWORKS) for part in parts)
+        return True  # and of no use, as `_folder_family` will say
+    needed = {*family.required, *({"vae"} & present(index))}
+    return all(_is_part_complete(snapshot / part, part in family.networks) for part in needed)
 
 
 def _is_part_complete(folder: Path, has_weights: bool) -> bool:
@@ -315,12 +305,7 @@ def _is_index(name: str) -> bool:
     return name.endswith(".safetensors.index.json")
 
 
-def _has(index: Mapping[str, Any], part: str) -> bool:
-    value = index.get(part)
-    return isinstance(value, list) and bool(value) and value[0] is not None
-
-
-def _folder_kind(folder: Path, model: str) -> str:
+def _folder_family(folder: Path, model: str) -> Family:
     """The family of a folder in Diffusers layout; `model` is what a person calls it.
 
     Raises:
@@ -329,14 +314,15 @@ def _folder_kind(folder: Path, model: str) -> str:
     index = read_object(folder / INDEX_FILE)
     if not index:
         raise BadInputError(f'The model "{model}" has a damaged {INDEX_FILE}: download it again.')
-    kind = checked_kind(model, index)
-    check_channels(model, folder, index)
-    if folder == STARTER_FOLDER:
-        return ""
-    config = read_object(folder / "text_encoder" / "config.json")
-    if kind == "StableDiffusionPipeline" and config.get("hidden_size") == _SD2_TEXT_WIDTH:
-        return "SD 2.x"
-    return KIND_WORDS[kind]
+    family = checked_pipeline(model, index, folder)
+    check_channels(model, folder, index, family)
+    return family
+
+
+def _label(folder: Path, model: str) -> str:
+    """What a person calls the family of a folder; of the starter prior, its name says enough."""
+    family = _folder_family(folder, model)
+    return "" if folder == STARTER_FOLDER else family.label
 
 
 def _words_of(folder: Path) -> dict[str, list[str]]:

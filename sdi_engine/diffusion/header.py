@@ -14,41 +14,21 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from ..errors import BadInputError
-
-Family = Literal["sd1", "sd2", "sdxl", "sd3"]
-Shapes = Mapping[str, tuple[int, ...]]
-
-DENOISER = "model.diffusion_model."
-"""How the names of the U-Net, or of SD3's transformer, begin."""
-
-VAE = "first_stage_model."
-TEXT_ENCODERS: dict[Family, tuple[str, ...]] = {
-    "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
-    "sd2": ("cond_stage_model.model.",),
-    "sd1": ("cond_stage_model.transformer.",),
-    "sd3": ("text_encoders.clip_l.transformer.", "text_encoders.clip_g.transformer."),
-}
-"""How the names of each family's text encoders begin, in the order of a pipeline's parts."""
-
-T5 = "text_encoders.t5xxl."
-"""SD3's third text encoder, which it was trained to do without."""
+from . import families
+from .families import DENOISER, VAE, Family, Shapes
 
 SCALES = (".scale_weight", ".weight_scale")
 """What follows a layer's name for the factor of its weights in 8 bits, by ComfyUI's older and newer naming."""
 
-_FIRST = f"{DENOISER}input_blocks.0.0.weight"
-_FIRST_OF_SD3 = f"{DENOISER}x_embedder.proj.weight"
 _SCALES_OF_INPUTS = (".scale_input", ".input_scale", ".comfy_quant")
 _HARMLESS = re.compile(
     r"model_ema\..*"  # the average of the weights over the training, which Diffusers leaves out too
     r"|(sqrt_)?(recip(m1)?_|one_minus_)?alphas_cumprod(_prev)?|sqrt_recipm1_alphas_cumprod|log_one_minus_alphas_cumprod"
     r"|betas|logvar|lvlb_weights|posterior_(variance|log_variance_clipped|mean_coef[12])|denoiser\.(sigmas|log_sigmas)"
     r"|ztsnr|v_pred|scaled_fp8|(.*\.)?(position_ids|logit_scale|attn_mask)|first_stage_model\.loss\..*"
-    r"|cond_stage_model\.(model\.text_projection|transformer\.text_projection\.weight)"
-    r"|conditioner\.embedders\.0\.transformer\.text_projection\.weight"
     r"|embedding_manager\..*|(bundle_)?emb(_params)?(\..*)?"
     rf"|.*({'|'.join(map(re.escape, _SCALES_OF_INPUTS))})"
 )
@@ -60,27 +40,14 @@ _ROUNDED = (
     (re.compile(r".*\.(qweight|qzeros|wscales|wtscale|smooth_factor|smooth)"), "Nunchaku (SVDQuant), GPTQ or AWQ"),
     (re.compile(r".*\.weight_scale_2"), "NVFP4"),
 )
-_OTHER_KINDS = (
-    (r"(.*\.)?double_blocks\..*|(.*\.)?single_transformer_blocks\..*", "is a FLUX model, or one built like it"),
-    (r"(.*\.)?double_layers\..*", "is an AuraFlow model"),
-    (r"(.*\.)?transformer_blocks\.\d+\.img_mlp\..*", "is a Qwen-Image model"),
-    (r"(.*\.)?cap_embedder\..*", "is a Lumina or Z-Image model"),
-    (r"(.*\.)?blocks\.\d+\.(cross_attn|self_attn|adaln_.*)\..*", "is a video model, or another transformer"),
-    (r".*motion_modules\..*", "is a motion module for AnimateDiff"),
-    (r"(.*\.)?(control_model|controlnet_cond_embedding|input_hint_block|controlnet_blocks)\..*", "is a ControlNet"),
-    (r"(model\.)?(diffusion_model\.)?(input|output)_blocks\..*|down_blocks\..*", "is a U-Net alone"),
-    (r"(diffusion_model\.)?joint_blocks\..*", "is the transformer of Stable Diffusion 3 alone"),
-    (r"(emb_params|string_to_param.*|clip_[lg])", "is an embedding (textual inversion)"),
-    (r"(.*\.)?encoder\.block\..*|shared\.weight", "is a text encoder (T5) alone"),
-    (r"(.*\.)?(text_model|resblocks)\..*", "is a text encoder alone"),
-    (r"(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv_in|mid|mid_block|down|up)\..*", "is a VAE alone"),
-)
 _LORA = re.compile(
     r".*(lora|lycoris_|hada_w|lokr_|dora_scale|oft_blocks|oft_diag|ia3_l).*|.*\.(diff|diff_b|w_norm|b_norm|on_input)"
 )
 
-TEXT_WIDTHS: dict[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-"""Of what a U-Net's attention to the text is told."""
+_TEXT_LAYER = f"{DENOISER}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+"""Its columns are as many as what a U-Net is told is wide."""
+
+_TEXT_LAYER_OF_LORA = re.compile(r"attn2.*to_[kv].*(lora_down|lora_A|lora\.down|hada_w1_b)")
 
 _LENGTH = struct.Struct("<Q")
 _LONGEST_HEADER = 25_000_000
@@ -94,7 +61,7 @@ _NUMBERS = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
 """The formats that weights may have."""
 
 _LONGEST_NAME = 120
-_SUPPORTED = "choose a checkpoint of Stable Diffusion 1.x, 2.x, SDXL or SD3 for text to image."
+_PLACES = ("first", "second", "third")
 
 
 @dataclass(frozen=True)
@@ -154,28 +121,28 @@ def checked_family(file: Path, header: Header) -> Family:
     """
     header = {current_name(name): entry for name, entry in header.items()}
     family = family_of({name: entry.shape for name, entry in header.items()}, f'The file "{file}"')
-    _check_parts(file, header, {"its VAE": VAE} | _named(TEXT_ENCODERS[family]))
+    _check_parts(file, header, {"its VAE": VAE} | _text_encoders(family))
     _check_numbers(file, header)
     return family
 
 
-def check_beside_companion(file: Path, header: Header, kind: str, parts: Iterable[str]) -> None:
-    """Make sure of the same for a model that is what the folder beside it says.
+def check_beside_companion(file: Path, header: Header, pipeline: str, parts: Iterable[str]) -> Family:
+    """Make sure of the same for a model that is what the folder beside it says; its family.
 
     Args:
-        kind: the pipeline's class in Diffusers.
+        pipeline: its class in Diffusers, for which there is a family.
         parts: those that it has, by their names in a pipeline.
 
     Raises:
         BadInputError: as `checked_family`.
     """
     header = {current_name(name): entry for name, entry in header.items()}
-    is_open_clip = any(name.startswith(TEXT_ENCODERS["sd2"]) for name in header)
-    families: dict[str, Family] = {"StableDiffusionXLPipeline": "sdxl", "StableDiffusion3Pipeline": "sd3"}
-    family = families.get(kind, "sd2" if is_open_clip else "sd1")
+    candidates = [family for family in families.FAMILIES if family.pipeline == pipeline]
+    family = next((family for family in candidates if _has_encoder(family, header)), candidates[0])
     starts = {"its denoiser": DENOISER} | ({"its VAE": VAE} if "vae" in parts else {})
-    _check_parts(file, header, starts | _named(TEXT_ENCODERS[family]))
+    _check_parts(file, header, starts | _text_encoders(family))
     _check_numbers(file, header)
+    return family
 
 
 def family_of(shapes: Shapes, who: str = "This file") -> Family:
@@ -184,39 +151,49 @@ def family_of(shapes: Shapes, who: str = "This file") -> Family:
     Raises:
         BadInputError: none that is supported; the sentence begins with `who`.
     """
-    first = shapes.get(_FIRST)
-    if first is None and _FIRST_OF_SD3 not in shapes:
+    choose = f"choose a checkpoint of {families.supported()} for text to image."
+    candidates = [family for family in families.FAMILIES if family.first in shapes]
+    if not candidates:
         if is_lora(shapes):
-            raise BadInputError(f"{who} is a LoRA: give it as a LoRA, and as the model {_SUPPORTED}")
-        raise BadInputError(f"{who} {kind_of(shapes)}, which is no whole model that is known here: {_SUPPORTED}")
-    if first is None:
-        return "sd3"
-    if len(first) != 4 or first[1] != 4:
+            raise BadInputError(f"{who} is a LoRA: give it as a LoRA, and as the model {choose}")
+        raise BadInputError(f"{who} {kind_of(shapes)}, not a complete model of a supported family: {choose}")
+    family = _closest(candidates, shapes)
+    first = shapes[family.first]
+    if family.channels is not None and (len(first) != 4 or first[1] != family.channels):
         raise BadInputError(
-            f"{who} has a U-Net that takes {first[1] if len(first) > 1 else 'other'} channels, as those for "
-            f"inpainting, depth or editing do: {_SUPPORTED}"
+            f"{who} has a denoiser that takes {first[1] if len(first) > 1 else 'other'} channels, as those for "
+            f"inpainting, depth or editing do: {choose}"
         )
-    if any(name.startswith("control_model.") for name in shapes):
-        raise BadInputError(f"{who} is a ControlNet together with its model, which is not supported: {_SUPPORTED}")
-    if any(name.startswith("conditioner.embedders.0.model.") for name in shapes):
-        raise BadInputError(f"{who} is SDXL's refiner, which only improves pictures: {_SUPPORTED}")
-    if any(name.startswith("edm_") for name in shapes):
-        raise BadInputError(f"{who} was trained in another way (EDM, as Playground 2.5), which is not supported.")
-    for family, (*_, start) in TEXT_ENCODERS.items():
-        if any(name.startswith(start) for name in shapes):
-            return family
-    # Without its text encoders: what is missing is said by name.
-    is_xl = f"{DENOISER}label_emb.0.0.weight" in shapes
-    context = shapes.get(f"{DENOISER}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", (0, 0))
-    return "sdxl" if is_xl else TEXT_WIDTHS.get(context[-1], "sd1")
+    for pattern, what in family.refused:
+        if any(re.fullmatch(pattern, name) for name in shapes):
+            raise BadInputError(f"{who} {what}: {choose}")
+    return family
+
+
+def _closest(candidates: Sequence[Family], shapes: Shapes) -> Family:
+    """The family whose text encoder is there; without one, so that what is missing is said by name, the likeliest."""
+    width = shapes.get(_TEXT_LAYER, (0,))[-1]
+    for is_it in (
+        lambda family: _has_encoder(family, shapes),
+        lambda family: family.only in shapes,
+        lambda family: family.text_width == width,
+    ):
+        for family in candidates:
+            if is_it(family):
+                return family
+    return candidates[0]
+
+
+def _has_encoder(family: Family, names: Iterable[str]) -> bool:
+    return any(name.startswith(family.text_encoders[-1].prefix) for name in names)
 
 
 def kind_of(names: Iterable[str]) -> str:
     """What a file is that is no checkpoint, as the rest of a sentence."""
     names = list(names)
-    for pattern, words in _OTHER_KINDS:
+    for pattern, what in families.UNSUPPORTED:
         if any(re.fullmatch(pattern, name) for name in names):
-            return words
+            return what
     return "holds no diffusion model"
 
 
@@ -231,36 +208,38 @@ def check_is_lora(file: Path, header: Header) -> None:
     Raises:
         BadInputError: it does not; the sentence says what it is, where that is known.
     """
-    if _FIRST in header or _FIRST_OF_SD3 in header:
-        raise BadInputError(f'The file "{file}" is no LoRA but a model: give it as the model.')
+    if any(family.first in header for family in families.FAMILIES):
+        raise BadInputError(f'The file "{file}" is a model, not a LoRA: give it as the model.')
     if not is_lora(header):
-        raise BadInputError(f'The file "{file}" {kind_of(header)}, and no LoRA: choose another one.')
+        raise BadInputError(f'The file "{file}" {kind_of(header)}, not a LoRA: choose another one.')
 
 
-def lora_family(shapes: Shapes) -> Family | Literal["flux"] | None:
-    """What a LoRA was trained for, as far as its names and the width of its text tell."""
-    if any(re.search(r"double_blocks|single_(transformer_)?blocks", name) for name in shapes):
-        return "flux"
-    if any(re.search(r"joint_blocks|add_[qkv]_proj", name) for name in shapes):
-        return "sd3"
+def lora_family(shapes: Shapes) -> str | None:
+    """The label of the family that a LoRA was trained for, as far as its names and the width of its text tell."""
+    patterns = families.UNSUPPORTED_LORAS | {family.label: family.loras for family in families.FAMILIES if family.loras}
+    for label, pattern in patterns.items():
+        if any(re.search(pattern, name) for name in shapes):
+            return label
     for name, shape in shapes.items():
-        if re.search(r"attn2.*to_[kv].*(lora_down|lora_A|lora\.down|hada_w1_b)", name) and len(shape) > 1:
-            return TEXT_WIDTHS.get(shape[1])
+        if _TEXT_LAYER_OF_LORA.search(name) and len(shape) > 1:
+            return next((family.label for family in families.FAMILIES if family.text_width == shape[1]), None)
     return None
 
 
 def current_name(name: str) -> str:
     """The name that a tensor has in later files: NovelAI's lack a `text_model.`, and some call the VAE `vae.`."""
-    for start in (*TEXT_ENCODERS["sd1"], TEXT_ENCODERS["sdxl"][0]):
-        rest = name.removeprefix(start)
-        if rest != name and rest.startswith(("embeddings.", "encoder.", "final_layer_norm.")):
-            return f"{start}text_model.{rest}"
+    for encoder in (encoder for family in families.FAMILIES for encoder in family.text_encoders):
+        rest = name.removeprefix(encoder.prefix)
+        if encoder.layout is families.CLIP_LAYOUT and rest != name:
+            is_old = rest.startswith(("embeddings.", "encoder.", "final_layer_norm."))
+            return f"{encoder.prefix}text_model.{rest}" if is_old else name
     return VAE + name.removeprefix("vae.") if name.startswith("vae.") else name
 
 
 def is_harmless(name: str) -> bool:
-    """Whether a tensor of a checkpoint has no part in the model, so that it may be left out."""
-    return _HARMLESS.fullmatch(name) is not None
+    """Whether a tensor of a checkpoint has no part in the model, so that it need not be read."""
+    of_families = (family.harmless for family in families.FAMILIES if family.harmless)
+    return _HARMLESS.fullmatch(name) is not None or any(re.fullmatch(pattern, name) for pattern in of_families)
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
@@ -297,10 +276,12 @@ def _check_numbers(file: Path, header: Header) -> None:
             _refuse_rounded(file, f"in blocks or to something else than 8-bit floats, such as {shown(name)}")
 
 
-def _named(starts: Sequence[str]) -> dict[str, str]:
-    if len(starts) == 1:
-        return {"its text encoder": starts[0]}
-    return {f"its {count} text encoder": start for count, start in zip(("first", "second"), starts, strict=True)}
+def _text_encoders(family: Family) -> dict[str, str]:
+    """How the names of a family's text encoders begin, by what a sentence calls them."""
+    prefixes = [encoder.prefix for encoder in family.text_encoders]
+    if len(prefixes) == 1:
+        return {"its text encoder": prefixes[0]}
+    return {f"its {place} text encoder": prefix for place, prefix in zip(_PLACES, prefixes, strict=False)}
 
 
 def _them(parts: Sequence[str]) -> str:

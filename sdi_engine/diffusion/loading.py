@@ -21,10 +21,11 @@ from ..contract.request import STARTER_MODEL, Lora
 from ..doctor import too_old
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError, is_out_of_memory
 from ..system import network
+from .families import Family
 from .header import listed
-from .kinds import LIBRARIES, check_channels, checked_kind, left_out, present, read_index
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate
 from .loras import check_loras, fuse_loras
+from .model_index import LIBRARIES, absent_parts, check_channels, checked_pipeline, present, read_index
 from .precision import precision
 from .prior import ModelHints, Prior
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 HALF_VARIANT = "fp16"
-NETWORKS = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
-"""The parts that have weights."""
 
 _UNUSED = re.compile(
     r"(.*\.)?(position_ids|logit_scale|text_projection(\.weight)?)|(vision_model|visual_projection)\..*"
@@ -132,9 +131,9 @@ def _load_hub(name: str, device: torch.device, loras: Sequence[Lora], offline: b
     from huggingface_hub import hf_hub_download
 
     index = read_index(Path(hf_hub_download(name, INDEX_FILE, local_files_only=offline)), name)
-    kind = checked_kind(name, index)
-    folder = getattr(diffusers, kind).download(
-        name, use_safetensors=True, local_files_only=offline, **left_out(kind, index)
+    family = checked_pipeline(name, index)
+    folder = getattr(diffusers, family.pipeline).download(
+        name, use_safetensors=True, local_files_only=offline, **absent_parts(family, index)
     )
     return _load_folder(Path(folder).absolute(), name, device, loras)
 
@@ -144,17 +143,19 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
     import diffusers
 
     index = read_index(folder / INDEX_FILE, model)
-    name = checked_kind(model, index)
-    check_channels(model, folder, index)
-    absent = left_out(name, index)
-    dtype = precision(name, device)
+    family = checked_pipeline(model, index, folder)
+    check_channels(model, folder, index, family)
+    absent = absent_parts(family, index)
+    dtype = precision(family, device)
     parts = {
         part: _network(folder, model, part, index[part], torch.float32 if part == "vae" else dtype)
-        for part in NETWORKS
-        if part in present(index) and part not in absent
+        for part in family.networks
+        if part in present(index)
     }
-    pipeline = getattr(diffusers, name).from_pretrained(str(folder), local_files_only=True, **absent, **parts)
-    return _prior_of(pipeline, _hints(folder), device, fuse_loras(pipeline, loras))
+    pipeline = getattr(diffusers, family.pipeline).from_pretrained(
+        str(folder), local_files_only=True, **absent, **parts
+    )
+    return _prior_of(family, pipeline, _hints(folder), device, fuse_loras(pipeline, loras, family))
 
 
 def _network(folder: Path, model: str, part: str, kind: Sequence[str], dtype: torch.dtype) -> nn.Module:
@@ -183,7 +184,7 @@ def _network(folder: Path, model: str, part: str, kind: Sequence[str], dtype: to
     for name, tensor in network.named_parameters():
         if not bool(tensor.isfinite().all()):
             raise BadInputError(
-                f'The {part.replace("_", " ")} of the model "{model}" holds numbers that are none (NaN or infinite, in '
+                f'The {part.replace("_", " ")} of the model "{model}" holds values that are NaN or infinite (in '
                 f"{listed([name])}): it is damaged; download it again, or choose another one."
             )
     return network.eval()
@@ -192,23 +193,22 @@ def _network(folder: Path, model: str, part: str, kind: Sequence[str], dtype: to
 def _load_file(file: Path, device: torch.device, loras: Sequence[Lora]) -> Prior:
     from .single_file import companion_folder, load_single_file, predicts_velocity, set_velocity
 
-    pipeline, notices = load_single_file(file, device)
-    notices += fuse_loras(pipeline, loras)
+    pipeline, family, notices = load_single_file(file, device)
+    notices += fuse_loras(pipeline, loras, family)
     companion = companion_folder(file)
     if companion:
-        return _prior_of(pipeline, _hints(companion), device, notices)
-    prior = _prior_of(pipeline, ModelHints(), device, notices)
-    if hasattr(pipeline, "unet") and predicts_velocity(prior):
-        set_velocity(pipeline)
-        return _prior_of(pipeline, ModelHints(), device, notices)
+        return _prior_of(family, pipeline, _hints(companion), device, notices)
+    prior = _prior_of(family, pipeline, ModelHints(), device, notices)
+    if family.may_predict_velocity and predicts_velocity(prior):
+        set_velocity(pipeline, family)
+        return _prior_of(family, pipeline, ModelHints(), device, notices)
     return prior
 
 
-def _prior_of(pipeline: DiffusionPipeline, hints: ModelHints, device: torch.device, notices: list[str]) -> Prior:
-    from .flow_prior import FlowPrior
-    from .unet_prior import UNetPrior
-
-    prior = (UNetPrior if hasattr(pipeline, "unet") else FlowPrior)(pipeline, hints, device)
+def _prior_of(
+    family: Family, pipeline: DiffusionPipeline, hints: ModelHints, device: torch.device, notices: list[str]
+) -> Prior:
+    prior: Prior = family.prior(pipeline, hints, device)
     prior.notices = tuple(notices)
     return prior
 

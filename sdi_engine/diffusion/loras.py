@@ -19,18 +19,13 @@ from ..contract.request import Lora
 from ..errors import BadInputError
 from ..system.pasted import as_meant
 from .adapters import Parts, is_whole, scale_of, split_name, weight_change
-from .header import TEXT_WIDTHS, check_is_lora, listed, lora_family, read_header, shown
-from .kinds import read_object
+from .families import Family, supported
+from .header import check_is_lora, listed, lora_family, read_header, shown
 from .location import check_suffix
-from .original_names import as_it_is, sd3_layout, unet_layout
-
-FAMILY_WORDS = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "sd3": "SD 3", "flux": "FLUX"}
-TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
-_CLIP = ("clip_l", "clip_g")
-"""What Stability's code calls them."""
+from .model_index import read_object
+from .original_names import as_it_is
 
 _EMBEDDING = re.compile(r"(bundle_emb\.|emb_params|clip_[lg]$|.*string_to_param).*")
-_OF_T5 = re.compile(r"(lora_te3_|text_encoder_3\.|text_encoders\.t5xxl\.|t5xxl\.).*")
 _PEFT_METADATA = "lora_adapter_metadata"
 _PEFT_WEIGHTS = "adapter_model"
 _PEFT_CONFIG = "adapter_config.json"
@@ -63,7 +58,7 @@ class _File:
     idle: list[str] = field(default_factory=list)
 
 
-def fuse_loras(pipeline: Any, loras: Sequence[Lora]) -> list[str]:
+def fuse_loras(pipeline: Any, loras: Sequence[Lora], family: Family) -> list[str]:
     """Add what every file changes to the weights that it is for, so that it costs no time.
 
     Reads LoRA, LoCon, LoHa, LoKr, DoRA, (IA)³ and full differences, by the names of kohya's scripts, LyCORIS,
@@ -72,6 +67,7 @@ def fuse_loras(pipeline: Any, loras: Sequence[Lora]) -> list[str]:
     Args:
         pipeline: changed in place.
         loras: the files; their changes add up.
+        family: of the pipeline.
 
     Returns:
         Sentences on what could be left out, such as an embedding.
@@ -81,8 +77,8 @@ def fuse_loras(pipeline: Any, loras: Sequence[Lora]) -> list[str]:
     """
     if not loras:
         return []
-    known = _known_layers(pipeline)
-    files = [_read(pipeline, lora, known) for lora in loras]
+    known = _known_layers(pipeline, family)
+    files = [_read(pipeline, lora, known, family) for lora in loras]
     with torch.no_grad():
         for layer in {layer: None for file in files for layer in file.layers}:
             mine = [file for file in files if layer in file.layers]
@@ -94,17 +90,17 @@ def fuse_loras(pipeline: Any, loras: Sequence[Lora]) -> list[str]:
     ]
 
 
-def _known_layers(pipeline: Any) -> dict[str, Layer]:
+def _known_layers(pipeline: Any, family: Family) -> dict[str, Layer]:
     """The layers of a pipeline by all the names that files have for them."""
     known: dict[str, Layer] = {}
-    denoiser = "unet" if hasattr(pipeline, "unet") else "transformer"
+    denoiser = family.denoiser
     module = getattr(pipeline, denoiser)
     for name in _layers_of(module):
         layer, flat = Layer(denoiser, (name,)), name.replace(".", "_")
         flat_names = (f"lora_unet_{flat}", f"lora_{denoiser}_{flat}", f"lycoris_{flat}")
         starts = ("", "unet.", "lora_unet.", f"{denoiser}.", "base_model.model.", f"{denoiser}.base_model.model.")
         known |= dict.fromkeys((*flat_names, *(start + name for start in starts)), layer)
-    for original, held in (unet_layout if denoiser == "unet" else sd3_layout)(module, "").items():
+    for original, held in family.layout(module, "").items():
         if not original.endswith(".weight") or held.change is not as_it_is:
             continue
         name = original.removesuffix(".weight")
@@ -113,18 +109,11 @@ def _known_layers(pipeline: Any) -> dict[str, Layer]:
         names = (f"lora_unet_{flat}", f"lycoris_{flat}", f"diffusion_model.{name}", f"model.diffusion_model.{name}")
         for alias in names:
             known.setdefault(alias, layer)
-    for number, part in enumerate(TEXT_ENCODERS, 1):
-        module = getattr(pipeline, part, None)
-        if module is None:
-            continue
+    for number, encoder in enumerate(family.text_encoders, 1):
+        part = encoder.part
         flat_starts = [f"lora_te{number}_"] + (["lora_te_"] if number == 1 else [])
-        starts = (
-            f"{part}.",
-            f"lora_te{number}.",
-            f"{part}.base_model.model.",
-            f"text_encoders.{_CLIP[number - 1]}.transformer.",
-        )
-        for own in _layers_of(module):
+        starts = (f"{part}.", f"lora_te{number}.", f"{part}.base_model.model.", encoder.lora_prefix)
+        for own in _layers_of(getattr(pipeline, part)):
             name = own if own.startswith(("text_model.", "text_projection")) else f"text_model.{own}"
             aliases = [start + name.replace(".", "_") for start in flat_starts] + [start + name for start in starts]
             known |= dict.fromkeys(aliases, Layer(part, (own,)))
@@ -137,7 +126,7 @@ def _layers_of(module: nn.Module) -> Iterator[str]:
             yield name.removesuffix(".weight")
 
 
-def _read(pipeline: Any, lora: Lora, known: Mapping[str, Layer]) -> _File:
+def _read(pipeline: Any, lora: Lora, known: Mapping[str, Layer], family: Family) -> _File:
     """A file's tensors, sorted by the layers that they are for.
 
     Raises:
@@ -151,15 +140,13 @@ def _read(pipeline: Any, lora: Lora, known: Mapping[str, Layer]) -> _File:
     for name, tensor in tensors.items():
         found = split_name(name)
         layer = known.get(found[0]) if found else None
-        if _EMBEDDING.fullmatch(name) or (_OF_T5.fullmatch(name) and hasattr(pipeline, "transformer")):
+        if _EMBEDDING.fullmatch(name) or re.fullmatch(family.unread_in_loras, name):
             file.idle.append(name)
         elif layer is None:
             # What is for a layer that is known is of a format that is not.
             (strange if any(start in known for start in _starts(name)) else homeless).append(name)
         elif found[1] in parts[layer]:
-            raise _unfit(
-                file.path, pipeline, f"two tensors are for one layer, {shown(name)} and {shown(sources[layer])}"
-            )
+            raise _unfit(file.path, family, f"two tensors are for one layer, {shown(name)} and {shown(sources[layer])}")
         else:
             parts[layer][found[1]] = tensor
             sources[layer] = name
@@ -171,12 +158,12 @@ def _read(pipeline: Any, lora: Lora, known: Mapping[str, Layer]) -> _File:
         )
     if homeless:
         reason = f"it has no place for {listed(homeless)}"
-        raise _unfit(file.path, pipeline, _other_family(pipeline, tensors) or reason)
+        raise _unfit(file.path, family, _other_family(family, tensors) or reason)
     for layer, kinds in parts.items():
         if not all(bool(tensor.float().isfinite().all()) for tensor in kinds.values()):
             raise BadInputError(
-                f'The LoRA "{file.path}" holds numbers that are none (NaN or infinite, in {listed([sources[layer]])}): '
-                "it is damaged; download it again."
+                f'The LoRA "{file.path}" holds values that are NaN or infinite (in {listed([sources[layer]])}): it is '
+                "damaged; download it again."
             )
         file.layers[layer] = _with_scale(kinds, layer, settings)
         try:
@@ -184,9 +171,9 @@ def _read(pipeline: Any, lora: Lora, known: Mapping[str, Layer]) -> _File:
         except (ValueError, RuntimeError) as error:
             log.debug("%s: %s", file.path, error)
             reason = f"{shown(sources[layer])} has another shape than what it is for"
-            raise _unfit(file.path, pipeline, _other_family(pipeline, tensors) or reason) from error
+            raise _unfit(file.path, family, _other_family(family, tensors) or reason) from error
     if not parts:
-        raise _unfit(file.path, pipeline, _other_family(pipeline, tensors) or "none of its tensors is for it")
+        raise _unfit(file.path, family, _other_family(family, tensors) or "none of its tensors is for it")
     return file
 
 
@@ -283,18 +270,14 @@ def _starts(name: str) -> Iterator[str]:
     return (name[:end] for end, character in enumerate(name) if character == ".")
 
 
-def _other_family(pipeline: Any, tensors: Mapping[str, Tensor]) -> str:
-    """What a file was trained for, where that can be told and is not what the pipeline is."""
-    family = lora_family({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-    if family is None:
-        return ""
-    unet = getattr(pipeline, "unet", None)
-    own = "sd3" if unet is None else TEXT_WIDTHS.get(unet.config.cross_attention_dim)
-    return "" if family == own else f"it was trained for {FAMILY_WORDS[family]}"
+def _other_family(family: Family, tensors: Mapping[str, Tensor]) -> str:
+    """What a file was trained for, where that can be told and is not the model's family."""
+    trained_for = lora_family({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    return "" if trained_for in (None, family.label) else f"it was trained for {trained_for}"
 
 
-def _unfit(file: Path, pipeline: Any, reason: str) -> BadInputError:
+def _unfit(file: Path, family: Family, reason: str) -> BadInputError:
     return BadInputError(
-        f'The LoRA "{file}" does not fit this model, a {type(pipeline).__name__} ({reason}): choose one that was '
-        "trained for a model of its kind (SD 1.x, SD 2.x, SDXL and SD3 each need their own)."
+        f'The LoRA "{file}" does not fit this {family.label} model ({reason}): choose one that was trained for it '
+        f"(those for {supported(' and ')} cannot be exchanged)."
     )

@@ -7,6 +7,7 @@ over. (Diffusers' own loader drops what it has no name for.)
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .header import DENOISER, VAE
+from .families import DENOISER, VAE, Shapes
 
 
 def as_it_is(tensor: Tensor) -> Tensor:
@@ -220,3 +221,21 @@ _SD3_BLOCK = {
     "ff_context.net.0.proj": "context_block.mlp.fc1",
     "ff_context.net.2": "context_block.mlp.fc2",
 }
+
+
+def sd3_transformer_shape(shapes: Shapes) -> dict[str, Any]:
+    """What tells the transformers of Stable Diffusion 3, 3.5 medium and 3.5 large apart, by their tensors."""
+    own = {name.removeprefix(DENOISER): shape for name, shape in shapes.items()}
+    blocks = {int(name.split(".")[1]) for name in own if name.startswith("joint_blocks.")}
+    dual = sorted(block for block in blocks if f"joint_blocks.{block}.x_block.attn2.qkv.weight" in own)
+    return {
+        "num_layers": len(blocks),
+        "num_attention_heads": own["x_embedder.proj.weight"][0] // _SD3_HEAD_CHANNELS,
+        "caption_projection_dim": own["context_embedder.weight"][0],
+        "pos_embed_max_size": math.isqrt(own["pos_embed"][1]),
+        "qk_norm": "rms_norm" if "joint_blocks.0.x_block.attn.ln_q.weight" in own else None,
+        "dual_attention_layers": tuple(dual),
+    }
+
+
+_SD3_HEAD_CHANNELS = 64

@@ -6,9 +6,8 @@ tensor of a file has its place by `original_names`, or the file is refused befor
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +17,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..errors import BadInputError
-from .clip_tokenizer import END, clip_tokenizer
+from .clip_tokenizer import clip_tokenizer
+from .families import OPEN_CLIP_LAYOUT, Family, Shapes
 from .header import (
-    DENOISER,
     SCALES,
-    T5,
-    TEXT_ENCODERS,
-    Family,
-    Shapes,
     check_beside_companion,
     checked_family,
     current_name,
@@ -33,37 +28,28 @@ from .header import (
     listed,
     read_header,
 )
-from .kinds import check_channels, checked_kind, left_out, present, read_index
 from .location import INDEX_FILE, companion_folder
-from .original_names import Layout, clip_layout, open_clip_layout, sd3_layout, unet_layout, vae_layout
+from .model_index import absent_parts, check_channels, checked_pipeline, present, read_index
+from .original_names import Layout, vae_layout
 from .precision import precision
-from .unet_prior import UNetPrior
+from .prior import Prior
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
-CONFIGS = Path(__file__).parent / "configs"
-OPEN_CLIP_PADDING = "!"
-SD2_TEXT_WIDTH = 1024
-SD2_VELOCITY_SAMPLE_SIZE = 96
-"""Those of Stable Diffusion 2.x that predict velocity are the ones for 768 pixels."""
-
-_HEAD_CHANNELS = 64
 _ZERO_TERMINAL_SIGNAL = "ztsnr"
 """An empty tensor of this name marks models that were trained up to pure noise (Lin et al. 2024)."""
 
-_SD3_PROJECTION = f"{TEXT_ENCODERS['sd3'][0]}text_projection.weight"
-"""The identity, where a file does not hold it."""
 
-
-def load_single_file(file: Path, device: torch.device) -> tuple[DiffusionPipeline, list[str]]:
-    """The pipeline of a file: as its companion folder says, else as its tensors' names and shapes tell.
-
-    Also returns sentences on what could be left out.
+def load_single_file(file: Path, device: torch.device) -> tuple[DiffusionPipeline, Family, list[str]]:
+    """The pipeline of a file, as its companion folder says, or else as its tensors' names and shapes tell.
 
     Args:
         file: what `location.locate` found.
         device: where it will run; `precision` follows from it, but the VAE is in float32.
+
+    Returns:
+        The pipeline, its family, and sentences on what of the file is not used.
 
     Raises:
         BadInputError: it is of no family that is supported, parts or tensors of it are missing, or it holds more than
@@ -73,47 +59,35 @@ def load_single_file(file: Path, device: torch.device) -> tuple[DiffusionPipelin
 
     header = read_header(file)
     companion = companion_folder(file)
-    family = None if companion else checked_family(file, header)
-    config = companion or CONFIGS / str(family)
-    index = read_index(config / INDEX_FILE, str(config))
-    name = checked_kind(str(config), index)
     if companion:
-        check_channels(str(config), config, index)
-        check_beside_companion(file, header, name, present(index))
+        index = read_index(companion / INDEX_FILE, str(companion))
+        family = checked_pipeline(str(companion), index, companion)
+        check_channels(str(companion), companion, index, family)
+        family = check_beside_companion(file, header, family.pipeline, present(index))
+        config, tokenizers = companion, {}
+    else:
+        family = checked_family(file, header)
+        config, tokenizers = family.config, _tokenizers(family)
+        index = read_index(config / INDEX_FILE, str(config))
     shapes = {current_name(key): entry.shape for key, entry in header.items()}
-    parts = _empty_parts(name, index, config, shapes)
-    layouts = {part: _layout(name, part, module, shapes) for part, module in parts.items()}
-    notices = _check_all_used(file, shapes, layouts)
-    dtype = precision(name, device)
+    parts = _empty_parts(family, index, config, shapes)
+    layouts = _layouts(family, parts)
+    notices = _check_all_used(file, shapes, layouts, family)
+    dtype = precision(family, device)
     with safe_open(file, framework="pt") as stream:
         tensors = _Tensors(stream)
         for part, module in parts.items():
-            _fill(file, module, layouts[part], tensors, torch.float32 if part == "vae" else dtype)
-    pipeline = getattr(diffusers, name).from_pretrained(
-        str(config), local_files_only=True, **left_out(name, index), **_tokenizers(family), **parts
+            _fill(file, module, layouts[part], tensors, torch.float32 if part == "vae" else dtype, family.identities)
+    pipeline = getattr(diffusers, family.pipeline).from_pretrained(
+        str(config), local_files_only=True, **absent_parts(family, index), **tokenizers, **parts
     )
     if _ZERO_TERMINAL_SIGNAL in shapes:
         pipeline.scheduler.register_to_config(rescale_betas_zero_snr=True, timestep_spacing="trailing")
-    return pipeline, notices
-
-
-def sd3_transformer_shape(shapes: Shapes) -> dict[str, Any]:
-    """What tells the transformers of Stable Diffusion 3, 3.5 medium and 3.5 large apart, by their tensors."""
-    own = {name.removeprefix(DENOISER): shape for name, shape in shapes.items()}
-    blocks = {int(name.split(".")[1]) for name in own if name.startswith("joint_blocks.")}
-    dual = sorted(block for block in blocks if f"joint_blocks.{block}.x_block.attn2.qkv.weight" in own)
-    return {
-        "num_layers": len(blocks),
-        "num_attention_heads": own["x_embedder.proj.weight"][0] // _HEAD_CHANNELS,
-        "caption_projection_dim": own["context_embedder.weight"][0],
-        "pos_embed_max_size": math.isqrt(own["pos_embed"][1]),
-        "qk_norm": "rms_norm" if "joint_blocks.0.x_block.attn.ln_q.weight" in own else None,
-        "dual_attention_layers": tuple(dual),
-    }
+    return pipeline, family, notices
 
 
 @torch.no_grad()
-def predicts_velocity(prior: UNetPrior) -> bool:
+def predicts_velocity(prior: Prior) -> bool:
     """Whether a U-Net that was taken for one that predicts ε predicts v: no name in a file tells, but its answers do.
 
     At t = 1 x is all but noise. A prediction of ε is x over again there, while v is −x0, which x has no part in.
@@ -124,11 +98,11 @@ def predicts_velocity(prior: UNetPrior) -> bool:
     return F.cosine_similarity(output.flatten(), x.flatten(), dim=0).item() < 0.5
 
 
-def set_velocity(pipeline: DiffusionPipeline) -> None:
+def set_velocity(pipeline: DiffusionPipeline, family: Family) -> None:
     """Correct the configuration of a pipeline that `load_single_file` took for one that predicts ε."""
     pipeline.scheduler.register_to_config(prediction_type="v_prediction")
-    if pipeline.text_encoder.config.hidden_size == SD2_TEXT_WIDTH:
-        pipeline.unet.register_to_config(sample_size=SD2_VELOCITY_SAMPLE_SIZE)
+    if family.velocity_sample_size is not None:
+        getattr(pipeline, family.denoiser).register_to_config(sample_size=family.velocity_sample_size)
 
 
 class _Tensors:
@@ -151,50 +125,40 @@ class _Tensors:
         return tensor
 
 
-def _empty_parts(name: str, index: Mapping[str, Any], config: Path, shapes: Shapes) -> dict[str, nn.Module]:
+def _empty_parts(family: Family, index: Mapping[str, Any], config: Path, shapes: Shapes) -> dict[str, nn.Module]:
     """The networks of a pipeline without weights, by the names of the parts."""
     import diffusers
     import transformers
     from accelerate import init_empty_weights
 
     parts: dict[str, nn.Module] = {}
-    absent = left_out(name, index)
     with init_empty_weights(include_buffers=False):
-        for part in ("unet", "transformer", "vae", "text_encoder", "text_encoder_2"):
-            if part not in present(index) or part in absent:
+        for part in (family.denoiser, "vae", *(encoder.part for encoder in family.text_encoders)):
+            if part not in present(index):
                 continue
             library, kind = index[part]
             if library == "transformers":
-                settings = transformers.CLIPTextConfig.from_pretrained(str(config), subfolder=part)
-                parts[part] = getattr(transformers, kind)(settings)
+                module = getattr(transformers, kind)
+                parts[part] = module(module.config_class.from_pretrained(str(config), subfolder=part))
                 continue
             module = getattr(diffusers, kind)
             settings = module.load_config(str(config), subfolder=part, local_files_only=True)
-            own_shape = sd3_transformer_shape(shapes) if part == "transformer" else {}
+            own_shape = family.shape(shapes) if part == family.denoiser else {}
             parts[part] = module.from_config(settings | own_shape)
     return parts
 
 
-def _layout(name: str, part: str, module: nn.Module, shapes: Shapes) -> Layout:
-    """The names of a part's tensors in a file."""
-    if part == "unet":
-        return unet_layout(module)
-    if part == "transformer":
-        return sd3_layout(module)
-    if part == "vae":
-        return vae_layout(module)
-    second = part == "text_encoder_2"
-    if name == "StableDiffusion3Pipeline":
-        return clip_layout(module, TEXT_ENCODERS["sd3"][second])
-    if name == "StableDiffusionXLPipeline":
-        return (open_clip_layout if second else clip_layout)(module, TEXT_ENCODERS["sdxl"][second])
-    (open_clip,) = TEXT_ENCODERS["sd2"]
-    if any(key.startswith(open_clip) for key in shapes):
-        return open_clip_layout(module, open_clip)
-    return clip_layout(module, *TEXT_ENCODERS["sd1"])
+def _layouts(family: Family, parts: Mapping[str, nn.Module]) -> dict[str, Layout]:
+    """The names of each part's tensors in a file."""
+    layouts = {family.denoiser: family.layout(parts[family.denoiser])}
+    if "vae" in parts:
+        layouts["vae"] = vae_layout(parts["vae"])
+    return layouts | {
+        encoder.part: encoder.layout(parts[encoder.part], encoder.prefix) for encoder in family.text_encoders
+    }
 
 
-def _check_all_used(file: Path, shapes: Shapes, layouts: Mapping[str, Layout]) -> list[str]:
+def _check_all_used(file: Path, shapes: Shapes, layouts: Mapping[str, Layout], family: Family) -> list[str]:
     """Refuse a file that does not hold each tensor of the model, or holds more than that.
 
     Returns:
@@ -204,12 +168,13 @@ def _check_all_used(file: Path, shapes: Shapes, layouts: Mapping[str, Layout]) -
         BadInputError: the sentence names what is missing, or left over.
     """
     wanted = {name for layout in layouts.values() for name in layout}
-    missing = sorted(wanted - set(shapes) - {_SD3_PROJECTION})
-    left = sorted(name for name in set(shapes) - wanted if not _may_be_left(name, shapes, wanted))
-    without_t5 = [name for name in left if not name.startswith(T5)]
-    if missing or without_t5:
+    missing = sorted(wanted - set(shapes) - set(family.identities))
+    unused = sorted(name for name in set(shapes) - wanted if not _is_expected(name, shapes, wanted, family))
+    dispensable = {name for name in unused if name.startswith(tuple(family.dispensable))}
+    homeless = [name for name in unused if name not in dispensable]
+    if missing or homeless:
         what = [f"lacks {listed(missing)}"] if missing else []
-        what += [f"holds {listed(without_t5)}, for which the model has no place"] if without_t5 else []
+        what += [f"holds {listed(homeless)}, for which the model has no place"] if homeless else []
         advice = (
             "it is damaged, or of another kind"
             if companion_folder(file)
@@ -217,38 +182,51 @@ def _check_all_used(file: Path, shapes: Shapes, layouts: Mapping[str, Layout]) -
             "configuration in Diffusers layout"
         )
         raise BadInputError(f'The model file "{file}" {" and ".join(what)}: {advice}.')
-    if left:
-        return [f'The text encoder T5 in "{file.name}" is left out: the model was trained to do without it.']
-    return []
+    return [
+        f'The {what} in "{file.name}" is not used: the model was trained to do without it.'
+        for prefix, what in family.dispensable.items()
+        if any(name.startswith(prefix) for name in dispensable)
+    ]
 
 
-def _may_be_left(name: str, shapes: Shapes, wanted: set[str]) -> bool:
+def _is_expected(name: str, shapes: Shapes, wanted: set[str], family: Family) -> bool:
+    """Whether a file may hold a tensor that the model has no place for."""
     if is_harmless(name):
         return True
     if name.endswith(SCALES):  # of a weight that is used
         return f"{name.rpartition('.')[0]}.weight" in wanted
-    # OpenCLIP's last layer, which Stable Diffusion 2.x was trained without.
-    last = re.fullmatch(rf"{re.escape(TEXT_ENCODERS['sd2'][0])}transformer\.resblocks\.(\d+)\..*", name)
-    return last is not None and not any(f".resblocks.{last[1]}." in other for other in wanted)
+    for encoder in family.text_encoders:
+        if encoder.lacks_last_layer and encoder.layout is OPEN_CLIP_LAYOUT:
+            layer = re.fullmatch(rf"{re.escape(encoder.prefix)}transformer\.resblocks\.(\d+)\..*", name)
+            if layer is not None and not any(f".resblocks.{layer[1]}." in other for other in wanted):
+                return True
+    return False
 
 
-def _fill(file: Path, module: nn.Module, layout: Layout, tensors: _Tensors, dtype: torch.dtype) -> None:
-    """Give a part without weights those of a file.
+def _fill(
+    file: Path,
+    module: nn.Module,
+    layout: Layout,
+    tensors: _Tensors,
+    dtype: torch.dtype,
+    identities: Collection[str],
+) -> None:
+    """Give a part without weights those of a file; `identities` as of `Family`.
 
     Raises:
-        BadInputError: a tensor has another shape than the part wants, or holds numbers that are none.
+        BadInputError: a tensor has another shape than the part needs, or holds NaN or infinite values.
     """
     shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
     state: dict[str, Tensor] = {}
     for original, held in layout.items():
-        if original == _SD3_PROJECTION and original not in tensors:
+        if original in identities and original not in tensors:
             state[held.names[0]] = torch.eye(*shapes[held.names[0]], dtype=dtype)
             continue
         tensor = held.change(tensors[original])
         if not bool(tensor.float().isfinite().all()):
             raise BadInputError(
-                f'The model file "{file}" holds numbers that are none (NaN or infinite, in {listed([original])}): it '
-                "is damaged; download it again, or choose another one."
+                f'The model file "{file}" holds values that are NaN or infinite (in {listed([original])}): it is '
+                "damaged; download it again, or choose another one."
             )
         pieces = tensor.chunk(len(held.names)) if len(held.names) > 1 else (tensor,)
         for name, piece in zip(held.names, pieces, strict=True):
@@ -270,10 +248,6 @@ def _shaped(file: Path, name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
     return tensor
 
 
-def _tokenizers(family: Family | None) -> dict[str, Any]:
-    """By OpenAI's CLIP or by OpenCLIP, which pads differently; none where a companion folder has them."""
-    if family is None:
-        return {}
-    if family in ("sd1", "sd2"):
-        return {"tokenizer": clip_tokenizer(END if family == "sd1" else OPEN_CLIP_PADDING)}
-    return {"tokenizer": clip_tokenizer(END), "tokenizer_2": clip_tokenizer(OPEN_CLIP_PADDING)}
+def _tokenizers(family: Family) -> dict[str, Any]:
+    """By OpenAI's CLIP or by OpenCLIP, which pads differently."""
+    return {encoder.tokenizer: clip_tokenizer(encoder.padding) for encoder in family.text_encoders}

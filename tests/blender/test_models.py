@@ -88,7 +88,7 @@ def test_loras_are_listed_and_passed_on(bpy, extension, model_list, tmp_path):
         file = write_file(tmp_path / f"{name}.safetensors", {LORA: (1, 1)})
         assert bpy.ops.sdi.add_lora(filepath=str(file)) == {"FINISHED"}
     assert scene.sdi.lora_index == 2
-    assert "no LoRA" in refused(bpy.ops.sdi.add_lora, filepath=str(write_file(tmp_path / "dream.safetensors", SDXL)))
+    assert "not a LoRA" in refused(bpy.ops.sdi.add_lora, filepath=str(write_file(tmp_path / "dream.safetensors", SDXL)))
     scene.sdi.loras[0].weight = 0.3
     scene.sdi.loras[1].use = False
     request = extension.state.properties.request_from(scene)

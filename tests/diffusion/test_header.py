@@ -12,7 +12,7 @@ from sdi_engine.errors import BadInputError
 
 
 def family(file):
-    return checked_family(file, read_header(file))
+    return checked_family(file, read_header(file)).name
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -67,7 +67,7 @@ def test_other_kinds_are_called_what_they_are(names, sentence, tmp_path):
     with pytest.raises(BadInputError, match=sentence):
         family(file)
     if "LoRA" not in sentence:
-        with pytest.raises(BadInputError, match=rf"({sentence}|no LoRA)"):
+        with pytest.raises(BadInputError, match=rf"({sentence}|not a LoRA)"):
             check_is_lora(file, read_header(file))
 
 
@@ -213,4 +213,4 @@ def test_two_thousand_damaged_headers_get_a_sentence_each(tmp_path):
             family(file)
         except BadInputError:
             refused += 1
-    assert refused == 2000  # for it is no whole model either
+    assert refused == 2000  # for it is not a complete model either

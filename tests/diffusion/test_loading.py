@@ -11,6 +11,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
 from tiny_models import SCHEDULE, write_sd3, write_sdxl, write_stable_diffusion
 
+from sdi_engine.diffusion.families import SD1, SD3, SDXL
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS
 from sdi_engine.diffusion.precision import precision
@@ -174,9 +175,9 @@ def test_folder_with_half_precision_weights_only(latent_model, tmp_path):
 def test_half_precision_is_for_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     cuda = torch.device("cuda")
-    assert precision("StableDiffusionXLPipeline", cuda) == torch.float16
-    assert precision("StableDiffusion3Pipeline", cuda) == torch.bfloat16
-    assert precision("StableDiffusionPipeline", CPU) == torch.float32
+    assert precision(SDXL, cuda) == torch.float16
+    assert precision(SD3, cuda) == torch.bfloat16
+    assert precision(SD1, CPU) == torch.float32
 
 
 @pytest.mark.parametrize("model", ["latent_model", "sdxl_model", "sd3_model"])
@@ -287,7 +288,7 @@ def test_a_folder_that_lacks_or_holds_a_tensor_too_much_is_told(part, name, late
 
 def test_numbers_that_are_none_in_a_folder_are_told(latent_model, tmp_path):
     folder = shutil.copytree(latent_model, tmp_path / "damaged")
-    with pytest.raises(BadInputError, match=r"vae .* numbers that are none .*decoder\.conv_in\.bias"):
+    with pytest.raises(BadInputError, match=r"vae .* NaN or infinite .*decoder\.conv_in\.bias"):
         load_prior(changed(folder, "vae", lambda tensors: tensors["decoder.conv_in.bias"].fill_(float("nan"))), CPU)
 
 
@@ -301,7 +302,7 @@ def test_other_kinds_of_models_are_refused(latent_model, sdxl_model, tmp_path):
     flux = tmp_path / "flux"
     flux.mkdir()
     (flux / "model_index.json").write_text('{"_class_name": "FluxPipeline", "transformer": ["diffusers", "X"]}')
-    with pytest.raises(BadInputError, match=r"FluxPipeline, which is not supported.*SD3"):
+    with pytest.raises(BadInputError, match=r"FluxPipeline, which is not supported.*SD 3"):
         load_prior(str(flux), CPU)
 
     refiner = shutil.copytree(sdxl_model, tmp_path / "refiner")

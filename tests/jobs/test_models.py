@@ -124,7 +124,7 @@ def test_folders_and_what_is_none(tmp_path):
 
 def test_a_lora_is_told_from_a_model(tmp_path):
     check_lora(write_file(tmp_path / "style.safetensors", LORA))
-    with pytest.raises(BadInputError, match="no LoRA"):
+    with pytest.raises(BadInputError, match="not a LoRA"):
         check_lora(write_file(tmp_path / "dream.safetensors", SD1))
     with pytest.raises(BadInputError, match="can run code"):
         check_lora(tmp_path / "style.pt")

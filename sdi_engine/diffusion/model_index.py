@@ -1,4 +1,7 @@
-"""The kinds of pipelines that are supported, their parts, and where a part's class may come from."""
+"""What the index of a model in Diffusers layout (`model_index.json`) says of it, and whether that can be used.
+
+Standard library only, since Blender asks here, too.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInputError
-
-UNET_PARTS = ("unet", "scheduler", "text_encoder", "tokenizer")
-TWO_ENCODERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
-REQUIRED = {
-    "StableDiffusionPipeline": UNET_PARTS,
-    "StableDiffusionXLPipeline": (*UNET_PARTS, *TWO_ENCODERS),
-    "StableDiffusion3Pipeline": ("transformer", "scheduler", "vae", *TWO_ENCODERS),
-}
-"""What a pipeline cannot do without, by its class in Diffusers."""
-
-OPTIONAL = {
-    "StableDiffusionPipeline": ("vae",),
-    "StableDiffusionXLPipeline": ("vae",),
-    "StableDiffusion3Pipeline": ("text_encoder_3", "tokenizer_3"),
-}
-UNUSED = {
-    "StableDiffusionPipeline": ("safety_checker", "feature_extractor", "image_encoder"),
-    "StableDiffusionXLPipeline": ("feature_extractor", "image_encoder"),
-    "StableDiffusion3Pipeline": ("feature_extractor", "image_encoder"),
-}
+from . import families
+from .families import Family
+from .location import INDEX_FILE
 
 LIBRARIES = ("diffusers", "transformers")
 """Where the classes of a pipeline's parts may come from. Diffusers imports whatever else an index names, and older
@@ -38,8 +24,23 @@ _SAFETY_CHECKER = ["stable_diffusion", "StableDiffusionSafetyChecker"]
 """A part of most models of the Stable Diffusion family; it is never loaded here."""
 
 
-def checked_kind(model: str, index: Mapping[str, Any]) -> str:
-    """The class of a pipeline, by its `model_index.json`.
+def read_index(file: Path, model: str) -> dict[str, Any]:
+    """The index of a model; `model` is what a person calls it.
+
+    Raises:
+        BadInputError: the file is damaged.
+    """
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f'The model "{model}" has a damaged {INDEX_FILE} ({error}): download it again.') from error
+    if not isinstance(index, dict):
+        raise BadInputError(f'The model "{model}" has a damaged {INDEX_FILE}: download it again.')
+    return index
+
+
+def checked_pipeline(model: str, index: Mapping[str, Any], folder: Path | None = None) -> Family:
+    """The family of a model, by the class of its pipeline, and by the width of its text encoder where `folder` has it.
 
     Raises:
         BadInputError: it is not supported, lacks a part, or wants code of its own.
@@ -47,27 +48,28 @@ def checked_kind(model: str, index: Mapping[str, Any]) -> str:
     name = index.get("_class_name")
     if not isinstance(name, str) or not all(_is_trusted(value) for part, value in index.items() if part[:1] != "_"):
         raise BadInputError(
-            f'The model "{model}" wants code from elsewhere than {" and ".join(LIBRARIES)} (its model_index.json says '
-            "so), which is not run here: choose another copy of it."
+            f'The model "{model}" asks for code from outside {" and ".join(LIBRARIES)} (in its {INDEX_FILE}), which is '
+            "never run here: choose another copy of it."
         )
-    missing = sorted(set(REQUIRED.get(name, ())) - present(index))
-    if name not in REQUIRED or missing:
+    width = read_object(folder / "text_encoder" / "config.json").get("hidden_size") if folder else None
+    family = families.of_pipeline(name, width)
+    missing = sorted(set(family.required) - present(index)) if family else []
+    if family is None or missing:
         lack = f" without {' and '.join(missing)}" if missing else ""
         raise BadInputError(
-            f'The model "{model}" is a {name}{lack}, which is not supported: choose one of the Stable Diffusion 1.x, '
-            "2.x, SDXL or SD3 family for text to image."
+            f'The model "{model}" is a {name}{lack}, which is not supported: choose one of the {families.supported()} '
+            "family for text to image."
         )
-    return name
+    return family
 
 
-def check_channels(model: str, folder: Path, index: Mapping[str, Any]) -> None:
-    """Refuse a model whose denoiser wants more than what an image is, by the configurations in its folder.
+def check_channels(model: str, folder: Path, index: Mapping[str, Any], family: Family) -> None:
+    """Refuse a model whose denoiser takes more than an image, by the configurations in its folder.
 
     Raises:
         BadInputError: it does, or its output is of another size.
     """
-    part = "transformer" if "transformer" in present(index) else "unet"
-    denoiser = read_object(folder / part / "config.json")
+    denoiser = read_object(folder / family.denoiser / "config.json")
     takes, gives = denoiser.get("in_channels"), denoiser.get("out_channels")
     image = read_object(folder / "vae" / "config.json").get("latent_channels") if "vae" in present(index) else takes
     if takes is not None and image is not None and (takes != image or gives not in (image, None)):
@@ -101,14 +103,14 @@ def read_object(file: Path) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
-def left_out(name: str, index: Mapping[str, Any]) -> dict[str, None]:
+def absent_parts(family: Family, index: Mapping[str, Any]) -> dict[str, None]:
     """The parts that a pipeline is built without, as arguments: those not used here, and optional ones not there."""
-    absent = set(OPTIONAL[name]) - present(index)
-    return dict.fromkeys([*UNUSED[name], *sorted(absent)])
+    absent = set(family.optional) - present(index)
+    return dict.fromkeys([*family.unused, *sorted(absent)])
 
 
 def present(index: Mapping[str, Any]) -> set[str]:
-    """The parts that a pipeline has, by its `model_index.json`."""
+    """The parts that a pipeline has, by its index."""
     return {part for part, value in index.items() if isinstance(value, list) and value[0] is not None}
 
 

@@ -1,0 +1,260 @@
+"""The families of 2D models that can be used: one entry each, and nothing about any of them elsewhere.
+
+A new family is an entry in `FAMILIES`, a folder of configurations for single files (`configs/`), and a `Prior` for what
+its denoiser takes and predicts. Standard library only, since Blender names the family of a file, too: what needs torch
+is imported when it is called.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Of the tensors in a file, by name."""
+
+CONFIGS = Path(__file__).parent / "configs"
+
+DENOISER = "model.diffusion_model."
+VAE = "first_stage_model."
+"""How the names of a U-Net's or a transformer's tensors begin in a single file, and those of a VAE."""
+
+
+def lazy(module: str, name: str) -> Callable[..., Any]:
+    """A function or class of this package, which is imported only when it is called."""
+
+    def call(*arguments: Any) -> Any:
+        return getattr(importlib.import_module(f".{module}", __package__), name)(*arguments)
+
+    return call
+
+
+CLIP_LAYOUT = lazy("original_names", "clip_layout")
+OPEN_CLIP_LAYOUT = lazy("original_names", "open_clip_layout")
+CLIP_PADDING, OPEN_CLIP_PADDING = "<|endoftext|>", "!"
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A text encoder in a single file.
+
+    Attributes:
+        part: its name in a pipeline.
+        tokenizer: the name of its tokenizer there.
+        prefix: how the names of its tensors begin.
+        layout: (encoder, prefix) → what the original code calls its tensors (`original_names.Layout`).
+        padding: the token that fills up short prompts.
+        lora_prefix: how ComfyUI's LoRAs name its layers.
+        lacks_last_layer: the file may hold one layer more than the model has.
+    """
+
+    part: str
+    tokenizer: str
+    prefix: str
+    layout: Callable[..., Any] = CLIP_LAYOUT
+    padding: str = CLIP_PADDING
+    lora_prefix: str = "text_encoders.clip_l.transformer."
+    lacks_last_layer: bool = False
+
+
+@dataclass(frozen=True)
+class Family:
+    """What sets one family of models apart.
+
+    Attributes:
+        name: also of the folder in `CONFIGS`.
+        label: what a person calls it.
+        pipeline: its class in Diffusers.
+        prior: (pipeline, hints, device) → `Prior`.
+        denoiser: the pipeline's part that predicts, "unet" or "transformer".
+        layout: (denoiser, prefix) → what the original code calls its tensors (`original_names.Layout`).
+        first: a tensor that every single file of the family holds.
+        text_encoders: those of a single file, in the pipeline's order; the last one's prefix is the family's own.
+        required: parts of the pipeline that it cannot do without.
+        optional: parts that it may lack.
+        unused: parts that are never loaded here.
+        channels: of the latents, by which models for inpainting are told from those for text to image; None asks no
+            file.
+        only: a tensor that no other family with the same `first` has; or "".
+        text_width: of what the denoiser is told; None where that tells nothing.
+        refused: variants that are not supported: a pattern for the name of one of their tensors, and what they are.
+        harmless: a pattern for the names of tensors that a file may hold although the model has no place for them.
+        dispensable: prefixes of whole parts that a file may hold and that are not read, and what they are.
+        identities: matrices that are the identity where a file does not hold them.
+        shape: (shapes) → what of the denoiser's configuration differs between the family's versions.
+        may_predict_velocity: a file does not say whether its model predicts ε or v: that is measured.
+        velocity_sample_size: of the family's models that predict v, in cells; None where it is that of the others.
+        dtype: the half precision that it runs in on CUDA; "bfloat16" becomes "float16" where the device has none.
+        loras: a pattern that is found only in names of this family's LoRAs; or "".
+        unread_in_loras: a pattern for names in LoRAs of parts that are not read; or "".
+    """
+
+    name: str
+    label: str
+    pipeline: str
+    prior: Callable[..., Any]
+    denoiser: str
+    layout: Callable[..., Any]
+    first: str
+    text_encoders: tuple[TextEncoder, ...]
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ("vae",)
+    unused: tuple[str, ...] = ("feature_extractor", "image_encoder")
+    channels: int | None = None
+    only: str = ""
+    text_width: int | None = None
+    refused: tuple[tuple[str, str], ...] = ()
+    harmless: str = ""
+    dispensable: Mapping[str, str] = field(default_factory=dict)
+    identities: tuple[str, ...] = ()
+    shape: Callable[[Shapes], dict[str, Any]] = lambda shapes: {}
+    may_predict_velocity: bool = False
+    velocity_sample_size: int | None = None
+    dtype: str = "float16"
+    loras: str = ""
+    unread_in_loras: str = ""
+
+    @property
+    def config(self) -> Path:
+        """The folder with the configuration for single files, in Diffusers layout."""
+        return CONFIGS / self.name
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The parts that have weights."""
+        return tuple(part for part in (*self.required, *self.optional) if not part.startswith(("tokenizer", "sched")))
+
+
+_unet_family = functools.partial(
+    Family,
+    prior=lazy("unet_prior", "UNetPrior"),
+    denoiser="unet",
+    layout=lazy("original_names", "unet_layout"),
+    first=f"{DENOISER}input_blocks.0.0.weight",
+    channels=4,
+    refused=(
+        (r"control_model\..*", "is a ControlNet together with its model, which is not supported"),
+        (r"conditioner\.embedders\.0\.model\..*", "is SDXL's refiner, which only improves pictures"),
+        (r"edm_.*", "was trained in another way (EDM, as Playground 2.5), which is not supported"),
+    ),
+    may_predict_velocity=True,
+)
+_UNET_PARTS = ("unet", "scheduler", "text_encoder", "tokenizer")
+_SECOND_ENCODER = ("text_encoder_2", "tokenizer_2")
+
+SD1 = _unet_family(
+    name="sd1",
+    label="SD 1.x",
+    pipeline="StableDiffusionPipeline",
+    text_encoders=(TextEncoder("text_encoder", "tokenizer", "cond_stage_model.transformer."),),
+    required=_UNET_PARTS,
+    unused=("safety_checker", "feature_extractor", "image_encoder"),
+    text_width=768,
+    harmless=r"cond_stage_model\.transformer\.text_projection\.weight",
+)
+SD2 = _unet_family(
+    name="sd2",
+    label="SD 2.x",
+    pipeline="StableDiffusionPipeline",
+    text_encoders=(
+        TextEncoder(
+            "text_encoder",
+            "tokenizer",
+            "cond_stage_model.model.",
+            OPEN_CLIP_LAYOUT,
+            OPEN_CLIP_PADDING,
+            lacks_last_layer=True,
+        ),
+    ),
+    required=_UNET_PARTS,
+    unused=("safety_checker", "feature_extractor", "image_encoder"),
+    text_width=1024,
+    harmless=r"cond_stage_model\.model\.text_projection",
+    velocity_sample_size=96,
+)
+SDXL = _unet_family(
+    name="sdxl",
+    label="SDXL",
+    pipeline="StableDiffusionXLPipeline",
+    text_encoders=(
+        TextEncoder("text_encoder", "tokenizer", "conditioner.embedders.0.transformer."),
+        TextEncoder(
+            "text_encoder_2",
+            "tokenizer_2",
+            "conditioner.embedders.1.model.",
+            OPEN_CLIP_LAYOUT,
+            OPEN_CLIP_PADDING,
+            "text_encoders.clip_g.transformer.",
+        ),
+    ),
+    required=(*_UNET_PARTS, *_SECOND_ENCODER),
+    only=f"{DENOISER}label_emb.0.0.weight",
+    text_width=2048,
+    harmless=r"conditioner\.embedders\.0\.transformer\.text_projection\.weight",
+)
+SD3 = Family(
+    name="sd3",
+    label="SD 3",
+    pipeline="StableDiffusion3Pipeline",
+    prior=lazy("flow_prior", "FlowPrior"),
+    denoiser="transformer",
+    layout=lazy("original_names", "sd3_layout"),
+    first=f"{DENOISER}x_embedder.proj.weight",
+    text_encoders=(
+        TextEncoder("text_encoder", "tokenizer", "text_encoders.clip_l.transformer."),
+        TextEncoder(
+            "text_encoder_2",
+            "tokenizer_2",
+            "text_encoders.clip_g.transformer.",
+            padding=OPEN_CLIP_PADDING,
+            lora_prefix="text_encoders.clip_g.transformer.",
+        ),
+    ),
+    required=("transformer", "scheduler", "vae", "text_encoder", "tokenizer", *_SECOND_ENCODER),
+    optional=("text_encoder_3", "tokenizer_3"),
+    dispensable={"text_encoders.t5xxl.": "text encoder T5"},
+    identities=("text_encoders.clip_l.transformer.text_projection.weight",),
+    shape=lazy("original_names", "sd3_transformer_shape"),
+    dtype="bfloat16",
+    loras=r"joint_blocks|add_[qkv]_proj",
+    unread_in_loras=r"(lora_te3_|text_encoder_3\.|text_encoders\.t5xxl\.|t5xxl\.).*",
+)
+
+FAMILIES = (SD1, SD2, SDXL, SD3)
+
+UNSUPPORTED = (
+    (r"(.*\.)?double_blocks\..*|(.*\.)?single_transformer_blocks\..*", "is a FLUX model, or one built like it"),
+    (r"(.*\.)?double_layers\..*", "is an AuraFlow model"),
+    (r"(.*\.)?transformer_blocks\.\d+\.img_mlp\..*", "is a Qwen-Image model"),
+    (r"(.*\.)?cap_embedder\..*", "is a Lumina or Z-Image model"),
+    (r"(.*\.)?blocks\.\d+\.(cross_attn|self_attn|adaln_.*)\..*", "is a video model, or another transformer"),
+    (r".*motion_modules\..*", "is a motion module for AnimateDiff"),
+    (r"(.*\.)?(control_model|controlnet_cond_embedding|input_hint_block|controlnet_blocks)\..*", "is a ControlNet"),
+    (r"(model\.)?(diffusion_model\.)?(input|output)_blocks\..*|down_blocks\..*", "is a U-Net alone"),
+    (r"(diffusion_model\.)?joint_blocks\..*", "is the transformer of Stable Diffusion 3 alone"),
+    (r"(emb_params|string_to_param.*|clip_[lg])", "is an embedding (textual inversion)"),
+    (r"(.*\.)?encoder\.block\..*|shared\.weight", "is a text encoder (T5) alone"),
+    (r"(.*\.)?(text_model|resblocks)\..*", "is a text encoder alone"),
+    (r"(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv_in|mid|mid_block|down|up)\..*", "is a VAE alone"),
+)
+"""What else people download: a pattern for the name of one of its tensors, and what it is."""
+
+UNSUPPORTED_LORAS = {"FLUX": r"double_blocks|single_(transformer_)?blocks"}
+"""Labels of families whose LoRAs are recognised though their models are not supported, and patterns as `loras`."""
+
+
+def of_pipeline(pipeline: str, text_width: int | None = None) -> Family | None:
+    """The family of a class of Diffusers; where several share one, that of the text encoder's width, else the first."""
+    families = [family for family in FAMILIES if family.pipeline == pipeline]
+    by_width = [family for family in families if family.text_width == text_width]
+    return next(iter(by_width or families), None)
+
+
+def supported(conjunction: str = " or ") -> str:
+    """For sentences: "SD 1.x, SD 2.x, SDXL or SD 3"."""
+    *others, last = (family.label for family in FAMILIES)
+    return f"{', '.join(others)}{conjunction}{last}"
