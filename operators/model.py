@@ -36,7 +36,7 @@ class SDI_OT_set_model(bpy.types.Operator):
 
 
 class SDI_OT_choose_model(bpy.types.Operator):
-    """Choose a .safetensors file of the Stable Diffusion 1.x, 2.x, SDXL or SD3 family"""
+    """Choose a .safetensors file of the SD 1.x, SD 2.x, SDXL or SD 3 family"""
 
     bl_idname = "sdi.choose_model"
     bl_label = "Choose Model File"

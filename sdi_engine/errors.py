@@ -35,7 +35,7 @@ class EngineError(Exception):
 
 
 class BadInputError(EngineError):
-    """What the person gave cannot be used: a prompt, a number, a path."""
+    """What the user entered cannot be used: a prompt, a number, a path."""
 
     exit_code = EXIT_BAD_INPUT
 
@@ -47,13 +47,13 @@ class EnvironmentMissingError(EngineError):
 
 
 class NoObjectError(EngineError):
-    """The optimisation ended without an object: empty space, fog, or numbers that are none."""
+    """The optimisation ended without an object: empty space, fog, or values that became NaN or infinite."""
 
     exit_code = EXIT_NO_OBJECT
 
 
 class BrokenNumbersError(NoObjectError):
-    """A model, or a method with it, came to numbers that are none (NaN or infinite), so there is nothing to show."""
+    """A model, or a method with it, produced NaN or infinite values, so there is nothing to show."""
 
 
 class OutOfMemoryError(EngineError):

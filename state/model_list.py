@@ -109,7 +109,7 @@ class ModelList:
 
     def unknown_words(self, model: str, prompt: str) -> str:
         """A sentence on words of the prompt that a model of a small vocabulary does not know; "" where none are."""
-        return vocabulary.left_out(prompt, self.vocabulary_of(model))
+        return vocabulary.about_unknown_words(prompt, self.vocabulary_of(model))
 
     def remember(self, model: str, found: Model) -> None:
         """Know about a model before the next scan does."""

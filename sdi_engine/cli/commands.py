@@ -418,7 +418,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def minutes(text: str) -> float:
     minutes = float(text)
-    if not minutes >= 0.0:  # which is so for what is no number, too: it would never be over
+    if not minutes >= 0.0:  # which also refuses NaN, with which it would never leave
         raise ValueError
     return minutes
 

@@ -122,7 +122,7 @@ class JobFolder:
         folder = cls(path)
         if not files.is_there(folder.request_file):
             raise BadInputError(
-                f'"{folder.path}" is not a job folder: it has no request.json; give a folder made by us.'
+                f'"{folder.path}" is not a job folder: it has no request.json; give a job folder of this extension.'
             )
         return folder
 

@@ -59,7 +59,7 @@ class JobRequest:
         preset: one of `PRESETS`: how long and how finely to optimise.
         noise: one of `NOISES`: where κ comes from (`distillation.noise`). "inversion" is SDI, eq. (11); "random" is
             SDS, eq. (4).
-        perp_neg: one of `PERP_NEG`: keep away from other views' looks (`diffusion.perp_neg`) in the prediction only, or
+        perp_neg: one of `PERP_NEG`: keep other views' features away (`diffusion.perp_neg`) in the prediction only, or
             in the search for κ too, which doubles the cost of that.
         seed: 0 to `MAX_SEED`; the same request with the same seed gives the same object on the same machine; on a
             GPU nearly, since it adds gradients up in any order.
@@ -106,7 +106,7 @@ class JobRequest:
         _check_types(self)
         for lora in self.loras:
             if not isinstance(lora, Lora):
-                raise BadInputError(f"The LoRA {shown(lora)} is none: give a file and a weight.")
+                raise BadInputError(f"{shown(lora)} is not a LoRA: give a file and a weight.")
             _check_types(lora)
         request = dataclasses.replace(
             self,
@@ -148,7 +148,7 @@ class JobRequest:
         for name, value in request.overrides.items():
             if not isinstance(name, str) or not _is_json(value):
                 raise BadInputError(
-                    f'The changed setting "{name}" is {shown(value)}: it must be a number, a word or a list.'
+                    f'The setting "{name}" is {shown(value)}: it must be a number, a word or a list.'
                 )
         return request
 
@@ -173,7 +173,7 @@ class JobRequest:
         except ValueError as error:
             raise BadInputError(f"The job's request.json is damaged ({error}): start the job again.") from error
         if not isinstance(fields, dict) or "prompt" not in fields:
-            raise BadInputError("The job's request.json holds no request: start the job again from its prompt.")
+            raise BadInputError("The job's request.json is not a request: start the job again from its prompt.")
         schema = fields.get("schema", 0)
         if isinstance(schema, int) and not isinstance(schema, bool):
             if schema > SCHEMA_VERSION:
@@ -265,5 +265,5 @@ def _check_choice(label: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _check_range(label: str, value: Any, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:  # which is so for what is no number, too
+    if value is not None and not low <= value <= high:  # which also refuses NaN
         raise BadInputError(f'The setting "{label}" is {shown(value)}: it must be between {low:,} and {high:,}.')

@@ -28,7 +28,7 @@ Knows = Mapping[str, Sequence[str]]
 
 
 def sound(knows: object) -> dict[str, list[str]]:
-    """What a model's own file says that it knows, which anybody may have written: what is no list of words is none."""
+    """What a model's own file says that it knows, which anybody may have written: only lists of words are kept."""
     if not isinstance(knows, dict):
         return {}
     lists = {
@@ -42,7 +42,7 @@ def sound(knows: object) -> dict[str, list[str]]:
 def as_read(prompt: str, knows: Knows) -> str:
     """What a model of a small vocabulary is told: the words that it knows, in its own spelling.
 
-    What it does not know is left out, with the articles that are left over then; weights and signs are too. A prompt
+    Words that it does not know are dropped, with the articles before them; so are weights and punctuation. A prompt
     of known words stays as it is, but for capital letters.
     """
     kept = [""]  # from the last word to the first
@@ -71,25 +71,25 @@ def check(prompt: str, knows: Knows) -> None:
         return
     kind, phrases = next(iter(knows.items()))
     raise BadInputError(
-        f'This model knows no word of "{prompt}": choose a real model, or one of the {kind} that this one knows: '
-        f"{', '.join(phrases)}."
+        f'This model does not know any word of "{prompt}": choose a real model, or one of the {kind} that this one '
+        f"knows: {', '.join(phrases)}."
     )
 
 
-def left_out(prompt: str, knows: Knows) -> str:
-    """A short sentence on what the model leaves out of a prompt; "" where that is nothing."""
+def about_unknown_words(prompt: str, knows: Knows) -> str:
+    """A short sentence on the words of a prompt that the model does not know; "" where it knows all."""
     unknown = unknown_words(prompt, knows)
     if not unknown:
         return ""
     words = ", ".join(f'"{word}"' for word in unknown)
-    return f"This model does not know {words} and leaves {'it' if len(unknown) == 1 else 'them'} out. " + (
-        "A real model knows the rest."
+    return f"This model does not know {words} and ignores {'it' if len(unknown) == 1 else 'them'}. " + (
+        "A real model knows more words."
     )
 
 
 def warning(prompt: str, knows: Knows) -> str:
-    """`left_out`, and all that the model knows."""
-    sentence = left_out(prompt, knows)
+    """`about_unknown_words`, and all that the model knows."""
+    sentence = about_unknown_words(prompt, knows)
     known = "; ".join(f"{kind}: {', '.join(phrases)}" for kind, phrases in knows.items())
     return sentence and f"{sentence} It knows {known}."
 

@@ -1,4 +1,4 @@
-"""What all pipelines of Diffusers have in common as a `Prior`: frozen parts, latents, and prompts that are kept."""
+"""What all pipelines of Diffusers have in common as a `Prior`: frozen parts, latents, and cached embeddings."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ class DiffusersPrior(Prior):
 
     def decode(self, x0: Tensor) -> Tensor:
         images = self._latents.decode(x0) * 0.5 + 0.5
-        return torch.where(images.isinf(), torch.nan, images.clamp(0.0, 1.0))  # an overflow is no white
+        return torch.where(images.isinf(), torch.nan, images.clamp(0.0, 1.0))  # an overflow is not white
 
     @torch.no_grad()
     def text(self, prompts: list[str]) -> Text:
-        """Embeddings, each of them kept, since view-dependent prompts come back again and again.
+        """Embeddings, cached by prompt, since view-dependent prompts come back again and again.
 
-        Those of shorter prompts are filled up with the empty prompt's to the length of the longest.
+        Those of shorter prompts are padded with the empty prompt's to the length of the longest.
         """
         for prompt in prompts:
             if prompt not in self._texts:
@@ -82,10 +82,10 @@ class DiffusersPrior(Prior):
         remarks = []
         if self.hints.knows and any(fragment.weight != 1.0 for fragment in parse(prompt)):
             remarks.append(
-                f'This model does not weigh words: it reads "{vocabulary.as_read(prompt, self.hints.knows)}".'
+                f'This model ignores weights of words: it reads "{vocabulary.as_read(prompt, self.hints.knows)}".'
             )
-        if reading.left_out:
-            remarks.append(f'The prompt is longer than this model reads: it leaves out "{reading.left_out}".')
+        if reading.unread:
+            remarks.append(f'The prompt is too long for this model, which ignores "{reading.unread}".')
         return remarks
 
     def _read(self, prompt: str) -> Reading:

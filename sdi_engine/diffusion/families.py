@@ -137,9 +137,9 @@ _unet_family = functools.partial(
     first=f"{DENOISER}input_blocks.0.0.weight",
     channels=4,
     refused=(
-        (r"control_model\..*", "is a ControlNet together with its model, which is not supported"),
-        (r"conditioner\.embedders\.0\.model\..*", "is SDXL's refiner, which only improves pictures"),
-        (r"edm_.*", "was trained in another way (EDM, as Playground 2.5), which is not supported"),
+        (r"control_model\..*", "is a ControlNet combined with its base model, which is not supported"),
+        (r"conditioner\.embedders\.0\.model\..*", "is SDXL's refiner, which only refines existing images"),
+        (r"edm_.*", "was trained with the EDM formulation (like Playground 2.5), which is not supported"),
     ),
     may_predict_velocity=True,
 )
@@ -227,19 +227,19 @@ SD3 = Family(
 FAMILIES = (SD1, SD2, SDXL, SD3)
 
 UNSUPPORTED = (
-    (r"(.*\.)?double_blocks\..*|(.*\.)?single_transformer_blocks\..*", "is a FLUX model, or one built like it"),
+    (r"(.*\.)?double_blocks\..*|(.*\.)?single_transformer_blocks\..*", "is a FLUX model, or one of its architecture"),
     (r"(.*\.)?double_layers\..*", "is an AuraFlow model"),
     (r"(.*\.)?transformer_blocks\.\d+\.img_mlp\..*", "is a Qwen-Image model"),
     (r"(.*\.)?cap_embedder\..*", "is a Lumina or Z-Image model"),
     (r"(.*\.)?blocks\.\d+\.(cross_attn|self_attn|adaln_.*)\..*", "is a video model, or another transformer"),
     (r".*motion_modules\..*", "is a motion module for AnimateDiff"),
     (r"(.*\.)?(control_model|controlnet_cond_embedding|input_hint_block|controlnet_blocks)\..*", "is a ControlNet"),
-    (r"(model\.)?(diffusion_model\.)?(input|output)_blocks\..*|down_blocks\..*", "is a U-Net alone"),
-    (r"(diffusion_model\.)?joint_blocks\..*", "is the transformer of Stable Diffusion 3 alone"),
+    (r"(model\.)?(diffusion_model\.)?(input|output)_blocks\..*|down_blocks\..*", "is only a U-Net"),
+    (r"(diffusion_model\.)?joint_blocks\..*", "is only the transformer of Stable Diffusion 3"),
     (r"(emb_params|string_to_param.*|clip_[lg])", "is an embedding (textual inversion)"),
-    (r"(.*\.)?encoder\.block\..*|shared\.weight", "is a text encoder (T5) alone"),
-    (r"(.*\.)?(text_model|resblocks)\..*", "is a text encoder alone"),
-    (r"(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv_in|mid|mid_block|down|up)\..*", "is a VAE alone"),
+    (r"(.*\.)?encoder\.block\..*|shared\.weight", "is only a text encoder (T5)"),
+    (r"(.*\.)?(text_model|resblocks)\..*", "is only a text encoder"),
+    (r"(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv_in|mid|mid_block|down|up)\..*", "is only a VAE"),
 )
 """What else people download: a pattern for the name of one of its tensors, and what it is."""
 

@@ -29,7 +29,7 @@ class FlowPrior(DiffusersPrior):
     def __init__(self, pipeline: Any, hints: ModelHints, device: torch.device) -> None:
         """
         Raises:
-            BadInputError: the scheduler is not that of a flow, or the transformer wants more than text.
+            BadInputError: the scheduler is not that of a flow, or the transformer takes more than text.
         """
         transformer: SD3Transformer2DModel = pipeline.transformer
         super().__init__(pipeline, transformer, hints, device)
@@ -71,10 +71,10 @@ class FlowPrior(DiffusersPrior):
 
     def remarks(self, prompt: str) -> list[str]:
         remarks = super().remarks(prompt)
-        left_out = self._read_t5(with_view(prompt, max(all_view_words(), key=len))).left_out
-        if left_out:
+        unread = self._read_t5(with_view(prompt, max(all_view_words(), key=len))).unread
+        if unread:
             remarks.append(
-                f'One of this model\'s text encoders (T5) reads {T5_LENGTH} tokens, and leaves out "{left_out}"; the '
+                f'One of this model\'s text encoders (T5) reads only {T5_LENGTH} tokens, without "{unread}"; the '
                 "others read it."
             )
         return remarks
@@ -101,7 +101,7 @@ class FlowPrior(DiffusersPrior):
         return {"embedding": torch.cat([of_clip, of_t5, *others], dim=1), "pooled": pooled}
 
     def _read_t5(self, prompt: str) -> Reading:
-        """Without T5 nothing is too long for it."""
+        """How T5 gets a prompt; without T5 no prompt is too long."""
         missing = self._pipeline.text_encoder_3 is None
         count = (lambda text: 0) if missing else counter(self._pipeline.tokenizer_3)
         return read(prompt, count, T5_LENGTH - 1, in_pieces=False)

@@ -35,7 +35,7 @@ _HARMLESS = re.compile(
 """What a file may hold besides a model: the noise schedule, which is known, what only the training needed, embeddings,
 and the scales of a layer's inputs, for arithmetic in 8 bits."""
 
-_ROUNDED = (
+_QUANTIZED = (
     (re.compile(r".*\.(absmax|nested_absmax|quant_map|nested_quant_map)|.*\.quant_state\..*"), "bitsandbytes (NF4)"),
     (re.compile(r".*\.(qweight|qzeros|wscales|wtscale|smooth_factor|smooth)"), "Nunchaku (SVDQuant), GPTQ or AWQ"),
     (re.compile(r".*\.weight_scale_2"), "NVFP4"),
@@ -87,20 +87,20 @@ def read_header(file: Path) -> dict[str, Entry]:
             start = stream.read(_LENGTH.size)
             length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
             if not 0 < length <= min(_LONGEST_HEADER, size - _LENGTH.size):
-                raise _damaged(file, "it does not begin as a safetensors file does")
+                raise _damaged(file, "it does not start like a safetensors file")
             header = json.loads(stream.read(length), object_pairs_hook=_without_doubles, parse_constant=_no_number)
         tensors = {name: entry for name, entry in header.items() if name != _METADATA}
         spans = sorted(_span(entry) for entry in tensors.values())
     except OSError as error:
         raise BadInputError(
-            f'The file "{file}" cannot be read ({error.strerror}): check it, or download it.'
+            f'The file "{file}" cannot be read ({error.strerror}): check it, or download it again.'
         ) from error
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise _damaged(file, "its list of contents makes no sense") from error
+        raise _damaged(file, "its header is invalid") from error
     if any(start < end for (_, end), (start, _) in itertools.pairwise(spans)):
         raise _damaged(file, "its tensors overlap")
     if spans and _LENGTH.size + length + max(end for _, end in spans) > size:
-        raise _damaged(file, "its end is missing")
+        raise _damaged(file, "it is truncated")
     return {name: Entry(entry["dtype"], tuple(entry["shape"])) for name, entry in tensors.items()}
 
 
@@ -117,7 +117,7 @@ def checked_family(file: Path, header: Header) -> Family:
     """The family of a file, which has all parts that a model of it needs, in numbers that can be used.
 
     Raises:
-        BadInputError: it is of none that is supported, lacks a part, or its weights were rounded in a way that is not.
+        BadInputError: it is of none that is supported, lacks a part, or its weights are quantized in a way that is not.
     """
     header = {current_name(name): entry for name, entry in header.items()}
     family = family_of({name: entry.shape for name, entry in header.items()}, f'The file "{file}"')
@@ -156,7 +156,7 @@ def family_of(shapes: Shapes, who: str = "This file") -> Family:
     if not candidates:
         if is_lora(shapes):
             raise BadInputError(f"{who} is a LoRA: give it as a LoRA, and as the model {choose}")
-        raise BadInputError(f"{who} {kind_of(shapes)}, not a complete model of a supported family: {choose}")
+        raise BadInputError(f"{who} {kind_of(shapes)}, and is not a complete model of a supported family: {choose}")
     family = _closest(candidates, shapes)
     first = shapes[family.first]
     if family.channels is not None and (len(first) != 4 or first[1] != family.channels):
@@ -189,12 +189,12 @@ def _has_encoder(family: Family, names: Iterable[str]) -> bool:
 
 
 def kind_of(names: Iterable[str]) -> str:
-    """What a file is that is no checkpoint, as the rest of a sentence."""
+    """What a file is if it is not a checkpoint, as the predicate of a sentence."""
     names = list(names)
     for pattern, what in families.UNSUPPORTED:
         if any(re.fullmatch(pattern, name) for name in names):
             return what
-    return "holds no diffusion model"
+    return "does not contain a diffusion model"
 
 
 def is_lora(names: Iterable[str]) -> bool:
@@ -211,7 +211,7 @@ def check_is_lora(file: Path, header: Header) -> None:
     if any(family.first in header for family in families.FAMILIES):
         raise BadInputError(f'The file "{file}" is a model, not a LoRA: give it as the model.')
     if not is_lora(header):
-        raise BadInputError(f'The file "{file}" {kind_of(header)}, not a LoRA: choose another one.')
+        raise BadInputError(f'The file "{file}" {kind_of(header)}, and is not a LoRA: choose another one.')
 
 
 def lora_family(shapes: Shapes) -> str | None:
@@ -265,15 +265,15 @@ def _check_parts(file: Path, names: Iterable[str], parts: Mapping[str, str]) -> 
 
 
 def _check_numbers(file: Path, header: Header) -> None:
-    """Refuse weights that were rounded to fewer bits in a way that is not understood here."""
-    for pattern, tool in _ROUNDED:
+    """Refuse weights that were quantized in a way that is not supported."""
+    for pattern, tool in _QUANTIZED:
         if any(pattern.fullmatch(name) for name in header):
-            _refuse_rounded(file, f"by {tool}")
+            _refuse_quantized(file, f"by {tool}")
     for name, entry in header.items():
         if name.endswith((".weight", ".bias")) and entry.dtype not in _NUMBERS:
-            _refuse_rounded(file, f"to {entry.dtype}, such as {shown(name)}")
+            _refuse_quantized(file, f"to {entry.dtype}, such as {shown(name)}")
         if name.endswith(SCALES) and not _is_scale(header, name):
-            _refuse_rounded(file, f"in blocks or to something else than 8-bit floats, such as {shown(name)}")
+            _refuse_quantized(file, f"in blocks, or to a format other than 8-bit floats, such as {shown(name)}")
 
 
 def _text_encoders(family: Family) -> dict[str, str]:
@@ -300,10 +300,10 @@ def _is_scale(header: Header, name: str) -> bool:
     )
 
 
-def _refuse_rounded(file: Path, how: str) -> NoReturn:
+def _refuse_quantized(file: Path, how: str) -> NoReturn:
     raise BadInputError(
-        f'The weights in the file "{file}" were rounded {how}, which is not supported: choose the file with weights in '
-        "16 bits, or in 8-bit floats (fp8)."
+        f'The weights in the file "{file}" are quantized {how}, which is not supported: choose the version with 16-bit '
+        "weights, or with 8-bit floats (fp8)."
     )
 
 
@@ -311,21 +311,21 @@ def _span(entry: Mapping[str, Any]) -> tuple[int, int]:
     """Where a tensor's numbers begin and end; raises ValueError where that does not fit its type and shape."""
     shape, (start, end) = entry["shape"], entry["data_offsets"]
     if not all(type(number) is int and 0 <= number < 2**63 for number in (*shape, start, end)):
-        raise ValueError("a number is none")
+        raise ValueError("not a number")
     if (end - start) * 8 != math.prod(shape) * _BITS[entry["dtype"]]:
-        raise ValueError("a size that does not fit")
+        raise ValueError("the size does not match the shape")
     return start, end
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) != len(pairs):
-        raise ValueError("a name that comes twice")
+        raise ValueError("a duplicate name")
     return entries
 
 
 def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")
 
 
 def _damaged(file: Path, detail: str) -> BadInputError:

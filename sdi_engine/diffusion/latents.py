@@ -56,8 +56,8 @@ class PixelLatents:
         patch = math.isqrt(channels // 3)
         if 3 * patch * patch != channels:
             raise BadInputError(
-                f"This model has no VAE and its U-Net has {channels} channels, so it is no text-to-image model that "
-                "works on latents or pixels: choose another one."
+                f"This model has no VAE and its U-Net has {channels} channels, so it works neither on latents "
+                "nor on pixels: choose another one."
             )
         self.channels = channels
         self.pixels_per_cell = patch

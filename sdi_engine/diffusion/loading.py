@@ -37,7 +37,7 @@ HALF_VARIANT = "fp16"
 _UNUSED = re.compile(
     r"(.*\.)?(position_ids|logit_scale|text_projection(\.weight)?)|(vision_model|visual_projection)\..*"
 )
-"""What the folder of a text encoder may hold besides: the rest of CLIP, and what later versions work out."""
+"""What the folder of a text encoder may also hold: the rest of CLIP, and buffers that later versions compute."""
 
 LoadPrior = Callable[[str, torch.device, Sequence[Lora]], Prior]
 
@@ -54,9 +54,8 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
         loras: changes to the model, added up.
 
     Raises:
-        EnvironmentMissingError: the model is not on this machine and cannot be fetched.
-        BadInputError: what is there is no model, or of a kind that is not supported; or a LoRA is not there or does
-            not fit.
+        EnvironmentMissingError: the model is not on this computer and cannot be downloaded.
+        BadInputError: it is not a model, or not one of a supported family; or a LoRA is missing or does not fit.
         OutOfMemoryError: there is too little memory for it.
     """
     location = locate(model)
@@ -73,7 +72,10 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
         if not offline:
             unreachable = network.unreachable(*_hub())
             if unreachable:
-                log.warning("The hub cannot be asked, since %s; what has been fetched before must do.", unreachable)
+                log.warning(
+                    "The Hugging Face hub cannot be reached, since %s; only models downloaded before are available.",
+                    unreachable,
+                )
         return _load_first(location, device, loras, offline or bool(unreachable))
     except ImportError as error:
         raise EnvironmentMissingError(
@@ -84,7 +86,7 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
     except (OSError, ValueError, KeyError, TypeError, MemoryError, RuntimeError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise OutOfMemoryError(
-                f'There is too little memory for the model "{model}": close other programs, or choose the device cpu.'
+                f'There is not enough memory for the model "{model}": close other programs, or choose the device cpu.'
             ) from error
         log.debug("loading %s failed", model, exc_info=True)
         raise _explained(model, location, error, unreachable) from error
@@ -115,7 +117,7 @@ def _load_first(location: ModelLocation, device: torch.device, loras: Sequence[L
         except (OSError, HTTPError) as error:
             if not offline and _network_cause(error):
                 raise OSError(str(error)) from error
-            log.info("%s cannot be had (%s): trying the next copy", source, error)
+            log.info("%s is not available (%s): trying the next copy", source, error)
     try:
         return _load_hub(last, device, loras, offline)
     except HTTPError as error:  # the hub's library lets some errors of the one below it through
@@ -176,7 +178,7 @@ def _network(folder: Path, model: str, part: str, kind: Sequence[str], dtype: to
     missing = sorted(account["missing_keys"])
     left = sorted(name for name in account["unexpected_keys"] if not _UNUSED.fullmatch(name))
     if missing or left:
-        what = f"lacks {listed(missing)}" if missing else f"holds {listed(left)}, for which it has no place"
+        what = f"lacks {listed(missing)}" if missing else f"contains {listed(left)}, for which it has no place"
         raise BadInputError(
             f'The {part.replace("_", " ")} of the model "{model}" {what}: it is damaged or of another kind; download '
             "it again, or choose another one."
@@ -237,7 +239,7 @@ def _hints(folder: Path) -> ModelHints:
         hints = ModelHints(**json.loads(file.read_text(encoding="utf-8")))
         return dataclasses.replace(hints, knows=vocabulary.sound(hints.knows))
     except (ValueError, TypeError) as error:
-        raise BadInputError(f'The file "{file}" is damaged ({error}): delete it or mend it.') from error
+        raise BadInputError(f'The file "{file}" is damaged ({error}): repair or delete it.') from error
 
 
 def _explained(model: str, location: ModelLocation, error: Exception, unreachable: str) -> EngineError:
@@ -245,8 +247,8 @@ def _explained(model: str, location: ModelLocation, error: Exception, unreachabl
     detail = detail if len(detail) <= 200 else f"{detail[:200]}…"
     if location.kind == "file":
         return BadInputError(
-            f'The model file "{model}" cannot be loaded ({detail}): it is damaged, or of a shape of its own, for which '
-            f'a folder "{Path(model).stem}" beside it must hold its configuration in Diffusers layout.'
+            f'The model file "{model}" cannot be loaded ({detail}): it is damaged, or has a non-standard architecture, '
+            f'for which its configuration in Diffusers layout must be in a folder "{Path(model).stem}" beside it.'
         )
     if location.kind == "folder":
         return BadInputError(f'The model "{model}" cannot be loaded ({detail}): it is damaged or of another kind.')
@@ -254,11 +256,11 @@ def _explained(model: str, location: ModelLocation, error: Exception, unreachabl
     network_cause = "" if hub_cause else unreachable or _network_cause(error)
     if network_cause:
         return EnvironmentMissingError(
-            f'The model "{model}" is not on this machine and cannot be fetched, since {network_cause}. '
+            f'The model "{model}" is not on this computer and cannot be downloaded, since {network_cause}. '
             f'"{STARTER_MODEL}" needs no network.'
         )
     return EnvironmentMissingError(
-        f'The model "{model}" is neither on this machine nor can it be fetched ({hub_cause or detail}): check '
+        f'The model "{model}" is not on this computer and cannot be downloaded ({hub_cause or detail}): check '
         "its name and the network (in Blender: Preferences, System, Allow Online Access), or use "
         f'"{REAL_MODEL}" (Stable Diffusion 2.1 base, from {" or ".join(REAL_MODEL_MIRRORS)}) or "{STARTER_MODEL}".'
     )
@@ -284,7 +286,7 @@ def _hub_cause(error: BaseException) -> str | None:
 
     for each in network.chain(error):
         if isinstance(each, GatedRepoError):
-            return "its page on the hub wants you to accept its terms and to log in with a token"
+            return "its page on the hub requires you to accept its terms and to log in with a token"
         if isinstance(each, RepositoryNotFoundError):
-            return "the hub has no model of this name, or not any more, or it is private"
+            return "the hub has no model of this name, or no longer, or it is private"
     return None

@@ -76,7 +76,7 @@ def locate(model: str) -> ModelLocation:
     name = model_name(model)
     if name == STARTER_MODEL:
         if not (STARTER_FOLDER / INDEX_FILE).is_file():
-            raise EnvironmentMissingError("The starter prior's weights are missing: install the extension again.")
+            raise EnvironmentMissingError("The starter prior's weights are missing: reinstall the extension.")
         return ModelLocation("folder", (str(STARTER_FOLDER),))
     if name == REAL_MODEL:
         return ModelLocation("hub", REAL_MODEL_MIRRORS)
@@ -93,13 +93,13 @@ def locate(model: str) -> ModelLocation:
     if is_folder:
         if not (path / INDEX_FILE).is_file():
             raise BadInputError(
-                f'The folder "{name}" is no model: it has no {INDEX_FILE}; choose a folder in Diffusers layout.'
+                f'The folder "{name}" is not a model: it has no {INDEX_FILE}; choose a folder in Diffusers layout.'
             )
         return ModelLocation("folder", (str(path),))
     if is_hub_id(name):
         return ModelLocation("hub", (name,))
     raise EnvironmentMissingError(
-        f'The model "{name}" does not exist: check the path, and give all of it, or use "{STARTER_MODEL}".'
+        f'The model "{name}" does not exist: check that the path is complete and correct, or use "{STARTER_MODEL}".'
     )
 
 
@@ -124,11 +124,11 @@ def check_suffix(file: Path, kind: str) -> None:
         return
     if file.suffix.lower() == ".gguf":
         raise BadInputError(
-            f'The {kind} file "{file}" is in the GGUF format, whose rounded weights are not supported: choose the '
+            f'The {kind} file "{file}" is in the GGUF format, whose quantized weights are not supported: choose the '
             ".safetensors file that it was made from."
         )
     raise BadInputError(
-        f'The {kind} file "{file}" is no .safetensors file: other formats can run code when they are opened; '
+        f'The {kind} file "{file}" is not a .safetensors file: other formats can run code when they are opened; '
         "convert it to safetensors or choose another one."
     )
 
@@ -170,10 +170,10 @@ def _about_address(address: str) -> str:
                 f'"{address}" is a folder, or another version than "{_MAIN_VERSION}", of a model on the hub: give the '
                 f"id alone ({'/'.join(path[:2])}), or download what you want and choose its folder."
             )
-        return f'"{address}" is no page of a model: give a model\'s id (owner/name), a file or a folder.'
+        return f'"{address}" is not the page of a model: give a model\'s id (owner/name), a file or a folder.'
     if host.split(".")[-2:-1] == ["civitai"]:
-        return f'"{address}" is a page of Civitai: press Download there, and choose the .safetensors file.'
-    return f'"{address}" is a web address: download the model, and choose its file or its folder.'
+        return f'"{address}" is a page of Civitai: download the .safetensors file there, and choose that.'
+    return f'"{address}" is a web address: download the model, and choose its file or folder.'
 
 
 def _split(address: str) -> tuple[str, list[str]]:

@@ -50,12 +50,12 @@ class Layer:
 
 @dataclass
 class _File:
-    """What a file holds: for each layer its parts, by kind, and the names of the tensors that are of no use."""
+    """What a file holds: for each layer its parts, by kind, and the names of the tensors that are not used."""
 
     lora: Lora
     path: Path
     layers: dict[Layer, Parts] = field(default_factory=dict)
-    idle: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
 
 
 def fuse_loras(pipeline: Any, loras: Sequence[Lora], family: Family) -> list[str]:
@@ -70,10 +70,10 @@ def fuse_loras(pipeline: Any, loras: Sequence[Lora], family: Family) -> list[str
         family: of the pipeline.
 
     Returns:
-        Sentences on what could be left out, such as an embedding.
+        Sentences on tensors that are not used, such as an embedding.
 
     Raises:
-        BadInputError: a file is missing, is no LoRA, belongs to another kind of model, or is of an unknown format.
+        BadInputError: a file is missing, is not a LoRA, was trained for another family, or is in an unknown format.
     """
     if not loras:
         return []
@@ -84,9 +84,9 @@ def fuse_loras(pipeline: Any, loras: Sequence[Lora], family: Family) -> list[str
             mine = [file for file in files if layer in file.layers]
             _add(pipeline, layer, [_changes(pipeline, layer, file.layers[layer], file.lora.weight) for file in mine])
     return [
-        f'The LoRA "{file.path.name}" holds more than changes to this model, which is left out: {listed(file.idle)}.'
+        f'The LoRA "{file.path.name}" also contains what this model does not use: {listed(file.unused)}.'
         for file in files
-        if file.idle
+        if file.unused
     ]
 
 
@@ -141,20 +141,22 @@ def _read(pipeline: Any, lora: Lora, known: Mapping[str, Layer], family: Family)
         found = split_name(name)
         layer = known.get(found[0]) if found else None
         if _EMBEDDING.fullmatch(name) or re.fullmatch(family.unread_in_loras, name):
-            file.idle.append(name)
+            file.unused.append(name)
         elif layer is None:
             # What is for a layer that is known is of a format that is not.
             (strange if any(start in known for start in _starts(name)) else homeless).append(name)
         elif found[1] in parts[layer]:
-            raise _unfit(file.path, family, f"two tensors are for one layer, {shown(name)} and {shown(sources[layer])}")
+            raise _unfit(
+                file.path, family, f"two tensors are for the same layer, {shown(name)} and {shown(sources[layer])}"
+            )
         else:
             parts[layer][found[1]] = tensor
             sources[layer] = name
     broken = [sources[layer] for layer, kinds in parts.items() if not is_whole(kinds)]
     if strange or broken:
         raise BadInputError(
-            f'The LoRA "{file.path}" is in a format that is not supported (such as {listed(strange or broken)}): '
-            "choose one of the formats LoRA, LoCon, LoHa, LoKr, DoRA, (IA)³ or full difference."
+            f'The LoRA "{file.path}" is in an unsupported format (such as {listed(strange or broken)}): choose '
+            "one in LoRA, LoCon, LoHa, LoKr, DoRA, (IA)³ or full-difference format."
         )
     if homeless:
         reason = f"it has no place for {listed(homeless)}"
@@ -170,10 +172,10 @@ def _read(pipeline: Any, lora: Lora, known: Mapping[str, Layer], family: Family)
             _check_shapes(pipeline, layer, file.layers[layer])
         except (ValueError, RuntimeError) as error:
             log.debug("%s: %s", file.path, error)
-            reason = f"{shown(sources[layer])} has another shape than what it is for"
+            reason = f"{shown(sources[layer])} does not have the shape of its layer"
             raise _unfit(file.path, family, _other_family(family, tensors) or reason) from error
     if not parts:
-        raise _unfit(file.path, family, _other_family(family, tensors) or "none of its tensors is for it")
+        raise _unfit(file.path, family, _other_family(family, tensors) or "none of its tensors belongs to it")
     return file
 
 
@@ -185,7 +187,7 @@ def check_loras(loras: Sequence[Lora]) -> None:
 
 def _check_file(path: Path) -> None:
     if not path.is_file():
-        raise BadInputError(f'The LoRA file "{path}" does not exist: check its path, and give all of it.')
+        raise BadInputError(f'The LoRA file "{path}" does not exist: check that the path is complete and correct.')
     check_suffix(path, "LoRA")
     check_is_lora(path, read_header(path))
 

@@ -53,8 +53,8 @@ class ModelHints:
     """What a model says of itself in `sdi_engine.json` beside its `model_index.json`; all optional.
 
     Attributes:
-        guidance_scale: the γ at which its images look best.
-        inversion_guidance_scale: the γ_inv at which its objects do; without it, −γ.
+        guidance_scale: the γ that gives the best images.
+        inversion_guidance_scale: the γ_inv that gives the best objects; by default −γ.
         resolution: height and width in pixels of the images it was trained on.
         view_vocabulary: which words for views its captions held (`views.view_words`).
         knows: for a model with a small vocabulary, its words by kind (`vocabulary`), for messages to a person.
@@ -79,7 +79,7 @@ class Prior(ABC):
 
     device: torch.device
     notices: tuple[str, ...] = ()
-    """Sentences for whoever uses it, on what of its files was left out."""
+    """Sentences for the user, on what of its files is not used."""
 
     @abstractmethod
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +99,7 @@ class Prior(ABC):
 
     @abstractmethod
     def decode(self, x0: Tensor) -> Tensor:
-        """x0 to images, clamped to 0…1; NaN where they are none."""
+        """x0 to images, clamped to 0…1; NaN where x0 decodes to NaN or infinite values."""
 
     @abstractmethod
     def text(self, prompts: list[str]) -> Text:

@@ -35,12 +35,12 @@ class Reading:
     Attributes:
         pieces: fragments for each pass through the text encoders; the view words stand whole in the last one.
         short: as much as one pass holds, with the view words, without weights.
-        left_out: the end of the prompt, before the view words, that no piece holds; "" where that is nothing.
+        unread: the end of the prompt, before the view words, for which there is no room; "" where all of it is read.
     """
 
     pieces: tuple[tuple[Fragment, ...], ...]
     short: str
-    left_out: str = ""
+    unread: str = ""
 
     @property
     def is_plain(self) -> bool:
@@ -65,8 +65,8 @@ def read(prompt: str, count: Count, room: int, in_pieces: bool) -> Reading:
     for fragment in fragments:
         if not 0.0 <= fragment.weight <= MAX_WEIGHT:
             raise BadInputError(
-                f'The weight of "{fragment.text.strip()}" in the prompt is {fragment.weight:g}: give one from 0 to '
-                f"{MAX_WEIGHT:g}, such as (word:1.3); an ordinary bracket has a backslash before it."
+                f'The weight of "{fragment.text.strip()}" in the prompt is {fragment.weight:g}: it must be between 0 '
+                f"and {MAX_WEIGHT:g}, as in (word:1.3); write an ordinary bracket with a backslash before it."
             )
     tail = f", {view}" if view else ""
     whole = "".join(fragment.text for fragment in fragments) + tail

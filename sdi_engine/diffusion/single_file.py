@@ -1,6 +1,6 @@
 """Single `.safetensors` files in the layout that Stability's code writes and most sites distribute.
 
-Diffusers' own loader leaves out what it does not know, and leaves empty what is missing, without a word. So here every
+Diffusers' own loader silently ignores tensors that it does not know, and leaves missing ones uninitialised. Here every
 tensor of a file has its place by `original_names`, or the file is refused before its weights are read.
 """
 
@@ -174,12 +174,12 @@ def _check_all_used(file: Path, shapes: Shapes, layouts: Mapping[str, Layout], f
     homeless = [name for name in unused if name not in dispensable]
     if missing or homeless:
         what = [f"lacks {listed(missing)}"] if missing else []
-        what += [f"holds {listed(homeless)}, for which the model has no place"] if homeless else []
+        what += [f"contains {listed(homeless)}, for which the model has no place"] if homeless else []
         advice = (
             "it is damaged, or of another kind"
             if companion_folder(file)
-            else f'it is damaged, or of a shape of its own, for which a folder "{file.stem}" beside it must hold its '
-            "configuration in Diffusers layout"
+            else "it is damaged, or has a non-standard architecture, for which its configuration in Diffusers layout "
+            f'must be in a folder "{file.stem}" beside it'
         )
         raise BadInputError(f'The model file "{file}" {" and ".join(what)}: {advice}.')
     return [
@@ -241,9 +241,9 @@ def _shaped(file: Path, name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
         return tensor.view(shape)
     if tensor.shape != shape:
         raise BadInputError(
-            f'The model file "{file}" cannot be loaded ({listed([name])} has the shape {tuple(tensor.shape)} where '
-            f"{tuple(shape)} belongs): it is damaged, or of a shape of its own, for which a folder "
-            f'"{file.stem}" beside it must hold its configuration in Diffusers layout.'
+            f'The model file "{file}" cannot be loaded ({listed([name])} has the shape {tuple(tensor.shape)} instead '
+            f"of {tuple(shape)}): it is damaged, or has a non-standard architecture, for which its configuration in "
+            f'Diffusers layout must be in a folder "{file.stem}" beside it.'
         )
     return tensor
 

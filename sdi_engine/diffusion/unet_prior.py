@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import BadInputError
 from .diffusers_prior import DiffusersPrior
+from .families import supported
 from .prior import ModelHints, Prediction, Text
 from .schedule import DiscreteSchedule
 
@@ -25,7 +26,7 @@ class UNetPrior(DiffusersPrior):
     def __init__(self, pipeline: Any, hints: ModelHints, device: torch.device) -> None:
         """
         Raises:
-            BadInputError: the U-Net wants more than text, or its schedule or prediction is not supported.
+            BadInputError: the U-Net takes more than text, or its schedule or prediction is not supported.
         """
         unet: UNet2DConditionModel = pipeline.unet
         super().__init__(pipeline, unet, hints, device)
@@ -37,7 +38,7 @@ class UNetPrior(DiffusersPrior):
         if not hasattr(pipeline.scheduler, "alphas_cumprod"):
             raise BadInputError(
                 f"This model's noise schedule ({type(pipeline.scheduler).__name__}) is not supported: choose a model "
-                "of the Stable Diffusion 1.x, 2.x, SDXL or SD3 family."
+                f"of the {supported()} family."
             )
         self._scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
         self._prediction_type: str = self._scheduler.config.prediction_type

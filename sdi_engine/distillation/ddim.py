@@ -15,6 +15,13 @@ def ddim_step(prior: Prior, prediction: Prediction, t_next: Tensor) -> Tensor:
 
     x̄(t') = x̄(t) + ε·[σ(t') − σ(t)], written with x = a·x̄, σ = b/a and eq. (5). For a flow model it is Euler's step
     x(s') = x(s) + v·(s' − s).
+
+    Args:
+        prediction: at the current time, x0 and ε of (B, C, h, w).
+        t_next: (B,) in [0, 1], earlier or later.
+
+    Returns:
+        x(t_next), (B, C, h, w).
     """
     a, b = prior.scales(t_next)
     return a * prediction.x0 + b * prediction.noise
@@ -24,11 +31,16 @@ def ddim_step(prior: Prior, prediction: Prediction, t_next: Tensor) -> Tensor:
 def ddim_trajectory(
     prior: Prior, x: Tensor, times: Tensor, conditioning: Conditioning, guidance: float
 ) -> Iterator[Prediction]:
-    """What the model makes of x at every time of a DDIM run.
+    """The model's prediction at every time of a DDIM run.
 
     Args:
         x: (B, C, h, w), the noise at times[0].
         times: (n,) falling, in [0, 1].
+        conditioning: of the B images.
+        guidance: γ of eq. (3).
+
+    Yields:
+        n predictions, x0 and ε of (B, C, h, w), one for each time.
     """
     for index, t in enumerate(times):
         prediction = prior.predict(x, t.expand(len(x)), conditioning, guidance)
@@ -38,7 +50,17 @@ def ddim_trajectory(
 
 
 def ddim_sample(prior: Prior, x: Tensor, times: Tensor, conditioning: Conditioning, guidance: float) -> Tensor:
-    """Denoise x from times[0] down to times[-1], then to the one-step x0 there: (B, C, h, w)."""
+    """Denoise x from times[0] down to times[-1], and take the one-step x0 there, eq. (5).
+
+    Args:
+        x: (B, C, h, w), the noise at times[0].
+        times: (n,) falling, in [0, 1].
+        conditioning: of the B images.
+        guidance: γ of eq. (3).
+
+    Returns:
+        x0, (B, C, h, w).
+    """
     *_, last = ddim_trajectory(prior, x, times, conditioning, guidance)
     return last.x0
 
@@ -58,8 +80,9 @@ def ddim_invert(
     Args:
         x: (B, C, h, w), x(t_start); a clean x0 for t_start = 0.
         t_start, t_end: (B,) in [0, 1].
-        steps: evaluations of the model, at least 1.
-        guidance: γ_inv; the paper's choice is the negative of the forward guidance.
+        steps: at least 1; a step evaluates the model once without guidance (γ_inv of 0 or 1), else twice.
+        conditioning: of the B images.
+        guidance: γ_inv of eq. (3); the paper's is the negative of the forward guidance scale.
 
     Returns:
         x(t_end), (B, C, h, w).

@@ -35,8 +35,8 @@ class ClipScore:
             tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise BadInputError(
-                f'The folder "{folder}" holds no CLIP model: give one with config.json, model.safetensors and a '
-                "tokenizer, as transformers saves it."
+                f'The folder "{folder}" does not contain a CLIP model: give one with config.json, model.safetensors '
+                "and a tokenizer, as transformers saves it."
             ) from error
         self._model.to(device)
         self.size: int = self._model.config.vision_config.image_size

@@ -60,7 +60,7 @@ def load_mesh(file: Path) -> TexturedMesh:
     """A `mesh.glb` as the engine writes it (`mesh.export`).
 
     Raises:
-        BadInputError: it cannot be read, holds no surface or no texture, or its numbers are none.
+        BadInputError: it cannot be read, holds no surface or no texture, or its numbers are NaN or infinite.
     """
     try:
         scene = trimesh.load_scene(file, process=False)
@@ -93,16 +93,16 @@ def textured_mesh(
         name: of the mesh, for the message.
 
     Raises:
-        BadInputError: there is no surface, or its numbers are none.
+        BadInputError: there is no surface, or its numbers are NaN or infinite.
     """
     if not (np.isfinite(vertices).all() and np.isfinite(uv).all()):
-        raise BadInputError(f"{name} has vertices that are nowhere (NaN or infinite): generate it again.")
+        raise BadInputError(f"{name} has vertices that are NaN or infinite: generate it again.")
     corners = vertices[faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     # A flat square as small as a millionth of the whole would be none that anybody sees; the squared size is an area.
     faces = faces[area > 1e-12 * np.ptp(vertices, axis=0).max() ** 2] if len(faces) else faces
     if not len(faces):
-        raise BadInputError(f"{name} is empty, it has no face with an area: generate it again.")
+        raise BadInputError(f"{name} is empty (no face has an area): generate it again.")
     used, faces = np.unique(faces, return_inverse=True)
     posed = vertices[used]
     if (np.ptp(posed, axis=0) <= 1e-6 * np.ptp(posed, axis=0).max()).any():

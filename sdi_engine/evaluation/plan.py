@@ -225,7 +225,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words or not all(word.isascii() and word.isdigit() for word in words):
-        raise BadInputError(f'The seeds "{text}" are none: give whole numbers, such as 0,1,2.')
+        raise BadInputError(f'"{text}" is not a list of seeds: give whole numbers, such as 0,1,2.')
     return tuple(int(word) for word in words)
 
 

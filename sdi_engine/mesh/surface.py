@@ -15,7 +15,7 @@ MIN_COMPONENT_SHARE = 0.02
 AGREEMENT_TOLERANCE = 0.002
 """Thresholds whose agreement differs by less are as good as each other."""
 
-NO_OBJECT = "No object emerged from this prompt: try another seed, more steps, or words which the model knows."
+NO_OBJECT = "No object emerged from this prompt: try another seed, more steps, or words that the model knows."
 
 
 def surface_of_density(

@@ -1,4 +1,4 @@
-"""From a render to what the model would rather see: where a run's settings choose the noise κ and the target."""
+"""From a render to the target that it is pulled towards: here a run's settings choose texts, time and noise κ."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..randomness import seed_of
 
 
 class Guidance:
-    """A frozen prior, asked as a run's settings say.
+    """A frozen prior, evaluated as a run's settings say.
 
     Args:
         prior: the model.
@@ -72,10 +72,10 @@ class Guidance:
         return self._choice(self.prior, x0, t, conditioning, context)
 
     def target(self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator) -> Prediction:
-        """Where the renders should go (`x0` of the result), by eq. (10) with the κ of the settings.
+        """The target of the renders (`x0` of the result), by eq. (10) with the κ of the settings; each (B, C, h, w).
 
         Raises:
-            BrokenNumbersError: it is nowhere, though the renders are sound.
+            BrokenNumbersError: the target is NaN or infinite, although the renders are finite.
         """
         kappa, x = self.noise(x0, t, conditioning, random)
         target = distillation_target(self.prior, x0, t, kappa, conditioning, self.guidance_scale, x)
@@ -91,13 +91,12 @@ class Guidance:
 
 
 def broken_model(prior: Prior) -> BrokenNumbersError:
-    """Of a model that makes numbers that are none of sound ones."""
+    """The error for a model that returned NaN or infinite values for finite ones."""
     cure = (
-        "choose the device cpu, on which it computes in full precision, or"
+        "choose the device cpu, which computes in full precision, or"
         if prior.device.type == "cuda"
-        else "fetch its file again, which may be damaged, or"
+        else "download its file again, which may be damaged, or"
     )
     return BrokenNumbersError(
-        f"The model's answer holds numbers that are none (NaN or infinite): {cure} try a lower guidance scale or "
-        "another model."
+        f"The model returned values that are NaN or infinite: {cure} try a lower guidance scale or another model."
     )

@@ -220,16 +220,16 @@ def _optimise(run: Optimisation, folder: JobFolder, height: float, report: Repor
 
 
 def tell_how_it_reads(prior: Prior, prompt: str, negative_prompt: str, report: Report) -> None:
-    """Say what of both prompts a model does not read as it is written, and what was left out of its files.
+    """Say what of both prompts a model does not read as it is written, and what of its files is not used.
 
     Raises:
-        BadInputError: it knows no word of the prompt, or the prompt cannot be read.
+        BadInputError: it does not know any word of the prompt, or the prompt cannot be read.
     """
     knows = prior.hints.knows
     vocabulary.check(prompt, knows)
     remarks = [*prior.notices, vocabulary.warning(prompt, knows), *prior.remarks(prompt)]
     if negative_prompt:
-        about_negative = [vocabulary.left_out(negative_prompt, knows), *prior.remarks(negative_prompt)]
+        about_negative = [vocabulary.about_unknown_words(negative_prompt, knows), *prior.remarks(negative_prompt)]
         remarks += [f"Of the negative prompt: {remark}" for remark in about_negative if remark]
     for remark in filter(None, remarks):
         report(events.Notice(remark))

@@ -104,7 +104,7 @@ def run(
         log.error("%s", error)
         return error.exit_code
     if resume and folder.result() is not None:
-        log.info('The job "%s" is done already.', folder.path)
+        log.info('The job "%s" is already done.', folder.path)
         return errors.EXIT_DONE
 
     def report(event: events.Event) -> None:
@@ -118,7 +118,7 @@ def run(
             report(events.StateChanged(events.STARTING))
             request, unknown = folder.read_request()
             if unknown:
-                report(events.Notice(_left_out(unknown)))
+                report(events.Notice(_ignored_settings(unknown)))
             _work_on(folder, request, resume, report, work)
             report(events.StateChanged(events.DONE))
         return errors.EXIT_DONE
@@ -189,7 +189,7 @@ def stop_signals() -> Iterator[None]:
 
 
 _OUT_OF_MEMORY = (
-    "The memory did not suffice: use a lower resolution, fewer views per step, or the device cpu; then resume the job "
+    "There was not enough memory: use a lower resolution, fewer views per step, or the device cpu; then resume the job "
     "or start again."
 )
 
@@ -203,9 +203,9 @@ def missing_package(error: ImportError) -> str:
     )
 
 
-def _left_out(settings: list[str]) -> str:
+def _ignored_settings(settings: list[str]) -> str:
     named = ", ".join(settings[:MOST_NAMED]) + (", …" if len(settings) > MOST_NAMED else "")
-    return f"The job was made by a later version, whose settings this one leaves out ({named}): update the extension."
+    return f"The job was made by a later version, some of whose settings are ignored ({named}): update the extension."
 
 
 def _work_on(folder: JobFolder, request: JobRequest, resume: bool, report: Listener, work: Work) -> None:

@@ -235,9 +235,8 @@ class Window:
     def lesson(self, count: int, rng: np.random.Generator, only_sides: bool) -> tuple[Tensor, list[str]]:
         """A batch in which the view is what matters: plain single things of `SIDED`, on plain light grey.
 
-        All captions but a few, which are empty, name the view. In the whole variety of `batch` left and right were so
-        little of the loss that the prior took them for one, after 23,000 steps still; 500 steps of this, with the
-        sides only, told them apart.
+        All captions but a few, which are empty, name the view. In the whole variety of `batch` left and right are too
+        little of the loss to be told apart (docs/evaluation/settings.md).
 
         Args:
             count: how many.

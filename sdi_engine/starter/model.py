@@ -1,9 +1,8 @@
 """The starter prior itself: a pixel-space diffusion model in Diffusers' parts, and its folder.
 
-An image of 64 x 64 is folded by `pixel_unshuffle(2)` into 12 channels of 32 x 32, so that the U-Net is cheap. Patches
-of 4 cost less still, but 64 channels do not carry the 48 numbers of such a patch: x0 reached no more than 28 dB even
-where there was next to no noise, which shows as ragged edges. A model without a VAE works in pixel space, and
-sqrt(in_channels / 3) is its patch size: the engine's loader reads it from there.
+An image of 64 x 64 is folded by `pixel_unshuffle(2)` into 12 channels of 32 x 32, so that the U-Net is cheap; why not
+larger patches is in docs/evaluation/settings.md. A model without a VAE works in pixel space, and sqrt(in_channels / 3)
+is its patch size: the engine's loader reads it from there.
 
 The U-Net predicts x0 (Diffusers calls that "sample"): noise has as many independent numbers as there are pixels, more
 than few channels carry, so a network that predicts noise or velocity stays wrong at low noise levels; an image is far
@@ -31,13 +30,8 @@ from .settings import TIMESTEPS
 PATCH = 2
 GUIDANCE_SCALE = 3.0
 INVERSION_GUIDANCE_SCALE = 1.0
-"""γ_inv for objects made with this model. With the paper's −γ the colours of objects drift. On twelve prompts, preset
-Standard, 1 and −3 came to a silhouette IoU of 0.806 and 0.782, a normal consistency of 0.787 and 0.749 and a Chamfer
-distance of 0.037 and 0.040, all beyond the bootstrap's 95 % interval; colours were recognised in 12 and 11 objects, and
-1, which needs no unguided prediction, took 39 s instead of 45; sharpness was 0.71 and 1.05 of the truth's. 0, asked
-later with the weights of 41,862 steps, came to a normal consistency of 0.784 where 1 had 0.800, beyond the interval,
-and to no other quality that could be told apart. Nobody has asked again since guidance no longer exaggerates colours
-(`distillation.target.without_colour_shift`)."""
+"""γ_inv for objects made with this model: with the paper's −γ their colours drift (docs/evaluation/settings.md)."""
+
 MAX_WEIGHT = 5.0
 
 Channels = tuple[int, int, int, int]

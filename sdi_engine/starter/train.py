@@ -297,8 +297,7 @@ class Captured:
 def hidden_matrices(model: StarterModel) -> list[nn.Parameter]:
     """The weights that Muon is for: matrices and convolutions, but for the first, the last and the embeddings.
 
-    On the same 16,000 pictures, at the same rate, from the same AdamW-trained weights, the loss was 5 % lower than with
-    AdamW for all, and a step took 20 % longer on two cores; AdamW had last needed some 5,000 steps for such a gain.
+    It is compared with AdamW for all weights in docs/evaluation/settings.md.
     """
     apart = ("conv_in", "conv_out", "embedding")
     return [

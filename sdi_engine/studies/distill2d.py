@@ -49,10 +49,10 @@ def distill2d(request: JobRequest, folder: Path, report: Report, noise: str) -> 
 
     Returns:
         What `result.json` says; `largest_difference` is over all steps, pixels and channels of x0. Where the noise
-        makes score distillation diverge to numbers that are none, there is no image of its own.
+        makes score distillation diverge to NaN or infinity, there is no image for it.
 
     Raises:
-        BrokenNumbersError: DDIM came to such numbers, which is the model's fault.
+        BrokenNumbersError: DDIM diverged, which is the model's fault.
     """
     study = prepare(request, report)
     prior, prompt = study.prior, request.prompt
@@ -81,7 +81,7 @@ def distill2d(request: JobRequest, folder: Path, report: Report, noise: str) -> 
         save_picture(to_image(distilled_images[-1][0]), folder / "distilled.png")
         distilled_result = {"file": "distilled.png", **numbers_of(distilled_images[-1])}
     else:
-        log.warning('With "%s" noise score distillation diverged to numbers that are none: it has no image.', noise)
+        log.warning('With "%s" noise score distillation diverged to NaN or infinity: there is no image.', noise)
     captions = [f"difference {differences[index]:.1e}" for index in shown]
     rows = [
         Row("DDIM", [Cell(to_image(image[0])) for image in ddim_images]),
@@ -111,15 +111,15 @@ def distill2d(request: JobRequest, folder: Path, report: Report, noise: str) -> 
 
 
 def image_or_none(picture: Tensor) -> Image.Image | None:
-    """A (3, H, W) tensor in 0…1 as an image; None where a method has diverged to numbers that are none."""
+    """A (3, H, W) tensor in 0…1 as an image; None where a method has diverged to NaN or infinity."""
     return to_image(picture) if is_finite(picture) else None
 
 
 def last_image(study: Study, prompt: str, noise: str, times: Tensor, report: Report, phase: str) -> Tensor:
-    """Where a `trajectory` ends, (1, 3, H, W) in 0…1; NaN where its numbers are none.
+    """Where a `trajectory` ends, (1, 3, H, W) in 0…1; NaN where it has diverged.
 
     Raises:
-        BrokenNumbersError: DDIM came to such numbers.
+        BrokenNumbersError: DDIM has diverged.
     """
     steps = zip(reported(phase, len(times), report), trajectory(study, prompt, noise, times), strict=False)
     *_, (_, last) = steps

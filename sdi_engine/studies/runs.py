@@ -29,7 +29,7 @@ NO_OBJECT = "no object"
 
 @dataclass(frozen=True)
 class Run3D:
-    """A whole optimisation, looked at from four sides."""
+    """A whole optimisation, rendered from four sides."""
 
     label: str
     prompt: str
@@ -78,7 +78,7 @@ class Run2D:
         image = last_image(study, self.prompt, self.noise, times, report, self.name)
         picture = image_or_none(image[0])
         if picture is None:
-            return Result((), {"outcome": "It diverged to numbers that are none.", "steps": self.steps})
+            return Result((), {"outcome": "It diverged to NaN or infinity.", "steps": self.steps})
         return Result((picture,), numbers_of(image))
 
 
@@ -89,7 +89,7 @@ def optimised(
     report: Report,
     after_step: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Run to the end, or to where no object can come out any more, and look at what there is.
+    """Run to the end, or until no object can emerge, and measure the result.
 
     The numbers are `seconds` of the optimisation, of them `seconds_2d` for the model and its gradients and
     `seconds_3d` for the field, `evaluations` of the model, `outcome` ("object", or why there is none), and, of an
@@ -121,13 +121,13 @@ def optimised(
     }
     if outcome != "object":
         return Result((), numbers)
-    images, opacities = look(optimisation, max(LEAST_VIEW_RESOLUTION, study.prior.resolution))
+    images, opacities = four_views(optimisation, max(LEAST_VIEW_RESOLUTION, study.prior.resolution))
     mask = object_pixels(opacities)
     numbers |= {"sharpness": round(sharpness(images, mask), 5), "saturation": round(saturation(images, mask), 4)}
     return Result(tuple(to_image(image) for image in images), numbers)
 
 
-def look(optimisation: Optimisation, resolution: int) -> tuple[Tensor, Tensor]:
+def four_views(optimisation: Optimisation, resolution: int) -> tuple[Tensor, Tensor]:
     """Pictures of the field from four sides on light grey, (4, 3, H, W) in 0…1, and its opacities, (4, 1, H, W)."""
     images, opacities = optimisation.view_with_opacity(AZIMUTHS_DEG, ELEVATION_DEG, resolution)
     return images.cpu(), opacities.cpu()

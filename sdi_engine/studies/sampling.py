@@ -44,7 +44,7 @@ def sample(
         What `result.json` says. Sharpness and saturation are over all pixels.
 
     Raises:
-        BrokenNumbersError: the model came to numbers that are none.
+        BrokenNumbersError: the model returned NaN or infinite values.
     """
     if not 1 <= count <= MAX_IMAGES:
         raise BadInputError(f'The setting "count" is {count}: it must be between 1 and {MAX_IMAGES}.')
@@ -81,7 +81,7 @@ def ddim_images(study: Study, prompt: str, seeds: Sequence[int], times: Tensor, 
     """One image for each seed by DDIM, (B, 3, H, W) in 0…1.
 
     Raises:
-        BrokenNumbersError: the model came to numbers that are none.
+        BrokenNumbersError: the model returned NaN or infinite values.
     """
     conditioning = study.prior.condition([prompt] * len(seeds), study.request.negative_prompt)
     noise = starting_noise(study.prior, seeds, resolution_2d(study))
@@ -119,7 +119,7 @@ def resolution_2d(study: Study) -> int:
 
 @torch.no_grad()
 def decoded(prior: Prior, x0: Tensor) -> Tensor:
-    """Images (B, 3, H, W) in 0…1 of x0, on the CPU; those are all NaN of which x0 holds numbers that are none."""
+    """Images (B, 3, H, W) in 0…1 of x0, on the CPU; an image is all NaN where its x0 has NaN or infinite values."""
     images = prior.decode(x0).cpu()
     images[~x0.isfinite().flatten(1).all(dim=1).cpu()] = torch.nan
     return images

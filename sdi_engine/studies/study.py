@@ -111,7 +111,7 @@ def save_json(content: dict[str, Any], file: Path) -> dict[str, Any]:
     """Write a JSON file, whole or not at all; raises StorageError.
 
     Returns:
-        What was written: numbers that are none (of a method that diverges) are null, since JSON has no word for them.
+        What was written: NaN and infinity (of a method that diverges) are null, since JSON has no word for them.
     """
     content = _without_nan(content)
     with storage_errors(file.parent):

@@ -85,7 +85,7 @@ def read_bytes(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
     with open_to_read(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise UnsafeFileError(f'"{path}" is larger than any file of its kind: it is damaged, or none of ours.')
+        raise UnsafeFileError(f'"{path}" is larger than any file of its kind: it is damaged, or not ours.')
     return content
 
 
@@ -196,7 +196,7 @@ def _open(path: Path, flags: int, mode: str) -> BinaryIO:
     descriptor = os.open(path, flags | _CAREFUL, 0o666)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UnsafeFileError(f'"{path}" is no ordinary file: delete it.')
+            raise UnsafeFileError(f'"{path}" is not an ordinary file: delete it.')
         return os.fdopen(descriptor, mode)
     except BaseException:
         os.close(descriptor)

@@ -46,7 +46,7 @@ class ProcessLock:
                 continue
             return self._file is not None
         raise StorageError(
-            f"Nothing can be locked on this computer ({'; '.join(reasons)}): let the environment variable "
+            f"No lock file can be made on this computer ({'; '.join(reasons)}): let the environment variable "
             f"{FOLDER_VARIABLE} name a folder of your own on a local disk."
         )
 

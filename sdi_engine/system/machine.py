@@ -49,7 +49,7 @@ def own_folder() -> Path:
         except (OSError, RuntimeError) as error:  # the latter where there is no home
             reasons.append(getattr(error, "strerror", None) or str(error))
     raise NoOwnFolderError(
-        f"There is no folder for what only you may write ({'; '.join(reasons)}): let the environment variable "
+        f"No folder can be made that only you may write to ({'; '.join(reasons)}): let the environment variable "
         f"{FOLDER_VARIABLE} name a folder of your own."
     )
 

@@ -67,8 +67,8 @@ def why(
                 "correct them there; signs such as @ or : in a password are written as %40 or %3A"
             )
         return (
-            f"the proxy {shown(proxy) or 'of this network'} wants a name and a password (407): put them into "
-            f"{setting}, as http://NAME:PASSWORD@HOST:PORT, or ask whoever looks after your network"
+            f"the proxy {shown(proxy) or 'of this network'} requires a name and a password (407): put them into "
+            f"{setting}, as http://NAME:PASSWORD@HOST:PORT, or ask your network administrator"
         )
     if has(_CERTIFICATE):
         return (
@@ -157,7 +157,7 @@ def _address(url: str) -> tuple[str, int]:
 
 def _no_address(url: str, setting: str) -> str:
     named = f"{setting} is set to" if setting else "there is"
-    return f'{named} "{shown(url)}", which is no web address: write one that begins with https://'
+    return f'{named} "{shown(url)}", which is not a web address: write one that begins with https://'
 
 
 def _unusable_proxy(setting: str, proxy: str, socks_package: str, has_package: bool) -> str:
@@ -172,11 +172,13 @@ def _unusable_proxy(setting: str, proxy: str, socks_package: str, has_package: b
             f"{setting} is set to {shown(proxy)}, a kind of SOCKS proxy that cannot be used: set it to an HTTP proxy "
             "(http://HOST:PORT)"
         )
-    return f"{setting} is set to {shown(proxy)}, which is no proxy's address: write it as http://HOST:PORT, or clear it"
+    return (
+        f"{setting} is set to {shown(proxy)}, which is not a proxy address: write it as http://HOST:PORT, or clear it"
+    )
 
 
 def _dead_proxy(setting: str, proxy: str) -> str:
     return (
-        f"the proxy {shown(proxy) or 'of this network'} does not answer: start it, or correct or clear {setting}, "
+        f"the proxy {shown(proxy) or 'of this network'} does not respond: start it, or correct or clear {setting}, "
         "which names it"
     )

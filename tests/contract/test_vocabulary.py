@@ -28,7 +28,7 @@ def test_the_warning_names_the_words_what_is_known_and_the_cure():
     assert '"zebra"' in sentence
     assert "A real model knows the rest." in sentence
     assert sentence.endswith("things: mug, table; colours: red; pairs: mug on table.")
-    assert sentence.startswith(vocabulary.left_out("a red zebra", KNOWS))
+    assert sentence.startswith(vocabulary.about_unknown_words("a red zebra", KNOWS))
     assert vocabulary.warning("a red mug", KNOWS) == ""
 
 
@@ -87,7 +87,7 @@ def test_unknown_words_are_left_out_with_their_articles(prompt, unknown, read):
 
 @pytest.mark.parametrize("prompt", ["a dragon", "an iguana holding a balloon", "a, on", "front view", "(dragon:1.3)"])
 def test_a_prompt_without_a_known_word_is_refused(prompt):
-    with pytest.raises(BadInputError, match="knows no word of") as caught:
+    with pytest.raises(BadInputError, match="does not know any word of") as caught:
         vocabulary.check(prompt, STARTER)
     assert "choose a real model, or one of the things that this one knows: airplane, bed" in str(caught.value)
     vocabulary.check(prompt, {})

@@ -50,16 +50,16 @@ def test_what_is_missing_is_said_by_name(file, missing, sentence, tmp_path):
         (["control_model.input_blocks.0.0.weight"], "is a ControlNet"),
         (["controlnet_cond_embedding.conv_in.weight", "down_blocks.0.resnets.0.conv1.weight"], "is a ControlNet"),
         (["down_blocks.0.motion_modules.0.norm.weight"], "AnimateDiff"),
-        (["down_blocks.0.resnets.0.conv1.weight", "conv_in.weight"], "is a U-Net alone"),
-        (["joint_blocks.0.x_block.attn.qkv.weight"], "the transformer of Stable Diffusion 3 alone"),
-        (["decoder.conv_in.weight"], "is a VAE alone"),
-        (["first_stage_model.decoder.mid.block_1.conv1.weight"], "is a VAE alone"),
-        (["text_model.encoder.layers.0.mlp.fc1.weight"], "is a text encoder alone"),
-        (["shared.weight", "encoder.block.0.layer.0.layer_norm.weight"], r"T5\) alone"),
+        (["down_blocks.0.resnets.0.conv1.weight", "conv_in.weight"], "is only a U-Net"),
+        (["joint_blocks.0.x_block.attn.qkv.weight"], "is only the transformer of Stable Diffusion 3"),
+        (["decoder.conv_in.weight"], "is only a VAE"),
+        (["first_stage_model.decoder.mid.block_1.conv1.weight"], "is only a VAE"),
+        (["text_model.encoder.layers.0.mlp.fc1.weight"], "is only a text encoder"),
+        (["shared.weight", "encoder.block.0.layer.0.layer_norm.weight"], r"only a text encoder \(T5\)"),
         (["emb_params"], "embedding"),
         (["clip_g", "clip_l"], "embedding"),
         (["lora_unet_mid_block_attentions_0_proj_in.hada_w1_a"], "is a LoRA"),
-        (["weight"], "holds no diffusion model"),
+        (["weight"], "does not contain a diffusion model"),
     ],
 )
 def test_other_kinds_are_called_what_they_are(names, sentence, tmp_path):
@@ -94,13 +94,13 @@ def test_every_format_of_a_lora_is_one(name, tmp_path):
         ({"model.diffusion_model.x.qweight": (9,)}, {}, "Nunchaku"),
         ({}, {FIRST: "I8"}, "to I8, such as"),
         ({FIRST.replace("weight", "scale_weight"): (7,)}, {FIRST: "F8_E4M3"}, "in blocks"),
-        ({FIRST.replace("weight", "weight_scale"): (320,)}, {FIRST: "F16"}, "in blocks or to something else"),
+        ({FIRST.replace("weight", "weight_scale"): (320,)}, {FIRST: "F16"}, "in blocks, or to a format other than"),
         ({FIRST.replace("weight", "weight_scale_2"): (1,)}, {FIRST: "U8"}, "NVFP4"),
-        ({"model.diffusion_model.other.scale_weight": (1,)}, {}, "in blocks or to something else"),
+        ({"model.diffusion_model.other.scale_weight": (1,)}, {}, "in blocks, or to a format other than"),
     ],
 )
-def test_rounded_weights_are_refused_with_the_reason(more, dtypes, sentence, tmp_path):
-    with pytest.raises(BadInputError, match=rf"rounded.*{sentence}"):
+def test_quantized_weights_are_refused_with_the_reason(more, dtypes, sentence, tmp_path):
+    with pytest.raises(BadInputError, match=rf"quantized.*{sentence}"):
         family(write_file(tmp_path / "dream.safetensors", {**SD1, **more}, dtypes))
 
 
@@ -179,7 +179,7 @@ def test_a_header_is_not_read_without_end(tmp_path):
     with file.open("wb") as stream:
         stream.write(struct.pack("<Q", 2**30))
         stream.truncate(2**30 + 16)
-    with pytest.raises(BadInputError, match="does not begin"):
+    with pytest.raises(BadInputError, match="does not start"):
         read_shapes(file)
 
 

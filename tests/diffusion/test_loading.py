@@ -241,7 +241,7 @@ def test_a_model_too_large_for_the_memory_is_not_called_damaged(latent_model, mo
         raise error
 
     monkeypatch.setattr(UNet2DConditionModel, "from_pretrained", too_much)
-    with pytest.raises(OutOfMemoryError, match="too little memory for the model"):
+    with pytest.raises(OutOfMemoryError, match="not enough memory for the model"):
         load_prior(str(latent_model), CPU)
 
 
@@ -325,14 +325,14 @@ def test_other_kinds_of_models_are_refused(latent_model, sdxl_model, tmp_path):
 
 
 def test_hub_id_while_offline(hub_cache):
-    with pytest.raises(EnvironmentMissingError, match="neither on this machine") as caught:
+    with pytest.raises(EnvironmentMissingError, match="not on this computer") as caught:
         load_prior("stabilityai/stable-diffusion-2-1-base", CPU)
     for alternative in (REAL_MODEL, *REAL_MODEL_MIRRORS, "starter"):
         assert alternative in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("kind", "sentence"), [(RepositoryNotFoundError, "not any more"), (GatedRepoError, "accept its terms")]
+    ("kind", "sentence"), [(RepositoryNotFoundError, "or no longer"), (GatedRepoError, "accept its terms")]
 )
 def test_what_the_hub_answers_is_told(kind, sentence, monkeypatch):
     def refuse(source, file, **options):
@@ -358,7 +358,7 @@ def test_an_id_is_no_folder_of_the_working_directory(hub_cache, latent_model, pi
     shutil.copytree(pixel_model, tmp_path / "someone" / "other")
     monkeypatch.chdir(tmp_path)
     assert load_prior("someone/something", CPU).latent_shape(16)[0] == 4
-    with pytest.raises(EnvironmentMissingError, match="neither on this machine"):
+    with pytest.raises(EnvironmentMissingError, match="not on this computer"):
         load_prior("someone/other", CPU)
 
 

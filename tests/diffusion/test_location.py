@@ -46,7 +46,7 @@ def test_an_id_is_an_id_whatever_lies_in_the_working_directory(tmp_path, monkeyp
     (tmp_path / "dream.safetensors").touch()
     monkeypatch.chdir(tmp_path)
     assert locate("owner/name") == ModelLocation("hub", ("owner/name",))
-    with pytest.raises(EnvironmentMissingError, match="give all of it"):
+    with pytest.raises(EnvironmentMissingError, match="complete and correct"):
         locate("dream.safetensors")
 
 
@@ -74,8 +74,8 @@ def test_the_address_of_a_page_of_the_hub_is_an_id(address, monkeypatch):
         ("https://huggingface.co/owner/name/blob/main/dream.safetensors", "single file: download it"),
         ("https://huggingface.co/owner/name/resolve/main/dream.safetensors?download=true", "single file"),
         ("https://huggingface.co/owner/name/tree/fp16", r"another version.*owner/name"),
-        ("https://huggingface.co/datasets/owner/name", "no page of a model"),
-        ("https://huggingface.co/owner", "no page of a model"),
+        ("https://huggingface.co/datasets/owner/name", "not the page of a model"),
+        ("https://huggingface.co/owner", "not the page of a model"),
         ("https://civitai.com/models/4384/dreamshaper", "press Download there"),
         ("HTTPS://example.com/dream.safetensors", "web address: download"),
         ("https://[", "web address"),

@@ -58,7 +58,7 @@ def test_a_prompt_that_fits_is_read_as_it_is():
     reading = read("a red mug, front view", letters, 22, in_pieces=True)
     assert reading.is_plain
     assert reading.short == "a red mug, front view"
-    assert reading.left_out == ""
+    assert reading.unread == ""
 
 
 @pytest.mark.parametrize("in_pieces", [True, False])
@@ -76,9 +76,9 @@ def check_view_words(prompt, in_pieces):
     if in_pieces:
         everything = "".join(texts(reading)).replace(" ", "").replace(",", "")
         assert everything == f"{prompt}overheadview".replace(" ", "")
-        assert reading.left_out == ""
+        assert reading.unread == ""
     else:
-        assert texts(reading)[0].removesuffix(", overhead view") + " " + reading.left_out in (prompt, f"{prompt} ")
+        assert texts(reading)[0].removesuffix(", overhead view") + " " + reading.unread in (prompt, f"{prompt} ")
 
 
 def test_clips_own_tokens_in_pieces_are_those_of_the_whole():
@@ -123,7 +123,7 @@ def test_random_prompts_lose_nothing_and_always_fit():
 
 @pytest.mark.parametrize("prompt", ["(mug:11)", "a (red:-1) mug", "((mug:9):9)"])
 def test_weights_far_from_all_that_models_know_are_refused(prompt):
-    with pytest.raises(BadInputError, match="give one from 0 to 10"):
+    with pytest.raises(BadInputError, match="between 0 and 10"):
         read(prompt, letters, 22, in_pieces=True)
 
 
@@ -209,7 +209,7 @@ def test_t5_is_given_weights_and_the_view_too(with_t5):
     front, back = with_t5.text([with_view(long, "front view"), with_view(long, "back view")])["embedding"]
     assert (front - back)[MAX_LENGTH : MAX_LENGTH + 256].abs().max() > 1e-4
     (remark,) = with_t5.remarks(long)
-    assert remark.startswith("One of this model's text encoders (T5) reads 256 tokens, and leaves out \"wood")
+    assert remark.startswith("One of this model's text encoders (T5) reads only 256 tokens, without \"wood")
     assert with_t5.remarks("a red mug") == []
 
 
@@ -224,8 +224,8 @@ def test_the_starter_prior_reads_its_words_and_the_view_and_says_what_it_leaves_
         for other in range(one):
             assert (texts["embedding"][one] - texts["embedding"][other]).abs().max() > 1e-2
     (remark,) = starter.remarks(long)
-    assert remark.startswith("The prompt is longer than this model reads: it leaves out")
+    assert remark.startswith("The prompt is too long for this model, which ignores")
     assert remark.endswith('a pink bed, a white house".')
     (remark,) = starter.remarks("a (red:1.3) mug")
-    assert remark == 'This model does not weigh words: it reads "a red mug".'
+    assert remark == 'This model ignores weights of words: it reads "a red mug".'
     assert starter.remarks("a red mug") == []

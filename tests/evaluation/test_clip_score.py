@@ -50,7 +50,7 @@ def test_one_prompt_of_the_list_fits_best(clip_folder, pictures):
 
 
 def test_a_folder_without_a_model(tmp_path):
-    with pytest.raises(BadInputError, match="holds no CLIP model"):
+    with pytest.raises(BadInputError, match="does not contain a CLIP model"):
         ClipScore(tmp_path, PROMPTS)
-    with pytest.raises(BadInputError, match="holds no CLIP model"):
+    with pytest.raises(BadInputError, match="does not contain a CLIP model"):
         ClipScore(tmp_path / "nowhere", PROMPTS)

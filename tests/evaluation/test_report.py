@@ -257,7 +257,7 @@ def test_a_stopped_evaluation_is_code_130(command, machine, tmp_path, monkeypatc
         (["--setting", "a: set.speed=1"], '"speed"'),
         (["--processes", "0"], "processes"),
         (["--samples", "99"], "samples"),
-        (["--clip", "nowhere"], "no CLIP model"),
+        (["--clip", "nowhere"], "not contain a CLIP model"),
         (["--baseline", "nowhere"], "plan.json"),
         (["--prompt", " "], "prompt is empty"),
     ],

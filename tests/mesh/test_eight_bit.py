@@ -1,4 +1,4 @@
-"""Numbers that are none never become a picture."""
+"""NaN and infinite values never become a picture."""
 
 import numpy as np
 import pytest
@@ -40,5 +40,7 @@ def test_a_model_that_answers_with_such_numbers_is_named(noise, number, monkeypa
     asked = torch.zeros(1, 3, 16, 16), torch.tensor([0.5]), prior.condition(["ball"])
     assert is_finite(guidance.target(*asked, torch.Generator()).x0)
     prior._images[:, 5] = number
-    with pytest.raises(BrokenNumbersError, match=r"model's answer holds numbers that are none.*lower guidance scale"):
+    with pytest.raises(
+        BrokenNumbersError, match=r"model returned values that are NaN or infinite.*lower guidance scale"
+    ):
         guidance.target(*asked, torch.Generator())

@@ -123,7 +123,7 @@ def test_a_prompt_of_which_the_model_knows_no_word_is_refused(tmp_path, monkeypa
     assert code == EXIT_BAD_INPUT
     (failed,) = [event for event in happened(folder) if isinstance(event, events.Failed)]
     assert failed.message.startswith(
-        'This model knows no word of "a dragon": choose a real model, or one of the things'
+        'This model does not know any word of "a dragon": choose a real model, or one of the things'
     )
 
 

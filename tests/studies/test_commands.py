@@ -156,7 +156,7 @@ def test_a_model_whose_numbers_are_none_makes_no_black_picture(command, exact_mo
     exact_model._images[:, 5] = number
     code, said = command(study, "a ball", "-o", tmp_path / "out", "--steps", 3, "--json")
     assert code == 4
-    assert said["error"].startswith("The model's answer holds numbers that are none")
+    assert said["error"].startswith("The model returned values that are NaN or infinite")
     assert list((tmp_path / "out").rglob("*.png")) == []
 
 
@@ -179,7 +179,7 @@ def test_a_prompt_of_which_the_model_knows_no_word_is_refused(command, exact_mod
     exact_model.hints = ModelHints(guidance_scale=1.0, knows={"things": ["ball", "moon"]})
     code, said = command(*arguments, "-o", tmp_path / "out", "--steps", 2, "--json")
     assert code == 2
-    assert said["error"].startswith('This model knows no word of "a dragon"')
+    assert said["error"].startswith('This model does not know any word of "a dragon"')
 
 
 @pytest.mark.parametrize(

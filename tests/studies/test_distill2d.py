@@ -80,7 +80,7 @@ def test_with_cached_noise_it_is_ddim_for_the_starter_prior():
 
 @pytest.mark.parametrize("noise", [noise for noise in NOISES if noise != "interval"])
 def test_noise_ends_in_an_image_of_what_was_asked_for(exact_study, noise):
-    """Not interval score matching: its target is no image but a direction, and full steps along it diverge."""
+    """Not interval score matching: its target is not an image but a direction, and full steps along it diverge."""
     times = exact_study.prior.sampling_times(12)
     *_, last = trajectory(exact_study, "ball", noise, times)
     centre = last.x0[0, :, 8, 8]

@@ -7,7 +7,7 @@ import torch
 from sdi_engine.errors import NoObjectError
 from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.studies.results import Result, Results
-from sdi_engine.studies.runs import Run2D, Run3D, caption, look
+from sdi_engine.studies.runs import Run2D, Run3D, caption, four_views
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_inversion_costs_more_evaluations_the_more_steps_it_takes(exact_study, r
 def test_views_are_those_of_the_generation(exact_study, run):
     optimisation = run.optimisation(exact_study)
     optimisation.advance()
-    images, opacities = look(optimisation, 20)
+    images, opacities = four_views(optimisation, 20)
     assert opacities.shape == (4, 1, 20, 20)
     assert opacities[..., 10, 10].min() > 0.5 > opacities[..., 0, 0].max()
     torch.testing.assert_close(images[1:2], optimisation.view([90.0], 15.0, 20).cpu())

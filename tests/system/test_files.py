@@ -173,7 +173,7 @@ def test_what_is_read_is_an_ordinary_file_of_bounded_size(folder, documents, tmp
     assert files.read_bytes(documents / "letter.txt", limit=4) == b"mine"
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(UnsafeFileError, match="no ordinary file"):  # and nobody waits for a writer
+        with pytest.raises(UnsafeFileError, match="not an ordinary file"):  # and nobody waits for a writer
             files.read_bytes(tmp_path / "pipe")
         with pytest.raises(OSError, match=r"."):
             files.open_to_append(tmp_path / "pipe")

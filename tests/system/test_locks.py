@@ -124,5 +124,5 @@ def test_an_engine_that_cannot_lock_says_so_and_ends(own, tmp_path, monkeypatch)
     command = [sys.executable, "-c", program, str(tmp_path / "results"), str(own)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == errors.EXIT_STORAGE
-    assert "Nothing can be locked" in done.stderr
+    assert "No lock file can be made" in done.stderr
     assert "Traceback" not in done.stderr

@@ -81,7 +81,7 @@ def test_a_kind_of_socks_proxy_that_nobody_speaks(monkeypatch):
 def test_a_proxy_that_wants_a_password(monkeypatch, proxy_that_wants_a_password):
     monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy_that_wants_a_password}")
     sentence = refusal()
-    assert f"the proxy http://{proxy_that_wants_a_password} wants a name and a password (407)" in sentence
+    assert f"the proxy http://{proxy_that_wants_a_password} requires a name and a password (407)" in sentence
     assert "put them into HTTPS_PROXY" in sentence
 
 
@@ -95,7 +95,7 @@ def test_a_proxy_that_wants_another_password(monkeypatch, proxy_that_wants_a_pas
 def test_a_proxy_that_is_not_there(monkeypatch, nobody, caplog):
     monkeypatch.setenv("HTTPS_PROXY", f"http://name:secret@{nobody}")
     sentence = refusal()
-    assert f"the proxy http://{nobody} does not answer" in sentence
+    assert f"the proxy http://{nobody} does not respond" in sentence
     assert "correct or clear HTTPS_PROXY" in sentence
     assert "secret" not in sentence + caplog.text
     assert "Retrying" not in caplog.text  # which would take half a minute
@@ -104,13 +104,13 @@ def test_a_proxy_that_is_not_there(monkeypatch, nobody, caplog):
 @pytest.mark.parametrize("address", ["http://proxy:port", "http://[::1", "http://", "gopher://proxy:70"])
 def test_a_proxy_that_is_none(monkeypatch, address):
     monkeypatch.setenv("HTTPS_PROXY", address)
-    assert "which is no proxy's address: write it as http://HOST:PORT" in refusal()
+    assert "which is not a proxy address: write it as http://HOST:PORT" in refusal()
 
 
 @pytest.mark.parametrize(
     ("endpoint", "cause"),
     [
-        ("hub.example", 'HF_ENDPOINT is set to "hub.example", which is no web address'),
+        ("hub.example", 'HF_ENDPOINT is set to "hub.example", which is not a web address'),
         ("http://NOBODY", "http://NOBODY (set by HF_ENDPOINT) cannot be reached"),
     ],
 )

@@ -21,7 +21,7 @@ SECRET = "s3cr3tPassw0rdOfMine"
         "http://anna:p@ss/{}@proxy.lan:3128",
         "http://anna:1{}@proxy.lan",
         "Looking in indexes: https://anna:{}@packages.lan/simple, https://pypi.org/simple",
-        "the proxy anna:{}@proxy.lan:3128 does not answer",
+        "the proxy anna:{}@proxy.lan:3128 does not respond",
         "GET https://hub.example/model?download=1&token={} failed",
         "https://cdn.example/m?X-Amz-Signature={}&X-Amz-Date=1",
         "url: /api/?access_token={} (Caused by ProxyError)",
