@@ -389,7 +389,7 @@ def test_code_that_a_model_brings_is_never_run(change, latent_model, tmp_path, h
     hub_cache("someone/evil", folder)
     monkeypatch.syspath_prepend(str(tmp_path))
     for model in (str(folder), "someone/evil"):
-        with pytest.raises(BadInputError, match="wants code from elsewhere"):
+        with pytest.raises(BadInputError, match="asks for code from outside"):
             load_prior(model, CPU)
     assert not ran.exists()
 

@@ -76,7 +76,7 @@ def test_the_address_of_a_page_of_the_hub_is_an_id(address, monkeypatch):
         ("https://huggingface.co/owner/name/tree/fp16", r"another version.*owner/name"),
         ("https://huggingface.co/datasets/owner/name", "not the page of a model"),
         ("https://huggingface.co/owner", "not the page of a model"),
-        ("https://civitai.com/models/4384/dreamshaper", "press Download there"),
+        ("https://civitai.com/models/4384/dreamshaper", "download the .safetensors file there"),
         ("HTTPS://example.com/dream.safetensors", "web address: download"),
         ("https://[", "web address"),
     ],

@@ -112,7 +112,7 @@ def test_folders_and_what_is_none(tmp_path):
     assert found.size > 3000
     with pytest.raises(BadInputError, match="FluxPipeline"):
         inspect(str(write_folder(tmp_path / "flux", "FluxPipeline")))
-    with pytest.raises(BadInputError, match="wants code from elsewhere"):
+    with pytest.raises(BadInputError, match="asks for code from outside"):
         inspect(str(write_folder(tmp_path / "evil", scheduler=["evil", "DDIMScheduler"])))
     (tmp_path / "new" / "model_index.json").write_text("{")
     with pytest.raises(BadInputError, match="damaged"):

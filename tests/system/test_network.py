@@ -145,7 +145,7 @@ def test_other_causes(said, cause):
             "PySocks is mis",
         ),
         ("ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 407 Proxy Auth", "(407)"),
-        ("ProxyError('Cannot connect to proxy.', NewConnectionError('[Errno 111] Connection refused'))", "not answer"),
+        ("ProxyError('Cannot connect to proxy.', NewConnectionError('[Errno 111] Connection refused'))", "not respond"),
         ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]", "set PIP_CERT to the file"),
     ],
 )
