@@ -58,7 +58,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     name, equals, value = (part.strip() for part in text.partition("="))
     if not name or not equals:
         raise BadInputError(
-            f'"{text}" changes no setting: write a name, an equals sign and a value, such as steps=300.'
+            f'"{text}" does not change a setting: write a name, an equals sign and a value, such as steps=300.'
         )
     try:
         return name, json.loads(value)

@@ -147,9 +147,7 @@ class JobRequest:
         _check_range("height", request.height, 0.001, 1000.0)
         for name, value in request.overrides.items():
             if not isinstance(name, str) or not _is_json(value):
-                raise BadInputError(
-                    f'The setting "{name}" is {shown(value)}: it must be a number, a word or a list.'
-                )
+                raise BadInputError(f'The setting "{name}" is {shown(value)}: it must be a number, a word or a list.')
         return request
 
     def to_json(self) -> str:

@@ -156,7 +156,7 @@ def family_of(shapes: Shapes, who: str = "This file") -> Family:
     if not candidates:
         if is_lora(shapes):
             raise BadInputError(f"{who} is a LoRA: give it as a LoRA, and as the model {choose}")
-        raise BadInputError(f"{who} {kind_of(shapes)}, and is not a complete model of a supported family: {choose}")
+        raise BadInputError(f"{who} {kind_of(shapes)}: {choose}")
     family = _closest(candidates, shapes)
     first = shapes[family.first]
     if family.channels is not None and (len(first) != 4 or first[1] != family.channels):

@@ -70,7 +70,7 @@ def test_a_file_says_its_family_and_size(tmp_path, shapes, kind):
 
 @pytest.mark.parametrize(
     ("shapes", "sentence"),
-    [(FLUX, "FLUX"), (INPAINTING, "inpainting"), (LORA, "is a LoRA"), (OTHER, "no diffusion model")],
+    [(FLUX, "FLUX"), (INPAINTING, "inpainting"), (LORA, "is a LoRA"), (OTHER, "not contain a diffusion model")],
 )
 def test_a_wrong_file_is_refused_with_a_sentence(tmp_path, shapes, sentence):
     with pytest.raises(BadInputError, match=sentence):
