@@ -161,4 +161,4 @@ def test_what_is_pasted_is_taken_as_it_is_meant(bpy, extension, model_list, tmp_
     settings.loras.add().file = f"'{style}'"
     settings.prompt = "a mug"
     assert extension.state.properties.request_from(bpy.context.scene).loras[0].file == str(style)
-    assert "press Download" in refused(bpy.ops.sdi.set_model, model="https://civitai.com/models/4384")
+    assert "download the .safetensors file" in refused(bpy.ops.sdi.set_model, model="https://civitai.com/models/4384")

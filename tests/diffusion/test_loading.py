@@ -282,7 +282,7 @@ def test_a_folder_that_lacks_or_holds_a_tensor_too_much_is_told(part, name, late
     with pytest.raises(BadInputError, match=rf"{part.replace('_', ' ')} of the model .*lacking.* lacks .*{name}"):
         load_prior(changed(folder, part, without), CPU)
     folder = shutil.copytree(latent_model, tmp_path / "more")
-    with pytest.raises(BadInputError, match=rf"{part.replace('_', ' ')} of the model .* holds .*scale_weight"):
+    with pytest.raises(BadInputError, match=rf"{part.replace('_', ' ')} of the model .* contains .*scale_weight"):
         load_prior(changed(folder, part, lambda tensors: tensors.update({"x.scale_weight": torch.ones(1)})), CPU)
 
 

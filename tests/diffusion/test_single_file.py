@@ -108,7 +108,7 @@ TO_K = "model.diffusion_model.input_blocks.3.1.transformer_blocks.0.attn2.to_k"
 
 def test_a_tensor_without_a_place_is_told(file):
     changed(file, lambda tensors: tensors.update({"model.diffusion_model.label_emb.0.0.weight": torch.ones(2)}))
-    with pytest.raises(BadInputError, match=r"dream\.safetensors\" holds \"model\.diffusion_model\.label_emb"):
+    with pytest.raises(BadInputError, match=r"dream\.safetensors\" contains \"model\.diffusion_model\.label_emb"):
         load_prior(str(file), CPU)
 
 
