@@ -1,6 +1,6 @@
 """What the index of a model in Diffusers layout (`model_index.json`) says of it, and whether that can be used.
 
-Standard library only, since Blender asks here, too.
+Standard library only, since Blender asks here too.
 """
 
 from __future__ import annotations
@@ -77,21 +77,6 @@ def check_channels(model: str, folder: Path, index: Mapping[str, Any], family: F
             f'The model "{model}" takes {takes} channels for images of {image}, as those for inpainting, depth or '
             "editing do: choose the plain text-to-image model it was made from."
         )
-
-
-def read_index(file: Path, model: str) -> dict[str, Any]:
-    """What a model in Diffusers layout says of its parts; `model` is what a person calls it.
-
-    Raises:
-        BadInputError: the file is damaged.
-    """
-    try:
-        index = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(f'The model "{model}" has a damaged {file.name} ({error}): download it again.') from error
-    if not isinstance(index, dict):
-        raise BadInputError(f'The model "{model}" has a damaged {file.name}: download it again.')
-    return index
 
 
 def read_object(file: Path) -> dict[str, Any]:
