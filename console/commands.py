@@ -23,8 +23,7 @@ from ..jobs.seeds import UnusedSeeds
 from ..jobs.words import duration
 from ..scene.free_space import step_aside
 from ..scene.importer import ImportFailedError, bounds
-from ..sdi_engine.contract.request import NOISES, PRESETS, STARTER_MODEL, JobRequest
-from ..sdi_engine.diffusion.location import model_named_here
+from ..sdi_engine.cli.options import add_options, request_of
 from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_STORAGE, BadInputError, EngineError
 from ..sdi_engine.system.untrusted import printable
 from ..state import preferences
@@ -33,20 +32,10 @@ from .generate import JobFailedError, generate_and_wait
 
 COMMAND = "sdi"
 
-_REQUEST_OPTIONS = {
-    "model": (model_named_here, '"starter", a model folder, a .safetensors file, or a hub id'),
-    "preset": (str, ", ".join(PRESETS)),
-    "negative-prompt": (str, "what to stay away from, for every object"),
-    "noise": (str, "inversion (SDI), random (SDS), or for comparison " + ", ".join(NOISES[2:])),
-    "perp-neg": (str, "off, prediction or everywhere: keep away from the looks of other views"),
-    "seed": (int, "the same for every object; the next ones for equal lines"),
-    "steps": (int, "optimisation steps"),
-    "guidance-scale": (float, "how closely to follow the prompt"),
-    "resolution": (int, "of the renders, in pixels"),
-    "face-budget": (int, "at most so many triangles"),
-    "texture-size": (int, "in pixels"),
-    "height": (float, "of each object, in metres"),
-    "device": (str, "auto, cpu, cuda or mps"),
+_HELPS = {
+    "negative_prompt": "what to stay away from, for every object",
+    "seed": "the same for every object; the next ones for equal lines (default: 0)",
+    "height": "of each object, in metres (default: 1.0)",
 }
 
 
@@ -76,6 +65,7 @@ def main(arguments: Sequence[str], program: str = f"blender --command {COMMAND}"
         return int(leave.code or 0)
     try:
         prompts = read_prompts(options.prompts)
+        request_of(options, "an object").validated()  # or every line would fail for the same reason
         output = _writable(options.output)
     except BadInputError as error:
         print(f"error: {printable(str(error))}")
@@ -110,8 +100,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--engine-python", help="the Python that has torch (default: as in the preferences)")
     parser.add_argument("--spacing", type=float, default=0.5, help="between two objects, in the scene's units")
     parser.add_argument("--json", action="store_true", help="print one JSON object last")
-    for name, (kind, explanation) in _REQUEST_OPTIONS.items():
-        parser.add_argument(f"--{name}", type=kind, help=explanation)
+    add_options(parser, "object", _HELPS)
     return parser
 
 
@@ -139,10 +128,6 @@ def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Name
     engine = preferences.engine(context)
     if options.engine_python:
         engine = Engine(find_python(options.engine_python), engine.package_parent, engine.online)
-    settings = {name.replace("-", "_"): getattr(options, name.replace("-", "_")) for name in _REQUEST_OPTIONS}
-    settings = {name: value for name, value in settings.items() if value is not None}
-    if settings.get("model", STARTER_MODEL) != STARTER_MODEL and Path(settings["model"]).exists():
-        settings["model"] = str(Path(settings["model"]).absolute())  # the engine runs in another folder
     if not bpy.data.filepath:
         _remove_meshes(context.scene)
     runner = Runner(results, BACKGROUND_IDLE_MINUTES)
@@ -154,7 +139,7 @@ def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Name
         started = time.monotonic()
         where = Placement.at(corner, scene=context.scene.name, blend_file=bpy.data.filepath)
         try:
-            request = seeds.give(JobRequest(prompt=prompt, **settings).validated())
+            request = seeds.give(request_of(options, prompt).validated())
             placed, job = generate_and_wait(context, request, runner, engine, where)
         except (EngineError, ImportFailedError) as error:
             print(f"  failed: {printable(str(error))}", flush=True)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..sdi_engine.config.parameters import STARTER_MODEL
 from ..sdi_engine.contract import vocabulary
 from ..sdi_engine.contract.job_folder import JobFolder
-from ..sdi_engine.contract.request import STARTER_MODEL
 from ..sdi_engine.diffusion.families import Family
 from ..sdi_engine.diffusion.header import check_beside_companion, check_is_lora, checked_family, read_header
 from ..sdi_engine.diffusion.location import (

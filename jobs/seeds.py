@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from ..sdi_engine.contract.request import MAX_SEED, JobRequest
+from ..sdi_engine.config.parameters import MAX_SEED
+from ..sdi_engine.contract.request import JobRequest
 
 
 class UnusedSeeds:

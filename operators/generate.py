@@ -13,7 +13,8 @@ from ..console.generate import generate_and_wait
 from ..jobs.prompts import read_prompts
 from ..jobs.seeds import UnusedSeeds
 from ..scene.importer import ImportFailedError
-from ..sdi_engine.contract.request import MAX_SEED, JobRequest
+from ..sdi_engine.config.parameters import MAX_SEED
+from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.system.pasted import as_meant
 from ..sdi_engine.system.untrusted import printable

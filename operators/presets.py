@@ -7,21 +7,13 @@ from pathlib import Path
 import bpy
 from bl_operators.presets import AddPresetBase
 
+from ..sdi_engine.config.parameters import PARAMETERS
+from ..state import properties
+
 SUBFOLDER = "sdi_text_to_3d"
 
-SAVED = (
-    "model",
-    "preset",
-    "noise",
-    "perp_neg",
-    "steps",
-    "guidance",
-    "resolution",
-    "face_budget",
-    "texture_size",
-    "height",
-    "device",
-    "negative_prompt",
+SAVED = tuple(
+    name for parameter in PARAMETERS.values() if parameter.is_saved for name in properties.properties_of(parameter)
 )
 """What a preset holds: how objects are made, not which."""
 
@@ -30,7 +22,7 @@ _ROOT = str(Path(__file__).resolve().parent.parent)
 
 
 class SDI_OT_preset_add(AddPresetBase, bpy.types.Operator):
-    """Keep these settings under a name, or remove a preset; prompt, seed and LoRAs are not part of it"""
+    """Keep these settings under a name, or remove a preset; prompt and seed are not part of it"""
 
     bl_idname = "sdi.preset_add"
     bl_label = "Add Preset"

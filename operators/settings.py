@@ -6,7 +6,7 @@ import random
 
 import bpy
 
-from ..sdi_engine.contract.request import MAX_SEED
+from ..sdi_engine.config.parameters import MAX_SEED
 
 
 class SDI_OT_random_seed(bpy.types.Operator):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import bpy
 
-from ..sdi_engine.contract.request import STARTER_MODEL
+from ..sdi_engine.config.parameters import PARAMETERS, STARTER_MODEL, Parameter, Section
 from ..sdi_engine.diffusion.location import REAL_MODEL
 from ..state import properties
 from ..state.current import session
@@ -42,15 +42,14 @@ def _draw_basics(layout: bpy.types.UILayout, context: bpy.types.Context, width: 
     column = layout.column()
     column.use_property_split = True
     column.use_property_decorate = False
-    row = column.row(align=True)
-    row.prop(settings, "model")
-    row.menu("SDI_MT_models", text="", icon="DOWNARROW_HLT")
-    _draw_about_model(column, context, width)
-    column.prop(settings, "preset")
-    row = column.row(align=True)
-    row.prop(settings, "seed")
-    row.operator("sdi.random_seed", text="", icon="FILE_REFRESH")
-    column.prop(settings, "height")
+    for parameter in _shown_in("basic"):
+        row = column.row(align=True)
+        row.prop(settings, parameter.prop)
+        if parameter.name == "model":
+            row.menu("SDI_MT_models", text="", icon="DOWNARROW_HLT")
+            _draw_about_model(column, context, width)
+        elif parameter.name == "seed":
+            row.operator("sdi.random_seed", text="", icon="FILE_REFRESH")
 
 
 def draw_prompt(layout: bpy.types.UILayout, settings: properties.SDI_PG_settings) -> None:
@@ -123,14 +122,12 @@ class SDI_PT_advanced(Tab, bpy.types.Panel):
         _draw_loras(layout, settings)
         layout.use_property_split = True
         layout.use_property_decorate = False
-        for names in (
-            ("negative_prompt", "noise", "perp_neg", "steps", "guidance", "resolution"),
-            ("face_budget", "texture_size"),
-            ("live", "device"),
-        ):
+        for section in ("optimisation", "mesh", "device"):
             column = layout.column()
-            for name in names:
-                column.prop(settings, name)
+            if section == "device":
+                column.prop(settings, "live")
+            for parameter in _shown_in(section):
+                _draw_setting(column, settings, parameter)
 
 
 class SDI_PT_vocabulary(bpy.types.Panel):
@@ -149,6 +146,22 @@ class SDI_PT_vocabulary(bpy.types.Panel):
             self.layout.label(text=kind.capitalize())
             width = _POPOVER_UNITS * _UNIT_PIXELS
             wrapped_label(self.layout, context, ", ".join(phrases), "BLANK1", width=width)
+
+
+def _shown_in(section: Section) -> list[Parameter]:
+    return [parameter for parameter in PARAMETERS.values() if parameter.section == section]
+
+
+def _draw_setting(column: bpy.types.UILayout, settings: properties.SDI_PG_settings, parameter: Parameter) -> None:
+    """A row for a setting; one that is switched has a box to tick before its value."""
+    if not parameter.switch:
+        column.prop(settings, parameter.prop)
+        return
+    row = column.row(heading=parameter.label)
+    row.prop(settings, parameter.switch, text="")
+    value = row.row()
+    value.active = getattr(settings, parameter.switch)
+    value.prop(settings, parameter.prop, text="")
 
 
 def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context, width: float | None) -> None:

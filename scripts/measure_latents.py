@@ -26,7 +26,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sdi_engine.contract.request import STARTER_MODEL, JobRequest
+from sdi_engine.config.parameters import STARTER_MODEL
+from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.evaluation.accuracy import random_subject
 from sdi_engine.evaluation.judge import Judge, load_judge

@@ -10,8 +10,8 @@ import time
 import bpy
 
 from ..jobs.models import Model, Models, Scan, size_words
+from ..sdi_engine.config.parameters import STARTER_MODEL
 from ..sdi_engine.contract import vocabulary
-from ..sdi_engine.contract.request import STARTER_MODEL
 from . import preferences, properties
 from .redraw import redraw
 from .timer import Timer

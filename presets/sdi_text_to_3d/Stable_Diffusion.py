@@ -1,11 +1,8 @@
 import bpy
 
+bpy.context.scene.sdi.use_recommended()
 bpy.context.scene.sdi.model = "stable-diffusion"
 bpy.context.scene.sdi.preset = "standard"
 bpy.context.scene.sdi.noise = "inversion"
-bpy.context.scene.sdi.perp_neg = "preset"
-bpy.context.scene.sdi.steps = 0
-bpy.context.scene.sdi.guidance = 0.0
-bpy.context.scene.sdi.resolution = 0
 bpy.context.scene.sdi.face_budget = 20000
 bpy.context.scene.sdi.texture_size = 2048

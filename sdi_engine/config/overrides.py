@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -15,13 +16,10 @@ from typing import Any, Literal, TypeVar
 from ..errors import BadInputError
 from ..system.untrusted import shown
 from .limits import MOST, Within
-from .parameters import NOISES, PERP_NEG
+from .parameters import PARAMETERS
 from .ramp import Ramp, constant
 
 T = TypeVar("T")
-
-CHOICES = {"noise": NOISES, "perp_neg": PERP_NEG}
-"""Settings whose type says less than what they may be."""
 
 
 def override(settings: T, values: Mapping[str, Any]) -> T:
@@ -42,7 +40,7 @@ def override(settings: T, values: Mapping[str, Any]) -> T:
             raise BadInputError(f"There is no setting {shown(name)} to change: it may be {' or '.join(close)}.")
         number = numbers[name]
         try:
-            read[name] = _read(value, number.kind, CHOICES.get(name, ()))
+            read[name] = _read(value, number.kind, number.choices)
             _check_range(read[name], number.limits)
         except ValueError as error:
             raise BadInputError(f'The setting "{name}" is {shown(value)}: it must be {error}.') from error
@@ -66,24 +64,47 @@ def parse_override(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def parse_overrides(text: str) -> dict[str, Any]:
+    """As `parse_override` of several in one line, such as "t=[0.98, 0.2] field.hidden=64"; commas may part them, too.
+
+    Raises:
+        BadInputError: one has no name or no equals sign.
+    """
+    return dict(parse_override(each) for each in _BETWEEN_OVERRIDES.split(text.strip(" ,;")) if each)
+
+
+def written(overrides: Mapping[str, Any]) -> str:
+    """The line that `parse_overrides` reads as these values."""
+    return " ".join(f"{name}={json.dumps(value, separators=(',', ':'))}" for name, value in overrides.items())
+
+
+_BETWEEN_OVERRIDES = re.compile(r"[\s,;]+(?=[A-Za-z_][\w.]*\s*=)")
+
+
 @dataclass(frozen=True)
 class _Number:
-    """What a field may be: a type, and limits for the numbers in it."""
+    """What a field may be: a type, limits for the numbers in it, and some words where it may be nothing else."""
 
     kind: Any
-    limits: Within
+    limits: Within = MOST
+    choices: tuple[str, ...] = ()
 
 
 def _numbers(settings: Any, prefix: str = "") -> dict[str, _Number]:
-    """All fields by their names, those of inner dataclasses instead of these."""
+    """All fields by their names, those of inner dataclasses instead of these.
+
+    Of what a person can set otherwise, too, the table says what it may be.
+    """
     numbers: dict[str, _Number] = {}
-    for name, kind in typing.get_type_hints(type(settings), include_extras=True).items():
-        value = getattr(settings, name)
+    for field, hint in typing.get_type_hints(type(settings), include_extras=True).items():
+        value, name = getattr(settings, field), prefix + field
+        kind, *said = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
         if dataclasses.is_dataclass(value) and not isinstance(value, Ramp):
-            numbers |= _numbers(value, f"{prefix}{name}.")
+            numbers |= _numbers(value, f"{name}.")
+        elif name in PARAMETERS:
+            numbers[name] = _Number(kind, PARAMETERS[name].limits or MOST, PARAMETERS[name].words)
         else:
-            kind, *said = typing.get_args(kind) if typing.get_origin(kind) is typing.Annotated else (kind,)
-            numbers[prefix + name] = _Number(kind, next(iter(said), MOST))
+            numbers[name] = _Number(kind, *said)
     return numbers
 
 

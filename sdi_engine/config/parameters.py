@@ -1,12 +1,354 @@
-"""What a person may choose. Standard library only."""
+"""The one table of what a person can set for an object: everything else that knows of settings is made from it.
+
+Standard library only; it imports nothing but `limits`. From it follow a request's fields and their checks
+(`contract.request`), the properties, rows and presets of Blender's panel (`state/properties.py`, `panels/settings.py`,
+`operators/presets.py`), and the options of the command lines (`cli.options`, `console/commands.py`, `evaluation.plan`).
+A new setting is one entry here and the code that uses it; one of the name of a field of `settings.Settings` goes there
+by itself (`run.resolve`).
+"""
 
 from __future__ import annotations
 
-PRESETS = ("draft", "standard", "paper", "threestudio")
-NOISES = ("inversion", "random", "fixed", "fixed-point", "sgd", "interval")
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .limits import Within
+
+SCHEMA_VERSION = 1
+"""A version that adds a field, without which the object would be another one, counts on: what older versions read in
+spite of an unknown field is then still what was asked for. Older requests are read, newer ones are not."""
+
+STARTER_MODEL = "starter"
+MAX_SEED = 2**31 - 1
+
+Scope = Literal["model", "image", "distillation", "3d", "object"]
+SCOPES: tuple[Scope, ...] = typing.get_args(Scope)
+"""What a command makes, from the least to the most: it has the options of its own scope and of those before it."""
+
+Section = Literal["prompt", "basic", "loras", "optimisation", "mesh", "device"]
+"""Where a setting shows in Blender: "prompt" and "basic" in the panel, the others below Advanced."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the words that a setting may be.
+
+    Attributes:
+        value: the word in requests and on the command line.
+        label: the same for people.
+        help: what it means, without a full stop.
+    """
+
+    value: str
+    label: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What is known of one setting.
+
+    Attributes:
+        name: of the field; it and the next three are read off the field's declaration.
+        kind: of its values: str, int, float, bool, dict, or `Lora` for a list of these.
+        is_optional: it may be None, which means "as the preset and the model recommend".
+        default: what it is where nobody says anything; `dataclasses.MISSING` where somebody must.
+        label: for people, a word or two.
+        help: what it is for, without a full stop; for people, too.
+        limits: of a number.
+        usual: the limits that a slider has; those of `limits` where None.
+        choices: the words that it may be.
+        recommended_by: who says what None means: "preset" or "model".
+        unit: "pixels", or "metres", which Blender shows in the scene's unit.
+        section: where it shows in Blender.
+        prop: the name of Blender's property, which .blend files and people's presets hold; by default the field's.
+        switch: the name of a second property of Blender's, without which the value is None; "" where the value 0 of a
+            number says so, or a choice of its own ("preset").
+        is_saved: Blender's presets keep it: it says how objects are made, not which.
+        scope: which commands have an option for it; None for none.
+        flag: that option; made from the name by default. It may be given several times for a list or a dictionary.
+        metavar: what stands for the option's value in the help.
+        is_compared: the settings that `evaluate` compares may choose it.
+    """
+
+    label: str
+    help: str
+    limits: Within | None = None
+    usual: Within | None = None
+    choices: tuple[Choice, ...] = ()
+    recommended_by: Literal["preset", "model"] = "preset"
+    unit: Literal["", "pixels", "metres"] = ""
+    section: Section = "optimisation"
+    prop: str = ""
+    switch: str = ""
+    is_saved: bool = True
+    scope: Scope | None = "3d"
+    flag: str = ""
+    metavar: str | None = None
+    is_compared: bool = True
+    name: str = ""
+    kind: type = str
+    is_optional: bool = False
+    default: Any = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The values of its choices."""
+        return tuple(choice.value for choice in self.choices)
+
+
+def parameter(default: Any, label: str, help: str, **more: Any) -> Any:
+    """A dataclass's field with what `Parameter` says of it; a dictionary as its default is copied for each request."""
+    how = {"default_factory": default.copy} if isinstance(default, dict) else {"default": default}
+    return dataclasses.field(**how, metadata={"parameter": Parameter(label, help, **more)})
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A file of low-rank changes to a model.
+
+    Attributes:
+        file: a `.safetensors` file.
+        weight: how much of it, −10 to 10; 1 is as it was trained.
+    """
+
+    file: str = parameter(
+        dataclasses.MISSING,
+        "File",
+        "A .safetensors file with a LoRA that was trained for a model of the same kind",
+    )
+    weight: float = parameter(
+        1.0,
+        "Weight",
+        "How much of the LoRA: 1 as it was trained, 0 nothing of it, below 0 away from it",
+        limits=Within(-10.0, 10.0),
+        usual=Within(0.0, 2.0),
+    )
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The table: the fields of a request that a person sets, in the order in which a request is written."""
+
+    prompt: str = parameter(
+        dataclasses.MISSING,
+        "Prompt",
+        'What to make, in words, for example "a red mug"',
+        section="prompt",
+        is_saved=False,
+        scope=None,
+        is_compared=False,
+    )
+    negative_prompt: str = parameter(
+        "",
+        "Negative",
+        "What to stay away from, in words; may be empty",
+        scope="image",
+    )
+    model: str = parameter(
+        STARTER_MODEL,
+        "Model",
+        'The 2D diffusion model: "starter" for the one that comes with the extension, "stable-diffusion", a folder in '
+        "Diffusers layout, a .safetensors file, or the id of a model on the Hugging Face hub",
+        section="basic",
+        scope="model",
+        is_compared=False,
+    )
+    loras: tuple[Lora, ...] = parameter(
+        (),
+        "LoRAs",
+        "Changes to the model, such as a style, each in a file; they add up",
+        section="loras",
+        scope="model",
+        flag="--lora",
+        metavar="FILE[=WEIGHT]",
+        is_compared=False,
+    )
+    preset: str = parameter(
+        "standard",
+        "Quality",
+        "How long and how finely to work on the object",
+        choices=(
+            Choice("draft", "Draft", "Quick and coarse, to see whether the prompt works"),
+            Choice("standard", "Standard", "A good object in reasonable time"),
+            Choice("paper", "Paper", "The settings of the paper: the best object; needs a strong GPU and patience"),
+            Choice(
+                "threestudio",
+                "Threestudio",
+                "The settings of the authors' released code; needs a strong GPU and patience",
+            ),
+        ),
+        section="basic",
+        scope="distillation",
+    )
+    noise: str = parameter(
+        "inversion",
+        "Noise",
+        "Where the noise κ comes from that the 2D model takes away",
+        choices=(
+            Choice("inversion", "Inversion (SDI)", "Noise found by DDIM inversion: sharp shapes and textures"),
+            Choice(
+                "random", "Random (SDS)", "Random noise as in DreamFusion: smoother, more saturated; for comparison"
+            ),
+            Choice("fixed", "Fixed", "Random noise, but the same in every step; for comparison"),
+            Choice("fixed-point", "Fixed Point", "Noise by iterating the model's own prediction; for comparison, slow"),
+            Choice("sgd", "Gradient Descent", "Noise by optimisation; for comparison, very slow"),
+            Choice(
+                "interval", "Interval (ISM)", "Interval score matching: inversion without the prompt; for comparison"
+            ),
+        ),
+        scope="object",
+    )
+    perp_neg: str | None = parameter(
+        None,
+        "Perp-Neg",
+        "Whether the model is kept from showing the front on every side",
+        choices=(
+            Choice("off", "Off", "Only the words for the view tell the model from which side it looks"),
+            Choice("prediction", "On", "Keep away from the looks of other views, against faces on the back; slower"),
+            Choice(
+                "everywhere",
+                "On, Inversion Too",
+                "Keep away from other views also while the noise is found; slowest",
+            ),
+        ),
+    )
+    seed: int = parameter(
+        0,
+        "Seed",
+        "The same settings with the same seed give the same object; another seed gives another",
+        limits=Within(0, MAX_SEED),
+        section="basic",
+        is_saved=False,
+        scope="image",
+        is_compared=False,
+    )
+    steps: int | None = parameter(
+        None,
+        "Steps",
+        "Optimisation steps",
+        limits=Within(1, 1_000_000),
+        usual=Within(0, 20_000),
+        scope="image",
+    )
+    guidance_scale: float | None = parameter(
+        None,
+        "Guidance",
+        "How closely to follow the prompt: γ of eq. (3)",
+        limits=Within(-1000.0, 1000.0),
+        usual=Within(0.0, 100.0),
+        recommended_by="model",
+        prop="guidance",
+        scope="image",
+    )
+    inversion_guidance_scale: float | None = parameter(
+        None,
+        "Inversion Guidance",
+        "How closely to follow the prompt while the noise is found: γ_inv, mostly minus the guidance",
+        limits=Within(-1000.0, 1000.0),
+        usual=Within(-100.0, 100.0),
+        recommended_by="model",
+        prop="inversion_guidance",
+        switch="use_inversion_guidance",
+        scope="distillation",
+    )
+    resolution: int | None = parameter(
+        None,
+        "Resolution",
+        "Width and height in pixels of the pictures that the 2D model looks at",
+        limits=Within(16, 2048),
+        recommended_by="model",
+        unit="pixels",
+        scope="image",
+    )
+    views_per_step: int | None = parameter(
+        None,
+        "Views per Step",
+        "From how many sides the object is looked at in each step",
+        limits=Within(1, 64),
+        usual=Within(0, 8),
+    )
+    face_budget: int = parameter(
+        20_000,
+        "Faces",
+        "The mesh is simplified to at most this many triangles",
+        limits=Within(100, 2_000_000),
+        usual=Within(100, 200_000),
+        section="mesh",
+        scope="object",
+    )
+    texture_size: int = parameter(
+        1024,
+        "Texture",
+        "Width and height of the texture in pixels",
+        limits=Within(64, 8192),
+        unit="pixels",
+        section="mesh",
+        scope="object",
+    )
+    height: float = parameter(
+        1.0,
+        "Size",
+        "Height of the object",
+        limits=Within(0.001, 1000.0),
+        usual=Within(0.01, 10.0),
+        unit="metres",
+        section="basic",
+        scope="object",
+        is_compared=False,
+    )
+    device: str = parameter(
+        "auto",
+        "Device",
+        "What computes",
+        choices=(
+            Choice("auto", "Automatic", "The fastest that this computer has"),
+            Choice("cpu", "CPU", "The processor: works everywhere"),
+            Choice("cuda", "CUDA", "An NVIDIA graphics card"),
+            Choice("mps", "MPS", "The graphics of an Apple computer"),
+        ),
+        section="device",
+        scope="model",
+        is_compared=False,
+    )
+    overrides: dict[str, Any] = parameter(  # noqa: RUF009 (a field of its own for each request)
+        {},
+        "Other Numbers",
+        "Any other number of the run by its name, such as t=[0.98,0.2] or field.hidden=64; it has the last word",
+        flag="--set",
+        metavar="NAME=VALUE",
+        is_compared=False,
+    )
+
+
+def _read_off(table: type) -> dict[str, Parameter]:
+    """The parameters that a dataclass's fields declare, by name."""
+    hints = typing.get_type_hints(table)
+    return {field.name: _read_one(field, hints[field.name]) for field in dataclasses.fields(table)}
+
+
+def _read_one(field: dataclasses.Field[Any], hint: Any) -> Parameter:
+    said: Parameter = field.metadata["parameter"]
+    may_be = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kind = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else may_be[0]
+    return dataclasses.replace(
+        said,
+        name=field.name,
+        kind=typing.get_origin(kind) or kind,
+        is_optional=types.NoneType in may_be,
+        default=field.default if field.default_factory is dataclasses.MISSING else field.default_factory(),
+        prop=said.prop or field.name,
+        flag=said.flag or "--" + field.name.replace("_", "-"),
+    )
+
+
+PARAMETERS = _read_off(Parameters)
+LORA_PARAMETERS = _read_off(Lora)
+
+NOISES = PARAMETERS["noise"].words
+
 NOISES_2D = (*NOISES, "cached")
 """κ may also be the model's previous prediction where there is only one image (`distill2d`)."""
-
-PERP_NEG = ("off", "prediction", "everywhere")
-DEVICES = ("auto", "cpu", "cuda", "mps")
-STARTER_MODEL = "starter"

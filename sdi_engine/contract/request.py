@@ -1,7 +1,7 @@
 """What a person asks for: the settings of one job, as both Blender and the engine understand them.
 
-Standard library only. `None` in an optional field means "as the preset and the model recommend"
-(`sdi_engine.settings` resolves that).
+Standard library only. The settings are those of the table (`config.parameters`); `None` in an optional one means "as
+the preset and the model recommend" (`run.resolve`).
 """
 
 from __future__ import annotations
@@ -14,19 +14,16 @@ import re
 import types
 import typing
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from ..config.parameters import DEVICES, NOISES, PERP_NEG, PRESETS, STARTER_MODEL
+from ..config.overrides import override
+from ..config.parameters import LORA_PARAMETERS, PARAMETERS, SCHEMA_VERSION, Lora, Parameter, Parameters
+from ..config.settings import PRESETS
 from ..errors import BadInputError
 from ..system.untrusted import is_control, is_direction_mark, parse_json, printable, shown
 
-SCHEMA_VERSION = 1
-"""A version that adds a field, without which the object would be another one, counts on: what older versions read in
-spite of an unknown field is then still what was asked for. Older requests are read, newer ones are not."""
-
 MAX_PROMPT_LENGTH = 1000
-MAX_SEED = 2**31 - 1
 
 MAX_SLUG_CHARACTERS = 40
 MAX_SLUG_BYTES = 80
@@ -34,75 +31,69 @@ MAX_SLUG_BYTES = 80
 
 
 @dataclass(frozen=True)
-class Lora:
-    """A file of low-rank changes to a model.
+class JobRequest(Parameters):
+    """One object to make. Its settings are the table's; the same request with the same seed gives the same object on
+    the same machine, on a GPU nearly, since it adds gradients up in any order.
 
     Attributes:
-        file: a `.safetensors` file.
-        weight: how much of it, −10 to 10; 1 is as it was trained.
+        schema: the version of the fields.
     """
 
-    file: str
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class JobRequest:
-    """One object to make.
-
-    Attributes:
-        prompt: what to make, in words; 1 to `MAX_PROMPT_LENGTH` characters, white space folded.
-        negative_prompt: what to stay away from; may be empty.
-        model: "starter", "stable-diffusion" (the first of `diffusion.location.REAL_MODEL_MIRRORS` that can be had), a
-            folder in Diffusers layout, a single `.safetensors` file, or a hub id.
-        loras: changes to the model, added up.
-        preset: one of `PRESETS`: how long and how finely to optimise.
-        noise: one of `NOISES`: where κ comes from (`distillation.noise`). "inversion" is SDI, eq. (11); "random" is
-            SDS, eq. (4).
-        perp_neg: one of `PERP_NEG`: keep other views' features away (`diffusion.perp_neg`) in the prediction only, or
-            in the search for κ too, which doubles the cost of that.
-        seed: 0 to `MAX_SEED`; the same request with the same seed gives the same object on the same machine; on a
-            GPU nearly, since it adds gradients up in any order.
-        steps: optimisation steps, at least 1.
-        guidance_scale: γ of eq. (3) for the prediction.
-        inversion_guidance_scale: γ_inv of eq. (3) for DDIM inversion; by default what the model recommends, or else the
-            negative of `guidance_scale`.
-        resolution: height and width of the renders in pixels.
-        views_per_step: renders per optimisation step.
-        face_budget: the mesh is simplified to at most this many triangles.
-        texture_size: height and width of the texture in pixels.
-        height: height of the object in metres.
-        device: one of `DEVICES`.
-        overrides: single numbers of `settings.Settings` by name, as JSON allows, which have the last word
-            (`sdi_engine.overrides`): for experiments on the command line.
-    """
-
-    prompt: str
-    negative_prompt: str = ""
-    model: str = STARTER_MODEL
-    loras: tuple[Lora, ...] = ()
-    preset: str = "standard"
-    noise: str = "inversion"
-    perp_neg: str | None = None
-    seed: int = 0
-    steps: int | None = None
-    guidance_scale: float | None = None
-    inversion_guidance_scale: float | None = None
-    resolution: int | None = None
-    views_per_step: int | None = None
-    face_budget: int = 20_000
-    texture_size: int = 1024
-    height: float = 1.0
-    device: str = "auto"
-    overrides: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
 
     def validated(self) -> JobRequest:
         """This request with its white space folded.
 
         Raises:
-            BadInputError: a field has a wrong type or is out of range; the sentence names it and what it may be.
+            BadInputError: a field has a wrong type or is out of range, or an override names no number of the run, or
+                says what it cannot be; the sentence names it and what it may be.
         """
+        request = self._checked()
+        override(PRESETS[request.preset], request.overrides)
+        return request
+
+    def to_json(self) -> str:
+        """The request as JSON text, field by field."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> JobRequest:
+        """The validated request that `to_json` wrote, of this version or an older one.
+
+        Raises:
+            BadInputError: the text is no JSON object, is of a later version, or a field is out of range.
+        """
+        return cls.read(text)[0]
+
+    @classmethod
+    def read(cls, text: str) -> tuple[JobRequest, list[str]]:
+        """As `from_json`, and the names of the fields that this version does not know, and leaves out.
+
+        Overrides stay as they are: what a later version has numbers for can be looked at, but not be made again.
+        """
+        try:
+            fields = parse_json(text)
+        except ValueError as error:
+            raise BadInputError(f"The job's request.json is damaged ({error}): start the job again.") from error
+        if not isinstance(fields, dict) or "prompt" not in fields:
+            raise BadInputError("The job's request.json is not a request: start the job again from its prompt.")
+        schema = fields.get("schema", 0)
+        if isinstance(schema, int) and not isinstance(schema, bool):
+            if schema > SCHEMA_VERSION:
+                raise BadInputError(_of_a_later_version(schema))
+            fields["schema"] = SCHEMA_VERSION
+        unknown = _take_unknown(fields, cls)
+        try:
+            loras = [dict(lora) for lora in fields.get("loras", [])]
+            for lora in loras:
+                unknown += _take_unknown(lora, Lora)
+            fields["loras"] = tuple(Lora(**lora) for lora in loras)
+        except (TypeError, ValueError) as error:
+            raise BadInputError("The list of LoRAs in the job's request.json is damaged: start it again.") from error
+        return cls(**fields)._checked(), [printable(name) for name in dict.fromkeys(unknown)]
+
+    def _checked(self) -> JobRequest:
+        """As `validated`, but whatever numbers the overrides name."""
         _check_types(self)
         for lora in self.loras:
             if not isinstance(lora, Lora):
@@ -126,66 +117,17 @@ class JobRequest:
         if not request.model:
             raise BadInputError('No model is chosen: use "starter", a model folder, a .safetensors file or a hub id.')
         _check_path("model", request.model)
-        _check_choice("preset", request.preset, PRESETS)
-        _check_choice("noise", request.noise, NOISES)
-        if request.perp_neg is not None:
-            _check_choice("Perp-Neg setting", request.perp_neg, PERP_NEG)
         for lora in request.loras:
             if not lora.file.strip():
                 raise BadInputError("A LoRA has no file: choose its .safetensors file, or remove it from the list.")
             _check_path("LoRA file", lora.file)
-            _check_range(f'weight of the LoRA "{lora.file}"', lora.weight, -10.0, 10.0)
-        _check_choice("device", request.device, DEVICES)
-        _check_range("seed", request.seed, 0, MAX_SEED)
-        _check_range("steps", request.steps, 1, 1_000_000)
-        _check_range("guidance scale", request.guidance_scale, -1000.0, 1000.0)
-        _check_range("inversion guidance scale", request.inversion_guidance_scale, -1000.0, 1000.0)
-        _check_range("resolution", request.resolution, 16, 2048)
-        _check_range("views per step", request.views_per_step, 1, 64)
-        _check_range("face budget", request.face_budget, 100, 2_000_000)
-        _check_range("texture size", request.texture_size, 64, 8192)
-        _check_range("height", request.height, 0.001, 1000.0)
+            _check_value(f'weight of the LoRA "{lora.file}"', lora.weight, LORA_PARAMETERS["weight"])
+        for name, parameter in PARAMETERS.items():
+            _check_value(name.replace("_", " "), getattr(request, name), parameter)
         for name, value in request.overrides.items():
             if not isinstance(name, str) or not _is_json(value):
                 raise BadInputError(f'The setting "{name}" is {shown(value)}: it must be a number, a word or a list.')
         return request
-
-    def to_json(self) -> str:
-        """The request as JSON text, field by field."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> JobRequest:
-        """The validated request that `to_json` wrote, of this version or an older one.
-
-        Raises:
-            BadInputError: the text is no JSON object, is of a later version, or a field is out of range.
-        """
-        return cls.read(text)[0]
-
-    @classmethod
-    def read(cls, text: str) -> tuple[JobRequest, list[str]]:
-        """As `from_json`, and the names of the fields that this version does not know, and leaves out."""
-        try:
-            fields = parse_json(text)
-        except ValueError as error:
-            raise BadInputError(f"The job's request.json is damaged ({error}): start the job again.") from error
-        if not isinstance(fields, dict) or "prompt" not in fields:
-            raise BadInputError("The job's request.json is not a request: start the job again from its prompt.")
-        schema = fields.get("schema", 0)
-        if isinstance(schema, int) and not isinstance(schema, bool):
-            if schema > SCHEMA_VERSION:
-                raise BadInputError(_of_a_later_version(schema))
-            fields["schema"] = SCHEMA_VERSION
-        unknown = _take_unknown(fields, cls)
-        try:
-            loras = [dict(lora) for lora in fields.get("loras", [])]
-            for lora in loras:
-                unknown += _take_unknown(lora, Lora)
-            fields["loras"] = tuple(Lora(**lora) for lora in loras)
-        except (TypeError, ValueError) as error:
-            raise BadInputError("The list of LoRAs in the job's request.json is damaged: start it again.") from error
-        return cls(**fields).validated(), [printable(name) for name in dict.fromkeys(unknown)]
 
 
 def slug(prompt: str, fallback: str = "object") -> str:
@@ -247,7 +189,7 @@ def _check_types(item: JobRequest | Lora) -> None:
         allowed = tuple(typing.get_origin(kind) or kind for kind in allowed)
         if float in allowed:
             allowed += (int,)
-        if isinstance(value, bool) or not isinstance(value, allowed):
+        if (isinstance(value, bool) and bool not in allowed) or not isinstance(value, allowed):
             kinds = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in allowed)
             raise BadInputError(f'The setting "{name.replace("_", " ")}" is {shown(value)}: it must be {kinds}.')
 
@@ -257,11 +199,14 @@ def _check_path(label: str, path: str) -> None:
         raise BadInputError(f'The {label} "{printable(path)}" has control characters in its name: rename it.')
 
 
-def _check_choice(label: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise BadInputError(f"The {label} {shown(value)} does not exist: choose one of {', '.join(choices)}.")
-
-
-def _check_range(label: str, value: Any, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:  # which also refuses NaN
-        raise BadInputError(f'The setting "{label}" is {shown(value)}: it must be between {low:,} and {high:,}.')
+def _check_value(label: str, value: Any, parameter: Parameter) -> None:
+    """Refuse what is none of a parameter's choices, or beyond its limits."""
+    if value is None:
+        return
+    if parameter.choices and value not in parameter.words:
+        raise BadInputError(f"The {label} {shown(value)} does not exist: choose one of {', '.join(parameter.words)}.")
+    limits = parameter.limits
+    if limits is not None and not limits.low <= value <= limits.high:  # which also refuses NaN
+        raise BadInputError(
+            f'The setting "{label}" is {shown(value)}: it must be between {limits.low:,} and {limits.high:,}.'
+        )

@@ -16,8 +16,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from ..config.parameters import STARTER_MODEL
 from ..contract import vocabulary
-from ..contract.request import STARTER_MODEL, Lora
+from ..contract.request import Lora
 from ..doctor import too_old
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError, is_out_of_memory
 from ..system import network

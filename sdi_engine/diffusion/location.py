@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from ..contract.request import STARTER_MODEL
+from ..config.parameters import STARTER_MODEL
 from ..errors import BadInputError, EnvironmentMissingError
 from ..system.pasted import as_meant, as_meant_here
 

@@ -14,11 +14,10 @@ from typing import Any
 
 from .. import __version__
 from ..config.overrides import parse_override
+from ..config.parameters import PARAMETERS
 from ..contract.job_folder import storage_errors
 from ..contract.request import JobRequest, Lora, slug
-from ..diffusion.prior import ModelHints
 from ..errors import BadInputError
-from ..run.resolve import resolve
 from ..system.files import read_json_object, write_atomically
 
 PLAN_FILE = "plan.json"
@@ -28,26 +27,13 @@ LISTS = ("default", "held-out", "pairs", "paper")
 
 DEFAULT_SETTING = "standard: preset=standard"
 
-OPTIONS = (
-    "preset",
-    "noise",
-    "perp_neg",
-    "negative_prompt",
-    "steps",
-    "guidance_scale",
-    "inversion_guidance_scale",
-    "resolution",
-    "views_per_step",
-    "face_budget",
-    "texture_size",
-)
+OPTIONS = tuple(name for name, parameter in PARAMETERS.items() if parameter.is_compared)
 """What a setting may choose, besides "set.NAME" (`overrides`) and "equal_time"; all else is the same for all."""
 
 GROWING = ("prompts", "seeds", "settings")
 """Fields of a plan that may be added to, at their ends."""
 
 _PROMPTS = Path(__file__).with_name("prompts")
-_WORDS = ("preset", "noise", "perp_neg", "negative_prompt")
 
 
 @dataclass(frozen=True)
@@ -128,7 +114,7 @@ class Plan:
                 )
             for prompt in self.prompts:
                 for seed in self.seeds:
-                    resolve(self.request(prompt, seed, setting), ModelHints(), 64)
+                    self.request(prompt, seed, setting)
 
     def request(self, prompt: str, seed: int, setting: Setting, steps: int | None = None) -> JobRequest:
         """What a job asks for, validated; `steps` instead of the setting's."""
@@ -258,7 +244,7 @@ def parse_setting(text: str) -> Setting:
         elif option == "equal_time":
             equal_time = word.partition("=")[2]
         elif option in OPTIONS:
-            options[option] = word.partition("=")[2] if option in _WORDS else value
+            options[option] = word.partition("=")[2] if PARAMETERS[option].kind is str else value
         else:
             raise BadInputError(
                 f'The setting "{name}" has no option "{option}": it may have {", ".join(OPTIONS)}, equal_time, and '

@@ -115,12 +115,16 @@ REQUESTS = [
         "seed": 2**31 - 1,
         "steps": 1_000_000,
         "guidance_scale": 7.3,
+        "inversion_guidance_scale": 0.0,
         "resolution": 2048,
+        "views_per_step": 64,
         "face_budget": 2_000_000,
         "texture_size": 8192,
         "height": 0.1,
         "device": "mps",
+        "overrides": {"t": [0.98, 0.2], "cameras.half_frame": None, "field.blob": "magic3d", "fade": True},
     },
+    {"guidance_scale": -2.5, "inversion_guidance_scale": -7.5, "overrides": {"smoothness": 1e-5}},
     {"preset": "paper", "perp_neg": "off", "steps": 1, "guidance_scale": 0.001, "resolution": 16, "height": 12.3457},
 ]
 

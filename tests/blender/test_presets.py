@@ -17,6 +17,10 @@ CHANGED = {
     "height": 2.5,
     "device": "cpu",
     "negative_prompt": 'two "handles"',
+    "use_inversion_guidance": True,
+    "inversion_guidance": -3.5,
+    "views_per_step": 4,
+    "overrides": 't=[0.98,0.2] field.blob="magic3d"',
 }
 
 
@@ -40,21 +44,26 @@ def values(settings):
 def test_a_preset_brings_its_settings_back(bpy, extension):
     settings = bpy.context.scene.sdi
     before = values(settings)
-    assert set(before) == set(extension.operators.presets.SAVED)
+    assert {*before, "loras"} == set(extension.operators.presets.SAVED)
     settings.prompt, settings.seed = "a mug", 7
     for name, value in CHANGED.items():
         setattr(settings, name, value)
+    style = settings.loras.add()
+    style.file, style.weight, style.use = "/a/style.safetensors", 0.5, False
     assert bpy.ops.sdi.preset_add(name="My Own") == {"FINISHED"}
     assert "My_Own" in paths(bpy)
     assert extension.__name__ not in Path(paths(bpy)["My_Own"]).read_text()  # it may be installed under another name
 
     for name in CHANGED:
         settings.property_unset(name)
+    settings.loras[0].file = "/another.safetensors"
+    settings.loras.add()
     settings.prompt, settings.seed = "a lamp", 8
     assert values(settings) == before
     apply(bpy, "My_Own")
     assert values(settings) == CHANGED
     assert (settings.prompt, settings.seed) == ("a lamp", 8)
+    assert [(lora.file, lora.weight, lora.use) for lora in settings.loras] == [("/a/style.safetensors", 0.5, False)]
 
     assert bpy.ops.sdi.preset_add(name="My Own", remove_name=True) == {"FINISHED"}
     assert "My_Own" not in paths(bpy)
@@ -77,6 +86,7 @@ def test_the_presets_that_come_along_leave_alone_what_is_the_persons(bpy, extens
     left = {prop for prop, value in values(settings).items() if value == CHANGED[prop]}
     assert left - {"model", "preset"} == {"height", "device", "negative_prompt"}
     assert settings.model == model
+    assert (settings.use_inversion_guidance, settings.views_per_step, settings.overrides) == (False, 0, "")
     settings.prompt = "a mug"
     assert extension.state.properties.request_from(bpy.context.scene).seed == 0
     assert bpy.ops.sdi.preset_add(name=name, remove_name=True) == {"CANCELLED"}

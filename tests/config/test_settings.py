@@ -4,8 +4,8 @@ import pytest
 import torch
 from exact_prior import ExactPrior, ball_images
 
+from sdi_engine.config.parameters import PARAMETERS
 from sdi_engine.config.settings import PRESETS, Ramp
-from sdi_engine.contract.request import PRESETS as PRESET_NAMES
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion.prior import ModelHints
 from sdi_engine.distillation.noise import Context
@@ -21,7 +21,7 @@ def resolved(hints=None, model_resolution=512, **fields):
 
 
 def test_every_preset_of_a_request_has_its_settings():
-    assert set(PRESETS) == set(PRESET_NAMES)
+    assert tuple(PRESETS) == PARAMETERS["preset"].words
 
 
 def test_ramp():
@@ -77,7 +77,7 @@ def test_the_released_code_inverts_in_its_own_way_at_whole_timesteps():
     torch.testing.assert_close(kappa, expected)
 
 
-@pytest.mark.parametrize("preset", PRESET_NAMES)
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("steps", [20, 50])
 def test_schedules_scale_with_the_length_of_the_run(preset, steps):
     """Half-way through is half-way down, whatever the number of steps."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import MAX_LENGTH, write_sd3, write_sdxl, write_stable_diffusion
 
-from sdi_engine.contract.request import STARTER_MODEL
+from sdi_engine.config.parameters import STARTER_MODEL
 from sdi_engine.diffusion.clip_tokenizer import clip_tokenizer
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.perp_neg import condition_views

@@ -3,7 +3,8 @@
 import dataclasses
 
 from sdi_text_to_3d.jobs.seeds import UnusedSeeds
-from sdi_text_to_3d.sdi_engine.contract.request import MAX_SEED, JobRequest
+from sdi_text_to_3d.sdi_engine.config.parameters import MAX_SEED
+from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
 
 MUG = JobRequest("a red mug", seed=5)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from exact_prior import ExactPrior, ball_images
 
+from sdi_engine.config.parameters import NOISES
 from sdi_engine.config.ramp import Ramp
 from sdi_engine.config.settings import PRESETS, constant
-from sdi_engine.contract.request import NOISES
 from sdi_engine.errors import NoObjectError
 from sdi_engine.radiance.isosurface import extract_surface
 from sdi_engine.run.optimisation import Optimisation

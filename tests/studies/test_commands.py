@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from tiny_models import write_stable_diffusion
 
-from sdi_engine.cli import commands as cli
-from sdi_engine.contract.request import NOISES
+from sdi_engine.cli.parser import FIGURES as FIGURE_NAMES
+from sdi_engine.cli.studies import RUNS_FOLDER
+from sdi_engine.config.parameters import NOISES
 from sdi_engine.diffusion.prior import ModelHints
 from sdi_engine.distillation.noise import CHOICES, Noise
 from sdi_engine.run.optimisation import Optimisation
@@ -226,8 +227,8 @@ def test_a_model_that_cannot_be_sampled_in_so_many_steps(command, tmp_path):
 
 
 def test_the_command_line_knows_every_figure_and_where_runs_are():
-    assert tuple(FIGURES) == cli.FIGURES
-    assert kept_results.FOLDER == cli.RUNS_FOLDER
+    assert tuple(FIGURES) == FIGURE_NAMES
+    assert kept_results.FOLDER == RUNS_FOLDER
 
 
 def test_without_matplotlib_the_sentence_names_it(command, exact_model, tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from tiny_models import write_sd3, write_stable_diffusion
 
-from sdi_engine.contract.request import NOISES, JobRequest
+from sdi_engine.config.parameters import NOISES
+from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.distillation.ddim import ddim_trajectory
 from sdi_engine.distillation.noise import CHOICES_2D, Context, Noise

@@ -24,7 +24,9 @@ asked = []
 def halved(monkeypatch):
     asked.clear()
     monkeypatch.setitem(noise.CHOICES, "halved", halved_noise)
-    monkeypatch.setattr(request, "NOISES", (*request.NOISES, "halved"))
+    known = parameters.PARAMETERS["noise"]
+    halved = parameters.Choice("halved", "Halved", "Half of what the model sees")
+    monkeypatch.setitem(parameters.PARAMETERS, "noise", dataclasses.replace(known, choices=(*known.choices, halved)))
     monkeypatch.setattr(parameters, "NOISES_2D", (*parameters.NOISES_2D, "halved"))
 
 

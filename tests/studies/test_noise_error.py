@@ -4,7 +4,7 @@ import pytest
 import torch
 from exact_prior import ExactPrior, ball_images
 
-from sdi_engine.contract.request import NOISES
+from sdi_engine.config.parameters import NOISES
 from sdi_engine.studies.noise_error import Asked, ResidualRun, guidance_variants, kappa_variants, residual, sdi_run
 
 

@@ -1,0 +1,140 @@
+"""The command line. Exit codes: 0 done, 2 bad input, 3 environment or model missing, 4 no object emerged,
+5 out of memory, 6 storage full or not writable midway, 130 cancelled; 1 is a defect of ours."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..config.parameters import NOISES_2D
+from .options import add_options
+
+FIGURES = ("1", "8", "9", "10", "11")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """A parser whose result says in `command` what to do."""
+    parser = argparse.ArgumentParser(
+        prog="sdi_engine", description="Text to 3D by Score Distillation via Inversion.", epilog=__doc__
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    common.add_argument("--verbose", action="store_true", help="log more")
+
+    generate = commands.add_parser("generate", parents=[common], help="make a textured mesh from a prompt")
+    generate.add_argument("prompt", help='what to make, for example "a red mug"')
+    generate.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new job folder")
+    add_options(generate, "object")
+
+    _add_studies(commands, common)
+
+    for name, text in (
+        ("run", "do the job in a job folder, from its beginning"),
+        ("resume", "go on with the job in a job folder from its last checkpoint"),
+    ):
+        command = commands.add_parser(name, parents=[common], help=text)
+        command.add_argument("job", type=Path, metavar="JOB", help="the job folder")
+
+    serve = commands.add_parser(
+        "serve", parents=[common], help="do the jobs that wait in a results folder, and keep the model loaded"
+    )
+    serve.add_argument("results", type=Path, metavar="RESULTS", help="the results folder")
+    serve.add_argument(
+        "--idle-minutes",
+        type=minutes,
+        default=10.0,
+        help="leave when no job has come for so long (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--processes", type=int, default=1, help="objects at once, each with a model of its own (default: %(default)s)"
+    )
+
+    commands.add_parser("doctor", parents=[common], help="what is installed, what is missing, how to fix it")
+    return parser
+
+
+def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
+    def command(name: str, text: str, *, has_prompt: bool = True) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = commands.add_parser(name, parents=[common], help=text, description=text)
+        if has_prompt:
+            parser.add_argument("prompt", help='what to show, for example "a red mug"')
+        parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a folder for the results")
+        return parser
+
+    ddim_steps = {"steps": "DDIM steps (default: 30)"}
+    sample = command("sample", "2D pictures by DDIM: what the model makes of the prompt, before any 3D")
+    sample.add_argument("--count", type=int, default=4, help="pictures, each of its own seed (default: %(default)s)")
+    add_options(sample, "image", ddim_steps)
+
+    distill2d = command("distill2d", "2D score distillation, eq. (10), beside DDIM from the same noise")
+    noises = ", ".join(NOISES_2D)
+    distill2d.add_argument("--noise", dest="noise_2d", default="cached", help=f"one of {noises} (default: %(default)s)")
+    add_options(distill2d, "distillation", ddim_steps)
+
+    compare = command("compare", "all choices of κ side by side in 3D; goes on where it was stopped")
+    add_options(compare, "3d")
+
+    noise_error = command("noise-error", "the residual of eq. (8) against t, for every κ, along a 3D run")
+    noise_error.add_argument(
+        "--points", type=int, default=24, help="steps of the run to measure at (default: %(default)s)"
+    )
+    add_options(noise_error, "3d")
+
+    figures = command("figures", "the paper's figures again; goes on where it was stopped", has_prompt=False)
+    figures.add_argument(
+        "figures", nargs="*", metavar="FIGURE", help=f"one or more of {', '.join(FIGURES)}, or all (default: all)"
+    )
+    figures.add_argument(
+        "--prompt",
+        dest="prompts",
+        action="append",
+        default=[],
+        help="a row of each figure; may be given several times (default: two for the starter prior, one for others)",
+    )
+    add_options(figures, "3d")
+
+    evaluate = command(
+        "evaluate",
+        "measure objects of prompts x seeds x settings; goes on where it was stopped, also with more of them",
+        has_prompt=False,
+    )
+    _add_evaluation_options(evaluate)
+
+
+def _add_evaluation_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--prompts",
+        dest="lists",
+        action="append",
+        default=[],
+        metavar="LIST",
+        help="default, held-out, pairs, paper, or a text file with a prompt a line; may be given several times",
+    )
+    add("--prompt", dest="prompts", action="append", default=[], help="one more prompt; may be given several times")
+    add("--seeds", default="0", metavar="N,N,…", help="of every prompt (default: %(default)s)")
+    add(
+        "--setting",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar='"NAME: option=value …"',
+        help="a column of the table, such as SDS: preset=standard noise=random set.t=[0.98,0.02] equal_time=SDI; may "
+        "be given several times, and the first is compared with the others (default: standard: preset=standard)",
+    )
+    add("--processes", type=int, help="objects at once (default: one for each core, or one on a GPU)")
+    add("--samples", type=int, default=4, help="2D pictures of each prompt (default: %(default)s)")
+    add("--clip", type=Path, metavar="FOLDER", help="a CLIP model, for its score of results; needs no other truth")
+    add("--baseline", type=Path, metavar="DIR", help="another evaluation's folder, to compare with")
+    add_options(parser, "model")
+
+
+def minutes(text: str) -> float:
+    minutes = float(text)
+    if not minutes >= 0.0:  # which also refuses NaN, with which it would never leave
+        raise ValueError
+    return minutes

@@ -1,0 +1,124 @@
+"""The commands that make no single object; each returns what is printed as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..config.parameters import NOISES_2D, STARTER_MODEL
+from ..contract.job_folder import make_folder
+from ..contract.request import JobRequest
+from ..diffusion.location import locate
+from ..errors import BadInputError
+from ..service import worker
+from ..system.untrusted import printable
+from .options import request_of
+from .parser import FIGURES
+
+STARTER_PROMPTS = ("a red mushroom", "a green tree")
+PAPER_PROMPTS = ("an iguana holding a balloon",)
+"""What figures show by default: with the starter prior, which knows few words, and with any other model."""
+
+RUNS_FOLDER = "runs"
+"""What a folder holds that `compare` or `figures` began (`studies.results`)."""
+
+Study = Callable[[argparse.Namespace, worker.Listener], dict[str, Any]]
+
+
+def _sample(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
+    asked = _accepted(options, options.prompt)
+    with worker.device_work(report):
+        from ..studies.sampling import sample
+
+        return sample(asked, options.output, report, options.count)
+
+
+def _distill2d(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
+    _check_choices("noise", [options.noise_2d], NOISES_2D)
+    asked = _accepted(options, options.prompt)
+    with worker.device_work(report):
+        from ..studies.distill2d import distill2d
+
+        return distill2d(asked, options.output, report, options.noise_2d)
+
+
+def _compare(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
+    asked = _accepted(options, options.prompt, resume=True)
+    with worker.device_work(report):
+        from ..studies.compare import compare
+
+        return compare(asked, options.output, report)
+
+
+def _noise_error(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
+    asked = _accepted(options, options.prompt)
+    with worker.device_work(report):
+        from ..studies.noise_error import noise_error
+
+        return noise_error(asked, options.output, report, options.points)
+
+
+def _figures(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
+    numbers = options.figures or ["all"]
+    _check_choices("figure", numbers, (*FIGURES, "all"))
+    default_prompts = STARTER_PROMPTS if options.model == STARTER_MODEL else PAPER_PROMPTS
+    prompts = [request_of(options, prompt).validated().prompt for prompt in options.prompts or default_prompts]
+    asked = _accepted(options, prompts[0], resume=True)
+    with worker.device_work(report):
+        from ..studies.figures import figures
+
+        return figures(asked, options.output, report, FIGURES if "all" in numbers else numbers, prompts)
+
+
+def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
+    locate(options.model)
+    with worker.torch_work():
+        from ..evaluation.evaluate import evaluate
+        from ..evaluation.plan import DEFAULT_SETTING, PLAN_FILE, Plan, parse_seeds, parse_setting, read_prompts
+        from ..studies.study import state_of_weights
+
+        plan = Plan(
+            prompts=read_prompts(options.lists, options.prompts),
+            seeds=parse_seeds(options.seeds),
+            settings=tuple(parse_setting(text) for text in options.settings or [DEFAULT_SETTING]),
+            model=options.model,
+            loras=tuple(options.loras),
+            device=options.device,
+            weights=state_of_weights(request_of(options, "")),
+            samples=options.samples,
+        )
+        make_folder(options.output, PLAN_FILE)
+        result = evaluate(plan, options.output, report, options.processes, options.clip, options.baseline)
+    print("\n".join(map(printable, result.pop("table"))), file=sys.stderr if options.json else sys.stdout)
+    return result
+
+
+def _accepted(options: argparse.Namespace, prompt: str, *, resume: bool = False) -> JobRequest:
+    """The validated request of a study, whose output folder is there now, and whose model has a place.
+
+    Args:
+        resume: the folder may hold runs of an earlier study.
+    """
+    asked = request_of(options, prompt).validated()
+    make_folder(options.output, RUNS_FOLDER if resume else None)
+    locate(asked.model)
+    return asked
+
+
+def _check_choices(label: str, values: Sequence[str], choices: Sequence[str]) -> None:
+    for value in values:
+        if value not in choices:
+            raise BadInputError(f'The {label} "{value}" does not exist: choose one of {", ".join(choices)}.')
+
+
+STUDIES: dict[str, Study] = {
+    "sample": _sample,
+    "distill2d": _distill2d,
+    "compare": _compare,
+    "noise-error": _noise_error,
+    "figures": _figures,
+    "evaluate": _evaluate,
+}
+"""By the names of their commands."""
