@@ -324,7 +324,7 @@ class Parameters:
     )
 
 
-def _read_off(table: type) -> dict[str, Parameter]:
+def read_off(table: type) -> dict[str, Parameter]:
     """The parameters that a dataclass's fields declare, by name."""
     hints = typing.get_type_hints(table)
     return {field.name: _read_one(field, hints[field.name]) for field in dataclasses.fields(table)}
@@ -345,8 +345,8 @@ def _read_one(field: dataclasses.Field[Any], hint: Any) -> Parameter:
     )
 
 
-PARAMETERS = _read_off(Parameters)
-LORA_PARAMETERS = _read_off(Lora)
+PARAMETERS = read_off(Parameters)
+LORA_PARAMETERS = read_off(Lora)
 
 NOISES = PARAMETERS["noise"].words
 

@@ -75,6 +75,17 @@ def test_settings_reach_the_engine(command, results):
     assert request["model"] == "some/model"
 
 
+def test_all_that_the_engines_own_command_line_takes_reaches_the_engine(command, results, tmp_path, monkeypatch):
+    (tmp_path / "style.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    options = ["--lora", "style.safetensors=0.5", "--inversion-guidance-scale", "-3", "--views-per-step", "4"]
+    command("a red mug", *options, "--set", "t=[0.9,0.1]", "--set", "field.hidden=16")
+    request = json.loads(next(results.glob("*/request.json")).read_text())
+    assert request["loras"] == [{"file": str(tmp_path / "style.safetensors"), "weight": 0.5}]
+    assert (request["inversion_guidance_scale"], request["views_per_step"]) == (-3.0, 4)
+    assert request["overrides"] == {"t": [0.9, 0.1], "field.hidden": 16}
+
+
 def test_bad_settings_are_bad_input(command):
     assert command("a red mug", "--steps", "0")[0] == 2
     assert command("a red mug", "--preset", "best")[0] == 2
