@@ -105,8 +105,6 @@ _DRAFT = Settings(
     ),
     cameras=CameraRanges(elevation=(-10.0, 45.0), fov=(35.0, 50.0), half_frame=(0.7, 0.85), jitter=0.03),
     t=Ramp(0.98, 0.05),
-    # On twelve prompts, with the starter prior of 34,852 steps, 3 and 5 took 24 and 26 s, two at once, and differed in
-    # no quality beyond the bootstrap's 95 % interval but for the sharpness, 0.72 of the truth's and 0.70.
     inversion_steps_per_unit=3,
     inversion_start=0.1,
     learning_rate=2e-2,
@@ -163,23 +161,6 @@ _PAPER = Settings(
 
 PRESETS: dict[str, Settings] = {
     "draft": _DRAFT,
-    # Asked on twelve prompts each; "beyond" is the bootstrap's 95 % interval. Before fit_object, with the starter prior
-    # of 34,852 steps, 5 and 3 inversion steps came to a silhouette IoU of 0.806 and 0.792 and a normal consistency of
-    # 0.787 and 0.763, both beyond it; with the prior of 41,862 steps, 100 steps of four views instead of 200 of two
-    # were 3 s of 39 faster and in no quality better. With that prior, too, and of what `draft` shares
-    # (docs/evaluation/choices.md):
-    # - without fit_object: IoU 0.813 instead of 0.828, Chamfer distance 0.034 and 0.031, both beyond; colours were
-    #   recognised in 11 of 12 instead of all;
-    # - guidance 5 instead of 3: no quality better beyond; saturation further from the truth's, beyond;
-    # - without opaqueness: normal consistency 0.787 instead of 0.796, beyond;
-    # - without sparsity, or without smoothness: no quality differs beyond, and nothing is faster. They stay, against
-    #   fog and roughness with other models, which nobody has asked yet;
-    # - smoothness 0.05: normal consistency 0.800, and contrast further from the truth's, both beyond;
-    # - grids of 16, 32, 64: 2 s more; saturation further from the truth's, beyond;
-    # - 8 features and 64 hidden: 10 s more; sharpness and contrast further from the truth's, beyond;
-    # - t held at 0.98 for the first 15 %: 2 s more, no quality differs beyond.
-    # Of six prompts with the prior of 22,000 steps and 3 inversion steps, 400 steps were sharper in 1.8 times the time,
-    # and t down to 0.2 only brought the Chamfer distance from 0.057 to 0.052.
     "standard": dataclasses.replace(_DRAFT, steps=200, inversion_steps_per_unit=5, mesh_resolution=128),
     "paper": _PAPER,
     "threestudio": dataclasses.replace(
@@ -190,6 +171,7 @@ PRESETS: dict[str, Settings] = {
         convexity=Ramp(1.0, 0.1, end=0.4),
     ),
 }
-"""`draft` and `standard` suit a small model and a processor; `paper` is the paper's appendix, and `threestudio` the
+"""`draft` and `standard` suit a small model and a processor (why they are as they are, measured, is said in
+docs/evaluation/settings.md); `paper` is the paper's appendix, and `threestudio` the
 authors' released code where that differs: how noise is inverted (`distillation.threestudio`), the range of t, the
-convexity and its schedule, and the guidance without Perp-Neg (`resolve`)."""
+convexity and its schedule, and the guidance without Perp-Neg (`run.resolve`)."""

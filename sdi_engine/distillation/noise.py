@@ -134,7 +134,7 @@ CHOICES: dict[str, Choice] = {
     "sgd": optimised_noise,
     "interval": interval_noise,
 }
-"""By the names that requests have for them (`request.NOISES`)."""
+"""By the names that requests have for them (`parameters.NOISES`)."""
 
 CHOICES_2D: dict[str, Choice] = {"cached": cached_noise}
 """Those that are possible only where the same image is asked about in every step."""
