@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..config.parameters import NOISES_2D, STARTER_MODEL
+from ..config import parameters
 from ..contract.job_folder import make_folder
 from ..contract.request import JobRequest
 from ..diffusion.location import locate
@@ -36,7 +36,7 @@ def _sample(options: argparse.Namespace, report: worker.Listener) -> dict[str, A
 
 
 def _distill2d(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
-    _check_choices("noise", [options.noise_2d], NOISES_2D)
+    _check_choices("noise", [options.noise_2d], parameters.NOISES_2D)
     asked = _accepted(options, options.prompt)
     with worker.device_work(report):
         from ..studies.distill2d import distill2d
@@ -63,7 +63,7 @@ def _noise_error(options: argparse.Namespace, report: worker.Listener) -> dict[s
 def _figures(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
     numbers = options.figures or ["all"]
     _check_choices("figure", numbers, (*FIGURES, "all"))
-    default_prompts = STARTER_PROMPTS if options.model == STARTER_MODEL else PAPER_PROMPTS
+    default_prompts = STARTER_PROMPTS if options.model == parameters.STARTER_MODEL else PAPER_PROMPTS
     prompts = [request_of(options, prompt).validated().prompt for prompt in options.prompts or default_prompts]
     asked = _accepted(options, prompts[0], resume=True)
     with worker.device_work(report):
