@@ -28,7 +28,7 @@ from sdi_engine.errors import (
     NoObjectError,
     StorageError,
 )
-from sdi_engine.run import text_to_mesh
+from sdi_engine.run import checkpoint, text_to_mesh
 from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.service import worker
 from sdi_engine.system import processes
@@ -122,20 +122,20 @@ def test_a_killed_worker_resumes_to_the_same_result(model, finished, tmp_path, m
 
 @pytest.mark.parametrize("stop_at", [1, 4, 6])
 def test_a_checkpoint_holds_everything(model, finished, tmp_path, monkeypatch, stop_at):
-    """Saved after any step and loaded into a fresh run, the field ends exactly where the uninterrupted run ended."""
-    checkpoint = tmp_path / "state.safetensors"
+    """Saved after any step and loaded into a fresh run, the object ends exactly where the uninterrupted run ended."""
     first = _generation(model)
     while first.step < stop_at:
         first.advance()
-    first.save(checkpoint)
+    checkpoint.save(first, tmp_path / "state.safetensors")
     while not first.done:
         first.advance()
     second = _generation(model)
-    second.load(checkpoint)
+    checkpoint.load(second, tmp_path / "state.safetensors")
     while not second.done:
         second.advance()
-    for one, other in zip(first.field.parameters(), second.field.parameters(), strict=True):
-        np.testing.assert_allclose(one.detach().numpy(), other.detach().numpy(), atol=1e-6)
+    ends = second.representation.state_dict()
+    for name, tensor in first.representation.state_dict().items():
+        np.testing.assert_allclose(ends[name].numpy(), tensor.numpy(), atol=1e-6, err_msg=name)
 
 
 def _generation(model):
