@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
+from .cameras import Cameras
 from .contract.request import JobRequest
 from .errors import NoObjectError
 from .mesh.unwrap import UnwrappedMesh
-from .radiance.cameras import Cameras
 from .randomness import generator_of
 
 Phase = Callable[[str, str], AbstractContextManager[None]]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..cameras import Cameras
 from ..config.settings import Settings
 from ..contract.request import JobRequest
 from ..errors import NoObjectError
@@ -28,7 +29,6 @@ from ..representation import (
 )
 from . import regularisers
 from .background import EnvironmentMap, plain_backgrounds
-from .cameras import Cameras
 from .field import RadianceField
 from .isosurface import extract_surface, grid_cell
 from .occupancy import OccupancyGrid

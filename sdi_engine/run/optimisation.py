@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..cameras import Cameras, orbit, sample
 from ..config.settings import Settings
 from ..diffusion.prior import Prior
 from ..distillation.target import distillation_loss, without_background_shift, without_colour_shift
-from ..radiance.cameras import Cameras, orbit, sample
 from ..randomness import seed_of
 from ..representation import START, Rendering, Step, broken_down
 from .guidance import Guidance

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from sdi_engine.cameras import orbit
 from sdi_engine.config.cameras import CameraRanges
-from sdi_engine.radiance.cameras import orbit
 from sdi_engine.radiance.regularisers import (
     convexity,
     convexity_of_colours,

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sdi_engine.cameras import orbit
 from sdi_engine.config.cameras import CameraRanges
 from sdi_engine.config.field import FieldConfig
-from sdi_engine.radiance.cameras import orbit
 from sdi_engine.radiance.field import RadianceField
 from sdi_engine.radiance.occupancy import OccupancyGrid
 from sdi_engine.radiance.regularisers import convexity, view_space

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
+from sdi_engine.cameras import orbit, sample
 from sdi_engine.config.settings import PRESETS
 from sdi_engine.radiance import patches
-from sdi_engine.radiance.cameras import orbit, sample
 from sdi_engine.radiance.volume import RadianceVolume
 from sdi_engine.representation import START, Step
 

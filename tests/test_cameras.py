@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 import torch
 
+from sdi_engine.cameras import orbit, sample
 from sdi_engine.config.cameras import CameraRanges
-from sdi_engine.radiance.cameras import orbit, sample
 
 RANGES = CameraRanges(elevation=(-10.0, 45.0), fov=(40.0, 40.0), half_frame=(0.8, 0.8), jitter=0.0)
 DISTANCES = CameraRanges(

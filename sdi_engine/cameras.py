@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ..config.cameras import CameraRanges
+from .config.cameras import CameraRanges
 
 
 @dataclass(frozen=True)
