@@ -21,7 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "requirements.sha256"
-REQUIREMENT_FILES = (ROOT / "requirements-dev.txt", ROOT / "sdi_engine" / "requirements.txt")
+ENGINE = ROOT / "sdi_engine"
+REQUIREMENT_FILES = (ROOT / "requirements-dev.txt", ENGINE / "requirements.txt", ENGINE / "requirements-cluster.txt")
 PYTHON_VERSION = (3, 11)
 DEMO_FOLDER = ROOT / "demo"
 PACKAGE_FOLDER = ROOT / "dist"

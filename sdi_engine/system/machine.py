@@ -54,6 +54,15 @@ def own_folder() -> Path:
     )
 
 
+def temporary_folder() -> Path:
+    """A folder for what need not last, which only this person can read and write; made where it is missing.
+
+    Raises:
+        OSError: it cannot be made, or belongs to somebody else.
+    """
+    return _made_ours_alone(_temporary())
+
+
 def neutral_folder() -> Path:
     """An empty folder to run programs in, where no name can be taken for a file's; raises OSError."""
     folder = own_folder() / "empty"

@@ -1,0 +1,413 @@
+"""A pool of many machines: a Ray cluster, whose nodes do the jobs, while this process keeps the jobs' folders.
+
+No disk is shared. A job goes to a node as its request and the files that this names; events, pictures, the log and,
+while it runs, checkpoints come back, and are written into the job's folder here, so that whoever watches the folder
+notices no difference. A job whose node is lost goes on at another from the checkpoint that came back last. Flags that
+somebody puts into the folder are passed on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, wait
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .. import errors
+from ..contract import events
+from ..contract.job_folder import JobFolder, storage_errors
+from ..contract.job_queue import RESUME, RUN, SAMPLE
+from ..contract.request import JobRequest
+from ..errors import BadInputError, EngineError, EnvironmentMissingError, JobCancelledError, JobPausedError
+from ..system import liveness
+from ..system.files import is_file, open_to_append, open_to_read
+from ..system.redaction import redacted
+from . import worker
+from .cluster_connection import connect
+from .cluster_crew import LOOK_SECONDS, Actor, Crew, LostError, Place, Stop, UnfitError
+from .cluster_files import CHECKPOINT, Packer, Parcel, accept
+from .pool import Listener, Outcome, ignore
+
+CORES = 4
+"""Of the processor, for each job, where a cluster has no accelerators."""
+
+MOST_LOSSES = 3
+"""A job that has lost so many actors ends: it may well be what kills them."""
+
+CANCEL_SECONDS = 4.0
+"""A job that has not heeded a cancel flag for so long is ended with the process that is at it."""
+
+PAUSE_SECONDS = 90.0
+"""The same where it is to be paused, and save what it has."""
+
+CHECKPOINT_SHARE = 0.1
+"""Fetching checkpoints takes no more than this share of the time."""
+
+_OWN_WORDS = (events.STARTING, events.DONE, events.FAILED, events.CANCELLED, events.PAUSED)
+"""States that are said here, not by the node."""
+
+_ERRORS: Mapping[int, type[EngineError]] = {
+    kind.exit_code: kind
+    for kind in (
+        errors.BadInputError,
+        errors.EnvironmentMissingError,
+        errors.NoObjectError,
+        errors.OutOfMemoryError,
+        errors.StorageError,
+    )
+}
+_OF_THE_NODE = (errors.EXIT_ENVIRONMENT, errors.EXIT_OUT_OF_MEMORY, errors.EXIT_STORAGE)
+"""Ends that another node may not come to."""
+
+log = logging.getLogger(__name__)
+
+
+class ClusterPool:
+    """A `Pool` of the nodes of a Ray cluster: an actor for each accelerator, or for so many cores."""
+
+    is_local = False
+
+    def __init__(self, address: str, cores: int = CORES) -> None:
+        """Connect to a cluster; nothing is started on it yet.
+
+        Args:
+            address: as in `cluster_connection`.
+            cores: of the processor for each job, where the cluster has no accelerators.
+
+        Raises:
+            BadInputError: this is no address.
+            EnvironmentMissingError: `ray` is missing, nobody answers, or no node can work.
+        """
+        if cores < 1:
+            raise BadInputError(f"A job needs at least 1 core of a node, not {cores}.")
+        self._ray = connect(address)
+        self._crew = Crew(self._ray, cores)
+        self._packer = Packer()
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Path, str, Listener, Future[Outcome]]] = deque()
+        self._unfinished: set[Future[Outcome]] = set()
+        self._at_work = 0
+        self._pausing = threading.Event()
+        if self.capacity == 0:
+            self._ray.shutdown()
+            raise EnvironmentMissingError(
+                f'The Ray cluster "{address}" has no node with cores for us: start one (`ray start --address=…`).'
+            )
+
+    @property
+    def capacity(self) -> int:
+        """How many jobs the nodes that are there now do at once."""
+        return sum(place.slots for place in self._crew.places())
+
+    def submit(self, job: Path, verb: str = RUN, listener: Listener = ignore) -> Future[Outcome]:
+        """Let the next free node do a job."""
+        future: Future[Outcome] = Future()
+        with self._lock:
+            self._unfinished.add(future)
+            future.add_done_callback(self._unfinished.discard)
+            self._waiting.append((job, verb, listener, future))
+        self._staff()
+        return future
+
+    def close(self, *, pause: bool = False) -> None:
+        """Wait for all jobs, or pause those that run, and leave the cluster."""
+        try:
+            if pause:
+                self._pausing.set()
+                for _, _, _, future in list(self._waiting):
+                    future.cancel()
+            while not_done := list(self._unfinished):
+                wait(not_done, timeout=1.0)  # in small bites, so that Ctrl+C is heard on Windows too
+        finally:
+            self._pausing.set()
+            self._crew.dismiss_all()
+            self._ray.shutdown()
+
+    def __enter__(self) -> ClusterPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(pause=error is not None)
+
+    def _staff(self) -> None:
+        """See that a thread is at work for each job that waits and that the cluster has room for."""
+        capacity = max(1, self.capacity)
+        with self._lock:
+            while self._at_work < min(capacity, self._at_work + len(self._waiting)):
+                self._at_work += 1
+                threading.Thread(target=self._take_turns, name="cluster job", daemon=True).start()
+
+    def _take_turns(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._at_work -= 1
+                    return
+                job, verb, listener, future = self._waiting.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(_Errand(self._crew, self._packer, self._pausing).run(job, verb, listener))
+            except BaseException as error:
+                log.exception("a defect")
+                future.set_exception(error)
+            self._staff()
+
+
+class _Errand:
+    """One job, wherever it is done."""
+
+    def __init__(self, crew: Crew, packer: Packer, pausing: threading.Event) -> None:
+        self._crew = crew
+        self._packer = packer
+        self._pausing = pausing
+        self._costs = Outcome(errors.EXIT_DONE)
+        self._error = ""
+        self._patience = liveness.Stopwatch()
+        self._asked = ""
+
+    def run(self, job: Path, verb: str, listener: Listener) -> Outcome:
+        """Do it; what became of it."""
+
+        def hear(event: events.Event) -> None:
+            if isinstance(event, events.Failed):
+                self._error = event.message
+            listener(event)
+
+        def work(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
+            self._work(folder, request, resume, report, verb)
+
+        code = worker.run(job, resume=verb == RESUME, listener=hear, work=work)
+        return dataclasses.replace(self._costs, exit_code=code, error=self._error)
+
+    def _work(self, folder: JobFolder, request: JobRequest, resume: bool, report: Listener, verb: str) -> None:
+        """Do it on one node, or where this fails on others.
+
+        Raises:
+            EngineError: as on one machine.
+        """
+
+        def stop() -> None:
+            self._stop(folder)
+
+        unfit: dict[str, EngineError] = {}
+        losses: list[Place] = []
+        parcels = self._packer.parcels(request)
+        model = (request.model, request.loras)
+        report(events.Progress("Waiting for a node", 0, 1))
+        while True:
+            try:
+                actor = self._crew.hire(model, unfit, {place.node for place in losses}, stop)
+                if actor is None:
+                    raise next(iter(unfit.values()))
+                with ExitStack() as stack:
+                    stack.callback(self._crew.dismiss, actor)
+                    visit = _Visit(self._crew, actor, folder, request, report)
+                    try:
+                        visit.send(parcels, stop)
+                        outcome = visit.do(verb, resume, self._flags, self._stop_late)
+                    finally:
+                        self._count(visit)
+                    stack.pop_all()
+                    self._crew.release(actor)
+                self._judge(outcome, visit)
+                return
+            except UnfitError as error:
+                log.warning("%s", error)
+                unfit[error.node] = error.error
+                resume = resume or is_file(folder.checkpoint_file)
+            except LostError as error:
+                log.warning("%s was lost: %s", actor.place.name, error)
+                losses.append(actor.place)
+                if len(losses) == MOST_LOSSES:
+                    raise EngineError(_lost(losses)) from error
+                report(events.Notice(f"{actor.place.name} was lost: going on elsewhere from the last checkpoint."))
+                resume = True
+
+    def _count(self, visit: _Visit) -> None:
+        """Add what a visit has cost."""
+        self._costs = Outcome(
+            errors.EXIT_DONE,
+            "",
+            *(
+                getattr(self._costs, name) + getattr(visit.costs, name)
+                for name in ("seconds", "optimise_seconds", "load_seconds", "model_evaluations")
+            ),
+        )
+
+    def _judge(self, outcome: Outcome, visit: _Visit) -> None:
+        """Raise what a job has ended with on a node, where that is not its result."""
+        code = outcome.exit_code
+        if code == errors.EXIT_DONE:
+            return
+        if code == errors.EXIT_CANCELLED:
+            if visit.state == events.PAUSED:
+                raise JobPausedError("The job was paused.")
+            raise JobCancelledError("The job was cancelled.")
+        message = visit.as_here(outcome.error)
+        if code in _OF_THE_NODE:
+            raise UnfitError(visit.node, _ERRORS[code](f"On {visit.name}: {message}"))
+        raise _ERRORS.get(code, EngineError)(message)
+
+    def _flags(self, folder: JobFolder) -> list[str]:
+        """Those that are to be on the node, too."""
+        flags = (folder.cancel_flag, folder.pause_flag, folder.finish_flag, folder.live_flag)
+        found = [flag.name for flag in flags if flag.exists()]
+        return [*found, folder.pause_flag.name] if self._pausing.is_set() else found
+
+    def _stop(self, folder: JobFolder) -> None:
+        """Where nothing is to be saved: raise where somebody has stopped the job."""
+        if folder.cancel_flag.exists():
+            raise JobCancelledError("The job was cancelled.")
+        if folder.pause_flag.exists() or self._pausing.is_set():
+            raise JobPausedError("The job was paused.")
+
+    def _stop_late(self, folder: JobFolder) -> None:
+        """Where a node was asked to stop: raise where it has not done so for too long."""
+        try:
+            self._stop(folder)
+        except JobCancelledError as error:
+            if self._asked != type(error).__name__:
+                self._asked = type(error).__name__
+                self._patience.restart()
+            if self._patience.look() > (PAUSE_SECONDS if isinstance(error, JobPausedError) else CANCEL_SECONDS):
+                raise
+
+
+class _Visit:
+    """A job at one node."""
+
+    def __init__(self, crew: Crew, actor: Actor, folder: JobFolder, request: JobRequest, report: Listener) -> None:
+        self._crew = crew
+        self._actor = actor
+        self._folder = folder
+        self._request = request
+        self._report = report
+        self._there: dict[str, str] = {}
+        self._started = time.perf_counter()
+        self._outcome: Outcome | None = None
+        self.name = actor.place.name
+        self.node = actor.place.node
+        self.state = ""
+        """What the node said last of `events.STATES`."""
+
+    @property
+    def costs(self) -> Outcome:
+        """What it said that the job has cost; of one that was lost, the time."""
+        return self._outcome or Outcome(errors.EXIT_CANCELLED, seconds=round(time.perf_counter() - self._started, 3))
+
+    def as_here(self, text: str) -> str:
+        """A text of the node's, with the names that files have here."""
+        for named, there in self._there.items():
+            text = text.replace(there, named)
+        return text
+
+    def send(self, parcels: list[Parcel], stop: Stop) -> None:
+        """See that the node has the files that the request names."""
+        for parcel in parcels:
+            self._there[parcel.named] = self._find(parcel, stop) or self._sent(parcel, stop)
+
+    def do(self, verb: str, resume: bool, flags: Any, stop_late: Any) -> Outcome:
+        """Let it do the job, and write what comes back into the job's folder; what became of it there."""
+        folder = self._folder
+
+        def stop() -> None:
+            stop_late(folder)
+
+        checkpoint = None
+        if resume and is_file(folder.checkpoint_file):
+            with storage_errors(folder.path), open_to_read(folder.checkpoint_file) as file:
+                checkpoint = file.read()
+        there = dataclasses.replace(
+            self._request,
+            model=self._there.get(self._request.model, self._request.model),
+            loras=tuple(
+                dataclasses.replace(lora, file=self._there.get(lora.file, lora.file)) for lora in self._request.loras
+            ),
+        )
+        verb = verb if verb == SAMPLE else (RESUME if checkpoint is not None else RUN)
+        self._started = time.perf_counter()
+        self._crew.ask(self._actor, stop, "start", there.to_json(), verb, checkpoint)
+        have: dict[str, tuple[int, int]] = {}
+        heard = printed = 0
+        next_checkpoint = 0.0
+        while True:
+            asked_at = time.monotonic()
+            without = self._outcome is None and asked_at < next_checkpoint
+            said = self._crew.ask(
+                self._actor, stop, "look", flags(folder), heard, printed, have, without_checkpoint=without
+            )
+            if CHECKPOINT in said["files"]:
+                now = time.monotonic()
+                next_checkpoint = now + (now - asked_at) / CHECKPOINT_SHARE
+            accept(folder, {name: content for name, (_, content) in said["files"].items()}, self._request)
+            have |= {name: state for name, (state, _) in said["files"].items()}
+            heard += len(said["events"])
+            self._tell(said["events"])
+            printed += self._print(said["log"], whole=self._outcome is not None)
+            if self._outcome is not None and not (said["files"] or said["events"] or said["log"]):
+                self._crew.ask(self._actor, stop, "leave")
+                return self._outcome
+            if said["outcome"] is not None:
+                self._outcome = Outcome(**said["outcome"])
+            else:
+                stop()
+                time.sleep(LOOK_SECONDS)
+
+    def _find(self, parcel: Parcel, stop: Stop) -> str:
+        sizes = {name: source.stat().st_size for name, source in parcel.sources.items()}
+        return str(self._crew.ask(self._actor, stop, "find", parcel.named, parcel.key, sizes))
+
+    def _sent(self, parcel: Parcel, stop: Stop) -> str:
+        """Send a parcel; where it is then."""
+        log.info('Sending "%s" to %s.', parcel.named, self.name)
+        self._report(events.Progress(f"Sending {parcel.entry} to {self.name}", 0, len(parcel.files)))
+        for number, name in enumerate(parcel.files, start=1):
+            for index, part in enumerate(parcel.parts(name)):
+                self._crew.ask(self._actor, stop, "receive", parcel.key, name, part, first=index == 0)
+            self._report(events.Progress(f"Sending {parcel.entry} to {self.name}", number, len(parcel.files)))
+        if not self._crew.ask(self._actor, stop, "accept", parcel.key, dict(parcel.files)):
+            raise BadInputError(f'"{parcel.named}" was changed while it was sent to {self.name}: start the job again.')
+        return self._find(parcel, stop)
+
+    def _tell(self, lines: list[str]) -> None:
+        """Pass on what the node said of its work, by this computer's clock and names."""
+        for event in filter(None, map(events.from_line, lines)):
+            now = time.time()
+            if isinstance(event, events.StateChanged):
+                self.state = event.state
+            if isinstance(event, events.Failed) or (
+                isinstance(event, events.StateChanged) and event.state in _OWN_WORDS
+            ):
+                continue
+            if isinstance(event, events.Progress):
+                event = dataclasses.replace(event, phase=f"{event.phase} on {self.name}")
+            elif isinstance(event, events.Notice):
+                event = dataclasses.replace(event, message=self.as_here(event.message))
+            self._report(dataclasses.replace(event, time=now))
+
+    def _print(self, output: bytes, *, whole: bool) -> int:
+        """Add whole lines to the job's log; how many bytes these were."""
+        end = len(output) if whole else output.rfind(b"\n") + 1
+        if end > 0:
+            text = redacted(self.as_here(output[:end].decode("utf-8", "replace")))
+            with storage_errors(self._folder.path), open_to_append(self._folder.log_file) as file:
+                file.write(text.encode("utf-8"))
+        return end
+
+
+def _lost(places: list[Place]) -> str:
+    names = ", ".join(place.name for place in places)
+    return (
+        f"The nodes that were at this job were lost one after the other ({names}): see their logs of Ray, then resume "
+        "the job."
+    )

@@ -1,0 +1,268 @@
+"""Many machines: two nodes of a Ray cluster on this one do jobs, and one is killed in the middle of its job.
+
+The cluster lets nobody in who has not its token, since Ray listens on all of a computer's networks.
+"""
+
+import secrets
+import socket
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import save_file
+from tiny_models import write_stable_diffusion
+
+from sdi_engine import errors
+from sdi_engine.contract import events
+from sdi_engine.contract.job_folder import JobFolder
+from sdi_engine.contract.job_queue import RESUME
+from sdi_engine.contract.request import JobRequest, Lora
+from sdi_engine.service import worker
+from sdi_engine.service.cluster import ClusterPool
+from sdi_engine.service.cluster_crew import Crew
+
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+STEPS = 12
+PATIENCE = 120.0
+
+
+class Machines:
+    """A head that does no work, and nodes of one core each."""
+
+    def __init__(self):
+        from ray.cluster_utils import Cluster
+
+        self.client_port = _free_port()
+        address = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"  # Ray takes 127.0.0.1 for another address
+        self._node = NODE | {"node_ip_address": address}
+        head = self._node | {"num_cpus": 0, "ray_client_server_port": self.client_port}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self._nodes = {}
+        self.address = self._cluster.address
+
+    def ensure(self, *names):
+        """Let nodes of these names be there."""
+        for name in names:
+            if name not in self._nodes:
+                self._nodes[name] = self._cluster.add_node(**self._node, node_name=name)
+
+    def kill(self, name):
+        self._cluster.remove_node(self._nodes.pop(name), allow_graceful=False)
+
+    def shutdown(self):
+        self._cluster.shutdown()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def told():
+    """What Ray reads when it is imported, which is why nothing here imports it before."""
+    told = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(16),
+        "RAY_TMPDIR": tempfile.gettempdir(),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in told.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def machines(told):
+    Path(tempfile.gettempdir(), "ray").mkdir(exist_ok=True)
+    machines = Machines()
+    yield machines
+    machines.shutdown()
+
+
+@pytest.fixture(scope="module")
+def opened(machines):
+    """A pool that stays open, since its processes take long to load torch; their runs are slow, and save every step."""
+    import ray
+
+    def prepare(node):
+        from sdi_engine.run import previews, text_to_mesh
+        from sdi_engine.run.optimisation import Optimisation
+
+        previews.MAX_PREVIEW_RESOLUTION, previews.TURNTABLE_RESOLUTION = 16, 8
+        text_to_mesh.CHECKPOINT_SECONDS = 0.0
+        advance = Optimisation.advance
+
+        def slowly(run):
+            time.sleep(0.1)
+            return advance(run)
+
+        Optimisation.advance = slowly
+
+    has_greeted = Crew._has_greeted
+
+    def has_greeted_and_is_prepared(crew, actor, stop):
+        greeted = has_greeted(crew, actor, stop)
+        if greeted:
+            ray.get(actor.handle.__ray_call__.remote(prepare))
+        return greeted
+
+    machines.ensure("one", "two")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Crew, "_has_greeted", has_greeted_and_is_prepared)
+        with ClusterPool(machines.address, cores=1) as pool:
+            yield pool
+
+
+@pytest.fixture
+def pool(machines, opened):
+    machines.ensure("one", "two")
+    return opened
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(write_stable_diffusion(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture
+def job(model, tmp_path):
+    def make(name="job", **changes):
+        fields = {"model": model, "preset": "draft", "steps": STEPS, "texture_size": 64, "face_budget": 300}
+        fields["overrides"] = {"mesh_resolution": 24, "samples_per_ray": 16}
+        return JobFolder.create(tmp_path / name, JobRequest("a red mug", **(fields | {"device": "cpu"} | changes)))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(model, tmp_path_factory):
+    """The mesh of the job that `job` makes, made by this process."""
+    folder = tmp_path_factory.mktemp("here")
+    fields = {"model": model, "preset": "draft", "steps": STEPS, "texture_size": 64, "face_budget": 300}
+    fields["overrides"] = {"mesh_resolution": 24, "samples_per_ray": 16}
+    made = JobFolder.create(folder / "job", JobRequest("a red mug", **fields, device="cpu"))
+    assert worker.run(made.path, resume=False) == errors.EXIT_DONE
+    return made
+
+
+def _free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def said(folder):
+    return events.read_new(folder.events_file, 0)[0]
+
+
+def states(folder):
+    return [event.state for event in said(folder) if isinstance(event, events.StateChanged)]
+
+
+def steps_by_node(folder):
+    """(node, step) of what was said of the optimisation."""
+    progress = [event for event in said(folder) if isinstance(event, events.Progress)]
+    return [(event.phase.split()[-1], event.step) for event in progress if event.phase.startswith("Optimising on ")]
+
+
+def once(condition, do):
+    """A listener that does something as soon as a condition holds."""
+    done = threading.Event()
+
+    def listen(event):
+        if isinstance(event, events.Progress) and not done.is_set() and condition(event):
+            done.set()
+            do()
+
+    return listen
+
+
+def at_step(number, do):
+    return once(lambda event: event.phase.startswith("Optimising") and event.step >= number, do)
+
+
+def test_more_jobs_than_nodes_are_done_as_here(pool, job, uninterrupted):
+    assert pool.capacity == 2
+    folders = [job(f"job {number}", seed=number) for number in range(3)]
+    outcomes = [future.result(PATIENCE) for future in [pool.submit(folder.path) for folder in folders]]
+    assert [outcome.exit_code for outcome in outcomes] == [errors.EXIT_DONE] * 3
+    assert all(outcome.seconds > 0.0 and outcome.model_evaluations > 0 for outcome in outcomes)
+    assert {node for folder in folders for node, _ in steps_by_node(folder)} == {"one", "two"}
+    assert states(folders[0]) == ["queued", "starting", "running", "exporting", "done"]
+    assert folders[0].mesh_file.read_bytes() == uninterrupted.mesh_file.read_bytes()
+    here = {file.relative_to(uninterrupted.path) for file in uninterrupted.path.rglob("*")}
+    there = {file.relative_to(folders[0].path) for file in folders[0].path.rglob("*")}
+    assert there - {folders[0].log_file.relative_to(folders[0].path)} == here
+    assert "Unwrapping" in folders[0].log_file.read_text()
+    ours, theirs = (folder.result() for folder in (uninterrupted, folders[0]))
+    assert {**theirs, "seconds": 0, "peak_memory_mb": 0} == {**ours, "seconds": 0, "peak_memory_mb": 0}
+
+
+def test_the_job_of_a_node_that_is_killed_goes_on_at_another_and_ends_the_same(pool, machines, job, uninterrupted):
+    folder = job()
+    killed = []
+
+    def kill():
+        killed.append(steps_by_node(folder)[-1])
+        machines.kill(killed[0][0])
+
+    listen = once(lambda event: folder.checkpoint_file.is_file() and event.step >= 4, kill)
+    assert pool.submit(folder.path, listener=listen).result(PATIENCE).exit_code == errors.EXIT_DONE
+    (first, step) = killed[0]
+    nodes = list(dict.fromkeys(node for node, _ in steps_by_node(folder)))
+    assert nodes[0] == first
+    assert len(nodes) == 2
+    went_on_at = next(at for node, at in steps_by_node(folder) if node == nodes[1])
+    assert 0 < went_on_at <= step
+    notices = [event.message for event in said(folder) if isinstance(event, events.Notice)]
+    assert f"{first} was lost: going on elsewhere from the last checkpoint." in notices
+    assert folder.mesh_file.read_bytes() == uninterrupted.mesh_file.read_bytes()
+
+
+@pytest.mark.parametrize(("flag", "state"), [("pause_flag", events.PAUSED), ("cancel_flag", events.CANCELLED)])
+def test_a_job_that_is_stopped_goes_on_from_where_it_was(flag, state, pool, job, uninterrupted):
+    folder = job()
+    stop = at_step(3, getattr(folder, flag).touch)
+    assert pool.submit(folder.path, listener=stop).result(PATIENCE).exit_code == errors.EXIT_CANCELLED
+    assert states(folder)[-1] == state
+    assert folder.status() is None
+    reached = steps_by_node(folder)[-1][1]
+    assert pool.submit(folder.path, RESUME).result(PATIENCE).exit_code == errors.EXIT_DONE
+    assert [step for _, step in steps_by_node(folder)].count(0) == 1
+    assert reached >= 3
+    assert folder.mesh_file.read_bytes() == uninterrupted.mesh_file.read_bytes()
+
+
+def test_a_lora_goes_to_the_node_and_is_named_as_here(pool, job, model, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, layer in UNet2DConditionModel.from_pretrained(model, subfolder="unet").named_modules():
+        if name.endswith("to_q"):
+            key = f"lora_unet_{name.replace('.', '_')}"
+            rows, columns = layer.weight.shape
+            tensors[f"{key}.lora_up.weight"] = torch.randn(rows, 2, generator=generator)
+            tensors[f"{key}.lora_down.weight"] = torch.randn(2, columns, generator=generator)
+            tensors[f"{key}.alpha"] = torch.tensor(2.0)
+    file = tmp_path / "style.safetensors"
+    save_file(tensors, file)
+    there, here = (job(name, steps=2, loras=(Lora(str(file), 0.8),)) for name in ("there", "here"))
+    assert pool.submit(there.path).result(PATIENCE).exit_code == errors.EXIT_DONE
+    assert worker.run(here.path, resume=False) == errors.EXIT_DONE
+    assert there.mesh_file.read_bytes() == here.mesh_file.read_bytes()
+    assert there.result()["loras"] == here.result()["loras"] == [{"file": str(file), "weight": 0.8}]
+    assert there.result()["model"] == model
+
+
+def test_what_fails_on_a_node_says_so_in_the_sentence_that_it_would_say_here(pool, job, tmp_path):
+    file = tmp_path / "no lora.safetensors"
+    save_file({"weight": torch.zeros(1)}, file)
+    outcomes = []
+    for run in (lambda path: pool.submit(path).result(PATIENCE), None):
+        folder = job("there" if run else "here", loras=(Lora(str(file)),))
+        code = run(folder.path).exit_code if run else worker.run(folder.path, resume=False)
+        outcomes.append((code, [event.message for event in said(folder) if isinstance(event, events.Failed)]))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][0] == errors.EXIT_BAD_INPUT
+    assert str(file) in outcomes[0][1][0]
