@@ -131,7 +131,18 @@ class Lora:
 
 @dataclass(frozen=True)
 class Parameters:
-    """The table: the fields of a request that a person sets, in the order in which a request is written."""
+    """The table: the fields of a request that a person sets, in the order in which a request is written.
+
+    Attributes:
+        model: "stable-diffusion" is the first of `diffusion.location.REAL_MODEL_MIRRORS` that can be had.
+        noise: where κ comes from (`distillation.noise`). "inversion" is SDI, eq. (11); "random" is SDS, eq. (4).
+        perp_neg: `diffusion.perp_neg` in the prediction only, or in the search for κ too, which doubles its cost.
+        seed: on a GPU the object is nearly the same, since gradients are added up in any order there.
+        guidance_scale: γ of eq. (3) for the prediction.
+        inversion_guidance_scale: γ_inv of eq. (3) for DDIM inversion; where the model says nothing, −γ.
+        resolution: of the renders.
+        overrides: single numbers of `settings.Settings` by name, as JSON allows (`config.overrides`).
+    """
 
     prompt: str = parameter(
         dataclasses.MISSING,
