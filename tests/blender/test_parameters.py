@@ -7,8 +7,6 @@ import pytest
 
 from sdi_engine.config.parameters import PARAMETERS
 
-NAMES = [pytest.param(name, id=name) for name in PARAMETERS]
-
 
 @pytest.fixture
 def other(extension):
@@ -51,24 +49,24 @@ class Drawn:
         return lambda *_arguments, **_how: Drawn(self.names)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_it_is_a_property(bpy, extension, name):
-    parameter = PARAMETERS[name]
+def test_each_is_a_property(bpy, extension):
     known = bpy.context.scene.sdi.bl_rna.properties
-    shown = known[parameter.prop]
-    assert (shown.name, shown.description.startswith(parameter.help)) == (parameter.label, True)
-    if parameter.choices:
-        assert [item.identifier for item in shown.enum_items][-len(parameter.words) :] == list(parameter.words)
-    if parameter.switch:
-        assert known[parameter.switch].type == "BOOLEAN"
+    for parameter in PARAMETERS.values():
+        shown = known[parameter.prop]
+        assert (shown.name, shown.description.startswith(parameter.help)) == (parameter.label, True)
+        if parameter.choices:
+            items = [item.identifier for item in shown.enum_items]
+            assert items[-len(parameter.words) :] == list(parameter.words)
+        if parameter.switch:
+            assert known[parameter.switch].type == "BOOLEAN"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_request_comes_back_from_the_scene_as_it_was(bpy, extension, other, name):
+def test_a_request_comes_back_from_the_scene_as_it_was(bpy, extension, other):
     properties = extension.state.properties
-    asked = other(name)
-    properties.apply_request(bpy.context.scene, asked)
-    assert properties.request_from(bpy.context.scene) == asked
+    for name in PARAMETERS:
+        asked = other(name)
+        properties.apply_request(bpy.context.scene, asked)
+        assert properties.request_from(bpy.context.scene) == asked, name
 
 
 def test_it_starts_as_a_request_does(bpy, extension):
