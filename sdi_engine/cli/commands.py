@@ -62,7 +62,8 @@ def _serve(options: argparse.Namespace) -> int:
 
     step_back()
     try:
-        pool = open_pool(options.processes) if options.processes != 1 else None
+        several = options.processes != 1 or options.cluster
+        pool = open_pool(options.processes, cluster=options.cluster) if several else None
     except EngineError as error:
         log.error("%s", error)
         return error.exit_code
@@ -72,8 +73,19 @@ def _serve(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from .. import doctor
 
-    report = doctor.examine()
-    for line in doctor.report_lines(report):
+    if options.cluster:
+        from ..service import cluster_doctor
+
+        try:
+            report = cluster_doctor.examine_cluster(options.cluster)
+        except EngineError as error:
+            log.error("%s", error)
+            return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)
+        lines = cluster_doctor.report_lines(report)
+    else:
+        report = doctor.examine()
+        lines = doctor.report_lines(report)
+    for line in lines:
         print(line, file=sys.stderr if options.json else sys.stdout)
     if options.json:
         print(json.dumps(report))

@@ -53,7 +53,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--processes", type=int, default=1, help="objects at once, each with a model of its own (default: %(default)s)"
     )
 
-    commands.add_parser("doctor", parents=[common], help="what is installed, what is missing, how to fix it")
+    add_cluster(serve)
+
+    doctor = commands.add_parser("doctor", parents=[common], help="what is installed, what is missing, how to fix it")
+    doctor.add_argument("--cluster", default="", metavar="auto|ADDRESS", help="look at the nodes of a Ray cluster")
     return parser
 
 
@@ -127,10 +130,21 @@ def _add_evaluation_options(parser: argparse.ArgumentParser) -> None:
         "be given several times, and the first is compared with the others (default: standard: preset=standard)",
     )
     add("--processes", type=int, help="objects at once (default: one for each core, or one on a GPU)")
+    add_cluster(parser)
     add("--samples", type=int, default=4, help="2D pictures of each prompt (default: %(default)s)")
     add("--clip", type=Path, metavar="FOLDER", help="a CLIP model, for its score of results; needs no other truth")
     add("--baseline", type=Path, metavar="DIR", help="another evaluation's folder, to compare with")
     add_options(parser, "model")
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cluster",
+        default="",
+        metavar="auto|ADDRESS",
+        help="let the nodes of a Ray cluster do the work: auto for the one that this computer is a node of, HOST:PORT, "
+        "or ray://HOST:PORT from a computer that is no node",
+    )
 
 
 def minutes(text: str) -> float:

@@ -90,7 +90,15 @@ def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str,
             samples=options.samples,
         )
         make_folder(options.output, PLAN_FILE)
-        result = evaluate(plan, options.output, report, options.processes, options.clip, options.baseline)
+        result = evaluate(
+            plan,
+            options.output,
+            report,
+            options.processes,
+            options.clip,
+            options.baseline,
+            cluster=options.cluster,
+        )
     print("\n".join(map(printable, result.pop("table"))), file=sys.stderr if options.json else sys.stdout)
     return result
 

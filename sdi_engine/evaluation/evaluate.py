@@ -57,6 +57,7 @@ def evaluate(
     baseline: Path | None = None,
     examiner: Examiner | None = None,
     load: LoadPrior | None = None,
+    cluster: str = "",
 ) -> dict[str, Any]:
     """Make all objects of a plan that are not there yet, and measure them: `results.md`, `results.json`, `sheet.png`.
 
@@ -67,6 +68,7 @@ def evaluate(
         baseline: the folder of another evaluation with the same prompts and seeds.
         examiner: looks at the results; by default the judge, and CLIP where it is given.
         load: where the model of the 2D samples comes from, `load_prior` by default.
+        cluster: the address of a Ray cluster that makes the objects; the 2D samples and the measuring stay here.
 
     Returns:
         What `results.json` says, without the objects one by one; "table" are the lines of `results.md`.
@@ -87,7 +89,7 @@ def evaluate(
         raise BadInputError(f'Another process is at the evaluation "{folder}": wait for it or stop it.')
     with lock, device_taken(report):
         plan.save(folder)
-        with open_pool(processes, folder / LOG_FILE) as pool:
+        with open_pool(processes, folder / LOG_FILE, cluster) as pool:
             steps = steps_for_equal_time(plan, folder, pool, report)
             run_jobs(folder, plan.jobs(steps), pool, report)
         make_samples(plan, folder, report, load)

@@ -3,8 +3,10 @@
 The cluster lets nobody in who has not its token, since Ray listens on all of a computer's networks.
 """
 
+import json
 import secrets
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -22,8 +24,10 @@ from sdi_engine.contract import events
 from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.job_queue import RESUME
 from sdi_engine.contract.request import JobRequest, Lora
-from sdi_engine.service import worker
+from sdi_engine.errors import BadInputError, EnvironmentMissingError
+from sdi_engine.service import cluster_connection, worker
 from sdi_engine.service.cluster import ClusterPool
+from sdi_engine.service.cluster_connection import connect
 from sdi_engine.service.cluster_crew import Crew
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
@@ -266,3 +270,49 @@ def test_what_fails_on_a_node_says_so_in_the_sentence_that_it_would_say_here(poo
     assert outcomes[0] == outcomes[1]
     assert outcomes[0][0] == errors.EXIT_BAD_INPUT
     assert str(file) in outcomes[0][1][0]
+
+
+def test_each_node_says_what_it_lacks(pool, machines):
+    from sdi_engine.service import cluster_doctor
+
+    command = [sys.executable, "-m", "sdi_engine", "doctor", "--cluster", f"ray://127.0.0.2:{machines.client_port}"]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=PATIENCE)
+    report = json.loads(done.stdout)
+    assert {"one", "two"} <= set(report["nodes"])
+    assert done.returncode == (errors.EXIT_DONE if report["ok"] else errors.EXIT_ENVIRONMENT)
+    assert report["nodes"]["one"]["resources"] == {"CPU": 1.0}
+    assert {"torch", "diffusers"} <= {check["name"] for check in report["nodes"]["one"]["checks"]}
+    assert "(raylet)" not in done.stdout + done.stderr
+    lacking = {**report["nodes"]["one"], "ok": False}
+    lacking["checks"] = [{"name": "torch", "ok": False, "detail": "not installed", "fix": "pip install torch"}]
+    lines = cluster_doctor.report_lines({"nodes": {"one": lacking, "two": {"ok": False, "error": "it is away"}}})
+    assert lines[1:] == [
+        "    MISSING torch: not installed",
+        "            fix: pip install torch",
+        "two: MISSING: it cannot be asked (it is away)",
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["", "ray://"])
+def test_where_nobody_answers_that_is_said_at_once(prefix):
+    with pytest.raises(EnvironmentMissingError, match="No Ray cluster answers at"):
+        connect(f"{prefix}127.0.0.1:{_free_port()}")
+
+
+def test_what_is_no_cluster_or_no_address_is_told_apart_from_one(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setattr(cluster_connection, "ANSWER_SECONDS", 0.3)
+        with pytest.raises(EnvironmentMissingError, match="No Ray cluster answers at"):
+            connect(f"127.0.0.1:{other.getsockname()[1]}")
+    for text in ("", "http://a.b", "host:0", "host:99999", "a b"):
+        with pytest.raises(BadInputError, match="is no address of a Ray cluster"):
+            connect(text)
+
+
+def test_auto_without_a_cluster_and_a_missing_package_are_one_sentence(monkeypatch):
+    monkeypatch.setattr(cluster_connection, "_head", lambda address: None)
+    with pytest.raises(EnvironmentMissingError, match="is no node of a Ray cluster"):
+        connect("auto")
+    monkeypatch.setattr(cluster_connection.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentMissingError, match='lacks the package "ray".*requirements-cluster.txt'):
+        connect("auto")

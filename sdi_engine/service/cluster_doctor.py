@@ -1,0 +1,64 @@
+"""What each node of a Ray cluster has of what the engine needs, and what it lacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .cluster_connection import connect
+from .cluster_crew import name_of
+from .cluster_node import examined
+
+NODE_SECONDS = 120.0
+"""A node that has not answered after so long, which loads torch to do so, is said to be silent."""
+
+
+def examine_cluster(address: str) -> dict[str, Any]:
+    """`doctor.examine` of every node that is there, as a JSON-ready object: ok, nodes (by name).
+
+    A node that could not be asked has only `ok` and `error`.
+
+    Raises:
+        EngineError: as `cluster_connection.connect` does.
+    """
+    ray = connect(address)
+    try:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        asked = []
+        for node in sorted((node for node in ray.nodes() if node["Alive"]), key=name_of):
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            asked.append((node, ray.remote(examined).options(num_cpus=0, scheduling_strategy=there).remote()))
+        reports: dict[str, dict[str, Any]] = {}
+        for node, answer in asked:
+            name = name_of(node)
+            if name in reports:
+                name = f"{name} ({node['NodeID'][:8]})"
+            try:
+                reports[name] = {**ray.get(answer, timeout=NODE_SECONDS), "resources": _resources(node)}
+            except ray.exceptions.RayError as error:
+                said = " ".join(str(error).split())
+                reports[name] = {"ok": False, "error": said if len(said) <= 300 else f"…{said[-300:]}"}
+        return {"ok": bool(reports) and all(report["ok"] for report in reports.values()), "nodes": reports}
+    finally:
+        ray.shutdown()
+
+
+def report_lines(report: dict[str, Any]) -> list[str]:
+    """The report for a person: of each node what it is, what it lacks, and each fix on the line below."""
+    lines = []
+    for name, node in report["nodes"].items():
+        if "error" in node:
+            lines.append(f"{name}: MISSING: it cannot be asked ({node['error']})")
+            continue
+        resources = ", ".join(f"{count:g} {kind}" for kind, count in node["resources"].items()) or "no cores for us"
+        lines.append(f"{name}: Python {node['python']} ({node['executable']}), device {node['device']}, {resources}")
+        missing = [check for check in node["checks"] if not check["ok"]]
+        for check in missing:
+            lines += [f"    MISSING {check['name']}: {check['detail']}", f"            fix: {check['fix']}"]
+        if not missing:
+            lines.append("    ok      lacks nothing")
+    return lines
+
+
+def _resources(node: dict[str, Any]) -> dict[str, float]:
+    return {kind: node["Resources"][kind] for kind in ("GPU", "CPU") if node["Resources"].get(kind, 0.0) > 0.0}
