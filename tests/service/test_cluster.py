@@ -314,5 +314,5 @@ def test_auto_without_a_cluster_and_a_missing_package_are_one_sentence(monkeypat
     with pytest.raises(EnvironmentMissingError, match="is no node of a Ray cluster"):
         connect("auto")
     monkeypatch.setattr(cluster_connection.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(EnvironmentMissingError, match='lacks the package "ray".*requirements-cluster.txt'):
+    with pytest.raises(EnvironmentMissingError, match=r'lacks the package "ray".*requirements-cluster\.txt'):
         connect("auto")
