@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import shutil
 import tempfile
 import textwrap
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 
-from ..jobs.engine import Engine, find_python
-from ..jobs.placement import Placement
+from ..jobs.engine import find_python
 from ..jobs.prompts import read_prompts
 from ..jobs.runner import Runner
-from ..jobs.seeds import UnusedSeeds
 from ..jobs.words import duration
-from ..scene.free_space import step_aside
-from ..scene.importer import ImportFailedError, bounds
 from ..sdi_engine.cli.options import add_options, request_of
-from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_STORAGE, BadInputError, EngineError
+from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_STORAGE, BadInputError
 from ..sdi_engine.system.untrusted import printable
 from ..state import preferences
 from ..state.desks import BACKGROUND_IDLE_MINUTES
-from .generate import JobFailedError, generate_and_wait
+from .several import Outcome, make_several, shown
 
 COMMAND = "sdi"
 
@@ -37,18 +32,6 @@ _HELPS = {
     "seed": "the same for every object; the next ones for equal lines (default: 0)",
     "height": "of each object, in metres (default: 1.0)",
 }
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one prompt."""
-
-    prompt: str
-    exit_code: int
-    seconds: float
-    object: str = ""
-    folder: str = ""
-    error: str = ""
 
 
 def attach() -> Callable[[], None]:
@@ -99,9 +82,19 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--results", type=Path, help="folder of the job folders (default: as in the preferences)")
     parser.add_argument("--engine-python", help="the Python that has torch (default: as in the preferences)")
     parser.add_argument("--spacing", type=float, default=0.5, help="between two objects, in the scene's units")
+    parser.add_argument(
+        "--processes", type=_count, default=1, help="objects made at once, each with a model of its own (default: 1)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object last")
     add_options(parser, "object", _HELPS)
     return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def _writable(output: Path) -> Path:
@@ -123,38 +116,16 @@ def _writable(output: Path) -> Path:
 
 
 def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Namespace) -> list[Outcome]:
-    """One object after the other, along X from the 3D cursor; stops at Ctrl+C."""
+    """The objects along X from the 3D cursor; stops at Ctrl+C."""
     results = (options.results or preferences.results_folder(context)).expanduser().absolute()
     engine = preferences.engine(context)
     if options.engine_python:
-        engine = Engine(find_python(options.engine_python), engine.package_parent, engine.online)
+        engine = dataclasses.replace(engine, python=find_python(options.engine_python))
+    engine = dataclasses.replace(engine, processes=options.processes)
     if not bpy.data.filepath:
         _remove_meshes(context.scene)
     runner = Runner(results, BACKGROUND_IDLE_MINUTES)
-    outcomes: list[Outcome] = []
-    seeds = UnusedSeeds()
-    corner = context.scene.cursor.location.copy()
-    for number, prompt in enumerate(prompts, 1):
-        print(f"[{number}/{len(prompts)}] {_shown(prompt)}", flush=True)
-        started = time.monotonic()
-        where = Placement.at(corner, scene=context.scene.name, blend_file=bpy.data.filepath)
-        try:
-            request = seeds.give(request_of(options, prompt).validated())
-            placed, job = generate_and_wait(context, request, runner, engine, where)
-        except (EngineError, ImportFailedError) as error:
-            print(f"  failed: {printable(str(error))}", flush=True)
-            exit_code = error.exit_code if isinstance(error, EngineError) else 1
-            folder = str(error.folder) if isinstance(error, JobFailedError) else ""
-            outcomes.append(Outcome(prompt, exit_code, time.monotonic() - started, folder=folder, error=str(error)))
-            if exit_code == EXIT_CANCELLED:
-                break
-            continue
-        low, high = bounds(placed)
-        placed.location.x = corner.x - low.x
-        step_aside(context, placed)  # from what the opened file has
-        corner.x = placed.location.x + high.x + options.spacing
-        seconds = time.monotonic() - started
-        outcomes.append(Outcome(prompt, EXIT_DONE, seconds, placed.name, str(job.folder.path)))
+    outcomes = make_several(context, prompts, functools.partial(request_of, options), runner, engine, options.spacing)
     runner.close()
     return outcomes
 
@@ -178,17 +149,13 @@ def _print_table(outcomes: list[Outcome], output: Path | None) -> None:
     where = f', saved in "{printable(str(output))}"' if output else ""
     print(f"\n{len(made)} of {len(outcomes)} objects made{where}")
     for outcome in made:
-        print(f"  {duration(outcome.seconds):>8}  {_shown(outcome.prompt)}")
+        print(f"  {duration(outcome.seconds):>8}  {shown(outcome.prompt)}")
     if not failed:
         return
     width = max(40, shutil.get_terminal_size().columns - 10)
     print(f"\n{len(failed)} failed\n  exit code  prompt and cause")
     for outcome in failed:
-        print(f"  {outcome.exit_code:>9}  {_shown(outcome.prompt)}")
+        print(f"  {outcome.exit_code:>9}  {shown(outcome.prompt)}")
         print(textwrap.indent(textwrap.fill(printable(outcome.error), width), " " * 13))
         if outcome.folder:
             print(f"{'':13}{printable(outcome.folder)}")
-
-
-def _shown(prompt: str) -> str:
-    return textwrap.shorten(printable(prompt), 60, placeholder="…")

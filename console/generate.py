@@ -43,15 +43,30 @@ def generate_and_wait(
         ImportFailedError: the mesh cannot be brought into the scene.
     """
     runner.use(engine)
-    job = runner.create(request)
-    with storage_errors(job.folder.path):
-        where.write(job.folder)
-    runner.submit(job)
+    job = submit(request, runner, where)
     display = ProgressDisplay()
     try:
         wait_for(runner, job, lambda: engine, display)
     finally:
         display.close()
+    return fetch(context, job, where), job
+
+
+def submit(request: JobRequest, runner: Runner, where: Placement) -> Job:
+    """Let a new job wait for its turn; raises EngineError where it could not even be made."""
+    job = runner.create(request)
+    with storage_errors(job.folder.path):
+        where.write(job.folder)
+    runner.submit(job)
+    return job
+
+
+def fetch(context: bpy.types.Context, job: Job, where: Placement) -> bpy.types.Object:
+    """Put the object of a job that is over into the scene.
+
+    Raises:
+        JobFailedError, ImportFailedError: as `generate_and_wait` does.
+    """
     if job.state in (events.CANCELLED, events.PAUSED):
         sentence = f"The job was {job.state}; what it reached is kept."
         raise JobFailedError(sentence, EXIT_CANCELLED, job.folder.path)
@@ -61,4 +76,4 @@ def generate_and_wait(
     step_aside(context, placed)
     with storage_errors(job.folder.path):
         where.with_fate(IMPORTED).write(job.folder)
-    return placed, job
+    return placed

@@ -31,11 +31,13 @@ class Engine:
         python: the Python that has torch; None where none was found.
         package_parent: the folder that contains `sdi_engine`.
         online: whether the engine may download models.
+        processes: how many objects it makes at once.
     """
 
     python: Path | None
     package_parent: Path
     online: bool = False
+    processes: int = 1
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of `python -m sdi_engine …`.
@@ -76,7 +78,7 @@ class Engine:
 
     def identity(self) -> Identity:
         """What an engine says of itself that was started so."""
-        return Identity.of(str(self.python or ""), self.online)
+        return Identity.of(str(self.python or ""), self.online, self.processes)
 
     def why_not_started(self, error: OSError) -> EnvironmentMissingError:
         """One sentence for the operating system's refusal to start the engine's Python."""

@@ -53,7 +53,8 @@ class EngineProcess:
             with storage_errors(results):
                 self._queue.make_folders()
                 folder = neutral_folder()
-            command = engine.command("serve", str(results), "--idle-minutes", str(idle_minutes))
+            several = ["--processes", str(engine.processes)] if engine.processes != 1 else []
+            command = engine.command("serve", str(results), "--idle-minutes", str(idle_minutes), *several)
             try:
                 self._process = process.start(command, folder, engine.environment(), self._queue.log_file)
             except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -23,32 +23,50 @@ PATIENCE_SECONDS = 60.0
 def wait_for(runner: Runner, job: Job, find_engine: FindEngine, on_change: Callable[[Job], None]) -> None:
     """Poll until the job is over; Ctrl+C, or a request to end, cancels it, and the wait goes on until it is.
 
-    A job for which no engine can be started has failed.
-
     Raises:
-        StorageError: the results folder cannot be read, and its drive has not come back for `PATIENCE_SECONDS`.
+        StorageError: as `Lookout.look` does.
     """
-    away = Stopwatch()
-    with _on_stop_signals(lambda: runner.cancel(job)):
+    lookout = Lookout(runner, find_engine)
+    with on_stop_signals(lambda: runner.cancel(job)):
         while not job.is_over:
-            try:
-                with storage_errors(runner.results):
-                    changed = runner.poll(find_engine)
-                away.restart()
-            except StorageError:
-                if away.look() > PATIENCE_SECONDS:
-                    raise
-                changed = []
-            if job in changed:
-                on_change(job)
-            if runner.trouble and not job.is_over:
-                runner.give_up(job)
-                on_change(job)
-            time.sleep(POLL_SECONDS)
+            for changed in lookout.look([job]):
+                on_change(changed)
+
+
+class Lookout:
+    """Looks after jobs, again and again."""
+
+    def __init__(self, runner: Runner, find_engine: FindEngine) -> None:
+        self._runner = runner
+        self._find_engine = find_engine
+        self._away = Stopwatch()
+
+    def look(self, jobs: Sequence[Job]) -> list[Job]:
+        """Poll once, and wait a moment; those of these jobs of which there is news.
+
+        A job for which no engine can be started has failed.
+
+        Raises:
+            StorageError: the results folder cannot be read, and its drive has not come back for `PATIENCE_SECONDS`.
+        """
+        try:
+            with storage_errors(self._runner.results):
+                changed = self._runner.poll(self._find_engine)
+            self._away.restart()
+        except StorageError:
+            if self._away.look() > PATIENCE_SECONDS:
+                raise
+            changed = []
+        if self._runner.trouble:
+            for job in [job for job in jobs if not job.is_over]:
+                self._runner.give_up(job)
+                changed.append(job)
+        time.sleep(POLL_SECONDS)
+        return [job for job in jobs if job in changed]
 
 
 @contextmanager
-def _on_stop_signals(action: Callable[[], None]) -> Iterator[None]:
+def on_stop_signals(action: Callable[[], None]) -> Iterator[None]:
     """Call `action` on SIGINT (Ctrl+C) and SIGTERM, instead of what Python or Blender would do.
 
     Blender in the background has handlers of its own, written in C: Python can neither hear of them nor put them back,

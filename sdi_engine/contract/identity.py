@@ -26,18 +26,20 @@ class Identity:
     python: the program that runs the engine, as it was started.
     environment: when its environment was made, if it has one: it may have been made anew in the same place.
     online: whether models may be downloaded.
+    processes: how many objects it makes at once.
     version: of this package.
     """
 
     python: str
     environment: str
     online: bool
+    processes: int = 1
     version: str = __version__
 
     @classmethod
-    def of(cls, python: str, online: bool) -> Identity:
+    def of(cls, python: str, online: bool, processes: int = 1) -> Identity:
         """Of an engine that is to be started."""
-        return cls(python, _made(Path(python)), online)
+        return cls(python, _made(Path(python)), online, processes)
 
     @classmethod
     def ours(cls) -> Identity:

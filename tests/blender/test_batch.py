@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -129,3 +131,21 @@ def test_equal_lines_become_different_objects(command, results):
         ("a red mug", 7),
         ("a red mug", 8),
     ]
+
+
+def test_several_at_once_stand_in_the_order_of_their_lines(bpy, command, results):
+    """The first goes on only when the third is done, which comes to pass only where several are made at once."""
+
+    def let_the_first_go_on():
+        while not list(results.glob("*green*/result.json")):
+            time.sleep(0.02)
+        (next(results.glob("*slow*")) / "finish").touch()
+
+    threading.Thread(target=let_the_first_go_on, daemon=True).start()
+    code, said = command("slow mug\nfail 4 here\na green mug\na red mug\n", "--processes", "2")
+    assert code == 4
+    assert [each["object"] for each in said["objects"]] == ["slow mug", "", "a green mug", "a red mug"]
+    bpy.ops.wm.open_mainfile(filepath=said["output"])
+    lefts = [bpy.data.objects[name].location.x for name in ("slow mug", "a green mug", "a red mug")]
+    assert lefts == sorted(lefts)
+    assert command("a red mug", "--processes", "0")[0] == 2
