@@ -29,8 +29,9 @@ def folder(tmp_path, monkeypatch):
 
 def test_what_no_setting_can_be_is_refused_before_minutes_of_loading(tmp_path, monkeypatch):
     monkeypatch.setattr(text_to_mesh, "load_prior", lambda *_: pytest.fail("the model was loaded first"))
-    request = JobRequest("ball", preset="draft", device="cpu", overrides={"mesh_resolution": -1})
-    folder = JobFolder.create(tmp_path / "job", request)
+    folder = JobFolder.create(tmp_path / "job", JobRequest("ball", preset="draft", device="cpu"))
+    request = json.loads(folder.request_file.read_text())
+    folder.request_file.write_text(json.dumps(request | {"overrides": {"mesh_resolution": -1}}))
     assert worker.run(folder.path, resume=False) == EXIT_BAD_INPUT
 
 
@@ -132,6 +133,6 @@ def test_what_the_model_leaves_out_of_both_prompts_is_said(tmp_path, monkeypatch
     assert code == EXIT_CANCELLED
     notices = [event.message for event in happened(folder) if isinstance(event, events.Notice)]
     assert [notice[:42] for notice in notices] == [
-        'This model does not know "shiny" and leave',
+        'This model does not know "shiny" and ignor',
         "Of the negative prompt: This model does no",
     ]
