@@ -4,7 +4,8 @@ import os
 import tempfile
 
 import pytest
-from blender_desk import App, Desk
+from blender_desk import PROMPT, App, Desk
+from made_jobs import make_job
 
 import headless
 
@@ -30,6 +31,17 @@ def extension(bpy, fake_python, results):
     """The enabled extension's package."""
     yield headless.enable(engine_python=fake_python, results_folder=results)
     headless.disable()
+
+
+@pytest.fixture
+def put(bpy, extension, results):
+    """One of our objects, selected and active."""
+
+    def put_into_scene(prompt=PROMPT, name="job-1"):
+        folder = make_job(extension, results, name, prompt)
+        return extension.scene.importer.put_into_scene(bpy.context, folder, extension.jobs.placement.Placement())
+
+    return put_into_scene
 
 
 @pytest.fixture

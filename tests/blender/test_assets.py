@@ -1,7 +1,7 @@
 """Results as assets, and the catalog that Blender keeps beside the .blend file."""
 
 import pytest
-from made_jobs import PROMPT, make_job
+from made_jobs import PROMPT
 
 MINE = "11111111-2222-3333-4444-555555555555"
 CATALOGS = "blender_assets.cats.txt"
@@ -10,17 +10,6 @@ CATALOGS = "blender_assets.cats.txt"
 @pytest.fixture
 def assets(extension):
     return extension.scene.assets
-
-
-@pytest.fixture
-def put(bpy, extension, results):
-    """One of our objects, selected and active."""
-
-    def put_into_scene(prompt=PROMPT, name="job-1"):
-        folder = make_job(extension, results, name, prompt)
-        return extension.scene.importer.put_into_scene(bpy.context, folder, extension.jobs.placement.Placement())
-
-    return put_into_scene
 
 
 @pytest.fixture

@@ -10,17 +10,6 @@ RED = (200 / 255, 30 / 255, 30 / 255)
 LINEAR_RED = (0.578, 0.013, 0.013, 1.0)
 
 
-@pytest.fixture
-def put(bpy, extension, results):
-    """One of our objects, selected and active."""
-
-    def put_into_scene(prompt=PROMPT, name="job-1"):
-        folder = make_job(extension, results, name, prompt)
-        return extension.scene.importer.put_into_scene(bpy.context, folder, extension.jobs.placement.Placement())
-
-    return put_into_scene
-
-
 def image_of(thing):
     nodes = thing.data.materials[0].node_tree.nodes
     return next(node.image for node in nodes if node.bl_idname == "ShaderNodeTexImage")
