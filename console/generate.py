@@ -68,7 +68,7 @@ def fetch(context: bpy.types.Context, job: Job, where: Placement) -> bpy.types.O
         JobFailedError, ImportFailedError: as `generate_and_wait` does.
     """
     if job.state in (events.CANCELLED, events.PAUSED):
-        sentence = f"The job was {job.state}; what it reached is kept."
+        sentence = f"The job was {job.state}; its progress is kept."
         raise JobFailedError(sentence, EXIT_CANCELLED, job.folder.path)
     if job.failure is not None:
         raise JobFailedError(job.failure.message, job.failure.exit_code, job.folder.path)

@@ -85,9 +85,9 @@ class Engine:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             cause = f'The engine\'s Python "{self.python}" does not exist'
         elif isinstance(error, PermissionError):
-            cause = f'"{self.python}" is no program that may be run'
+            cause = f'"{self.python}" may not be run as a program'
         elif error.errno == errno.ENOEXEC or getattr(error, "winerror", None) == 193:
-            cause = f'"{self.python}" is no program that this computer can run'
+            cause = f'"{self.python}" is not a program that this computer can run'
         else:
             cause = f'The engine\'s Python "{self.python}" could not be started ({error.strerror or error})'
         return EnvironmentMissingError(f"{cause}: choose another in the extension's preferences and press Check.")

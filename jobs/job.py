@@ -87,6 +87,11 @@ class Job:
     def is_over(self) -> bool:
         return self.state in events.FINAL_STATES
 
+    @property
+    def is_resumable(self) -> bool:
+        """Whether it was stopped or has failed, and there is something left to go on from."""
+        return self.state in (events.CANCELLED, events.FAILED, events.PAUSED) and self.failure is not _DELETED
+
     def is_deleted(self) -> bool:
         """Whether the folder has been gone for a while from a results folder that is there; to be asked again."""
         try:

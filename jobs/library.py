@@ -71,7 +71,7 @@ class Entry:
 
     @property
     def is_orphan(self) -> bool:
-        """Whether a Blender of ours which is no more has left it, and it is not settled what becomes of it."""
+        """Whether a Blender of ours that is gone has left it, and it is not settled what becomes of it."""
         return (
             self.is_ours and self.is_pending and self.placement is not None and not self.placement.is_owned_by_another
         )

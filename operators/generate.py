@@ -77,7 +77,7 @@ class SDI_OT_generate(Generate, bpy.types.Operator):
 
 
 class SDI_OT_generate_from_file(bpy.types.Operator):
-    """Make an object from each line of a text file, with the settings above and other seeds for equal lines; \
+    """Make an object from each line of a text file, with the settings above and another seed for each repeated line; \
 # begins a comment"""
 
     bl_idname = "sdi.generate_from_file"
@@ -190,7 +190,7 @@ class SDI_OT_preview_2d(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if bpy.app.background:
-            cls.poll_message_set("Without a window there is nobody to look: use `python -m sdi_engine sample`")
+            cls.poll_message_set("There is no window to show pictures in: use `python -m sdi_engine sample`")
             return False
         return True
 
@@ -205,7 +205,7 @@ class SDI_OT_preview_2d(bpy.types.Operator):
 
 
 class SDI_OT_use_seed(bpy.types.Operator):
-    """Go on with this picture's seed and prompt"""
+    """Use this picture's seed and prompt for the next object"""
 
     bl_idname = "sdi.use_seed"
     bl_label = "Use This Seed"
@@ -230,7 +230,7 @@ class SDI_OT_use_seed(bpy.types.Operator):
 
 
 class SDI_OT_close_preview_2d(bpy.types.Operator):
-    """Show the pictures no more"""
+    """Close the 2D preview"""
 
     bl_idname = "sdi.close_preview_2d"
     bl_label = "Close"

@@ -46,7 +46,7 @@ class _JobOperator:
             return self.do_to_damaged(context, damaged)
         found = session().find(context, self.job) if self.job else session().display.job
         if found is None:
-            return refuse(self, "This job is gone: its folder was removed or damaged.")  # type: ignore[arg-type]
+            return refuse(self, "This job is gone: its folder was deleted or damaged.")  # type: ignore[arg-type]
         if found.state not in self.states:
             return refuse(self, f"{self.otherwise}.")  # type: ignore[arg-type]
         try:
@@ -69,7 +69,7 @@ def _states_in_reach() -> list[str]:
 
 
 class SDI_OT_cancel_job(_JobOperator, bpy.types.Operator):
-    """Stop the job; what it has reached is kept, and can be resumed"""
+    """Stop the job; its progress is kept, and it can be resumed"""
 
     bl_idname = "sdi.cancel_job"
     bl_label = "Cancel"
@@ -113,31 +113,33 @@ class SDI_OT_resume_job(_JobOperator, bpy.types.Operator):
     bl_idname = "sdi.resume_job"
     bl_label = "Resume"
     states = (events.CANCELLED, events.FAILED, events.PAUSED)
-    otherwise = "This job was not stopped and has not failed"
+    otherwise = "Only a job that was stopped or has failed can be resumed"
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
+        if not found.is_resumable and found.failure is not None:
+            return refuse(self, found.failure.message)
         session().display.complain("")
         session().resume(context, found)
         return {"FINISHED"}
 
 
 class SDI_OT_run_job_here(_JobOperator, bpy.types.Operator):
-    """Let the engine on this computer do this job, which another computer or person has let wait here"""
+    """Run this job, which another computer or person has queued, on this computer"""
 
     bl_idname = "sdi.run_job_here"
     bl_label = "Run Here"
     states = (events.QUEUED,)
-    otherwise = "This job does not wait in the queue"
+    otherwise = "This job is not waiting in the queue"
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
         if session().desks.waits_from(found.name) is None:
-            return refuse(self, "This job waits for the engine on this computer already.")
+            return refuse(self, "This job is already waiting for the engine on this computer.")
         session().run_here(context, found)
         return {"FINISHED"}
 
 
 class SDI_OT_dismiss_job(bpy.types.Operator):
-    """Show this job no longer; its folder stays, and it stays in the list"""
+    """Hide this job; its folder stays, and it stays in the list"""
 
     bl_idname = "sdi.dismiss_job"
     bl_label = "Dismiss"
@@ -145,7 +147,7 @@ class SDI_OT_dismiss_job(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if session().display.job is None or not session().display.job.is_over:
-            cls.poll_message_set("No job is over")
+            cls.poll_message_set("No job has ended")
             return False
         return True
 
@@ -207,18 +209,18 @@ class SDI_OT_delete_job(_JobOperator, bpy.types.Operator):
 
 
 class SDI_OT_move_job(_JobOperator, bpy.types.Operator):
-    """Let the job have its turn earlier or later"""
+    """Move the job up or down in the queue"""
 
     bl_idname = "sdi.move_job"
     bl_label = "Move in Queue"
     states = (events.QUEUED,)
-    otherwise = "This job does not wait in the queue"
+    otherwise = "This job is not waiting in the queue"
 
     by: IntProperty(name="By", description="−1 for earlier, 1 for later", default=-1, min=-1, max=1)  # type: ignore[valid-type]
 
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
-        return "Let the job have its turn " + ("earlier" if properties.by < 0 else "later")
+        return "Move the job " + ("up" if properties.by < 0 else "down") + " in the queue"
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
         session().move(context, found, self.by)
@@ -261,7 +263,7 @@ class SDI_OT_open_job(_JobOperator, bpy.types.Operator):
 
 
 class SDI_OT_free_memory(bpy.types.Operator):
-    """Let the engine go, which keeps the model loaded for the next prompt; the next one then takes longer to start"""
+    """End the engine, which keeps the model in memory for the next prompt; that one will take longer to start"""
 
     bl_idname = "sdi.free_memory"
     bl_label = "Free Memory"
@@ -286,15 +288,15 @@ class SDI_OT_free_memory(bpy.types.Operator):
 
 
 class SDI_OT_go_on(bpy.types.Operator):
-    """Let the engine take jobs again"""
+    """Let the engine take jobs from the queue again"""
 
     bl_idname = "sdi.go_on"
-    bl_label = "Go On"
+    bl_label = "Continue"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if not any(desk.is_held or desk.trouble for desk in session().desks.all()):
-            cls.poll_message_set("Nothing holds the queue up")
+            cls.poll_message_set("The queue is not paused")
             return False
         return True
 
@@ -307,7 +309,7 @@ class SDI_OT_go_on(bpy.types.Operator):
 
 
 class SDI_OT_cancel_waiting(bpy.types.Operator):
-    """Take all jobs from the queue that wait for their turn; the one under way goes on"""
+    """Remove all waiting jobs from the queue; the one under way goes on"""
 
     bl_idname = "sdi.cancel_waiting"
     bl_label = "Empty Queue"
@@ -328,7 +330,7 @@ class SDI_OT_cancel_waiting(bpy.types.Operator):
 
 
 class SDI_OT_add_the_rest(bpy.types.Operator):
-    """Try again to let the other prompts of the list wait in the queue"""
+    """Try again to add the remaining prompts of the list to the queue"""
 
     bl_idname = "sdi.add_the_rest"
     bl_label = "Add the Rest"
@@ -336,7 +338,7 @@ class SDI_OT_add_the_rest(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if not session().submissions.has_more:
-            cls.poll_message_set("No prompt was left out")
+            cls.poll_message_set("No prompts remain to be added")
             return False
         return True
 
@@ -349,10 +351,10 @@ class SDI_OT_add_the_rest(bpy.types.Operator):
 
 
 class SDI_OT_drop_the_rest(bpy.types.Operator):
-    """Leave out the prompts of the list that do not wait in the queue yet"""
+    """Discard the prompts of the list that are not in the queue yet"""
 
     bl_idname = "sdi.drop_the_rest"
-    bl_label = "Leave Out the Rest"
+    bl_label = "Discard the Rest"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

@@ -62,7 +62,7 @@ class SDI_OT_find_pythons(bpy.types.Operator):
 
 
 class SDI_OT_use_python(bpy.types.Operator):
-    """Let the engine run in this Python"""
+    """Use this Python for the engine"""
 
     bl_idname = "sdi.use_python"
     bl_label = "Use"
@@ -80,7 +80,7 @@ class SDI_OT_use_python(bpy.types.Operator):
 
 
 class SDI_OT_install_engine(bpy.types.Operator):
-    """Make the engine a Python environment of its own: some gigabytes, some minutes. One from before stays till then"""
+    """Install a Python environment for the engine: a few gigabytes and minutes. One from before is used until then"""
 
     bl_idname = "sdi.install_engine"
     bl_label = "Install Engine Environment"
@@ -147,7 +147,7 @@ class SDI_OT_remove_environment(bpy.types.Operator):
 
 
 class SDI_OT_copy_report(bpy.types.Operator):
-    """Copy what a report of a defect needs: versions, what the engine's Python has, the end of the newest job's log"""
+    """Copy what a bug report needs: versions, what the engine's Python has, the end of the newest job's log"""
 
     bl_idname = "sdi.copy_report"
     bl_label = "Copy Report"

@@ -128,7 +128,7 @@ def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, entry: 
 
 def _about(entry: Entry, state: str) -> str:
     elsewhere = session().desks.waits_from(entry.name)
-    waits = f"Waits from elsewhere ({elsewhere or 'unknown machine'})"
+    waits = f"Queued elsewhere ({elsewhere or 'unknown machine'})"
     parts = [
         state.capitalize() if elsewhere is None else waits,
         time.strftime("%d %b, %H:%M", time.localtime(entry.created)),

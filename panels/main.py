@@ -179,8 +179,9 @@ def _draw_stopped(layout: bpy.types.UILayout, context: bpy.types.Context, job: J
     elif job.state == events.PAUSED:
         wrapped_label(layout, context, "Paused; the engine's memory is free.", "PAUSE")
     else:
-        wrapped_label(layout, context, "Cancelled; what it reached is kept.", "CANCEL")
-    layout.operator("sdi.resume_job", icon="PLAY")
+        wrapped_label(layout, context, "Cancelled; its progress is kept.", "CANCEL")
+    if job.is_resumable:
+        layout.operator("sdi.resume_job", icon="PLAY")
     row = layout.row()
     row.operator("sdi.open_job", text="Open Log", icon="TEXT").what = "LOG"
     row.operator("sdi.dismiss_job", icon="X")

@@ -39,7 +39,7 @@ def _draw_engine(layout: bpy.types.UILayout, context: bpy.types.Context, setting
     if setup.is_examining():
         layout.label(text="Asking the engine what is installed…", icon="SORTTIME")
     elif diagnosis is None:
-        layout.label(text="The engine was not asked yet: press Check.", icon="QUESTION")
+        layout.label(text="The engine has not been checked yet: press Check.", icon="QUESTION")
     else:
         wrapped_label(layout, context, diagnosis.sentence, "CHECKMARK" if diagnosis.ok else "ERROR")
         fixes = [f"{check.name}: {check.fix or check.detail}" for check in diagnosis.missing]
@@ -74,15 +74,15 @@ def _draw_pythons(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
         if in_use is not None and in_use.is_of_same_environment(found.diagnosis):
             column.label(text="In use")
         elif found.diagnosis.refusal:
-            column.label(text="Of no use")
+            column.label(text="Unsuitable")
         else:
             column.operator("sdi.use_python").python = str(found.program)
     if len(survey.found) > _MOST_PYTHONS:
-        layout.label(text=f"{len(survey.found) - _MOST_PYTHONS} more that are of less use", icon="BLANK1")
+        layout.label(text=f"{len(survey.found) - _MOST_PYTHONS} more, less suitable", icon="BLANK1")
     if setup.is_looking_for_pythons():
         layout.label(text="Looking for Pythons…", icon="SORTTIME")
     elif not survey.found:
-        wrapped_label(layout, context, "None was found.", "INFO")
+        wrapped_label(layout, context, "No Python was found.", "INFO")
 
 
 def _draw_environment(layout: bpy.types.UILayout, context: bpy.types.Context, settings: Preferences) -> None:

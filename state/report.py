@@ -1,4 +1,4 @@
-"""All that a report of a defect needs, as a text to paste."""
+"""All that a bug report needs, as a text to paste."""
 
 from __future__ import annotations
 

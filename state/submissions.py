@@ -95,7 +95,7 @@ class Submissions:
             if done == 0:
                 self.drop()
                 raise
-            self.complaint = f"{done} of {every} objects wait in the queue, the other {every - done} do not: {error}"
+            self.complaint = f"{done} of {every} objects are in the queue, the other {every - done} are not: {error}"
         self.asked.update((repr(job.request), job) for job in added)
         return added
 

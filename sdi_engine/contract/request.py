@@ -74,7 +74,9 @@ class JobRequest(Parameters):
         try:
             fields = parse_json(text)
         except ValueError as error:
-            raise BadInputError(f"The job's request.json is damaged ({error}): start the job again.") from error
+            raise BadInputError(
+                f"The job's request.json is damaged ({_why_damaged(error)}): start the job again."
+            ) from error
         if not isinstance(fields, dict) or "prompt" not in fields:
             raise BadInputError("The job's request.json is not a request: start the job again from its prompt.")
         schema = fields.get("schema", 0)
@@ -155,6 +157,13 @@ def _take_unknown(fields: dict[str, Any], kind: type) -> list[str]:
     for name in unknown:
         del fields[name]
     return unknown
+
+
+def _why_damaged(error: ValueError) -> str:
+    """Where a text stops being JSON, or why we would not write such a JSON."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is not JSON from line {error.lineno}, column {error.colno} on"
+    return str(error)
 
 
 def _of_a_later_version(schema: int) -> str:

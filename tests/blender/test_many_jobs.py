@@ -81,7 +81,7 @@ class TestAListOfPrompts:
         disk = FullDisk(desk, monkeypatch, where)
         assert desk.press("generate_from_file", filepath=prompts(4)) is None
         desk.until(lambda: submissions.complaint)
-        assert submissions.complaint.startswith("2 of 4 objects wait in the queue, the other 2 do not: The disk")
+        assert submissions.complaint.startswith("2 of 4 objects are in the queue, the other 2 are not: The disk")
         assert {job.request.prompt for job in desk.session.desks.runner.jobs.values()} == {"slow mug", "mug 1"}
         desk.until(lambda: desk.job.state == "running")  # which is watched
         disk.is_full = False
@@ -225,3 +225,5 @@ def test_a_job_whose_folder_is_deleted_while_it_runs_is_over_and_so_is_its_marke
     assert "folder was deleted" in desk.job.failure.message
     assert not desk.helpers()
     assert not desk.session.watcher.is_busy()
+    assert not desk.job.is_resumable
+    assert "folder was deleted" in desk.press("resume_job")

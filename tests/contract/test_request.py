@@ -112,6 +112,7 @@ def test_longest_prompt_is_accepted():
     ("text", "words"),
     [
         ("", "damaged"),
+        ("{", "damaged .*not JSON from line 1, column 2 on.: start the job again"),
         ("[]", "is not a request"),
         ('{"prompt": "x", "schema": 99}', "later version .* update the extension"),
         ('{"prompt": "x", "schema": 99, "magic": 1, "seed": "one"}', "later version .* update the extension"),

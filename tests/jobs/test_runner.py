@@ -359,9 +359,9 @@ def no_program(tmp_path):
     [
         (no_python, "No Python for the engine was found"),
         (missing_python, "does not exist"),
-        (not_executable, "is no program that may be run"),
-        (a_folder, "is no program that may be run"),
-        (no_program, "is no program that this computer can run"),
+        (not_executable, "may not be run as a program"),
+        (a_folder, "may not be run as a program"),
+        (no_program, "is not a program that this computer can run"),
     ],
 )
 def test_a_python_that_cannot_start_is_told_with_the_cure(tmp_path, python, words):
