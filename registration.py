@@ -23,8 +23,7 @@ def register() -> None:
     with ExitStack() as undo:  # what fails here leaves nothing of what came before
         logs.attach()
         undo.callback(logs.detach)
-        session = Session()
-        current.hold(session)
+        current.hold(Session())
         undo.callback(current.hold, None)
         for cls in CLASSES:
             bpy.utils.register_class(cls)
@@ -34,8 +33,8 @@ def register() -> None:
             undo.callback(part.detach)
         undo.callback(commands.attach())
         undo.callback(shortcut.attach())
-        session.begin()
-        undo.callback(session.end)
+        current.session().begin()
+        undo.callback(lambda: current.session().end())
         _registered.push(undo.pop_all())
 
 
