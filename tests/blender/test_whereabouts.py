@@ -111,7 +111,10 @@ def test_one_of_an_unsaved_file_says_so(bpy, desk):
 def test_one_that_nobody_asked_for_in_blender_is_in_no_file(bpy, made, results):
     (placement,) = results.glob("*/placement.json")
     assert json.loads(placement.read_text())["fate"] == "imported"
+    job = made.job
     made.renew_session()
-    made.tick()
     bpy.data.objects.remove(bpy.data.objects[PROMPT])
-    assert said(made) == ("The object is ready; it was not put into this file.", False)
+    assert made.session.whereabouts.of(bpy.context, job) == (
+        "The object is ready; it was not put into this file.",
+        False,
+    )
