@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -404,3 +405,43 @@ def test_an_engine_outlasts_a_drive_that_is_away(tmp_path, monkeypatch):
     done = []
     assert serve(tmp_path, 1.0, Pretend(lambda folder: done.append(folder.path.name))) == EXIT_DONE
     assert done == ["one", "two"]
+
+
+class Several(Pretend):
+    """Does two jobs at once, in threads."""
+
+    capacity = 2
+
+    def __init__(self, do):
+        super().__init__(do)
+        self._threads = ThreadPoolExecutor(self.capacity)
+
+    def submit(self, job, verb="run", listener=None):
+        return self._threads.submit(self.do, job)
+
+    def close(self, *, pause=False):
+        self._threads.shutdown()
+
+
+def test_a_pool_of_several_has_as_many_jobs_as_it_does_at_once(tmp_path):
+    queue = JobQueue(tmp_path)
+    for name in ("one", "two", "three"):
+        JobFolder.create(tmp_path / name, request("starter"))
+        queue.add(name)
+    both = threading.Barrier(2)
+    seen = {}
+
+    def do(folder):
+        if folder.path.name != "three":
+            both.wait(60)
+            status = queue.status()
+            seen[folder.path.name] = (sorted(status["jobs"]), status["capacity"], is_attended(folder))
+            both.wait(60)
+
+    assert serve(tmp_path, 0.0, Several(do)) == EXIT_DONE
+    assert seen == dict.fromkeys(("one", "two"), (["one", "two"], 2, True))
+    assert not queue.waiting()
+    assert not list(tmp_path.glob("*/status.json"))
+    device = ProcessLock("device")
+    assert device.acquire(), "it was given back"
+    device.release()
