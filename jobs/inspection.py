@@ -216,14 +216,14 @@ def _check_glb(opened: BinaryIO) -> None:
     opened.seek(0)
     magic, version, length, json_length, json_kind = struct.unpack("<4sIII4s", opened.read(20))
     if magic != b"glTF" or version != 2 or json_kind != b"JSON" or length != size:
-        raise UnsoundFileError("it is no whole GLB file")
+        raise UnsoundFileError("it is not a complete GLB file")
     if size > MAX_GLB_BYTES or json_length > min(MAX_GLB_JSON_BYTES, size - 28):
         raise UnsoundFileError("it is larger than any that we write")
     text = opened.read(json_length)
     binary_length, binary_kind = struct.unpack("<I4s", opened.read(8))
     begin = 28 + json_length
     if binary_kind != b"BIN\0" or begin + binary_length != size:
-        raise UnsoundFileError("it is no whole GLB file")
+        raise UnsoundFileError("it is not a complete GLB file")
     document = parse_json(text.decode("utf-8"))
     _check_document(document)
     binary = _Binary(opened, begin, binary_length, document)
@@ -242,7 +242,7 @@ def _check_document(document: Any) -> None:
         if name not in ("asset", "extras", "scene") and not (_is_list(things) and len(things) <= MAX_THINGS):
             raise UnsoundFileError(f"it has more {name} than any that we write")
     if document["asset"]["version"] != "2.0":
-        raise UnsoundFileError("it is no glTF 2.0")
+        raise UnsoundFileError("it is not glTF 2.0")
     _refuse_what_leads_elsewhere(document)
     if len(document["buffers"]) != 1:
         raise UnsoundFileError("it has several buffers")
@@ -358,7 +358,7 @@ class _Binary:
 
 def _index(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError(f"{value!r} is no number of a thing")
+        raise TypeError(f"{value!r} is not an index")
     return value
 
 

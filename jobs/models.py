@@ -104,7 +104,7 @@ def inspect(model: str, cache: Path | None = None) -> Model:
         cache: the hub's cache, by default `hub_cache()`.
 
     Raises:
-        EngineError: there is nothing at this path, or what is there is no model that can be used.
+        EngineError: there is nothing at this path, or what is there is not a model that can be used.
     """
     model = model_name(model)
     location = locate(model)

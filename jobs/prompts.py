@@ -13,7 +13,7 @@ def read_prompts(file: Path) -> list[str]:
     """The file's prompts, at least one.
 
     Raises:
-        BadInputError: it cannot be read, is no text, or has no prompt.
+        BadInputError: it cannot be read, is not text, or has no prompt.
     """
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -22,7 +22,7 @@ def read_prompts(file: Path) -> list[str]:
             f'The prompts in "{file}" cannot be read ({error.strerror or error}): give a text file.'
         ) from error
     except UnicodeDecodeError as error:
-        raise BadInputError(f'"{file}" is no text in UTF-8: save it as UTF-8, one prompt a line.') from error
+        raise BadInputError(f'"{file}" is not UTF-8 text: save it as UTF-8, one prompt a line.') from error
     prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith(COMMENT)]
     if not prompts:
         raise BadInputError(f'"{file}" has no prompts: write one a line.')

@@ -123,7 +123,7 @@ def install(folder: Path, requirements: Path = doctor.REQUIREMENTS_FILE, torch_i
     Where that fails, the one that was in charge stays. The caller holds `lock_of(folder)`.
 
     Raises:
-        BadInputError: the Torch Index is no address, or the folder holds what is not ours.
+        BadInputError: the Torch Index is not a URL, or the folder holds what is not ours.
         EnvironmentMissingError: a package cannot be had, or this Python cannot make environments for the engine.
         StorageError: the disk is full, or the folder cannot be written.
     """
@@ -131,7 +131,7 @@ def install(folder: Path, requirements: Path = doctor.REQUIREMENTS_FILE, torch_i
         raise EnvironmentMissingError(doctor.refusal())
     if torch_index and not re.match(r"(https?|file)://\S+$", torch_index):
         raise BadInputError(
-            f'The Torch Index "{torch_index}" is no address: give one that begins with https://, or leave it empty.'
+            f'The Torch Index "{torch_index}" is not a URL: give one that begins with https://, or leave it empty.'
         )
     with _disk_errors(folder):
         _take_over(folder)

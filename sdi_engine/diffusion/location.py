@@ -71,7 +71,7 @@ def locate(model: str) -> ModelLocation:
 
     Raises:
         EnvironmentMissingError: there is nothing at this path.
-        BadInputError: what is there is no model.
+        BadInputError: what is there is not a model.
     """
     name = model_name(model)
     if name == STARTER_MODEL:
@@ -157,7 +157,7 @@ def _id_of_page(text: str) -> str | None:
 
 
 def _about_address(address: str) -> str:
-    """Why an address is no model, and what to do."""
+    """Why an address is not a model, and what to do."""
     host, path = _split(address)
     if host in _hub_hosts():
         if path and is_safetensors(Path(path[-1])):

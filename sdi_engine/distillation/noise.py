@@ -91,7 +91,7 @@ def inverted_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context
 
     τ ~ U(0, `inversion_overshoot`), 1/30 in the paper; H = `inversion_entropy` · b(t) · N(0, I), 0.3 in the paper.
     Inversion starts at the time `inversion_start`, with fresh noise up to there; the paper's is 0, the clean render.
-    (A clean render is no typical sample of the model, and its inverted noise comes out too small.)
+    (A clean render is not a typical sample of the model, and its inverted noise comes out too small.)
     """
     settings, random = context.settings, context.random
     t_start = torch.full_like(t, settings.inversion_start).minimum(0.5 * t)

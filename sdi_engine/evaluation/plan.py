@@ -195,7 +195,7 @@ def read_prompts(lists: Sequence[str], prompts: Sequence[str]) -> tuple[str, ...
         prompts: one by one.
 
     Raises:
-        BadInputError: there is no such list, the file cannot be read, or a prompt is none.
+        BadInputError: there is no such list, the file cannot be read, or a prompt is invalid.
     """
     if not lists and not prompts:
         lists = LISTS[:1]
@@ -207,7 +207,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """The numbers of "0,1,2".
 
     Raises:
-        BadInputError: there are none, or something else.
+        BadInputError: there are no seeds, or they are not whole numbers.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words or not all(word.isascii() and word.isdigit() for word in words):
@@ -265,7 +265,7 @@ def _lines(name: str) -> Iterator[str]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "it is not text"
         raise BadInputError(
             f'The list of prompts "{name}" cannot be read ({reason}): give a text file with a prompt a line, or one of '
             f"{', '.join(LISTS)}."

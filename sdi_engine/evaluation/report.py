@@ -61,8 +61,8 @@ METRICS = (
 )
 
 NOTE = (
-    "Objects that failed count as not recognised; their shape and looks are left out. Seconds are of all the work on "
-    "an object but for loading the model, which stays loaded. A difference is the mean over the objects that both "
+    "Objects that failed count as not recognised; their shape and appearance do not count. Seconds are of all the work "
+    "on an object but for loading the model, which stays loaded. A difference is the mean over the objects that both "
     "settings have, and its 95 % interval is by the bootstrap over prompts and, within them, seeds. With so many "
     "comparisons one in twenty seems to differ by chance alone. The Fréchet distance is of whole sets, so it is not "
     "compared, and of fewer than five prompts nothing is told."

@@ -340,7 +340,7 @@ def save_grid(images: Tensor, columns: int, file: Path, zoom: int = 1) -> None:
 
 
 def draw_loss(lines: Path, file: Path, width: int = 800, height: int = 400) -> None:
-    """Draws loss.jsonl as a curve on a logarithmic axis; nothing to draw is no error."""
+    """Draws loss.jsonl as a curve on a logarithmic axis; does nothing where there is no loss yet."""
     if not lines.exists():
         return
     entries = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]

@@ -93,7 +93,7 @@ def optimised(
 
     The numbers are `seconds` of the optimisation, of them `seconds_2d` for the model and its gradients and
     `seconds_3d` for the field, `evaluations` of the model, `outcome` ("object", or why there is none), and, of an
-    object, `sharpness` and `saturation` over its pixels in all views. `after_step` is no part of the seconds.
+    object, `sharpness` and `saturation` over its pixels in all views. The time of `after_step` does not count.
     """
     prior = optimisation.prior
     assert isinstance(prior, CountedPrior)

@@ -2,7 +2,7 @@
 
 A job's folder may come from somebody else, and a link in it may lead anywhere: to a folder of documents, to a file that
 a shell runs at its start, or, on Windows, to a server that is given the person's password. So nothing inside a job is a
-link, and nothing is opened that is no ordinary file: a pipe would make its reader wait for ever.
+link, and nothing is opened that is not an ordinary file: a pipe would make its reader wait for ever.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LINK_TAGS = (0xA000000C, 0xA0000003)
 
 
 class UnsafeFileError(OSError):
-    """There is a link, or something that is no ordinary file, where a file of ours belongs; `str(error)` says so."""
+    """A link, or something else than an ordinary file, is where a file of ours belongs; `str(error)` says so."""
 
 
 def is_link(path: Path) -> bool:

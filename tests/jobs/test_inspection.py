@@ -87,7 +87,7 @@ class TestMesh:
             (lambda d: d["meshes"][0]["primitives"][0].update(targets=[{}]), "other things than triangles"),
             (lambda d: d["meshes"][0]["primitives"][0].update(mode=0), "other things than triangles"),
             (lambda d: d["meshes"][0]["primitives"][0]["attributes"].update(JOINTS_0=1), "more than ours"),
-            (lambda d: d["asset"].update(version="3.0"), "no glTF 2.0"),
+            (lambda d: d["asset"].update(version="3.0"), "not glTF 2.0"),
             (lambda d: d.pop("meshes"), "damaged"),
         ],
     )
