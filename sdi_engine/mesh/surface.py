@@ -51,7 +51,7 @@ def surface_of_density(
 
 
 def automatic_threshold(density: NDArray[np.float32], cell: float) -> float:
-    """The isovalue whose solid looks most like the volume, seen along the three axes.
+    """The isovalue whose solid has silhouettes closest to the volume's, along the three axes.
 
     Along each axis the volume's opacity is 1 − exp(−∫ density); where it exceeds one half the volume is seen. A
     threshold's solid is seen where any density exceeds it. The threshold with the best mean intersection over union of
@@ -110,7 +110,7 @@ def simplified(mesh: trimesh.Trimesh, face_budget: int) -> trimesh.Trimesh:
 
 
 def _without_floaters(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """The largest pieces; neither crumbs nor the walls of closed cavities, which nobody can see."""
+    """The largest components, without small debris and without the walls of closed cavities, which cannot be seen."""
     pieces = [piece for piece in mesh.split(only_watertight=False) if piece.volume > 0.0]
     if not pieces:
         raise NoObjectError(NO_OBJECT)

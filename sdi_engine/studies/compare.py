@@ -15,7 +15,7 @@ from .study import Report, prepare, save_json, save_picture
 
 
 def compare(request: JobRequest, folder: Path, report: Report) -> dict[str, Any]:
-    """One run for every κ: `sheet.png` with a row for each, and `result.json`; runs that are there already are kept.
+    """One run for every κ: `sheet.png` with a row for each, and `result.json`; finished runs are kept.
 
     Args:
         request: validated; its `noise` does not matter.

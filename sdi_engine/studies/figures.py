@@ -1,4 +1,4 @@
-"""The paper's figures again, with whatever model: what their columns are, the runs behind them, contact sheets."""
+"""The paper's figures, reproduced with any model: their columns, the runs behind them, contact sheets."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def figures(
 
 
 def figure_1(study: Study, prompts: Sequence[str]) -> Figure:
-    """From DDIM to SDS and back: with another noise, 2D score distillation is no DDIM, and 3D no image."""
+    """From DDIM to SDS and back: with another noise, 2D score distillation is not DDIM, and 3D gives blurred objects."""
     sds = dataclasses.replace(study.settings, noise="random", anneal=False)
     sdi = dataclasses.replace(study.settings, noise="inversion")
     return Figure(
@@ -165,7 +165,7 @@ def _residual_run(study: Study, prompts: Sequence[str]) -> ResidualRun:
 
 
 def _do_all(chosen: Sequence[Figure], results: Results, report: Report) -> None:
-    """All runs that are not there yet; those that several figures share, once."""
+    """Do all runs that are not finished yet; those that several figures share, once."""
     residual_runs = {results.key(figure.residuals[0]): figure.residuals[0] for figure in chosen if figure.residuals}
     runs: dict[str, Run] = {results.key(run): run for figure in chosen for row in figure.rows for run in row.runs}
     for residual_run in residual_runs.values():

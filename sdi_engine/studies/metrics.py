@@ -19,7 +19,7 @@ def object_pixels(opacity: Tensor) -> Tensor:
 
 
 def all_pixels(images: Tensor) -> Tensor:
-    """A mask (B, 1, H, W) of all pixels, for images of which nobody knows what is object and what background."""
+    """A mask (B, 1, H, W) of all pixels, for images without a known object mask."""
     return torch.ones_like(images[:, :1], dtype=torch.bool)
 
 

@@ -76,7 +76,7 @@ def guidance_variants(settings: Settings) -> Variants:
 
 
 def sdi_run(study: Study, prompt: str) -> Run3D:
-    """The run of SDI itself."""
+    """The run of SDI on whose renders residuals are measured."""
     return Run3D("inversion", prompt, dataclasses.replace(study.settings, noise="inversion"))
 
 
@@ -125,7 +125,7 @@ class ResidualRun:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a step asks its guidance: renders x0 (B, C, h, w), times (B,), what the model is told of them."""
+    """A step's inputs to its guidance: renders x0 (B, C, h, w), times (B,), what the model is told of them."""
 
     x0: Tensor
     t: Tensor
@@ -152,7 +152,7 @@ def panels(numbers: dict[str, Any]) -> list[Panel]:
 
 
 class _Listener(Guidance):
-    """The guidance of a run, which remembers what it was asked last."""
+    """The guidance of a run, which remembers the inputs of its last step."""
 
     def __init__(self, optimisation: Optimisation) -> None:
         super().__init__(optimisation.prior, optimisation.settings, optimisation.seed)

@@ -34,17 +34,17 @@ class Result:
 
 
 class Run(Protocol):
-    """Work that ends in a `Result`."""
+    """Something to run that ends in a `Result`."""
 
     @property
     def name(self) -> str:
-        """What a person who waits for it reads."""
+        """What the progress bar shows."""
 
     def identity(self, study: Study) -> dict[str, Any]:
         """All that the result depends on, as JSON allows."""
 
     def work(self, study: Study, report: Report) -> Result:
-        """Do it."""
+        """Run it; raises what its model and its optimisation raise."""
 
 
 class Results:
@@ -55,7 +55,7 @@ class Results:
         self._folder = folder / FOLDER
 
     def get(self, run: Run, report: Report) -> Result:
-        """The result of a run, which is done unless it is there already."""
+        """The result of a run, which is run unless it is finished already."""
         found = self.find(run)
         if found is None:
             found = run.work(self._study, report)
@@ -63,7 +63,7 @@ class Results:
         return found
 
     def find(self, run: Run) -> Result | None:
-        """The result of a run, or None while it is not done."""
+        """The result of a run, or None while it is not finished."""
         folder = self._folder / self.key(run)
         if not (folder / "run.json").is_file():
             return None
@@ -75,7 +75,7 @@ class Results:
                 return Result(tuple(squares(joined.convert("RGB"))), numbers)
 
     def keep(self, run: Run, result: Result) -> None:
-        """Write a result down; raises StorageError."""
+        """Save a result; raises StorageError."""
         folder = self._folder / self.key(run)
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What every study begins with, a model and its settings, and how it says how far it is."""
+"""What every study begins with, a model and its settings, and how it reports its progress."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def prepare(request: JobRequest, report: Report, load: LoadPrior | None = None) 
 
 
 def reported(phase: str, steps: int, report: Report) -> Iterator[int]:
-    """0 … steps − 1; whoever asks for the next number is done with the last one, and that is reported."""
+    """0 … steps − 1, reporting each as done when the next one is asked for."""
     start = time.perf_counter()
     report(events.Progress(phase, 0, steps))
     for step in range(steps):
