@@ -78,7 +78,7 @@ def figures(
 
 
 def figure_1(study: Study, prompts: Sequence[str]) -> Figure:
-    """From DDIM to SDS and back: with another noise, 2D score distillation is not DDIM, and 3D gives blurred objects."""
+    """From DDIM to SDS and back: with another noise, 2D score distillation is not DDIM, and 3D is blurred."""
     sds = dataclasses.replace(study.settings, noise="random", anneal=False)
     sdi = dataclasses.replace(study.settings, noise="inversion")
     return Figure(
