@@ -21,14 +21,16 @@ FALLING_TIME = Ramp(0.98, 0.2)
 class Settings:
     """Everything that the optimisation and the export need to know. Schedules are in fractions of the run's length.
 
+    What a person sets, too, has the name that it has in the table (`parameters`), which says what it may be.
+
     Attributes:
         steps: optimisation steps.
         resolution: height and width of the renders in pixels; None takes the model's own.
         views_per_step: renders in each step.
         guidance_scale: γ_fwd of eq. (3); None takes the model's own.
         inversion_guidance_scale: γ_inv; None takes the model's own, or else −γ_fwd.
-        noise: the choice of κ, one of `request.NOISES`.
-        perp_neg: one of `request.PERP_NEG`.
+        noise: the choice of κ, one of `parameters.NOISES`.
+        perp_neg: one of `parameters.PERP_NEG`.
         released_code: invert as the authors' released code does (`distillation.threestudio`).
         t: the diffusion time.
         anneal: t follows its ramp; otherwise it is drawn between the ramp's ends, as in DreamFusion.
@@ -55,9 +57,9 @@ class Settings:
         mesh_resolution: cells along the longest edge of the object's box, in the grid that the surface is taken from.
     """
 
-    steps: Annotated[int, Within(1, 1_000_000)]
-    resolution: Annotated[int | None, Within(16, 2048)]
-    views_per_step: Annotated[int, Within(1, 64)]
+    steps: int
+    resolution: int | None
+    views_per_step: int
     field: FieldConfig
     cameras: CameraRanges
     guidance_scale: float | None = None
@@ -169,7 +171,7 @@ PRESETS: dict[str, Settings] = {
         convexity=Ramp(1.0, 0.1, end=0.4),
     ),
 }
-"""`draft` and `standard` suit a small model and a CPU; docs/evaluation/settings.md has the measurements behind their
-numbers. `paper` is the paper's appendix, and `threestudio` the authors' released code where that differs: how noise is
-inverted (`distillation.threestudio`), the range of t, the convexity and its schedule, and the guidance without Perp-Neg
-(`run.resolve`)."""
+"""`draft` and `standard` suit a small model and a processor (why they are as they are, measured, is said in
+docs/evaluation/settings.md); `paper` is the paper's appendix, and `threestudio` the
+authors' released code where that differs: how noise is inverted (`distillation.threestudio`), the range of t, the
+convexity and its schedule, and the guidance without Perp-Neg (`run.resolve`)."""

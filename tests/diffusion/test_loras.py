@@ -314,11 +314,11 @@ def test_a_stray_embedding_does_not_spoil_a_lora(models, tmp_path):
 @pytest.mark.parametrize(
     ("tensors", "sentence"),
     [
-        ({f"{FLAT_TO_Q}.oft_blocks": torch.ones(2, 2, 2)}, "format that is not supported.*oft_blocks"),
-        ({f"{FLAT_TO_Q}.{name}.weight": torch.ones(2, 2) for name in ("a1", "a2", "b1", "b2")}, "not supported"),
-        ({f"{FLAT_TO_Q}.lora_up.weight": torch.ones(32, 2)}, "not supported"),
-        (plain(FLAT_TO_Q) | {f"{FLAT_TO_Q}.reshape_weight": torch.ones(2)}, "not supported.*reshape_weight"),
-        ({f"{FLAT_CONV}.ia3_l": torch.ones(1, 16, 1, 1)}, "not supported"),
+        ({f"{FLAT_TO_Q}.oft_blocks": torch.ones(2, 2, 2)}, "unsupported format.*oft_blocks"),
+        ({f"{FLAT_TO_Q}.{name}.weight": torch.ones(2, 2) for name in ("a1", "a2", "b1", "b2")}, "unsupported"),
+        ({f"{FLAT_TO_Q}.lora_up.weight": torch.ones(32, 2)}, "unsupported"),
+        (plain(FLAT_TO_Q) | {f"{FLAT_TO_Q}.reshape_weight": torch.ones(2)}, "unsupported.*reshape_weight"),
+        ({f"{FLAT_CONV}.ia3_l": torch.ones(1, 16, 1, 1)}, "unsupported"),
         (plain(FLAT_TO_Q) | plain("lora_te_text_model_encoder_layers_9_mlp_fc1"), "no place for .*layers_9"),
         (plain(FLAT_TO_Q) | plain("lora_te2_text_model_encoder_layers_0_mlp_fc1"), "no place for .*te2"),
         (plain(FLAT_TO_Q, 64), "does not have the shape"),
