@@ -81,6 +81,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, help="the .blend file to save")
     parser.add_argument("--results", type=Path, help="folder of the job folders (default: as in the preferences)")
     parser.add_argument("--engine-python", help="the Python that has torch (default: as in the preferences)")
+    parser.add_argument("--cluster", help="the Ray cluster that does the work: auto or an address (default: as there)")
     parser.add_argument("--spacing", type=float, default=0.5, help="between two objects, in the scene's units")
     parser.add_argument(
         "--processes", type=_count, default=1, help="objects made at once, each with a model of its own (default: 1)"
@@ -122,6 +123,8 @@ def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Name
     if options.engine_python:
         engine = dataclasses.replace(engine, python=find_python(options.engine_python))
     engine = dataclasses.replace(engine, processes=options.processes)
+    if options.cluster is not None:
+        engine = dataclasses.replace(engine, cluster=options.cluster.strip())
     if not bpy.data.filepath:
         _remove_meshes(context.scene)
     runner = Runner(results, BACKGROUND_IDLE_MINUTES)

@@ -32,12 +32,14 @@ class Engine:
         package_parent: the folder that contains `sdi_engine`.
         online: whether the engine may download models.
         processes: how many objects it makes at once.
+        cluster: the address of the Ray cluster that does the work; empty where this computer does it.
     """
 
     python: Path | None
     package_parent: Path
     online: bool = False
     processes: int = 1
+    cluster: str = ""
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of `python -m sdi_engine …`.
@@ -78,7 +80,7 @@ class Engine:
 
     def identity(self) -> Identity:
         """What an engine says of itself that was started so."""
-        return Identity.of(str(self.python or ""), self.online, self.processes)
+        return Identity.of(str(self.python or ""), self.online, self.processes, self.cluster)
 
     def why_not_started(self, error: OSError) -> EnvironmentMissingError:
         """One sentence for the operating system's refusal to start the engine's Python."""

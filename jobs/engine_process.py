@@ -54,7 +54,8 @@ class EngineProcess:
                 self._queue.make_folders()
                 folder = neutral_folder()
             several = ["--processes", str(engine.processes)] if engine.processes != 1 else []
-            command = engine.command("serve", str(results), "--idle-minutes", str(idle_minutes), *several)
+            elsewhere = ["--cluster", engine.cluster] if engine.cluster else []
+            command = engine.command("serve", str(results), "--idle-minutes", str(idle_minutes), *several, *elsewhere)
             try:
                 self._process = process.start(command, folder, engine.environment(), self._queue.log_file)
             except OSError as error:

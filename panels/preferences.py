@@ -29,6 +29,7 @@ class SDI_AP_preferences(Preferences, bpy.types.AddonPreferences):
         column.label(text="While You Work", icon="TIME")
         column.prop(self, "idle_minutes", text="Keep Engine Ready (Minutes)")
         column.prop(self, "notify", text="Notify When Done")
+        column.prop(self, "cluster", placeholder="None")
 
 
 def _draw_engine(layout: bpy.types.UILayout, context: bpy.types.Context, settings: Preferences) -> None:

@@ -79,6 +79,11 @@ class Preferences:
         min=0,
         max=240,
     )  # type: ignore[valid-type]
+    cluster: StringProperty(
+        name="Ray Cluster",
+        description="Where objects are made instead of here: auto for the Ray cluster that this computer is a node of, or "
+        "an address such as ray://HOST:10001; only in a network that you trust",
+    )  # type: ignore[valid-type]
     notify: BoolProperty(
         name="Notify",
         description="Show a notification of the operating system when an object is done",
@@ -95,7 +100,7 @@ def engine(context: bpy.types.Context) -> Engine:
     """The engine as the preferences describe it."""
     chosen = as_meant(of(context).engine_python)
     python = find_python(bpy.path.abspath(chosen) if chosen else "", private_environment())
-    return Engine(python, EXTENSION_FOLDER, online=bpy.app.online_access)
+    return Engine(python, EXTENSION_FOLDER, online=bpy.app.online_access, cluster=of(context).cluster.strip())
 
 
 def results_folder(context: bpy.types.Context) -> Path:

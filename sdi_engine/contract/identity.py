@@ -28,6 +28,7 @@ class Identity:
     online: whether models may be downloaded.
     processes: how many objects it makes at once.
     version: of this package.
+    cluster: the address of the Ray cluster that it lets do the work; empty where it does it itself.
     """
 
     python: str
@@ -35,11 +36,12 @@ class Identity:
     online: bool
     processes: int = 1
     version: str = __version__
+    cluster: str = ""
 
     @classmethod
-    def of(cls, python: str, online: bool, processes: int = 1) -> Identity:
+    def of(cls, python: str, online: bool, processes: int = 1, cluster: str = "") -> Identity:
         """Of an engine that is to be started."""
-        return cls(python, _made(Path(python)), online, processes)
+        return cls(python, _made(Path(python)), online, processes, cluster=cluster)
 
     @classmethod
     def ours(cls) -> Identity:

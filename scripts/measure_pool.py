@@ -1,0 +1,75 @@
+"""What many machines cost and bring, as ratios measured in one run: on a Ray cluster of two one-core nodes here.
+
+python scripts/measure_pool.py [--steps N]   (needs sdi_engine/requirements-cluster.txt, and two cores that are idle)
+
+"overhead" is a job's time through the pool over that of a process of one thread of its own, both with a model that is
+loaded; "two nodes" is how many times as many jobs two nodes do as one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_USAGE_STATS_ENABLED": "0"}
+os.environ["OMP_NUM_THREADS"] = "1"  # of the process without a pool: as many as a node has
+
+from sdi_engine.contract.job_folder import JobFolder
+from sdi_engine.contract.request import JobRequest
+from sdi_engine.service.cluster import ClusterPool
+from sdi_engine.service.local_pool import LocalPool
+from sdi_engine.service.pool import Pool
+
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False, "node_ip_address": "127.0.0.2"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=30, help="of a job; it should take 30 s (default: %(default)s)")
+    steps = parser.parse_args().steps
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 0})
+    cluster.add_node(**NODE, node_name="one")
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder)
+        with LocalPool(1) as own:
+            jobs_in(own, results / "load own", 1, 1)
+            with ClusterPool(cluster.address, cores=1) as pool:
+                jobs_in(pool, results / "load one", 1, 1)
+                alone, pooled = [], []
+                for turn in range(2):  # in turns, so that what else the computer does is shared
+                    alone.append(jobs_in(own, results / f"own {turn}", 1, steps))
+                    pooled.append(jobs_in(pool, results / f"pool {turn}", 1, steps))
+                cluster.add_node(**NODE, node_name="two")
+                jobs_in(pool, results / "load two", 2, 1)
+                one = min(pooled)
+                two = jobs_in(pool, results / "both", 2, steps)
+    cluster.shutdown()
+    print(f"without a pool {min(alone):.1f} s, through it {one:.1f} s: overhead {one / min(alone):.3f}")
+    print(
+        f"one node does a job in {one:.1f} s, two nodes do two in {two:.1f} s: two nodes do {2.0 * one / two:.2f} times"
+    )
+
+
+def jobs_in(pool: Pool, results: Path, count: int, steps: int) -> float:
+    """Seconds that so many jobs at once take."""
+    folders = [
+        JobFolder.create(results / str(number), JobRequest("a red mug", preset="draft", steps=steps, device="cpu"))
+        for number in range(count)
+    ]
+    start = time.perf_counter()
+    for future in [pool.submit(folder.path) for folder in folders]:
+        outcome = future.result()
+        assert outcome.exit_code == 0, outcome
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
