@@ -81,8 +81,8 @@ class Preferences:
     )  # type: ignore[valid-type]
     cluster: StringProperty(
         name="Ray Cluster",
-        description="Where objects are made instead of here: auto for the Ray cluster that this computer is a node of, or "
-        "an address such as ray://HOST:10001; only in a network that you trust",
+        description="Where objects are made instead of here: auto for the Ray cluster that this computer is a node of, "
+        "or an address such as ray://HOST:10001; only in a network that you trust",
     )  # type: ignore[valid-type]
     notify: BoolProperty(
         name="Notify",
