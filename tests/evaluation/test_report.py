@@ -147,7 +147,7 @@ def machine(monkeypatch):
             future.set_result(outcome)
             return future
 
-    monkeypatch.setattr(evaluate, "open_pool", lambda processes, log_file: Here(lambda *asked: prior))
+    monkeypatch.setattr(evaluate, "open_pool", lambda processes, log_file, cluster: Here(lambda *asked: prior))
     monkeypatch.setattr(examining, "load_judge", lambda: Judge(Names.of_world()))
     monkeypatch.setattr(examining, "accuracy", lambda judge: {"object": {"thing": 0.04}, "picture": {"thing": 0.05}})
     make_truths = measure.Truths.of.__wrapped__
