@@ -113,7 +113,7 @@ def test_a_request_without_a_preset_means_what_it_always_meant():
     assert JobRequest.from_json('{"prompt": "a mug"}').preset == "standard"
 
 
-@pytest.mark.parametrize("name", PARAMETERS.keys() & {field.name for field in dataclasses.fields(Settings)})
+@pytest.mark.parametrize("name", sorted(PARAMETERS.keys() & {field.name for field in dataclasses.fields(Settings)}))
 def test_what_has_the_name_of_a_number_of_the_run_is_that(name):
     value = other_value(PARAMETERS[name])
     asked = dataclasses.replace(JobRequest("a mug"), **{name: value}).validated()
