@@ -6,6 +6,7 @@ import dataclasses
 import json
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,14 @@ def evaluate(
     lock = ProcessLock(f"evaluation {folder.resolve()}")
     if not lock.acquire():
         raise BadInputError(f'Another process is at the evaluation "{folder}": wait for it or stop it.')
-    with lock, device_taken(report):
+    with lock:
         plan.save(folder)
-        with open_pool(processes, folder / LOG_FILE, cluster) as pool:
+        device = nullcontext() if cluster else device_taken(report)  # a cluster works on devices of its own
+        with device, open_pool(processes, folder / LOG_FILE, cluster) as pool:
             steps = steps_for_equal_time(plan, folder, pool, report)
             run_jobs(folder, plan.jobs(steps), pool, report)
-        make_samples(plan, folder, report, load)
+        with device_taken(report):
+            make_samples(plan, folder, report, load)
 
     objects = _objects(plan, folder, examiner, report)
     baselines: dict[str, list[Object]] = {}

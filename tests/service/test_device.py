@@ -8,7 +8,8 @@ import pytest
 from sdi_engine.cli import commands
 from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.request import JobRequest
-from sdi_engine.errors import EXIT_CANCELLED, JobCancelledError
+from sdi_engine.errors import EXIT_CANCELLED, EXIT_ENVIRONMENT, EnvironmentMissingError, JobCancelledError
+from sdi_engine.evaluation import evaluate
 from sdi_engine.service import device
 from sdi_engine.service.device import Device, device_taken, give_memory_back
 
@@ -38,6 +39,16 @@ def test_every_command_takes_the_device_before_it_computes(arguments, tmp_path, 
     JobFolder.create(tmp_path / "job", JobRequest("a red mug"))
     assert commands.main([places.get(word, word) for word in arguments]) == EXIT_CANCELLED
     assert len(asked) == 1
+
+
+def test_an_evaluation_on_a_cluster_leaves_the_device_of_this_computer_alone(tmp_path, monkeypatch):
+    def refuse(*asked):
+        raise EnvironmentMissingError("Nobody answers.")
+
+    monkeypatch.setattr(evaluate, "open_pool", refuse)
+    monkeypatch.setattr(Device, "acquire", lambda self: pytest.fail("The device was taken."))
+    arguments = ["evaluate", "--prompt", "a red mug", "--cluster", "auto", "-o", str(tmp_path / "out")]
+    assert commands.main(arguments) == EXIT_ENVIRONMENT
 
 
 def test_who_waits_says_so_has_it_next_and_gives_memory_back(monkeypatch):
