@@ -18,12 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_USAGE_STATS_ENABLED": "0"}
-os.environ["OMP_NUM_THREADS"] = "1"  # of the process without a pool: as many as a node has
 
 from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.service.cluster import ClusterPool
-from sdi_engine.service.local_pool import LocalPool
+from sdi_engine.service.local_pool import LocalPool, core_count
 from sdi_engine.service.pool import Pool
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False, "node_ip_address": "127.0.0.2"}
@@ -39,7 +38,7 @@ def main() -> None:
     cluster.add_node(**NODE, node_name="one")
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
-        with LocalPool(1) as own:
+        with LocalPool(core_count()) as own:  # one thread each, as a node has
             jobs_in(own, results / "load own", 1, 1)
             with ClusterPool(cluster.address, cores=1) as pool:
                 jobs_in(pool, results / "load one", 1, 1)
@@ -68,7 +67,9 @@ def jobs_in(pool: Pool, results: Path, count: int, steps: int) -> float:
     for future in [pool.submit(folder.path) for folder in folders]:
         outcome = future.result()
         assert outcome.exit_code == 0, outcome
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    print(f"{results.name}: {seconds:.1f} s", file=sys.stderr, flush=True)
+    return seconds
 
 
 if __name__ == "__main__":
