@@ -423,7 +423,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, requirements, ca
         ),
         ("ERROR: … Max retries exceeded … SSLError(SSLCertVerificationError…CERTIFICATE_VERIFY_FAILED", 3, "clock"),
         ("ERROR: … ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 407 Proxy", 3, "(407)"),
-        ("ERROR: … ProxyError('Cannot connect to proxy.', NewConnectionError('refused'))", 3, "does not answer"),
+        ("ERROR: … ProxyError('Cannot connect to proxy.', NewConnectionError('refused'))", 3, "does not respond"),
         ("ERROR: … an OSError: Missing dependencies for SOCKS support.", 3, "a SOCKS proxy, for which"),
         ("HINT: … this system does not have Windows Long Path support enabled.", 6, "long paths"),
         ("ERROR: No matching distribution found for torch==2.0", 3, "check the Torch Index"),

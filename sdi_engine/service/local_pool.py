@@ -84,9 +84,9 @@ class LocalPool:
         with self._lock:
             self._is_closing = True
             crew = list(self._crew)
+        self._threads.shutdown(wait=False, cancel_futures=True)  # before a process leaves, and its thread is free
         for process in crew:
             process.dismiss()
-        self._threads.shutdown(wait=False, cancel_futures=True)
         deadline = time.monotonic() + LEAVING_SECONDS
         try:
             for process in crew:

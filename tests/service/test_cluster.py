@@ -4,6 +4,7 @@ The cluster lets nobody in who has not its token, since Ray listens on all of a 
 """
 
 import json
+import os
 import secrets
 import socket
 import subprocess
@@ -65,10 +66,17 @@ class Machines:
 @pytest.fixture(scope="module", autouse=True)
 def told():
     """What Ray reads when it is imported, which is why nothing here imports it before."""
+    # A socket's path may have 103 to 107 bytes, which pytest's folders use up.
+    top = "/tmp" if sys.platform != "win32" else None
+    with tempfile.TemporaryDirectory(prefix="sdi-", dir=top, ignore_cleanup_errors=True) as short:
+        yield from _told(short)
+
+
+def _told(folder):
     told = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
-        "RAY_TMPDIR": tempfile.gettempdir(),
+        "RAY_TMPDIR": folder,
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     with pytest.MonkeyPatch.context() as patch:
@@ -79,7 +87,7 @@ def told():
 
 @pytest.fixture(scope="module")
 def machines(told):
-    Path(tempfile.gettempdir(), "ray").mkdir(exist_ok=True)
+    Path(os.environ["RAY_TMPDIR"], "ray").mkdir(exist_ok=True)
     machines = Machines()
     yield machines
     machines.shutdown()
