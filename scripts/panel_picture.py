@@ -17,9 +17,9 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / folder) for folder in ("", "tests/support", "tests/blender/window")]
 
-from driver import HEIGHT, WIDTH, Window  # noqa: E402
-from installed import SESSION, with_extension  # noqa: E402
-from real_blender import CannotRun, require  # noqa: E402
+from driver import SIZE, Window  # noqa: E402
+from installed import EXTENSION, SESSION, with_extension  # noqa: E402
+from real_blender import CannotRun, outside, require  # noqa: E402
 
 VIEWPORT = (0, 50, 1052, 720)
 """The 3D viewport in the window: left, top, right and bottom in pixels."""
@@ -40,8 +40,13 @@ def main() -> None:
     except CannotRun as error:
         parser.error(str(error))
     with tempfile.TemporaryDirectory() as home:
-        blender = with_extension(options.suite, Path(home), [sys.executable])
+        blender = with_extension(options.suite, Path(home))
+        python = Path(home) / "engine-python"
+        python.write_text(outside([sys.executable]), encoding="utf-8")
+        python.chmod(0o755)
         with Window(blender) as window:
+            results = Path(home) / "results"
+            window.begin_anew(EXTENSION, {"engine_python": str(python), "results_folder": str(results)})
             window.click_tab("SDI")
             window.hover_viewport()
             window.key("a", "Delete")
@@ -57,7 +62,7 @@ def main() -> None:
             )
             screen = window.screenshot(Path(home) / "screen.png")
             with Image.open(screen) as picture:
-                assert picture.size == (WIDTH, HEIGHT)
+                assert picture.size == SIZE
                 picture.convert("RGB").crop(VIEWPORT).save(options.output, optimize=True)
 
 

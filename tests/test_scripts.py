@@ -1,0 +1,24 @@
+"""The developers' scripts say what they do: none asks for what is no longer there."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+WITH_PARSER = [
+    "demo.py",
+    "gallery.py",
+    "measure_extension.py",
+    "measure_import.py",
+    "measure_pool.py",
+    "panel_picture.py",
+]
+
+
+@pytest.mark.parametrize("name", WITH_PARSER)
+def test_a_script_shows_its_help(name):
+    done = subprocess.run([sys.executable, str(ROOT / "scripts" / name), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: ")
