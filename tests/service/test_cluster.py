@@ -85,6 +85,15 @@ def _told(folder):
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As many as a node of one core has, since the order of additions depends on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def machines(told):
     Path(os.environ["RAY_TMPDIR"], "ray").mkdir(exist_ok=True)
@@ -222,12 +231,12 @@ def test_the_job_of_a_node_that_is_killed_goes_on_at_another_and_ends_the_same(p
 
     listen = once(lambda event: folder.checkpoint_file.is_file() and event.step >= 4, kill)
     assert pool.submit(folder.path, listener=listen).result(PATIENCE).exit_code == errors.EXIT_DONE
-    (first, step) = killed[0]
+    first, _ = killed[0]
     nodes = list(dict.fromkeys(node for node, _ in steps_by_node(folder)))
     assert nodes[0] == first
     assert len(nodes) == 2
     went_on_at = next(at for node, at in steps_by_node(folder) if node == nodes[1])
-    assert 0 < went_on_at <= step
+    assert went_on_at > 0  # a checkpoint may be ahead of the last step that was heard of
     notices = [event.message for event in said(folder) if isinstance(event, events.Notice)]
     assert f"{first} was lost: going on elsewhere from the last checkpoint." in notices
     assert folder.mesh_file.read_bytes() == uninterrupted.mesh_file.read_bytes()
@@ -261,7 +270,8 @@ def test_a_lora_goes_to_the_node_and_is_named_as_here(pool, job, model, tmp_path
     save_file(tensors, file)
     there, here = (job(name, steps=2, loras=(Lora(str(file), 0.8),)) for name in ("there", "here"))
     assert pool.submit(there.path).result(PATIENCE).exit_code == errors.EXIT_DONE
-    assert worker.run(here.path, resume=False) == errors.EXIT_DONE
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # as a node of one core, from the merging of the LoRA on
+    subprocess.run([sys.executable, "-m", "sdi_engine", "run", str(here.path)], env=alone, check=True)
     assert there.mesh_file.read_bytes() == here.mesh_file.read_bytes()
     assert there.result()["loras"] == here.result()["loras"] == [{"file": str(file), "weight": 0.8}]
     assert there.result()["model"] == model
