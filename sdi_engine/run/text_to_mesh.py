@@ -22,7 +22,7 @@ from ..contract.request import JobRequest
 from ..diffusion.counted_prior import CountedPrior
 from ..diffusion.loading import LoadPrior, load_prior
 from ..diffusion.prior import Prior
-from ..errors import EnvironmentMissingError, JobCancelledError, JobPausedError, NoObjectError
+from ..errors import EnvironmentMissingError, NoObjectError
 from ..mesh.export import standing_on_ground, write_glb
 from ..system.files import is_file, write_atomically
 from . import checkpoint
@@ -95,7 +95,7 @@ def make(
 
     @contextmanager
     def export_phase(name: str, key: str) -> Iterator[None]:
-        _check_cancel(folder)
+        folder.stop_if_told()
         with phase(name, key):
             yield
 
@@ -191,7 +191,7 @@ def _optimise(run: Optimisation, folder: JobFolder, height: float, report: Repor
         if folder.cancel_flag.exists() or folder.pause_flag.exists():
             with storage_errors(folder.path):
                 checkpoint.save(run, folder.checkpoint_file)
-            _check_cancel(folder)
+            folder.stop_if_told()
         if folder.finish_flag.exists():
             report(save_preview(run, folder))
             break
@@ -233,13 +233,6 @@ def tell_how_it_reads(prior: Prior, prompt: str, negative_prompt: str, report: R
         remarks += [f"Of the negative prompt: {remark}" for remark in about_negative if remark]
     for remark in filter(None, remarks):
         report(events.Notice(remark))
-
-
-def _check_cancel(folder: JobFolder) -> None:
-    if folder.cancel_flag.exists():
-        raise JobCancelledError("The job was cancelled.")
-    if folder.pause_flag.exists():
-        raise JobPausedError("The job was paused.")
 
 
 def _versions() -> dict[str, str]:

@@ -266,9 +266,8 @@ class _Errand:
 
     def _stop(self, folder: JobFolder) -> None:
         """Where nothing is to be saved: raise where somebody has stopped the job."""
-        if folder.cancel_flag.exists():
-            raise JobCancelledError("The job was cancelled.")
-        if folder.pause_flag.exists() or self._pausing.is_set():
+        folder.stop_if_told()
+        if self._pausing.is_set():
             raise JobPausedError("The job was paused.")
 
     def _stop_late(self, folder: JobFolder) -> None:

@@ -4,10 +4,9 @@ import json
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from original_layout import write_single_file
 from safetensors.torch import save_file
-from tiny_models import write_sd3, write_sdxl, write_stable_diffusion
+from tiny_models import write_lora, write_sd3, write_sdxl, write_stable_diffusion
 
 from sdi_engine.cli import commands as cli
 from sdi_engine.errors import EXIT_BAD_INPUT, EXIT_DONE
@@ -57,17 +56,7 @@ def test_presets_for_large_models(preset, tmp_path):
 
 def test_loras_change_the_object_and_are_remembered(tmp_path):
     model = write_stable_diffusion(tmp_path / "model")
-    unet = UNet2DConditionModel.from_pretrained(model / "unet")
-    generator = torch.Generator().manual_seed(0)
-    tensors = {}
-    for name, layer in unet.named_modules():
-        if name.endswith("to_q"):
-            key = f"lora_unet_{name.replace('.', '_')}"
-            rows, columns = layer.weight.shape
-            tensors[f"{key}.lora_up.weight"] = torch.randn(rows, 2, generator=generator)
-            tensors[f"{key}.lora_down.weight"] = torch.randn(2, columns, generator=generator)
-            tensors[f"{key}.alpha"] = torch.tensor(2.0)
-    save_file(tensors, tmp_path / "style.safetensors")
+    write_lora(tmp_path / "style.safetensors", model)
     results = []
     for name, options in (("plain", []), ("style", ["--lora", f"{tmp_path / 'style.safetensors'}=0.8"])):
         assert generate(model, tmp_path / name, *options) == EXIT_DONE

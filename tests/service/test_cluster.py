@@ -16,9 +16,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
-from tiny_models import write_stable_diffusion
+from tiny_models import write_lora, write_stable_diffusion
 
 from sdi_engine import errors
 from sdi_engine.contract import events
@@ -257,17 +256,7 @@ def test_a_job_that_is_stopped_goes_on_from_where_it_was(flag, state, pool, job,
 
 
 def test_a_lora_goes_to_the_node_and_is_named_as_here(pool, job, model, tmp_path):
-    generator = torch.Generator().manual_seed(0)
-    tensors = {}
-    for name, layer in UNet2DConditionModel.from_pretrained(model, subfolder="unet").named_modules():
-        if name.endswith("to_q"):
-            key = f"lora_unet_{name.replace('.', '_')}"
-            rows, columns = layer.weight.shape
-            tensors[f"{key}.lora_up.weight"] = torch.randn(rows, 2, generator=generator)
-            tensors[f"{key}.lora_down.weight"] = torch.randn(2, columns, generator=generator)
-            tensors[f"{key}.alpha"] = torch.tensor(2.0)
-    file = tmp_path / "style.safetensors"
-    save_file(tensors, file)
+    file = write_lora(tmp_path / "style.safetensors", model)
     there, here = (job(name, steps=2, loras=(Lora(str(file), 0.8),)) for name in ("there", "here"))
     assert pool.submit(there.path).result(PATIENCE).exit_code == errors.EXIT_DONE
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # as a node of one core, from the merging of the LoRA on

@@ -14,6 +14,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from safetensors.torch import save_file
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -127,6 +128,21 @@ def write_sd3(folder: Path, version: float = 3.0, t5: bool = False, **schedule) 
     )
     pipeline.save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+def write_lora(file: Path, model: Path) -> Path:
+    """A LoRA in kohya's layout that changes the attention of a model's U-Net."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, layer in UNet2DConditionModel.from_pretrained(model, subfolder="unet").named_modules():
+        if name.endswith("to_q"):
+            key = f"lora_unet_{name.replace('.', '_')}"
+            rows, columns = layer.weight.shape
+            tensors[f"{key}.lora_up.weight"] = torch.randn(rows, 2, generator=generator)
+            tensors[f"{key}.lora_down.weight"] = torch.randn(2, columns, generator=generator)
+            tensors[f"{key}.alpha"] = torch.tensor(2.0)
+    save_file(tensors, file)
+    return file
 
 
 def _text_config(width: int, activation: str) -> CLIPTextConfig:
