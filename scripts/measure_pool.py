@@ -3,7 +3,8 @@
 python scripts/measure_pool.py [--steps N]   (needs sdi_engine/requirements-cluster.txt, and two cores that are idle)
 
 "overhead" is a job's time through the pool over that of a process of one thread of its own, both with a model that is
-loaded; "two nodes" is how many times as many jobs two nodes do as one.
+loaded; "two nodes" is how many times as many jobs two nodes do as one. Two cores of one machine slow each other, so
+the same is measured of two processes without a cluster: more than these do, two nodes on this machine cannot.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
         with LocalPool(core_count()) as own:  # one thread each, as a node has
-            jobs_in(own, results / "load own", 1, 1)
+            jobs_in(own, results / "load own", 2, 1)
             with ClusterPool(cluster.address, cores=1) as pool:
                 jobs_in(pool, results / "load one", 1, 1)
                 alone, pooled = [], []
@@ -48,13 +49,13 @@ def main() -> None:
                     pooled.append(jobs_in(pool, results / f"pool {turn}", 1, steps))
                 cluster.add_node(**NODE, node_name="two")
                 jobs_in(pool, results / "load two", 2, 1)
-                one = min(pooled)
+                one, own_one = min(pooled), min(alone)
                 two = jobs_in(pool, results / "both", 2, steps)
+                own_two = jobs_in(own, results / "own both", 2, steps)
     cluster.shutdown()
-    print(f"without a pool {min(alone):.1f} s, through it {one:.1f} s: overhead {one / min(alone):.3f}")
-    print(
-        f"one node does a job in {one:.1f} s, two nodes do two in {two:.1f} s: two nodes do {2.0 * one / two:.2f} times"
-    )
+    print(f"without a pool {own_one:.1f} s, through it {one:.1f} s: overhead {one / own_one:.3f}")
+    for names, first, both in (("two nodes", one, two), ("two processes without a cluster", own_one, own_two)):
+        print(f"one job in {first:.1f} s, two in {both:.1f} s: {names} do {2.0 * first / both:.2f} times what one does")
 
 
 def jobs_in(pool: Pool, results: Path, count: int, steps: int) -> float:

@@ -15,10 +15,7 @@ from . import worker
 from .cluster_node import Node
 
 GREETING_SECONDS = 30.0
-"""An actor that has not greeted after so long waits for what others use: another node is tried."""
-
-BUSY_SECONDS = 10.0
-"""For so long such a node is left alone."""
+"""An actor that has not greeted after so long is slow, or waits for what others use: another node is tried beside."""
 
 ANSWER_SECONDS = 300.0
 """Who has not answered after so long is lost; it may be loading a model, or look through its files."""
@@ -66,7 +63,16 @@ class Place:
 
 @dataclass(eq=False)
 class Actor:
-    """One of ours, on a node; `model` is what it worked with last."""
+    """One of ours, on a node.
+
+    Attributes:
+        handle: Ray's.
+        place: where it is.
+        greeting: Ray's promise of an answer, which comes once the actor has started.
+        is_ready: it has greeted.
+        is_free: nobody has hired it.
+        model: what it worked with last.
+    """
 
     handle: Any
     place: Place
@@ -84,7 +90,6 @@ class Crew:
         self._cores = cores
         self._lock = threading.Lock()
         self._actors: list[Actor] = []
-        self._busy_until: dict[str, float] = {}
 
     def places(self) -> list[Place]:
         """The nodes that can work for us now, in the order of their names."""
@@ -162,9 +167,9 @@ class Crew:
     def _free_or_new(self, places: list[Place], model: object) -> Actor | None:
         with self._lock:
             nodes = {place.node for place in places}
-            free = [actor for actor in self._actors if actor.is_free and actor.place.node in nodes]
+            free = [actor for actor in self._actors if actor.place.node in nodes and self._can_be_hired(actor)]
             fitting = [actor for actor in free if actor.model == model]
-            room = [place for place in places if self._has_room(place)]
+            room = [place for place in places if self._at_work_on(place) < place.slots]
             if fitting or (free and not room):
                 actor = (fitting or free)[-1]
                 actor.is_free = False
@@ -175,8 +180,9 @@ class Crew:
             self._actors.append(actor)
             return actor
 
-    def _has_room(self, place: Place) -> bool:
-        return self._at_work_on(place) < place.slots and self._busy_until.get(place.node, 0.0) < time.monotonic()
+    def _can_be_hired(self, actor: Actor) -> bool:
+        """Whether it is free and, if it was too slow for who made it, has greeted since."""
+        return actor.is_free and (actor.is_ready or bool(self._ray.wait([actor.greeting], timeout=0)[0]))
 
     def _at_work_on(self, place: Place) -> int:
         return sum(actor.place.node == place.node for actor in self._actors)
@@ -197,14 +203,18 @@ class Crew:
         return Actor(handle, place, handle.greet.remote())
 
     def _has_greeted(self, actor: Actor, stop: Stop) -> bool:
-        """Wait for a new actor; False where its node is busy or gone; raises UnfitError, and what `stop` raises."""
+        """Wait for a new actor; raises UnfitError, and what `stop` raises.
+
+        Returns:
+            False where its node is gone, and where the actor is slow: it may be hired as soon as it has greeted, since
+            one that began anew would be no faster.
+        """
         watch = liveness.Stopwatch()
         try:
             while not self._ray.wait([actor.greeting], timeout=LOOK_SECONDS)[0]:
                 stop()
                 if watch.look() > GREETING_SECONDS:
-                    self._busy_until[actor.place.node] = time.monotonic() + BUSY_SECONDS
-                    self.dismiss(actor)
+                    self.release(actor)
                     return False
             self._ray.get(actor.greeting)
         except BaseException as error:

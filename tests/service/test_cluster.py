@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_ray import FakeRay
 from safetensors.torch import save_file
 from tiny_models import write_lora, write_stable_diffusion
 
@@ -25,14 +26,15 @@ from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.job_queue import RESUME
 from sdi_engine.contract.request import JobRequest, Lora
 from sdi_engine.errors import BadInputError, EnvironmentMissingError
-from sdi_engine.service import cluster_connection, worker
+from sdi_engine.service import cluster, cluster_connection, cluster_crew, worker
 from sdi_engine.service.cluster import ClusterPool
 from sdi_engine.service.cluster_connection import connect
 from sdi_engine.service.cluster_crew import Crew
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 STEPS = 12
-PATIENCE = 120.0
+PATIENCE = 400.0
+"""Seconds; a pool that hangs is a failure, one on a machine that does much else is not."""
 
 
 class Machines:
@@ -77,6 +79,7 @@ def _told(folder):
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "RAY_TMPDIR": folder,
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # or, beside other tests, the nodes would hardly come to do anything
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in told.items():
@@ -120,19 +123,18 @@ def opened(machines):
 
         Optimisation.advance = slowly
 
-    has_greeted = Crew._has_greeted
-
-    def has_greeted_and_is_prepared(crew, actor, stop):
-        greeted = has_greeted(crew, actor, stop)
-        if greeted:
-            ray.get(actor.handle.__ray_call__.remote(prepare))
-        return greeted
-
     machines.ensure("one", "two")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Crew, "_has_greeted", has_greeted_and_is_prepared)
-        with ClusterPool(machines.address, cores=1) as pool:
-            yield pool
+    with ClusterPool(machines.address, cores=1) as pool:
+        has_greeted = pool._crew._has_greeted
+
+        def has_greeted_and_is_prepared(actor, stop):
+            greeted = has_greeted(actor, stop)
+            if greeted:
+                ray.get(actor.handle.__ray_call__.remote(prepare))
+            return greeted
+
+        pool._crew._has_greeted = has_greeted_and_is_prepared
+        yield pool
 
 
 @pytest.fixture
@@ -323,3 +325,50 @@ def test_auto_without_a_cluster_and_a_missing_package_are_one_sentence(monkeypat
     monkeypatch.setattr(cluster_connection.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentMissingError, match=r'lacks the package "ray".*requirements-cluster\.txt'):
         connect("auto")
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    for name in ("GREETING_SECONDS", "EMPTY_SECONDS", "LOOK_SECONDS"):
+        monkeypatch.setattr(cluster_crew, name, 0.0)
+
+
+def hire(crew, model="any"):
+    return crew.hire(model, avoid=(), shun=(), stop=lambda: None)
+
+
+def test_an_actor_that_starts_slowly_is_not_begun_anew_and_works_once_it_is_there(impatient):
+    ray = FakeRay(slow={"a": {"CPU": 1.0}}, nodes={"b": {"CPU": 1.0}})
+    crew = Crew(ray, cores=1)
+    first = hire(crew)
+    assert first.place.name == "b"  # while the one on a still starts
+    ray.hurry("a")
+    assert hire(crew).place.name == "a"
+    assert ray.made == ["a", "b"]
+    assert ray.killed == []
+
+
+def test_where_there_are_accelerators_each_has_an_actor_with_its_share_of_the_cores(impatient):
+    ray = FakeRay(nodes={"cards": {"GPU": 2.0, "CPU": 9.0}, "none": {"CPU": 64.0}})
+    crew = Crew(ray, cores=4)
+    (place,) = crew.places()
+    assert (place.name, place.slots, place.threads) == ("cards", 2, 4)
+    assert place.options == {"num_gpus": 1, "num_cpus": 1}
+    assert [hire(crew).place.name for _ in range(2)] == ["cards", "cards"]
+    assert [options["num_gpus"] for options in ray.options] == [1, 1]
+
+
+def test_a_job_for_which_no_node_is_left_says_so(impatient):
+    with pytest.raises(EnvironmentMissingError, match="No node of the Ray cluster is left"):
+        hire(Crew(FakeRay(), cores=1))
+
+
+def test_a_job_that_loses_three_actors_ends_and_names_their_nodes(impatient, job):
+    ray = FakeRay(nodes={name: {"CPU": 1.0} for name in "abcd"}, deaf=True)
+    errand = cluster._Errand(Crew(ray, cores=1), cluster.Packer(), threading.Event())
+    folder = job()
+    outcome = errand.run(folder.path, "run", lambda event: None)
+    assert outcome.exit_code == errors.EngineError.exit_code
+    assert "lost one after the other (a, b, c)" in outcome.error
+    assert folder.request().prompt == "a red mug"
+    assert len(ray.killed) == 3

@@ -1,0 +1,87 @@
+"""A stand-in for the package `ray` and a cluster of it, of which a `Crew` cannot tell that nobody is there."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+
+class FakeRay:
+    """Nodes by name with their resources.
+
+    Attributes:
+        made: the nodes on which actors were made, in order.
+        killed: those whose actors were ended.
+        options: what each actor was made with.
+    """
+
+    class RayError(Exception):
+        pass
+
+    class RayActorError(RayError):
+        pass
+
+    class ObjectLostError(RayError):
+        pass
+
+    exceptions = SimpleNamespace(RayError=RayError, RayActorError=RayActorError, ObjectLostError=ObjectLostError)
+
+    def __init__(self, nodes=(), slow=(), deaf=False):
+        """Make one.
+
+        Args:
+            nodes: resources by name.
+            slow: the same of nodes whose actors do not greet before `hurry`.
+            deaf: actors greet, and are lost when anything is asked of them.
+        """
+        self._nodes = dict(slow) | dict(nodes)
+        self._slow = set(slow)
+        self._deaf = deaf
+        self.made, self.killed, self.options = [], [], []
+
+    def hurry(self, name):
+        """Let actors on a node have started."""
+        self._slow.discard(name)
+
+    def nodes(self):
+        return [
+            {"Alive": True, "NodeID": _id_of(name), "NodeName": name, "Resources": resources}
+            for name, resources in self._nodes.items()
+        ]
+
+    def remote(self, kind):
+        def options(**chosen):
+            node = next(name for name in self._nodes if _id_of(name) == chosen["scheduling_strategy"].node_id)
+            self.options.append(chosen)
+
+            def make():
+                self.made.append(node)
+                return _Handle(node, self._deaf)
+
+            return SimpleNamespace(remote=make)
+
+        return SimpleNamespace(options=options)
+
+    def wait(self, answers, timeout):
+        return ([answer for answer in answers if answer.node not in self._slow], [])
+
+    def get(self, answer):
+        if answer.is_lost:
+            raise self.RayActorError(f"the actor on {answer.node} died")
+
+    def kill(self, handle):
+        self.killed.append(handle.node)
+
+
+class _Handle:
+    def __init__(self, node, deaf):
+        self.node = node
+        self._deaf = deaf
+
+    def __getattr__(self, method):
+        answer = SimpleNamespace(node=self.node, is_lost=self._deaf and method != "greet")
+        return SimpleNamespace(remote=lambda *arguments, **named: answer)
+
+
+def _id_of(name):
+    """28 bytes in hexadecimal, as Ray wants them."""
+    return name.encode().hex().ljust(56, "0")
