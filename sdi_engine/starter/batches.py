@@ -1,8 +1,8 @@
-"""What each training step is shown: pictures, the tokens of their captions, timesteps and the seed of the noise.
+"""The batch of each training step: pictures, the tokens of their captions, timesteps and the seed of the noise.
 
-All of it follows from (seed, step, process) and the progress of the run. On a CPU a process makes its batch when it
-needs it. A GPU would wait for that most of the time, so worker processes make batches ahead: each renders shards of its
-own and makes every n-th batch of them.
+A batch depends on (seed, step, process) and the progress of the run alone. On a CPU a process makes each batch when it
+needs it. A GPU would mostly wait for that, so n worker processes make batches ahead: each renders shards of its own and
+makes every n-th batch from them.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from .dataset import Window
 from .settings import TIMESTEPS, Settings
 
 LESSON_TIMESTEPS = (450, 970)
-"""So noisy that the picture itself does not tell the view, and yet not so much that no caption helps."""
+"""The range where so much noise hides the view that the caption has to tell it, but not so much that nothing helps."""
 
 _AHEAD = 12
-"""Batches that each worker makes ahead: more than are needed while it renders a shard."""
+"""Batches that each worker makes ahead: more than the training uses up while the worker renders a shard."""
 
 Draw = Callable[[int, np.random.Generator], tuple[Tensor, list[str]]]
-"""From how many pictures, and what decides, to pictures (N, 3, H, W) in 0...1 and captions."""
+"""Takes a number N of pictures and a random generator; returns pictures (N, 3, H, W) in 0...1 and N captions."""
 
 
 class Batch(NamedTuple):
-    """A process's share of a step.
+    """One process's share of a step's batch.
 
     Attributes:
         images: (B, 3, H, W) uint8.
         tokens: (B, MAX_LENGTH) int64, from `captions.token_ids`.
         timesteps: (B,) int64 in 0...999.
-        noise_seed: of the noise to be added.
+        noise_seed: seed of the noise that is added to the images.
     """
 
     images: Tensor
@@ -49,28 +49,28 @@ class Batch(NamedTuple):
 
 
 class Batches(Dataset[Batch]):
-    """The batches of a run by step.
+    """The batches of a run, indexed by step.
 
     Args:
-        settings: of the run.
+        settings: the run's settings.
         resolution: height and width of the pictures in pixels.
-        folder: where shards are kept for a resumed run.
-        rank: of the process that they are for.
+        folder: where to keep shards for a resumed run.
+        rank: number of the training process that they are for, from 0.
     """
 
     def __init__(self, settings: Settings, resolution: int, folder: Path, rank: int = 0) -> None:
         self.settings, self.resolution, self.folder, self.rank = settings, resolution, folder, rank
         self.windows: dict[int, Window] = {}
-        # Of a run by the clock only the trainer knows it; workers have this number in common with it.
+        # In a run timed by the clock only the trainer knows its progress; it shares the number with the workers.
         self._progress = multiprocessing.get_context("spawn").Value("d", 0.0)
 
     def follow(self, start: int, progress: Callable[[], float], on_gpu: bool) -> Iterator[Batch]:
-        """The batches from a step on, to the last one or for ever.
+        """The batches from a step on, up to the last step, or endlessly if the run is timed by the clock.
 
         Args:
             start: the first step.
-            progress: how much of the run is done, 0...1; asked before each batch.
-            on_gpu: whether they are to be copied to a GPU.
+            progress: returns the share of the run that is done, 0...1; called before each batch.
+            on_gpu: whether to pin the batches in memory for copies to a GPU.
         """
         steps: Iterable[int] = itertools.count(start)
         if self.settings.steps is not None:
@@ -113,7 +113,7 @@ class Batches(Dataset[Batch]):
         return captions.build_tokenizer()
 
     def _window(self, step: int) -> Window:
-        """What the batch of a step is drawn from, with the shards that it takes."""
+        """The window that a step's batch is drawn from, with the shards that are due at that step."""
         settings = self.settings
         workers = max(settings.workers, 1)
         worker, made = step % workers, step // workers
@@ -135,7 +135,7 @@ class Batches(Dataset[Batch]):
         return self.windows[worker]
 
     def _to_draw(self, step: int, count: int) -> list[tuple[int, Draw, tuple[int, int]]]:
-        """How many pictures, by what, at which timesteps: all kinds that this step takes."""
+        """The parts of a step's batch: each a number of pictures, the function that draws them and their timesteps."""
         begin, end = self.settings.lesson
         steps = self.settings.steps
         progress = self._progress.value if steps is None else step / steps

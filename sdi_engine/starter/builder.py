@@ -1,4 +1,4 @@
-"""What the kinds of thing in the starter world are built with: painted parts, chance, and the table of all builders."""
+"""Shared by the builders in `kinds/`: painted parts, random choices, and the table of all builders."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from .paint import Paint
 from .solids import Solid
 
 Part = tuple[Solid, Paint]
+"""A closed mesh in one paint."""
+
 Builder = Callable[[np.random.Generator], list[Part]]
+"""Makes a random thing of one kind from parts."""
 
 BUILDERS: dict[str, Builder] = {}
-"""By the kind of thing; importing `kinds` fills it."""
+"""The builder of every kind of thing, by its name; importing `kinds` fills it."""
 
 
 def thing(kind: str) -> Callable[[Builder], Builder]:
-    """Registers a builder under a name."""
+    """A decorator that registers a builder under the name of its kind."""
 
     def register(builder: Builder) -> Builder:
         BUILDERS[kind] = builder

@@ -1,7 +1,7 @@
-"""What a prior makes of its captions: how much worse it does with a wrong one.
+"""How much a prior relies on its captions: how much its error grows with a wrong one.
 
-A word that makes no difference is a word that it has not learnt, and samples alone hardly show it: a car drawn from the
-left is a good car where the right was asked for, until objects are made of such pictures.
+A word that makes no difference has not been learnt, and samples hardly show that: a car drawn from the left still looks
+like a good car when the right side was asked for, but objects made of such pictures come out wrong.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from .paint import COLOURS, WOODEN
 from .world import Item, Subject
 
 TIMESTEP = 800
-"""There the picture is so noisy that the caption has to help."""
+"""A noise level at which too little of the picture is left to do without the caption."""
 
 SEED = 40_000_003
 
-RIGHT = "the right caption"
+TRUE = "the true caption"
 
 
 @torch.no_grad()
 def caption_use(model: StarterModel, pictures: int = 128, instances: int = 60, views: int = 4) -> dict[str, float]:
-    """The mean squared error of x0 at `TIMESTEP`, by the caption that the model is told, `RIGHT` first.
+    """The mean squared error of x0 at `TIMESTEP` for each kind of caption, `TRUE` first.
 
-    The pictures are new ones of plain single things that do not look the same from all sides, on light grey; the same
-    with every caption, and the same noise.
+    The pictures show plain single things that do not look the same from all sides, on light grey, and were not trained
+    on; every kind of caption is tried on the same pictures with the same noise.
 
     Args:
-        model: to be examined; it is put into evaluation mode.
-        pictures: how many it is shown.
-        instances, views: subjects rendered for them, and renders of each.
+        model: the model to measure; it is put into evaluation mode.
+        pictures: number of pictures.
+        instances: subjects rendered for them.
+        views: renders of each subject.
     """
     model.eval()
     window = Window(SEED, size=model.size.resolution, instances=instances, views=views)
@@ -51,15 +52,15 @@ def caption_use(model: StarterModel, pictures: int = 128, instances: int = 60, v
     def error(texts: list[str]) -> float:
         return float((model.unet(x, timesteps, model.encode_text(texts)).sample - x0).square().mean())
 
-    told = {
-        RIGHT: [picture.caption() for picture in shown],
+    captions_by_kind = {
+        TRUE: [picture.caption() for picture in shown],
         "no view": [captions.describe(picture.subject) for picture in shown],
         "the view from the opposite side": [picture.caption(turned=180.0) for picture in shown],
         "another colour": [_other_colour(picture).caption() for picture in shown],
         "another thing": [_other_thing(picture).caption() for picture in shown],
         "no caption": [""] * pictures,
     }
-    return {name: error(texts) for name, texts in told.items()}
+    return {kind: error(texts) for kind, texts in captions_by_kind.items()}
 
 
 def _other_colour(picture: Picture) -> Picture:

@@ -1,8 +1,8 @@
-"""The words of the starter world: training captions, and a tokenizer whose vocabulary holds just those words.
+"""The words of the starter world: training captions, and a tokenizer whose vocabulary is just those words.
 
 The tokenizer is an ordinary `CLIPTokenizer`; its byte-pair merges are learned from the word list until every word is
-one token. A word that the world does not have falls apart into pieces; the training treats every piece as the one
-unknown word (`piece_start`), so a prompt with foreign words still works.
+one token. It splits any other word into pieces; the training treats every piece as the same unknown word
+(`piece_start`), so a prompt with foreign words still works.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .paint import COLOURS, PATTERNS
 from .world import Item, Subject
 
 MAX_LENGTH = 32
-"""Tokens of a caption, with the start and end tokens; foreign words cost several each."""
+"""Tokens per caption, including start and end; a foreign word takes several."""
 
 START, END, UNKNOWN = "<|startoftext|>", "<|endoftext|>", "<|unknown|>"
 
@@ -52,10 +52,10 @@ def describe(subject: Subject) -> str:
 
 
 def parse(prompt: str) -> Subject:
-    """What a plain caption is about; words may come in any order before the thing, articles may be left out.
+    """The subject of a plain caption; adjectives may come in any order, and articles may be missing.
 
     Raises:
-        ValueError: for a word that this world does not have, a thing without a colour, or more than one of a kind.
+        ValueError: an unknown word, not exactly one colour, more than one pattern, or a pair that is not in `PAIRS`.
     """
     return Subject(*(_parse_item(part) for part in prompt.split(" on ")))
 
@@ -69,8 +69,8 @@ def training_caption(
         subject: what is shown.
         azimuth: of the camera, in degrees as in `view_words`.
         elevation: of the camera, in degrees.
-        textureless: the picture shows the shape only, white and shaded; its caption says "clay" for the colours.
-        rng: decides.
+        textureless: whether the picture shows the bare shape; its caption then says "clay" instead of a colour.
+        rng: makes the random choices.
     """
     dropped, colourless, article, foreign, order, view = rng.random(6)
     if dropped < 0.10:
@@ -125,7 +125,7 @@ def vocabulary() -> tuple[str, ...]:
 
 
 def build_tokenizer() -> CLIPTokenizer:
-    """A `CLIPTokenizer` to which each word of `vocabulary()` is one token; ids: specials, words, then pieces."""
+    """A `CLIPTokenizer` with one token for each word of `vocabulary()`; ids: special tokens, words, then pieces."""
     words = vocabulary()
     merges, pieces = _learn_merges(words)
     whole = [f"{word}</w>" for word in words]
@@ -142,18 +142,18 @@ def build_tokenizer() -> CLIPTokenizer:
 
 
 def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
-    """(B, MAX_LENGTH) int64 token ids, all pieces of foreign words replaced by the unknown word's."""
+    """Token ids (B, MAX_LENGTH) int64 of B texts; every piece of a foreign word has the unknown word's id."""
     tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
     return torch.where(tokens >= piece_start(), tokenizer.unk_token_id, tokens)
 
 
 def piece_start() -> int:
-    """The first token id that is a piece of a word; this and all higher ids stand for the unknown word."""
+    """The lowest id of a token that is only a piece of a word; it and all higher ids mean the unknown word."""
     return 3 + len(vocabulary())
 
 
 def _learn_merges(words: tuple[str, ...]) -> tuple[list[tuple[str, str]], set[str]]:
-    """Byte-pair merges, most frequent pair first, until every word is whole; and all tokens met on the way."""
+    """Byte-pair merges, most frequent pair first, until every word is one token; and all tokens on the way there."""
     splits = [[*word[:-1], f"{word[-1]}</w>"] for word in words]
     pieces = {piece for split in splits for piece in split}
     merges = []
@@ -168,7 +168,7 @@ def _learn_merges(words: tuple[str, ...]) -> tuple[list[tuple[str, str]], set[st
 def _merge(split: list[str], pair: tuple[str, str]) -> list[str]:
     merged: list[str] = []
     for piece in split:
-        # A piece that has just been merged cannot merge again: `pair` cannot start with its own sum.
+        # A piece that was just merged is longer than either half of `pair`, so it cannot merge again.
         if merged and (merged[-1], piece) == pair:
             merged[-1] += piece
         else:

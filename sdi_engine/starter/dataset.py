@@ -1,8 +1,8 @@
-"""The starter prior's training pictures: rendered as the training goes, coloured and given a background when used.
+"""The starter prior's training pictures: rendered during the training, coloured and given a background at each use.
 
-Pictures come in shards, an endless list: shard k follows from (seed, k) alone. A training step draws from a window of
-recent shards, so old pictures make room for new ones, while each picture serves many steps: it is kept as layers
-(`render.render_layers`) and takes other colours, another background and another caption every time.
+Pictures come in an endless sequence of shards; shard k depends on (seed, k) alone. A training step draws from a window
+of recent shards, so new pictures replace old ones, while each picture serves many steps: it is kept as layers
+(`render.render_layers`) and gets other colours, another background and another caption every time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ RESOLUTION = 64
 INSTANCES_PER_SHARD = 64
 VIEWS_PER_INSTANCE = 12
 PAIR_SHARE = 0.2
+"""Share of the subjects that are pairs."""
+
 CLAY_SHARE = 0.04
+"""Share of the pictures that show the bare shape."""
 
 SIDED = (
     "airplane", "bed", "bird", "boat", "car", "chair", "fish", "house", "mug", "rabbit", "robot", "snowman", "sofa",
@@ -45,16 +48,16 @@ SIDED = (
 _SIDE_AZIMUTHS = (90.0, 270.0)
 _SIDE_WIDTH = 22.5
 _LESSON_GREYS = (0.5, 1.0)
-_LESSON_DROPPED = 0.05
+_LESSON_EMPTY_CAPTIONS = 0.05
 
 _SURFACES = (*PATTERNS, WOODEN)
 _SURFACE_SHARES = (0.44, 0.16, 0.16, 0.16, 0.08)
 _CLAY = 0.9
-_NOBODY = -1
+_NO_BASE = -1
 
 
 def held_out() -> frozenset[tuple[str, str]]:
-    """The pairs of thing and colour that no training picture shows: one for every second kind."""
+    """The pairs of thing and colour that no training picture shows: one pair for every second kind of thing."""
     colours = tuple(COLOURS)
     return frozenset((kind, colours[(5 * index + 2) % len(colours)]) for index, kind in enumerate(world.things()[::2]))
 
@@ -65,9 +68,9 @@ class Shard:
 
     Attributes:
         layers: (N, H, W, 8) uint8, from `render_layers`.
-        kinds: (N, 2) int64, indices into `world.things()`; the second is -1 for a thing alone.
-        surfaces: (N, 2) int64, indices into `PATTERNS` and, after them, wood.
-        clay: (N,) bool: shows the bare shape.
+        kinds: (N, 2) int64, indices into `world.things()` of the thing and its base, which is -1 for a thing alone.
+        surfaces: (N, 2) int64, indices into `PATTERNS`, followed by one for wood.
+        clay: (N,) bool, whether the bare shape is shown.
         azimuth: (N,) float32 degrees.
         elevation: (N,) float32 degrees.
     """
@@ -85,7 +88,14 @@ class Shard:
 
 @dataclass(frozen=True)
 class Picture:
-    """What one drawn picture shows."""
+    """What one drawn picture shows.
+
+    Attributes:
+        subject: the thing, with its base if it has one.
+        azimuth: of the camera, in degrees.
+        elevation: of the camera, in degrees.
+        clay: whether it shows the bare shape, white and shaded.
+    """
 
     subject: Subject
     azimuth: float
@@ -93,7 +103,7 @@ class Picture:
     clay: bool
 
     def caption(self, turned: float = 0.0) -> str:
-        """What it shows and from where, with eight view words; as if the camera stood `turned` degrees further."""
+        """A full caption, with one of the eight views; that of a camera `turned` degrees further around the thing."""
         words = view_words(self.azimuth + turned, self.elevation, "eight")
         return with_view(captions.describe(self.subject), words)
 
@@ -110,13 +120,13 @@ def render_shard(
     """Renders one shard.
 
     Args:
-        seed: of the training set.
-        index: which shard of it.
+        seed: the training set's seed.
+        index: number of the shard, from 0.
         size: height and width of the pictures in pixels.
-        instances: subjects in it.
+        instances: number of subjects.
         views: pictures of each subject, each with its own camera and light.
         device: where to render.
-        excluded: pairs of thing and colour that are not shown, `held_out()` by default.
+        excluded: pairs of thing and colour to leave out, `held_out()` by default.
     """
     excluded = held_out() if excluded is None else excluded
     rng = np.random.default_rng((seed, index))
@@ -128,7 +138,7 @@ def render_shard(
         cameras = training_cameras(views, rng)
         light = random_light(cameras, rng)
         clay = torch.from_numpy(rng.random(views) < CLAY_SHARE)
-        # Without a texture, the shading is all that there is to see.
+        # Without a texture only the shading shows the shape.
         light = replace(light, ambient=torch.where(clay, light.ambient.clamp(max=0.5), light.ambient))
         surface = sample_surface(instance, density).to(device)
         white = torch.zeros_like(surface.coefficients)
@@ -142,7 +152,7 @@ def render_shard(
         parts.append(
             (
                 (layers * 255).round().clamp(0, 255).to(torch.uint8).numpy(),
-                np.tile([*kinds, _NOBODY][:2], (views, 1)),
+                np.tile([*kinds, _NO_BASE][:2], (views, 1)),
                 np.tile(surfaces, (views, 1)),
                 clay.numpy(),
                 cameras.azimuth.numpy(),
@@ -153,19 +163,19 @@ def render_shard(
 
 
 class Window:
-    """The shards that the training draws from at present.
+    """The recent shards that training pictures are drawn from.
 
     Args:
-        seed: of the training set.
-        folder: where shards are kept for a resumed run, or None.
-        first: the lowest number of a shard of mine.
-        every: the distance between my shards' numbers; several processes share the list so.
+        seed: the training set's seed.
+        folder: where to keep shards for a resumed run, or None to keep none.
+        first: number of this window's first shard.
+        every: step between this window's shard numbers; with different `first`, several processes share the sequence.
         size: height and width of the pictures in pixels.
-        capacity: shards in memory.
+        capacity: the most shards kept in memory.
         instances: subjects in a shard.
         views: pictures of each subject.
         device: where to render.
-        excluded: pairs of thing and colour that are not shown, `held_out()` by default.
+        excluded: pairs of thing and colour to leave out, `held_out()` by default.
     """
 
     def __init__(
@@ -188,7 +198,7 @@ class Window:
         self.excluded = held_out() if excluded is None else excluded
 
     def advance(self, count: int) -> None:
-        """Holds the last `capacity` of the first `count` shards that are mine; renders what is missing."""
+        """Keeps the last `capacity` of this window's first `count` shards; renders missing ones, drops older ones."""
         numbers = [self.first + self.every * k for k in range(max(0, count - self.capacity), count)]
         for number in set(self.shards) - set(numbers):
             del self.shards[number]
@@ -208,10 +218,10 @@ class Window:
         """Random pictures (count, 3, H, W) in 0...1, newly coloured; and what they show.
 
         Args:
-            count: how many.
-            rng: decides.
-            backgrounds: what they are laid on, from (count, size, rng); `random_backgrounds` by default.
-            rows: which rows of a shard may be drawn, (N,) bool; all by default, and where there are none.
+            count: number of pictures.
+            rng: makes the random choices.
+            backgrounds: makes the backgrounds, from (count, size, rng); `random_backgrounds` by default.
+            rows: the rows of a shard that may be drawn, (N,) bool; all by default, and if no shard has any.
         """
         layers, palettes, pictures = [], [], []
         for number, row in self._places(count, rng, rows):
@@ -235,22 +245,22 @@ class Window:
     def lesson(self, count: int, rng: np.random.Generator, only_sides: bool) -> tuple[Tensor, list[str]]:
         """A batch in which the view is what matters: plain single things of `SIDED`, on plain light grey.
 
-        All captions but a few, which are empty, name the view. In the whole variety of `batch` left and right are too
-        little of the loss to be told apart (docs/evaluation/settings.md).
+        Apart from a few empty ones, all captions name the view. In the variety of `batch`, confusing left with right
+        costs too little of the loss for the model to learn the difference (docs/evaluation/settings.md).
 
         Args:
-            count: how many.
-            rng: decides.
-            only_sides: they are seen from the left or the right side, and from nowhere else.
+            count: number of pictures.
+            rng: makes the random choices.
+            only_sides: whether to show the left and the right side only.
         """
         images, pictures = self.draw(count, rng, light_greys, sides_to_learn if only_sides else views_to_learn)
-        texts = ["" if rng.random() < _LESSON_DROPPED else picture.caption() for picture in pictures]
+        texts = ["" if rng.random() < _LESSON_EMPTY_CAPTIONS else picture.caption() for picture in pictures]
         return images, texts
 
     def _places(
         self, count: int, rng: np.random.Generator, rows: Callable[[Shard], np.ndarray] | None
     ) -> list[tuple[int, int]]:
-        """Random (shard's number, row)."""
+        """`count` random places, each a shard's number and a row in it."""
         numbers = sorted(self.shards)
         if rows is not None:
             allowed = [
@@ -263,7 +273,7 @@ class Window:
     def _coloured(self, kinds: np.ndarray, surfaces: np.ndarray, rng: np.random.Generator) -> Subject:
         items = []
         for kind_index, surface_index in zip(kinds, surfaces, strict=True):
-            if kind_index == _NOBODY:
+            if kind_index == _NO_BASE:
                 continue
             kind, surface = world.things()[kind_index], _SURFACES[surface_index]
             if surface == WOODEN:
@@ -281,7 +291,7 @@ class Window:
         shard = render_shard(self.seed, number, self.size, self.instances, self.views, self.device, self.excluded)
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
-            # Written whole or not at all: a shard cut short would stop every resumed run.
+            # Written whole or not at all: a truncated file would stop every resumed run.
             with file.with_suffix(".part").open("wb") as stream:
                 np.savez(stream, **vars(shard))
             file.with_suffix(".part").replace(file)
@@ -293,15 +303,15 @@ class Window:
 
 
 def views_to_learn(shard: Shard) -> np.ndarray:
-    """Which rows show a plain single thing of `SIDED`: (N,) bool."""
+    """The rows that show a plain single thing of `SIDED`, as (N,) bool."""
     sided = [world.things().index(kind) for kind in SIDED]
-    alone = shard.kinds[:, 1] == _NOBODY
+    alone = shard.kinds[:, 1] == _NO_BASE
     plain = shard.surfaces[:, 0] == _SURFACES.index(PATTERNS[0])
     return np.isin(shard.kinds[:, 0], sided) & alone & plain & ~shard.clay
 
 
 def sides_to_learn(shard: Shard) -> np.ndarray:
-    """Those of `views_to_learn` that are seen from the left or the right side: (N,) bool."""
+    """The rows of `views_to_learn` that show the left or the right side, as (N,) bool."""
     from_a_side = [np.abs(shard.azimuth - azimuth) < _SIDE_WIDTH for azimuth in _SIDE_AZIMUTHS]
     return views_to_learn(shard) & np.logical_or(*from_a_side)
 
@@ -334,7 +344,7 @@ def random_backgrounds(count: int, size: int, rng: np.random.Generator) -> Tenso
 
 
 def _random_subject(rng: np.random.Generator, excluded: frozenset[tuple[str, str]]) -> tuple[Subject, tuple[int, int]]:
-    """A subject in no colour yet (it says "red"), and the surfaces of its items."""
+    """A subject and the surfaces of its items; "red" stands for the colours, which are chosen when it is drawn."""
     surfaces = rng.choice(len(_SURFACES), 2, p=_SURFACE_SHARES)
     if rng.random() < PAIR_SHARE:
         kinds = list(world.PAIRS)[rng.integers(len(world.PAIRS))]

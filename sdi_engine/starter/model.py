@@ -1,12 +1,12 @@
-"""The starter prior itself: a pixel-space diffusion model in Diffusers' parts, and its folder.
+"""The starter prior: a pixel-space diffusion model built from Diffusers' components, and the folder it is saved in.
 
-An image of 64 x 64 is folded by `pixel_unshuffle(2)` into 12 channels of 32 x 32, so that the U-Net is cheap; why not
-larger patches is in docs/evaluation/settings.md. A model without a VAE works in pixel space, and sqrt(in_channels / 3)
-is its patch size: the engine's loader reads it from there.
+An image of 64 x 64 is folded by `pixel_unshuffle(2)` into 12 channels of 32 x 32, so that the U-Net is cheap; larger
+patches were measured in docs/evaluation/settings.md. A model without a VAE works in pixel space, and the engine's
+loader derives its patch size from the channels: sqrt(in_channels / 3).
 
 The U-Net predicts x0 (Diffusers calls that "sample"): noise has as many independent numbers as there are pixels, more
-than few channels carry, so a network that predicts noise or velocity stays wrong at low noise levels; an image is far
-simpler (Li and He 2025, "Back to Basics: Let Denoising Generative Models Denoise").
+than a few channels can carry, so a network that predicts noise or velocity stays wrong at low noise levels; an image is
+far simpler (Li and He 2025, "Back to Basics: Let Denoising Generative Models Denoise").
 """
 
 from __future__ import annotations
@@ -33,15 +33,21 @@ INVERSION_GUIDANCE_SCALE = 1.0
 """γ_inv for objects made with this model: with the paper's −γ their colours drift (docs/evaluation/settings.md)."""
 
 MAX_WEIGHT = 5.0
+"""The highest weight in `StarterModel.loss`; without a limit the lowest noise levels would outweigh all others."""
 
 Channels = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large the networks are: 6 million parameters, unless told otherwise.
+    """The size of the networks; the defaults give 6 million parameters.
 
-    More would make every object take longer on a laptop, wherever they were trained.
+    Larger networks would make every object take longer on a laptop, wherever they were trained.
+
+    Attributes:
+        channels: of the U-Net's four levels, multiples of 16.
+        text_width: width of the text embeddings, a multiple of 4.
+        resolution: height and width of the images in pixels, a multiple of 16.
     """
 
     channels: Channels = (32, 64, 96, 128)
@@ -56,10 +62,10 @@ class Size:
 
 
 class StarterModel(nn.Module):
-    """The two networks with the tokenizer and the noise schedule.
+    """The U-Net and the text encoder, with the tokenizer and the noise schedule; the weights are random at first.
 
     Args:
-        size: of the networks.
+        size: the networks' size.
     """
 
     def __init__(self, size: Size) -> None:
@@ -107,19 +113,19 @@ class StarterModel(nn.Module):
             attention_head_dim=4,  # Diffusers' name for the number of heads
             norm_num_groups=16,
             time_embedding_dim=4 * size.channels[1],
-            # Every block hears of the whole prompt through its time embedding, not just where it attends to the words.
+            # Every block gets the whole prompt through its time embedding, not only by attending to single words.
             resnet_time_scale_shift="scale_shift",
             addition_embed_type="text",
             addition_embed_type_num_heads=4,
         )
 
     def encode_text(self, texts: list[str]) -> Tensor:
-        """(B, MAX_LENGTH, text_width) embeddings."""
+        """Embeddings (B, MAX_LENGTH, text_width) of B texts."""
         tokens = captions.token_ids(self.tokenizer, texts)
         return self.text_encoder(tokens.to(self.unet.device)).last_hidden_state
 
     def loss(self, images: Tensor, tokens: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
-        """Mean squared error of x0, weighted by 1 / b^2 (which makes it velocity's error) up to `MAX_WEIGHT`.
+        """Mean squared error of x0, weighted by min(1 / b^2, `MAX_WEIGHT`); 1 / b^2 makes it the error of velocity.
 
         Args:
             images: (B, 3, H, W) in 0...1.
@@ -135,7 +141,14 @@ class StarterModel(nn.Module):
 
     @torch.no_grad()
     def sample(self, texts: list[str], seed: int, steps: int = 25, guidance: float = GUIDANCE_SCALE) -> Tensor:
-        """DDIM samples (B, 3, H, W) in 0...1 with classifier-free guidance."""
+        """DDIM samples (B, 3, H, W) in 0...1 with classifier-free guidance.
+
+        Args:
+            texts: B prompts.
+            seed: of the starting noise.
+            steps: evaluations of the U-Net.
+            guidance: scale γ; 1 follows the prompt without guidance.
+        """
         count, grid = len(texts), self.size.resolution // PATCH
         scheduler = copy.deepcopy(self.scheduler)
         scheduler.set_timesteps(steps)
@@ -152,12 +165,13 @@ class StarterModel(nn.Module):
         """Writes a Diffusers pipeline folder without a VAE, and `sdi_engine.json` with hints for the engine.
 
         Args:
-            folder: created where missing.
-            half: whether the U-Net's weights are rounded to float16, which halves the file.
+            folder: where to; created if missing.
+            half: whether to round the U-Net's weights to float16, which halves the file.
         """
         text_encoder = copy.deepcopy(self.text_encoder)
         unet = copy.deepcopy(self.unet)
         with torch.no_grad():
+            # Whoever loads the folder does not use `captions.token_ids`: there, pieces look like the unknown word too.
             table = text_encoder.get_input_embeddings().weight
             table[captions.piece_start() :] = table[self.tokenizer.unk_token_id]
         self.tokenizer.save_pretrained(folder / "tokenizer")
@@ -182,7 +196,11 @@ class StarterModel(nn.Module):
         _write_json(folder / HINTS_FILE, hints)
 
     def load(self, folder: Path) -> None:
-        """Takes the weights that `save` wrote into a folder; they are of this size."""
+        """Loads the weights that `save` wrote into a folder.
+
+        Raises:
+            RuntimeError: they are of another size.
+        """
         for name, network in (("unet", self.unet), ("text_encoder", self.text_encoder)):
             network.load_state_dict(type(network).from_pretrained(folder / name).state_dict())
 

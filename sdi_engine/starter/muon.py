@@ -1,8 +1,8 @@
-"""Muon: momentum whose update of every weight matrix is made orthogonal (Jordan et al. 2024, "Muon: An optimizer for
+"""Muon: momentum with an orthogonalised update of every weight matrix (Jordan et al. 2024, "Muon: An optimizer for
 hidden layers in neural networks").
 
-`torch.optim.Muon` takes no convolutions, computes in bfloat16, which older processors only emulate, and makes every
-process do all of the work.
+`torch.optim.Muon` does not accept convolutions, computes in bfloat16, which older processors only emulate, and makes
+every process do all of the work.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, distributed, nn
 
-# Jordan's coefficients: they bring singular values from 0...1 near to 1 in few iterations, not exactly to it.
+# Jordan's coefficients: in few iterations they bring singular values from 0...1 near to 1, though not exactly to it.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ITERATIONS = 5
 
@@ -36,13 +36,14 @@ class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised; with several processes each does its share of the matrices.
 
     Args:
-        parameters: of two dimensions or more; a convolution's weight counts as a matrix (out, in x height x width).
-        lr: an update's root mean square is 0.2 of it, as AdamW's is about, so that both take the same rate (Liu et al.
-            2025, "Muon is Scalable for LLM Training"). A tensor can change while a CUDA graph reads it.
-        momentum: of the running mean of the gradients.
-        weight_decay: decoupled, times `lr`.
-        rank: which of the processes this is.
-        processes: that have the same parameters and gradients, and meet in `torch.distributed`.
+        parameters: tensors of two dimensions or more; a convolution's is a matrix (out, in x height x width).
+        lr: learning rate; the root mean square of an update is 0.2 lr, about that of AdamW, so that both can use the
+            same rate (Liu et al. 2025, "Muon is Scalable for LLM Training"). A tensor may change between replays of a
+            CUDA graph.
+        momentum: decay of the running mean of the gradients, 0...1.
+        weight_decay: decoupled; a step scales the weights by 1 - lr * weight_decay.
+        rank: number of this process, from 0.
+        processes: number of processes with the same parameters and gradients, in one `torch.distributed` group.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """Updates every parameter from its gradient, which all have."""
+        """Updates every parameter from its gradient; none may be None."""
         for group in self.param_groups:
             parameters = group["params"]
             updates = self._updates(parameters, group["momentum"])
@@ -70,7 +71,7 @@ class Muon(torch.optim.Optimizer):
             torch._foreach_add_(parameters, shaped)
 
     def _updates(self, parameters: list[nn.Parameter], momentum: float) -> tuple[Tensor, ...]:
-        """A flat orthogonal update for every parameter, from all processes."""
+        """The orthogonalised update of every parameter, flattened, gathered from all processes."""
         sizes = [parameter.numel() for parameter in parameters]
         flat = torch.zeros(sum(sizes), device=parameters[0].device)
         updates = flat.split(sizes)
@@ -80,12 +81,12 @@ class Muon(torch.optim.Optimizer):
                 self.state[parameter]["momentum"] = torch.zeros_like(parameter)
         means = [self.state[parameter]["momentum"] for parameter in parameters]
         torch._foreach_lerp_(means, gradients, 1 - momentum)
-        dearest_first = sorted(range(len(parameters)), key=lambda index: -_cost(parameters[index]))
-        # Matrices of a shape go together: one by one, a GPU would spend its time on beginning.
-        alike: dict[tuple[int, int], list[int]] = {}
-        for index in dearest_first[self.rank :: self.processes]:
-            alike.setdefault(_shape(parameters[index]), []).append(index)
-        for indices in alike.values():
+        costliest_first = sorted(range(len(parameters)), key=lambda index: -_cost(parameters[index]))
+        # Matrices of one shape are stacked: one by one, a GPU would spend its time on launching small kernels.
+        by_shape: dict[tuple[int, int], list[int]] = {}
+        for index in costliest_first[self.rank :: self.processes]:
+            by_shape.setdefault(_shape(parameters[index]), []).append(index)
+        for indices in by_shape.values():
             ahead = torch.stack([gradients[index].lerp(means[index], momentum).flatten(1) for index in indices])
             for index, update in zip(indices, orthogonalise(ahead), strict=True):
                 updates[index].copy_(update.flatten())
@@ -95,10 +96,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def _shape(parameter: nn.Parameter) -> tuple[int, int]:
-    """Rows and columns of it as a matrix."""
+    """Rows and columns of a parameter as a matrix."""
     return parameter.shape[0], parameter.numel() // parameter.shape[0]
 
 
 def _cost(parameter: nn.Parameter) -> int:
-    """In proportion to the multiplications of `orthogonalise`."""
+    """A number in proportion to the multiplications that `orthogonalise` takes."""
     return parameter.numel() * min(_shape(parameter))

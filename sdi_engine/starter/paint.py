@@ -1,7 +1,7 @@
-"""What the starter world's surfaces look like: colours, materials and patterns that vary in place and size.
+"""The starter world's surfaces: colours, materials and patterns that vary in position and size.
 
 A surface's colour is linear in the colours that a prompt names, so one render serves every colour: `Paint` holds the
-coefficients, a `Finish` the colours they stand for.
+coefficients, `world.palette` the colours that they weight.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ COLOURS: dict[str, Colour] = {
     "black": (0.10, 0.10, 0.11),
     "wooden": (0.76, 0.54, 0.30),
 }
-"""What a prompt may call a thing. "wooden" is a material: it brings its grain along, and takes no other pattern."""
+"""The colours that a prompt may name. "wooden" is a material: it has its own grain, and takes no pattern."""
 
 WOODEN = "wooden"
 
 PATTERNS = ("plain", "dotted", "striped", "checkered")
-"""What a prompt may say of the surface; "plain" is not said."""
+"""The patterns that a prompt may name; "plain" is the one without a word in the prompt."""
 
 CREAM: Colour = (0.96, 0.92, 0.82)
 WHITE: Colour = (0.95, 0.95, 0.94)
@@ -57,10 +57,10 @@ _LIGHT_COLOURS = ("white", "yellow")
 
 @dataclass(frozen=True)
 class Paint:
-    """One surface's colour: own + main * (the named colour) + detail * (the colour that stands out from it).
+    """One surface's colour: own + main * (the named colour) + detail * (the contrasting colour).
 
     Attributes:
-        own: a part that no prompt changes, sRGB.
+        own: the part that does not depend on the prompt, sRGB.
         main: share of the named colour, 0...1.
         detail: share of the contrasting colour, 0...1.
         patterned: whether the prompt's pattern shows on it.
@@ -88,19 +88,19 @@ MAIN = Paint(main=1.0, patterned=True)
 """The named colour with the prompt's pattern: what covers most of a thing."""
 
 DETAIL = Paint(detail=1.0)
-"""White, or dark blue on things that are white or yellow: it stands out from the named colour."""
+"""The contrasting colour (`detail_colour`): white, or dark blue on things that are white or yellow."""
 
 
 def natural(colour: Colour) -> Paint:
-    """A part that has its own colour, whatever the prompt says: tyres, glass, a trunk."""
+    """The paint of a part whose colour does not depend on the prompt: tyres, glass, a trunk."""
     return Paint(own=colour)
 
 
 def detail_colour(colour: str) -> Colour:
-    """The colour of details and patterns on a thing of a named colour.
+    """The contrasting colour, of details and patterns, on a thing of a named colour.
 
     Raises:
-        ValueError: for a colour that this world does not have.
+        ValueError: the colour is not one of `COLOURS`.
     """
     if colour not in COLOURS:
         raise ValueError(f"the starter world has no colour {colour!r}; it has {', '.join(COLOURS)}")
@@ -108,16 +108,16 @@ def detail_colour(colour: str) -> Colour:
 
 
 Pattern = Callable[[np.ndarray], np.ndarray]
-"""From positions (N, 3) in the canonical pose to how far each point has the contrasting colour, (N,) in 0...1."""
+"""Takes positions (N, 3) in the canonical pose; returns the share of the contrasting colour at each, (N,) in 0...1."""
 
 
 def make_pattern(name: str, surface: np.ndarray, rng: np.random.Generator) -> Pattern:
-    """A pattern with random place, size and direction.
+    """A pattern with random position, size and direction.
 
     Args:
         name: one of `PATTERNS`.
-        surface: (M, 3) points spread over the patterned surface; dots sit at some of them.
-        rng: decides.
+        surface: (M, 3) points spread over the patterned surface; dots are centred on some of them.
+        rng: makes the random choices.
     """
     if name == "dotted":
         return _dots(surface, rng)
@@ -143,7 +143,7 @@ def make_grain(rng: np.random.Generator) -> Pattern:
 
 
 def _dots(surface: np.ndarray, rng: np.random.Generator) -> Pattern:
-    """Round dots that keep their distance from each other, however the surface bends."""
+    """Round dots at a minimum distance from each other, however the surface bends."""
     radius = rng.uniform(0.055, 0.085)
     spacing = radius * rng.uniform(2.9, 3.5)
     centres: list[np.ndarray] = []
@@ -162,14 +162,14 @@ def _dots(surface: np.ndarray, rng: np.random.Generator) -> Pattern:
 
 
 def _stripes(rng: np.random.Generator) -> Pattern:
-    """Bands of one width: level, upright or slanting."""
+    """Stripes of equal width: horizontal, vertical or slanting."""
     direction = np.array([[0, 0, 1], [1, 0, 0], [0.7, 0.2, 0.7]][rng.integers(3)], dtype=float)
     period, phase = rng.uniform(0.17, 0.26), rng.uniform(0, 1)
     return lambda points: (((points @ direction) / period + phase) % 1.0 < 0.45).astype(float)
 
 
 def _checks(rng: np.random.Generator) -> Pattern:
-    """Cubes of two colours, as of a chequered cloth; they follow the world's axes, turned a little about z."""
+    """A checkerboard of cubes in two colours, randomly turned about z."""
     side, phase, turn = rng.uniform(0.13, 0.18), rng.uniform(0, 2, 3), rng.uniform(0, np.pi / 2)
     turned = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
     return lambda points: (np.floor(points @ turned / side + phase).sum(axis=1) % 2).astype(float)

@@ -1,6 +1,6 @@
-"""What training a starter prior has had, part by part, in `training.json` beside its weights.
+"""The record of a starter prior's training: `training.json` beside its weights, with one entry per run.
 
-A run may start from the weights of an earlier one (`train --start-from`), whose parts it takes over.
+A run may start from the weights of an earlier one (`train --start-from`); its record then begins with that one's.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ RECORD_FILE = "training.json"
 
 
 @dataclass(frozen=True)
-class Part:
+class TrainingRun:
     """One run of `train`.
 
     Attributes:
-        steps: of the optimiser.
-        images: that they saw, all together.
-        seconds: on the clock.
-        learning_rate: the highest.
-        seed: of everything random.
-        hardware: where it ran, in words.
-        note: what else is to be said of it.
+        steps: number of optimiser steps.
+        images: training pictures over all steps; a picture counts each time it is used.
+        seconds: wall-clock time.
+        learning_rate: the highest rate.
+        seed: the run's seed.
+        hardware: the machine, in words.
+        note: remarks for the model card.
     """
 
     steps: int
@@ -37,15 +37,15 @@ class Part:
     note: str = ""
 
 
-def read_record(folder: Path) -> tuple[Part, ...]:
-    """The parts of a model's training, the first one first; none where its folder does not tell."""
+def read_record(folder: Path) -> tuple[TrainingRun, ...]:
+    """The runs of a model's training in order, from `training.json` in its folder; empty without that file."""
     file = folder / RECORD_FILE
     if not file.is_file():
         return ()
-    return tuple(Part(**part) for part in json.loads(file.read_text(encoding="utf-8")))
+    return tuple(TrainingRun(**run) for run in json.loads(file.read_text(encoding="utf-8")))
 
 
-def write_record(folder: Path, parts: Sequence[Part]) -> None:
-    """Write `training.json` into a model's folder."""
-    content = json.dumps([dataclasses.asdict(part) for part in parts], indent=2, ensure_ascii=False)
+def write_record(folder: Path, runs: Sequence[TrainingRun]) -> None:
+    """Writes `training.json` into a model's folder."""
+    content = json.dumps([dataclasses.asdict(run) for run in runs], indent=2, ensure_ascii=False)
     (folder / RECORD_FILE).write_text(content + "\n", encoding="utf-8")

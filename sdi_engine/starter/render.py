@@ -22,7 +22,7 @@ from torch import Tensor
 from .world import Instance, palette
 
 POINTS_PER_AREA = 16_000
-"""Surface points on one square unit: enough for closed surfaces in pictures of 64 x 64."""
+"""Surface points per square unit: enough to leave no holes in pictures of 64 x 64."""
 
 SUPERSAMPLING = 2
 _SPLAT = 2
@@ -31,7 +31,7 @@ _DEPTH_STEPS = 2.0**24
 
 @dataclass(frozen=True)
 class Surface:
-    """Points on an instance, its bounding box's middle at the origin.
+    """Points on an instance, with the centre of its bounding box at the origin.
 
     Attributes:
         positions: (N, 3) float32.
@@ -63,9 +63,9 @@ class Cameras:
     Attributes:
         azimuth: (B,) degrees; 0 stands on -Y, 90 on +X.
         elevation: (B,) degrees above the horizon.
-        distance: (B,) from `target`.
-        fov: (B,) degrees, the whole vertical angle.
-        target: (B, 3), the point that is looked at; the camera shifts along with it.
+        distance: (B,) to `target`.
+        fov: (B,) degrees, the full vertical field of view.
+        target: (B, 3), the point at the middle of the picture.
     """
 
     azimuth: Tensor
@@ -112,7 +112,7 @@ def orbit(azimuth: Tensor, elevation: Tensor, fov: float = 40.0, half_frame: flo
         azimuth: (B,) degrees.
         elevation: (B,) degrees.
         fov: vertical field of view in degrees.
-        half_frame: half the height of what the frame covers at the origin; sets the distance.
+        half_frame: half the height that the picture covers at the origin; it sets the distance.
     """
     fovs = torch.full_like(azimuth, fov)
     distance = half_frame / torch.tan(torch.deg2rad(fovs) / 2)
@@ -130,7 +130,7 @@ def training_cameras(count: int, rng: np.random.Generator) -> Cameras:
 
 
 def sample_surface(instance: Instance, density: float = POINTS_PER_AREA) -> Surface:
-    """Points spread evenly over an instance, `density` for each square unit (`spread_points`)."""
+    """Points spread evenly over an instance, `density` per square unit (`spread_points`)."""
     positions, normals, faces = spread_points(instance.vertices, instance.faces, density)
     coefficients = instance.coefficients(positions, faces)
     centred = positions - np.array([0.0, 0.0, instance.vertices[:, 2].max() / 2])
@@ -149,7 +149,7 @@ def spread_points(
     Args:
         vertices: (V, 3).
         faces: (F, 3).
-        density: points on one square unit.
+        density: points per square unit.
     """
     # Long thin triangles would stretch the sequence into stripes.
     vertices, faces, origin = trimesh.remesh.subdivide_to_size(
@@ -176,7 +176,7 @@ class Light:
 
     Attributes:
         direction: (B, 3) unit vectors towards it.
-        ambient: (B,) how bright a surface is that faces away from it, 0...1; 1 shows the bare albedo.
+        ambient: (B,) brightness of a surface that faces away from it, 0...1; 1 shows the bare albedo.
     """
 
     direction: Tensor
@@ -194,16 +194,16 @@ def render_layers(surface: Surface, cameras: Cameras, size: int = 64, light: Lig
         surface: its points, from `sample_surface`.
         cameras: B cameras.
         size: height and width of the pictures in pixels.
-        light: for B pictures, or None for the bare albedo.
+        light: one for each of the B pictures, or None for the bare albedo.
 
     Returns:
-        (B, size, size, 8) float32 in 0...1: the seven coefficients of the colour (`Instance.coefficients`), times the
-        light and premultiplied by the opacity, which is the last channel. `colour_layers` colours them.
+        (B, size, size, 8) float32 in 0...1: the seven coefficients of the colour (`Instance.coefficients`), shaded and
+        premultiplied by the opacity, which is the last channel. `colour_layers` colours them.
     """
     fine = size * SUPERSAMPLING
     columns, rows, depth, facing = _project(surface, cameras, fine)
     batch, count = depth.shape
-    # The nearest point of a pixel is the smallest of these keys: depth in the upper half, the point in the lower.
+    # A pixel's nearest point has the smallest key: the depth is in its upper 32 bits, the point's index in the lower.
     keys = ((depth * (_DEPTH_STEPS / 16.0)).long() << 32) | torch.arange(count, device=depth.device)
     left, top = torch.round(columns).long() - _SPLAT // 2, torch.round(rows).long() - _SPLAT // 2
     nothing = torch.iinfo(torch.int64).max
@@ -248,7 +248,7 @@ def composite(pictures: Tensor, background: Tensor) -> Tensor:
 
 
 def random_light(cameras: Cameras, rng: np.random.Generator) -> Light:
-    """Lights from around the camera and above it, strong or weak; every second picture shows the bare albedo."""
+    """Random lights near the camera or above it, strong or weak; about half of the pictures show the bare albedo."""
     count = len(cameras)
     jitter = torch.from_numpy(rng.normal(0, 0.5, (count, 3))).float()
     above = torch.tensor([0.0, 0.0, 0.6])
@@ -258,7 +258,7 @@ def random_light(cameras: Cameras, rng: np.random.Generator) -> Light:
 
 
 def _close_gaps(keys: Tensor, nothing: int) -> Tensor:
-    """Fills empty pixels of a (B, H, W) z-buffer that have at least three neighbours: gaps between the points."""
+    """Fills gaps between points: empty pixels of a (B, H, W) z-buffer with at least three filled neighbours of four."""
     padded = torch.nn.functional.pad(keys, (1, 1, 1, 1), value=nothing)
     around = torch.stack([padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]])
     gap = (keys == nothing) & ((around != nothing).sum(dim=0) >= 3)

@@ -1,4 +1,4 @@
-"""What decides a training run of the starter prior."""
+"""The settings of a training run of the starter prior."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ from dataclasses import dataclass
 from .dataset import INSTANCES_PER_SHARD, VIEWS_PER_INSTANCE
 
 TIMESTEPS = 1000
-"""Noise levels of the model's schedule."""
+"""Number of noise levels in the model's schedule."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a training run.
+    """The settings of a training run.
 
     Attributes:
-        steps: optimiser steps, or None to train for `minutes`.
-        minutes: training time on the clock, for `steps` None.
-        seed: of everything random.
-        batch: pictures a step, of all processes together.
-        processes: that share the work.
-        workers: that render and draw the pictures of a process beside it; 0 for none, it does so itself.
-        learning_rate: the highest, reached after `warm_up` steps; a cosine takes it to a hundredth.
-        warm_up: steps.
-        decay: of the running average of the weights.
-        first_shards: at the start, of each process or, where there are any, of each worker.
-        capacity: shards that a process or worker draws from, the latest of its own.
-        instances, views: subjects in a shard, and pictures of each.
-        lesson: from which share of the run to which the pictures are those of `Window.lesson`, at
-            `batches.LESSON_TIMESTEPS`; in its first half only left and right are learnt.
-        lesson_share: which share of the pictures goes on being of that kind once the lesson is over.
-        reuse: how often a picture is used, about, before a new one is rendered.
+        steps: number of optimiser steps, or None to train for `minutes`.
+        minutes: wall-clock training time where `steps` is None.
+        seed: seeds all random numbers of the run.
+        batch: pictures per step, over all processes; a multiple of `processes`.
+        processes: number of processes that train together.
+        workers: number of processes that prepare the batches of each training process; 0 if it prepares its own.
+        learning_rate: the highest rate, reached after `warm_up` steps, from where a cosine lowers it to a hundredth.
+        warm_up: steps over which the rate rises.
+        decay: decay per step of the running average of the weights, 0...1.
+        first_shards: shards rendered at the start, per worker, or per process without workers.
+        capacity: number of its latest shards that a worker (or process) keeps to draw from.
+        instances: subjects in a shard.
+        views: pictures of each subject.
+        lesson: begin and end, as shares of the run, of the lesson: all pictures then come from `Window.lesson`, at
+            `batches.LESSON_TIMESTEPS`, and in its first half from the left and the right side only.
+        lesson_share: share of every batch that still comes from `Window.lesson` once the lesson is over.
+        reuse: about how many times a picture is used before a new one takes its place.
         log_every: steps between lines of loss.jsonl.
-        save_every: steps between saved states and refreshed models.
+        save_every: steps between saved states and models.
         sample_every: steps between sample grids.
     """
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SEGMENTS = 40
-"""Corners of a circle, in lathes and tubes."""
+"""Corners per circle in `lathe` and `tube`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def prism(outline: Sequence[tuple[float, float]], depth: float) -> Solid:
 
 
 def slab(outline: Sequence[tuple[float, float]], height: float, top: float = 1.0) -> Solid:
-    """A convex outline of (x, y) points, counter-clockwise seen from above, raised from z = 0; `top` scales its end."""
+    """A convex outline of (x, y) points, counter-clockwise seen from above, extruded upwards; `top` scales its end."""
     points = np.asarray(outline, dtype=float)
     return _closed_stack(np.stack([points, points * top]), np.array([0.0, height]))
 
@@ -64,7 +64,7 @@ def slab(outline: Sequence[tuple[float, float]], height: float, top: float = 1.0
 def lathe(profile: Sequence[tuple[float, float]]) -> Solid:
     """A surface of revolution about z of (radius, z) points that run from the lower end, outside, to the upper end.
 
-    The profile may fold back inside (a cup): it only has to keep the matter on its left hand. Ends that lie off the
+    The profile may fold back inside (a cup), as long as the inside of the solid is on its left. Ends that lie off the
     axis are closed by flat discs.
     """
     points = list(profile)

@@ -1,12 +1,12 @@
 """Trains the starter prior: `python -m sdi_engine.starter.train --output DIR --minutes 60`.
 
-On CPU cores, one process each works on its share of every batch, and their gradients are averaged: twice as fast as one
-process with two threads. On a GPU there is one process with larger batches, for which worker processes render
-(`batches`). Every step draws its pictures, captions and noise from (seed, step, process), so a resumed run equals an
-uninterrupted one; with `--steps` a run repeats from its seed and numbers of processes and workers, with `--minutes` the
-learning rate follows the clock instead.
+On a CPU several processes of one thread each work on a share of every batch, and their gradients are averaged: on two
+cores that is twice as fast as one process with two threads. On a GPU one process trains on larger batches, which worker
+processes prepare (`batches`). Every step draws its pictures, captions and noise from (seed, step, process), so a
+resumed run equals an uninterrupted one. With `--steps` a run can be repeated exactly from its seed and its numbers of
+processes and workers; with `--minutes` the learning rate follows the clock instead.
 
-DIR gets `model/` (the pipeline folder, refreshed as the training goes), `state.pt`, `shards/` (pictures for a resumed
+DIR gets `model/` (the pipeline folder, updated during the training), `state.pt`, `shards/` (pictures for a resumed
 run), `loss.jsonl`, `loss.png` and `samples-*.png`.
 """
 
@@ -39,7 +39,7 @@ from .batches import Batch, Batches
 from .model import Size, StarterModel
 from .muon import Muon
 from .paint import COLOURS, PATTERNS, WOODEN
-from .record import Part, read_record, write_record
+from .record import TrainingRun, read_record, write_record
 from .settings import Settings
 from .world import Item, Subject
 
@@ -48,17 +48,17 @@ log = logging.getLogger(__name__)
 GRID_VIEWS = ("front view", "right side view", "back view", "front left view from above")
 
 MODEL_FOLDER = "model"
-"""In the folder of a training: the averaged model so far."""
+"""The subfolder of a run's folder that holds the averaged model so far."""
 
 
 class Trainer:
     """A training run that can be stopped and resumed; each process has one.
 
     Args:
-        folder: where everything is kept.
-        size: of the networks.
-        settings: of the run.
-        rank: which of the processes this is; the first one writes the files.
+        folder: gets all files of the run.
+        size: the networks' size.
+        settings: the run's settings.
+        rank: number of this process, from 0; process 0 writes the files.
         device: where to train.
     """
 
@@ -74,7 +74,7 @@ class Trainer:
         self.folder, self.settings, self.rank, self.device = folder, settings, rank, torch.device(device)
         self.on_gpu = self.device.type == "cuda"
         if self.on_gpu:
-            torch.set_float32_matmul_precision("high")  # its fast units are exact enough for gradients
+            torch.set_float32_matmul_precision("high")  # TF32 is exact enough for gradients
             torch.backends.cudnn.benchmark = True
         self.batches = Batches(settings, size.resolution, folder / "shards", rank)
         self.model = StarterModel(size).to(self.device)
@@ -84,18 +84,18 @@ class Trainer:
         self.parameters = list(self.model.parameters())
         hidden = hidden_matrices(self.model)
         others = [parameter for parameter in self.parameters if all(parameter is not matrix for matrix in hidden)]
-        self.rate = torch.zeros((), device=self.device)  # a captured step reads it, where a float would stay as it was
+        self.rate = torch.zeros((), device=self.device)  # a tensor: a captured step would repeat the value of a float
         self.optimizers = (
             Muon(hidden, lr=self.rate, rank=rank, processes=settings.processes),
             torch.optim.AdamW(others, lr=self.rate, weight_decay=0.01, capturable=self.on_gpu),
         )
-        self._follow_rate()
+        self._share_rate()
         self.gradients = Captured(self._gradients, self.on_gpu)
         self.optimize = Captured(self._optimize, self.on_gpu)
         self.step = 0
         self.seconds = 0.0
         self.recent_losses: list[Tensor] = []
-        self.earlier: tuple[Part, ...] = ()
+        self.earlier: tuple[TrainingRun, ...] = ()
 
     @property
     def progress(self) -> float:
@@ -105,7 +105,7 @@ class Trainer:
         return self.seconds / (60 * self.settings.minutes)
 
     def run(self, stop_after: int | None = None) -> None:
-        """Trains to the end, or up to a step; saves the state and the model."""
+        """Trains to the end, or until step `stop_after`; saves the state and the model."""
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = self.settings
         shown = tqdm(
@@ -145,9 +145,9 @@ class Trainer:
             "recent_losses": [float(loss) for loss in self.recent_losses],
             "lesson": self.settings.lesson,
         }
-        # The model comes first: a run that can be resumed has one, which tells its size.
+        # The model is written before the state: whoever can resume from a state then finds the size in the model.
         self.average.save(self.folder / MODEL_FOLDER)
-        write_record(self.folder / MODEL_FOLDER, [*self.earlier, self._part()])
+        write_record(self.folder / MODEL_FOLDER, [*self.earlier, self._this_run()])
         torch.save(state, self.folder / "state.pt.part")
         (self.folder / "state.pt.part").replace(self.folder / "state.pt")
         draw_loss(self.folder / "loss.jsonl", self.folder / "loss.png")
@@ -159,7 +159,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         for optimizer, its_state in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(its_state)
-        self._follow_rate()
+        self._share_rate()
         self.step, self.seconds = state["step"], state["seconds"]
         self.recent_losses = [torch.tensor(loss, device=self.device) for loss in state["recent_losses"]]
         self.settings = replace(self.settings, lesson=state["lesson"])
@@ -167,42 +167,42 @@ class Trainer:
         self.earlier = read_record(self.folder / MODEL_FOLDER)[:-1]
 
     def start_from(self, folder: Path) -> None:
-        """Takes the weights of a model that `StarterModel.save` wrote, of the same size, instead of random ones."""
+        """Starts from the weights of a model of the same size that `StarterModel.save` wrote, not from random ones."""
         self.model.load(folder)
         self.average.load_state_dict(self.model.state_dict())
         self.earlier = read_record(folder)
 
     def draw_samples(self) -> None:
-        """Writes a picture of samples: a thing a column, in changing colours and patterns, one row a view."""
+        """Writes a grid of samples: one column per thing, in changing colours and patterns, one row per view."""
         texts = grid_prompts(self.step // self.settings.sample_every)
         images = self.average.sample(texts, self.settings.seed, steps=20)
         save_grid(images, len(world.things()), self.folder / f"samples-{self.step:06d}.png")
 
-    def _part(self) -> Part:
+    def _this_run(self) -> TrainingRun:
         settings = self.settings
         images = self.step * settings.batch
-        return Part(self.step, images, round(self.seconds, 1), settings.learning_rate, settings.seed)
+        return TrainingRun(self.step, images, round(self.seconds, 1), settings.learning_rate, settings.seed)
 
     def _train_step(self, batch: Batch, seconds: float) -> Tensor:
-        loss, *gradients = self.gradients(*self._shown(batch))
-        mean_loss, self.seconds = self._share(loss, seconds, gradients)
+        loss, *gradients = self.gradients(*self._loss_inputs(batch))
+        mean_loss, self.seconds = self._set_mean_gradients(loss, seconds, gradients)
         self._update()
         return mean_loss
 
-    def _shown(self, batch: Batch) -> tuple[Tensor, ...]:
-        """A batch as `StarterModel.loss` takes it."""
+    def _loss_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """The arguments of `StarterModel.loss` for a batch, on the training device."""
         generator = torch.Generator(self.device).manual_seed(batch.noise_seed)
         noise = torch.randn(batch.images.shape, generator=generator, device=self.device)
         images, tokens, timesteps = (tensor.to(self.device, non_blocking=True) for tensor in batch[:3])
         return images.float() / 255, tokens, timesteps, noise
 
-    def _gradients(self, *shown: Tensor) -> tuple[Tensor, ...]:
-        """The loss of what is shown, and then its gradient for every parameter."""
-        loss = self.model.loss(*shown)
+    def _gradients(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The loss, then its gradient with respect to every parameter."""
+        loss = self.model.loss(*inputs)
         return loss.detach(), *torch.autograd.grad(loss, self.parameters)
 
-    def _share(self, loss: Tensor, seconds: float, gradients: Sequence[Tensor]) -> tuple[Tensor, float]:
-        """Gives every parameter the mean gradient of all processes; their mean loss, and the first one's clock."""
+    def _set_mean_gradients(self, loss: Tensor, seconds: float, gradients: Sequence[Tensor]) -> tuple[Tensor, float]:
+        """Sets every gradient to the mean over all processes; returns their mean loss and process 0's time."""
         if self.settings.processes == 1:
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 parameter.grad = gradient
@@ -222,8 +222,8 @@ class Trainer:
         self.step += 1
         self._update_average()
 
-    def _follow_rate(self) -> None:
-        """Optimisers keep copies of a rate that they are given."""
+    def _share_rate(self) -> None:
+        """Makes all optimisers read `self.rate` itself: they would keep a copy, of their own or from a saved state."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.rate
@@ -240,7 +240,7 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        # A short memory at first, or the random initial weights would linger.
+        # A low decay at first, or the random initial weights would linger.
         decay = min(self.settings.decay, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(list(self.average.parameters()), self.parameters, 1 - decay)
 
@@ -260,14 +260,14 @@ class Trainer:
 
 
 class Captured:
-    """A function of tensors, run as one CUDA graph: launching its many small kernels takes longer than they do.
+    """A function replayed as one CUDA graph: launching its many small kernels one by one takes longer than their work.
 
-    The first calls run as they are, since libraries choose their kernels in them and optimisers make their state.
+    The first calls run without a graph: in them libraries choose their kernels and optimisers create their state.
 
     Args:
-        function: from tensors to tensors; all calls have the same shapes, and it reads and changes other tensors, such
-            as weights, where they are.
-        on_gpu: otherwise all calls run as they are.
+        function: takes and returns tensors of the same shapes in every call; other tensors that it reads or changes,
+            such as weights, must stay at their addresses.
+        on_gpu: whether to use a graph at all.
     """
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]], on_gpu: bool) -> None:
@@ -276,7 +276,7 @@ class Captured:
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, *given: Tensor) -> tuple[Tensor, ...]:
-        """What the function returns; of a graph the next call overwrites it."""
+        """What the function returns; with a graph, the next call overwrites it."""
         if not self.on_gpu:
             return self.function(*given)
         if self.first_calls:
@@ -285,25 +285,25 @@ class Captured:
         if self.graph is None:
             self.given = [tensor.clone() for tensor in given]
             self.graph = torch.cuda.CUDAGraph()
-            # Of this thread only: another one copies the next batches.
+            # Capture only this thread's work: another one copies the next batches.
             with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
                 self.returned = self.function(*self.given)
-        for mine, theirs in zip(self.given, given, strict=True):
-            mine.copy_(theirs)
+        for captured, new in zip(self.given, given, strict=True):
+            captured.copy_(new)
         self.graph.replay()
         return self.returned
 
 
 def hidden_matrices(model: StarterModel) -> list[nn.Parameter]:
-    """The weights that Muon is for: matrices and convolutions, but for the first, the last and the embeddings.
+    """The weights that Muon updates: matrices and convolutions, except the first and last layers and the embeddings.
 
-    It is compared with AdamW for all weights in docs/evaluation/settings.md.
+    docs/evaluation/settings.md compares this with AdamW for all weights.
     """
-    apart = ("conv_in", "conv_out", "embedding")
+    excluded = ("conv_in", "conv_out", "embedding")
     return [
         parameter
         for name, parameter in model.named_parameters()
-        if parameter.ndim >= 2 and not any(word in name for word in apart)
+        if parameter.ndim >= 2 and not any(word in name for word in excluded)
     ]
 
 
@@ -311,10 +311,10 @@ def scheduled_rate(highest: float, progress: float, step: int, warm_up: int) -> 
     """The learning rate: linear up to `highest` over `warm_up` steps, times a cosine down to a hundredth of it.
 
     Args:
-        highest: learning rate.
-        progress: of the training, 0...1.
-        step: done so far.
-        warm_up: steps.
+        highest: the highest rate.
+        progress: share of the training that is done, 0...1.
+        step: number of steps done.
+        warm_up: number of steps over which the rate rises.
     """
     cosine = 0.5 + 0.5 * math.cos(math.pi * min(progress, 1.0))
     return highest * (0.01 + 0.99 * cosine) * min(1.0, (step + 1) / warm_up)
@@ -332,7 +332,7 @@ def grid_prompts(turn: int) -> list[str]:
 
 
 def save_grid(images: Tensor, columns: int, file: Path, zoom: int = 1) -> None:
-    """Writes images (N, 3, H, W) in 0...1, row by row, as one PNG."""
+    """Writes images (N, 3, H, W) in 0...1, row by row in `columns` columns, as one PNG enlarged by `zoom`."""
     rows = images.reshape(-1, columns, *images.shape[1:])
     sheet = rows.permute(0, 3, 1, 4, 2).reshape(rows.shape[0] * rows.shape[3], columns * rows.shape[4], 3)
     picture = Image.fromarray(eight_bit(sheet).numpy())
@@ -340,7 +340,7 @@ def save_grid(images: Tensor, columns: int, file: Path, zoom: int = 1) -> None:
 
 
 def draw_loss(lines: Path, file: Path, width: int = 800, height: int = 400) -> None:
-    """Draws loss.jsonl as a curve on a logarithmic axis; does nothing where there is no loss yet."""
+    """Draws loss.jsonl as a curve on a logarithmic axis; does nothing before there are two lines."""
     if not lines.exists():
         return
     entries = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
@@ -364,7 +364,7 @@ def draw_loss(lines: Path, file: Path, width: int = 800, height: int = 400) -> N
 
 @dataclass(frozen=True)
 class _Work:
-    """What all processes of a training are told."""
+    """The arguments of every process of a training."""
 
     folder: Path
     size: Size
@@ -372,7 +372,7 @@ class _Work:
     device: str
     resume: bool
     start_from: Path | None
-    meeting: Path | None = None
+    rendezvous: Path | None = None
 
 
 def train(
@@ -383,7 +383,16 @@ def train(
     size: Size | None = None,
     start_from: Path | None = None,
 ) -> None:
-    """Runs a whole training, in as many processes as the settings say; `start_from` as in `Trainer.start_from`."""
+    """Runs a whole training in `settings.processes` processes.
+
+    Args:
+        folder: gets the model, the state and the pictures.
+        settings: the run's settings.
+        device: "cpu" or "cuda".
+        resume: whether to continue from the state in the folder.
+        size: the networks' size; by default that of the model continued or started from, or `Size()`.
+        start_from: the folder of a model to begin with, instead of random weights.
+    """
     earlier = folder / MODEL_FOLDER if resume else start_from
     if size is None and earlier is not None:
         size = Size.of(earlier)
@@ -391,20 +400,20 @@ def train(
     if settings.processes == 1:
         _do(0, work)
         return
-    # A terminated training takes its processes along, which would wait for each other for ever.
+    # On SIGTERM the child processes are ended too, or they would wait for each other for ever.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with tempfile.TemporaryDirectory() as meeting:
-        work = replace(work, meeting=Path(meeting) / "meeting")
+    with tempfile.TemporaryDirectory() as scratch:
+        work = replace(work, rendezvous=Path(scratch) / "rendezvous")
         torch.multiprocessing.spawn(_do, (work,), nprocs=settings.processes, daemon=True)
 
 
 def _do(rank: int, work: _Work) -> None:
-    """One process's share of the training; they find each other through a file."""
+    """One process's share of the training; several processes find each other through the file `rendezvous`."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if work.meeting is not None:
+    if work.rendezvous is not None:
         torch.set_num_threads(1)
         distributed.init_process_group(
-            "gloo", init_method=work.meeting.as_uri(), rank=rank, world_size=work.settings.processes
+            "gloo", init_method=work.rendezvous.as_uri(), rank=rank, world_size=work.settings.processes
         )
     trainer = Trainer(work.folder, work.size, work.settings, rank, work.device)
     if work.resume:
@@ -416,12 +425,12 @@ def _do(rank: int, work: _Work) -> None:
         trainer.draw_samples()
         images = trainer.step * work.settings.batch
         log.info("%d steps, %d images in %.1f minutes", trainer.step, images, trainer.seconds / 60)
-    if work.meeting is not None:
+    if work.rendezvous is not None:
         distributed.destroy_process_group()
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m sdi_engine.starter.train", description="Train the starter prior.")
     parser.add_argument("--output", type=Path, required=True, help="folder for the model, the state and the pictures")
     length = parser.add_mutually_exclusive_group()
@@ -429,18 +438,18 @@ def main(arguments: list[str] | None = None) -> None:
     length.add_argument("--steps", type=int, help="optimiser steps instead of minutes; repeatable from the seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
-    parser.add_argument("--processes", type=int, help="that share the work (default 2 on a CPU, 1 on a GPU)")
+    parser.add_argument("--processes", type=int, help="processes that train together (default 2 on a CPU, 1 on a GPU)")
     parser.add_argument("--batch", type=int, help="pictures a step (default 32 on a CPU, 256 on a GPU)")
     parser.add_argument("--rate", type=float, default=Settings.learning_rate, help="highest learning rate")
     parser.add_argument("--resume", action="store_true", help="continue from the state in --output")
     parser.add_argument(
         "--start-from", type=Path, metavar="FOLDER", help="a starter prior to begin with, instead of random weights"
     )
-    parser.add_argument("--workers", type=int, help="that render (default 0 on a CPU, all cores but one with a GPU)")
+    parser.add_argument("--workers", type=int, help="processes that render (default 0 on a CPU, cores - 1 on a GPU)")
     options = parser.parse_args(arguments)
 
     on_cpu = options.device == "cpu"
-    # A GPU learns faster than all cores together can render, and saving would take a larger share of its time.
+    # A GPU trains faster than all cores together can render, and frequent saving would take more of its time.
     rest = {} if on_cpu else {"first_shards": 2, "instances": 8, "reuse": 16, "save_every": 5000, "sample_every": 5000}
     workers = options.workers
     if workers is None:
@@ -452,23 +461,23 @@ def main(arguments: list[str] | None = None) -> None:
         batch=options.batch or (32 if on_cpu else 256),
         processes=options.processes or (2 if on_cpu else 1),
         learning_rate=options.rate,
-        # What it starts from has had its lesson.
+        # The model that it starts from has had the lesson.
         lesson=Settings.lesson if options.start_from is None else (0.0, 0.0),
         workers=workers,
         **rest,
     )
     if settings.workers < 0:
-        parser.error(f"--workers {settings.workers} are too few: give 0 or more")
+        parser.error(f"--workers is {settings.workers}: it must be 0 or more")
     if settings.processes > 1 and not on_cpu:
-        parser.error(f"--processes {settings.processes} is for CPU cores: on a GPU one process trains, leave it out")
+        parser.error(f"--processes {settings.processes} works on a CPU only: on a GPU leave it out")
     if settings.batch % settings.processes:
-        parser.error(f"--batch {settings.batch} cannot be shared by {settings.processes} processes: give a multiple")
+        parser.error(f"--batch {settings.batch} cannot be shared by {settings.processes} processes: choose a multiple")
     if options.resume and options.start_from is not None:
-        parser.error("give either --resume or --start-from: a run that goes on has its weights already")
+        parser.error("give either --resume or --start-from, not both: a resumed run has its weights already")
     if options.resume and not (options.output / "state.pt").is_file():
-        parser.error(f'there is no state.pt in "{options.output}" to continue from: leave --resume out')
+        parser.error(f'"{options.output}" has no state.pt to resume from: leave --resume out')
     if options.start_from is not None and not (options.start_from / INDEX_FILE).is_file():
-        parser.error(f'there is no model in "{options.start_from}": give the folder with its {INDEX_FILE}')
+        parser.error(f'"{options.start_from}" is no model: give a folder that contains {INDEX_FILE}')
     train(options.output, settings, options.device, options.resume, start_from=options.start_from)
 
 

@@ -5,8 +5,8 @@ These meshes are the truth that the starter prior is trained on (through `render
 right in the picture from the front), standing on z = 0, its bounding box centred in x and y, scaled to touch a
 vertical cylinder of radius 0.6 and height 1.
 
-Every kind has several modes: proportions, parts and shapes that `rng` chooses. A new kind is one function in `kinds/`
-decorated with `@thing("name")`, from a random generator to painted parts.
+Every kind has several modes: proportions, parts and shapes that `rng` chooses. A new kind is one function in `kinds/`,
+decorated with `@thing("name")`, that takes a random generator and returns painted parts.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ PAIRS: dict[tuple[str, str], tuple[float, float, float]] = {
     ("robot", "car"): (0.55, 0.0, 0.05),
     ("lamp", "table"): (0.65, 0.0, 0.0),
 }
-"""What may stand on what: the size of the upper thing beside the lower one, and where it stands (x, y), both measured
-in the lower one's canonical pose."""
+"""Which thing may stand on which: (size of the upper one relative to the lower, x, y of where it stands), in the lower
+one's canonical pose."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Item:
         pattern: one of `PATTERNS`.
 
     Raises:
-        ValueError: for a word that this world does not have, or a pattern on wood.
+        ValueError: an unknown kind, colour or pattern, or a pattern on wood.
     """
 
     kind: str
@@ -62,7 +62,7 @@ class Item:
         _known(self.colour, "colour", tuple(COLOURS))
         _known(self.pattern, "pattern", PATTERNS)
         if self.colour == WOODEN and self.pattern != "plain":
-            raise ValueError("wooden things of the starter world have no other pattern")
+            raise ValueError("wooden things of the starter world have no pattern but their grain")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Subject:
         base: what it stands on, or None.
 
     Raises:
-        ValueError: for a pair that is not one of `PAIRS`.
+        ValueError: the two are not one of `PAIRS`.
     """
 
     thing: Item
@@ -87,13 +87,13 @@ class Subject:
 
     @property
     def items(self) -> tuple[Item, ...]:
-        """The thing, and what it stands on."""
+        """The thing, then its base if it has one."""
         return (self.thing,) if self.base is None else (self.thing, self.base)
 
 
 @dataclass(frozen=True)
 class Skin:
-    """How one item of an instance is painted: its pattern and grain, functions of the place."""
+    """The pattern and the grain (wood only) of one item of an instance, as functions of position."""
 
     pattern: Pattern
     grain: Pattern | None
@@ -121,7 +121,7 @@ class Instance:
     skins: tuple[Skin, ...] = field(repr=False)
 
     def coefficients(self, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-        """How points on the surface are coloured.
+        """The colours of points on the surface, as shares of the colours in `palette`.
 
         Args:
             points: (N, 3) in the canonical pose.
@@ -129,21 +129,21 @@ class Instance:
 
         Returns:
             (N, 7) float32: own red, green, blue; then for the thing and for its base the shares of the named and of the
-            contrasting colour. `palette` holds what to multiply them with.
+            contrasting colour. Their product with `palette` is the colour.
         """
         paint, item = self.face_paint[faces], self.face_item[faces]
         result = np.zeros((len(points), 7), dtype=np.float32)
         result[:, :3] = paint[:, :3]
         for index, skin in enumerate(self.skins):
-            mine = item == index
-            if not mine.any():
+            on_item = item == index
+            if not on_item.any():
                 continue
-            main, detail, patterned = paint[mine, 3], paint[mine, 4], paint[mine, 5] > 0
-            cover = np.where(patterned, skin.pattern(points[mine]), 0.0)
+            main, detail, patterned = paint[on_item, 3], paint[on_item, 4], paint[on_item, 5] > 0
+            cover = np.where(patterned, skin.pattern(points[on_item]), 0.0)
             if skin.grain is not None:
-                main = main * (1 - skin.grain(points[mine]))
-            result[mine, 3 + 2 * index] = main * (1 - cover)
-            result[mine, 4 + 2 * index] = detail + main * cover
+                main = main * (1 - skin.grain(points[on_item]))
+            result[on_item, 3 + 2 * index] = main * (1 - cover)
+            result[on_item, 4 + 2 * index] = detail + main * cover
         return result
 
     def albedo(self, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -157,7 +157,7 @@ def things() -> tuple[str, ...]:
 
 
 def palette(subject: Subject) -> np.ndarray:
-    """(7, 3) float32: what `Instance.coefficients` are multiplied with to give colours."""
+    """(7, 3) float32, sRGB in 0...1: the colours that `Instance.coefficients` weight."""
     colours = np.zeros((7, 3), dtype=np.float32)
     colours[:3] = np.eye(3)
     for index, item in enumerate(subject.items):
@@ -167,12 +167,12 @@ def palette(subject: Subject) -> np.ndarray:
 
 
 def make_instance(subject: Subject, rng: np.random.Generator) -> Instance:
-    """Builds a subject; `rng` chooses proportions, parts and the place of the pattern."""
+    """Builds a subject; `rng` chooses proportions, parts and where the pattern lies."""
     meshes = [_Mesh.of(BUILDERS[item.kind](rng)) for item in subject.items]
     if subject.base is not None:
         ratio, x, y = PAIRS[subject.thing.kind, subject.base.kind]
         upper, lower = (canonical(mesh.vertices) for mesh in meshes)
-        # The upper thing sinks in a little, so that the two touch on uneven ground.
+        # The upper thing is sunk in a little, so that the two touch even where the lower one is uneven.
         seat = _height_at(lower[meshes[1].faces], x, y) - 0.01
         meshes[0].vertices, meshes[1].vertices = upper * ratio + np.array([x, y, seat]), lower
     offsets = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
@@ -191,7 +191,7 @@ def make_instance(subject: Subject, rng: np.random.Generator) -> Instance:
 
 
 def canonical(vertices: np.ndarray) -> np.ndarray:
-    """Puts the bounding box's middle over the origin, on the ground, and scales until the cylinder is touched."""
+    """Vertices (V, 3) moved and scaled to the canonical pose: centred in x and y, on z = 0, touching the cylinder."""
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     moved = vertices - np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
     radius = np.linalg.norm(moved[:, :2], axis=1).max()
@@ -200,7 +200,7 @@ def canonical(vertices: np.ndarray) -> np.ndarray:
 
 @dataclass
 class _Mesh:
-    """Parts put together: vertices (V, 3), faces (F, 3), paint (F, 6)."""
+    """Parts joined to one mesh: vertices (V, 3), faces (F, 3), paint (F, 6)."""
 
     vertices: np.ndarray
     faces: np.ndarray
@@ -222,7 +222,7 @@ def _known(word: str, what: str, known: tuple[str, ...]) -> None:
 
 
 def _height_at(triangles: np.ndarray, x: float, y: float) -> float:
-    """The highest z over a place, of triangles (F, 3, 3); of all triangles where none lies there."""
+    """The highest z of triangles (F, 3, 3) at (x, y); their highest z anywhere if none lies there."""
     a, b, c = triangles[:, 0], triangles[:, 1], triangles[:, 2]
     doubled = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -234,7 +234,7 @@ def _height_at(triangles: np.ndarray, x: float, y: float) -> float:
 
 
 def _spread(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator, count: int = 400) -> np.ndarray:
-    """(count, 3) random points on faces, evenly by area; none without faces."""
+    """(count, 3) random points spread evenly over the faces; (0, 3) if there are no faces."""
     if not len(faces):
         return np.zeros((0, 3))
     corners = vertices[faces]

@@ -138,7 +138,7 @@ def test_two_processes_train_one_model(two_processes: tuple[Path, train.Settings
     for trainer in (*parts, alone):
         trainer.start_from(folder / "earlier")
     for step in range(2):
-        shares = [part.gradients(*part._shown(part.batches[step]))[1:] for part in parts]
+        shares = [part.gradients(*part._loss_inputs(part.batches[step]))[1:] for part in parts]
         for parameter, *gradients in zip(alone.parameters, *shares, strict=True):
             parameter.grad = (gradients[0] + gradients[1]) / 2
         alone._update()
@@ -336,11 +336,11 @@ def test_a_folder_without_a_training_is_not_published(tmp_path: Path, capsys: py
         publish.main([str(tmp_path / "nowhere"), "--to", str(place)])
     assert "no record of a training" in capsys.readouterr().err
     (tmp_path / "run" / train.MODEL_FOLDER).mkdir(parents=True)
-    trained = record.Part(1, 1, 1.0, 0.1, 0)
+    trained = record.TrainingRun(1, 1, 1.0, 0.1, 0)
     record.write_record(tmp_path / "run" / train.MODEL_FOLDER, [trained])
     with pytest.raises(SystemExit, match="2"):
         publish.main([str(tmp_path / "run"), "--to", str(place)])
-    assert "something else than a published model" in capsys.readouterr().err
+    assert "holds no published model" in capsys.readouterr().err
     assert [file.name for file in place.iterdir()] == ["mine.txt"]
 
 
@@ -348,10 +348,10 @@ def test_a_folder_without_a_training_is_not_published(tmp_path: Path, capsys: py
     ("arguments", "said"),
     [
         (["--batch", "33", "--processes", "2"], "33 cannot be shared by 2 processes"),
-        (["--workers", "-1"], "give 0 or more"),
-        (["--device", "cuda", "--processes", "2"], "on a GPU one process trains"),
+        (["--workers", "-1"], "must be 0 or more"),
+        (["--device", "cuda", "--processes", "2"], "works on a CPU only"),
         (["--resume"], "no state.pt"),
-        (["--start-from", "nowhere"], 'no model in "nowhere"'),
+        (["--start-from", "nowhere"], '"nowhere" is no model'),
         (["--start-from", "nowhere", "--resume"], "either --resume or --start-from"),
     ],
 )

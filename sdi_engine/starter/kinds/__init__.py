@@ -1,4 +1,4 @@
-"""The kinds of thing in the starter world, by where one meets them; importing this registers them all."""
+"""The kinds of thing in the starter world, grouped by where they are found; importing this package registers all."""
 
 from ..builder import BUILDERS
 from . import creatures, household, outdoors, vehicles

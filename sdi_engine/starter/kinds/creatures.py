@@ -1,4 +1,4 @@
-"""Animals and other beings: bird, rabbit, fish, robot. All look to the front (-Y)."""
+"""Animals and a robot: bird, rabbit, fish, robot. All face the front (-Y)."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def _tracks(width: float, hip: float) -> list[Part]:
 
 
 def _eye(x: float, y: float, z: float, turn: float, radius: float = 0.078) -> list[Part]:
-    """A white ball with a pupil that looks to the front, turned towards +X by `turn` radians."""
+    """A white ball with a pupil at the front, turned towards +X by `turn` radians."""
     pupil = radius * 0.72
     step = radius * 0.48
     look = (x + step * float(np.sin(turn)), y - step * float(np.cos(turn)), z)

@@ -84,7 +84,7 @@ def _bottle(rng: np.random.Generator) -> list[Part]:
     return [(body, MAIN), (lip, MAIN.darker(0.8)), (stopper, paint), (label, DETAIL)]
 
 
-# Wine, beer and milk bottles: how wide on the way from the neck (0) to the belly (1), and z; then the label's foot.
+# Wine, beer and milk bottles: points (width from 0, the neck, to 1, the belly; z); then z of the label's lower edge.
 _BOTTLES: tuple[tuple[tuple[tuple[float, float], ...], float], ...] = (
     (((1, 0.04), (1, 0.52), (0.85, 0.59), (0.45, 0.65), (0.1, 0.69), (0, 0.92)), 0.16),
     (((1, 0.04), (1, 0.42), (0.85, 0.50), (0.25, 0.70), (0, 0.92)), 0.12),
@@ -96,7 +96,7 @@ _BOTTLES: tuple[tuple[tuple[tuple[float, float], ...], float], ...] = (
 def _lamp(rng: np.random.Generator) -> list[Part]:
     """A table lamp with a wide shade on a stem or a round vase; the switch in front.
 
-    The stem has the foot's colour: as a grey rod of little more than half this width, it was missing in the objects.
+    The stem has the foot's colour: objects came out without it when it was a grey rod of about half this width.
     """
     shade, rise = vary(rng, 0.38, 0.08), vary(rng, 0.40, 0.10)
     stem, foot = vary(rng, 0.50, 0.10), vary(rng, 0.23, 0.10)

@@ -1,4 +1,4 @@
-"""Things that stand outdoors: house, tree, cactus, mushroom, snowman, castle."""
+"""Things outdoors: house, tree, cactus, mushroom, snowman, castle."""
 
 from __future__ import annotations
 
