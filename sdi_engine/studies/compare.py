@@ -15,14 +15,14 @@ from .study import Report, prepare, save_json, save_picture
 
 
 def compare(request: JobRequest, folder: Path, report: Report) -> dict[str, Any]:
-    """One run for every κ: `sheet.png` with a row for each, and `result.json`; finished runs are kept.
+    """Do one run for every κ; write `sheet.png`, with a row for each, and `result.json`.
 
     Args:
-        request: validated; its `noise` does not matter.
-        folder: an empty one, or that of an earlier comparison or of figures.
+        request: validated; its `noise` is ignored.
+        folder: an empty folder, or one of an earlier comparison or of figures, whose finished runs are reused.
 
     Returns:
-        What `result.json` says.
+        The content of `result.json`.
     """
     study = prepare(request, report)
     results = Results(study, folder)

@@ -1,4 +1,5 @@
-"""2D score distillation by eq. (10), at full steps: with the right noise κ it is DDIM, with another one it is not."""
+"""2D score distillation by eq. (10) with full steps: with the right noise κ it equals DDIM, with any other it does
+not."""
 
 from __future__ import annotations
 
@@ -28,31 +29,31 @@ from .study import Report, Study, prepare, reported, save_json, save_picture, sp
 
 DDIM = "ddim"
 SAME = 1e-4
-"""Two trajectories that differ by less everywhere are the same, but for rounding; x0 is about −1…1."""
+"""Trajectories that differ by less than this everywhere are the same up to rounding; x0 is about −1…1."""
 
 COLUMNS = 6
-"""Times that the picture shows."""
+"""Number of times shown in the picture."""
 
 ChooseNoise = Callable[[Tensor, Tensor, Prediction], Noise]
-"""(x0, t, the prediction before) → κ."""
+"""(x0, t, previous prediction) → κ."""
 
 log = logging.getLogger(__name__)
 
 
 def distill2d(request: JobRequest, folder: Path, report: Report, noise: str) -> dict[str, Any]:
-    """DDIM and score distillation from the same noise: `trajectories.png`, both last images, and `result.json`.
+    """DDIM and score distillation from the same noise: `trajectories.png`, both final images, and `result.json`.
 
     Args:
-        request: validated; its `steps` are DDIM's, and its preset says how κ is found.
-        folder: an empty one.
+        request: validated; its `steps` are DDIM steps, and its preset sets the details of κ.
+        folder: an empty folder.
         noise: one of `parameters.NOISES_2D`.
 
     Returns:
-        What `result.json` says; `largest_difference` is over all steps, pixels and channels of x0. Where the noise
-        makes score distillation diverge to NaN or infinity, there is no image for it.
+        The content of `result.json`; `largest_difference` is over all steps, pixels and channels of x0. If the noise
+        makes score distillation diverge to NaN or infinity, it has no image.
 
     Raises:
-        BrokenNumbersError: DDIM diverged, which is the model's fault.
+        BrokenNumbersError: DDIM itself diverged, because the model is broken.
     """
     study = prepare(request, report)
     prior, prompt = study.prior, request.prompt
@@ -71,7 +72,7 @@ def distill2d(request: JobRequest, folder: Path, report: Report, noise: str) -> 
     differences = [(one - other).abs().max().item() for one, other in zip(ddim, distilled, strict=True)]
     largest = torch.tensor(differences).max().item()  # NaN if one of them is
     same = "the trajectories are the same" if largest <= SAME else "the trajectories differ"
-    log.info('Largest difference between DDIM and score distillation with "%s" noise: %.2g; %s.', noise, largest, same)
+    log.info('Largest difference between DDIM and score distillation with "%s" noise: %.2g: %s.', noise, largest, same)
 
     shown = spread(len(times), COLUMNS)
     ddim_images, distilled_images = ([decoded(prior, x0s[index]) for index in shown] for x0s in (ddim, distilled))
@@ -81,7 +82,7 @@ def distill2d(request: JobRequest, folder: Path, report: Report, noise: str) -> 
         save_picture(to_image(distilled_images[-1][0]), folder / "distilled.png")
         distilled_result = {"file": "distilled.png", **numbers_of(distilled_images[-1])}
     else:
-        log.warning('With "%s" noise score distillation diverged to NaN or infinity: there is no image.', noise)
+        log.warning('Score distillation with "%s" noise diverged to NaN or infinity: it has no image.', noise)
     captions = [f"difference {differences[index]:.1e}" for index in shown]
     rows = [
         Row("DDIM", [Cell(to_image(image[0])) for image in ddim_images]),
@@ -111,15 +112,15 @@ def distill2d(request: JobRequest, folder: Path, report: Report, noise: str) -> 
 
 
 def image_or_none(picture: Tensor) -> Image.Image | None:
-    """A (3, H, W) tensor in 0…1 as an image; None where a method has diverged to NaN or infinity."""
+    """A (3, H, W) tensor in 0…1 as an image; None if it has NaN or infinities, as of a method that diverged."""
     return to_image(picture) if is_finite(picture) else None
 
 
 def last_image(study: Study, prompt: str, noise: str, times: Tensor, report: Report, phase: str) -> Tensor:
-    """Where a `trajectory` ends, (1, 3, H, W) in 0…1; NaN where it has diverged.
+    """The final image of a `trajectory`, (1, 3, H, W) in 0…1; all NaN if it diverged.
 
     Raises:
-        BrokenNumbersError: DDIM has diverged.
+        BrokenNumbersError: DDIM itself diverged, because the model is broken.
     """
     steps = zip(reported(phase, len(times), report), trajectory(study, prompt, noise, times), strict=False)
     *_, (_, last) = steps
@@ -130,11 +131,11 @@ def last_image(study: Study, prompt: str, noise: str, times: Tensor, report: Rep
 
 
 def trajectory(study: Study, prompt: str, noise: str, times: Tensor) -> Iterator[Prediction]:
-    """x0 at every time by DDIM or by score distillation; all start from the same noise, that of the request's seed.
+    """x0 at every time by DDIM or by score distillation; all start from the same noise, drawn from the request's seed.
 
     Args:
         noise: `DDIM`, or one of `parameters.NOISES_2D`.
-        times: (n,) falling, in [0, 1].
+        times: (n,), falling, in [0, 1].
     """
     prior, request = study.prior, study.request
     conditioning = prior.condition([prompt], request.negative_prompt)
@@ -154,13 +155,13 @@ def trajectory(study: Study, prompt: str, noise: str, times: Tensor) -> Iterator
 def score_distillation(
     prior: Prior, x: Tensor, times: Tensor, conditioning: Conditioning, guidance: float, choose: ChooseNoise
 ) -> Iterator[Prediction]:
-    """x0 at every time by eq. (10), x0 − σ·[ε(x(t), y) − κ], from the model's own prediction at times[0] on.
+    """x0 at every time by eq. (10), x0 − σ·[ε(x(t), y) − κ], starting from the model's own prediction at times[0].
 
     Args:
-        x: (B, C, h, w), the noise at times[0], as DDIM starts with.
-        times: (n,) falling, in [0, 1].
+        x: (B, C, h, w), the noise at times[0], the same that DDIM starts from.
+        times: (n,), falling, in [0, 1].
         guidance: γ of eq. (3).
-        choose: κ for the current x0 at the next time.
+        choose: returns κ for the current x0 and the next time.
     """
     prediction = prior.predict(x, times[0].expand(len(x)), conditioning, guidance)
     yield prediction

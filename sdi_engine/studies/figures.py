@@ -1,4 +1,4 @@
-"""The paper's figures, reproduced with any model: their columns, the runs behind them, contact sheets."""
+"""The paper's figures, reproduced with any model: their columns, their runs and their contact sheets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INVERSION_STEPS_PER_UNIT = (3, 5, 10, 20, 30)
 
 @dataclass(frozen=True)
 class FigureRow:
-    """Runs side by side, and what stands left of them."""
+    """Runs side by side, with a label on their left."""
 
     label: str
     runs: Sequence[Run]
@@ -38,13 +38,13 @@ class FigureRow:
 
 @dataclass(frozen=True)
 class Figure:
-    """What a figure shows.
+    """The content of a figure.
 
     Attributes:
-        caption: after the paper's.
-        columns: what stands above each.
-        rows: of as many runs as there are columns.
-        residuals: the run whose residuals are plotted besides, and which of its panels; or None.
+        caption: based on the paper's.
+        columns: their headings.
+        rows: each with as many runs as there are columns.
+        residuals: a run whose residuals are plotted in a picture of their own, and the index of its panel; or None.
     """
 
     caption: str
@@ -56,16 +56,17 @@ class Figure:
 def figures(
     request: JobRequest, folder: Path, report: Report, numbers: Sequence[str], prompts: Sequence[str]
 ) -> dict[str, Any]:
-    """`figure-N.png` and `figure-N.json` for every number, and `figure-N-residuals.png` where the paper plots them.
+    """Write `figure-N.png` and `figure-N.json` for every number N, and `figure-N-residuals.png` where the paper has
+    such a plot.
 
     Args:
-        request: validated, as every run's but for its prompt and noise; its `steps` are those in 3D.
-        folder: an empty one, or that of earlier figures, whose runs are taken as they are.
-        numbers: of `FIGURES`.
-        prompts: validated; residuals are measured on the first.
+        request: validated; every run takes all but its prompt and noise from it, and 3D runs its `steps`.
+        folder: an empty folder, or one of earlier figures, whose finished runs are reused.
+        numbers: keys of `FIGURES`.
+        prompts: validated, at least one; residuals are measured with the first.
 
     Returns:
-        What the JSON files say, by number.
+        The contents of the JSON files, by number, in "figures".
     """
     study = prepare(request, report)
     for prompt in prompts:
@@ -78,7 +79,8 @@ def figures(
 
 
 def figure_1(study: Study, prompts: Sequence[str]) -> Figure:
-    """From DDIM to SDS and back: with another noise, 2D score distillation is not DDIM, and 3D is blurred."""
+    """DDIM, SDS and SDI in 2D and in 3D: with the wrong noise, score distillation is not DDIM, and 3D comes out
+    blurred."""
     sds = dataclasses.replace(study.settings, noise="random", anneal=False)
     sdi = dataclasses.replace(study.settings, noise="inversion")
     return Figure(
@@ -101,7 +103,7 @@ def figure_1(study: Study, prompts: Sequence[str]) -> Figure:
 
 
 def figure_8(study: Study, prompts: Sequence[str]) -> Figure:
-    """Ablation: SDS with the guidance of SDI, then one change after the other."""
+    """Ablation: SDS with the guidance scale of SDI, then one improvement after the other."""
     resolution = study.settings.resolution
     assert resolution is not None
     full_resolution = dataclasses.replace(study.settings, noise="random", anneal=False)
@@ -116,7 +118,7 @@ def figure_8(study: Study, prompts: Sequence[str]) -> Figure:
 
 
 def figure_9(study: Study, prompts: Sequence[str]) -> Figure:
-    """The choices of κ, in 3D and in 2D, and how well they solve eq. (8)."""
+    """The choices of κ in 3D and in 2D, and their residuals of eq. (8)."""
     rows: list[FigureRow] = []
     for prompt, row_3d in zip(prompts, _rows_3d(kappa_variants(study.settings), prompts), strict=True):
         runs_2d = [Run2D(f"{noise} in 2D", prompt, noise, DEFAULT_STEPS) for noise in CHOICES]
@@ -136,7 +138,7 @@ def figure_10(study: Study, prompts: Sequence[str]) -> Figure:
 
 
 def figure_11(study: Study, prompts: Sequence[str]) -> Figure:
-    """How many steps an inversion takes."""
+    """The number of steps of an inversion."""
     variants = {
         f"{steps} steps": dataclasses.replace(study.settings, noise="inversion", inversion_steps_per_unit=steps)
         for steps in INVERSION_STEPS_PER_UNIT
@@ -165,12 +167,12 @@ def _residual_run(study: Study, prompts: Sequence[str]) -> ResidualRun:
 
 
 def _do_all(chosen: Sequence[Figure], results: Results, report: Report) -> None:
-    """Do all runs that are not finished yet; those that several figures share, once."""
+    """Do all runs that are not finished yet; a run that several figures share is done once."""
     residual_runs = {results.key(figure.residuals[0]): figure.residuals[0] for figure in chosen if figure.residuals}
     runs: dict[str, Run] = {results.key(run): run for figure in chosen for row in figure.rows for run in row.runs}
     for residual_run in residual_runs.values():
         if results.find(residual_run) is None:
-            runs.pop(results.key(residual_run.run), None)  # it comes with the residuals
+            runs.pop(results.key(residual_run.run), None)  # the residual run does it too
     missing = [run for run in (*residual_runs.values(), *runs.values()) if results.find(run) is None]
     for number, run in enumerate(missing, start=1):
         report(events.Notice(f"Run {number} of {len(missing)}: {run.name}"))
@@ -181,7 +183,7 @@ def _do_all(chosen: Sequence[Figure], results: Results, report: Report) -> None:
 
 
 def _draw(number: str, figure: Figure, study: Study, results: Results, folder: Path, report: Report) -> dict[str, Any]:
-    """Write a figure's files; returns what its JSON says."""
+    """Write a figure's files; returns the content of its JSON file."""
     rows: list[Row] = []
     measured: list[dict[str, Any]] = []
     for row in figure.rows:

@@ -1,4 +1,4 @@
-"""How sharp and how saturated pictures are: the two things that score distillation is known to get wrong."""
+"""Sharpness and saturation of pictures: what score distillation is known to get wrong."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 OBJECT_OPACITY = 0.5
-"""A pixel with more belongs to the object."""
+"""A pixel of higher opacity belongs to the object."""
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 """Weights of red, green and blue (ITU-R BT.709)."""
 
 
 def object_pixels(opacity: Tensor) -> Tensor:
-    """Where the object is, a (B, 1, H, W) bool, of rendered opacities (B, 1, H, W) in 0…1."""
+    """The mask (B, 1, H, W) bool of the object, from rendered opacities (B, 1, H, W) in 0…1."""
     return opacity > OBJECT_OPACITY
 
 
 def all_pixels(images: Tensor) -> Tensor:
-    """A mask (B, 1, H, W) of all pixels, for images without a known object mask."""
+    """A mask (B, 1, H, W) bool of all pixels, for images (B, C, H, W) without a known object mask."""
     return torch.ones_like(images[:, :1], dtype=torch.bool)
 
 
@@ -28,7 +28,7 @@ def saturation(images: Tensor, mask: Tensor) -> float:
 
     Args:
         images: (B, 3, H, W) in 0…1.
-        mask: (B, 1, H, W) bool, the pixels that count.
+        mask: (B, 1, H, W) bool, the pixels to measure.
     """
     high, low = images.amax(dim=1, keepdim=True), images.amin(dim=1, keepdim=True)
     return _mean_where((high - low) / high.clamp(min=1e-6), mask)
@@ -37,14 +37,14 @@ def saturation(images: Tensor, mask: Tensor) -> float:
 def sharpness(images: Tensor, mask: Tensor) -> float:
     """Mean length of the luminance's gradient by Sobel's filter, in luminance (0…1) per pixel; 0 for an empty mask.
 
-    That is the focus measure "Tenengrad", unsquared. Being local, it can be taken over an object of any outline, where
-    a share of spectral energy would measure the outline. Only pixels whose eight neighbours belong to the mask count,
-    so that the silhouette does not. It grows with contrast and falls with resolution: compare pictures of one size and
-    one prompt.
+    This is the focus measure "Tenengrad", unsquared. It is local, so it can be taken over an object of any outline,
+    where a share of spectral energy would measure the outline. Only pixels whose eight neighbours all belong to the
+    mask count, which leaves out the silhouette. It grows with contrast and falls with resolution: compare pictures of
+    one size and one prompt only.
 
     Args:
         images: (B, 3, H, W) in 0…1.
-        mask: (B, 1, H, W) bool, the pixels that count.
+        mask: (B, 1, H, W) bool, the pixels to measure.
     """
     luminance = (images * images.new_tensor(LUMINANCE).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
     sobel = images.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8.0

@@ -1,4 +1,4 @@
-"""The residual of eq. (8) against t for every κ, measured on the renders of a real optimisation (Fig. 9 and 10)."""
+"""The residual of eq. (8) against t for every κ, measured on the renders of an SDI run (Fig. 9 and 10)."""
 
 from __future__ import annotations
 
@@ -27,19 +27,22 @@ DEFAULT_POINTS = 24
 MAX_POINTS = 1000
 
 Variants = dict[str, Settings]
-"""What a curve is called, and the settings by which its κ is found."""
+"""The name of each curve, and the settings that choose its κ."""
 
 
 def noise_error(request: JobRequest, folder: Path, report: Report, points: int) -> dict[str, Any]:
-    """Measure along a run of SDI; `residuals.png` and `result.json`.
+    """Measure residuals along a run of SDI; write `residuals.png` and `result.json`.
 
     Args:
         request: validated.
-        folder: an empty one.
-        points: at so many steps of the run, at most.
+        folder: an empty folder.
+        points: the most steps of the run at which to measure, 1 to `MAX_POINTS`.
 
     Returns:
-        What `result.json` says: `t`, and of every κ and of every pair (γ_inv, γ_fwd) the residuals at these times.
+        The content of `result.json`: the times `t`, and for every κ and every pair (γ_inv, γ_fwd) the residuals there.
+
+    Raises:
+        BadInputError: `points` is out of range.
     """
     if not 1 <= points <= MAX_POINTS:
         raise BadInputError(f'The setting "points" is {points}: it must be between 1 and {MAX_POINTS}.')
@@ -56,7 +59,7 @@ def kappa_variants(settings: Settings) -> Variants:
 
 
 def residual_variants(settings: Settings) -> Variants:
-    """Every choice of κ, and inversion as it is before noise is added to it: no H, no τ, from the clean render."""
+    """Every choice of κ, and "bare inversion": inversion from the clean render, without its H and τ."""
     bare = dataclasses.replace(
         settings, noise="inversion", inversion_entropy=0.0, inversion_overshoot=0.0, inversion_start=0.0
     )
@@ -64,7 +67,7 @@ def residual_variants(settings: Settings) -> Variants:
 
 
 def guidance_variants(settings: Settings) -> Variants:
-    """DDIM inversion with the four pairs (γ_inv, γ_fwd) of Fig. 10; γ is 7.5 there, here the settings' own."""
+    """DDIM inversion with the four pairs (γ_inv, γ_fwd) of Fig. 10; γ is 7.5 there, and here that of the settings."""
     gamma = settings.guidance_scale
     assert gamma is not None
     return {
@@ -76,15 +79,15 @@ def guidance_variants(settings: Settings) -> Variants:
 
 
 def sdi_run(study: Study, prompt: str) -> Run3D:
-    """The run of SDI on whose renders residuals are measured."""
+    """The SDI run on whose renders the residuals are measured."""
     return Run3D("inversion", prompt, dataclasses.replace(study.settings, noise="inversion"))
 
 
 @dataclass(frozen=True)
 class ResidualRun:
-    """A run with, at `points` of its steps, the residuals of every κ on the renders of that step.
+    """A run that also measures, at `points` of its steps, the residuals of every κ on the renders of that step.
 
-    In its numbers, `run` is what is measured on the run itself, whose result is as if nothing else had been.
+    `run` in its numbers has those of the run itself, which are the same as without the residuals.
     """
 
     run: Run3D
@@ -100,8 +103,8 @@ class ResidualRun:
     def work(self, study: Study, report: Report) -> Result:
         optimisation = self.run.optimisation(study)
         settings = optimisation.settings
-        listener = _Listener(optimisation)
-        optimisation.guidance = listener
+        recorder = _Recorder(optimisation)
+        optimisation.guidance = recorder
         steps = spread(settings.steps, self.points)
         of_kappa, of_guidance = residual_variants(settings), guidance_variants(settings)
         times: list[float] = []
@@ -111,12 +114,12 @@ class ResidualRun:
         def measure() -> None:
             if optimisation.step - 1 not in steps:
                 return
-            asked = listener.asked
-            times.append(asked.t[0].item())
+            inputs = recorder.inputs
+            times.append(inputs.t[0].item())
             for variants, curves in ((of_kappa, kappa_curves), (of_guidance, guidance_curves)):
                 for name, variant in variants.items():
                     random = Generator().manual_seed(seed_of(optimisation.seed, optimisation.step, "residual", name))
-                    curves[name].append(residual(study, variant, asked, random))
+                    curves[name].append(residual(study, variant, inputs, random))
 
         result = optimised(study, optimisation, self.name, report, measure)
         numbers = {"t": times, "kappa": kappa_curves, "guidance": guidance_curves, "run": result.numbers}
@@ -124,40 +127,40 @@ class ResidualRun:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A step's inputs to its guidance: renders x0 (B, C, h, w), times (B,), what the model is told of them."""
+class Inputs:
+    """A step's inputs to its guidance: renders x0 (B, C, h, w), times (B,) in [0, 1], and their conditioning."""
 
     x0: Tensor
     t: Tensor
     conditioning: Conditioning
 
 
-def residual(study: Study, settings: Settings, asked: Asked, random: Generator) -> float:
-    """Root mean square of σ·[ε(a·x0 + b·κ, y) − κ], the mean over the renders, with κ as the settings choose it.
+def residual(study: Study, settings: Settings, inputs: Inputs, random: Generator) -> float:
+    """The residual of eq. (8): root mean square of σ·[ε(a·x0 + b·κ, y) − κ], averaged over the renders.
 
-    For "interval", whose x(t) is not a·x0 + b·κ, κ is the ε(x(s), ∅) that it compares with.
+    The settings choose κ. For "interval", whose x(t) is not a·x0 + b·κ, κ is the ε(x(s), ∅) that it compares with.
     """
     guidance = Guidance(study.prior, settings, study.request.seed)
-    kappa, _ = guidance.noise(asked.x0, asked.t, asked.conditioning, random)
-    errors = noise_residual(study.prior, asked.x0, asked.t, kappa, asked.conditioning, guidance.guidance_scale)
+    kappa, _ = guidance.noise(inputs.x0, inputs.t, inputs.conditioning, random)
+    errors = noise_residual(study.prior, inputs.x0, inputs.t, kappa, inputs.conditioning, guidance.guidance_scale)
     return errors.mean().item()
 
 
 def panels(numbers: dict[str, Any]) -> list[Panel]:
-    """The two plots of a residual run: κ (Fig. 9, right), and the pairs of guidance (Fig. 10, left)."""
+    """The two plots of a residual run: choices of κ (Fig. 9, right) and pairs of guidance scales (Fig. 10, left)."""
     return [
         Panel("noise κ", numbers["t"], numbers["kappa"]),
         Panel("guidance (γ_inv, γ_fwd)", numbers["t"], numbers["guidance"]),
     ]
 
 
-class _Listener(Guidance):
-    """The guidance of a run, which remembers the inputs of its last step."""
+class _Recorder(Guidance):
+    """The guidance of a run, which keeps the inputs of its last step."""
 
     def __init__(self, optimisation: Optimisation) -> None:
         super().__init__(optimisation.prior, optimisation.settings, optimisation.seed)
-        self.asked: Asked
+        self.inputs: Inputs
 
     def target(self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator) -> Prediction:
-        self.asked = Asked(x0, t, conditioning)
+        self.inputs = Inputs(x0, t, conditioning)
         return super().target(x0, t, conditioning, random)

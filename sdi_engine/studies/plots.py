@@ -24,7 +24,7 @@ class Panel:
 
 
 def plot_residuals(panels: Sequence[Panel], prompt: str, file: Path) -> None:
-    """Residuals of eq. (8) against t, late times left as the run goes through them; raises StorageError."""
+    """Plot residuals of eq. (8) against t, which falls from left to right as in a run; raises StorageError."""
     width, height = PANEL_INCHES
     figure = Figure(figsize=(width * len(panels), height), dpi=DOTS_PER_INCH, layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):

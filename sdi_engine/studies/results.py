@@ -1,4 +1,4 @@
-"""Results of finished runs, kept by a hash of all that they depend on, so that nothing is run twice."""
+"""Results of finished runs, stored under a hash of all that they depend on, so that nothing is run twice."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .sheets import squares, strip
 from .study import Report, Study, save_json
 
 FOLDER = "runs"
-"""The command line goes on in a folder that has it (`cli.RUNS_FOLDER`)."""
+"""A subfolder of a study's folder; the command line continues in a folder that has it."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of a run.
+    """The result of a run.
 
     Attributes:
-        pictures: square pictures of one size; none where there is nothing to see.
-        numbers: what was measured, as JSON allows.
+        pictures: square pictures of one size; empty if there is no object.
+        numbers: the measurements, as a JSON object.
     """
 
     pictures: tuple[Image.Image, ...]
@@ -34,28 +34,29 @@ class Result:
 
 
 class Run(Protocol):
-    """Something to run that ends in a `Result`."""
+    """A computation with a `Result`."""
 
     @property
     def name(self) -> str:
-        """What the progress bar shows."""
+        """The label of its progress bar."""
 
     def identity(self, study: Study) -> dict[str, Any]:
-        """All that the result depends on, as JSON allows."""
+        """All that the result depends on, as a JSON object."""
 
     def work(self, study: Study, report: Report) -> Result:
-        """Run it; raises what its model and its optimisation raise."""
+        """Do the run; raises what its model and its optimisation raise."""
 
 
 class Results:
-    """A folder `runs/` with a folder for every run: `pictures.png` (side by side), and `run.json`, written last."""
+    """The results in `runs/`: for each run a subfolder with `pictures.png` (side by side) and, written last,
+    `run.json`."""
 
     def __init__(self, study: Study, folder: Path) -> None:
         self._study = study
         self._folder = folder / FOLDER
 
     def get(self, run: Run, report: Report) -> Result:
-        """The result of a run, which is run unless it is finished already."""
+        """The result of a run, which is done now unless it is finished already."""
         found = self.find(run)
         if found is None:
             found = run.work(self._study, report)
@@ -63,7 +64,7 @@ class Results:
         return found
 
     def find(self, run: Run) -> Result | None:
-        """The result of a run, or None while it is not finished."""
+        """The stored result of a run, or None if it is not finished."""
         folder = self._folder / self.key(run)
         if not (folder / "run.json").is_file():
             return None
@@ -75,7 +76,7 @@ class Results:
                 return Result(tuple(squares(joined.convert("RGB"))), numbers)
 
     def keep(self, run: Run, result: Result) -> None:
-        """Save a result; raises StorageError."""
+        """Store a run's result; raises StorageError."""
         folder = self._folder / self.key(run)
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -86,6 +87,6 @@ class Results:
         save_json({"identity": run.identity(self._study), "numbers": result.numbers}, folder / "run.json")
 
     def key(self, run: Run) -> str:
-        """The name of a run's folder: 16 hexadecimal digits of a hash of its identity."""
+        """The name of a run's subfolder: 16 hexadecimal digits of a hash of its identity."""
         identity = json.dumps(run.identity(self._study), sort_keys=True)
         return hashlib.sha256(identity.encode()).hexdigest()[:16]

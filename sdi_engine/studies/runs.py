@@ -1,4 +1,4 @@
-"""One run of a study, in 3D or in 2D: what it depends on, how it is done, what is measured on its result."""
+"""The runs of studies, in 3D and in 2D: what each depends on, how it is done, and what is measured."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NO_OBJECT = "no object"
 
 @dataclass(frozen=True)
 class Run3D:
-    """A whole optimisation, rendered from four sides."""
+    """A whole optimisation, whose result is rendered from four sides."""
 
     label: str
     prompt: str
@@ -46,7 +46,7 @@ class Run3D:
         return optimised(study, self.optimisation(study), self.name, report)
 
     def optimisation(self, study: Study) -> Optimisation:
-        """The run at its beginning."""
+        """The optimisation, before its first step."""
         request = study.request
         prior = CountedPrior(study.prior)
         return Optimisation(prior, self.prompt, request.negative_prompt, self.settings, request.seed)
@@ -89,11 +89,11 @@ def optimised(
     report: Report,
     after_step: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Run to the end, or until no object can emerge, and measure the result.
+    """Run an optimisation to its end, or until no object can emerge, and measure the result.
 
-    The numbers are `seconds` of the optimisation, of them `seconds_2d` for the model and its gradients and
-    `seconds_3d` for the field, `evaluations` of the model, `outcome` ("object", or why there is none), and, of an
-    object, `sharpness` and `saturation` over its pixels in all views. The time of `after_step` does not count.
+    The numbers are `outcome` ("object", or why there is none), `steps` done, `seconds` of the optimisation, of which
+    `seconds_2d` are the model's and its gradients' and `seconds_3d` the field's, `evaluations` of the model, and for an
+    object `sharpness` and `saturation` over its pixels in all views. The time of `after_step` is not counted.
     """
     prior = optimisation.prior
     assert isinstance(prior, CountedPrior)
@@ -128,13 +128,13 @@ def optimised(
 
 
 def four_views(optimisation: Optimisation, resolution: int) -> tuple[Tensor, Tensor]:
-    """Pictures of the field from four sides on light grey, (4, 3, H, W) in 0…1, and its opacities, (4, 1, H, W)."""
+    """The object from four sides on light grey, (4, 3, H, W) in 0…1, and its opacities, (4, 1, H, W) in 0…1."""
     images, opacities = optimisation.view_with_opacity(AZIMUTHS_DEG, ELEVATION_DEG, resolution)
     return images.cpu(), opacities.cpu()
 
 
 def caption(result: Result) -> str:
-    """The numbers of a run in two short lines."""
+    """A run's numbers for the contact sheet, in one or two short lines."""
     numbers = result.numbers
     if not result.pictures:
         return f"{NO_OBJECT} after step {numbers['steps']}"

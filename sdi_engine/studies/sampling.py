@@ -1,4 +1,4 @@
-"""2D pictures by DDIM: what the model itself makes of a prompt, before any 3D."""
+"""2D samples by DDIM: what the model itself draws for a prompt, before any 3D."""
 
 from __future__ import annotations
 
@@ -32,18 +32,19 @@ IMAGES_PER_ROW = 6
 def sample(
     request: JobRequest, folder: Path, report: Report, count: int, load: LoadPrior | None = None
 ) -> dict[str, Any]:
-    """`seed-N.png` for `count` seeds from the request's on, all of them on `sheet.png`, and `result.json`.
+    """Draw `count` samples with successive seeds: `seed-N.png` for each, `sheet.png` with all, and `result.json`.
 
     Args:
-        request: validated; its `steps` are DDIM's.
-        folder: where nothing else is called so.
+        request: validated; its seed is the first, and its `steps` are DDIM steps.
+        folder: where to write them; files of these names are replaced.
         count: 1 to `MAX_IMAGES`.
-        load: where the model comes from, `load_prior` by default.
+        load: loads the model, `load_prior` by default.
 
     Returns:
-        What `result.json` says. Sharpness and saturation are over all pixels.
+        The content of `result.json`. Sharpness and saturation are over all pixels.
 
     Raises:
+        BadInputError: `count` or the number of steps is out of range.
         BrokenNumbersError: the model returned NaN or infinite values.
     """
     if not 1 <= count <= MAX_IMAGES:
@@ -94,17 +95,17 @@ def ddim_images(study: Study, prompt: str, seeds: Sequence[int], times: Tensor, 
 
 
 def starting_noise(prior: Prior, seeds: Sequence[int], resolution: int) -> Tensor:
-    """x at the first time, (B, C, h, w): pure noise, which depends on each image's own seed alone."""
+    """x at the first time, (B, C, h, w): standard normal noise; each image's depends on its own seed alone."""
     shape = prior.latent_shape(resolution)
     draws = [torch.randn(shape, generator=Generator().manual_seed(seed_of(seed, "starting noise"))) for seed in seeds]
     return torch.stack(draws).to(prior.device)
 
 
 def sampling_times(prior: Prior, steps: int) -> Tensor:
-    """The (steps,) times of the model's own sampler, falling.
+    """The times of the model's own sampler: (steps,), falling, in [0, 1].
 
     Raises:
-        BadInputError: the model's noise schedule has fewer.
+        BadInputError: the model's noise schedule has fewer than `steps` times.
     """
     try:
         return prior.sampling_times(steps)
@@ -113,19 +114,19 @@ def sampling_times(prior: Prior, steps: int) -> Tensor:
 
 
 def resolution_2d(study: Study) -> int:
-    """Height and width in pixels of 2D images: the model's own, unless something else was asked for."""
+    """Height and width of 2D images in pixels: the request's resolution, by default the model's own."""
     return study.request.resolution or study.prior.resolution
 
 
 @torch.no_grad()
 def decoded(prior: Prior, x0: Tensor) -> Tensor:
-    """Images (B, 3, H, W) in 0…1 of x0, on the CPU; an image is all NaN where its x0 has NaN or infinite values."""
+    """Images (B, 3, H, W) in 0…1 decoded from x0, on the CPU; an image is all NaN if its x0 has NaN or infinities."""
     images = prior.decode(x0).cpu()
     images[~x0.isfinite().flatten(1).all(dim=1).cpu()] = torch.nan
     return images
 
 
 def numbers_of(images: Tensor) -> dict[str, float]:
-    """Sharpness and saturation over all pixels of (B, 3, H, W), rounded for reading."""
+    """Sharpness and saturation over all pixels of images (B, 3, H, W) in 0…1, rounded for readers."""
     mask = all_pixels(images)
     return {"sharpness": round(sharpness(images, mask), 5), "saturation": round(saturation(images, mask), 4)}

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in rows and columns, with a title, labels and captions, to be read at 100 %."""
+"""Contact sheets: pictures in rows and columns, with a title, labels and captions, legible at 100 %."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 PICTURE_EDGE = 192
-"""Pixels; smaller pictures are enlarged to it, larger ones reduced."""
+"""Pixels along a picture's edge; smaller pictures are enlarged to it, larger ones reduced."""
 
 LABEL_WIDTH = 150
 MARGIN = 10
@@ -21,7 +21,7 @@ NO_PICTURE = (235, 235, 235)
 
 @dataclass(frozen=True)
 class Cell:
-    """One square picture, or a grey field where there is none, and what stands below it."""
+    """One square picture, or None for a grey square, with a caption below."""
 
     picture: Image.Image | None
     caption: str = ""
@@ -29,7 +29,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells side by side, and what stands left of them."""
+    """Cells side by side, with a label on their left."""
 
     label: str
     cells: Sequence[Cell]
@@ -38,13 +38,13 @@ class Row:
 def contact_sheet(
     rows: Sequence[Row], columns: Sequence[str] = (), title: str = "", picture_edge: int = PICTURE_EDGE
 ) -> Image.Image:
-    """Rows of captioned pictures as one picture; texts are wrapped at words.
+    """One picture of rows of captioned pictures; texts are wrapped between words.
 
     Args:
         rows: at least one, each of at least one cell.
-        columns: what stands above each column.
-        title: what stands above everything.
-        picture_edge: pixels along an edge of every picture.
+        columns: a heading for each column, or none.
+        title: a heading for the whole sheet; may have several lines.
+        picture_edge: pixels along every picture's edge.
     """
     font = ImageFont.load_default(FONT_SIZE)
     count = max(len(row.cells) for row in rows)
@@ -91,13 +91,13 @@ def strip(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def squares(joined: Image.Image) -> list[Image.Image]:
-    """The square pictures that `strip` has joined."""
+    """The square pictures that `strip` joined."""
     edge = joined.height
     return [joined.crop((x, 0, x + edge, edge)) for x in range(0, joined.width, edge)]
 
 
 def block(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Square pictures as one square: one as it is, up to four as two by two."""
+    """One to four square pictures of one size as one square: a single one as it is, more as two by two."""
     if len(pictures) == 1:
         return pictures[0]
     edge = pictures[0].height
@@ -115,7 +115,7 @@ def _square(picture: Image.Image | None, edge: int) -> Image.Image:
 
 
 def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The text broken into lines of at most `width` pixels, where its words allow that."""
+    """The text broken into lines of at most `width` pixels; a longer word gets a line of its own."""
     lines: list[str] = []
     for paragraph in text.splitlines():
         lines.append("")
@@ -129,6 +129,6 @@ def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.Ima
 
 
 def _height(texts: Sequence[str]) -> int:
-    """Pixels that the tallest of some wrapped texts takes, with a little room below; 0 without any text."""
+    """Pixels that the tallest of some wrapped texts takes, with a margin below; 0 without any text."""
     lines = max((text.count("\n") + 1 for text in texts if text), default=0)
     return lines * LINE_HEIGHT + MARGIN if lines else 0

@@ -1,4 +1,4 @@
-"""What every study begins with, a model and its settings, and how it reports its progress."""
+"""Shared by all studies: loading the model, resolving the settings, reporting progress, saving results."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ Report = Callable[[events.Event], None]
 
 @dataclass(frozen=True)
 class Study:
-    """A loaded model, what was asked of it, and the numbers that follow from both.
+    """A loaded model, a request, and the settings that follow from both.
 
     Attributes:
         request: validated.
         prior: the model.
-        settings: resolved (`settings.resolve`).
-        weights: changes whenever the model's files do.
+        settings: from `run.resolve.resolve`.
+        weights: a hash that changes with the model's files (`state_of_weights`).
     """
 
     request: JobRequest
@@ -54,7 +54,7 @@ class Study:
         return self.settings.guidance_scale
 
     def identity(self, prompt: str) -> dict[str, Any]:
-        """What a result for this prompt depends on, besides its settings."""
+        """All that a result for this prompt depends on, except its settings; a JSON object."""
         request = self.request
         return {
             "version": __version__,
@@ -68,13 +68,13 @@ class Study:
 
 
 def prepare(request: JobRequest, report: Report, load: LoadPrior | None = None) -> Study:
-    """Load the model of a validated request, and find its settings.
+    """Load the model of a validated request, and resolve its settings.
 
     Args:
-        load: where the model comes from, `load_prior` by default.
+        load: loads the model, `load_prior` by default.
 
     Raises:
-        EngineError: of the kinds that `load_prior` and `choose_device` know.
+        EngineError: of the kinds that `load_prior` and `choose_device` raise.
     """
     report(events.Progress("Loading the model", 0, 1))
     prior = (load or load_prior)(request.model, choose_device(request.device), request.loras)
@@ -83,7 +83,7 @@ def prepare(request: JobRequest, report: Report, load: LoadPrior | None = None) 
 
 
 def reported(phase: str, steps: int, report: Report) -> Iterator[int]:
-    """0 … steps − 1, reporting each as done when the next one is asked for."""
+    """Yields 0 … steps − 1, and reports each as done when the next one is requested."""
     start = time.perf_counter()
     report(events.Progress(phase, 0, steps))
     for step in range(steps):
@@ -93,7 +93,7 @@ def reported(phase: str, steps: int, report: Report) -> Iterator[int]:
 
 
 def spread(count: int, chosen: int) -> list[int]:
-    """Up to `chosen` of 0 … count − 1 at even distances, with the first and the last."""
+    """Up to `chosen` of 0 … count − 1, evenly spaced, with the first and the last; only the last for `chosen` 1."""
     if chosen == 1:
         return [count - 1]
     return sorted({round(index * (count - 1) / (chosen - 1)) for index in range(chosen)})
@@ -111,7 +111,7 @@ def save_json(content: dict[str, Any], file: Path) -> dict[str, Any]:
     """Write a JSON file, whole or not at all; raises StorageError.
 
     Returns:
-        What was written: NaN and infinity (of a method that diverges) are null, since JSON has no word for them.
+        What was written: NaN and infinity (of a method that diverged) become None, since JSON cannot express them.
     """
     content = _without_nan(content)
     with storage_errors(file.parent):
@@ -120,7 +120,7 @@ def save_json(content: dict[str, Any], file: Path) -> dict[str, Any]:
 
 
 def state_of_weights(request: JobRequest) -> str:
-    """A hash of the names, sizes and times of change of a model's files on this machine, LoRAs too."""
+    """A hash of the names, sizes and modification times of a model's local files, with its LoRAs'."""
     location = locate(request.model)
     paths = [Path(source) for source in location.sources if location.kind != "hub"]
     paths += [Path(as_meant(lora.file)) for lora in request.loras]

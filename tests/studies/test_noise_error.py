@@ -5,22 +5,22 @@ import torch
 from exact_prior import ExactPrior, ball_images
 
 from sdi_engine.config.parameters import NOISES
-from sdi_engine.studies.noise_error import Asked, ResidualRun, guidance_variants, kappa_variants, residual, sdi_run
+from sdi_engine.studies.noise_error import Inputs, ResidualRun, guidance_variants, kappa_variants, residual, sdi_run
 
 
 @pytest.fixture
-def asked(prior):
+def inputs(prior):
     x0 = prior.encode(torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
-    return Asked(x0, torch.full((2,), 0.5), prior.condition(["ball", "ball"]))
+    return Inputs(x0, torch.full((2,), 0.5), prior.condition(["ball", "ball"]))
 
 
-def test_the_residual_is_that_of_eq_8(exact_study, asked):
+def test_the_residual_is_that_of_eq_8(exact_study, inputs):
     settings = dataclasses.replace(exact_study.settings, noise="random")
-    measured = residual(exact_study, settings, asked, torch.Generator().manual_seed(7))
+    measured = residual(exact_study, settings, inputs, torch.Generator().manual_seed(7))
 
-    kappa = torch.randn(asked.x0.shape, generator=torch.Generator().manual_seed(7))
-    a, b = exact_study.prior.scales(asked.t)
-    noise = exact_study.prior.predict(a * asked.x0 + b * kappa, asked.t, asked.conditioning, 2.0).noise
+    kappa = torch.randn(inputs.x0.shape, generator=torch.Generator().manual_seed(7))
+    a, b = exact_study.prior.scales(inputs.t)
+    noise = exact_study.prior.predict(a * inputs.x0 + b * kappa, inputs.t, inputs.conditioning, 2.0).noise
     by_hand = (b / a * (noise - kappa)).square().mean((1, 2, 3)).sqrt().mean().item()
     assert measured == pytest.approx(by_hand, rel=1e-3)
 
@@ -31,11 +31,11 @@ def test_the_residual_of_a_model_of_one_image_is_the_distance_to_it(exact_study)
     prior = ExactPrior({"ball": image})
     study = dataclasses.replace(exact_study, prior=prior)
     for shown in (image, other):
-        asked = Asked(prior.encode(shown), torch.tensor([0.5]), prior.condition(["ball"]))
+        inputs = Inputs(prior.encode(shown), torch.tensor([0.5]), prior.condition(["ball"]))
         distance = (prior.encode(shown) - prior.encode(image)).square().mean().sqrt().item()
         for noise in ("random", "fixed", "fixed-point", "inversion"):
             settings = dataclasses.replace(exact_study.settings, noise=noise)
-            measured = residual(study, settings, asked, torch.Generator().manual_seed(0))
+            measured = residual(study, settings, inputs, torch.Generator().manual_seed(0))
             assert measured == pytest.approx(distance, abs=1e-4)
 
 
