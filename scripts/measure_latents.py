@@ -31,7 +31,7 @@ from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.evaluation.accuracy import random_subject
 from sdi_engine.evaluation.judge import Judge, load_judge
-from sdi_engine.evaluation.pictures import look_around, on_grey
+from sdi_engine.evaluation.pictures import on_grey, render_around
 from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.run.resolve import resolve
 from sdi_engine.starter import world
@@ -98,16 +98,16 @@ def report_reconstructions(vae: AutoencoderKL, judge: Judge) -> None:
     for index in range(SUBJECTS):
         subject = random_subject(index, rng)
         surface = sample_surface(world.make_instance(subject, rng), (LARGE / SMALL) ** 2 * POINTS_PER_AREA)
-        large = on_grey(look_around(surface, size=LARGE))
+        large = on_grey(render_around(surface, size=LARGE))
         through = ((vae.decode(vae.encode(2 * large - 1).latent_dist.mode()).sample + 1) / 2).clamp(0, 1)
         errors.append((through - large).square().mean().item())
-        answers = judge.names.right(subject)
+        answers = judge.names.correct(subject)
         for name, images in (
-            ("64 px", on_grey(look_around(surface, size=SMALL))),
+            ("64 px", on_grey(render_around(surface, size=SMALL))),
             ("128 px", _shrunk(large)),
             ("128 px through the VAE", _shrunk(through)),
         ):
-            verdict = judge.look(images)
+            verdict = judge.assess(images)
             correct = [getattr(verdict, head).argmax(dim=1) == answers[head] for head in ("thing", "colour", "pattern")]
             right[name].append(torch.stack(correct).float().mean(dim=1))
     print(f"reconstruction: {-10 * np.log10(np.mean(errors)):.1f} dB")

@@ -1,1 +1,1 @@
-"""The yardstick: results held against the starter world's own things, with a judge and with geometry; and its runs."""
+"""The yardstick: makes objects and compares them with the starter world's own things, by a judge and by geometry."""

@@ -1,4 +1,4 @@
-"""How well results fit their prompts in the eyes of a CLIP model, for prompts that no truth is known of."""
+"""The CLIP score of results against their prompts, which needs no known truth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import CLIPModel, CLIPTokenizer
 from ..errors import BadInputError
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""Of the pixels that all of CLIP's models were trained on."""
+"""Of the red, green and blue values (0…1) of CLIP's training images; all of its models use them."""
 
 SCORE_FACTOR = 100.0
 
@@ -22,11 +22,12 @@ class ClipScore:
     """A CLIP model with the prompts of an evaluation.
 
     Args:
-        folder: of a `transformers.CLIPModel`, with its tokenizer, as `save_pretrained` writes them.
-        prompts: at least one.
+        folder: contains a `transformers.CLIPModel` and its tokenizer, as `save_pretrained` writes them.
+        prompts: all prompts of the evaluation, at least one.
+        device: where the model computes.
 
     Raises:
-        BadInputError: there is no such model in the folder.
+        BadInputError: the folder does not contain such a model.
     """
 
     def __init__(self, folder: Path, prompts: Sequence[str], device: torch.device | str = "cpu") -> None:
@@ -40,7 +41,7 @@ class ClipScore:
             ) from error
         self._model.to(device)
         self.size: int = self._model.config.vision_config.image_size
-        """Height and width in pixels of the pictures to show to it."""
+        """Height and width in pixels of the pictures that it takes."""
         self.prompts = tuple(prompts)
         length = self._model.config.text_config.max_position_embeddings
         words = tokenizer(list(prompts), padding=True, truncation=True, max_length=length, return_tensors="pt").to(
@@ -52,24 +53,31 @@ class ClipScore:
 
     @torch.no_grad()
     def similarities(self, images: Tensor) -> Tensor:
-        """The cosine of each prompt with pictures of one object, the mean over the pictures: (prompts,) in −1…1.
+        """The cosine similarity of each prompt with pictures of one object, averaged over the pictures.
 
         Args:
             images: (V, 3, size, size) in 0…1.
+
+        Returns:
+            (prompts,) in −1…1, on the CPU.
         """
         device = self._texts.device
         mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))
-        seen = self._model.vision_model(pixel_values=((images - mean) / deviation).to(device))
-        features = F.normalize(self._model.visual_projection(seen.pooler_output), dim=-1)
+        vision = self._model.vision_model(pixel_values=((images - mean) / deviation).to(device))
+        features = F.normalize(self._model.visual_projection(vision.pooler_output), dim=-1)
         return (features @ self._texts.T).mean(dim=0).cpu()
 
     def judge(self, images: Tensor, prompt: str) -> Mapping[str, float]:
-        """What CLIP says of an object that was made from one of the prompts.
+        """Scores pictures of an object that was made from one of the prompts.
+
+        Args:
+            images: (V, 3, size, size) in 0…1.
+            prompt: one of `prompts`.
 
         Returns:
             "clip": the CLIP score, 100 · max(cos, 0) (Hessel et al. 2021, without their factor of 2.5), as in table 1
-            of the paper; "clip_r": 1 where this prompt fits best of all, else 0, whose mean is CLIP R-precision
-            (Jain et al. 2022; Poole et al. 2022, sec. 4).
+            of the paper; "clip_r": 1 if no other prompt fits better, else 0, whose mean over objects is CLIP
+            R-precision (Jain et al. 2022; Poole et al. 2022, sec. 4).
         """
         similarities = self.similarities(images)
         own = similarities[self.prompts.index(prompt)]

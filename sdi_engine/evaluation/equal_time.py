@@ -1,7 +1,7 @@
-"""How many steps a setting needs to take as much time as another one.
+"""The number of steps with which a setting takes as much time as another.
 
-One object is made with each of the two in its own steps; time grows with the number of steps, so the quotient of the
-two times says it. What was found is written down, since a second measurement would not find quite the same.
+Each of the two settings makes one object with its own number of steps; time is proportional to steps, so the number
+follows from the ratio of the two times. It is stored, since a second measurement would differ a little.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .runs import JOBS_FOLDER, Record, run_jobs
 EQUAL_TIME_FILE = "equal_time.json"
 
 MOST_PROMPTS = 3
-"""A prompt of which one of the two makes nothing, or not at once, says nothing; then the next one is asked."""
+"""How many prompts are tried: one is skipped if either setting makes no object of it at the first attempt."""
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ log = logging.getLogger(__name__)
 def steps_for_equal_time(
     plan: Plan, folder: Path, pool: Pool, report: Callable[[events.Event], None]
 ) -> dict[str, int]:
-    """The steps of all settings that take another's time, by their names.
+    """The steps of all settings with equal_time, by their names; measured once, then read from the folder.
 
     Raises:
-        NoObjectError: the first prompts come to nothing.
-        EngineError, KeyboardInterrupt: as `run_jobs` does.
+        NoObjectError: none of the first `MOST_PROMPTS` prompts could be measured.
+        EngineError, KeyboardInterrupt: from `run_jobs`.
     """
     found = _found(folder)
     settings = {setting.name: setting for setting in plan.settings}
@@ -52,12 +52,12 @@ def steps_for_equal_time(
 
 
 def known_steps(folder: Path) -> dict[str, int]:
-    """The steps that `steps_for_equal_time` has written down, by the settings' names."""
+    """The steps that `steps_for_equal_time` has stored in the folder, by the settings' names."""
     return {name: measured["steps"] for name, measured in _found(folder).items()}
 
 
 def equal_steps(steps: int, seconds: float, seconds_to_take: float) -> int:
-    """How many steps take so many seconds, if `steps` of them took `seconds`; at least 1."""
+    """The number of steps that take `seconds_to_take` if `steps` took `seconds`; at least 1."""
     return max(1, round(steps * seconds_to_take / seconds))
 
 
@@ -74,11 +74,11 @@ def _measured(
     report: Callable[[events.Event], None],
 ) -> dict[str, Any]:
     for prompt in plan.prompts[:MOST_PROMPTS]:
-        ours, theirs = plan.job(prompt, plan.seeds[0], setting), plan.job(prompt, plan.seeds[0], other)
-        run_jobs(folder, [theirs, ours], pool, report)
-        seconds, seconds_to_take = _seconds(folder, ours), _seconds(folder, theirs)
+        job, other_job = plan.job(prompt, plan.seeds[0], setting), plan.job(prompt, plan.seeds[0], other)
+        run_jobs(folder, [other_job, job], pool, report)
+        seconds, seconds_to_take = _seconds(folder, job), _seconds(folder, other_job)
         if seconds and seconds_to_take:
-            steps = resolve(ours.request, ModelHints(), 64).steps
+            steps = resolve(job.request, ModelHints(), 64).steps
             return {
                 "steps": equal_steps(steps, seconds, seconds_to_take),
                 "prompt": prompt,
@@ -87,13 +87,13 @@ def _measured(
                 "seconds_to_take": seconds_to_take,
             }
     raise NoObjectError(
-        f'The steps of "{setting.name}" for the time of "{other.name}" cannot be measured, since the first prompts '
-        "come to nothing: give it steps instead of equal_time."
+        f'How many steps of "{setting.name}" take the time of "{other.name}" cannot be measured, because none of the '
+        "first prompts gives an object with both at the first attempt: give it steps instead of equal_time."
     )
 
 
 def _seconds(folder: Path, job: Job) -> float | None:
-    """Of the optimisation; None for a job that failed, or that came to something at a second attempt only."""
+    """The seconds of a job's optimisation; None if it failed or needed more than one attempt."""
     path = folder / JOBS_FOLDER / job.key
     record, result = Record.of(path), JobFolder(path).result()
     if record is None or record.exit_code != errors.EXIT_DONE or result is None or result["attempts"] > 1:

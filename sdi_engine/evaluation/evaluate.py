@@ -1,4 +1,4 @@
-"""A yardstick for 3D quality: objects of prompts x seeds x settings, measured, and compared."""
+"""Evaluates 3D quality: makes objects for prompts x seeds x settings, measures and compares them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ..studies.study import save_json, save_picture
 from ..system.files import read_json_object, write_atomically
 from ..system.locks import ProcessLock
 from .equal_time import known_steps, steps_for_equal_time
-from .examining import Examined, Examiner
+from .examiner import Examined, Examiner
 from .pictures import load_mesh
 from .plan import Plan
 from .portraits import portraits, truth_portraits
@@ -44,7 +44,7 @@ EXAMINED_FILE = "examined.json"
 TRUTH_FILE = "truth.npz"
 
 BASELINE = "baseline "
-"""Before the names of another evaluation's settings."""
+"""Prefix of the settings' names of another evaluation that this one is compared with."""
 
 Report = Callable[[events.Event], None]
 
@@ -60,34 +60,38 @@ def evaluate(
     load: LoadPrior | None = None,
     cluster: str = "",
 ) -> dict[str, Any]:
-    """Make all objects of a plan that are not there yet, and measure them: `results.md`, `results.json`, `sheet.png`.
+    """Make the missing objects of a plan and measure all; writes `results.md`, `results.json` and `sheet.png`.
 
     Args:
-        folder: an empty one, or that of the same plan, or of one that this one adds to, which is gone on with.
-        processes: at work at once; by default as many as there are cores, one on a GPU.
-        clip: the folder of a CLIP model.
-        baseline: the folder of another evaluation with the same prompts and seeds.
-        examiner: looks at the results; by default the judge, and CLIP where it is given.
-        load: where the model of the 2D samples comes from, `load_prior` by default.
-        cluster: the address of a Ray cluster that makes the objects; the 2D samples and the measuring stay here.
+        plan: what to make.
+        folder: an empty folder, or that of an evaluation to continue, with the same plan or one that this plan extends.
+        report: gets the progress.
+        processes: how many jobs run at once; by default one per core, or one on a GPU.
+        clip: the folder of a CLIP model, for CLIP scores.
+        baseline: the folder of another evaluation to compare with; it must share a prompt and a seed.
+        examiner: measures the results; by default with the judge, and with CLIP if `clip` is given.
+        load: loads the model of the 2D samples, `load_prior` by default.
+        cluster: the address of a Ray cluster that makes the objects; 2D samples and measurements are made here.
 
     Returns:
-        What `results.json` says, without the objects one by one; "table" are the lines of `results.md`.
+        The content of `results.json` without the single objects; "table" has the lines of `results.md`.
 
     Raises:
         EngineError: of the kinds in `sdi_engine.errors`.
-        KeyboardInterrupt: somebody has stopped it; the same call goes on where it was.
+        KeyboardInterrupt: it was stopped; the same call continues it.
     """
     if processes is None:
         processes = core_count() if choose_device(plan.device).type == "cpu" else 1
     check_processes(processes)
-    examiner = examiner or Examiner(plan.prompts, clip)  # what is missing is missed before hours of work
+    examiner = examiner or Examiner(plan.prompts, clip)  # a missing judge is reported before hours of work
     other = Plan.load(baseline) if baseline is not None else None
     if other is not None and not (set(plan.prompts) & set(other.prompts) and set(plan.seeds) & set(other.seeds)):
-        raise BadInputError(f'The evaluation "{baseline}" has no prompt and seed of this one: choose another baseline.')
+        raise BadInputError(
+            f'The baseline "{baseline}" shares no prompt and seed with this evaluation: choose another.'
+        )
     lock = ProcessLock(f"evaluation {folder.resolve()}")
     if not lock.acquire():
-        raise BadInputError(f'Another process is at the evaluation "{folder}": wait for it or stop it.')
+        raise BadInputError(f'Another process works on the evaluation "{folder}": wait for it or stop it.')
     with lock:
         plan.save(folder)
         device = nullcontext() if cluster else device_taken(report)  # a cluster works on devices of its own
@@ -131,7 +135,7 @@ def evaluate(
 def _objects(
     plan: Plan, folder: Path, examiner: Examiner, report: Report, only: Plan | None = None, prefix: str = ""
 ) -> dict[str, list[Object]]:
-    """What became of each job that is done, by setting; with `only`, those of its prompts and seeds."""
+    """The objects of all finished jobs, by setting; with `only`, just those of its prompts and seeds."""
     found: dict[str, list[Object]] = {}
     jobs = [
         job
@@ -139,16 +143,22 @@ def _objects(
         if only is None or (job.prompt in only.prompts and job.seed in only.seeds)
     ]
     for done, job in enumerate(jobs):
-        report(events.Progress("Looking at the objects", done, len(jobs)))
+        report(events.Progress("Measuring the objects", done, len(jobs)))
         path = folder / JOBS_FOLDER / job.key
         record = Record.of(path)
         if record is None or not record.is_final:
-            continue  # of a baseline that is not done
+            continue  # a baseline may be unfinished
         one = Object(job, record, record.error)
         if record.exit_code == errors.EXIT_DONE:
             try:
-                seen = _examined(path, job.prompt, examiner)
-                one = Object(job, record, values=seen.values, details=seen.details, features=seen.features)
+                found_in_it = _examined(path, job.prompt, examiner)
+                one = Object(
+                    job,
+                    record,
+                    values=found_in_it.values,
+                    details=found_in_it.details,
+                    features=found_in_it.features,
+                )
             except BadInputError as error:
                 one = Object(job, record, str(error))
         found.setdefault(prefix + job.setting, []).append(one)
@@ -156,16 +166,16 @@ def _objects(
 
 
 def _examined(path: Path, prompt: str, examiner: Examiner) -> Examined:
-    """What there is to say of the mesh in a job folder; it is written down there, so that nobody looks twice.
+    """The examiner's findings on the mesh in a job folder, stored there so that no mesh is examined twice.
 
     Raises:
         BadInputError: the mesh is empty or broken.
     """
     known = read_json_object(path / EXAMINED_FILE)
     if known is None or known.get("by") != examiner.fingerprint:
-        seen = examiner.examine(JobFolder(path).mesh_file, prompt)
-        features = None if seen.features is None else seen.features.tolist()
-        known = {"by": examiner.fingerprint, "values": seen.values, "details": seen.details, "features": features}
+        new = examiner.examine(JobFolder(path).mesh_file, prompt)
+        features = None if new.features is None else new.features.tolist()
+        known = {"by": examiner.fingerprint, "values": new.values, "details": new.details, "features": features}
         with storage_errors(path):
             write_atomically(path / EXAMINED_FILE, json.dumps(known) + "\n")
     features = None if known["features"] is None else np.array(known["features"])
@@ -173,7 +183,7 @@ def _examined(path: Path, prompt: str, examiner: Examiner) -> Examined:
 
 
 def _truth_features(folder: Path, examiner: Examiner) -> np.ndarray | None:
-    """`Examiner.truth_features`, written down too, since making all the world's things takes minutes."""
+    """`Examiner.truth_features`, stored in the folder, since making all the world's things takes minutes."""
     file = folder / TRUTH_FILE
     if file.is_file():
         with np.load(file) as stored:
@@ -187,7 +197,8 @@ def _truth_features(folder: Path, examiner: Examiner) -> np.ndarray | None:
 
 
 def _pairs(settings: Sequence[str], baselines: Sequence[str]) -> list[tuple[str, str]]:
-    """Which settings are compared: the first with each other one, and each with that of its name in the baseline."""
+    """The settings to compare: the first with each of the others, and each with its namesake in the baseline, or with
+    the baseline's first."""
     pairs = [(settings[0], other) for other in settings[1:]]
     if baselines:
         pairs += [(name, BASELINE + name if BASELINE + name in baselines else baselines[0]) for name in settings]
@@ -210,7 +221,7 @@ def _judged_samples(plan: Plan, folder: Path, examiner: Examiner) -> dict[str, f
 
 
 def _sheet(plan: Plan, folder: Path, objects: dict[str, list[Object]], examiner: Examiner) -> Any:
-    """A row for each prompt, with the first seed's object of each setting from two sides, and one of the truth."""
+    """A contact sheet with a row per prompt: from two sides, each setting's object of the first seed, and the truth."""
     rows = []
     first = {(one.job.setting, one.job.prompt): one for some in objects.values() for one in reversed(some)}
     with_truth = any(examiner.subjects.values())
@@ -236,7 +247,7 @@ def _cells(one: Object | None, folder: Path) -> list[Cell]:
 
 
 def _steps_lines(steps: dict[str, int]) -> list[str]:
-    return [f'"{name}" has {count} steps, which take as much time.' for name, count in steps.items()]
+    return [f'"{name}" runs {count} steps, by its equal_time.' for name, count in steps.items()]
 
 
 def _failure_lines(objects: dict[str, list[Object]]) -> list[str]:

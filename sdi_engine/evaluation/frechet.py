@@ -1,4 +1,4 @@
-"""The Fréchet distance of two sets of pictures, by the judge's features."""
+"""The Fréchet distance between two sets of pictures, on the judge's features."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from ..errors import BadInputError
 
 
 def frechet(features_a: np.ndarray, features_b: np.ndarray) -> float:
-    """How far two sets of pictures lie from each other, as normal distributions of features.
+    """The squared Fréchet distance between two sets of pictures, as normal distributions of features.
 
     d² = |mean_a - mean_b|² + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), as in the FID (Heusel et al., 2017), with the judge's
-    features in Inception's place. Few samples make covariances whose small eigenvalues are too small, so they are
-    shrunk towards a multiple of the identity (Ledoit & Wolf, 2004); still, compare only distances of sets of about
-    the same sizes.
+    features instead of Inception's. Covariances of few samples have too small eigenvalues, so they are shrunk towards
+    a multiple of the identity (Ledoit & Wolf, 2004); even so, compare only distances of sets of about the same sizes.
 
     Args:
-        features_a: (N, F) of one set, N of 2 at least.
-        features_b: (M, F) of the other.
+        features_a: (N, F) of one set, N >= 2.
+        features_b: (M, F) of the other, M >= 2.
 
     Returns:
         d² >= 0, in squared units of the features; 0 for equal sets.
 
     Raises:
-        BadInputError: a set has less than two pictures, or features that are no numbers.
+        BadInputError: a set has fewer than two pictures, or features that are NaN or infinite.
     """
     sets = [np.asarray(features, dtype=np.float64) for features in (features_a, features_b)]
     for features in sets:
         if features.ndim != 2 or len(features) < 2 or not np.isfinite(features).all():
-            raise BadInputError("A Fréchet distance needs two pictures on either side: measure more objects.")
+            raise BadInputError("A Fréchet distance needs at least two pictures in each set: measure more objects.")
     shift = sets[0].mean(axis=0) - sets[1].mean(axis=0)
     one, other = (_covariance(features) for features in sets)
     values, vectors = np.linalg.eigh(one)
@@ -39,7 +38,7 @@ def frechet(features_a: np.ndarray, features_b: np.ndarray) -> float:
 
 
 def _covariance(features: np.ndarray) -> np.ndarray:
-    """The covariance (F, F) of samples (N, F), shrunk as Ledoit and Wolf found best for their number."""
+    """The covariance (F, F) of samples (N, F), shrunk by Ledoit and Wolf's optimal share for this N."""
     count, size = features.shape
     centred = features - features.mean(axis=0)
     sample = centred.T @ centred / count

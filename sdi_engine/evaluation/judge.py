@@ -1,7 +1,7 @@
-"""An independent judge: a small network that names what a picture of the starter world shows.
+"""An independent judge: a small network that recognises what a picture of the starter world shows.
 
-The starter prior cannot grade its own results, since they are made to please it. The judge is another network, of
-another kind, trained on pictures from other seeds (`judge_training`), and it never sees a prompt.
+The starter prior cannot grade its own results, since they were optimised to please it. The judge is a network of
+another kind, trained on pictures from other seeds (`judge_training`), and it never reads a prompt.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..starter.world import Subject
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
 
 NOTHING = "nothing"
-"""What a thing stands on that stands on the ground, and its colour."""
+"""The base, and its colour, of a thing that stands on the ground."""
 
 VIEW_BINS = 8
 """Bin k holds the azimuths within 22.5 degrees of 45 k; bin 0 is the front."""
@@ -36,7 +36,7 @@ FRONT_BINS = (7, 0, 1)
 BACK_BINS = (3, 4, 5)
 
 LEAST_PROBABILITY = 0.01
-"""What a view gives at least to every answer when views vote together, so that one bad view outvotes no seven good."""
+"""The least probability of any answer when views vote together, so that one bad view cannot outvote seven good ones."""
 
 FEATURES = 128
 _BATCH = 256
@@ -44,12 +44,12 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Names:
-    """What the judge's answers are called, in their order.
+    """The names of the judge's answers, in the order of its outputs.
 
     Attributes:
-        things: of the head "thing"; "base" has one more, `NOTHING`, at the end.
-        colours: of "colour"; "base_colour" has one more in the same way.
-        patterns: of "pattern".
+        things: answers of the head "thing"; those of "base" end with one more, `NOTHING`.
+        colours: answers of "colour"; those of "base_colour" end with `NOTHING`.
+        patterns: answers of "pattern".
     """
 
     things: tuple[str, ...]
@@ -58,19 +58,21 @@ class Names:
 
     @classmethod
     def of_world(cls) -> Names:
-        """The names of the starter world as it is."""
+        """The names of the present starter world."""
         return cls(world.things(), tuple(COLOURS), PATTERNS)
 
     @property
     def bases(self) -> tuple[str, ...]:
+        """The answers of the head "base"."""
         return (*self.things, NOTHING)
 
     @property
     def base_colours(self) -> tuple[str, ...]:
+        """The answers of the head "base_colour"."""
         return (*self.colours, NOTHING)
 
     def sizes(self) -> dict[str, int]:
-        """How many answers each head has."""
+        """The number of answers of each head."""
         return {
             "thing": len(self.things),
             "colour": len(self.colours),
@@ -80,8 +82,8 @@ class Names:
             "base_colour": len(self.base_colours),
         }
 
-    def right(self, subject: Subject) -> dict[str, int]:
-        """The index of the right answer of each head about a subject; without "view"."""
+    def correct(self, subject: Subject) -> dict[str, int]:
+        """The index of the correct answer of each head but "view", for pictures of a subject."""
         thing, base = subject.thing, subject.base
         return {
             "thing": self.things.index(thing.kind),
@@ -94,16 +96,16 @@ class Names:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judge's opinion, one row a picture; the rows of all but the features are probabilities and sum to 1.
+    """The judge's answers on N pictures; in all fields but the features each row is probabilities that sum to 1.
 
     Attributes:
-        thing: (N, things). Of "a bird on a cactus" it is the bird.
-        colour: (N, colours) of the thing; "wooden" is one.
-        pattern: (N, patterns) of the thing; wood is plain.
-        view: (N, 8), from where it is seen, by `VIEW_BINS`.
-        base: (N, things + 1), what the thing stands on, last `NOTHING`.
-        base_colour: (N, colours + 1), last `NOTHING`.
-        features: (N, 128), what the answers are made from; for `frechet.frechet`.
+        thing: (N, things), the upper thing of a pair.
+        colour: (N, colours), the thing's; "wooden" is one of them.
+        pattern: (N, patterns), the thing's; wood is plain.
+        view: (N, 8), the side that the camera is on (`VIEW_BINS`).
+        base: (N, things + 1), what the thing stands on; the last is `NOTHING`.
+        base_colour: (N, colours + 1); the last is `NOTHING`.
+        features: (N, 128), the last layer before the heads; for `frechet.frechet`.
     """
 
     thing: Tensor
@@ -122,18 +124,18 @@ class Verdict:
 
 
 class Judge(nn.Module):
-    """A convolutional network for pictures of 64 x 64; use `look`.
+    """A convolutional network for pictures of 64 x 64; call `assess`.
 
     Args:
-        names: of its answers.
-        fronts: the subjects (`kinds_of`) of which it can tell the front from the back.
+        names: the names of its answers.
+        fronts: the kinds and pairs (as `kinds_of`) whose front it can tell from the back.
     """
 
     def __init__(self, names: Names, fronts: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.names, self.fronts = names, fronts
         self.body = nn.Sequential(
-            # Four by four pixels side by side: most of what there is to see, for a fraction of the work.
+            # Blocks of 4 x 4 pixels become channels: hardly anything is lost, at a fraction of the work.
             nn.PixelUnshuffle(4),
             *_layer(48, 64),
             *_layer(64, 64),
@@ -144,26 +146,26 @@ class Judge(nn.Module):
         self.places = nn.Conv2d(192, 48, 1)
         self.mix = nn.Linear(2 * 192 + 48 * 4 * 4, FEATURES)
         sizes = names.sizes()
-        # What a front looks like depends on the thing: it has eight answers for each of them.
+        # A front is different for each thing, so the head has eight answers for each.
         outputs = {**sizes, "view": sizes["thing"] * VIEW_BINS}
         self.heads = nn.ModuleDict({name: nn.Linear(FEATURES, size) for name, size in outputs.items()})
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Features (N, 128) and each head's logits (N, names), of images (N, 3, 64, 64) in 0...1.
+        """Features (N, 128) and each head's logits (N, names), for images (N, 3, 64, 64) in 0...1.
 
-        Those of "view" are (N, things, 8): from where it is seen if it is that thing.
+        The logits of "view" are (N, things, 8): those of the views, given that it is that thing.
         """
         maps = self.body((2 * images - 1).contiguous(memory_format=torch.channels_last))
-        # The mean says how much of something there is, the maximum whether it is there at all; where it is tells a
-        # front view from the others.
+        # The mean tells how much of a feature there is, the maximum whether it is there at all; its position tells a
+        # front view from other views.
         places = F.silu(self.places(maps)).flatten(1)
         features = F.silu(self.mix(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3)), places], dim=1)))
         logits = {name: head(features) for name, head in self.heads.items()}
         return features, {**logits, "view": logits["view"].unflatten(1, (-1, VIEW_BINS))}
 
     @torch.no_grad()
-    def look(self, images: Tensor) -> Verdict:
-        """The judge's opinion of images (N, 3, 64, 64) in 0...1; best on plain light grey (`pictures.on_grey`)."""
+    def assess(self, images: Tensor) -> Verdict:
+        """The judge's answers on images (N, 3, 64, 64) in 0...1; best on plain light grey (`pictures.on_grey`)."""
         self.eval()
         parts = [self(batch) for batch in images.split(_BATCH)]
         answers = {name: torch.cat([logits[name].softmax(dim=-1) for _, logits in parts]) for name in self.heads}
@@ -171,11 +173,11 @@ class Judge(nn.Module):
         return Verdict(**answers, features=torch.cat([features for features, _ in parts]))
 
     def has_front(self, subject: Subject) -> bool:
-        """Whether the judge can tell the subject's front from its back; a bottle has none."""
+        """Whether the judge can tell the subject's front from its back; a bottle, for example, has none."""
         return kinds_of(subject) in self.fronts
 
     def save(self, file: Path) -> None:
-        """Writes the weights in half precision, and beside them, as `.json`, the names."""
+        """Writes the weights in half precision, and the names into a `.json` file beside them."""
         weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in self._weights()}
         file.write_bytes(save(weights))
         about = {**dataclasses.asdict(self.names), "fronts": self.fronts}
@@ -187,16 +189,16 @@ class Judge(nn.Module):
 
 
 def kinds_of(subject: Subject) -> str:
-    """The things without their colours: "car", "bird on cactus"."""
+    """A subject without its colours: "car", "bird on cactus"."""
     return " on ".join(item.kind for item in subject.items)
 
 
 @cache
 def load_judge(file: Path = WEIGHTS) -> Judge:
-    """The trained judge, on the CPU, ready to `look`.
+    """The trained judge on the CPU, in evaluation mode.
 
     Raises:
-        EnvironmentMissingError: there is none, it cannot be read, or it was trained on another world.
+        EnvironmentMissingError: the file is missing or damaged, or the judge was trained on another world.
     """
     try:
         about = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
@@ -220,13 +222,13 @@ _CURE = "reinstall the extension, or train a judge with python -m sdi_engine.eva
 
 
 def together(probabilities: Tensor) -> Tensor:
-    """What all views of one thing say at once: their probabilities multiplied, and made to sum to 1 again.
+    """The vote of all views of one thing: the product of their probabilities, normalised to sum to 1.
 
     Args:
-        probabilities: (..., V, K); each is raised to `LEAST_PROBABILITY` at least.
+        probabilities: (..., V, K) of V views and K answers; values below `LEAST_PROBABILITY` are raised to it.
 
     Returns:
-        (..., K).
+        (..., K), probabilities that sum to 1.
     """
     return probabilities.clamp(min=LEAST_PROBABILITY).log().sum(dim=-2).softmax(dim=-1)
 

@@ -1,8 +1,9 @@
 """Trains the judge: `python -m sdi_engine.evaluation.judge_training --output FILE.safetensors --minutes 15`.
 
-It learns from the starter world's training pictures (`starter.dataset`), of another seed than any prior is trained with
-and in all colours of all things, made worse in many ways, so that it also reads the softer results of an optimisation.
-Every step draws from (seed, step): with `--steps` a run repeats, with `--minutes` the learning rate follows the clock.
+It learns from pictures of the starter world (`starter.dataset`) with a seed that no prior is trained with, of all
+things in all colours, degraded in many ways, so that it also recognises the softer results of an optimisation. Every
+step draws from (seed, step): with `--steps` a run can be repeated exactly; with `--minutes` the learning rate follows
+the clock.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .pictures import GREY
 log = logging.getLogger(__name__)
 
 SEED = 10_000_019
-"""Of the training pictures: far from the small numbers that priors are trained with."""
+"""Of the training pictures; far from the small seeds that priors are trained with."""
 
 LOSS_WEIGHTS = {"thing": 1.0, "colour": 1.0, "pattern": 1.0, "view": 1.0, "base": 0.5, "base_colour": 0.5}
 
@@ -39,17 +40,17 @@ _COLOURED = ("colour", "pattern", "base_colour")
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a training run.
+    """The settings of a training run.
 
     Attributes:
-        steps: optimiser steps, or None to train for `minutes`.
-        minutes: training time on the clock, for `steps` None.
-        seed: of everything random but the pictures.
-        batch: pictures a step.
-        learning_rate: the highest, reached after `warm_up` steps; a cosine takes it to a hundredth.
-        warm_up: steps.
-        first_shards: of pictures at the start.
-        reuse: how often a picture is used, about, before a new one is rendered.
+        steps: number of optimiser steps, or None to train for `minutes`.
+        minutes: wall-clock training time where `steps` is None.
+        seed: seeds all random numbers but those of the pictures.
+        batch: pictures per step.
+        learning_rate: the highest rate, reached after `warm_up` steps, from where a cosine lowers it to a hundredth.
+        warm_up: steps over which the rate rises.
+        first_shards: shards of pictures rendered at the start.
+        reuse: about how many times a picture is used before a new one takes its place.
     """
 
     steps: int | None = None
@@ -63,12 +64,12 @@ class Settings:
 
 
 def pictures_window(folder: Path | None = None, capacity: int = 64) -> Window:
-    """The pictures that the judge is trained on; kept in a folder if one is given."""
+    """The pictures that the judge is trained on; if a folder is given, they are kept there for another run."""
     return Window(SEED, folder, capacity=capacity, excluded=frozenset())
 
 
 def train(settings: Settings, window: Window, start: Judge | None = None) -> Judge:
-    """A judge trained on a window's pictures, from `start` or from nothing; a bar shows the progress."""
+    """A judge trained on a window's pictures, from `start` or from random weights; a bar shows the progress."""
     torch.manual_seed(settings.seed)
     judge = (start or Judge(Names.of_world())).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=settings.learning_rate, weight_decay=0.02)
@@ -83,7 +84,7 @@ def train(settings: Settings, window: Window, start: Judge | None = None) -> Jud
             for group in optimizer.param_groups:
                 group["lr"] = rate
             judge.train()
-            loss = judge_loss(judge(worsened(images, rng))[1], answers(judge.names, shown))
+            loss = judge_loss(judge(degraded(images, rng))[1], answers(judge.names, shown))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -97,48 +98,53 @@ def train(settings: Settings, window: Window, start: Judge | None = None) -> Jud
 
 
 def mostly_grey(count: int, size: int, rng: np.random.Generator) -> Tensor:
-    """(count, size, size, 3) backgrounds in 0...1: two in three plain light greys, about what the yardstick shows."""
+    """(count, size, size, 3) backgrounds in 0...1: two of three are plain light greys, about as in `on_grey`."""
     grey = torch.from_numpy(rng.uniform(GREY - 0.1, GREY + 0.1, count)).float().view(-1, 1, 1, 1)
     plain = torch.from_numpy(rng.random(count) < 2 / 3).view(-1, 1, 1, 1)
     return torch.where(plain, grey, random_backgrounds(count, size, rng))
 
 
 def answers(names: Names, pictures: Sequence[Picture]) -> dict[str, Tensor]:
-    """The right answers: class indices (N,), -1 where the picture does not tell; for "view" shares (N, 8).
+    """The correct answers: class indices (N,), -1 if the picture cannot tell; for "view" shares (N, 8).
 
-    A view between two bins belongs to both, the more the nearer. Clay shows no colours.
+    A view between two bins is shared between them, more of it in the nearer one. Clay shows no colours.
     """
-    rows = [names.right(picture.subject) for picture in pictures]
-    right = {name: torch.tensor([row[name] for row in rows]) for name in rows[0]}
+    rows = [names.correct(picture.subject) for picture in pictures]
+    correct = {name: torch.tensor([row[name] for row in rows]) for name in rows[0]}
     clay = torch.tensor([picture.clay for picture in pictures])
     for name in _COLOURED:
-        right[name] = torch.where(clay, _UNKNOWN, right[name])
+        correct[name] = torch.where(clay, _UNKNOWN, correct[name])
     place = torch.tensor([picture.azimuth for picture in pictures]) / (360 / VIEW_BINS)
     distance = (place[:, None] - torch.arange(VIEW_BINS) + VIEW_BINS / 2) % VIEW_BINS - VIEW_BINS / 2
-    right["view"] = (1 - distance.abs()).clamp(min=0)
-    return right
+    correct["view"] = (1 - distance.abs()).clamp(min=0)
+    return correct
 
 
-def judge_loss(logits: dict[str, Tensor], right: dict[str, Tensor]) -> Tensor:
-    """The heads' cross-entropies, weighted by `LOSS_WEIGHTS`; pictures that do not tell are left out."""
+def judge_loss(logits: dict[str, Tensor], correct: dict[str, Tensor]) -> Tensor:
+    """The heads' cross-entropies, weighted by `LOSS_WEIGHTS`; answers of -1 are left out.
+
+    Args:
+        logits: from `Judge.forward`.
+        correct: from `answers`.
+    """
     total = torch.zeros(())
     for name, weight in LOSS_WEIGHTS.items():
         if name == "view":
-            of_thing = logits[name][torch.arange(len(right["thing"])), right["thing"]]
-            total = total + weight * F.cross_entropy(of_thing, right[name])
+            of_thing = logits[name][torch.arange(len(correct["thing"])), correct["thing"]]
+            total = total + weight * F.cross_entropy(of_thing, correct[name])
             continue
-        known = (right[name] != _UNKNOWN).sum().clamp(min=1)
+        known = (correct[name] != _UNKNOWN).sum().clamp(min=1)
         total = total + weight * (
-            F.cross_entropy(logits[name], right[name], ignore_index=_UNKNOWN, reduction="sum") / known
+            F.cross_entropy(logits[name], correct[name], ignore_index=_UNKNOWN, reduction="sum") / known
         )
     return total
 
 
-def worsened(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Pictures (N, 3, H, W) in 0...1 as a camera or an optimisation might spoil them.
+def degraded(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Pictures (N, 3, H, W) in 0...1, degraded at random as a camera or an optimisation might do it.
 
-    Shifted by up to 6 % and zoomed by up to 15 %; every second one blurred (Gaussian, up to 1.3 pixels); brighter or
-    darker, with more or less contrast and saturation, each by up to 15 %; every second one noisy, up to 0.06.
+    Shifted by up to 6 % and zoomed by up to 15 %; half of them blurred (Gaussian, up to 1.3 pixels); brightness,
+    contrast and saturation changed by up to 15 % each; half of them with noise of a deviation up to 0.06.
     """
     count = len(images)
     zoom = rng.uniform(0.87, 1.15, count)
@@ -160,7 +166,7 @@ def worsened(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _blurred(images: Tensor, sigma: Tensor, reach: int = 3) -> Tensor:
-    """Each image (N, C, H, W) blurred by its own Gaussian of `sigma` (N,) pixels; 0 leaves it."""
+    """Images (N, C, H, W), each blurred by its own Gaussian of `sigma` (N,) pixels; 0 leaves it as it is."""
     steps = torch.arange(-reach, reach + 1)
     kernel = torch.exp(-0.5 * (steps / sigma[:, None].clamp(min=1e-3)) ** 2).float()
     kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(images.shape[1], dim=0)
@@ -172,7 +178,7 @@ def _blurred(images: Tensor, sigma: Tensor, reach: int = 3) -> Tensor:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m sdi_engine.evaluation.judge_training", description="Train the judge of the starter world."
     )
@@ -181,8 +187,8 @@ def main(arguments: list[str] | None = None) -> None:
     length.add_argument("--minutes", type=float, default=15.0, help="training time (default 15)")
     length.add_argument("--steps", type=int, help="optimiser steps instead of minutes; repeatable from the seed")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="a trained judge to go on with, with another --seed")
-    parser.add_argument("--shards", type=Path, help="folder where the rendered pictures are kept for another run")
+    parser.add_argument("--start", type=Path, help="a trained judge to continue from; choose another --seed")
+    parser.add_argument("--shards", type=Path, help="folder to keep the rendered pictures in, for another run")
     options = parser.parse_args(arguments)
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -191,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
     judge = train(Settings(options.steps, options.minutes, options.seed), pictures_window(options.shards), start)
     judge.fronts = kinds_with_front(judge)
     judge.save(options.output)
-    log.info("front and back are told apart of: %s", ", ".join(judge.fronts))
+    log.info("it tells front from back for: %s", ", ".join(judge.fronts))
     for name, value in accuracy(judge).items():
         log.info("%s: %s", name, value)
 

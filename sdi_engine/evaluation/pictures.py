@@ -1,7 +1,7 @@
-"""Finished meshes as the yardstick sees them: read as exported, posed like the world's own things, drawn like them.
+"""Pictures of finished meshes: read as exported, then posed and rendered like the starter world's own things.
 
-A result and a thing of the starter world become points on a surface alike, and `starter.render` draws both; so whatever
-that renderer gets wrong, it gets wrong for both.
+A result and a thing of the starter world both become points on a surface, and `starter.render` draws both, so that
+the renderer's errors are the same for both.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ..starter.render import Light, Surface, composite, orbit, render, spread_po
 from ..starter.world import canonical
 
 ALL_AROUND = tuple(45.0 * k for k in range(8))
-"""Azimuths in degrees; 0 stands in front of the thing."""
+"""Azimuths in degrees; the camera at 0 is in front of the thing."""
 
 GREY = 0.75
-"""Of the background behind measured pictures: no colour of the world is as light a grey."""
+"""The background of measured pictures, 0...1: a lighter grey than any colour of the world but white."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class TexturedMesh:
     texture: np.ndarray
 
     def surface(self) -> Surface:
-        """Points on it in the texture's colours, the middle of its height at the origin."""
+        """Points on the mesh in the texture's colours, with the middle of its height at the origin."""
         positions, normals, faces = spread_points(self.vertices, self.faces)
         weights = trimesh.triangles.points_to_barycentric(self.vertices[self.faces[faces]], positions)
         uv = (self.uv[self.faces[faces]] * weights[:, :, None]).sum(axis=1)
@@ -60,7 +60,7 @@ def load_mesh(file: Path) -> TexturedMesh:
     """A `mesh.glb` as the engine writes it (`mesh.export`).
 
     Raises:
-        BadInputError: it cannot be read, holds no surface or no texture, or its numbers are NaN or infinite.
+        BadInputError: it cannot be read, has no surface or no texture, or its coordinates are NaN or infinite.
     """
     try:
         scene = trimesh.load_scene(file, process=False)
@@ -68,7 +68,7 @@ def load_mesh(file: Path) -> TexturedMesh:
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as error:
         raise BadInputError(f'"{file}" cannot be read as a mesh ({error}): generate it again.') from error
     if len(meshes) != 1:
-        raise BadInputError(f'"{file}" holds {len(meshes)} meshes: give a mesh.glb of this engine, which holds one.')
+        raise BadInputError(f'"{file}" has {len(meshes)} meshes: give a mesh.glb of this engine, which has one.')
     mesh = meshes[0]
     image = getattr(getattr(mesh.visual, "material", None), "baseColorTexture", None)
     uv = getattr(mesh.visual, "uv", None)
@@ -83,23 +83,23 @@ def load_mesh(file: Path) -> TexturedMesh:
 def textured_mesh(
     vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray, texture: np.ndarray, name: str = "the mesh"
 ) -> TexturedMesh:
-    """Puts a mesh into the canonical pose; fields as in `TexturedMesh`, but in any place and size.
+    """Puts a mesh of any position and size into the canonical pose; the fields are those of `TexturedMesh`.
 
     Args:
         vertices: (V, 3), Z up, the front faces -Y.
         faces: (F, 3).
         uv: (V, 2).
         texture: (H, W, 3).
-        name: of the mesh, for the message.
+        name: the mesh's name in messages.
 
     Raises:
-        BadInputError: there is no surface, or its numbers are NaN or infinite.
+        BadInputError: it has no surface or is flat, or its coordinates are NaN or infinite.
     """
     if not (np.isfinite(vertices).all() and np.isfinite(uv).all()):
         raise BadInputError(f"{name} has vertices that are NaN or infinite: generate it again.")
     corners = vertices[faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    # A flat square as small as a millionth of the whole would be none that anybody sees; the squared size is an area.
+    # Faces smaller than a square of a millionth of the mesh's size are invisible.
     faces = faces[area > 1e-12 * np.ptp(vertices, axis=0).max() ** 2] if len(faces) else faces
     if not len(faces):
         raise BadInputError(f"{name} is empty (no face has an area): generate it again.")
@@ -110,21 +110,21 @@ def textured_mesh(
     return TexturedMesh(canonical(posed), faces.reshape(-1, 3), uv[used], texture)
 
 
-def look_around(
+def render_around(
     surface: Surface,
     azimuths: Sequence[float] = ALL_AROUND,
     elevation: float = 15.0,
     size: int = 64,
     light: Light | None = None,
 ) -> Tensor:
-    """Draws a surface from around, with the same lens and distance each time.
+    """Renders a surface from V sides, with the same lens and distance each time.
 
     Args:
         surface: of a result (`TexturedMesh.surface`) or of a thing of the world (`render.sample_surface`).
-        azimuths: of V cameras, degrees; 0 stands in front.
-        elevation: of all of them, degrees above the horizon.
+        azimuths: of V cameras, degrees; 0 is in front.
+        elevation: of all cameras, degrees above the horizon.
         size: height and width in pixels.
-        light: for V pictures; None shows the bare texture, as the judge is best used.
+        light: for V pictures; None shows the bare texture, which the judge reads best.
 
     Returns:
         (V, size, size, 4) in 0...1, premultiplied by channel 3, the opacity.
@@ -134,17 +134,17 @@ def look_around(
 
 
 def on_grey(pictures: Tensor) -> Tensor:
-    """Pictures (V, H, W, 4) of `look_around`, laid on plain light grey: (V, 3, H, W) in 0...1, for the judge."""
+    """Pictures (V, H, W, 4) from `render_around` on plain light grey: (V, 3, H, W) in 0...1, for the judge."""
     return composite(pictures, torch.tensor(GREY)).permute(0, 3, 1, 2).contiguous()
 
 
 def _z_up(vectors: np.ndarray) -> np.ndarray:
-    """glTF's (x, y, z) with Y up to (x, -z, y) with Z up; `mesh.export` went the other way."""
+    """Turns glTF's (x, y, z) with Y up into (x, -z, y) with Z up; `mesh.export` does the inverse."""
     return np.stack([vectors[:, 0], -vectors[:, 2], vectors[:, 1]], axis=1)
 
 
 def _read_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """(N, 3) colours of a texture (H, W, 3) at uv (N, 2), bilinear; the edge goes on outside of 0...1."""
+    """Colours (N, 3) of a texture (H, W, 3) at uv (N, 2), bilinear; its border extends beyond 0...1."""
     height, width, _ = texture.shape
     column = (uv[:, 0] * width - 0.5).clip(0, width - 1)
     row = ((1 - uv[:, 1]) * height - 0.5).clip(0, height - 1)

@@ -1,4 +1,4 @@
-"""What an evaluation makes: prompts, seeds and settings, every object of which is a job of its own."""
+"""The plan of an evaluation: prompts, seeds and settings; each combination is an object and a job of its own."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from ..system.files import read_json_object, write_atomically
 PLAN_FILE = "plan.json"
 
 LISTS = ("default", "held-out", "pairs", "paper")
-"""The lists of prompts in `prompts/`."""
+"""The lists of prompts in `prompts/`, without the ending .txt."""
 
 DEFAULT_SETTING = "standard: preset=standard"
 
 OPTIONS = tuple(name for name, parameter in PARAMETERS.items() if parameter.is_compared)
-"""What a setting may choose, besides "set.NAME" (`overrides`) and "equal_time"; all else is the same for all."""
+"""The options that a setting may have, besides "set.NAME" (`overrides`) and "equal_time"; settings share the rest."""
 
 GROWING = ("prompts", "seeds", "settings")
-"""Fields of a plan that may be added to, at their ends."""
+"""Fields of a plan to which items may be appended later."""
 
 _PROMPTS = Path(__file__).with_name("prompts")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way of making objects.
+    """One way to make objects.
 
     Attributes:
-        name: in the table.
-        options: fields of a `JobRequest`, some of `OPTIONS`.
-        overrides: of the request.
-        equal_time: the name of another setting, whose seconds per object this one's steps are to take.
+        name: its name in the table.
+        options: fields of a `JobRequest`, by names in `OPTIONS`.
+        overrides: the request's `overrides`.
+        equal_time: the name of another setting; this one gets as many steps as take that one's time per object.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Job:
-    """One object to make: a prompt, a seed and the name of a setting, and what they come to."""
+    """One object to make: a prompt, a seed and the name of a setting, with the request that follows from them."""
 
     prompt: str
     seed: int
@@ -64,7 +64,7 @@ class Job:
 
     @cached_property
     def key(self) -> str:
-        """The name of its folder, which depends on all that its result depends on."""
+        """The name of its folder, which contains a hash of the whole request."""
         digest = hashlib.sha256(self.request.to_json().encode()).hexdigest()[:8]
         return f"{slug(self.prompt)[:28]}-{self.seed}-{slug(self.setting)[:16]}-{digest}"
 
@@ -74,16 +74,18 @@ class Plan:
     """All that an evaluation depends on.
 
     Attributes:
-        prompts: without repetitions.
-        seeds: without repetitions.
-        settings: the first is the one that the others are compared with.
-        model, loras, device: as in `JobRequest`, the same for all jobs.
-        weights: changes whenever the model's files do (`study.state_of_weights`).
-        samples: 2D pictures of each prompt.
+        prompts: without duplicates.
+        seeds: without duplicates.
+        settings: the first is compared with each of the others.
+        model: as in `JobRequest`, the same for all jobs.
+        loras: as in `JobRequest`, the same for all jobs.
+        device: as in `JobRequest`, the same for all jobs.
+        weights: a hash that changes with the model's files (`study.state_of_weights`).
+        samples: number of 2D samples of each prompt, 0 to 64.
         version: of the engine.
 
     Raises:
-        BadInputError: something of it cannot be.
+        BadInputError: a list is empty or has duplicates, a number is out of range, or a setting is invalid.
     """
 
     prompts: tuple[str, ...]
@@ -109,15 +111,15 @@ class Plan:
         for setting in self.settings:
             if setting.equal_time and setting.equal_time not in followed:
                 raise BadInputError(
-                    f'The setting "{setting.name}" is to take the time of "{setting.equal_time}": name another setting '
-                    "of the same evaluation, one that has steps of its own."
+                    f'The setting "{setting.name}" has equal_time={setting.equal_time}: name another setting of this '
+                    "evaluation, one without equal_time."
                 )
             for prompt in self.prompts:
                 for seed in self.seeds:
                     self.request(prompt, seed, setting)
 
     def request(self, prompt: str, seed: int, setting: Setting, steps: int | None = None) -> JobRequest:
-        """What a job asks for, validated; `steps` instead of the setting's."""
+        """A job's request, validated; `steps` replaces those of the setting."""
         changed = {} if steps is None else {"steps": steps}
         common = {"model": self.model, "loras": self.loras, "device": self.device}
         fields = {
@@ -135,10 +137,10 @@ class Plan:
         return Job(prompt, seed, setting.name, self.request(prompt, seed, setting, steps))
 
     def jobs(self, steps: Mapping[str, int]) -> list[Job]:
-        """All jobs, settings in turn, so that whatever else keeps the machine busy keeps all of them from their work.
+        """All jobs, with the settings taking turns, so that other work on the machine slows all of them alike.
 
         Args:
-            steps: of the settings that take another's time, by their names.
+            steps: those of settings with equal_time, by the settings' names.
         """
         return [
             self.job(prompt, seed, setting, steps.get(setting.name))
@@ -148,51 +150,51 @@ class Plan:
         ]
 
     def save(self, folder: Path) -> None:
-        """Write the plan into the folder of its evaluation, in the place of one that this one only adds to.
+        """Write the plan into its evaluation's folder; it may replace one that it only extends (`GROWING`).
 
         Raises:
-            BadInputError: the folder is that of another plan.
+            BadInputError: the folder has another plan.
         """
-        ours = json.loads(json.dumps(dataclasses.asdict(self)))
-        theirs = read_json_object(folder / PLAN_FILE) or {}
-        others = [name for name in ours if theirs and not _continues(name, ours[name], theirs.get(name))]
+        new = json.loads(json.dumps(dataclasses.asdict(self)))
+        old = read_json_object(folder / PLAN_FILE) or {}
+        others = [name for name in new if old and not _continues(name, new[name], old.get(name))]
         if others:
             raise BadInputError(
-                f'The folder "{folder}" is that of another evaluation (other {", ".join(others)}): choose a new '
-                "folder, or give the command that it was begun with, with more prompts, seeds or settings at their "
-                "ends at most."
+                f'The folder "{folder}" belongs to another evaluation (other {", ".join(others)}): choose a new '
+                "folder, or repeat the command that began it, with further prompts, seeds or settings only after the "
+                "old ones."
             )
-        if ours != theirs:
+        if new != old:
             with storage_errors(folder):
-                write_atomically(folder / PLAN_FILE, json.dumps(ours, indent=2, ensure_ascii=False) + "\n")
+                write_atomically(folder / PLAN_FILE, json.dumps(new, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Plan:
-        """The plan of an evaluation's folder.
+        """The plan in an evaluation's folder.
 
         Raises:
             BadInputError: there is none, or it is damaged.
         """
         fields = read_json_object(folder / PLAN_FILE)
         if fields is None:
-            raise BadInputError(
-                f'"{folder}" is not the folder of an evaluation: it has no {PLAN_FILE}; give one that has.'
-            )
+            raise BadInputError(f'"{folder}" is not the folder of an evaluation: give one that contains {PLAN_FILE}.')
         try:
             fields["prompts"], fields["seeds"] = tuple(fields["prompts"]), tuple(fields["seeds"])
             fields["settings"] = tuple(Setting(**setting) for setting in fields["settings"])
             fields["loras"] = tuple(Lora(**lora) for lora in fields["loras"])
             return cls(**fields)
         except (KeyError, TypeError) as error:
-            raise BadInputError(f'The plan of "{folder}" is damaged or of another version: evaluate again.') from error
+            raise BadInputError(
+                f'The plan in "{folder}" is damaged or of another version: evaluate again, into a new folder.'
+            ) from error
 
 
 def read_prompts(lists: Sequence[str], prompts: Sequence[str]) -> tuple[str, ...]:
-    """The prompts of lists, and some more, each once; the default list where nothing is given.
+    """The prompts of some lists, then single ones, without duplicates; if nothing is given, the default list.
 
     Args:
-        lists: names of `LISTS`, or text files with a prompt a line; lines that are empty or start with # do not count.
-        prompts: one by one.
+        lists: names in `LISTS`, or text files with one prompt per line; empty lines and those with # are skipped.
+        prompts: single prompts.
 
     Raises:
         BadInputError: there is no such list, the file cannot be read, or a prompt is invalid.
@@ -204,7 +206,7 @@ def read_prompts(lists: Sequence[str], prompts: Sequence[str]) -> tuple[str, ...
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """The numbers of "0,1,2".
+    """The seeds in a text such as "0,1,2".
 
     Raises:
         BadInputError: there are no seeds, or they are not whole numbers.
@@ -216,10 +218,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def parse_setting(text: str) -> Setting:
-    """What "NAME: option=value option=value" means; an option is one of `OPTIONS`, "set.NAME" or "equal_time".
+    """The setting in a text "NAME: option=value option=value"; options are `OPTIONS`, "set.NAME" and "equal_time".
 
     Raises:
-        BadInputError: it means nothing.
+        BadInputError: it cannot be parsed, or has an unknown option.
     """
     name, colon, rest = text.partition(":")
     name = " ".join(name.split())
@@ -230,7 +232,7 @@ def parse_setting(text: str) -> Setting:
     try:
         words = shlex.split(rest)
     except ValueError as error:
-        raise BadInputError(f'The setting "{name}" has a quotation mark too many: close it or leave it out.') from error
+        raise BadInputError(f'The setting "{name}" has an open quotation mark: close it or remove it.') from error
     options: dict[str, Any] = {}
     overrides: dict[str, Any] = {}
     equal_time = ""
@@ -247,17 +249,17 @@ def parse_setting(text: str) -> Setting:
             options[option] = word.partition("=")[2] if PARAMETERS[option].kind is str else value
         else:
             raise BadInputError(
-                f'The setting "{name}" has no option "{option}": it may have {", ".join(OPTIONS)}, equal_time, and '
-                "set.NAME for any other number."
+                f'The setting "{name}" has the unknown option "{option}": choose from {", ".join(OPTIONS)}, '
+                "equal_time, and set.NAME for any other number."
             )
     return Setting(name, options, overrides, equal_time)
 
 
-def _continues(name: str, ours: Any, theirs: Any) -> bool:
-    """Whether a plan's field is another plan's, or only adds to it: what is done keeps its place then."""
-    if name in GROWING and isinstance(theirs, list):
-        return ours[: len(theirs)] == theirs
-    return ours == theirs
+def _continues(name: str, new: Any, old: Any) -> bool:
+    """Whether a field of a plan equals the old plan's or only appends to it, so that finished jobs stay valid."""
+    if name in GROWING and isinstance(old, list):
+        return new[: len(old)] == old
+    return new == old
 
 
 def _lines(name: str) -> Iterator[str]:
@@ -267,7 +269,7 @@ def _lines(name: str) -> Iterator[str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise BadInputError(
-            f'The list of prompts "{name}" cannot be read ({reason}): give a text file with a prompt a line, or one of '
-            f"{', '.join(LISTS)}."
+            f'The list of prompts "{name}" cannot be read ({reason}): give a text file with a prompt per line, or one '
+            f"of {', '.join(LISTS)}."
         ) from error
     return (line for line in lines if line.strip() and not line.lstrip().startswith("#"))

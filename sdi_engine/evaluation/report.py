@@ -1,4 +1,4 @@
-"""What an evaluation found: a table of all settings, and in which of them one is better than another."""
+"""The report of an evaluation: a table of all settings, and the metrics in which one is better than another."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Kind = Literal["share", "ratio", "number", "seconds", "count"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of every object.
+    """A number that is measured on every object.
 
     Attributes:
-        name: in `Object.values`.
-        label: for people.
-        kind: a share is 0 or 1 of each object and shown in %; a ratio to the truth is best at 1.
-        higher_is_better: of ratios, whose distance from 1 is compared, it is not.
-        of_failures: what an object that does not exist counts as; None leaves it out.
+        name: its key in `Object.values`.
+        label: its name for readers.
+        kind: a "share" is 0 or 1 for each object and shown in %; a "ratio" to the truth is best at 1.
+        higher_is_better: False for ratios, which are compared by their distance from 1.
+        of_failures: the value of a failed object; None leaves failed objects out.
     """
 
     name: str
@@ -61,25 +61,25 @@ METRICS = (
 )
 
 NOTE = (
-    "Objects that failed count as not recognised; their shape and appearance do not count. Seconds are of all the work "
-    "on an object but for loading the model, which stays loaded. A difference is the mean over the objects that both "
-    "settings have, and its 95 % interval is by the bootstrap over prompts and, within them, seeds. With so many "
-    "comparisons one in twenty seems to differ by chance alone. The Fréchet distance is of whole sets, so it is not "
-    "compared, and of fewer than five prompts nothing is told."
+    "Failed objects count as not recognised, and are left out of geometry and appearance. Seconds include all work on "
+    "an object except loading the model, which stays loaded. A difference is the mean over the prompts and seeds that "
+    "both settings have; its 95 % interval comes from a bootstrap over prompts and, within them, seeds. Of so many "
+    "comparisons, one in twenty seems to differ by chance alone. The Fréchet distance belongs to a whole set of "
+    'objects, so it is not compared. With fewer than five prompts every verdict is "cannot be told".'
 )
 
 
 @dataclass(frozen=True)
 class Object:
-    """What became of one job.
+    """The result of one job.
 
     Attributes:
         job: with its prompt, seed and setting.
-        outcome: of the job.
-        error: why there is no object, or none that can be looked at; empty where there is one.
-        values: by the names of `METRICS`.
-        details: all else that was found, for results.json.
-        features: (views, F), for the Fréchet distance.
+        outcome: how the job ended, and its cost.
+        error: why there is no object, or why it cannot be measured; empty for a measured object.
+        values: the measured numbers, by the names of `METRICS`.
+        details: further findings, for results.json.
+        features: (views, F), for the Fréchet distance, or None.
     """
 
     job: Job
@@ -90,10 +90,11 @@ class Object:
     features: np.ndarray | None = field(default=None, repr=False)
 
     def value(self, metric: Metric, askable: Collection[str]) -> float | None:
-        """Its number; None where there is none.
+        """The object's number for a metric, or None if it has none.
 
         Args:
-            askable: names of what can be asked of objects of this prompt at all.
+            metric: one of `METRICS`.
+            askable: names of the metrics in which failed objects of this prompt count (`Examiner.askable`).
         """
         if metric.name == "failed":
             return float(bool(self.error))
@@ -108,7 +109,7 @@ class Object:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One setting minus another, in one metric; of ratios their distances from 1."""
+    """One setting minus another in one metric; for ratios, the difference of their distances from 1."""
 
     metric: Metric
     interval: Interval
@@ -116,12 +117,12 @@ class Comparison:
 
 
 class Results:
-    """All objects of some settings.
+    """All objects of an evaluation.
 
     Args:
-        objects: by the setting's name, in the order of the table.
-        askable: what can be asked of objects of each prompt (`Examiner.askable`).
-        truth_features: (N, F), for the Fréchet distance.
+        objects: by the setting's name, in the order of the table's columns.
+        askable: returns the metrics in which failed objects of a prompt count (`Examiner.askable`).
+        truth_features: (N, F), for the Fréchet distance, or None for a table without it.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class Results:
         self._truth_features = truth_features
 
     def summary(self, setting: str) -> dict[str, Any]:
-        """The means of a setting's numbers by the metrics' names; of seconds the median, and `seconds_90` too."""
+        """A setting's means by the metrics' names; for seconds the median, with the 90th percentile in `seconds_90`."""
         objects = self.objects[setting]
         found: dict[str, Any] = {"objects": len(objects), "failures": sum(bool(one.error) for one in objects)}
         for metric in METRICS:
@@ -151,19 +152,19 @@ class Results:
         return found
 
     def compare(self, setting: str, other: str) -> list[Comparison]:
-        """A setting minus another one in each metric that both have, over the prompts and seeds that both have."""
-        theirs = {(one.job.prompt, one.job.seed): one for one in self.objects[other]}
+        """One setting minus another in each metric, over the prompts and seeds for which both have a number."""
+        others = {(one.job.prompt, one.job.seed): one for one in self.objects[other]}
         compared = []
         for metric in METRICS:
             differences: dict[str, list[float]] = {}
             for one in self.objects[setting]:
-                twin = theirs.get((one.job.prompt, one.job.seed))
-                ours, its = self._value(one, metric), self._value(twin, metric) if twin is not None else None
-                if ours is None or its is None:
+                twin = others.get((one.job.prompt, one.job.seed))
+                value, reference = self._value(one, metric), self._value(twin, metric) if twin is not None else None
+                if value is None or reference is None:
                     continue
                 if metric.kind == "ratio":
-                    ours, its = abs(ours - 1.0), abs(its - 1.0)
-                differences.setdefault(one.job.prompt, []).append(ours - its)
+                    value, reference = abs(value - 1.0), abs(reference - 1.0)
+                differences.setdefault(one.job.prompt, []).append(value - reference)
             if differences:
                 interval = paired_bootstrap(differences)
                 verdict = interval.verdict(higher_is_better=metric.higher_is_better)
@@ -175,20 +176,20 @@ class Results:
 
 
 def judge_lines(accuracy: dict[str, dict[str, float]]) -> list[str]:
-    """How far the judge is to be trusted, in two sentences."""
+    """The judge's own accuracy (`accuracy.accuracy`), in words."""
 
-    def said(shares: dict[str, float]) -> str:
+    def listed(shares: dict[str, float]) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {100 * share:.1f} %" for name, share in shares.items())
 
     return [
         "The judge's own accuracy on new renders of the truth:",
-        f"whole objects, eight views together: {said(accuracy['object'])};",
-        f"single pictures: {said(accuracy['picture'])}.",
+        f"whole objects, eight views together: {listed(accuracy['object'])};",
+        f"single pictures: {listed(accuracy['picture'])}.",
     ]
 
 
 def table(results: Results, samples: dict[str, float] | None = None) -> list[str]:
-    """A Markdown table: metrics below each other, settings side by side, and last the 2D samples."""
+    """A Markdown table: a row for each metric, a column for each setting, and last one for the 2D samples."""
     summaries = {name: results.summary(name) for name in results.objects}
     head = ["", *summaries, *(["2D samples"] if samples else [])]
     rows = [
@@ -199,9 +200,9 @@ def table(results: Results, samples: dict[str, float] | None = None) -> list[str
         if metric.name == "failed" or not any(metric.name in found for found in [*summaries.values(), samples or {}]):
             continue
         label = metric.label + (" (median, 90 %)" if metric.kind == "seconds" else "")
-        rows.append([label, *(_shown(metric, found) for found in summaries.values())])
+        rows.append([label, *(_cell(metric, found) for found in summaries.values())])
         if samples:
-            rows[-1].append(_shown(metric, samples))
+            rows[-1].append(_cell(metric, samples))
     if any("frechet" in found for found in summaries.values()):
         shown = (f"{found['frechet']:.3g}" if "frechet" in found else "" for found in summaries.values())
         rows.append(["Fréchet distance", *shown])
@@ -209,7 +210,7 @@ def table(results: Results, samples: dict[str, float] | None = None) -> list[str
 
 
 def comparison_table(compared: Sequence[Comparison]) -> list[str]:
-    """A Markdown table of one setting against another."""
+    """A Markdown table of the differences between two settings, with a row for each metric."""
     rows = []
     for one in compared:
         factor, form = (100.0, "{:+.1f}") if one.metric.kind == "share" else (1.0, "{:+.3g}")
@@ -217,10 +218,10 @@ def comparison_table(compared: Sequence[Comparison]) -> list[str]:
         unit = ", percentage points" if one.metric.kind == "share" else ""
         label = f"{one.metric.label}, distance from 1" if one.metric.kind == "ratio" else one.metric.label + unit
         rows.append([label, mean, f"{low} … {high}", one.verdict])
-    return _markdown(["", "difference", "95 % interval", "is"], rows)
+    return _markdown(["", "difference", "95 % interval", "verdict"], rows)
 
 
-def _shown(metric: Metric, found: dict[str, Any]) -> str:
+def _cell(metric: Metric, found: dict[str, Any]) -> str:
     value = found.get(metric.name)
     if value is None:
         return ""

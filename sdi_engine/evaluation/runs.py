@@ -1,7 +1,4 @@
-"""The jobs of an evaluation, done by a pool, and what became of each over all the times that it was gone on with.
-
-That stands in a job's folder in `run.json` (`Record`).
-"""
+"""Does an evaluation's jobs in a pool, and records in each job's folder, in `run.json`, how it ended and its cost."""
 
 from __future__ import annotations
 
@@ -27,34 +24,34 @@ JOBS_FOLDER = "jobs"
 LOG_FILE = "log.txt"
 RECORD_FILE = "run.json"
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 HOPELESS: dict[int, type[EngineError]] = {
     errors.EXIT_ENVIRONMENT: EnvironmentMissingError,
     errors.EXIT_STORAGE: StorageError,
 }
-"""Ends of a job after which all others would end in the same way."""
+"""The error of each exit code after which all other jobs would fail in the same way."""
 
 
 @dataclass(frozen=True)
 class Record(Outcome):
-    """What became of a job, and what it cost over all the times that it was gone on with, those in vain too."""
+    """How a job ended, and its cost, which includes all earlier attempts that it was resumed from."""
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing is to be done any more, for better or worse."""
+        """Whether the job is done or has failed for good, so that it is not run again."""
         return self.exit_code != errors.EXIT_CANCELLED and self.exit_code not in HOPELESS
 
     @classmethod
     def of(cls, path: Path) -> Record | None:
-        """What stands in a job folder; None where nothing does."""
+        """The record in a job folder; None if there is none or it cannot be read."""
         try:
             return cls(**read_json_object(path / RECORD_FILE) or {})
         except TypeError:
             return None
 
     def after(self, outcome: Outcome) -> Record:
-        """The record of a job that was gone on with."""
+        """This record with the outcome of another attempt: its end, and its cost added to that of the earlier ones."""
         return Record(
             exit_code=outcome.exit_code,
             error=outcome.error,
@@ -65,43 +62,44 @@ class Record(Outcome):
         )
 
     def save(self, path: Path) -> None:
-        """Write it into a job folder; raises StorageError."""
+        """Write the record into a job folder; raises StorageError."""
         with storage_errors(path):
             write_atomically(path / RECORD_FILE, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
 
 def run_jobs(folder: Path, jobs: Sequence[Job], pool: Pool, report: Callable[[events.Event], None]) -> None:
-    """Do those jobs that are not done, in their order; a job that fails is done too.
+    """Do those jobs that are not done yet, in order; one that failed for good counts as done.
 
     Args:
         folder: of the evaluation.
-        pool: does them. Where this raises, some are still at work, until the pool is closed.
-        report: is told how far it is.
+        jobs: all of them; done ones count in the progress.
+        pool: does the jobs. After an error some are still running until the pool is closed.
+        report: gets the progress and notices of failures.
 
     Raises:
-        EngineError: no job can be done, because of the machine.
-        KeyboardInterrupt: somebody has stopped it.
+        EngineError: no job can be done on this machine.
+        KeyboardInterrupt: it was stopped.
     """
     waiting = [job for job in jobs if not _is_done(folder / JOBS_FOLDER / job.key)]
     for job in waiting:
         _prepare(folder / JOBS_FOLDER / job.key, job)
     if not waiting:
         return
-    at_work = {_submit(pool, folder / JOBS_FOLDER / job.key): job for job in waiting}
+    running = {_submit(pool, folder / JOBS_FOLDER / job.key): job for job in waiting}
     try:
-        _await(folder, len(jobs) - len(waiting), len(jobs), at_work, report)
+        _await(folder, len(jobs) - len(waiting), len(jobs), running, report)
     except BaseException:
-        for future, job in at_work.items():
+        for future, job in running.items():
             future.cancel()
             future.add_done_callback(lambda future, path=folder / JOBS_FOLDER / job.key: _keep_paused(path, future))
         raise
 
 
 def keep_record(path: Path, outcome: Outcome) -> Record:
-    """Write down what became of a job in its folder; one that is done keeps no more there than is of use.
+    """Record how a job ended in its folder; checkpoint and previews of a finished job are deleted.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the record cannot be written.
     """
     before = Record.of(path)
     record = (before or Record(outcome.exit_code)).after(outcome)
@@ -121,20 +119,20 @@ def _await(
     folder: Path,
     done: int,
     total: int,
-    at_work: dict[Future[Outcome], Job],
+    running: dict[Future[Outcome], Job],
     report: Callable[[events.Event], None],
 ) -> None:
     start, first = time.monotonic(), done
     report(events.Progress("Making objects", done, total))
-    while at_work:
-        # in small bites, so that Ctrl+C is heard on Windows too
-        for future in wait(at_work, LOOK_SECONDS, FIRST_COMPLETED).done:
-            job = at_work.pop(future)
+    while running:
+        # with a timeout, so that Ctrl+C is noticed on Windows too
+        for future in wait(running, POLL_SECONDS, FIRST_COMPLETED).done:
+            job = running.pop(future)
             record = keep_record(folder / JOBS_FOLDER / job.key, future.result())
             if record.exit_code in HOPELESS:
                 raise HOPELESS[record.exit_code](record.error)
             if not record.is_final:
-                raise KeyboardInterrupt  # somebody has stopped the process that did it
+                raise KeyboardInterrupt  # the process that did it was stopped
             if record.error:
                 report(events.Notice(f'"{job.key}" failed: {record.error}'))
             done += 1
@@ -143,7 +141,7 @@ def _await(
 
 
 def _keep_paused(path: Path, future: Future[Outcome]) -> None:
-    """The record of a job whose evaluation was stopped."""
+    """Record the job of a stopped evaluation, so that it can be resumed."""
     if not future.cancelled() and future.exception() is None:
         keep_record(path, future.result())
 
@@ -154,7 +152,7 @@ def _is_done(path: Path) -> bool:
 
 
 def _prepare(path: Path, job: Job) -> None:
-    """A job folder that can be begun or gone on with; one of ours that was hardly begun is made anew."""
+    """Make a job folder that can be run or resumed; one that was created but never recorded is made anew."""
     if Record.of(path) is None:
         if JobFolder(path).request_file.is_file():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What the 2D model itself makes of an evaluation's prompts: the objects can hardly be better than their model."""
+"""The 2D model's own samples of an evaluation's prompts: objects can hardly be better than their model."""
 
 from __future__ import annotations
 
@@ -33,10 +33,13 @@ log = logging.getLogger(__name__)
 def make_samples(
     plan: Plan, folder: Path, report: Callable[[events.Event], None], load: LoadPrior | None = None
 ) -> None:
-    """`samples/` with pictures by DDIM, seen from eight sides in turn; those that are there already are kept.
+    """Fill `samples/` with pictures by DDIM, prompted from eight sides in turn; those already there are kept.
 
     Args:
-        load: where the model comes from, `load_prior` by default.
+        plan: its prompts, model and number of samples.
+        folder: of the evaluation.
+        report: gets the progress.
+        load: loads the model, `load_prior` by default.
     """
     wanted = [
         (prompt, number)
@@ -59,17 +62,17 @@ def make_samples(
 
 
 def sample_file(plan: Plan, folder: Path, prompt: str, number: int) -> Path:
-    """Where a 2D picture of a prompt lies."""
+    """The file of a prompt's 2D sample."""
     return folder / FOLDER / f"{plan.prompts.index(prompt):03}-{number}.png"
 
 
 def sample_view(plan: Plan, prompt: str, number: int) -> int:
-    """From where a 2D picture of a prompt was asked for, as an index into `pictures.ALL_AROUND`: all in turn."""
+    """The view that a prompt's 2D sample was prompted for, as an index into `pictures.ALL_AROUND`; all take turns."""
     return (plan.prompts.index(prompt) * plan.samples + number) % len(ALL_AROUND)
 
 
 def read_samples(plan: Plan, folder: Path, prompt: str) -> Tensor:
-    """The 2D pictures of a prompt, small as the judge looks at them: (samples, 3, 64, 64) in 0…1."""
+    """The 2D samples of a prompt, reduced to the judge's resolution: (samples, 3, 64, 64) in 0…1."""
     images = []
     for number in range(plan.samples):
         with Image.open(sample_file(plan, folder, prompt, number)) as picture:

@@ -1,4 +1,4 @@
-"""Whether one way of making objects is better than another, or whether that cannot be told from so few of them."""
+"""Statistics: whether one setting is better than another, or whether so few objects cannot tell."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import numpy as np
 
 RESAMPLES = 10_000
 LEAST_PROMPTS = 5
-"""With fewer, resamples are too much alike for their spread to mean anything: nothing is told."""
+"""With fewer, resamples are too similar for their spread to mean anything, and the verdict is "cannot be told"."""
 
 Verdict = Literal["better", "worse", "cannot be told"]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """What is known of a mean difference.
+    """A mean difference and its confidence interval.
 
     Attributes:
-        mean: of what was measured.
-        low, high: the mean lies between them with the given confidence.
-        prompts: how many there were.
+        mean: the measured mean.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        prompts: number of prompts that it was measured on.
     """
 
     mean: float
@@ -31,7 +32,7 @@ class Interval:
     prompts: int
 
     def verdict(self, *, higher_is_better: bool) -> Verdict:
-        """In words, of a difference "one minus other": what the one is."""
+        """Whether, by a difference "one minus other", the one is better or worse."""
         if self.prompts < LEAST_PROMPTS or self.low <= 0.0 <= self.high:
             return "cannot be told"
         return "better" if (self.low > 0.0) == higher_is_better else "worse"
@@ -45,18 +46,21 @@ def paired_bootstrap(
 ) -> Interval:
     """The mean of paired differences, and a percentile interval of it (Efron & Tibshirani 1993, ch. 13).
 
-    Objects of one prompt are alike, so a resample draws prompts with replacement, and within each of them seeds
-    (Davison & Hinkley 1997, sec. 3.8). Every prompt counts the same, however many seeds it has.
+    Objects of one prompt are correlated, so a resample draws prompts with replacement, and within each prompt seeds
+    (Davison & Hinkley 1997, sec. 3.8). Every prompt has the same weight, however many seeds it has.
 
     Args:
-        differences: for each prompt those of its seeds, one minus other; at least one prompt, each with at least one.
-        confidence: 0…1.
-        resamples: how many.
+        differences: "one minus other" for each seed of each prompt; at least one prompt, each with at least one seed.
+        confidence: of the interval, 0…1.
+        resamples: number of resamples.
         seed: of the random numbers.
+
+    Raises:
+        ValueError: there are no differences.
     """
     groups = [np.asarray(group, dtype=float) for group in differences.values()]
     if not groups or not all(len(group) for group in groups):
-        raise ValueError("there is nothing to resample")
+        raise ValueError("there is nothing to resample: every prompt needs at least one difference")
     lengths = np.array([len(group) for group in groups])
     table = np.zeros((len(groups), lengths.max()))
     for row, group in zip(table, groups, strict=True):

@@ -27,7 +27,7 @@ def pictures():
     return torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def test_it_says_what_transformers_says(clip_folder, pictures):
+def test_similarities_are_those_of_transformers(clip_folder, pictures):
     score = ClipScore(clip_folder, PROMPTS)
     assert score.size == 32
     model = CLIPModel.from_pretrained(clip_folder)

@@ -1,4 +1,4 @@
-"""The judge: it learns, it is kept, and the one that is shipped can read."""
+"""The judge: it learns, it is saved, and the shipped one is accurate."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from sdi_engine.errors import EnvironmentMissingError
 from sdi_engine.evaluation.accuracy import accuracy, random_subject
 from sdi_engine.evaluation.judge import NOTHING, WEIGHTS, Judge, Names, kinds_of, load_judge, together
-from sdi_engine.evaluation.judge_training import Settings, answers, mostly_grey, train, worsened
+from sdi_engine.evaluation.judge_training import Settings, answers, degraded, mostly_grey, train
 from sdi_engine.starter import world
 from sdi_engine.starter.dataset import Picture, Window, render_shard
 from sdi_engine.starter.paint import COLOURS
@@ -18,7 +18,7 @@ BIRD_ON_CACTUS = Subject(Item("bird", "blue", "striped"), Item("cactus", "wooden
 
 
 class Drawings(Window):
-    """In the place of renders: discs, squares and crosses for three kinds of thing, in their colours."""
+    """Stands in for renders: discs, squares and crosses for three kinds of thing, in their colours."""
 
     SHAPES = ("bottle", "car", "table")
 
@@ -41,7 +41,7 @@ def test_a_judge_learns_to_name_things_and_colours():
     judge = train(Settings(steps=40, batch=16, warm_up=5), drawings)
     images, pictures = drawings.draw(48, np.random.default_rng(1))
     right = answers(judge.names, pictures)
-    verdict = judge.look(images)
+    verdict = judge.assess(images)
     assert (verdict.thing.argmax(dim=1) == right["thing"]).float().mean() > 0.8
     assert (verdict.colour.argmax(dim=1) == right["colour"]).float().mean() > 0.8
 
@@ -61,15 +61,15 @@ def test_a_run_repeats_from_its_seed():
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_right_answers_are_those_of_the_upper_thing_and_its_base():
+def test_correct_answers_are_those_of_the_upper_thing_and_its_base():
     names = Names.of_world()
-    right = names.right(BIRD_ON_CACTUS)
-    assert names.things[right["thing"]] == "bird"
-    assert names.colours[right["colour"]] == "blue"
-    assert names.patterns[right["pattern"]] == "striped"
-    assert names.bases[right["base"]] == "cactus"
-    assert names.base_colours[right["base_colour"]] == "wooden"
-    alone = names.right(Subject(Item("bird", "wooden")))
+    correct = names.correct(BIRD_ON_CACTUS)
+    assert names.things[correct["thing"]] == "bird"
+    assert names.colours[correct["colour"]] == "blue"
+    assert names.patterns[correct["pattern"]] == "striped"
+    assert names.bases[correct["base"]] == "cactus"
+    assert names.base_colours[correct["base_colour"]] == "wooden"
+    alone = names.correct(Subject(Item("bird", "wooden")))
     assert names.bases[alone["base"]] == names.base_colours[alone["base_colour"]] == NOTHING
     assert names.patterns[alone["pattern"]] == "plain"
     assert kinds_of(BIRD_ON_CACTUS) == "bird on cactus"
@@ -87,21 +87,21 @@ def test_a_view_belongs_to_the_bins_that_it_lies_between(azimuth, shares):
     torch.testing.assert_close(right["view"], expected)
 
 
-def test_clay_tells_the_shape_only():
+def test_clay_has_no_colour_and_no_pattern():
     right = answers(Names.of_world(), [Picture(BIRD_ON_CACTUS, 0.0, 0.0, clay=True)])
     assert [name for name in right if name != "view" and right[name].item() < 0] == ["colour", "pattern", "base_colour"]
 
 
 def test_one_view_does_not_outvote_seven():
     views = torch.tensor([[0.6, 0.4]] * 7 + [[0.0, 1.0]])
-    assert together(views)[1] > 0.5  # not more than the floor allows, yet more than seven weak ones
+    assert together(views)[1] > 0.5  # no more than the floor allows, yet more than seven weak ones
     assert together(torch.tensor([[0.9, 0.1]] * 7 + [[0.0, 1.0]]))[0] > 0.99
     assert together(torch.full((8, 5), 0.2)) == pytest.approx([0.2] * 5)
 
 
-def test_worse_pictures_stay_pictures_and_repeat():
+def test_degraded_pictures_stay_in_range_and_repeat():
     images = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    first, again = (worsened(images, np.random.default_rng(3)) for _ in range(2))
+    first, again = (degraded(images, np.random.default_rng(3)) for _ in range(2))
     torch.testing.assert_close(first, again)
     assert first.shape == images.shape
     assert first.min() >= 0
@@ -109,8 +109,8 @@ def test_worse_pictures_stay_pictures_and_repeat():
     assert (first - images).abs().mean() > 0.05
 
 
-def test_verdicts_are_probabilities_of_the_names_and_can_be_cut():
-    verdict = Judge(Names.of_world()).look(torch.rand(3, 3, 64, 64))
+def test_verdicts_are_probabilities_of_the_names_and_can_be_sliced():
+    verdict = Judge(Names.of_world()).assess(torch.rand(3, 3, 64, 64))
     for name, size in Names.of_world().sizes().items():
         probabilities = getattr(verdict, name)
         assert probabilities.shape == (3, size)
@@ -119,12 +119,12 @@ def test_verdicts_are_probabilities_of_the_names_and_can_be_cut():
     torch.testing.assert_close(verdict[1:].features, verdict.features[1:])
 
 
-def test_a_judge_is_kept_in_a_small_file(tmp_path):
+def test_a_judge_is_saved_in_a_small_file(tmp_path):
     judge = Judge(Names.of_world(), fronts=("car",))
     judge.save(tmp_path / "judge.safetensors")
     loaded = load_judge(tmp_path / "judge.safetensors")
     images = torch.rand(2, 3, 64, 64)
-    torch.testing.assert_close(loaded.look(images).thing, judge.look(images).thing, atol=1e-3, rtol=0)
+    torch.testing.assert_close(loaded.assess(images).thing, judge.assess(images).thing, atol=1e-3, rtol=0)
     assert loaded.has_front(Subject(Item("car", "red")))
     assert not loaded.has_front(Subject(Item("bottle", "red")))
     assert (tmp_path / "judge.safetensors").stat().st_size < 1.5e6
@@ -159,7 +159,7 @@ def test_all_kinds_and_pairs_are_tested_in_turn():
     assert shown == {*world.things(), *(" on ".join(pair) for pair in world.PAIRS)}
 
 
-def test_the_shipped_judge_can_read():
+def test_the_shipped_judge_is_accurate():
     assert WEIGHTS.stat().st_size < 1.5e6
     found = accuracy(load_judge(), seed=1, count=20)["object"]
     assert found["thing"] >= 0.95

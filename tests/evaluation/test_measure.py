@@ -1,4 +1,4 @@
-"""The truth measured against itself, and against what an optimisation may make of it."""
+"""The truth measured against itself, and against what an optimisation may turn it into."""
 
 import json
 import struct
@@ -12,12 +12,12 @@ from made_meshes import write_instance
 
 from sdi_engine.errors import BadInputError
 from sdi_engine.evaluation.accuracy import looks_like_front
+from sdi_engine.evaluation.appearance import Appearance
 from sdi_engine.evaluation.frechet import frechet
 from sdi_engine.evaluation.geometry import Shape, chamfer, silhouette_iou
 from sdi_engine.evaluation.judge import Judge, Names, load_judge
-from sdi_engine.evaluation.looks import Looks
 from sdi_engine.evaluation.measure import SEED, Truths, janus, measure
-from sdi_engine.evaluation.pictures import look_around, on_grey
+from sdi_engine.evaluation.pictures import on_grey, render_around
 from sdi_engine.evaluation.ranking import r_precision
 from sdi_engine.starter import world
 from sdi_engine.starter.render import Surface, sample_surface, spread_points
@@ -123,8 +123,8 @@ def test_what_has_no_front_is_no_janus(truths, car, tmp_path):
     assert found.is_janus is None
 
 
-def test_janus_looks_at_the_three_views_from_behind():
-    verdict = Judge(Names.of_world()).look(torch.rand(8, 3, 64, 64))
+def test_janus_counts_the_three_views_from_behind():
+    verdict = Judge(Names.of_world()).assess(torch.rand(8, 3, 64, 64))
     views = torch.eye(8)
     views[3] = torch.eye(8)[7]
     assert janus(replace(verdict, view=views)) == pytest.approx(1 / 3)
@@ -173,7 +173,7 @@ def test_the_chamfer_distance_of_two_balls_is_the_difference_of_their_radii():
     assert chamfer(large, small)[0] == pytest.approx(distance)
 
 
-def test_what_nobody_sees_does_not_count():
+def test_invisible_surfaces_do_not_count():
     outer = ball(0.5)
     hollow, solid = Shape.of(both(outer, ball(0.3))), Shape.of(outer)
     distance, consistency = chamfer(hollow, solid)
@@ -189,26 +189,26 @@ def test_points_of_a_shape_lie_on_it():
     np.testing.assert_allclose(np.linalg.norm(shape.normals, axis=1), 1)
 
 
-def test_blur_is_softer_and_grey_is_duller(car):
-    pictures = look_around(sample_surface(car))
-    truth = Looks.of(pictures)
+def test_blur_lowers_sharpness_and_grey_lowers_saturation(car):
+    pictures = render_around(sample_surface(car))
+    truth = Appearance.of(pictures)
     assert truth.relative_to(truth) == pytest.approx({"sharpness": 1, "saturation": 1, "contrast": 1})
     channels = pictures.permute(0, 3, 1, 2)
     blurred = torch.nn.functional.avg_pool2d(channels, 3, stride=1, padding=1).permute(0, 2, 3, 1)
-    assert Looks.of(blurred).relative_to(truth)["sharpness"] < 0.5
+    assert Appearance.of(blurred).relative_to(truth)["sharpness"] < 0.5
     grey = torch.cat([channels[:, :3].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1), channels[:, 3:]], dim=1)
-    assert Looks.of(grey.permute(0, 2, 3, 1)).relative_to(truth)["saturation"] < 0.2
+    assert Appearance.of(grey.permute(0, 2, 3, 1)).relative_to(truth)["saturation"] < 0.2
     flat = torch.cat([0.5 * pictures[..., 3:].expand(-1, -1, -1, 3), pictures[..., 3:]], dim=-1)
-    assert Looks.of(flat).relative_to(truth)["contrast"] < 0.3
+    assert Appearance.of(flat).relative_to(truth)["contrast"] < 0.3
 
 
-def test_only_what_is_fine_is_sharp():
-    """A wave of 4 pixels' length is above a quarter of Nyquist's limit, one of 16 below it."""
+def test_only_high_frequencies_count_as_sharpness():
+    """A wavelength of 4 pixels is above a quarter of the Nyquist frequency, one of 16 pixels below it."""
     columns = torch.arange(64).float().expand(64, 64)
     for period, energy in ((4, 0.5 * 0.25**2), (16, 0.0)):
         wave = 0.5 + 0.25 * torch.sin(2 * torch.pi * columns / period + 0.3)
         picture = torch.stack([wave, wave, wave, torch.ones_like(wave)], dim=-1)[None]
-        assert Looks.of(picture).sharpness.item() == pytest.approx(energy, abs=1e-4)
+        assert Appearance.of(picture).sharpness.item() == pytest.approx(energy, abs=1e-4)
 
 
 def test_the_frechet_distance_is_that_of_the_normal_distributions():
@@ -234,10 +234,10 @@ def test_the_frechet_distance_needs_pictures(features):
 
 
 def answers_of(subject, sure=0.9):
-    """What a judge would say of eight good pictures."""
+    """A judge's answers on eight good pictures."""
     names = Names.of_world()
     result = {}
-    for name, index in names.right(subject).items():
+    for name, index in names.correct(subject).items():
         size = names.sizes()[name]
         row = np.full(size, (1 - sure) / (size - 1))
         row[index] = sure
@@ -245,7 +245,7 @@ def answers_of(subject, sure=0.9):
     return result
 
 
-def test_r_precision_ranks_each_object_own_prompt_among_all():
+def test_r_precision_ranks_each_objects_own_prompt_among_all():
     subjects = [CAR, MUG, BIRD_ON_CACTUS, Subject(Item("car", "red"))]
     right = [answers_of(subject) for subject in subjects]
     assert r_precision(right, subjects) == {"thing": 1, "colour": 1, "both": 1, "prompt": 1}
@@ -278,14 +278,14 @@ def test_r_precision_needs_objects():
         r_precision([answers_of(MUG)], [MUG, CAR])
 
 
-def test_the_judge_reads_the_truth_as_results_are_shown(judge, truths):
-    verdict = judge.look(truths.pictures.float() / 255)
-    right = judge.names.right(CAR)
-    assert (verdict.thing.argmax(dim=1) == right["thing"]).float().mean() > 0.9
-    assert (verdict.colour.argmax(dim=1) == right["colour"]).float().mean() > 0.9
+def test_the_judge_recognises_the_truth_rendered_as_results_are(judge, truths):
+    verdict = judge.assess(truths.pictures.float() / 255)
+    correct = judge.names.correct(CAR)
+    assert (verdict.thing.argmax(dim=1) == correct["thing"]).float().mean() > 0.9
+    assert (verdict.colour.argmax(dim=1) == correct["colour"]).float().mean() > 0.9
 
 
 def test_pictures_of_balls_are_round():
-    """The camera stands level: silhouettes of a ball are the same from everywhere."""
-    pictures = on_grey(look_around(ball(0.5, colour=(0.9, 0.1, 0.1))))
+    """Silhouettes of a ball are the same from all sides."""
+    pictures = on_grey(render_around(ball(0.5, colour=(0.9, 0.1, 0.1))))
     assert (pictures - pictures[0]).abs().mean() < 0.01

@@ -1,4 +1,4 @@
-"""Meshes as exported, seen as the world's own things are."""
+"""Exported meshes, rendered like the world's own things."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from made_meshes import write_instance
 from PIL import Image
 
 from sdi_engine.errors import BadInputError
-from sdi_engine.evaluation.pictures import GREY, load_mesh, look_around, on_grey, textured_mesh
+from sdi_engine.evaluation.pictures import GREY, load_mesh, on_grey, render_around, textured_mesh
 from sdi_engine.starter import world
 from sdi_engine.starter.render import sample_surface
 from sdi_engine.starter.world import Item, Subject
@@ -30,23 +30,23 @@ def test_an_exported_thing_looks_as_it_did(robot, tmp_path):
     away = turned(0) @ np.diag([2.5, 2.5, 2.5, 1.0])
     away[:3, 3] = 3.0, -1.0, 0.5
     write_instance(tmp_path / "mesh.glb", robot, away)
-    seen = on_grey(look_around(load_mesh(tmp_path / "mesh.glb").surface()))
-    truth = on_grey(look_around(sample_surface(robot)))
+    seen = on_grey(render_around(load_mesh(tmp_path / "mesh.glb").surface()))
+    truth = on_grey(render_around(sample_surface(robot)))
     assert seen.shape == (8, 3, 64, 64)
     assert (seen - truth).abs().mean() < 0.005
 
 
 def test_a_turned_thing_shows_its_other_side(robot, tmp_path):
-    """By 90 degrees counter-clockwise from above: its front is then on +X, where azimuth 90 stands."""
+    """By 90 degrees counter-clockwise seen from above: its front is then on +X, where the camera at azimuth 90 is."""
     write_instance(tmp_path / "mesh.glb", robot, turned(90))
-    seen = look_around(load_mesh(tmp_path / "mesh.glb").surface(), azimuths=[90.0])
-    front, back = look_around(sample_surface(robot), azimuths=[0.0, 180.0])
+    seen = render_around(load_mesh(tmp_path / "mesh.glb").surface(), azimuths=[90.0])
+    front, back = render_around(sample_surface(robot), azimuths=[0.0, 180.0])
     assert (seen[0] - front).abs().mean() < 0.005
     assert (seen[0] - back).abs().mean() > 0.02
 
 
 def test_the_background_is_plain_light_grey(robot):
-    pictures = look_around(sample_surface(robot), azimuths=[0.0], elevation=30.0, size=32)
+    pictures = render_around(sample_surface(robot), azimuths=[0.0], elevation=30.0, size=32)
     assert pictures.shape == (1, 32, 32, 4)
     assert on_grey(pictures)[0, :, 0, 0].tolist() == pytest.approx([GREY] * 3)
     inside = pictures[..., 3] == 1
@@ -54,7 +54,7 @@ def test_the_background_is_plain_light_grey(robot):
 
 
 def test_textures_are_read_between_their_pixels():
-    """A cube of which every side shows a ramp from black at the texture's bottom to white at its top."""
+    """A cube with a ramp on every side, from black at the texture's bottom to white at its top."""
     box = trimesh.creation.box()
     ramp = np.linspace(1, 0, 101, dtype=np.float32)[:, None, None].repeat(3, axis=2)
     height = box.vertices[:, 2] + 0.5
@@ -77,7 +77,7 @@ def textured(vertices, faces):
     return trimesh.Trimesh(vertices, faces, visual=visual, process=False)
 
 
-def test_files_that_hold_no_such_mesh_are_refused_with_the_reason(tmp_path):
+def test_files_without_one_textured_mesh_are_refused_with_the_reason(tmp_path):
     box = trimesh.creation.box()
     red_box = textured(box.vertices, box.faces)
     (tmp_path / "noise.glb").write_bytes(b"glTF, or so it says")
@@ -99,7 +99,7 @@ def test_files_that_hold_no_such_mesh_are_refused_with_the_reason(tmp_path):
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_vertices_that_are_nowhere_are_refused(number):
+def test_nan_and_infinite_vertices_are_refused(number):
     box = trimesh.creation.box()
     vertices = np.array(box.vertices)
     vertices[3, 1] = number

@@ -101,7 +101,7 @@ def test_settings_are_parsed():
         ("SDS: negative_prompt='bad", "quotation mark"),
     ],
 )
-def test_settings_that_mean_nothing(text, words):
+def test_invalid_settings(text, words):
     with pytest.raises(BadInputError, match=words):
         parse_setting(text)
 
@@ -123,7 +123,7 @@ def test_settings_that_mean_nothing(text, words):
         ({"samples": -1}, "samples"),
     ],
 )
-def test_plans_that_cannot_be(plan, changes, words):
+def test_invalid_plans(plan, changes, words):
     with pytest.raises(BadInputError, match=words) as caught:
         dataclasses.replace(plan, **changes)
     assert "\n" not in str(caught.value)
@@ -143,7 +143,7 @@ def test_jobs_are_all_combinations_with_settings_in_turn(plan):
     assert (jobs[0].request.steps, jobs[0].request.noise) == (3, "inversion")
 
 
-def test_a_key_follows_from_all_that_the_job_is(plan):
+def test_a_key_depends_on_the_whole_request(plan):
     other = dataclasses.replace(plan, device="cpu")
     assert plan.jobs({})[0].key == plan.jobs({})[0].key != other.jobs({})[0].key
     assert plan.jobs({})[1].key != plan.jobs({"SDS": 9})[1].key

@@ -11,7 +11,7 @@ from PIL import Image
 from sdi_engine import errors
 from sdi_engine.cli import commands as cli
 from sdi_engine.contract.request import JobRequest
-from sdi_engine.evaluation import evaluate, examining, measure, samples
+from sdi_engine.evaluation import evaluate, examiner, measure, samples
 from sdi_engine.evaluation.judge import Judge, Names
 from sdi_engine.evaluation.plan import Job
 from sdi_engine.evaluation.report import METRICS, Metric, Object, Results, comparison_table, judge_lines, table
@@ -37,7 +37,7 @@ def results(*settings, truth_features=None):
 
 
 def everywhere(setting, value):
-    """Objects of all prompts and two seeds, of which `value` says the numbers."""
+    """Objects of all prompts and two seeds, with the numbers from `value`."""
     return setting, [
         made(prompt, seed, setting, **value(i, seed)) for i, prompt in enumerate(PROMPTS) for seed in (0, 1)
     ]
@@ -47,7 +47,7 @@ def verdicts(compared):
     return {one.metric.name: one.verdict for one in compared}
 
 
-def test_a_failure_is_an_object_that_nobody_recognises_and_that_has_no_shape():
+def test_a_failed_object_counts_as_not_recognised_and_has_no_geometry():
     objects = [made("a", 0, "s", thing=1.0, iou=0.8), made("b", 0, "s", error="Nothing came.", seconds=3.0)]
     found = results(("s", objects)).summary("s")
     assert (found["objects"], found["failures"], found["thing"]) == (2, 1, 0.5)
@@ -59,7 +59,7 @@ def test_a_failure_is_an_object_that_nobody_recognises_and_that_has_no_shape():
 
 
 def test_differences_are_taken_within_prompts_and_seeds():
-    """Prompts differ much more than settings do: unpaired, nothing could be told."""
+    """Prompts differ much more than settings do: without pairs no verdict would be possible."""
     ours = everywhere("ours", lambda i, seed: {"iou": 0.1 * i + 0.02, "chamfer": 0.1 * i + 0.02, "thing": 1.0})
     other = everywhere("other", lambda i, seed: {"iou": 0.1 * i + 0.01 * seed, "chamfer": 0.1 * i, "thing": 1.0})
     compared = results(ours, other).compare("ours", "other")
@@ -120,22 +120,22 @@ def test_tables_are_markdown_with_a_cell_for_everything():
     assert ["thing recognised, percentage points", "+100.0", "+100.0 … +100.0", "better"] in rows
 
 
-def test_the_judge_is_introduced():
+def test_the_judges_accuracy_is_reported():
     said = judge_lines({"object": {"thing": 0.991}, "picture": {"base_colour": 0.9}, "view": {"car": 1.0}})
     assert "thing 99.1 %" in said[1]
     assert "base colour 90.0 %" in said[2]
 
 
-def test_metrics_that_failures_count_in_are_those_that_can_be_asked():
-    examiner = examining.Examiner(["a red mug on a wooden table", "an iguana"], judge=Judge(Names.of_world()))
+def test_askable_metrics_are_those_in_which_failures_count():
+    both = examiner.Examiner(["a red mug on a wooden table", "an iguana"], judge=Judge(Names.of_world()))
     counted = {one.name for one in METRICS if isinstance(one, Metric) and one.of_failures is not None}
-    assert examiner.askable("a red mug on a wooden table") == counted - {"clip_r"}
-    assert examiner.askable("an iguana") == frozenset()
+    assert both.askable("a red mug on a wooden table") == counted - {"clip_r"}
+    assert both.askable("an iguana") == frozenset()
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Evaluations in this process, with a model that knows a ball, a judge who knows nothing, and few truths."""
+    """Evaluations in this process, with a model that knows a ball, an untrained judge, and few truths."""
     prior = ExactPrior({"mug": ball_images(16)})
     did = []
 
@@ -148,8 +148,8 @@ def machine(monkeypatch):
             return future
 
     monkeypatch.setattr(evaluate, "open_pool", lambda processes, log_file, cluster: Here(lambda *asked: prior))
-    monkeypatch.setattr(examining, "load_judge", lambda: Judge(Names.of_world()))
-    monkeypatch.setattr(examining, "accuracy", lambda judge: {"object": {"thing": 0.04}, "picture": {"thing": 0.05}})
+    monkeypatch.setattr(examiner, "load_judge", lambda: Judge(Names.of_world()))
+    monkeypatch.setattr(examiner, "accuracy", lambda judge: {"object": {"thing": 0.04}, "picture": {"thing": 0.05}})
     make_truths = measure.Truths.of.__wrapped__
     few = functools.cache(lambda subject: make_truths(measure.Truths, subject, count=2))
     monkeypatch.setattr(measure.Truths, "of", few)
@@ -213,30 +213,30 @@ def test_an_evaluation_from_the_command_to_the_table(command, machine, tmp_path)
     assert said["settings"]["baseline none"]["failures"] == 1
 
 
-def test_nobody_looks_twice_unless_the_judge_has_changed(tmp_path, monkeypatch):
+def test_nothing_is_examined_twice_unless_the_judge_has_changed(tmp_path, monkeypatch):
     prompt = "a red mug"
     folder = tmp_path / "job"
     folder.mkdir()
-    looks = []
+    examined = []
 
-    class Counting(examining.Examiner):
+    class Counting(examiner.Examiner):
         def examine(self, mesh, prompt):
-            looks.append(mesh.name)
-            return examining.Examined({"iou": 0.5}, np.ones((8, 4)), {"janus": None})
+            examined.append(mesh.name)
+            return examiner.Examined({"iou": 0.5}, np.ones((8, 4)), {"janus": None})
 
         def truth_features(self):
-            looks.append("truth")
+            examined.append("truth")
             return np.eye(4)
 
     one, other = (Judge(Names.of_world()) for _ in range(2))
     for judge in (one, one, other):
-        examiner = Counting([prompt], judge=judge)
-        seen = evaluate._examined(folder, prompt, examiner)
-        assert seen.values == {"iou": 0.5}
-        assert seen.details == {"janus": None}
-        np.testing.assert_array_equal(seen.features, np.ones((8, 4)))
-        np.testing.assert_array_equal(evaluate._truth_features(tmp_path, examiner), np.eye(4))
-    assert looks == ["mesh.glb", "truth"] * 2
+        counting = Counting([prompt], judge=judge)
+        found = evaluate._examined(folder, prompt, counting)
+        assert found.values == {"iou": 0.5}
+        assert found.details == {"janus": None}
+        np.testing.assert_array_equal(found.features, np.ones((8, 4)))
+        np.testing.assert_array_equal(evaluate._truth_features(tmp_path, counting), np.eye(4))
+    assert examined == ["mesh.glb", "truth"] * 2
 
 
 def test_a_stopped_evaluation_is_code_130(command, machine, tmp_path, monkeypatch):

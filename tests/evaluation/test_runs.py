@@ -25,7 +25,7 @@ OUTCOMES = {
 
 
 class FakePool:
-    """Does at once what the prompt's first word says; "long" until the pool is closed, and all after that waits."""
+    """Does what the prompt's first word says at once; "long" lasts until the pool is closed, and later jobs wait."""
 
     capacity = 1
     is_local = True
@@ -78,7 +78,7 @@ def begun(folder, plan):
     return path
 
 
-def test_a_job_hardly_begun_is_made_anew_and_no_other_folder(tmp_path):
+def test_a_job_without_a_record_is_made_anew_but_no_other_folder(tmp_path):
     plan = plan_of("ball")
     (job,) = plan.jobs({})
     path = begun(tmp_path, plan)
@@ -92,7 +92,7 @@ def test_a_job_hardly_begun_is_made_anew_and_no_other_folder(tmp_path):
     assert (path / "novel.txt").is_file()
 
 
-def test_costs_of_a_job_that_was_gone_on_with_add_up_and_one_that_is_done_leaves_little(tmp_path):
+def test_costs_of_a_resumed_job_add_up_and_a_finished_one_leaves_little(tmp_path):
     path = begun(tmp_path, plan_of("ball"))
     (path / "checkpoint").mkdir()
     paused = Outcome(
@@ -122,7 +122,7 @@ def test_jobs_are_done_once_and_failures_are_counted(tmp_path, pool, heard):
     assert heard[-1].step == 6
 
 
-def test_ctrl_c_keeps_what_was_paused_and_begins_nothing_else(tmp_path, pool):
+def test_ctrl_c_keeps_paused_jobs_and_starts_no_others(tmp_path, pool):
     jobs = plan_of("one", "long", "later").jobs({})
 
     def interrupt(event):
@@ -136,7 +136,7 @@ def test_ctrl_c_keeps_what_was_paused_and_begins_nothing_else(tmp_path, pool):
     assert records(tmp_path, jobs)[1].seconds == 1.0
 
 
-def test_a_paused_job_is_gone_on_with(tmp_path, pool, heard):
+def test_a_paused_job_is_resumed(tmp_path, pool, heard):
     jobs = plan_of("one", "other").jobs({})
     runs._prepare(tmp_path / JOBS_FOLDER / jobs[0].key, jobs[0])
     keep_record(tmp_path / JOBS_FOLDER / jobs[0].key, Outcome(errors.EXIT_CANCELLED, seconds=2.0))
@@ -145,7 +145,7 @@ def test_a_paused_job_is_gone_on_with(tmp_path, pool, heard):
     assert records(tmp_path, jobs)[0].seconds == 6.0
 
 
-def test_what_ails_the_machine_is_no_failure_of_a_job(tmp_path, pool):
+def test_a_fault_of_the_machine_is_no_failure_of_a_job(tmp_path, pool):
     jobs = plan_of("nowhere", "one").jobs({})
     for _ in range(2):
         with pytest.raises(EnvironmentMissingError, match="There is no model"):
@@ -154,7 +154,7 @@ def test_what_ails_the_machine_is_no_failure_of_a_job(tmp_path, pool):
 
 
 def test_equal_time_is_measured_once_and_kept(tmp_path, pool):
-    """The first prompt, "two", comes to nothing, so the second one is asked."""
+    """The first prompt, "two", gives no object, so the second one is tried."""
     settings = (Setting("SDI", SMALL), Setting("SDS", {**SMALL, "steps": 60, "noise": "random"}, equal_time="SDI"))
     plan = plan_of("two", "one", settings=settings)
     assert equal_time.steps_for_equal_time(plan, tmp_path, pool, lambda event: None) == {"SDS": 60}
@@ -167,7 +167,7 @@ def test_equal_time_is_measured_once_and_kept(tmp_path, pool):
     assert {job.request.steps for job in plan.jobs({"SDS": 17}) if job.setting == "SDS"} == {17}
 
 
-def test_equal_time_of_nothing_says_so(tmp_path, pool):
+def test_equal_time_that_cannot_be_measured_says_so(tmp_path, pool):
     settings = (Setting("SDI", SMALL), Setting("SDS", SMALL, equal_time="SDI"))
     with pytest.raises(NoObjectError, match=r'steps of "SDS".*instead of equal_time'):
         equal_time.steps_for_equal_time(plan_of("two", settings=settings), tmp_path, pool, lambda event: None)

@@ -1,6 +1,6 @@
 import torch
 
-from sdi_engine.evaluation.examining import Examiner
+from sdi_engine.evaluation.examiner import Examiner
 from sdi_engine.evaluation.measure import Truths
 from sdi_engine.evaluation.plan import Plan, Setting
 from sdi_engine.evaluation.samples import sample_view
@@ -9,7 +9,7 @@ from sdi_engine.starter.captions import parse
 CAR = "a red car"
 
 
-def test_samples_are_asked_for_from_all_sides_in_turn():
+def test_samples_are_prompted_from_all_sides_in_turn():
     plan = Plan((CAR, "a blue mug", "a green tree"), seeds=(0,), settings=(Setting("one"),), samples=3)
     asked = [sample_view(plan, prompt, number) for prompt in plan.prompts for number in range(3)]
     assert asked == [0, 1, 2, 3, 4, 5, 6, 7, 0]
@@ -26,5 +26,5 @@ def test_a_sample_counts_for_its_view_only_if_it_shows_that_view():
     assert turned["view"] < 0.2
 
 
-def test_samples_of_what_is_not_of_the_world_are_not_judged():
+def test_samples_of_prompts_outside_the_starter_world_are_not_judged():
     assert Examiner(("an iguana",)).examine_samples(torch.zeros(1, 3, 64, 64), [0], "an iguana") is None

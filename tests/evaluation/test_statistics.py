@@ -5,7 +5,7 @@ from sdi_engine.evaluation.statistics import Interval, paired_bootstrap
 
 
 def drawn(rng, prompts=24, seeds=2, mean=0.5, between=1.0, within=0.5):
-    """Differences whose prompts differ, and whose seeds do within them."""
+    """Differences that vary between prompts, and between the seeds of a prompt."""
     return {prompt: mean + rng.normal(0, between) + rng.normal(0, within, seeds) for prompt in range(prompts)}
 
 
@@ -16,8 +16,8 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     assert 0.90 <= coverage <= 0.98, coverage
 
 
-def test_seeds_of_one_prompt_are_no_independent_objects():
-    """Eight seeds of each of six prompts: had they been taken for 48 objects, the interval would be far too narrow."""
+def test_seeds_of_one_prompt_are_not_independent():
+    """Eight seeds of six prompts each: taken for 48 independent objects, they would give far too narrow an interval."""
     rng = np.random.default_rng(1)
     differences = drawn(rng, prompts=6, seeds=8, within=0.01)
     grouped = paired_bootstrap(differences, resamples=2000)

@@ -46,7 +46,7 @@ def test_words_come_in_any_order() -> None:
         ("a red table on a red mug", "mug on table"),
     ],
 )
-def test_what_cannot_be_read_is_named(text: str, named: str) -> None:
+def test_an_unreadable_caption_names_the_reason(text: str, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         captions.parse(text)
 

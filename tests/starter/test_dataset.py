@@ -107,7 +107,7 @@ def test_a_lesson_is_of_views_alone(only_sides: bool, monkeypatch: pytest.Monkey
     assert corners.min() >= 0.5
 
 
-def test_where_nothing_suits_a_lesson_anything_is_shown() -> None:
+def test_a_lesson_without_suitable_pictures_shows_any() -> None:
     drawn = window()
     drawn.advance(1)
     _, pictures = drawn.draw(5, np.random.default_rng(0), rows=lambda shard: np.zeros(len(shard), dtype=bool))
@@ -119,7 +119,7 @@ def test_held_out_pairs_are_never_drawn() -> None:
     assert len(held) == len(world.things()) // 2
     assert len({colour for _, colour in held}) >= 10
     drawn = window()
-    # Every surface of every kind that something is held out from.
+    # Every surface of every kind of which a colour is held out.
     for kind, _ in sorted(held):
         for index, name in enumerate((*PATTERNS, WOODEN)):
             if name == WOODEN and (kind, WOODEN) in held:

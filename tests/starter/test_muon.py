@@ -14,14 +14,14 @@ def test_singular_values_come_near_to_one_and_vectors_stay(shape: tuple[int, int
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     found = left.T @ orthogonalise(torch.stack([torch.zeros(shape), matrix]))[1] @ right.T
-    # Jordan's coefficients do not converge; a value that is hardly there rises slowly.
+    # Jordan's coefficients do not converge exactly, and a tiny singular value grows slowly.
     strong = values > 0.1 * values[0]
     assert found.diagonal()[strong].min() > 0.6
     assert found.diagonal().max() < 1.3
     assert (found - found.diagonal().diag()).abs().max() < 1e-4
 
 
-def test_nothing_to_follow_is_no_nan() -> None:
+def test_zero_gradients_give_no_nan() -> None:
     assert torch.equal(orthogonalise(torch.zeros(1, 3, 5)), torch.zeros(1, 3, 5))
 
 

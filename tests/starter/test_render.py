@@ -13,7 +13,7 @@ from sdi_engine.starter import paint, render, solids, world
 
 
 def instance_of(*parts: tuple[solids.Solid, paint.Colour]) -> world.Instance:
-    """A thing out of parts, left where they are."""
+    """A thing made of parts that stay where they are."""
     offsets = np.cumsum([0] + [len(solid.vertices) for solid, _ in parts])
     counts = [len(solid.faces) for solid, _ in parts]
     return world.Instance(
@@ -27,7 +27,7 @@ def instance_of(*parts: tuple[solids.Solid, paint.Colour]) -> world.Instance:
 
 
 def surface_of(instance: world.Instance, density: float = render.POINTS_PER_AREA) -> render.Surface:
-    """Its points where the parts are, without putting their middle at the origin."""
+    """Its surface in the parts' own coordinates, not centred at the origin."""
     surface = render.sample_surface(instance, density)
     lift = torch.tensor([0.0, 0.0, float(instance.vertices[:, 2].max()) / 2])
     return replace(surface, positions=surface.positions + lift)
@@ -39,7 +39,7 @@ def draw(instance: world.Instance, azimuth: list[float], elevation: list[float],
 
 
 def centre_of(mask: torch.Tensor) -> tuple[float, float]:
-    """Mean column and row, in pixels, of where a (H, W) mask holds; a pixel's centre is at +0.5."""
+    """Mean column and row in pixels of the pixels in a (H, W) mask; a pixel's centre is at +0.5."""
     rows, columns = torch.nonzero(mask, as_tuple=True)
     return columns.float().mean().item() + 0.5, rows.float().mean().item() + 0.5
 

@@ -1,4 +1,4 @@
-"""The starter prior's training: tokens, resuming, several processes, and the folder that comes out."""
+"""The starter prior's training: tokens, resuming, several processes, and the folder that it writes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from sdi_engine.starter.world import Item, Subject
 
 TINY = model.Size(channels=(16, 32, 32, 32), text_width=16, resolution=16)
 STEADY = replace(TINY, resolution=32)
-"""Its gradients are exact to 1e-5. Those of TINY are so to 1e-2 only: its innermost maps are single pixels, and norms
-blow up their rounding."""
+"""Its gradients are accurate to 1e-5. Those of TINY only to 1e-2: its innermost maps are single pixels, whose
+normalisation amplifies rounding."""
 SETTINGS = train.Settings(
     steps=4, batch=4, warm_up=2, first_shards=1, instances=6, views=2, log_every=1, save_every=100, sample_every=100
 )
@@ -30,7 +30,7 @@ SETTINGS = train.Settings(
 
 @pytest.fixture(autouse=True)
 def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks at the pictures of a model that has learnt nothing, so they are drawn in two steps."""
+    """Samples the pictures in two steps: those of an untrained model are of no use anyway."""
     sample, use = model.StarterModel.sample, publish.caption_use
     monkeypatch.setattr(model.StarterModel, "sample", lambda self, texts, seed, steps=2: sample(self, texts, seed, 2))
     monkeypatch.setattr(publish, "caption_use", lambda shown: use(shown, pictures=4, instances=12, views=2))
@@ -91,7 +91,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-def test_workers_make_ahead_what_one_process_would_make_for_its_windows(tmp_path: Path) -> None:
+def test_workers_make_the_batches_that_one_process_would_make(tmp_path: Path) -> None:
     settings = replace(SETTINGS, steps=7, workers=2)
     alone = batches.Batches(settings, TINY.resolution, tmp_path / "alone")
     made = list(batches.Batches(settings, TINY.resolution, tmp_path / "two").follow(2, lambda: 0.0, on_gpu=False))
@@ -115,7 +115,7 @@ def start_from_a_model(folder: Path, processes: int) -> train.Settings:
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, train.Settings]:
-    """What two processes of their own have done; to start them takes longer than all that they do."""
+    """The run of two real processes; starting them takes longer than all their work."""
     folder = tmp_path_factory.mktemp("two-processes")
     return folder, start_from_a_model(folder, processes=2)
 
@@ -132,7 +132,7 @@ def test_two_processes_train_one_model(two_processes: tuple[Path, train.Settings
     shards = sorted(file.name.split("-")[0] for file in (folder / "run" / "shards").iterdir())
     assert shards == ["000000", "000001"]
 
-    # What the two should have done together: steps of one process on the mean over both shares of the batch.
+    # The expected result: steps of one process with the mean gradient of both shares of the batch.
     parts = [train.Trainer(folder / "run", STEADY, settings, rank) for rank in (0, 1)]
     alone = train.Trainer(folder / "run", STEADY, replace(settings, processes=1))
     for trainer in (*parts, alone):
@@ -148,7 +148,7 @@ def test_two_processes_train_one_model(two_processes: tuple[Path, train.Settings
 
 
 def remembered_gradients(states: list[dict[str, Any]]) -> torch.Tensor:
-    """The running means that Muon and AdamW keep of the gradients, one after the other."""
+    """The running means of the gradients in the states of Muon and AdamW, concatenated."""
     kept = [(state, name) for state, name in zip(states, ("momentum", "exp_avg"), strict=True)]
     return torch.cat([entry[name].flatten() for state, name in kept for entry in state["state"].values()])
 
@@ -178,7 +178,7 @@ def test_processes_that_follow_the_same_gradients_keep_the_same_weights(
     assert [part.step for part in both] == [3, 3]
     for mine, theirs in zip(both[0].parameters, both[1].parameters, strict=True):
         torch.testing.assert_close(mine, theirs, atol=0.01 * settings.learning_rate, rtol=0)
-    for first, matrix in zip(before, matrices, strict=True):  # whoever had it to do, it was done
+    for first, matrix in zip(before, matrices, strict=True):  # updated, whichever process it was assigned to
         assert (matrix - first).square().mean().sqrt() > 0.02 * settings.learning_rate
 
 
@@ -219,7 +219,7 @@ def test_a_part_of_the_run_is_a_lesson_and_after_it_a_part_of_each_batch(
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_run_can_start_from_a_model(processes: int, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """What comes out is what it began with, in its size."""
+    """At this rate the result is the model that it started from, in the same size."""
     folder = tmp_path
     if processes == 2:
         folder, _ = request.getfixturevalue("two_processes")
@@ -236,7 +236,7 @@ def test_a_run_can_start_from_a_model(processes: int, tmp_path: Path, request: p
 
 
 def test_a_resumed_run_keeps_its_size_and_lesson(tmp_path: Path) -> None:
-    """Neither can be told from the command line of the resumed run, which no longer says what it started from."""
+    """Neither follows from the command line of the resumed run, which no longer has --start-from."""
     without_lesson = replace(SETTINGS, steps=1, lesson=(0.0, 0.0))
     train.train(tmp_path, without_lesson, "cpu", resume=False, size=TINY)
     train.train(tmp_path, replace(without_lesson, steps=2, lesson=(0.25, 0.34)), "cpu", resume=True)
@@ -245,10 +245,10 @@ def test_a_resumed_run_keeps_its_size_and_lesson(tmp_path: Path) -> None:
     assert state["lesson"] == (0.0, 0.0)
 
 
-def test_old_pictures_make_room_for_new_ones(tmp_path: Path) -> None:
+def test_new_pictures_replace_old_ones(tmp_path: Path) -> None:
     run = trainer(tmp_path, steps=13, reuse=1, capacity=2)
     run.run()
-    # A shard of 12 pictures lasts three steps of four: by the thirteenth step five have been begun.
+    # A shard of 12 pictures lasts three steps of four pictures: by the thirteenth step five shards have been begun.
     assert sorted(run.batches.windows[0].shards) == [3, 4]
     assert sorted(file.name.split("-")[0] for file in (tmp_path / "shards").iterdir()) == ["000003", "000004"]
 
@@ -289,7 +289,7 @@ def test_samples_are_images(tmp_path: Path) -> None:
     assert (tmp_path / "grid.png").stat().st_size > 100
 
 
-def test_a_record_goes_on_from_that_of_the_weights_before(tmp_path: Path) -> None:
+def test_a_record_begins_with_that_of_the_model_started_from(tmp_path: Path) -> None:
     trainer(tmp_path / "one").run()
     publish.publish(tmp_path / "one", tmp_path / "weights", "a slow machine")
     second = replace(SETTINGS, steps=3, seed=7, learning_rate=1e-4)
@@ -355,7 +355,7 @@ def test_a_folder_without_a_training_is_not_published(tmp_path: Path, capsys: py
         (["--start-from", "nowhere", "--resume"], "either --resume or --start-from"),
     ],
 )
-def test_what_cannot_be_trained_is_said_at_once(
+def test_invalid_options_are_refused_before_the_training(
     arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):

@@ -56,7 +56,7 @@ def test_parts_are_closed_and_wind_outwards(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", world.things())
 def test_the_named_colour_covers_most(kind: str) -> None:
-    """Of the whole surface; what hides inside counts too, so that the share is lower than what is seen."""
+    """Of the whole surface; hidden parts inside count too, so the visible share is higher."""
     shares = []
     for seed in SEEDS:
         instance = make(kind, seed=seed)

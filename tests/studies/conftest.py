@@ -1,4 +1,4 @@
-"""Studies on models whose answers are known, seen small, so that they take no time."""
+"""Studies on models with known scores, in small pictures, so that they take no time."""
 
 import json
 
@@ -21,7 +21,7 @@ def small_views(monkeypatch):
 
 @pytest.fixture
 def prior():
-    """It knows a ball and, with other colours, a moon."""
+    """An exact prior of two images: a ball and, in other colours, a moon."""
     balls = ball_images(RESOLUTION)
     return ExactPrior({"ball": balls, "moon": balls.flip(1)})
 
@@ -34,7 +34,7 @@ def exact_study(prior):
 
 @pytest.fixture
 def exact_model(prior, monkeypatch):
-    """The command line finds the exact prior, whatever model it is asked for."""
+    """Makes the command line load the exact prior, whatever the model's name."""
     monkeypatch.setattr(study, "load_prior", lambda model, device, loras: prior)
     return prior
 
@@ -51,7 +51,7 @@ def command(capsys):
 
 
 def silent(event):
-    """A report that goes nowhere."""
+    """A report that is discarded."""
 
 
 @pytest.fixture

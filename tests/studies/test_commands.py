@@ -63,7 +63,7 @@ def test_distill2d_measures_that_cached_noise_is_ddim(command, exact_model, tmp_
     assert said["differences"][0] == 0.0, "both start with the model's first word"
 
 
-def test_compare_shows_every_noise_and_goes_on_where_it_was_stopped(command, exact_model, tmp_path, monkeypatch):
+def test_compare_shows_every_noise_and_continues_where_it_was_stopped(command, exact_model, tmp_path, monkeypatch):
     advance, steps = Optimisation.advance, []
 
     def counting(optimisation):
@@ -118,7 +118,7 @@ def test_figures_are_made_of_shared_runs_and_resume(command, tmp_path, monkeypat
     assert len(kept) == 2 * (3 + 4 + 4), "nothing is run twice"
 
 
-def test_figures_with_residuals_measure_once(command, exact_model, tmp_path, monkeypatch):
+def test_figures_with_residuals_measure_them_once(command, exact_model, tmp_path, monkeypatch):
     monkeypatch.setattr("sdi_engine.studies.figures.DEFAULT_STEPS", 3)
     monkeypatch.setattr("sdi_engine.studies.figures.DEFAULT_POINTS", 2)
     code, said = command("figures", "9", "10", "-o", tmp_path, "--prompt", "ball", *SMALL)
@@ -153,7 +153,7 @@ def test_a_run_without_an_object_does_not_stop_a_figure(command, exact_model, tm
 
 @pytest.mark.parametrize("study", ["sample", "distill2d"])
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_a_model_whose_numbers_are_none_makes_no_black_picture(command, exact_model, tmp_path, study, number):
+def test_a_model_of_nan_or_infinite_weights_makes_no_black_picture(command, exact_model, tmp_path, study, number):
     exact_model._images[:, 5] = number
     code, said = command(study, "a ball", "-o", tmp_path / "out", "--steps", 3, "--json")
     assert code == 4
@@ -176,7 +176,7 @@ def test_a_method_that_diverges_has_no_picture(command, exact_model, tmp_path, m
 @pytest.mark.parametrize(
     "arguments", [["sample", "a dragon"], ["figures", "8", "--prompt", "ball", "--prompt", "a dragon"]]
 )
-def test_a_prompt_of_which_the_model_knows_no_word_is_refused(command, exact_model, tmp_path, arguments):
+def test_a_prompt_with_no_word_that_the_model_knows_is_refused(command, exact_model, tmp_path, arguments):
     exact_model.hints = ModelHints(guidance_scale=1.0, knows={"things": ["ball", "moon"]})
     code, said = command(*arguments, "-o", tmp_path / "out", "--steps", 2, "--json")
     assert code == 2
@@ -240,7 +240,7 @@ def test_without_matplotlib_the_sentence_names_it(command, exact_model, tmp_path
     assert "matplotlib" in said["error"]
 
 
-def test_the_command_line_is_read_without_torch():
+def test_the_command_line_is_parsed_without_torch():
     code = "import sys, sdi_engine.cli.commands; sys.exit(int(any(name in sys.modules for name in ('torch', 'PIL'))))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

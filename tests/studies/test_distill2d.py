@@ -29,7 +29,7 @@ def cached(x0, t, previous):
 
 
 def largest_difference(prior, prompt, guidance, steps=10, choose=cached):
-    """Over all times, between DDIM and score distillation from the same noise."""
+    """The largest difference at any time between DDIM and score distillation from the same noise."""
     times = prior.sampling_times(steps)
     conditioning = prior.condition([prompt] * 2, "")
     x = starting_noise(prior, [0, 1], prior.resolution)
@@ -39,7 +39,7 @@ def largest_difference(prior, prompt, guidance, steps=10, choose=cached):
 
 
 def literal_difference(prior, prompt, guidance, steps=10):
-    """The same with eq. (10) letter by letter: x0(t−τ) = x0(t) − σ(t−τ)·[ε(a·x0(t) + b·κ, y) − κ]."""
+    """The same with eq. (10) taken literally: x0(t−τ) = x0(t) − σ(t−τ)·[ε(a·x0(t) + b·κ, y) − κ]."""
     times = prior.sampling_times(steps)
     conditioning = prior.condition([prompt], "")
     ddim = ddim_trajectory(prior, starting_noise(prior, [0], prior.resolution), times, conditioning, guidance)
@@ -80,8 +80,8 @@ def test_with_cached_noise_it_is_ddim_for_the_starter_prior():
 
 
 @pytest.mark.parametrize("noise", [noise for noise in NOISES if noise != "interval"])
-def test_noise_ends_in_an_image_of_what_was_asked_for(exact_study, noise):
-    """Not interval score matching: its target is not an image but a direction, and full steps along it diverge."""
+def test_every_noise_ends_in_an_image_of_the_prompt(exact_study, noise):
+    """Except interval score matching: its target is a direction, not an image, and full steps along it diverge."""
     times = exact_study.prior.sampling_times(12)
     *_, last = trajectory(exact_study, "ball", noise, times)
     centre = last.x0[0, :, 8, 8]

@@ -1,4 +1,4 @@
-"""A choice of κ that nobody knew before: one function, entered in the table, works wherever the others do."""
+"""A new choice of κ: one function, entered in the table, works wherever the others do."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from sdi_engine.studies.noise_error import ResidualRun, sdi_run
 
 
 def halved_noise(prior, x0, t, y, context):
-    """Half of what the model sees in the render without any noise."""
+    """Half of the noise that the model predicts in the clean render."""
     asked.append(context.settings.noise)
     return noise.Noise(0.5 * prior.predict(x0, t, y, context.guidance).noise)
 

@@ -26,7 +26,7 @@ def test_the_residual_is_that_of_eq_8(exact_study, inputs):
 
 
 def test_the_residual_of_a_model_of_one_image_is_the_distance_to_it(exact_study):
-    """Such a model sees the noise for what it is: every κ solves eq. (8) for its image, and none for another one."""
+    """Such a model always predicts the true noise: every κ solves eq. (8) for its image, and none for another one."""
     image, other = ball_images(16)[:1], ball_images(16)[3:4]
     prior = ExactPrior({"ball": image})
     study = dataclasses.replace(exact_study, prior=prior)
@@ -59,7 +59,7 @@ def test_measuring_does_not_disturb_the_run(exact_study, report):
     }
 
 
-def test_residuals_are_measured_at_even_steps_of_the_run(exact_study, report):
+def test_residuals_are_measured_at_evenly_spaced_steps_of_the_run(exact_study, report):
     numbers = ResidualRun(sdi_run(exact_study, "ball"), 3).work(exact_study, report).numbers
     schedule = exact_study.settings.t
     assert numbers["t"] == pytest.approx([schedule(step / 6) for step in (0, 2, 5)])

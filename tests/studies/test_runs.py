@@ -15,12 +15,12 @@ def run(exact_study):
     return Run3D("random", "ball", dataclasses.replace(exact_study.settings, noise="random"))
 
 
-def test_a_run_is_seen_from_four_sides_and_measured(exact_study, run, report):
+def test_a_run_is_rendered_from_four_sides_and_measured(exact_study, run, report):
     result = run.work(exact_study, report)
     assert [picture.size for picture in result.pictures] == [(24, 24)] * 4
     numbers = result.numbers
     assert numbers["outcome"] == "object"
-    # two views in each of 6 steps, and guidance asks for each of them with and without the prompt
+    # two views in each of 6 steps, and guidance evaluates each of them with and without the prompt
     assert numbers["evaluations"] == 6 * 2 * 2
     assert numbers["seconds"] == pytest.approx(numbers["seconds_2d"] + numbers["seconds_3d"], abs=0.002)
     assert 0.0 < numbers["saturation"] <= 1.0

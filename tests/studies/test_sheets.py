@@ -14,7 +14,7 @@ def count(sheet, colour):
     return int((np.array(sheet) == colour).all(axis=2).sum())
 
 
-def test_small_and_large_pictures_get_the_same_room():
+def test_small_and_large_pictures_get_the_same_size():
     sheet = contact_sheet([Row("", [Cell(plain(RED, 64)), Cell(plain(BLUE, 512))])], picture_edge=160)
     assert count(sheet, RED) == count(sheet, BLUE) == 160 * 160
     assert sheet.width >= 2 * 160

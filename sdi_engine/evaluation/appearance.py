@@ -1,4 +1,4 @@
-"""How sharp, how colourful and how rich in contrast pictures of a thing are, to be compared with those of the truth."""
+"""Sharpness, saturation and contrast of pictures, to be compared with those of the truth."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ..studies.metrics import LUMINANCE, OBJECT_OPACITY
 from .pictures import on_grey
 
 HIGH_FREQUENCY = 0.125
-"""Cycles per pixel; a quarter of Nyquist's limit. What is finer counts as sharp."""
+"""Cycles per pixel, a quarter of the Nyquist frequency; the energy of higher frequencies is the sharpness."""
 
 _FLOOR = {"sharpness": 1e-4, "saturation": 0.02, "contrast": 0.02}
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What pictures look like, a number for each of V views.
+class Appearance:
+    """The appearance of an object in V views, one number each.
 
     Attributes:
-        sharpness: (V,) energy of the luminance (0...1, on plain light grey) in frequencies above `HIGH_FREQUENCY`, per
-            pixel. The outline counts, as it does in the truth.
-        saturation: (V,) mean difference of the largest and the smallest channel inside the object, 0...1. It is not
-            divided by the largest, as in HSV, which would find much colour in the dark.
+        sharpness: (V,) energy per pixel of the luminance (0...1, on plain light grey) above `HIGH_FREQUENCY`. The
+            outline is included, as it is in the truth's.
+        saturation: (V,) mean difference between the largest and the smallest channel inside the object, 0...1. Unlike
+            that of HSV it is not divided by the largest, which would make dark pixels very colourful.
         contrast: (V,) standard deviation of the luminance inside the object.
     """
 
@@ -33,8 +33,8 @@ class Looks:
     contrast: Tensor
 
     @classmethod
-    def of(cls, pictures: Tensor) -> Looks:
-        """Of pictures (V, H, W, 4) from `pictures.look_around`."""
+    def of(cls, pictures: Tensor) -> Appearance:
+        """The appearance in pictures (V, H, W, 4) from `pictures.render_around`."""
         images = on_grey(pictures)
         luminance = (images * images.new_tensor(LUMINANCE).view(1, 3, 1, 1)).sum(dim=1)
         inside = (pictures[..., 3] > OBJECT_OPACITY).float()
@@ -45,14 +45,14 @@ class Looks:
         return cls(_high_energy(luminance), (chroma * inside).sum(dim=(1, 2)) / amount, variance.sqrt())
 
     @classmethod
-    def mean(cls, many: list[Looks]) -> Looks:
-        """The mean of several things' looks, view by view."""
-        return cls(*(torch.stack([getattr(looks, name) for looks in many]).mean(dim=0) for name in _FLOOR))
+    def mean(cls, many: list[Appearance]) -> Appearance:
+        """The mean appearance of several things, view by view."""
+        return cls(*(torch.stack([getattr(one, name) for one in many]).mean(dim=0) for name in _FLOOR))
 
-    def relative_to(self, truth: Looks) -> dict[str, float]:
-        """The mean ratio of mine to the truth's by name; 1 is as in truth, 0 is nothing at all.
+    def relative_to(self, truth: Appearance) -> dict[str, float]:
+        """The ratio of each number to the truth's, averaged over the views; 1 equals the truth.
 
-        Both are raised by a little, so that a grey thing's ratio does not come from nothing over nothing.
+        A small constant is added to both, so that the ratio for a grey thing is not 0 / 0.
         """
         ratios = {}
         for name, floor in _FLOOR.items():
@@ -61,7 +61,7 @@ class Looks:
 
 
 def _high_energy(luminance: Tensor) -> Tensor:
-    """(V,) mean square of what is left of luminances (V, H, W) above `HIGH_FREQUENCY`, by Parseval's theorem."""
+    """(V,) mean square of luminances (V, H, W) high-pass filtered at `HIGH_FREQUENCY`, by Parseval's theorem."""
     height, width = luminance.shape[1:]
     rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None]
     high = (rows**2 + columns**2).sqrt() > HIGH_FREQUENCY

@@ -1,5 +1,5 @@
-"""What there is to say of each result: by the judge and by geometry where its prompt is of the starter world, by CLIP
-where a CLIP model is at hand.
+"""Measures each result: by the judge and by geometry if its prompt is of the starter world, and by CLIP if there is a
+CLIP model.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from .ranking import r_precision
 
 @dataclass(frozen=True)
 class Examined:
-    """What was found of one object.
+    """The findings on one object.
 
     Attributes:
-        values: by the names of `report.METRICS`; what cannot be said of this object is not there.
-        features: (views, F) by the judge, for a Fréchet distance; None of a prompt that is not of the starter world.
-        details: what `measure` says besides, view by view.
+        values: by the names of `report.METRICS`, without those that do not apply to this object.
+        features: (views, F) from the judge, for a Fréchet distance; None if the prompt is not of the starter world.
+        details: further results of `measure`, view by view.
     """
 
     values: dict[str, float]
@@ -41,19 +41,19 @@ class Examined:
 
 
 class Examiner:
-    """Whoever looks at the results of an evaluation.
+    """Measures the results of an evaluation.
 
     Args:
-        prompts: of the evaluation.
-        clip: the folder of a CLIP model, if there is one.
-        judge: the trained one by default; only asked where a prompt is of the starter world.
+        prompts: all prompts of the evaluation.
+        clip: the folder of a CLIP model, or None for no CLIP scores.
+        judge: by default the shipped one, loaded only if a prompt is of the starter world.
 
     Attributes:
-        fingerprint: changes with everything that its findings depend on: the judge, the world, and this package's code.
+        fingerprint: a hash of all that its findings depend on: the judge, the starter world and this package's code.
 
     Raises:
-        EnvironmentMissingError: there is no judge.
-        BadInputError: there is no CLIP model in the folder.
+        EnvironmentMissingError: the judge is missing or damaged.
+        BadInputError: the folder contains no CLIP model.
     """
 
     def __init__(self, prompts: Sequence[str], clip: Path | None = None, judge: Judge | None = None) -> None:
@@ -64,11 +64,11 @@ class Examiner:
         self.fingerprint = _fingerprint(self._judge, f"{prompts}{clip}")
 
     def judge_accuracy(self) -> dict[str, dict[str, float]] | None:
-        """How far the judge is to be trusted (`accuracy.accuracy`); None where nobody asks it."""
+        """The judge's own accuracy (`accuracy.accuracy`); None if it is not used."""
         return accuracy(self._judge) if self._judge is not None else None
 
     def askable(self, prompt: str) -> frozenset[str]:
-        """What can be asked of objects of a prompt, there or not: names of `report.METRICS` that failures count in."""
+        """The names of `report.METRICS` in which failed objects of a prompt count as not recognised."""
         subject = self.subjects[prompt]
         names = {"clip_r"} if self._clip is not None else set()
         if subject is not None:
@@ -77,7 +77,7 @@ class Examiner:
         return frozenset(names)
 
     def examine(self, mesh: Path, prompt: str) -> Examined:
-        """Look at a finished mesh.
+        """Measure a finished mesh against its prompt.
 
         Raises:
             BadInputError: it is empty or broken.
@@ -93,21 +93,30 @@ class Examiner:
         return Examined(values | self._values(measured, subject), measured.features, details)
 
     def examine_samples(self, images: Tensor, views: Sequence[int], prompt: str) -> dict[str, float] | None:
-        """The shares of single pictures (N, 3, 64, 64) that the judge takes for what the prompt names, and for what
-        is seen from where it was asked for, N indices into `ALL_AROUND`.
+        """The shares of 2D samples in which the judge recognises the prompt's thing, colour, pattern and view.
+
+        Args:
+            images: (N, 3, 64, 64) in 0...1.
+            views: N indices into `ALL_AROUND`, the views that were prompted for.
+            prompt: of all N.
+
+        Returns:
+            Shares in 0...1; None if the prompt is not of the starter world.
         """
         subject = self.subjects[prompt]
         if subject is None or self._judge is None:
             return None
-        verdict: Verdict = self._judge.look(images)
-        answers = self._judge.names.right(subject)
-        right = {head: getattr(verdict, head).argmax(dim=1) == answers[head] for head in ("thing", "colour", "pattern")}
-        right["both"] = right["thing"] & right["colour"]
-        right["view"] = verdict.view.argmax(dim=1) == torch.tensor(views)
-        return {name: float(values.float().mean()) for name, values in right.items()}
+        verdict: Verdict = self._judge.assess(images)
+        answers = self._judge.names.correct(subject)
+        correct = {
+            head: getattr(verdict, head).argmax(dim=1) == answers[head] for head in ("thing", "colour", "pattern")
+        }
+        correct["both"] = correct["thing"] & correct["colour"]
+        correct["view"] = verdict.view.argmax(dim=1) == torch.tensor(views)
+        return {name: float(values.float().mean()) for name, values in correct.items()}
 
     def truth_features(self) -> np.ndarray | None:
-        """(N, F) of the world's own things of all prompts, which features of results are compared with."""
+        """The judge's features (N, F) of the world's own things of all prompts, for the Fréchet distance."""
         if self._judge is None:
             return None
         return np.concatenate([Truths.of(subject).features(self._judge) for subject in dict.fromkeys(self._known)])
