@@ -102,7 +102,7 @@ class Runner:
         with storage_errors(self.results):
             self.queue.make_folders()
             self._remove_old_previews_2d()
-        job = Job.create(self.queue.looks_folder, request, prefix="look-")
+        job = Job.create(self.queue.samples_folder, request, prefix="look-")
         with storage_errors(self.results):
             self.queue.add(job.name, SAMPLE, first=True)
         self._begin_to_watch(job)
@@ -249,7 +249,7 @@ class Runner:
         """But not those that another Blender of this person waits for."""
         status = self.queue.status() or {}
         wanted = {ticket.name for ticket in self.queue.waiting()} | set(status.get("jobs", ()))
-        looks = self.queue.looks_folder
+        looks = self.queue.samples_folder
         for folder in looks.iterdir() if is_folder(looks) else ():
             if folder.name not in wanted and is_folder(folder):
                 with suppress(OSError):  # what cannot be removed now is removed the next time

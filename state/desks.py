@@ -101,7 +101,7 @@ class Desks:
     def is_elsewhere(self, shown: Job) -> bool:
         """Whether a job's folder is not in the results folder that the preferences name."""
         runner = self.runner
-        return runner is not None and shown.folder.path.parent not in (runner.results, runner.queue.looks_folder)
+        return runner is not None and shown.folder.path.parent not in (runner.results, runner.queue.samples_folder)
 
     def engine_of(self, shown: Job) -> dict[str, Any] | None:
         """What the engine says of itself that serves the job's results folder; None where none does."""

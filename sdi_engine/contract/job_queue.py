@@ -93,7 +93,7 @@ class JobQueue:
         self.folder = results / ENGINE_FOLDER
         self.tickets_folder = self.folder / "queue"
         self.engine_folder = self.folder / "engines" / machine.here().key
-        self.looks_folder = self.engine_folder / "looks"
+        self.samples_folder = self.engine_folder / "looks"
         self.status_file = self.engine_folder / "status.json"
         self.log_file = self.engine_folder / "log.txt"
         self.hold_flag = self.engine_folder / "hold"
@@ -112,7 +112,7 @@ class JobQueue:
 
     def job_folder(self, ticket: Ticket) -> JobFolder:
         """Where the ticket's job lives."""
-        return JobFolder((self.looks_folder if ticket.verb == SAMPLE else self.results) / ticket.name)
+        return JobFolder((self.samples_folder if ticket.verb == SAMPLE else self.results) / ticket.name)
 
     def add(self, name: str, verb: str = RUN, *, first: bool = False) -> None:
         """Let a job wait for its turn, after all others or before them; one that waits already gets a new turn."""

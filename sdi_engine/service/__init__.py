@@ -1,1 +1,1 @@
-"""Whoever does jobs: one in its folder, many from a queue."""
+"""Doing jobs: one in its folder, or many from a queue, on this computer or on a cluster."""

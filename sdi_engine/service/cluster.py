@@ -1,9 +1,9 @@
-"""A pool of many machines: a Ray cluster, whose nodes do the jobs, while this process keeps the jobs' folders.
+"""A pool of many machines: the nodes of a Ray cluster do the jobs, while the jobs' folders stay on this one.
 
-No disk is shared. A job goes to a node as its request and the files that this names; events, pictures, the log and,
-while it runs, checkpoints come back, and are written into the job's folder here, so that whoever watches the folder
-notices no difference. A job whose node is lost goes on at another from the checkpoint that came back last. Flags that
-somebody puts into the folder are passed on.
+No disk is shared. A job's request and the files that it names are sent to a node; events, pictures, the log and, while
+it runs, checkpoints come back and are written into the job's folder here, so that the folder looks the same as that of
+a local job. If a job's node is lost, another resumes it from the checkpoint that came back last. Flags put into the
+folder are passed on.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from ..system.files import is_file, open_to_append, open_to_read
 from ..system.redaction import redacted
 from . import worker
 from .cluster_connection import connect
-from .cluster_crew import LOOK_SECONDS, Actor, Crew, LostError, Place, Stop, UnfitError
+from .cluster_crew import POLL_SECONDS, Actor, Crew, LostError, Place, Stop, UnfitError
 from .cluster_files import CHECKPOINT, Packer, Parcel, accept
 from .pool import Listener, Outcome, ignore
 
 CORES = 4
-"""Of the processor, for each job, where a cluster has no accelerators."""
+"""Processor cores for each job on a cluster without accelerators."""
 
 MOST_LOSSES = 3
-"""A job that has lost so many actors ends: it may well be what kills them."""
+"""A job fails once it has lost so many actors, since it may well be what kills them."""
 
 CANCEL_SECONDS = 4.0
-"""A job that has not heeded a cancel flag for so long is ended with the process that is at it."""
+"""If a job has not stopped so long after its cancel flag, its process is killed."""
 
 PAUSE_SECONDS = 90.0
-"""The same where it is to be paused, and save what it has."""
+"""The same after its pause flag, since it saves its state first."""
 
 CHECKPOINT_SHARE = 0.1
-"""Fetching checkpoints takes no more than this share of the time."""
+"""The largest share of the time that fetching checkpoints may take."""
 
-_OWN_WORDS = (events.STARTING, events.DONE, events.FAILED, events.CANCELLED, events.PAUSED)
-"""States that are said here, not by the node."""
+_OWN_STATES = (events.STARTING, events.DONE, events.FAILED, events.CANCELLED, events.PAUSED)
+"""States that are reported by this process, not passed on from the node."""
 
 _ERRORS: Mapping[int, type[EngineError]] = {
     kind.exit_code: kind
@@ -64,26 +64,26 @@ _ERRORS: Mapping[int, type[EngineError]] = {
     )
 }
 _OF_THE_NODE = (errors.EXIT_ENVIRONMENT, errors.EXIT_OUT_OF_MEMORY, errors.EXIT_STORAGE)
-"""Ends that another node may not come to."""
+"""Exit codes of failures that another node may not have."""
 
 log = logging.getLogger(__name__)
 
 
 class ClusterPool:
-    """A `Pool` of the nodes of a Ray cluster: an actor for each accelerator, or for so many cores."""
+    """A `Pool` of the nodes of a Ray cluster, with one actor per accelerator, or per `cores` processor cores."""
 
     is_local = False
 
     def __init__(self, address: str, cores: int = CORES) -> None:
-        """Connect to a cluster; nothing is started on it yet.
+        """Connect to a cluster, without starting anything on it yet.
 
         Args:
             address: as in `cluster_connection`.
-            cores: of the processor for each job, where the cluster has no accelerators.
+            cores: processor cores for each job if the cluster has no accelerators.
 
         Raises:
-            BadInputError: this is no address.
-            EnvironmentMissingError: `ray` is missing, nobody answers, or no node can work.
+            BadInputError: the address or `cores` is invalid.
+            EnvironmentMissingError: `ray` is missing, no cluster answers, or no node has cores for jobs.
         """
         if cores < 1:
             raise BadInputError(f"A job needs at least 1 core of a node, not {cores}.")
@@ -98,16 +98,16 @@ class ClusterPool:
         if self.capacity == 0:
             self._ray.shutdown()
             raise EnvironmentMissingError(
-                f'The Ray cluster "{address}" has no node with cores for us: start one (`ray start --address=…`).'
+                f'The Ray cluster "{address}" has no node with cores for jobs: start one (`ray start --address=…`).'
             )
 
     @property
     def capacity(self) -> int:
-        """How many jobs the nodes that are there now do at once."""
+        """How many jobs the present nodes do at once."""
         return sum(place.slots for place in self._crew.places())
 
     def submit(self, job: Path, verb: str = RUN, listener: Listener = ignore) -> Future[Outcome]:
-        """Let the next free node do a job."""
+        """Submit a job to the next free node."""
         future: Future[Outcome] = Future()
         with self._lock:
             self._unfinished.add(future)
@@ -117,14 +117,14 @@ class ClusterPool:
         return future
 
     def close(self, *, pause: bool = False) -> None:
-        """Wait for all jobs, or pause those that run, and leave the cluster."""
+        """Wait for all jobs, or pause the running ones, and disconnect from the cluster."""
         try:
             if pause:
                 self._pausing.set()
                 for _, _, _, future in list(self._waiting):
                     future.cancel()
             while not_done := list(self._unfinished):
-                wait(not_done, timeout=1.0)  # in small bites, so that Ctrl+C is heard on Windows too
+                wait(not_done, timeout=1.0)  # with a timeout, so that Ctrl+C is noticed on Windows too
         finally:
             self._pausing.set()
             self._crew.dismiss_all()
@@ -139,7 +139,7 @@ class ClusterPool:
         self.close(pause=error is not None)
 
     def _staff(self) -> None:
-        """See that a thread is at work for each job that waits and that the cluster has room for."""
+        """Start threads for waiting jobs, as many as the cluster has room for."""
         capacity = max(1, self.capacity)
         with self._lock:
             while self._at_work < min(capacity, self._at_work + len(self._waiting)):
@@ -158,13 +158,13 @@ class ClusterPool:
             try:
                 future.set_result(_Errand(self._crew, self._packer, self._pausing).run(job, verb, listener))
             except BaseException as error:
-                log.exception("a defect")
+                log.exception("An unexpected error")
                 future.set_exception(error)
             self._staff()
 
 
 class _Errand:
-    """One job, wherever it is done."""
+    """One job, on one node after another until one of them has done it."""
 
     def __init__(self, crew: Crew, packer: Packer, pausing: threading.Event) -> None:
         self._crew = crew
@@ -176,7 +176,7 @@ class _Errand:
         self._asked = ""
 
     def run(self, job: Path, verb: str, listener: Listener) -> Outcome:
-        """Do it; what became of it."""
+        """Do the job; returns its outcome."""
 
         def hear(event: events.Event) -> None:
             if isinstance(event, events.Failed):
@@ -190,10 +190,10 @@ class _Errand:
         return dataclasses.replace(self._costs, exit_code=code, error=self._error)
 
     def _work(self, folder: JobFolder, request: JobRequest, resume: bool, report: Listener, verb: str) -> None:
-        """Do it on one node, or where this fails on others.
+        """Do the job on one node, or, if that node fails, on others.
 
         Raises:
-            EngineError: as on one machine.
+            EngineError: of the kinds that a job on this computer raises.
         """
 
         def stop() -> None:
@@ -230,11 +230,13 @@ class _Errand:
                 losses.append(actor.place)
                 if len(losses) == MOST_LOSSES:
                     raise EngineError(_lost(losses)) from error
-                report(events.Notice(f"{actor.place.name} was lost: going on elsewhere from the last checkpoint."))
+                report(
+                    events.Notice(f"{actor.place.name} was lost: resuming on another node from the last checkpoint.")
+                )
                 resume = True
 
     def _count(self, visit: _Visit) -> None:
-        """Add what a visit has cost."""
+        """Add a visit's costs to those of the job."""
         self._costs = Outcome(
             errors.EXIT_DONE,
             "",
@@ -245,7 +247,7 @@ class _Errand:
         )
 
     def _judge(self, outcome: Outcome, visit: _Visit) -> None:
-        """Raise what a job has ended with on a node, where that is not its result."""
+        """Raise the error that corresponds to a job's outcome on a node, unless it is done."""
         code = outcome.exit_code
         if code == errors.EXIT_DONE:
             return
@@ -259,19 +261,19 @@ class _Errand:
         raise _ERRORS.get(code, EngineError)(message)
 
     def _flags(self, folder: JobFolder) -> list[str]:
-        """Those that are to be on the node, too."""
+        """The names of the flags to set on the node too."""
         flags = (folder.cancel_flag, folder.pause_flag, folder.finish_flag, folder.live_flag)
         found = [flag.name for flag in flags if flag.exists()]
         return [*found, folder.pause_flag.name] if self._pausing.is_set() else found
 
     def _stop(self, folder: JobFolder) -> None:
-        """Where nothing is to be saved: raise where somebody has stopped the job."""
+        """Raise if the job was stopped; for phases in which there is nothing to save."""
         folder.stop_if_told()
         if self._pausing.is_set():
             raise JobPausedError("The job was paused.")
 
     def _stop_late(self, folder: JobFolder) -> None:
-        """Where a node was asked to stop: raise where it has not done so for too long."""
+        """Raise if the job was stopped and the node has not followed within its time limit."""
         try:
             self._stop(folder)
         except JobCancelledError as error:
@@ -283,7 +285,7 @@ class _Errand:
 
 
 class _Visit:
-    """A job at one node."""
+    """A job on one node."""
 
     def __init__(self, crew: Crew, actor: Actor, folder: JobFolder, request: JobRequest, report: Listener) -> None:
         self._crew = crew
@@ -297,26 +299,26 @@ class _Visit:
         self.name = actor.place.name
         self.node = actor.place.node
         self.state = ""
-        """What the node said last of `events.STATES`."""
+        """The last of `events.STATES` that the node reported."""
 
     @property
     def costs(self) -> Outcome:
-        """What it said that the job has cost; of one that was lost, the time."""
+        """The costs reported by the node; if it was lost, just the time."""
         return self._outcome or Outcome(errors.EXIT_CANCELLED, seconds=round(time.perf_counter() - self._started, 3))
 
     def as_here(self, text: str) -> str:
-        """A text of the node's, with the names that files have here."""
+        """A text from the node, with its file names replaced by those on this machine."""
         for named, there in self._there.items():
             text = text.replace(there, named)
         return text
 
     def send(self, parcels: list[Parcel], stop: Stop) -> None:
-        """See that the node has the files that the request names."""
+        """Send the files that the request names, unless the node has them already."""
         for parcel in parcels:
             self._there[parcel.named] = self._find(parcel, stop) or self._sent(parcel, stop)
 
     def do(self, verb: str, resume: bool, flags: Any, stop_late: Any) -> Outcome:
-        """Let it do the job, and write what comes back into the job's folder; what became of it there."""
+        """Do the job on the node, and write what comes back into the job's folder; returns its outcome there."""
         folder = self._folder
 
         def stop() -> None:
@@ -343,7 +345,7 @@ class _Visit:
             asked_at = time.monotonic()
             without = self._outcome is None and asked_at < next_checkpoint
             said = self._crew.ask(
-                self._actor, stop, "look", flags(folder), heard, printed, have, without_checkpoint=without
+                self._actor, stop, "poll", flags(folder), heard, printed, have, without_checkpoint=without
             )
             if CHECKPOINT in said["files"]:
                 now = time.monotonic()
@@ -360,14 +362,14 @@ class _Visit:
                 self._outcome = Outcome(**said["outcome"])
             else:
                 stop()
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
 
     def _find(self, parcel: Parcel, stop: Stop) -> str:
         sizes = {name: source.stat().st_size for name, source in parcel.sources.items()}
         return str(self._crew.ask(self._actor, stop, "find", parcel.named, parcel.key, sizes))
 
     def _sent(self, parcel: Parcel, stop: Stop) -> str:
-        """Send a parcel; where it is then."""
+        """Send a parcel; returns its path on the node."""
         log.info('Sending "%s" to %s.', parcel.named, self.name)
         self._report(events.Progress(f"Sending {parcel.entry} to {self.name}", 0, len(parcel.files)))
         for number, name in enumerate(parcel.files, start=1):
@@ -379,13 +381,13 @@ class _Visit:
         return self._find(parcel, stop)
 
     def _tell(self, lines: list[str]) -> None:
-        """Pass on what the node said of its work, by this computer's clock and names."""
+        """Report the node's events, with this computer's clock and file names."""
         for event in filter(None, map(events.from_line, lines)):
             now = time.time()
             if isinstance(event, events.StateChanged):
                 self.state = event.state
             if isinstance(event, events.Failed) or (
-                isinstance(event, events.StateChanged) and event.state in _OWN_WORDS
+                isinstance(event, events.StateChanged) and event.state in _OWN_STATES
             ):
                 continue
             if isinstance(event, events.Progress):
@@ -395,7 +397,7 @@ class _Visit:
             self._report(dataclasses.replace(event, time=now))
 
     def _print(self, output: bytes, *, whole: bool) -> int:
-        """Add whole lines to the job's log; how many bytes these were."""
+        """Append whole lines to the job's log; returns their number of bytes."""
         end = len(output) if whole else output.rfind(b"\n") + 1
         if end > 0:
             text = redacted(self.as_here(output[:end].decode("utf-8", "replace")))
@@ -407,6 +409,6 @@ class _Visit:
 def _lost(places: list[Place]) -> str:
     names = ", ".join(place.name for place in places)
     return (
-        f"The nodes that were at this job were lost one after the other ({names}): see their logs of Ray, then resume "
-        "the job."
+        f"The nodes that worked on this job were lost one after the other ({names}): see Ray's logs on them, then "
+        "resume the job."
     )

@@ -1,12 +1,12 @@
-"""The way into a Ray cluster, and plain sentences where there is none.
+"""Connects to a Ray cluster, and explains in plain sentences why that fails.
 
-Three kinds of address lead to one: `auto`, the cluster that this computer is a node of; HOST:PORT of a cluster's head,
-for computers that are nodes of it; and `ray://HOST:PORT` of its Ray Client server, for all others. HOST alone is the
-last, with Ray's usual port. Which of the two kinds a port is we ask ourselves, since Ray takes minutes to say that
-nobody is there. Imports ray only to connect.
+There are three kinds of address: `auto` for the cluster that this computer is a node of; HOST:PORT of a cluster's head,
+for computers that are its nodes; and `ray://HOST:PORT` of its Ray Client server, for all others. HOST alone means the
+last kind, with Ray's default port. The server is asked directly which kind it is, since Ray takes minutes to report
+that none answers. Imports ray only to connect.
 
-Whoever may connect to a Ray cluster may run programs on its nodes, and its nodes on the computers that connect: it
-belongs in a network that is trusted.
+Whoever can connect to a Ray cluster can run programs on its nodes, and its nodes can do so on computers that connect: a
+cluster belongs in a trusted network.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ CLIENT_PREFIX = "ray://"
 REQUIREMENTS_FILE = Path(__file__).parent.with_name("requirements-cluster.txt")
 
 ANSWER_SECONDS = 5.0
-"""Who has not answered after so long is not there."""
+"""How long a server may take to answer."""
 
 _HEAD_METHOD = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _CLIENT_METHOD = "/ray.rpc.RayletDriver/ClusterInfo"
-"""What a head, and a Ray Client server, are asked; the answer does not matter."""
+"""Methods that a head, or a Ray Client server, is called with; the answer does not matter."""
 
 _ADDRESS = re.compile(r"(?P<client>ray://)?(?P<host>[\w.\-]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?/?")
 
@@ -45,25 +45,25 @@ log = logging.getLogger(__name__)
 
 
 def connect(address: str) -> Any:
-    """Connect this process to a cluster; returns the module `ray`, whose functions act upon it from now on.
+    """Connect this process to a cluster; returns the module `ray`, whose functions now use that cluster.
 
-    Our package goes to the nodes that are asked to work, so that they need no more than what it requires.
+    Our package is sent to the nodes, so that they only need its requirements installed.
 
     Raises:
-        BadInputError: this is no address.
-        EnvironmentMissingError: `ray` is missing here, nobody answers there, or the two do not fit.
+        BadInputError: the address is invalid.
+        EnvironmentMissingError: `ray` is missing here, no cluster answers, or its versions do not match.
     """
     ray = _imported()
     target = _checked(address)
     log.info("Connecting to the Ray cluster %s.", target)
     package = Path(__file__).resolve().parents[1]
-    environment = {"py_modules": [str(package)], "excludes": ["**/__pycache__/**"], "env_vars": _told_to_nodes()}
+    environment = {"py_modules": [str(package)], "excludes": ["**/__pycache__/**"], "env_vars": _node_environment()}
     try:
         with _own_signals():
             ray.init(
                 target, runtime_env=environment, log_to_driver=False, logging_level=logging.CRITICAL, namespace="sdi"
             )
-    except Exception as error:  # of many kinds
+    except Exception as error:  # Ray raises many kinds
         raise EnvironmentMissingError(_why_not(address, error)) from error
     return ray
 
@@ -72,22 +72,22 @@ def _imported() -> Any:
     for package in ("ray", "grpc"):
         if importlib.util.find_spec(package) is None:
             raise EnvironmentMissingError(
-                f'The Python "{sys.executable}" lacks the package "ray", by which a cluster works: install it with '
+                f'The Python "{sys.executable}" lacks the package "ray", which a cluster needs: install it with '
                 f'"{sys.executable}" -m pip install -r "{REQUIREMENTS_FILE}", or leave the cluster out.'
             )
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # tells Ray's makers nothing
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     os.environ.setdefault("RAY_LOG_TO_STDERR", "0")
     import ray
     from ray._private import worker
 
-    # Ray prints what befalls nodes on our terminal, and has no switch for that.
+    # Ray prints events of the nodes on our terminal, and has no option to turn that off.
     worker.print_to_stdstream = lambda data, ignore_prefix: log.debug("%s", data.get("lines"))
     return ray
 
 
 def _checked(address: str) -> str:
-    """What Ray takes for an address, after somebody answered there; raises EngineError."""
+    """The address in Ray's form, once a server has answered there; raises EngineError."""
     text = address.strip()
     match = _ADDRESS.fullmatch(text)
     if match is None or not 0 < int(match["port"] or CLIENT_PORT) < 2**16:
@@ -100,20 +100,20 @@ def _checked(address: str) -> str:
             return head
         if text == AUTO:
             raise EnvironmentMissingError(
-                "This computer is no node of a Ray cluster that runs: give the address of one, such as "
+                "This computer is no node of a Ray cluster that is running: give the address of one, such as "
                 f"ray://HOST:{CLIENT_PORT}, or start one with `ray start --head`."
             )
     server = f"{match['host']}:{match['port'] or CLIENT_PORT}"
     if _answers(server, _CLIENT_METHOD):
         return CLIENT_PREFIX + server
     raise EnvironmentMissingError(
-        f'No Ray cluster answers at "{server}": check the address, and whether the cluster runs and lets this computer '
-        "in."
+        f'No Ray cluster answers at "{server}": check the address, and that the cluster is running and accepts '
+        "connections from this computer."
     )
 
 
 def _head(address: str) -> str | None:
-    """Where Ray would look for a cluster's head; None where it finds none."""
+    """The address at which Ray would look for a cluster's head; None if it finds none."""
     from ray._private.services import canonicalize_bootstrap_address_or_die
 
     try:
@@ -124,7 +124,7 @@ def _head(address: str) -> str | None:
 
 
 def _answers(server: str, method: str) -> bool:
-    """Whether what listens at HOST:PORT has such a method, whatever it says."""
+    """Whether a server at HOST:PORT has such a method, whatever it answers."""
     import grpc
 
     options = [("grpc.enable_http_proxy", 0)]
@@ -137,15 +137,15 @@ def _answers(server: str, method: str) -> bool:
     return True
 
 
-def _told_to_nodes() -> dict[str, str]:
-    """Environment variables: whether models may be downloaded is for the person to say, not for the node."""
-    told = {name: os.environ[name] for name in ("HF_HUB_OFFLINE",) if name in os.environ}
-    return {"PYTHONUTF8": "1", "PYTHONNOUSERSITE": "1", **told}
+def _node_environment() -> dict[str, str]:
+    """Environment variables of the nodes; whether models may be downloaded is decided here, not by the node."""
+    passed_on = {name: os.environ[name] for name in ("HF_HUB_OFFLINE",) if name in os.environ}
+    return {"PYTHONUTF8": "1", "PYTHONNOUSERSITE": "1", **passed_on}
 
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep our way of being told to end: Ray sets its own."""
+    """Keep our handler of SIGTERM, which Ray replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -160,7 +160,7 @@ def _why_not(address: str, error: Exception) -> str:
     detail = " ".join(str(error).split())
     detail = detail if len(detail) <= 300 else f"{detail[:300]}…"
     if "ersion" in detail:
-        cure = "let this Python and the cluster's have the same version of Python and of ray."
+        cure = "use the same versions of Python and ray here as on the cluster."
     else:
-        cure = "a computer that is no node of it needs the address of its Ray Client server (ray://HOST:10001)."
-    return f'The Ray cluster "{printable(address)}" does not let us in ({detail}): {cure}'
+        cure = "a computer that is not one of its nodes needs the address of its Ray Client server (ray://HOST:10001)."
+    return f'The Ray cluster "{printable(address)}" refuses the connection ({detail}): {cure}'

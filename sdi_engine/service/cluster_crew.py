@@ -1,4 +1,4 @@
-"""The actors of a pool on the nodes of a cluster: who is there, who is free, and what they answer."""
+"""A pool's actors on the nodes of a cluster: starting, hiring, calling and ending them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from . import worker
 from .cluster_node import Node
 
 GREETING_SECONDS = 30.0
-"""An actor that has not greeted after so long is slow, or waits for what others use: another node is tried beside."""
+"""After so long without an answer a new actor is slow, or waits for resources in use, and another node is tried too."""
 
 ANSWER_SECONDS = 300.0
-"""Who has not answered after so long is lost; it may be loading a model, or look through its files."""
+"""After so long without an answer an actor is taken for lost; until then it may be loading a model or reading files."""
 
 EMPTY_SECONDS = 60.0
-"""For so long a job waits for a node where there is none any more."""
+"""How long a job waits for a node when the cluster has none left."""
 
-LOOK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 
 Stop = Callable[[], None]
-"""Called again and again while somebody waits; raises where it is to wait no longer."""
+"""Called repeatedly while waiting; raises to stop waiting."""
 
 
 class LostError(Exception):
-    """An actor, its node, or the way to it is gone; `str(error)` says more, for the log."""
+    """An actor, its node, or the connection to it is gone; `str(error)` has details for the log."""
 
 
 class UnfitError(Exception):
-    """A node cannot do the job; others may. `error` is what to say where none can."""
+    """A node cannot do the job, but another may; `error` is raised if none can."""
 
     def __init__(self, node: str, error: Exception) -> None:
         super().__init__(str(error))
@@ -44,14 +44,14 @@ class UnfitError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """A node that has room for actors of ours.
+    """A node that has room for our actors.
 
     Attributes:
-        node: Ray's id of it.
-        name: what people call it.
-        slots: how many actors it has room for.
-        options: what each of them takes, as `ray.remote` names it.
-        threads: of each on the processor.
+        node: Ray's id of the node.
+        name: its name for people (`name_of`).
+        slots: number of actors that it has room for.
+        options: the resources of each actor, as options of `ray.remote`.
+        threads: number of processor threads of each actor.
     """
 
     node: str
@@ -63,15 +63,15 @@ class Place:
 
 @dataclass(eq=False)
 class Actor:
-    """One of ours, on a node.
+    """One of our actors on a node.
 
     Attributes:
-        handle: Ray's.
-        place: where it is.
-        greeting: Ray's promise of an answer, which comes once the actor has started.
-        is_ready: it has greeted.
-        is_free: nobody has hired it.
-        model: what it worked with last.
+        handle: Ray's handle of it.
+        place: its node.
+        greeting: Ray's reference to the answer of `Node.greet`, which comes once the actor has started.
+        is_ready: whether it has answered.
+        is_free: whether it can be hired.
+        model: the model of its last job.
     """
 
     handle: Any
@@ -83,7 +83,7 @@ class Actor:
 
 
 class Crew:
-    """An actor for each accelerator of a cluster, or, where it has none, for so many cores of the processors."""
+    """The actors on a cluster: one per accelerator, or, if it has none, one per `cores` processor cores."""
 
     def __init__(self, ray: Any, cores: int) -> None:
         self._ray = ray
@@ -92,27 +92,27 @@ class Crew:
         self._actors: list[Actor] = []
 
     def places(self) -> list[Place]:
-        """The nodes that can work for us now, in the order of their names."""
+        """The present nodes that have room for actors, sorted by name."""
         nodes = [node for node in self._ray.nodes() if node["Alive"]]
         has_accelerators = any(node["Resources"].get("GPU", 0.0) >= 1.0 for node in nodes)
         make = self._with_accelerators if has_accelerators else self._with_cores
         return sorted(filter(lambda place: place.slots > 0, map(make, nodes)), key=lambda place: place.name)
 
     def hire(self, model: object, avoid: Collection[str], shun: Collection[str], stop: Stop) -> Actor | None:
-        """A free actor, one that has the model if possible; made where there is room, waited for where there is none.
+        """A free actor, if possible with the model loaded; a new one is started if there is room, else waits for one.
 
         Args:
-            model: what it is to work with.
-            avoid: nodes that cannot do it.
-            shun: nodes that come last, since their actors were lost; Ray itself notices late that a node is gone.
+            model: the model of its job.
+            avoid: ids of nodes that cannot do the job.
+            shun: ids of nodes that are chosen last, since their actors were lost; Ray notices late that a node is gone.
             stop: see `Stop`.
 
         Returns:
-            It, until it is released or dismissed; None where no node is left but those to avoid.
+            The actor, to be released or dismissed later; None if there are no nodes but those to avoid.
 
         Raises:
-            UnfitError: one cannot be made on a node.
-            EnvironmentMissingError: no node is there any more.
+            UnfitError: an actor cannot be started on a node.
+            EnvironmentMissingError: the cluster has no nodes left.
         """
         watch = liveness.Stopwatch()
         while True:
@@ -129,18 +129,18 @@ class Crew:
             if actor is not None and (actor.is_ready or self._has_greeted(actor, stop)):
                 actor.model = model
                 return actor
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def ask(self, actor: Actor, stop: Stop, method: str, *arguments: Any, **named: Any) -> Any:
-        """What an actor answers.
+        """Call a method of an actor and return its answer.
 
         Raises:
-            LostError: it does not any more.
+            LostError: it does not answer any more.
         """
         try:
             answer = getattr(actor.handle, method).remote(*arguments, **named)
             watch = liveness.Stopwatch()
-            while not self._ray.wait([answer], timeout=LOOK_SECONDS)[0]:
+            while not self._ray.wait([answer], timeout=POLL_SECONDS)[0]:
                 stop()
                 if watch.look() > ANSWER_SECONDS:
                     raise LostError(f"no answer for {ANSWER_SECONDS:.0f} s")
@@ -149,18 +149,18 @@ class Crew:
             raise LostError(str(error)) from error
 
     def release(self, actor: Actor) -> None:
-        """Let it be hired again; its model stays loaded."""
+        """Make an actor free to be hired again; its model stays loaded."""
         actor.is_free = True
 
     def dismiss(self, actor: Actor) -> None:
-        """End it, whatever it is at."""
+        """Kill an actor, even in the middle of a job."""
         with self._lock:
             if actor in self._actors:
                 self._actors.remove(actor)
         self._ray.kill(actor.handle)
 
     def dismiss_all(self) -> None:
-        """End all."""
+        """Kill all actors."""
         for actor in list(self._actors):
             self.dismiss(actor)
 
@@ -169,22 +169,22 @@ class Crew:
             nodes = {place.node for place in places}
             free = [actor for actor in self._actors if actor.place.node in nodes and self._can_be_hired(actor)]
             fitting = [actor for actor in free if actor.model == model]
-            room = [place for place in places if self._at_work_on(place) < place.slots]
+            room = [place for place in places if self._count_on(place) < place.slots]
             if fitting or (free and not room):
                 actor = (fitting or free)[-1]
                 actor.is_free = False
                 return actor
             if not room:
                 return None
-            actor = self._make(min(room, key=self._at_work_on))
+            actor = self._make(min(room, key=self._count_on))
             self._actors.append(actor)
             return actor
 
     def _can_be_hired(self, actor: Actor) -> bool:
-        """Whether it is free and, if it was too slow for who made it, has greeted since."""
+        """Whether it is free and has answered its greeting, possibly late."""
         return actor.is_free and (actor.is_ready or bool(self._ray.wait([actor.greeting], timeout=0)[0]))
 
-    def _at_work_on(self, place: Place) -> int:
+    def _count_on(self, place: Place) -> int:
         return sum(actor.place.node == place.node for actor in self._actors)
 
     def _make(self, place: Place) -> Actor:
@@ -203,15 +203,15 @@ class Crew:
         return Actor(handle, place, handle.greet.remote())
 
     def _has_greeted(self, actor: Actor, stop: Stop) -> bool:
-        """Wait for a new actor; raises UnfitError, and what `stop` raises.
+        """Wait for a new actor to answer; raises UnfitError, and what `stop` raises.
 
         Returns:
-            False where its node is gone, and where the actor is slow: it may be hired as soon as it has greeted, since
-            one that began anew would be no faster.
+            False if its node is gone, or if the actor is slow: it may be hired once it has answered, since a new one
+            would be no faster.
         """
         watch = liveness.Stopwatch()
         try:
-            while not self._ray.wait([actor.greeting], timeout=LOOK_SECONDS)[0]:
+            while not self._ray.wait([actor.greeting], timeout=POLL_SECONDS)[0]:
                 stop()
                 if watch.look() > GREETING_SECONDS:
                     self.release(actor)
@@ -240,7 +240,7 @@ class Crew:
 
 
 def name_of(node: dict[str, Any]) -> str:
-    """What people call a node: the name that it was given when it was started, or else its machine's."""
+    """A node's name for people: the one it was given when it was started, or else its machine's."""
     given, host = str(node.get("NodeName", "")), str(node.get("NodeManagerHostname", ""))
     name = host if given in ("", node.get("NodeManagerAddress")) else given
     return printable(name or str(node.get("NodeManagerAddress", "")))[:100]
@@ -250,5 +250,5 @@ def _cannot_work(name: str, error: Exception) -> EnvironmentMissingError:
     detail = " ".join(str(error).split())
     detail = detail if len(detail) <= 300 else f"…{detail[-300:]}"
     return EnvironmentMissingError(
-        f"No work can be begun on {name} ({detail}): `doctor --cluster` says what each node lacks."
+        f"{name} cannot start to work ({detail}): `doctor --cluster` says what each node lacks."
     )

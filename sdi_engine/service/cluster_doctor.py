@@ -1,4 +1,4 @@
-"""What each node of a Ray cluster has of what the engine needs, and what it lacks."""
+"""Examines the nodes of a Ray cluster: what each has of what the engine needs, and what it lacks."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Any
 
 from .cluster_connection import connect
 from .cluster_crew import name_of
-from .cluster_node import examined
+from .cluster_node import examine_node
 
 NODE_SECONDS = 120.0
-"""A node that has not answered after so long, which loads torch to do so, is said to be silent."""
+"""How long a node may take to answer; it loads torch to do so."""
 
 
 def examine_cluster(address: str) -> dict[str, Any]:
-    """`doctor.examine` of every node that is there, as a JSON-ready object: ok, nodes (by name).
+    """`doctor.examine` on every present node, as a JSON object: ok, nodes (by name).
 
-    A node that could not be asked has only `ok` and `error`.
+    A node that did not answer has only `ok` and `error`.
 
     Raises:
-        EngineError: as `cluster_connection.connect` does.
+        EngineError: from `cluster_connection.connect`.
     """
     ray = connect(address)
     try:
@@ -27,7 +27,7 @@ def examine_cluster(address: str) -> dict[str, Any]:
         asked = []
         for node in sorted((node for node in ray.nodes() if node["Alive"]), key=name_of):
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked.append((node, ray.remote(examined).options(num_cpus=0, scheduling_strategy=there).remote()))
+            asked.append((node, ray.remote(examine_node).options(num_cpus=0, scheduling_strategy=there).remote()))
         reports: dict[str, dict[str, Any]] = {}
         for node, answer in asked:
             name = name_of(node)
@@ -44,13 +44,13 @@ def examine_cluster(address: str) -> dict[str, Any]:
 
 
 def report_lines(report: dict[str, Any]) -> list[str]:
-    """The report for a person: of each node what it is, what it lacks, and each fix on the line below."""
+    """The report in lines for a reader: what each node is and what it lacks, each fix on the line below."""
     lines = []
     for name, node in report["nodes"].items():
         if "error" in node:
-            lines.append(f"{name}: MISSING: it cannot be asked ({node['error']})")
+            lines.append(f"{name}: MISSING: it does not answer ({node['error']})")
             continue
-        resources = ", ".join(f"{count:g} {kind}" for kind, count in node["resources"].items()) or "no cores for us"
+        resources = ", ".join(f"{count:g} {kind}" for kind, count in node["resources"].items()) or "no cores for jobs"
         lines.append(f"{name}: Python {node['python']} ({node['executable']}), device {node['device']}, {resources}")
         missing = [check for check in node["checks"] if not check["ok"]]
         for check in missing:

@@ -1,7 +1,8 @@
-"""The files of a job on their way to a node of a cluster and back; no disk is shared.
+"""Transfers a job's files to a node of a cluster and back, without a shared disk.
 
-Out go the files that a request names, by their content: a node keeps them, and is sent none twice. Back come the files
-of the job's folder as they change. What a node says is not believed: only names that an engine writes are taken.
+The files that a request names are sent by their content: a node keeps them, so that none is sent twice. The files of
+the job's folder come back as they change. A node is not trusted: only files with names that an engine writes are
+accepted.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ CHECKPOINT = "checkpoint/state.safetensors"
 RESULT = "result.json"
 
 PART_BYTES = 16 * 2**20
-"""Files go in parts of this size."""
+"""The size of the parts in which files are sent."""
 
 _ADAPTER = ("adapter_model", "adapter_config.json")
-"""PEFT's names of a LoRA and, beside it, its settings."""
+"""PEFT's file names: the stem of a LoRA's weights, and its settings beside them."""
 
 _READ_OF_MODELS = (".json", ".txt", ".model")
-"""What is read of a model's folder besides its weights."""
+"""The other files of a model's folder that an engine reads, besides its weights."""
 
 _RETURNED = (
     re.compile(r"preview\.png|live\.npz|seed-\d{1,10}\.png|sheet\.png"),
@@ -41,18 +42,19 @@ _RETURNED = (
     re.compile(r"mesh\.glb"),
     re.compile(re.escape(RESULT)),
 )
-"""What comes back, in this order: a job whose `result.json` is there is done."""
+"""The files that come back, in this order: `result.json` last, since it marks the job as done."""
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """A file or a folder that a request names, as it goes to a node.
+    """A file or a folder that a request names, ready to be sent to a node.
 
     Attributes:
-        named: its path here, as the request names it.
+        named: its path on this machine, as in the request.
         entry: its own name.
-        files: SHA-256 of the content by path within the parcel, with slashes; `entry` is one of them, or their folder.
-        sources: where each of them is here.
+        files: the SHA-256 of each file, by its path within the parcel, with slashes; `entry` is one of these paths or
+            the folder of all.
+        sources: the path of each file on this machine.
     """
 
     named: str
@@ -62,7 +64,7 @@ class Parcel:
 
     @property
     def key(self) -> str:
-        """Tells parcels of different content apart."""
+        """A hash of the parcel's content."""
         return hashlib.sha256(json.dumps([self.entry, sorted(self.files.items())]).encode()).hexdigest()
 
     def parts(self, name: str) -> Iterator[bytes]:
@@ -73,13 +75,13 @@ class Parcel:
 
 
 class Packer:
-    """Makes parcels, and reads no file twice that has not changed."""
+    """Makes parcels; no unchanged file is read twice."""
 
     def __init__(self) -> None:
         self._digests: dict[tuple[str, int, int], str] = {}
 
     def parcels(self, request: JobRequest) -> list[Parcel]:
-        """One for each file or folder that the request names and that is here; others may be on the node.
+        """A parcel for each file or folder that the request names and that exists here; others may be on the node.
 
         Raises:
             BadInputError: one cannot be read.
@@ -88,7 +90,7 @@ class Packer:
         return [parcel for name in dict.fromkeys(named) if (parcel := self.parcel(name)) is not None]
 
     def parcel(self, named: str) -> Parcel | None:
-        """A model or a LoRA; None where this is no path, or nothing is there that an engine would read."""
+        """The parcel of a model or a LoRA; None if `named` is no path, or has nothing that an engine would read."""
         path = Path(as_meant(named))
         try:
             if not path.is_absolute() or is_hub_id(named):
@@ -96,7 +98,9 @@ class Packer:
             sources = _sources(path)
             digests = {name: self._digest(source) for name, source in sources.items()}
         except OSError as error:
-            raise BadInputError(f'"{named}" cannot be read ({error.strerror or error}), and so not be sent.') from error
+            raise BadInputError(
+                f'"{named}" cannot be read ({error.strerror or error}), so it cannot be sent to a node: check the file.'
+            ) from error
         return Parcel(named, path.name, digests, sources) if digests else None
 
     def _digest(self, file: Path) -> str:
@@ -111,12 +115,15 @@ class Packer:
 def changed_files(
     folder: JobFolder, have: Mapping[str, tuple[int, int]], leave_out: Collection[str] = ()
 ) -> dict[str, tuple[tuple[int, int], bytes]]:
-    """The files of a job that are to come back, with their content and what tells it from another.
+    """The files of a job that have changed on a node and must come back.
 
     Args:
-        folder: on the node.
-        have: of each file that the other side has, what was told with it.
-        leave_out: names that are not wanted now.
+        folder: the job's folder on the node.
+        have: the version (see below) of each file that the other side has.
+        leave_out: names of files to leave out this time.
+
+    Returns:
+        The version, which is modification time in ns and size in bytes, and the content of each file, by its name.
 
     Raises:
         OSError: one cannot be read.
@@ -132,22 +139,27 @@ def changed_files(
                 state = (status.st_mtime_ns, status.st_size)
                 if have.get(name) != state:
                     changed[name] = (state, file.read())
-        except FileNotFoundError:  # replaced by a newer one, which has another name
+        except FileNotFoundError:  # the engine has just replaced it by one of another name
             continue
     return changed
 
 
 def accept(folder: JobFolder, content: Mapping[str, bytes], request: JobRequest) -> None:
-    """Write what came back from a node into the job's folder; other names than an engine's are left out.
+    """Write files from a node into the job's folder, ignoring names that an engine does not write.
+
+    Args:
+        folder: the job's folder on this machine.
+        content: bytes by file name.
+        request: the job's, with the file names of this machine.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: they cannot be written.
     """
     with storage_errors(folder.path):
         for name in sorted(filter(_rank, content), key=_rank):
             data = content[name]
             if name == RESULT:
-                data = _as_asked(data, request)
+                data = _with_names_of(data, request)
             path = folder.path / name
             if "/" in name:
                 files.make_folder_of_ours(path.parent)
@@ -155,7 +167,7 @@ def accept(folder: JobFolder, content: Mapping[str, bytes], request: JobRequest)
 
 
 def _sources(path: Path) -> dict[str, Path]:
-    """What an engine reads when it is given this model or LoRA, by their paths in a parcel. Raises OSError."""
+    """The files that an engine reads of a model or LoRA, by their paths in a parcel; raises OSError."""
     if path.is_dir():
         if not (path / INDEX_FILE).is_file():
             return {}
@@ -174,7 +186,10 @@ def _sources(path: Path) -> dict[str, Path]:
 
 
 def _read_of_model(folder: Path, weights: bool) -> dict[str, Path]:
-    """Two levels are all that a model has: its parts, and their files. Links of the hub's cache are followed."""
+    """The files that an engine reads of a model's folder, by relative path, on two levels: its parts, and their files.
+
+    Links, which the hub's cache is made of, are followed.
+    """
     found = [*folder.iterdir(), *(file for part in folder.iterdir() if part.is_dir() for file in part.iterdir())]
     return {
         file.relative_to(folder).as_posix(): file
@@ -184,7 +199,7 @@ def _read_of_model(folder: Path, weights: bool) -> dict[str, Path]:
 
 
 def _names(folder: JobFolder) -> list[str]:
-    """Of the files that are there and are to come back, in their order; raises OSError."""
+    """The names of the existing files that must come back, in the order of `_RETURNED`; raises OSError."""
     found = [entry.name for entry in folder.path.iterdir()]
     for part in (folder.previews_folder, folder.turntable_folder, folder.checkpoint_folder):
         if files.is_folder(part):
@@ -193,16 +208,16 @@ def _names(folder: JobFolder) -> list[str]:
 
 
 def _rank(name: str) -> int:
-    """1 for what comes back first; 0 for what does not come back."""
+    """A file's position in `_RETURNED`, from 1; 0 if it does not come back."""
     return next((rank for rank, pattern in enumerate(_RETURNED, start=1) if pattern.fullmatch(name)), 0)
 
 
-def _as_asked(result: bytes, request: JobRequest) -> bytes:
-    """A node's `result.json`, which names files as they are called there, with the names that they have here."""
+def _with_names_of(result: bytes, request: JobRequest) -> bytes:
+    """A node's `result.json`, with the file names of this machine instead of the node's."""
     try:
-        said = parse_json(result.decode("utf-8", "replace"))
+        content = parse_json(result.decode("utf-8", "replace"))
     except ValueError:
-        return result  # which nobody takes for a result
-    if isinstance(said, dict) and "loras" in said:
-        said |= {"model": request.model, "loras": [dataclasses.asdict(lora) for lora in request.loras]}
-    return (json.dumps(said, indent=2) + "\n").encode()
+        return result  # whoever reads it will reject it
+    if isinstance(content, dict) and "loras" in content:
+        content |= {"model": request.model, "loras": [dataclasses.asdict(lora) for lora in request.loras]}
+    return (json.dumps(content, indent=2) + "\n").encode()

@@ -1,6 +1,6 @@
-"""What runs on a node of a cluster: one job after the other, in a folder of the node's own, with a model that is kept.
+"""The part that runs on a cluster's nodes: does one job after another in a local folder, and keeps the model loaded.
 
-Ray makes an actor of `Node`, and a task of `examined`; `cluster` is who asks them. Only plain values go to and fro.
+Ray makes an actor of `Node` and a task of `examine_node`; `cluster` calls them. Only plain values are exchanged.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from .own_process import OwnProcess
 from .pool import CRASHED, Outcome
 
 KEEP_SECONDS = 7 * 24 * 3600.0
-"""Files that were sent and that no job has used for so long are removed."""
+"""Sent files are removed once no job has used them for so long."""
 
 LOG_BYTES = 2**20
-"""Of a job's log, at a time."""
+"""The most that is sent of a job's log at a time."""
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Node:
     """Does jobs for a `ClusterPool`, one at a time."""
 
     def __init__(self) -> None:
-        """Make one that has no model yet; what others have left behind is removed."""
+        """Start without a model, and remove what earlier processes left behind."""
         _log_to_stderr()
         self._place = _place()
         _tidy(self._place)
@@ -53,15 +53,15 @@ class Node:
         self._outcome: Outcome | None = None
 
     def greet(self) -> None:
-        """Answer, once there is somebody."""
+        """Answer, once the actor has started."""
 
     def find(self, named: str, key: str, sizes: Mapping[str, int]) -> str:
-        """Where a parcel's file or folder is on this node; empty where it must be sent.
+        """The path of a parcel's file or folder on this node; empty if it must be sent.
 
         Args:
-            named: its path where the request was made: what is here in the same place, and is the same, will do.
+            named: its path in the request; the same content at the same path of this node is used.
             key: `cluster_files.Parcel.key`.
-            sizes: of its files, in bytes: what differs in these need not be read.
+            sizes: bytes of each of its files; a file of another size need not be read.
         """
         kept = self._place / "files" / key
         entry = next(iter(sizes)).split("/")[0]
@@ -77,14 +77,14 @@ class Node:
         return str(here) if parcel is not None and parcel.key == key else ""
 
     def receive(self, key: str, name: str, part: bytes, *, first: bool) -> None:
-        """Take the next part of one of a parcel's files."""
+        """Append the next part to one of a parcel's files."""
         file = self._half_sent(key) / name
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb" if first else "ab") as stream:
             stream.write(part)
 
     def accept(self, key: str, digests: Mapping[str, str]) -> bool:
-        """Keep a parcel that has been sent; False where it is not what it was said to be."""
+        """Keep a parcel that has been sent completely; False if its content does not match the digests (SHA-256)."""
         sent = self._half_sent(key)
         for name, digest in digests.items():
             with (sent / name).open("rb") as stream:
@@ -95,12 +95,12 @@ class Node:
         kept.parent.mkdir(exist_ok=True)
         try:
             sent.rename(kept)
-        except OSError:  # another process of this node has received it, too
+        except OSError:  # another process of this node has received the same parcel
             shutil.rmtree(sent)
         return True
 
     def start(self, request: str, verb: str, checkpoint: bytes | None) -> None:
-        """Begin a job, or go on with one from its checkpoint."""
+        """Start a job, or resume one from its checkpoint."""
         self.leave()
         path = Path(tempfile.mkdtemp(prefix="job-", dir=_ours(self._place)))
         folder = self._folder = JobFolder.create(path / "job", JobRequest.from_json(request))
@@ -111,7 +111,7 @@ class Node:
         self._thread = threading.Thread(target=self._do, args=(folder, verb), name="job", daemon=True)
         self._thread.start()
 
-    def look(
+    def poll(
         self,
         flags: list[str],
         events_from: int,
@@ -120,17 +120,17 @@ class Node:
         *,
         without_checkpoint: bool = False,
     ) -> dict[str, Any]:
-        """What has become of the job since one looked last.
+        """What the job has produced since the last poll.
 
         Args:
-            flags: names of flag files that somebody has put into the job's folder.
-            events_from: how many events are known.
-            log_from: how many bytes of the log are known.
+            flags: names of the flag files in the job's folder.
+            events_from: number of events received so far.
+            log_from: number of bytes of the log received so far.
             have: as in `cluster_files.changed_files`.
-            without_checkpoint: leave it on the node for now, since it takes long to send.
+            without_checkpoint: whether to leave out the checkpoint this time, since it takes long to send.
 
         Returns:
-            `events` (lines of JSON), `log` (bytes), `files` (as of `changed_files`) and `outcome` (fields of an
+            `events` (lines of JSON), `log` (bytes), `files` (from `changed_files`) and `outcome` (fields of an
             `Outcome`; None while the job runs). The files are at least as new as the events.
         """
         assert self._folder is not None
@@ -145,7 +145,7 @@ class Node:
         }
 
     def leave(self) -> None:
-        """Forget the job that has ended, with its folder."""
+        """Wait for the job to end, and delete its folder."""
         if self._thread is not None:
             self._thread.join()
         if self._folder is not None:
@@ -157,7 +157,7 @@ class Node:
             done: Future[Outcome] = self._process.submit(folder.path, verb, self._hear)
             self._outcome = done.result()
         except BaseException as error:
-            log.exception("a defect")
+            log.exception("An unexpected error")
             self._outcome = Outcome(CRASHED, f"An unexpected error ended the job ({type(error).__name__}: {error}).")
 
     def _hear(self, event: events.Event) -> None:
@@ -169,7 +169,7 @@ class Node:
         for flag in (folder.cancel_flag, folder.pause_flag, folder.finish_flag, folder.live_flag):
             if flag.name in flags:
                 files.touch(flag)
-            elif flag == folder.live_flag:  # nobody wants to see it any more
+            elif flag == folder.live_flag:  # the live mesh was switched off
                 flag.unlink(missing_ok=True)
 
     def _printed(self, start: int) -> bytes:
@@ -185,15 +185,15 @@ class Node:
         return _ours(self._place) / key
 
 
-def examined() -> dict[str, Any]:
-    """What this node has of what the engine needs: `doctor.examine`."""
+def examine_node() -> dict[str, Any]:
+    """`doctor.examine` on this node."""
     from .. import doctor
 
     return doctor.examine()
 
 
 def _place() -> Path:
-    """A folder in the node's own temporary one, which only this person can read and write; raises OSError."""
+    """A folder in the node's temporary folder that only this user can read and write; raises OSError."""
     place = machine.temporary_folder() / "cluster"
     place.mkdir(mode=0o700, exist_ok=True)
     return place
@@ -207,7 +207,7 @@ def _ours(place: Path) -> Path:
 
 
 def _tidy(place: Path) -> None:
-    """Remove folders of processes that were killed, and files that nobody has wanted for long."""
+    """Remove folders of processes that were killed, and files that have long not been used."""
     for folder in place.iterdir():
         pid, _, start = folder.name.partition("-")
         if pid.isdecimal() and processes.start_time(int(pid)) != start:
@@ -219,7 +219,7 @@ def _tidy(place: Path) -> None:
 
 
 def _log_to_stderr() -> None:
-    """Which goes into the log of the job at hand; Ray's own lines stay where Ray has them."""
+    """Make our log go to stderr, and so into the current job's log; Ray's own lines stay in Ray's logs."""
     ours = logging.getLogger(__name__.partition(".")[0])
     if not ours.handlers:
         handler = logging.StreamHandler(sys.stderr)

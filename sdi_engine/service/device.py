@@ -1,8 +1,8 @@
-"""The device of this computer, on which one engine of a person works at a time, and its memory.
+"""The lock on this computer's device, so that only one of a person's engines computes at a time, and its memory.
 
-Whoever computes takes it first, by whichever command: two at once would share one graphics card's memory, or the same
-cores, and both be slow. The processor counts as a device, too. Processes that an engine has started (`LocalPool`) work
-under its lock. Who gives each engine a card of its own by CUDA_VISIBLE_DEVICES has a lock for each.
+Every command takes it before it computes: two at once would share one graphics card's memory, or the same cores, and
+both would be slow. The processor counts as a device too. Processes started by an engine (`LocalPool`) work under its
+lock. With CUDA_VISIBLE_DEVICES, which gives each engine a card of its own, each has a lock of its own.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from ..contract import events
 from ..system.locks import ProcessLock
 
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
-WAITING = "Waiting until another engine on this computer has done its job."
+WAITING = "Waiting until another engine on this computer has finished its job."
 
 
 class Device:
-    """The lock on the device. Who waits for it is the next to have it, however busy its holder is."""
+    """The lock on the device. An engine that waits for it gets it next, however many jobs its holder has."""
 
     def __init__(self) -> None:
         cards = os.environ.get("CUDA_VISIBLE_DEVICES", "")
@@ -33,47 +33,47 @@ class Device:
         self._is_next = False
 
     def acquire(self) -> bool:
-        """Take the device; where another engine has it, False, and who asks on has it next, if nobody else waits.
+        """Take the device, or return False while another engine has it; keep calling to get it next.
 
         Raises:
-            StorageError: nothing can be locked on this computer.
+            StorageError: locks do not work on this computer.
         """
         if not self.is_held:
             self._is_next = self._is_next or self._next.acquire()
             self.is_held = self._is_next and self._lock.acquire()
             if self.is_held:
-                self._give_way()
+                self._leave_queue()
         return self.is_held
 
     @property
     def is_wanted(self) -> bool:
-        """Whether another engine waits for the device that we have."""
+        """Whether another engine waits for the device that this one holds."""
         if not self._next.acquire():
             return True
         self._next.release()
         return False
 
     def release(self) -> None:
-        """Let others have it, or wait for it no longer."""
-        self._give_way()
+        """Release the device, or stop waiting for it."""
+        self._leave_queue()
         self._lock.release()
         self.is_held = False
 
-    def _give_way(self) -> None:
+    def _leave_queue(self) -> None:
         self._next.release()
         self._is_next = False
 
 
 @contextmanager
 def device_taken(report: Callable[[events.Event], None], stop: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Work on the device in this block, as the only engine of this person, and give its memory back at the end.
+    """Hold the device during a block, as this person's only engine; its memory is freed at the end.
 
     Args:
-        report: is told where this has to wait.
-        stop: called again and again while it waits; raises where it is to wait no longer.
+        report: gets a notice if the device is not free.
+        stop: called repeatedly while waiting; raises to stop waiting.
 
     Raises:
-        StorageError: nothing can be locked on this computer.
+        StorageError: locks do not work on this computer.
     """
     device = Device()
     try:
@@ -81,7 +81,7 @@ def device_taken(report: Callable[[events.Event], None], stop: Callable[[], None
             report(events.Notice(WAITING))
             while not device.acquire():
                 stop()
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
         yield
     finally:
         give_memory_back()
@@ -89,7 +89,7 @@ def device_taken(report: Callable[[events.Event], None], stop: Callable[[], None
 
 
 def give_memory_back() -> None:
-    """Return what a job used and nobody needs now: torch keeps a card's memory, with which Blender renders, too."""
+    """Return memory that is no longer used to the system: torch would keep it from Blender, which renders with it."""
     torch = sys.modules.get("torch")
     if torch is None:
         return

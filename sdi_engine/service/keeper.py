@@ -1,4 +1,4 @@
-"""The last model stays loaded, for the next job that wants the same one. Imports torch only to load one."""
+"""Keeps the last model loaded, for the next job with the same one. Imports torch only to load a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class KeptPrior:
-    """`load_prior` with a memory of one model."""
+    """`load_prior` with a cache of one model."""
 
     def __init__(self, load: LoadPrior | None = None) -> None:
         self._load = load
@@ -26,10 +26,10 @@ class KeptPrior:
         self._wanted: tuple[object, ...] = ()
 
     def load(self, model: str, device: torch.device, loras: Sequence[Lora] = ()) -> Prior:
-        """The kept model where it is the one that is asked for, and its files are as they were; else `load_prior`.
+        """The kept model if it is the requested one and its files have not changed; else a newly loaded one.
 
         Raises:
-            EngineError: as `load_prior` does.
+            EngineError: from `load_prior`.
         """
         wanted = (model, str(device), tuple(loras), *map(_state, [model, *(lora.file for lora in loras)]))
         if self._prior is None or wanted != self._wanted:
@@ -38,7 +38,7 @@ class KeptPrior:
         return self._prior
 
     def forget(self) -> None:
-        """Give the memory of the kept model back."""
+        """Free the memory of the kept model."""
         self._prior, self._wanted = None, ()
         give_memory_back()
 
@@ -51,7 +51,7 @@ class KeptPrior:
 
 
 def _state(path: str) -> tuple[int, int] | None:
-    """Changes where the file or folder does; None where the name is none of either, such as an id of the hub."""
+    """Modification time and size of a file or folder; None for any other name, such as an id of the hub."""
     path = as_meant(path)
     try:
         if not Path(path).is_absolute():

@@ -1,10 +1,9 @@
 """A pool of processes on this computer, each of which keeps its model loaded.
 
-A process is told the jobs, a line of JSON each, on its standard input: {"job": folder, "verb": …}. On its standard
-output it says the job's events, as they stand in `events.jsonl`, and at last {"outcome": …, "leaves": …}. When its
-input ends, because there is nothing left to do, or somebody has stopped the pool, or the process that holds it has
-crashed, it saves the job that it is at, to go on with it later, and leaves. The crash of one process is the end of its
-job only: another process takes its place.
+A process reads jobs from its standard input, one line of JSON each: {"job": folder, "verb": …}. To its standard output
+it writes the job's events, in the format of `events.jsonl`, and finally {"outcome": …, "leaves": …}. When its input
+ends, because all jobs are done, the pool was stopped, or the pool's process crashed, it saves its current job, so that
+it can be resumed, and exits. If a process crashes, only its job fails: a new process replaces it.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from .own_process import OwnProcess, was_interrupted
 from .pool import CRASHED, Listener, Outcome, check_processes, ignore
 
 LEAVING_SECONDS = 90.0
-"""A process that has not left after so long is ended: it may have been loading a model."""
+"""How long a dismissed process may take to exit before it is killed; it may be loading a model."""
 
 COMMAND = (sys.executable, "-m", "sdi_engine.service.local_pool")
 
@@ -48,20 +47,20 @@ log = logging.getLogger(__name__)
 
 
 class LocalPool:
-    """A `Pool` of processes that are started when they are needed."""
+    """A `Pool` of processes, each started when it is needed."""
 
     is_local = True
 
     def __init__(self, processes: int, log_file: Path | None = None, command: Sequence[str] = COMMAND) -> None:
-        """Make a pool that has started nothing yet.
+        """Make a pool, without starting a process yet.
 
         Args:
-            processes: at work at once; they share the processor's cores.
-            log_file: for what they print between jobs; by default it goes where this process's errors go.
-            command: starts one; the identity of this process is added to it.
+            processes: how many work at once; they share the processor's cores.
+            log_file: gets what they print between jobs; by default this process's stderr does.
+            command: starts one process; the identity of this process is appended.
 
         Raises:
-            BadInputError: there cannot be so many.
+            BadInputError: `processes` is less than 1.
         """
         check_processes(processes)
         self.capacity = processes
@@ -74,17 +73,17 @@ class LocalPool:
         self._is_closing = False
 
     def submit(self, job: Path, verb: str = RUN, listener: Listener = ignore) -> Future[Outcome]:
-        """Let the next free process do a job."""
+        """Submit a job to the next free process."""
         return self._threads.submit(self._do, job, verb, listener)
 
     def close(self, *, pause: bool = False) -> None:
-        """Wait for all jobs, or pause those that run, and let the processes leave."""
+        """Wait for all jobs, or pause the running ones, and let the processes exit."""
         if not pause:
             self._threads.shutdown()
         with self._lock:
             self._is_closing = True
             crew = list(self._crew)
-        self._threads.shutdown(wait=False, cancel_futures=True)  # before a process leaves, and its thread is free
+        self._threads.shutdown(wait=False, cancel_futures=True)  # before a process exits and frees its thread
         for process in crew:
             process.dismiss()
         deadline = time.monotonic() + LEAVING_SECONDS
@@ -116,7 +115,7 @@ class LocalPool:
         return outcome
 
     def _hire(self) -> _Process | None:
-        """The process that was at work last, or a new one; None where all are to leave."""
+        """The process that became idle last, or a new one; None if the pool is closing."""
         with self._lock:
             if self._is_closing:
                 return None
@@ -131,7 +130,7 @@ class LocalPool:
             return process
 
     def _start(self, threads: int) -> subprocess.Popen[bytes]:
-        """A new process, which has so many threads; raises EngineError."""
+        """A new process that computes with `threads` threads; raises EngineError."""
         paths = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {
             "GOMP_SPINCOUNT": worker.SPIN_COUNT,
@@ -140,7 +139,7 @@ class LocalPool:
             "PYTHONPATH": os.pathsep.join(paths),
             "PYTHONUTF8": "1",
         }
-        # Ctrl+C is for us alone: the process is told in its own way (`_Process.dismiss`)
+        # Ctrl+C must reach this process only; the new one is told to stop by `_Process.dismiss`
         apart: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
             apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
@@ -160,19 +159,19 @@ class LocalPool:
                 )
             except OSError as error:
                 raise EnvironmentMissingError(
-                    f"No process could be started ({error.strerror or error}): let fewer work at once."
+                    f"No process could be started ({error.strerror or error}): use fewer processes."
                 ) from error
 
 
 def core_count() -> int:
-    """How many cores of the processor this process may use."""
+    """The number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class _Process:
-    """A process that does jobs, as the one that started it sees it."""
+    """The pool's side of one of its processes."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
@@ -180,15 +179,15 @@ class _Process:
         self._process = process
         self._orders, self._answers = process.stdin, process.stdout
         self.is_usable = True
-        """Whether it waits for a job, or is at one."""
+        """Whether it waits for a job or does one, and has not been dismissed."""
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """The process's exit code; None while it runs."""
         return self._process.poll()
 
     def do(self, job: Path, verb: str, listener: Listener) -> Outcome | None:
-        """Let it do a job; None where it has ended without saying what became of it."""
+        """Do a job in the process; None if the process ended without reporting an outcome."""
         order = json.dumps({"job": str(job.absolute()), "verb": verb})
         try:
             with contextlib.suppress(OSError, ValueError):  # it has crashed, or was dismissed
@@ -210,17 +209,17 @@ class _Process:
         return None
 
     def dismiss(self) -> None:
-        """Let it save the job it is at, and leave."""
+        """Let the process save its current job and exit."""
         with contextlib.suppress(OSError):
             self._orders.close()
 
     def await_end(self, deadline: float) -> None:
-        """Wait until it has left, or until the deadline (`time.monotonic`)."""
+        """Wait until the process has exited, or until the deadline (`time.monotonic`)."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(max(0.0, deadline - time.monotonic()))
 
     def kill(self) -> None:
-        """End it, whatever it is at."""
+        """Kill the process."""
         self._process.kill()
         self._see_it_off()
 
@@ -231,9 +230,9 @@ class _Process:
 
 
 def _lost(job: Path, process: _Process, is_closing: bool, listener: Listener) -> Outcome:
-    """What becomes of a job whose process has ended without a word; the job's folder says so, too."""
+    """The outcome of a job whose process ended without reporting one; it is written into the job's folder too."""
     folder = JobFolder(job)
-    if is_closing or folder.cancel_flag.exists():  # it was ended since it did not stop
+    if is_closing or folder.cancel_flag.exists():  # it was killed because it did not stop
         return Outcome(errors.EXIT_CANCELLED)
     message = f'The process of this job ended unexpectedly (code {process.exit_code}): see "{folder.log_file}".'
     for event in (events.Failed(message, CRASHED), events.StateChanged(events.FAILED)):
@@ -244,7 +243,7 @@ def _lost(job: Path, process: _Process, is_closing: bool, listener: Listener) ->
 
 
 class _Orders:
-    """The jobs that this process is told to do; when they end, the job at hand is paused."""
+    """The jobs that this process reads from its pool; when they end, the current job is paused."""
 
     def __init__(self, source: io.FileIO) -> None:
         self._source = source
@@ -255,7 +254,7 @@ class _Orders:
         threading.Thread(target=self._listen, name="orders", daemon=True).start()
 
     def __iter__(self) -> Iterator[tuple[Path, str]]:
-        """Folder and verb of each."""
+        """The folder and the verb of each job."""
         while (order := self._jobs.get()) is not None:
             folder = JobFolder(order["job"])
             with self._lock:
@@ -279,8 +278,8 @@ class _Orders:
         self._jobs.put(None)
 
 
-def do_as_told(pool: OwnProcess) -> int:
-    """Be one of a pool's processes, until there are no more orders; the exit code."""
+def follow_orders(pool: OwnProcess) -> int:
+    """Run as one of a pool's processes until its input ends; returns the exit code."""
     redact_output()
     faulthandler.enable()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -290,7 +289,7 @@ def do_as_told(pool: OwnProcess) -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is for the log
 
     def say(line: str) -> None:
-        with contextlib.suppress(OSError):  # whom to tell is gone: the job is saved all the same
+        with contextlib.suppress(OSError):  # the pool's process is gone: the job is saved all the same
             print(line, end="", file=answers, flush=True)
 
     # not sys.stdin: a thread that waits for its lock would not let the interpreter end
@@ -305,4 +304,4 @@ def do_as_told(pool: OwnProcess) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(do_as_told(OwnProcess(taken_by=json.loads(sys.argv[-1]))))
+    raise SystemExit(follow_orders(OwnProcess(taken_by=json.loads(sys.argv[-1]))))

@@ -1,6 +1,6 @@
-"""A pool of one: this process does the jobs one after the other, with a model that stays loaded.
+"""A pool of one: this process does the jobs one after the other, and keeps the model loaded.
 
-Every job of every pool is done by one of these in the end: of the engine itself, of a process that it started, or of a
+In the end every pool's jobs are done by an `OwnProcess`: in the engine itself, in a process that it started, or on a
 node. Imports torch only to work.
 """
 
@@ -38,30 +38,30 @@ if TYPE_CHECKING:
     from ..diffusion.loading import LoadPrior
     from ..diffusion.prior import Prior
 
-LOOKS = 4
-"""Pictures of a 2D preview."""
+SAMPLES = 4
+"""Number of pictures in a 2D preview."""
 
 log = logging.getLogger(__name__)
 
 
 class OwnProcess:
-    """A `Pool` that has done a job when `submit` returns."""
+    """A `Pool` whose `submit` returns once the job is done."""
 
     capacity = 1
     is_local = True
 
     def __init__(self, load: LoadPrior | None = None, taken_by: Mapping[str, Any] | None = None) -> None:
-        """Make one that has no model yet.
+        """Start without a model.
 
         Args:
-            load: where models come from, `load_prior` by default.
+            load: loads models, `load_prior` by default.
             taken_by: as in `worker.run`.
         """
         self._kept = KeptPrior(load)
         self._taken_by = taken_by
 
     def submit(self, job: Path, verb: str = RUN, listener: Listener = ignore) -> Future[Outcome]:
-        """Do a job at once; what is printed meanwhile goes into its log."""
+        """Do a job now; whatever is printed meanwhile goes into its log."""
         future: Future[Outcome] = Future()
         future.set_running_or_notify_cancel()
         with _printing_into(JobFolder(job).log_file):
@@ -70,7 +70,7 @@ class OwnProcess:
         return future
 
     def do(self, job: Path, verb: str = RUN, listener: Listener = ignore) -> Outcome:
-        """Do a job; what became of it."""
+        """Do a job; returns its outcome."""
         costs = _Costs(self._kept.load)
 
         def hear(event: events.Event) -> None:
@@ -94,7 +94,7 @@ class OwnProcess:
         return outcome
 
     def close(self, *, pause: bool = False) -> None:
-        """Forget the model; no job runs by now."""
+        """Free the model's memory; no job runs at this point."""
         self._kept.forget()
 
     def __enter__(self) -> OwnProcess:
@@ -107,7 +107,7 @@ class OwnProcess:
 
 
 def was_interrupted(outcome: Outcome, job: Path) -> bool:
-    """Whether a job ended because somebody wants the process that did it to end, not only the job."""
+    """Whether a job ended because its process was told to end (Ctrl+C, SIGTERM), not just the job."""
     folder = JobFolder(job)
     stopped = folder.cancel_flag.exists() or folder.pause_flag.exists()
     return outcome.exit_code == errors.EXIT_CANCELLED and not stopped
@@ -123,11 +123,11 @@ def _sample(folder: JobFolder, request: JobRequest, resume: bool, report: Listen
             if folder.cancel_flag.exists():
                 raise JobCancelledError("The preview was cancelled.")
 
-        sample(request, folder.path, report_or_stop, LOOKS, load)
+        sample(request, folder.path, report_or_stop, SAMPLES, load)
 
 
 class _Costs:
-    """What a job costs, besides what it says itself."""
+    """Measures what a job costs, from its model and its events."""
 
     def __init__(self, load: LoadPrior) -> None:
         self._load = load
@@ -149,14 +149,14 @@ class _Costs:
         if isinstance(event, events.Failed):
             self._error = event.message
         elif isinstance(event, events.StateChanged):
-            # taking the surface may fail, and then optimising begins anew
+            # if no surface can be extracted, the optimisation starts anew
             if event.state == events.EXPORTING:
                 self._optimised_at = time.perf_counter()
             elif event.state == events.RUNNING:
                 self._optimised_at = None
 
     def outcome(self, exit_code: int) -> Outcome:
-        """Of the job, which has just ended."""
+        """The outcome of the job, which has just ended."""
         now = time.perf_counter()
         spent = self._started + self._load_seconds
         return Outcome(
@@ -169,17 +169,17 @@ class _Costs:
         )
 
     def forget(self) -> None:
-        """Let go of the model."""
+        """Drop the reference to the model."""
         self._prior = None
 
 
 @contextmanager
 def _printing_into(file: Path) -> Iterator[None]:
-    """Let all that this process prints, from Python or not, go into a file."""
+    """Redirect all output of this process into a file, including that of libraries not written in Python."""
     with ExitStack() as stack:
         try:
             output = stack.enter_context(open_to_append(file))
-        except OSError as error:  # a full disk is the job's to tell
+        except OSError as error:  # the job itself reports a full disk
             log.warning("%s cannot be written: %s", file, error)
             yield
             return

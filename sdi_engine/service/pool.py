@@ -1,7 +1,7 @@
-"""Requests in, outcomes out, whoever does the work: this process, several on this machine, or a cluster.
+"""The interface of a pool: jobs in, outcomes out, whether this process, several on this machine or a cluster do them.
 
-The seam between those who have jobs (`serve`, `evaluate`) and those who do them (`OwnProcess`, `LocalPool`,
-`ClusterPool`), in the spirit of `concurrent.futures`.
+It separates those that have jobs (`serve`, `evaluate`) from those that do them (`OwnProcess`, `LocalPool`,
+`ClusterPool`), in the style of `concurrent.futures`.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from ..contract.job_queue import RUN
 from ..errors import BadInputError
 
 CRASHED = 1
-"""The exit code of a job whose process ended without a word."""
+"""The exit code of a job whose process ended without reporting an outcome."""
 
 Listener = Callable[[events.Event], None]
 
 
 def ignore(event: events.Event) -> None:
-    """A listener for those who need none."""
+    """A listener that does nothing."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job, and what it cost, the one time that it was submitted.
+    """How a job ended and what it cost, for one submission.
 
     Attributes:
-        exit_code: `sdi_engine.errors`; `EXIT_CANCELLED` where it was cancelled or paused.
-        error: the sentence of one that failed.
-        seconds: of all its work but for loading the model.
-        optimise_seconds: of them, those before the surface was taken.
-        load_seconds: of loading the model, mostly 0, since it stays loaded.
-        model_evaluations: images on which the 2D model was asked; guidance by eq. (3) takes two.
+        exit_code: of `sdi_engine.errors`; `EXIT_CANCELLED` if it was cancelled or paused.
+        error: one sentence if it failed, else empty.
+        seconds: wall-clock time of all its work except loading the model.
+        optimise_seconds: the part of `seconds` before the surface was extracted.
+        load_seconds: wall-clock time of loading the model; mostly 0, since models stay loaded.
+        model_evaluations: number of images that the 2D model evaluated; guidance by eq. (3) takes two each.
     """
 
     exit_code: int
@@ -49,40 +49,40 @@ class Outcome:
 
 
 class Pool(Protocol):
-    """Does jobs, `capacity` of them at once and the others in the order in which they were submitted.
+    """Does jobs, `capacity` of them at once, in the order in which they were submitted.
 
-    A context manager: its end closes the pool; where an exception ends it (Ctrl+C, say), what runs is paused.
+    A context manager that closes the pool at its end; after an exception, such as Ctrl+C, running jobs are paused.
     """
 
     @property
     def capacity(self) -> int:
-        """How many jobs are done at once."""
+        """How many jobs run at once."""
         ...
 
     @property
     def is_local(self) -> bool:
-        """Whether the work is done on this computer: who lets it be done has its `Device` meanwhile."""
+        """Whether the jobs run on this computer; whoever submits them must then hold its `Device`."""
         ...
 
     def submit(self, job: Path, verb: str = RUN, listener: Listener = ignore) -> Future[Outcome]:
-        """Let a job be done.
+        """Submit a job.
 
         Args:
-            job: its folder on this machine, with its `request.json`. Whoever does the work, the same files appear in
-                it (`contract.job_folder`), and the flags that somebody puts into it are heeded.
+            job: its folder on this machine, with its `request.json`. Every pool writes the same files into it
+                (`contract.job_folder`), and obeys the flags put into it.
             verb: `RUN`, `RESUME` or `SAMPLE` of `contract.job_queue`.
-            listener: is told every event of the job, in its order, perhaps in another thread.
+            listener: called with every event of the job, in order, possibly in another thread.
 
         Returns:
-            What becomes of it. A job that fails, is cancelled, or whose process crashes has an outcome, too; an
-            `EngineError` as the exception says that the pool can do no job. A pool may do the job before it returns.
+            A future of the outcome, which a job also has if it fails, is cancelled, or its process crashes. If the
+            future raises an `EngineError`, the pool cannot do any job. A pool may do the job before it returns.
         """
         ...
 
     def close(self, *, pause: bool = False) -> None:
-        """Wait for all jobs; with `pause`, let those that run save what they have and leave, and cancel the others.
+        """Wait for all jobs; with `pause`, let running jobs save their state and stop, and cancel the others.
 
-        What was paused has `EXIT_CANCELLED` for its outcome, and goes on with the verb `RESUME`.
+        The outcome of a paused job is `EXIT_CANCELLED`; the verb `RESUME` continues it.
         """
         ...
 
@@ -94,6 +94,6 @@ class Pool(Protocol):
 
 
 def check_processes(processes: int) -> None:
-    """Raise BadInputError where so many cannot be."""
+    """Raise BadInputError for a number of processes below 1."""
     if processes < 1:
         raise BadInputError(f'The setting "processes" is {processes}: it must be at least 1.')

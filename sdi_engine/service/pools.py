@@ -1,4 +1,4 @@
-"""Which pool does the work."""
+"""Chooses the pool that does the work."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from .pool import Pool
 
 
 def open_pool(processes: int = 1, log_file: Path | None = None, cluster: str = "") -> Pool:
-    """A pool that nobody has used yet; raises EngineError where it cannot be.
+    """A new pool.
 
     Args:
-        processes: of this computer, at work at once.
-        log_file: for what they print between jobs.
+        processes: how many processes on this computer work at once.
+        log_file: gets what they print between jobs.
         cluster: the address of a Ray cluster (`cluster_connection`) that does the work instead; "" for none.
+
+    Raises:
+        EngineError: there is no such cluster, or the number of processes is invalid.
     """
     if cluster:
         from .cluster import ClusterPool

@@ -1,4 +1,4 @@
-"""Runs one job in its folder and answers for how it ends: heartbeat, events, exit code. Imports torch only to work."""
+"""Runs one job in its folder: heartbeat, events, and an exit code for every way to end. Imports torch only to work."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ if TYPE_CHECKING:
     from ..diffusion.loading import LoadPrior
 
 SPIN_COUNT = "5000"
-"""How long OpenMP threads (of GNU, which torch uses on Linux) spin while they wait for each other. By default they spin
-for so long that a step takes ten times as long once another program (Blender itself, say) wants the same cores; not at
-all would double it when none does. Read when torch is loaded."""
+"""How long OpenMP threads (of GNU's library, which torch uses on Linux) spin while they wait for each other. With the
+default a step takes ten times as long once another program, such as Blender, wants the same cores; without any spinning
+it takes twice as long even on idle cores. Read when torch is loaded."""
 
 ABSENCE_SECONDS = 60.0
-"""For so long a job waits for a drive that is away."""
+"""How long a job waits for its drive to come back."""
 
 MOST_ABSENCES = 5
 _ABSENCES = {getattr(errno, name, None) for name in ("ENOENT", "EIO", "ESTALE", "ENOTCONN", "EHOSTDOWN", "ENODEV")}
 
 MOST_NAMED = 5
-"""Of unknown settings."""
+"""How many unknown settings a notice names."""
 
 Listener = Callable[[events.Event], None]
 Work = Callable[[JobFolder, JobRequest, bool, Listener], None]
-"""Does a job, or goes on with it where the third argument is true, and tells the fourth how far it is."""
+"""Does a job; resumes it if the third argument is true, and reports its progress to the fourth."""
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ log = logging.getLogger(__name__)
 def make_mesh(
     folder: JobFolder, request: JobRequest, resume: bool, report: Listener, load: LoadPrior | None = None
 ) -> None:
-    """What a job is about, unless somebody says otherwise; `load` as in `text_to_mesh.make`."""
+    """The default work of a job: make a mesh; `load` as in `text_to_mesh.make`."""
     locate(request.model)  # before torch is loaded, which takes seconds
     with torch_work():
         from ..run import text_to_mesh
@@ -70,8 +70,8 @@ def make_mesh(
 
 
 def make_mesh_in_turn(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
-    """`make_mesh`, when no other engine of this person works on this computer's device."""
-    locate(request.model)  # what is missing is told at once
+    """`make_mesh`, once this computer's device is free of this person's other engines."""
+    locate(request.model)  # a missing model is reported before the wait
     with device_taken(report, folder.stop_if_told):
         make_mesh(folder, request, resume, report)
 
@@ -84,17 +84,17 @@ def run(
     work: Work = make_mesh,
     taken_by: Mapping[str, Any] | None = None,
 ) -> int:
-    """Do the job in a folder, from its beginning or from its last checkpoint.
+    """Do the job in a folder, from the start or from its last checkpoint.
 
     Args:
         path: a job folder.
-        resume: go on from the last checkpoint, where there is one. A job that is done stays as it is.
-        listener: also told every event, as it happens.
-        work: does it.
-        taken_by: the process (`processes.ourselves`) that took the job from a queue and gave it to this one.
+        resume: whether to continue from the last checkpoint, if there is one; a finished job then stays as it is.
+        listener: called with every event, as it happens.
+        work: what to do, `make_mesh` by default.
+        taken_by: the process (`processes.ourselves`) that took the job from a queue and passed it to this one.
 
     Returns:
-        The exit code (`sdi_engine.errors`), after the sentence that explains it was logged.
+        The exit code (`sdi_engine.errors`), after logging a sentence that explains it.
     """
     try:
         folder = JobFolder.open(path)
@@ -123,11 +123,11 @@ def run(
             report(events.StateChanged(events.DONE))
         return errors.EXIT_DONE
     except JobPausedError:
-        log.info("The job was paused; `resume` goes on from where it is.")
+        log.info("The job was paused; `resume` continues it.")
         _report_end(report, events.StateChanged(events.PAUSED))
         return errors.EXIT_CANCELLED
     except (JobCancelledError, KeyboardInterrupt):
-        log.info("The job was cancelled; `resume` goes on from its last checkpoint.")
+        log.info("The job was cancelled; `resume` continues it from its last checkpoint.")
         _report_end(report, events.StateChanged(events.CANCELLED))
         return errors.EXIT_CANCELLED
     except EngineError as error:
@@ -135,7 +135,7 @@ def run(
         _report_end(report, events.Failed(str(error), error.exit_code), events.StateChanged(events.FAILED))
         return error.exit_code
     except Exception as error:
-        log.exception("a defect")
+        log.exception("An unexpected error")
         message = f"An unexpected error ended the job ({type(error).__name__}: {error}): please report it with the log."
         _report_end(report, events.Failed(message, 1), events.StateChanged(events.FAILED))
         return 1
@@ -143,11 +143,11 @@ def run(
 
 @contextmanager
 def torch_work() -> Iterator[None]:
-    """Load torch for a block that works with it: idle threads spin briefly, and what is missing is explained.
+    """Load torch for a block that works with it: idle threads spin briefly, and errors get an explanation.
 
     Raises:
         EnvironmentMissingError: a Python package is missing.
-        OutOfMemoryError: the memory did not suffice.
+        OutOfMemoryError: there was not enough memory.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     try:
@@ -156,7 +156,7 @@ def torch_work() -> Iterator[None]:
         yield
     except ImportError as error:
         if (error.name or "").partition(".")[0] == (__package__ or "").partition(".")[0]:
-            raise  # not a missing package, but a defect of ours
+            raise  # a bug of ours, not a missing package
         raise EnvironmentMissingError(missing_package(error)) from error
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
@@ -166,14 +166,14 @@ def torch_work() -> Iterator[None]:
 
 @contextmanager
 def device_work(report: Listener) -> Iterator[None]:
-    """`torch_work` for who is no job, when no other engine of this person works on this computer's device."""
+    """`torch_work` for work without a job, once this computer's device is free of this person's other engines."""
     with device_taken(report), torch_work():
         yield
 
 
 @contextmanager
 def stop_signals() -> Iterator[None]:
-    """SIGTERM ends the work like Ctrl+C does. Only the main thread may set that."""
+    """Make SIGTERM end the work like Ctrl+C does; in other threads than the main one this does nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -195,7 +195,7 @@ _OUT_OF_MEMORY = (
 
 
 def missing_package(error: ImportError) -> str:
-    """One sentence for a package that this Python does not have."""
+    """One sentence about a package that this Python lacks, with the command that installs it."""
     requirements = Path(__file__).parent.with_name("requirements.txt")
     return (
         f'The Python "{sys.executable}" lacks the package "{error.name or error}": install what the engine needs with '
@@ -209,7 +209,7 @@ def _ignored_settings(settings: list[str]) -> str:
 
 
 def _work_on(folder: JobFolder, request: JobRequest, resume: bool, report: Listener, work: Work) -> None:
-    """Work; where the drive of the results is away for a moment, go on from the last checkpoint when it is back."""
+    """Do the work; if the results' drive goes away for a moment, resume from the last checkpoint once it is back."""
     for _ in range(MOST_ABSENCES):
         try:
             work(folder, request, resume, report)
@@ -217,7 +217,7 @@ def _work_on(folder: JobFolder, request: JobRequest, resume: bool, report: Liste
         except StorageError as error:
             if not _was_away(error) or not _comes_back(folder):
                 raise
-            log.warning("%s It is back: going on from the last checkpoint.", error)
+            log.warning("%s The drive is back: resuming from the last checkpoint.", error)
             resume = True
     work(folder, request, resume, report)
 
@@ -228,7 +228,7 @@ def _was_away(error: StorageError) -> bool:
 
 
 def _comes_back(folder: JobFolder) -> bool:
-    """Wait for the job's folder while all of the results are away; False where it alone is, or for too long."""
+    """Wait for the job's folder to come back with its drive; False if only the folder is gone, or after too long."""
     watch = liveness.Stopwatch()
     while not folder.request_file.exists():
         if _is_deleted(folder) or watch.look() > ABSENCE_SECONDS:
@@ -238,7 +238,7 @@ def _comes_back(folder: JobFolder) -> bool:
 
 
 def _is_deleted(folder: JobFolder) -> bool:
-    """Whether the job's folder is missing where others are: where no drive is, there is nothing at all."""
+    """Whether the job's folder is missing but others are there; without the drive all would be missing."""
     try:
         return not folder.path.exists() and any(folder.path.parent.iterdir())
     except OSError:
@@ -252,7 +252,7 @@ def _refuse_running(
     *,
     taken_by: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Raise where another engine is at the job; one that runs elsewhere is watched until that is known."""
+    """Raise BadInputError if another engine works on the job; one on another machine is watched to find out."""
     first = folder.status()
     if first is None or processes.is_ourselves(first) or processes.are_the_same(first, taken_by):
         return
@@ -260,22 +260,22 @@ def _refuse_running(
         return
     if processes.runs(first):
         raise BadInputError(
-            f'Another worker (process {first.get("pid")}) is at the job "{folder.path}": wait for it or cancel it.'
+            f'Another engine (process {first.get("pid")}) works on the job "{folder.path}": wait for it or cancel it.'
         )
     where = machine_elsewhere(folder) or "another machine"
-    log.info("Looking for %.0f s whether the engine on %s is still at this job.", liveness.STALE_SECONDS, where)
+    log.info("Watching for %.0f s whether the engine on %s still works on this job.", liveness.STALE_SECONDS, where)
     watch = liveness.Stopwatch(clock)
     while watch.look() < liveness.STALE_SECONDS:
         sleep(1.0)
         if folder.status() not in (first, None):
-            raise BadInputError(f'An engine on {where} is at the job "{folder.path}": wait for it or cancel it.')
+            raise BadInputError(f'An engine on {where} works on the job "{folder.path}": wait for it or cancel it.')
 
 
 def _forget_last_run(folder: JobFolder, resume: bool) -> None:
     with storage_errors(folder.path):
         folder.result_file.unlink(missing_ok=True)
         folder.remove_half_written()
-        if resume:  # a flag from before a new run is meant for it; one from before a resumption has done its work
+        if resume:  # a flag set before a new run is meant for it, while one set before a resumption ended the last run
             for flag in (folder.cancel_flag, folder.finish_flag, folder.pause_flag):
                 flag.unlink(missing_ok=True)
         if not resume:
@@ -283,7 +283,7 @@ def _forget_last_run(folder: JobFolder, resume: bool) -> None:
 
 
 def _report_end(report: Listener, *last_events: events.Event) -> None:
-    """On a full disk even this cannot be written; the exit code and the log still say it."""
+    """Report how the job ended, if that can be written: on a full disk only the exit code and the log tell it."""
     for event in last_events:
         with suppress(EngineError):
             report(event)

@@ -32,8 +32,8 @@ from sdi_engine.contract.job_queue import RESUME, RUN, SAMPLE  # noqa: E402
 from sdi_engine.contract.request import JobRequest  # noqa: E402
 from sdi_engine.errors import EngineError, JobCancelledError, JobPausedError  # noqa: E402
 from sdi_engine.service import worker  # noqa: E402
-from sdi_engine.service.local_pool import LocalPool, do_as_told  # noqa: E402
-from sdi_engine.service.own_process import LOOKS, OwnProcess  # noqa: E402
+from sdi_engine.service.local_pool import LocalPool, follow_orders  # noqa: E402
+from sdi_engine.service.own_process import SAMPLES, OwnProcess  # noqa: E402
 from sdi_engine.service.pool import Listener, Outcome, ignore  # noqa: E402
 from sdi_engine.service.serve import serve  # noqa: E402
 from sdi_engine.system.files import write_atomically  # noqa: E402
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
         runpy.run_module("sdi_engine.doctor", run_name="__main__", alter_sys=True)
         return 0
     if arguments[:2] == ["-m", "sdi_engine.service.local_pool"]:
-        return do_as_told(Fake(taken_by=json.loads(arguments[2])))
+        return follow_orders(Fake(taken_by=json.loads(arguments[2])))
     assert arguments[:2] == ["-m", "sdi_engine"], arguments
     if arguments[2] == "doctor":
         print(json.dumps(doctor()))
@@ -77,8 +77,8 @@ class Fake(OwnProcess):
 
 def look(folder: JobFolder, request: JobRequest, resume: bool, report: worker.Listener) -> None:
     images = []
-    for seed in range(request.seed, request.seed + LOOKS):
-        report(events.Progress("DDIM", seed - request.seed, LOOKS))
+    for seed in range(request.seed, request.seed + SAMPLES):
+        report(events.Progress("DDIM", seed - request.seed, SAMPLES))
         (folder.path / f"seed-{seed}.png").write_bytes(png(64, (60 * (seed - request.seed), 90, 30)))
         images.append({"seed": seed, "file": f"seed-{seed}.png"})
     write_atomically(folder.result_file, json.dumps({"prompt": request.prompt, "images": images}))

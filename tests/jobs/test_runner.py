@@ -186,7 +186,7 @@ def test_a_2d_preview_comes_before_all_that_wait(desk):
     assert [image["seed"] for image in result["images"]] == [5, 6, 7, 8]
     assert all((look.folder.path / image["file"]).is_file() for image in result["images"])
     assert look.folder.result_file.stat().st_mtime_ns < mug.folder.result_file.stat().st_mtime_ns
-    assert look.folder.path.parent == desk.queue.looks_folder
+    assert look.folder.path.parent == desk.queue.samples_folder
     desk.sample(JobRequest(prompt="a blue mug"))
     assert not look.folder.path.exists()
 

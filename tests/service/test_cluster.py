@@ -239,7 +239,7 @@ def test_the_job_of_a_node_that_is_killed_goes_on_at_another_and_ends_the_same(p
     went_on_at = next(at for node, at in steps_by_node(folder) if node == nodes[1])
     assert went_on_at > 0  # a checkpoint may be ahead of the last step that was heard of
     notices = [event.message for event in said(folder) if isinstance(event, events.Notice)]
-    assert f"{first} was lost: going on elsewhere from the last checkpoint." in notices
+    assert f"{first} was lost: resuming on another node from the last checkpoint." in notices
     assert folder.mesh_file.read_bytes() == uninterrupted.mesh_file.read_bytes()
 
 
@@ -298,7 +298,7 @@ def test_each_node_says_what_it_lacks(pool, machines):
     assert lines[1:] == [
         "    MISSING torch: not installed",
         "            fix: pip install torch",
-        "two: MISSING: it cannot be asked (it is away)",
+        "two: MISSING: it does not answer (it is away)",
     ]
 
 
@@ -329,7 +329,7 @@ def test_auto_without_a_cluster_and_a_missing_package_are_one_sentence(monkeypat
 
 @pytest.fixture
 def impatient(monkeypatch):
-    for name in ("GREETING_SECONDS", "EMPTY_SECONDS", "LOOK_SECONDS"):
+    for name in ("GREETING_SECONDS", "EMPTY_SECONDS", "POLL_SECONDS"):
         monkeypatch.setattr(cluster_crew, name, 0.0)
 
 

@@ -199,7 +199,7 @@ def test_a_running_job_is_not_run_twice(model, tmp_path, caplog):
     status = processes.ourselves() | parent | {"heartbeat": 1.0}  # long ago: perhaps this machine slept
     folder.status_file.write_text(json.dumps(status))
     assert worker.run(folder.path, resume=False) == EXIT_BAD_INPUT
-    assert "Another worker" in caplog.text
+    assert "Another engine" in caplog.text
     assert folder.status() == status
     folder.status_file.write_text(json.dumps(status | {"process_start": "another had this id", "heartbeat": 9e12}))
     assert worker.run(folder.path, resume=False) == EXIT_DONE
