@@ -16,7 +16,7 @@ from ..jobs.placement import Placement
 from ..jobs.runner import Runner
 from ..jobs.seeds import UnusedSeeds
 from ..jobs.terminal import ProgressDisplay
-from ..jobs.wait import Lookout, on_stop_signals
+from ..jobs.wait import Poller, on_stop_signals
 from ..jobs.words import duration
 from ..scene.free_space import step_aside
 from ..scene.importer import ImportFailedError, bounds
@@ -104,12 +104,12 @@ class _Several:
 
     def make(self) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        lookout = Lookout(self._runner, lambda: self._engine)
+        poller = Poller(self._runner, lambda: self._engine)
         while self._waiting or self._begun:
             while self._waiting and len(self._at_work()) < self._at_once():
                 self._begin(*self._waiting.popleft())
             try:
-                self._look(lookout)
+                self._look(poller)
             except EngineError as error:  # the drive of the results is gone
                 for each in self._begun:
                     if not each.is_over:
@@ -144,11 +144,11 @@ class _Several:
             begun.error = error
         self._begun.append(begun)
 
-    def _look(self, lookout: Lookout) -> None:
+    def _look(self, poller: Poller) -> None:
         jobs = self._at_work()
         if not jobs:
             return
-        changed = lookout.look(jobs)
+        changed = poller.poll(jobs)
         for each in self._begun:
             if each.job in jobs:
                 each.seconds = time.monotonic() - each.started

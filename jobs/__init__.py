@@ -1,1 +1,1 @@
-"""Jobs seen from outside: start a worker, watch it, cancel it, find it again. Standard library only, no bpy."""
+"""Jobs from Blender's side: start the engine, watch its jobs, cancel them, find them again. Standard library only."""

@@ -1,4 +1,4 @@
-"""Ask the engine what is installed and what is missing, without waiting for the answer."""
+"""Runs the engine's doctor, which reports what is installed and what is missing, without blocking Blender."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAMES_IN_A_SENTENCE = 3
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that the engine needs; `fix` says what to do where it is not `ok`, or would be better."""
+    """One requirement of the engine; `fix` says what to do if it is not `ok`, or could be better."""
 
     name: str
     ok: bool
@@ -32,12 +32,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the doctor said; `sentence` is for a person, and all there is where the doctor could not be asked.
+    """The doctor's report on a Python.
 
     Attributes:
-        version: of the Python, such as "3.12.4"; empty where the doctor could not be asked.
-        executable: the Python's program, as it calls itself.
-        prefix: the folder of its environment, which tells one environment from another.
+        ok: whether the engine can run in it.
+        sentence: the report in one sentence; the only content if the doctor could not be run.
+        checks: one for each requirement.
+        version: the Python's, such as "3.12.4"; empty if the doctor could not be run.
+        executable: the Python's `sys.executable`.
+        prefix: the folder of its environment, which identifies it.
         device: "cuda", "mps", "cpu", or "none" without torch.
         can_make_environments: whether it can make virtual environments with pip.
     """
@@ -57,22 +60,22 @@ class Diagnosis:
 
     @property
     def advice(self) -> tuple[Check, ...]:
-        """What works, and could be better."""
+        """The checks that are ok but could be better."""
         return tuple(check for check in self.checks if check.ok and check.fix)
 
     @property
     def refusal(self) -> str:
-        """Why the engine cannot run in this Python, whatever is installed, such as "is too old"; empty where it can."""
+        """Why the engine cannot run in this Python, whatever is installed, such as "is too old"; empty if it can."""
         detail = next((check.detail for check in self.missing if check.name == "Python"), "")
         return detail.removeprefix(self.version).strip()
 
     def is_of_same_environment(self, other: Diagnosis) -> bool:
-        """Whether both are of one environment, under whatever names its program goes."""
+        """Whether both are of the same environment, even if its program has several names."""
         return (self.version, os.path.normcase(self.prefix)) == (other.version, os.path.normcase(other.prefix))
 
 
 class Examination:
-    """A running `doctor`; call `poll` until `diagnosis` is there."""
+    """A running `doctor`; call `poll` until `diagnosis` is set."""
 
     command: ClassVar[tuple[str, ...]] = ("sdi_engine", "doctor", "--json")
     timeout_seconds: ClassVar[float] = 180.0
@@ -94,7 +97,7 @@ class Examination:
             self._finish(Diagnosis(False, str(engine.why_not_started(error))))
 
     def poll(self) -> bool:
-        """Whether the diagnosis is there."""
+        """Check for an answer; returns whether `diagnosis` is set."""
         if self.diagnosis is not None or self._process is None:
             return True
         if self._process.poll() is None:
@@ -104,11 +107,11 @@ class Examination:
             self._finish(Diagnosis(False, self._no_answer(f"within {self.timeout_seconds:.0f} seconds")))
             return True
         text = self._output.read_text(encoding="utf-8", errors="replace")
-        self._finish(_understood(text) or Diagnosis(False, self._no_answer(_last_line(text) or "to our question")))
+        self._finish(_understood(text) or Diagnosis(False, self._no_answer(_last_line(text) or "no output")))
         return True
 
     def stop(self) -> None:
-        """End the doctor, whether it has answered or not."""
+        """End the doctor's process, whether it has answered or not."""
         if self._process is not None and self._process.poll() is None:
             process.end_tree(self._process.pid)
             self._process.wait()
@@ -125,7 +128,7 @@ class Examination:
 
 
 class Glance(Examination):
-    """A running `doctor` that imports nothing: an answer within a blink, even from a Python that is too old."""
+    """A running `doctor --quick`, which imports nothing: it answers at once, even in a Python that is too old."""
 
     command = ("sdi_engine.doctor", "--quick")
     timeout_seconds = 30.0

@@ -1,4 +1,4 @@
-"""The engine as a program: which Python runs it, with what command line and environment."""
+"""How to run the engine: its Python, command line and environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..sdi_engine.system.machine import MACHINE_VARIABLE, here
 from ..sdi_engine.system.pasted import as_meant
 
 PYTHON_VARIABLE = "SDI_ENGINE_PYTHON"
-"""The environment variable that names the engine's Python where the preferences do not."""
+"""The environment variable that names the engine's Python if the preferences do not."""
 
 _NAMES_ON_PATH = ("python3.11", "python3.12", "python3.13", "python3", "python")
 
@@ -28,11 +28,11 @@ class Engine:
     """How to run the engine.
 
     Attributes:
-        python: the Python that has torch; None where none was found.
+        python: the Python that has the engine's packages; None if none was found.
         package_parent: the folder that contains `sdi_engine`.
         online: whether the engine may download models.
         processes: how many objects it makes at once.
-        cluster: the address of the Ray cluster that does the work; empty where this computer does it.
+        cluster: the address of the Ray cluster that does the work; empty if this computer does it.
     """
 
     python: Path | None
@@ -50,7 +50,7 @@ class Engine:
         return self.module_command("sdi_engine", *arguments)
 
     def module_command(self, module: str, *arguments: str) -> list[str]:
-        """The command line of `python -m MODULE …`, for those of the engine's modules that stand alone.
+        """The command line of `python -m MODULE …`, for the engine's modules that can be run on their own.
 
         Raises:
             EnvironmentMissingError: no Python was found.
@@ -62,13 +62,13 @@ class Engine:
         return [str(self.python), "-m", module, *arguments]
 
     def environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The worker's environment: ours, but with no Python setting except those it needs."""
+        """The engine's environment variables: those of this process (or `base`) with only its own Python settings."""
         inherited = os.environ if base is None else base
         kept = {name: value for name, value in inherited.items() if not _is_python_setting(name)}
         kept |= {
             "PYTHONPATH": str(self.package_parent),
             "PYTHONNOUSERSITE": "1",
-            "PYTHONSAFEPATH": "1",  # the job folder, where it runs, is no place to import from
+            "PYTHONSAFEPATH": "1",  # nothing may be imported from the folder that it runs in
             "PYTHONUNBUFFERED": "1",
             "PYTHONUTF8": "1",
         }
@@ -79,11 +79,11 @@ class Engine:
         return kept
 
     def identity(self) -> Identity:
-        """What an engine says of itself that was started so."""
+        """The identity that an engine started with these settings reports."""
         return Identity.of(str(self.python or ""), self.online, self.processes, self.cluster)
 
     def why_not_started(self, error: OSError) -> EnvironmentMissingError:
-        """One sentence for the operating system's refusal to start the engine's Python."""
+        """One sentence that explains why the operating system did not start the engine's Python."""
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             cause = f'The engine\'s Python "{self.python}" does not exist'
         elif isinstance(error, PermissionError):
@@ -99,13 +99,13 @@ def find_python(chosen: str = "", private_environment: Path | None = None) -> Pa
     """The engine's Python.
 
     Args:
-        chosen: what the person set: a program, or the folder of a virtual environment; empty to search.
-        private_environment: the folder of the extension's own virtual environment, which need not exist; one that
-            was never finished is passed over, one made for another version will do.
+        chosen: the person's choice: a program, or the folder of a virtual environment; empty to search.
+        private_environment: the folder of the extension's own virtual environment, which need not exist; an
+            unfinished one is skipped, one made for another version is accepted.
 
     Returns:
-        What was chosen, whether it exists or not; else the first found of `SDI_ENGINE_PYTHON`, the private
-        environment, and the search path; else None.
+        The choice, whether it exists or not; else the first found of `SDI_ENGINE_PYTHON`, the private environment and
+        PATH; else None.
     """
     for given in (as_meant(chosen), as_meant(os.environ.get(PYTHON_VARIABLE, ""))):
         if given:
@@ -118,13 +118,13 @@ def find_python(chosen: str = "", private_environment: Path | None = None) -> Pa
 
 
 def search_path() -> str:
-    """PATH, without the folder in which macOS keeps programs that only ask to install Apple's developer tools."""
+    """PATH without /usr/bin on macOS, whose python3 may only offer to install Apple's developer tools."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join(folder for folder in folders if sys.platform != "darwin" or folder != "/usr/bin")
 
 
 def python_in(environment: Path) -> Path:
-    """The Python of a virtual environment, or of one that conda made."""
+    """The Python of a virtual environment or a conda environment."""
     python = install.python_of(environment)
     of_conda = environment / "python.exe"
     return of_conda if not python.is_file() and of_conda.is_file() else python

@@ -1,4 +1,4 @@
-"""The engine that serves a results folder, as the Blender that started it sees it."""
+"""The engine's process, from the side of the Blender that starts it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .engine import Engine
 from .job import log_tail
 
 MAX_VAIN_STARTS = 3
-"""An engine that ends so often without having served has a fault that another start will not cure."""
+"""After so many starts without the engine ever serving, another start will not help."""
 
 
 class EngineProcess:
-    """Starts the engine where none serves the queue, and tells why where that is not possible.
+    """Starts the engine, and explains why if that is not possible.
 
     Attributes:
-        trouble: why no engine can be started, as one sentence; empty where nothing is known against it.
-        exit_code: of the engine that was started last, once it has ended.
+        trouble: why no engine can be started, as one sentence; empty if it is not known to be impossible.
+        exit_code: that of the last engine started here, once it has ended; else None.
     """
 
     def __init__(self, queue: JobQueue) -> None:
@@ -40,11 +40,11 @@ class EngineProcess:
 
     @property
     def is_starting(self) -> bool:
-        """Whether it has been started and has not said anything yet."""
+        """Whether the engine was started here but does not serve the queue yet."""
         return self._process is not None and not self._has_served
 
     def start(self, engine: Engine, idle_minutes: float) -> None:
-        """Start an engine; where that fails, `trouble` says why."""
+        """Start an engine; if that fails, `trouble` says why."""
         self._engine = engine
         self.exit_code = None
         self._has_served = False
@@ -64,7 +64,7 @@ class EngineProcess:
             self.trouble = str(error)
 
     def poll(self, is_served: bool) -> None:
-        """Notice that the engine serves (`is_served`), or has ended."""
+        """Notice that the engine serves the queue (`is_served`), or has ended."""
         if self._process is None:
             return
         self._has_served |= is_served
@@ -74,11 +74,13 @@ class EngineProcess:
         self._process = None
         self.exit_code = code
         self._vain_starts = 0 if self._has_served else self._vain_starts + 1
-        if self._vain_starts and (code > 0 or self._vain_starts >= MAX_VAIN_STARTS):  # below 0 somebody killed it
+        if self._vain_starts and (
+            code > 0 or self._vain_starts >= MAX_VAIN_STARTS
+        ):  # a code below 0 means that it was killed
             self.trouble = self._why(code)
 
     def try_again(self) -> None:
-        """Forget the trouble: something may have been done about it."""
+        """Clear `trouble`, so that another start is tried: the cause may have been removed."""
         self.trouble = ""
         self._vain_starts = 0
 

@@ -1,4 +1,4 @@
-"""One bad thing stays one bad thing: what goes wrong with it is logged, once, and everything else goes on."""
+"""Keeps an unexpected error with one item from stopping the others: it is logged, once, and the rest continues."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ log = logging.getLogger(__name__)
 
 
 class Guard:
-    """Blocks of code whose unexpected errors end nothing but the block.
+    """A context manager in which an unexpected error ends nothing but the block.
 
-    For what is done for one of many, by a timer above all: Blender drops a timer that ends with an error for good.
+    For work on one of many items, above all in a timer: Blender removes a timer whose function raises.
     """
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     @contextmanager
     def __call__(self, what: str) -> Iterator[None]:
-        """Guard a block; `what` it is about, for the log, in which each is told of once."""
+        """Guard a block. `what` names its subject in the log, where each subject appears only once."""
         try:
             yield
         except Exception:
-            if what not in self._told:
-                self._told.add(what)
-                log.exception("%s: an unexpected error; everything else goes on", what)
+            if what not in self._logged:
+                self._logged.add(what)
+                log.exception("%s: an unexpected error; everything else continues", what)

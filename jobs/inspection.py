@@ -1,6 +1,6 @@
-"""What Blender is about to open from a job, looked at first: a results folder may come from somebody else.
+"""Checks a job's files before Blender opens them, since a results folder may come from somebody else.
 
-Blender's readers believe what a file says of itself: a picture of 100 bytes can ask for gigabytes, a mesh can name
+Blender's importers trust a file's header: a picture of 100 bytes can make them allocate gigabytes, and a mesh can name
 files elsewhere. So nothing is opened that the engine could not have written. Standard library only.
 """
 
@@ -24,17 +24,17 @@ from ..sdi_engine.system.files import is_folder, open_to_read, read_bytes
 from ..sdi_engine.system.untrusted import is_plain_name, parse_json
 
 MAX_PICTURE_EDGE = 2048
-"""Pixels; of previews and the like, which are never larger than what the 2D model sees."""
+"""Pixels; for previews and the like, which are never larger than the 2D model's images."""
 MAX_PICTURE_BYTES = 32 * 2**20
 
 MAX_TEXTURE_EDGE = 8192
-"""Pixels; the largest texture that can be asked for."""
+"""Pixels; the largest texture that can be requested."""
 
 MAX_GLB_BYTES = 2**30
 """Two million triangles and the largest texture take less."""
 MAX_GLB_JSON_BYTES = 2**20
 MAX_THINGS = 64
-"""Of each kind in a GLB; ours have one or two of most."""
+"""Items of each kind in a GLB; ours have one or two of most."""
 
 MAX_PRIMITIVES = 4
 
@@ -44,7 +44,7 @@ MAX_LIVE_FACES = 200_000
 """Live meshes have some thousands."""
 
 MAX_SIDES = 36
-MAX_LOOKS = 64
+MAX_SAMPLES = 64
 
 _GLB_KEYS = frozenset(
     {"accessors", "asset", "bufferViews", "buffers", "extras", "images", "materials", "meshes", "nodes"}
@@ -53,7 +53,7 @@ _GLB_KEYS = frozenset(
 _PRIMITIVE_KEYS = frozenset({"attributes", "extras", "indices", "material", "mode"})
 _ATTRIBUTES = frozenset({"COLOR_0", "NORMAL", "POSITION", "TANGENT", "TEXCOORD_0"})
 _COMPONENTS = {5121: "B", 5123: "H", 5125: "I", 5126: "f"}
-"""Codes of `array` for glTF's numbers: what indices, vertices and colours are made of."""
+"""Type codes of `array` for glTF's component types that indices, vertices and colours have."""
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 _INDEX_COMPONENTS = (5121, 5123, 5125)
 _POSITION_COMPONENT = 5126
@@ -61,23 +61,23 @@ _TRIANGLES = 4
 
 _LIVE_ARRAYS = {"vertices.npy": "<f4", "faces.npy": "<i4", "colours.npy": "|u1"}
 _DAMAGES = (zipfile.BadZipFile, ValueError, TypeError, KeyError, EOFError, RuntimeError, SyntaxError, struct.error)
-"""What reading such a file as it says it is may end with."""
+"""Errors that reading a damaged live mesh may raise."""
 _DESCRIPTION = re.compile(rb"\x93NUMPY\x01\x00(..)", re.DOTALL)
 _SIDE = re.compile(r"side-\d{1,3}\.png")
 
 
 class UnsoundFileError(Exception):
-    """Blender had better not open this file; `str(error)` says why, as a part of a sentence."""
+    """A file that Blender must not open; `str(error)` says why, as a part of a sentence."""
 
 
 @dataclass(frozen=True)
 class LiveMesh:
-    """The numbers of a live mesh, checked: triangles of vertices that are there, all finite.
+    """The arrays of a live mesh, checked: all vertices are finite, and all triangles refer to existing vertices.
 
     Attributes:
-        vertices: 3 float32 each.
-        faces: 3 int32 each.
-        colours: 3 uint8 for each vertex.
+        vertices: 3 float32 per vertex.
+        faces: 3 int32 per triangle.
+        colours: 3 uint8 per vertex.
     """
 
     vertices: bytes
@@ -86,7 +86,7 @@ class LiveMesh:
 
 
 def is_picture(file: Path) -> bool:
-    """Whether it is a PNG of ordinary size, by its header."""
+    """Whether a file is a PNG of at most `MAX_PICTURE_EDGE` and `MAX_PICTURE_BYTES`, by its header."""
     try:
         with open_to_read(file) as opened:
             header = opened.read(_PNG_HEADER_BYTES)
@@ -98,7 +98,7 @@ def is_picture(file: Path) -> bool:
 
 
 def sides_in(folder: Path) -> list[Path]:
-    """The pictures of a turntable, the front first; none where the folder is a link or has others."""
+    """The pictures of a turntable, the front first; empty if the folder is missing or a link."""
     try:
         names = sorted(filter(_SIDE.fullmatch, os.listdir(folder))) if is_folder(folder) else []  # noqa: PTH208
     except OSError:
@@ -107,15 +107,16 @@ def sides_in(folder: Path) -> list[Path]:
 
 
 def samples_in(folder: Path, result: Mapping[str, Any] | None) -> list[Path]:
-    """The pictures of a 2D preview, as its result names them."""
+    """The pictures of a 2D preview that its result names."""
     images = (result or {}).get("images")
-    said = [image.get("file") for image in images[:MAX_LOOKS] if isinstance(image, dict)] if _is_list(images) else []
-    names = [name for name in said if isinstance(name, str) and is_plain_name(name)]
+    named = [image.get("file") for image in images[:MAX_SAMPLES] if isinstance(image, dict)] if _is_list(images) else []
+    names = [name for name in named if isinstance(name, str) and is_plain_name(name)]
     return [folder / name for name in names if is_picture(folder / name)]
 
 
 def check_png(header: bytes, max_edge: int) -> None:
-    """See that the first bytes of a file are a PNG's with 8 bits a channel, and edges of 1 to `max_edge` pixels.
+    """Check that the first bytes of a file are those of a PNG with 8 bits per channel and edges of 1 to `max_edge`
+    pixels.
 
     Raises:
         UnsoundFileError: they are not.
@@ -124,7 +125,7 @@ def check_png(header: bytes, max_edge: int) -> None:
         raise UnsoundFileError("a picture that is no PNG")
     width, height, depth, colour, *methods = struct.unpack_from(">II5B", header, len(_PNG_BEGINNING))
     if not (1 <= width <= max_edge and 1 <= height <= max_edge):
-        raise UnsoundFileError(f"a picture of {width} × {height} pixels, where {max_edge} × {max_edge} is the most")
+        raise UnsoundFileError(f"a picture of {width} × {height} pixels, larger than {max_edge} × {max_edge}")
     if depth > 8 or colour not in (0, 2, 3, 4, 6) or methods[:2] != [0, 0] or methods[2] > 1:
         raise UnsoundFileError("a picture of a kind that we never write")
 
@@ -134,10 +135,10 @@ _PNG_HEADER_BYTES = len(_PNG_BEGINNING) + 13
 
 
 def check_glb(file: Path) -> None:
-    """See that a file is a binary glTF such as the engine writes: one that needs nothing but itself.
+    """Check that a file is a self-contained binary glTF such as the engine writes.
 
-    It names no other files, asks for no extension, has finite vertices, triangles of vertices that are there, pictures
-    of bounded size, and nodes that end somewhere.
+    It names no other files, uses no extension, has finite vertices, triangles of existing vertices, pictures of limited
+    size, and nodes without cycles.
 
     Raises:
         UnsoundFileError: it is not.
@@ -152,7 +153,7 @@ def check_glb(file: Path) -> None:
 
 
 def read_live_mesh(file: Path) -> LiveMesh:
-    """What a live mesh's file holds, read without numpy, which would believe its sizes.
+    """Read a live mesh's file, without numpy, which would trust the sizes in it.
 
     Raises:
         UnsoundFileError: it is damaged, or larger than a live mesh can be.
@@ -163,7 +164,7 @@ def read_live_mesh(file: Path) -> LiveMesh:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = {member.filename: member for member in archive.infolist()}
             if set(members) != set(_LIVE_ARRAYS):
-                raise UnsoundFileError("it holds other arrays than a live mesh")
+                raise UnsoundFileError("it has other arrays than a live mesh")
             if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
                 raise UnsoundFileError("it is compressed, which a live mesh never is")
             vertices, faces, colours = (_rows(archive.read(name), kind) for name, kind in _LIVE_ARRAYS.items())
@@ -173,33 +174,33 @@ def read_live_mesh(file: Path) -> LiveMesh:
 
 
 def _rows(content: bytes, kind: str) -> bytes:
-    """The numbers of an array in numpy's format with rows of three."""
+    """The data of an array of shape (N, 3) in numpy's format."""
     match = _DESCRIPTION.match(content)
     if match is None:
-        raise UnsoundFileError("an array without a description")
+        raise UnsoundFileError("an array without a header")
     begin = match.end()
     end = begin + int.from_bytes(match[1], "little")
     if end - begin > 256:
-        raise UnsoundFileError("an array with too long a description")
+        raise UnsoundFileError("an array with too long a header")
     description = ast.literal_eval(content[begin:end].decode("ascii").strip())
     count, width = description["shape"]
     size = struct.calcsize({"<f4": "f", "<i4": "i", "|u1": "B"}[kind])
     numbers = content[end:]
     if description["descr"] != kind or description["fortran_order"] is not False or width != 3:
-        raise UnsoundFileError("an array of another kind than a live mesh has")
+        raise UnsoundFileError("an array of another type than a live mesh has")
     if not isinstance(count, int) or len(numbers) != 3 * count * size or count < 1:
-        raise UnsoundFileError("an array of another size than it says")
+        raise UnsoundFileError("an array of another size than its header says")
     return numbers
 
 
 def _checked(mesh: LiveMesh) -> LiveMesh:
     vertices, faces, count = _numbers("f", mesh.vertices), _numbers("i", mesh.faces), len(mesh.colours) // 3
     if len(vertices) != 3 * count or count > MAX_LIVE_VERTICES or len(faces) > 3 * MAX_LIVE_FACES:
-        raise UnsoundFileError("it has more vertices or faces than a live mesh, or other colours than vertices")
+        raise UnsoundFileError("it has more vertices or faces than a live mesh, or not one colour per vertex")
     if min(faces) < 0 or max(faces) >= count:
-        raise UnsoundFileError("a face has a vertex that is not there")
+        raise UnsoundFileError("a face has a vertex that does not exist")
     if not math.isfinite(sum(vertices)):
-        raise UnsoundFileError("a vertex is nowhere")
+        raise UnsoundFileError("a vertex is NaN or infinite")
     return mesh
 
 
@@ -218,7 +219,7 @@ def _check_glb(opened: BinaryIO) -> None:
     if magic != b"glTF" or version != 2 or json_kind != b"JSON" or length != size:
         raise UnsoundFileError("it is not a complete GLB file")
     if size > MAX_GLB_BYTES or json_length > min(MAX_GLB_JSON_BYTES, size - 28):
-        raise UnsoundFileError("it is larger than any that we write")
+        raise UnsoundFileError("it is larger than any that this engine writes")
     text = opened.read(json_length)
     binary_length, binary_kind = struct.unpack("<I4s", opened.read(8))
     begin = 28 + json_length
@@ -237,30 +238,30 @@ def _check_glb(opened: BinaryIO) -> None:
 def _check_document(document: Any) -> None:
     foreign = sorted(set(document) - _GLB_KEYS)
     if foreign:
-        raise UnsoundFileError(f"it has {foreign[0]!r:.40}, which we never write")
+        raise UnsoundFileError(f"it has {foreign[0]!r:.40}, which this engine never writes")
     for name, things in document.items():
         if name not in ("asset", "extras", "scene") and not (_is_list(things) and len(things) <= MAX_THINGS):
-            raise UnsoundFileError(f"it has more {name} than any that we write")
+            raise UnsoundFileError(f"it has more {name} than this engine writes")
     if document["asset"]["version"] != "2.0":
         raise UnsoundFileError("it is not glTF 2.0")
     _refuse_what_leads_elsewhere(document)
     if len(document["buffers"]) != 1:
         raise UnsoundFileError("it has several buffers")
     if sum(len(mesh["primitives"]) for mesh in document["meshes"]) > MAX_PRIMITIVES:
-        raise UnsoundFileError("it has more meshes than any that we write")
+        raise UnsoundFileError("it has more meshes than this engine writes")
     _check_nodes(document)
 
 
 def _refuse_what_leads_elsewhere(document: Any) -> None:
-    """Names of files, extensions, and custom properties that would pass for ours."""
+    """Refuse names of files, extensions, and custom properties that would pass for those of Blender's side."""
     left = [document]
     while left:
         item = left.pop()
         if isinstance(item, dict):
             if "uri" in item:
-                raise UnsoundFileError("it names another file, which we never do")
+                raise UnsoundFileError("it names another file, which this engine never does")
             if item.get("extensions"):
-                raise UnsoundFileError("it has extensions, which we never write")
+                raise UnsoundFileError("it has extensions, which this engine never writes")
             extras = item.get("extras")
             if extras and (not isinstance(extras, dict) or any(name.startswith("sdi") for name in extras)):
                 raise UnsoundFileError("it has properties that only Blender sets")
@@ -270,27 +271,27 @@ def _refuse_what_leads_elsewhere(document: Any) -> None:
 
 
 def _check_nodes(document: Any) -> None:
-    """Each node has one parent at most, and no node is below itself."""
+    """Check that each node has at most one parent and that there are no cycles."""
     nodes = document["nodes"]
     parents: dict[int, int] = {}
     for number, node in enumerate(nodes):
         for child in node.get("children", []):
             if child in parents or not 0 <= child < len(nodes):
-                raise UnsoundFileError("its nodes are in no order")
+                raise UnsoundFileError("its nodes do not form a tree")
             parents[child] = number
     for number in range(len(nodes)):
         above = 0
         while number in parents:
             number, above = parents[number], above + 1
             if above > len(nodes):
-                raise UnsoundFileError("its nodes are in no order")
+                raise UnsoundFileError("its nodes do not form a tree")
     for scene in document["scenes"]:
         if any(not 0 <= number < len(nodes) for number in scene.get("nodes", [])):
-            raise UnsoundFileError("its nodes are in no order")
+            raise UnsoundFileError("its nodes do not form a tree")
 
 
 class _Binary:
-    """What the numbers of a GLB file are taken from."""
+    """The binary part of a GLB file, from which its accessors are read and checked."""
 
     def __init__(self, opened: BinaryIO, begin: int, length: int, document: Any) -> None:
         self._opened = opened
@@ -306,49 +307,49 @@ class _Binary:
 
     def check_primitive(self, primitive: Any) -> None:
         if set(primitive) - _PRIMITIVE_KEYS or primitive.get("mode", _TRIANGLES) != _TRIANGLES:
-            raise UnsoundFileError("it has other things than triangles")
+            raise UnsoundFileError("it has other primitives than triangles")
         attributes = primitive["attributes"]
         if set(attributes) - _ATTRIBUTES:
-            raise UnsoundFileError("its vertices have more than ours have")
+            raise UnsoundFileError("its vertices have attributes that this engine never writes")
         count, finite = self._take("f", _POSITION_COMPONENT, attributes["POSITION"], "VEC3")
         if not math.isfinite(sum(finite)):
-            raise UnsoundFileError("a vertex is nowhere")
+            raise UnsoundFileError("a vertex is NaN or infinite")
         for name, number in attributes.items():
             if name != "POSITION" and self._accessor(number)[0] != count:
-                raise UnsoundFileError("its vertices are not all described")
+                raise UnsoundFileError("an attribute does not cover all vertices")
         accessor = self._document["accessors"][primitive["indices"]]
         component = accessor["componentType"]
         if component not in _INDEX_COMPONENTS:
-            raise UnsoundFileError("its triangles are damaged")
+            raise UnsoundFileError("its triangles have indices of the wrong type")
         _, indices = self._take(_COMPONENTS[component], component, primitive["indices"], "SCALAR")
         if not indices or len(indices) % 3 or max(indices) >= count:
-            raise UnsoundFileError("a triangle has a corner that is not there")
+            raise UnsoundFileError("a triangle has a vertex that does not exist")
 
     def _take(self, code: str, component: int, number: int, kind: str) -> tuple[int, array[Any]]:
         accessor = self._document["accessors"][number]
         if accessor["componentType"] != component or accessor["type"] != kind:
-            raise UnsoundFileError("its vertices are of another kind than ours")
+            raise UnsoundFileError("its vertices are of another type than this engine writes")
         count, begin, length = self._accessor(number)
         return count, _numbers(code, self._read(begin, length))
 
     def _accessor(self, number: int) -> tuple[int, int, int]:
-        """Count of items, and where in the file they begin and how many bytes they are."""
+        """An accessor's count of items, offset in the file and length in bytes."""
         accessor = self._document["accessors"][_index(number)]
         if "sparse" in accessor or "byteStride" in self._document["bufferViews"][_index(accessor["bufferView"])]:
-            raise UnsoundFileError("its numbers are in another order than ours")
+            raise UnsoundFileError("its data is laid out otherwise than this engine does it")
         count = _index(accessor["count"])
         item = struct.calcsize(_COMPONENTS[accessor["componentType"]]) * _WIDTHS[accessor["type"]]
         begin, length = self._view(accessor["bufferView"])
         offset = _index(accessor.get("byteOffset", 0))
         if offset + count * item > length:
-            raise UnsoundFileError("it has fewer numbers than it says")
+            raise UnsoundFileError("it has less data than it says")
         return count, begin + offset, count * item
 
     def _view(self, number: int) -> tuple[int, int]:
         view = self._document["bufferViews"][_index(number)]
         offset, length = _index(view.get("byteOffset", 0)), _index(view["byteLength"])
         if view["buffer"] != 0 or offset + length > self._length:
-            raise UnsoundFileError("it has fewer numbers than it says")
+            raise UnsoundFileError("it has less data than it says")
         return self._begin + offset, length
 
     def _read(self, begin: int, length: int) -> bytes:

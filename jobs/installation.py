@@ -1,4 +1,4 @@
-"""The engine's own environment seen from outside: make it, watch that, cancel it, remove it; nobody waits."""
+"""Installs and removes the engine's own environment in the background: start, poll, cancel."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _SECONDS_BETWEEN_TRIES = 0.5
 
 
 class Installation:
-    """A running installation; call `poll` until `is_over`. Then `succeeded` and `sentence` say what became of it.
+    """A running installation; call `poll` until `is_over`. Then `succeeded` and `sentence` have the result.
 
     Args:
         base: the Python to make the environment with.
-        folder: where it will be. What is half made goes where the installation fails or is cancelled; an environment
-            that was there before stays in charge until the new one works.
+        folder: where to make it. If the installation fails or is cancelled, its files are removed; an earlier
+            environment stays in use until the new one works.
         package_parent: the folder that contains `sdi_engine`.
-        torch_index: where torch comes from; empty for where everything else does.
-        requirements: what to install instead of the engine's own requirements.
+        torch_index: the package index that torch comes from; empty for the same index as all other packages.
+        requirements: a requirements file to install instead of the engine's own.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Installation:
         self.sentence = ""
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self._tidying: Tidying | None = None
+        self._cleanup: Cleanup | None = None
         self._failure: events.Failed | None = None
         self._offset = 0
         engine = Engine(base, package_parent, online=True)
@@ -66,30 +66,30 @@ class Installation:
             self._end(False, f"The installation could not be started ({error.strerror or error}): try another Python.")
 
     def poll(self) -> bool:
-        """Read what is new, notice the end; whether anything has changed."""
+        """Read new progress, and notice the end; returns whether anything has changed."""
         if self.is_over:
             return False
-        if self._tidying is not None:
-            if self._tidying.poll():
+        if self._cleanup is not None:
+            if self._cleanup.poll():
                 self._end(False, self.sentence)
             return self.is_over
         assert self._process is not None
-        exit_code = self._process.poll()  # asked first, so that the last words are read before the end is judged
+        exit_code = self._process.poll()  # checked first, so that the last output is read before the end is judged
         changed = self._read()
         if exit_code is not None:
             self._conclude(exit_code)
         return changed or exit_code is not None
 
     def cancel(self) -> None:
-        """Stop it at once; what was installed so far is removed, and an environment that was there before stays."""
+        """Stop it at once and remove what it has installed; an earlier environment stays."""
         if self.is_over or self.is_cancelling:
             return
         self.is_cancelling = True
         self.stop()
-        self._tidy("The installation was cancelled.")
+        self._clean_up("The installation was cancelled.")
 
     def stop(self) -> None:
-        """Stop it at once, and leave what is there to the next installation."""
+        """Stop it at once, and leave its files to be removed by the next installation."""
         if self._process is not None and self._process.poll() is None:
             process.end_tree(self._process.pid)
 
@@ -115,12 +115,14 @@ class Installation:
         elif self._failure is not None:
             self._end(False, self._failure.message)
         else:
-            self._tidy(f"The installation ended unexpectedly (exit code {exit_code}): read its log, then try again.")
+            self._clean_up(
+                f"The installation ended unexpectedly (exit code {exit_code}): read its log, then try again."
+            )
 
-    def _tidy(self, sentence: str) -> None:
+    def _clean_up(self, sentence: str) -> None:
         self.sentence = sentence
         self.phase = "Removing what was installed"
-        self._tidying = Tidying(self._folder)
+        self._cleanup = Cleanup(self._folder)
 
     def _end(self, succeeded: bool, sentence: str) -> None:
         self.is_over, self.succeeded, self.sentence = True, succeeded, sentence
@@ -129,10 +131,10 @@ class Installation:
                 self.log_file.unlink(missing_ok=True)
 
 
-class Tidying:
-    """A look after what is left of environments that are not in charge, in a thread; call `poll` until it is over.
+class Cleanup:
+    """Removes, in a thread, the remains of environments that are not in use; call `poll` until it is over.
 
-    `sentence` says what a person should know of it.
+    `sentence` then says what went wrong, if the person should know it; else it is empty.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -170,11 +172,11 @@ class Tidying:
         install.tidy(self._folder)
 
     def _conclude(self, sentence: str) -> None:
-        """Nobody asked for it, so nobody need know that something is left: the next installation removes it."""
+        """Nothing to say: the person did not ask for it, and the next installation removes what is left."""
 
 
-class Removal(Tidying):
-    """The engine's environments on their way out."""
+class Removal(Cleanup):
+    """Removes all of the engine's own environments, in a thread, when the person asks for it."""
 
     def _work(self) -> None:
         install.remove(self._folder)

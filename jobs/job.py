@@ -1,4 +1,4 @@
-"""One job as Blender sees it: the engine is another process, the job's state is what its folder says."""
+"""One job from Blender's side: its engine is another process, and its state is read from its folder."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from . import process
 
 CANCEL_GRACE_SECONDS = 5.0
 CANCEL_GRACE_STEPS = 3.0
-"""The engine looks for the flag after each step: slow steps give it longer."""
+"""The engine checks for the flag after each step, so slow steps get more time."""
 
 LONGEST_GRACE_SECONDS = 60.0
 
 EXIT_GRACE_SECONDS = 10.0
-"""How long the engine may be at a job of which it has said its last word."""
+"""How long the engine may keep a job's status after it has reported the job's end."""
 
 MISSING_SECONDS = 2.0
-"""A network drive may miss a folder for an instant."""
+"""How long a folder must be missing to count as deleted; a network drive may lose it for an instant."""
 
 LOG_TAIL_LINES = 12
 
-_DELETED = events.Failed("The job's folder was deleted, and with it what the job had reached: generate it again.", 1)
+_DELETED = events.Failed("The job's folder was deleted, and its progress with it: generate it again.", 1)
 
 
 class Job:
-    """A job folder, and what is said in it.
+    """A job folder, and what has been reported in it.
 
-    `poll` is to be called again and again; between two calls nothing changes. All that a person may want to know
-    are plain attributes: `state`, `progress`, `preview`, `live_step`, `notices`, `failure`, `elsewhere`.
+    Call `poll` repeatedly; between two calls nothing changes. All that is shown to a person are plain attributes:
+    `state`, `progress`, `preview`, `live_step`, `notices`, `failure`, `elsewhere`.
 
-    That nobody is at a job any more is our conclusion. It is kept here, and drawn anew by whoever looks: the folder
-    says only what the engine said, and what a person did.
+    That no engine works on a job any more is a conclusion, which is kept in memory and which every Blender draws for
+    itself: the folder only has what the engine reported and what a person did.
     """
 
     def __init__(self, folder: JobFolder, clock: Clock = time.monotonic) -> None:
@@ -55,20 +55,20 @@ class Job:
         self.is_finishing = False
         self.is_pausing = False
         self.elsewhere = ""
-        """The name of the machine whose engine is at the job; empty where it is this one, or unknown."""
+        """The name of the other machine whose engine works on the job; empty if it is this one, or unknown."""
         self.is_given_up = False
-        """Whether it is over only because nothing was heard of its engine for long: that may turn out to be wrong."""
+        """Whether it counts as over only because its engine has long been silent, which may turn out to be wrong."""
         self._clock = clock
         self._offset = 0
-        self._said_state = events.QUEUED
-        self._since_last_word: Stopwatch | None = None
+        self._reported_state = events.QUEUED
+        self._since_reported_end: Stopwatch | None = None
         self._since_request: Stopwatch | None = None
         self._since_missing: Stopwatch | None = None
         self._patience = 0.0
 
     @classmethod
     def create(cls, results: Path, request: JobRequest, prefix: str = "") -> Job:
-        """A new job in a new folder below `results`, whose name begins with `prefix`.
+        """A new job in a new folder in `results`, whose name begins with `prefix`.
 
         Raises:
             BadInputError: the request is not valid, or the folder cannot be written.
@@ -80,7 +80,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The job's folder's name."""
+        """The name of the job's folder."""
         return self.folder.path.name
 
     @property
@@ -89,11 +89,11 @@ class Job:
 
     @property
     def is_resumable(self) -> bool:
-        """Whether it was stopped or has failed, and there is something left to go on from."""
+        """Whether it was stopped or has failed, and its folder still exists."""
         return self.state in (events.CANCELLED, events.FAILED, events.PAUSED) and self.failure is not _DELETED
 
     def is_deleted(self) -> bool:
-        """Whether the folder has been gone for a while from a results folder that is there; to be asked again."""
+        """Whether its folder has been missing for `MISSING_SECONDS` while the results folder exists; ask repeatedly."""
         try:
             if self.folder.path.exists():
                 self._since_missing = None
@@ -104,17 +104,17 @@ class Job:
             return False
 
     def refresh(self, waits: bool) -> None:
-        """Learn the state of a job that somebody else began; `waits`: whether it is in the queue."""
+        """Read the state of a job that another Blender submitted; `waits`: whether it is in the queue."""
         self._read_events()
-        if not waits and (self._since_last_word is not None or not self._is_attended()):
+        if not waits and (self._since_reported_end is not None or not self._is_attended()):
             self._conclude(None)
 
     def poll(self, waits: bool, engine_exit_code: int | None = None) -> bool:
-        """Read what is new, keep the promises of `cancel`, notice the end; whether anything has changed.
+        """Read new events, kill an engine that does not stop, notice the end; returns whether anything has changed.
 
         Args:
-            waits: whether the job is in the queue, so that nobody is at it yet.
-            engine_exit_code: of the engine, where it is known to have ended.
+            waits: whether the job is in the queue, so that no engine works on it yet.
+            engine_exit_code: the engine's exit code, if it is known to have ended.
         """
         if self.is_given_up:
             return self._is_back()
@@ -127,12 +127,12 @@ class Job:
             return True
         if self._since_missing is not None:
             return False
-        ended = not self._is_attended()  # asked first, so that the last words are read before the end is judged
+        ended = not self._is_attended()  # checked first, so that the last events are read before the end is judged
         changed = self._read_events()
         if not ended and self._lingers():
             self.kill()
             ended = True
-        elif not ended and self._is_deaf():
+        elif not ended and self._ignores_request():
             changed |= self._end_engine()
             ended = not self._is_attended()
         if ended:
@@ -141,32 +141,32 @@ class Job:
         return changed or ended
 
     def wait_again(self) -> None:
-        """Get ready for another turn, in which the job goes on from its last checkpoint; raises OSError."""
+        """Prepare the folder for the queue, so that the job resumes from its last checkpoint; raises OSError."""
         self._read_events()
         folder = self.folder
-        # The status may be that of an engine which was killed, for which the next one would be taken at first.
+        # A status left by a killed engine would at first be taken for that of the next one.
         for file in (folder.cancel_flag, folder.finish_flag, folder.pause_flag, folder.status_file):
             file.unlink(missing_ok=True)
         self.failure = None
         self.progress = None
         self.is_cancelling = self.is_finishing = self.is_pausing = self.is_given_up = False
         self.elsewhere = ""
-        self._since_last_word = self._since_request = None
-        self._say(events.StateChanged(events.QUEUED, by=events.BLENDER))
+        self._since_reported_end = self._since_request = None
+        self._report(events.StateChanged(events.QUEUED, by=events.BLENDER))
 
     def withdraw(self) -> None:
-        """Cancel a job that nobody is at."""
+        """Cancel a job that no engine has taken."""
         self.is_cancelling = True
         self.state = events.CANCELLED
-        self._try_to_say(events.StateChanged(events.CANCELLED, by=events.BLENDER))
+        self._try_to_report(events.StateChanged(events.CANCELLED, by=events.BLENDER))
 
     def give_up(self, sentence: str, exit_code: int) -> None:
-        """Let a job fail that nobody is at."""
+        """Let a job fail that no engine has taken."""
         self._fail(events.Failed(sentence, exit_code, by=events.BLENDER))
-        self._try_to_say(self.failure, events.StateChanged(events.FAILED, by=events.BLENDER))
+        self._try_to_report(self.failure, events.StateChanged(events.FAILED, by=events.BLENDER))
 
     def cancel(self) -> None:
-        """Ask the engine to stop; `poll` ends it where it does not in time, and runs here.
+        """Ask the engine to stop; if it runs here and does not stop in time, `poll` kills it.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -176,26 +176,26 @@ class Job:
             self._ask_to_stop(self.folder.cancel_flag)
 
     def pause(self) -> None:
-        """Ask the engine to stop for now; as `cancel`, but the job is meant to go on."""
+        """Like `cancel`, but for a job that will be resumed; raises StorageError."""
         if not self.is_over and not self.is_pausing:
             self.is_pausing = True
             self._ask_to_stop(self.folder.pause_flag)
 
     def finish(self) -> None:
-        """Ask the engine to make a mesh of what it has; raises StorageError."""
+        """Ask the engine to make a mesh from its current state; raises StorageError."""
         with storage_errors(self.folder.path):
             touch(self.folder.finish_flag)
         self.is_finishing = True
 
     def kill(self) -> None:
-        """End the engine that is at this job, and everything it started, now."""
+        """Kill the engine that works on this job, with all its children, if it is this person's and runs here."""
         if attendance.is_ours_to_end(self.folder):
             pid = (self.folder.status() or {})["pid"]
             if process.is_group_leader(pid):
                 process.end_tree(pid)
 
     def log_tail(self, lines: int = LOG_TAIL_LINES) -> str:
-        """The last lines of the job's log; empty where there are none."""
+        """The last lines of the job's log; empty if there is none."""
         return log_tail(self.folder.log_file, lines)
 
     def _ask_to_stop(self, flag: Path) -> None:
@@ -209,7 +209,7 @@ class Job:
     def _read_events(self) -> bool:
         try:
             new, self._offset = events.read_new(self.folder.events_file, self._offset)
-        except OSError:  # a network drive that is away for a moment: nothing new for now
+        except OSError:  # a network drive is away for a moment
             return False
         for event in new:
             self._take(event)
@@ -218,12 +218,12 @@ class Job:
     def _take(self, event: events.Event) -> None:
         match event:
             case events.StateChanged(state=state) if state in events.FINAL_STATES:
-                self._said_state = state
-                self._since_last_word = Stopwatch(self._clock)
+                self._reported_state = state
+                self._since_reported_end = Stopwatch(self._clock)
             case events.StateChanged(state=state) if state in events.STATES:
-                self.state = self._said_state = state
+                self.state = self._reported_state = state
                 self.failure = None
-                self._since_last_word = None
+                self._since_reported_end = None
             case events.Progress():
                 self.progress = event
             case events.PreviewSaved():
@@ -236,49 +236,49 @@ class Job:
                 self.failure = event
 
     def _is_attended(self) -> bool:
-        """Whether an engine is at this job, as far as can be told."""
-        if self._since_last_word is not None and self.folder.status() is None:
-            return False  # the engine takes the status away when it leaves a job
+        """Whether an engine works on this job, as far as can be told."""
+        if self._since_reported_end is not None and self.folder.status() is None:
+            return False  # the engine removes the status when it has finished with a job
         self.elsewhere = attendance.machine_elsewhere(self.folder)
         return attendance.is_attended(self.folder, self._clock)
 
     def _lingers(self) -> bool:
-        """Whether the engine should have left the job long ago, of which it has said its last word."""
-        return self._since_last_word is not None and self._since_last_word.look() > EXIT_GRACE_SECONDS
+        """Whether the engine still has the job's status long after it has reported the job's end."""
+        return self._since_reported_end is not None and self._since_reported_end.look() > EXIT_GRACE_SECONDS
 
-    def _is_deaf(self) -> bool:
-        """Whether the engine should have heard by now that it is to stop."""
+    def _ignores_request(self) -> bool:
+        """Whether the engine has not stopped within the time it was given."""
         return self._since_request is not None and self._since_request.look() > self._patience
 
     def _end_engine(self) -> bool:
-        """End the engine that does not listen, or say why not; whether there is anything new."""
+        """Kill the engine that does not stop, or add a notice why not; returns whether there is a new notice."""
         self._since_request = None
         if attendance.is_ours_to_end(self.folder):
             self.kill()
             return False
         where = self.elsewhere or "another machine"
-        notice = f"The job's engine runs on {where}: it was asked to stop, and is not to be ended from here."
+        notice = f"The job's engine runs on {where}: it was asked to stop, and cannot be ended from this computer."
         if notice in self.notices:
             return False
         self.notices.append(notice)
         return True
 
     def _is_back(self) -> bool:
-        """Whether a job that was given up goes on after all."""
+        """Whether a job that was given up turns out to be still running."""
         if not self._read_events() and not self._is_attended():
             return False
         self.is_given_up = False
-        self.state, self.failure = self._said_state, None
+        self.state, self.failure = self._reported_state, None
         return True
 
     def _conclude(self, exit_code: int | None) -> None:
-        """Nobody is at the job any more: done, cancelled, paused or failed."""
+        """Decide the final state, now that no engine works on the job: done, cancelled, paused or failed."""
         if self.folder.result() is not None:
             self.state = events.DONE
         elif self.failure is not None and not self.is_cancelling:
             self._fail(self.failure)
-        elif self._said_state in events.FINAL_STATES and not self.is_cancelling:
-            self._stop(self._said_state)
+        elif self._reported_state in events.FINAL_STATES and not self.is_cancelling:
+            self._stop(self._reported_state)
         elif self.is_cancelling or self.folder.cancel_flag.exists():
             self._stop(events.CANCELLED)
         elif self.is_pausing or self.folder.pause_flag.exists():
@@ -299,32 +299,31 @@ class Job:
         last_line = self.log_tail(1).strip()
         detail = f" ({last_line})" if last_line else ""
         if exit_code is None:
-            sentence = "The engine is gone without a result: resume the job to go on from where it was."
+            sentence = "The engine ended without a result: resume the job to continue from its last checkpoint."
         elif exit_code < 0:
             name = _signal_name(-exit_code)
             memory = ", perhaps because memory ran out" if name == "SIGKILL" else ""
-            sentence = f"The engine was killed ({name}){memory}: resume the job to go on from where it was."
+            sentence = f"The engine was killed ({name}){memory}: resume the job to continue from its last checkpoint."
         else:
             sentence = (
-                f"The engine ended with exit code {exit_code} and no result{detail}: look into its log, "
-                "then resume the job."
+                f"The engine ended with exit code {exit_code} and no result{detail}: read its log, then resume the job."
             )
         return events.Failed(sentence, exit_code if exit_code is not None and exit_code > 0 else 1)
 
-    def _say(self, event: events.Event) -> None:
-        """Write what the person did, in the engine's absence; not to be read back by us."""
+    def _report(self, event: events.Event) -> None:
+        """Write what the person did into the folder, while no engine does; it is not read back by `poll`."""
         self.folder.append(event)
         self._offset = self.folder.events_file.stat().st_size
         self._take(event)
 
-    def _try_to_say(self, *said: events.Event) -> None:
-        with suppress(OSError):  # the disk is full or gone: what we know stays true, only the folder cannot tell
-            for event in said:
-                self._say(event)
+    def _try_to_report(self, *reported: events.Event) -> None:
+        with suppress(OSError):  # the disk is full or gone: the state is right here, just not in the folder
+            for event in reported:
+                self._report(event)
 
 
 def log_tail(file: Path, lines: int) -> str:
-    """The last lines of a log; empty where there is none."""
+    """The last lines of a log; empty if there is none."""
     try:
         with open_to_read(file) as opened:
             opened.seek(max(0, opened.seek(0, os.SEEK_END) - 20_000))

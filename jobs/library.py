@@ -1,4 +1,4 @@
-"""All jobs of a results folder, as a list that a person can look through: read in a thread, since disks are slow."""
+"""The list of all jobs in a results folder, read in a thread, since disks can be slow."""
 
 from __future__ import annotations
 
@@ -30,19 +30,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """One job.
+    """One job in the list.
 
     Attributes:
-        name: of its folder.
-        request: what was asked for; None where that cannot be understood, and `trouble` says why.
+        name: the name of its folder.
+        request: None if it cannot be read; `trouble` then says why.
         state: one of `events.STATES`.
         created: Unix time in seconds.
-        seconds: how long it took; None where it is not done.
-        preview: its latest picture; None where there is none.
-        placement: where in which scene it belongs; None where no Blender asked for it.
-        is_ours: whether it was this person's Blender that asked for it, on this machine.
-        trouble: what is wrong with the folder, as one sentence; nothing can be done with it then but to look into it,
-            or delete it.
+        seconds: how long it took; None if it is not done.
+        preview: its latest picture; None if there is none.
+        placement: the scene and the location that it belongs to; None if it was not started from Blender.
+        is_ours: whether it was started by this person's Blender on this machine.
+        trouble: what is wrong with the folder, as one sentence; it can then only be opened or deleted.
     """
 
     name: str
@@ -57,7 +56,7 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """What a person knows it by: its prompt, or else the name of its folder."""
+        """Its prompt, or else the name of its folder."""
         return self.request.prompt if self.request is not None else printable(self.name)
 
     @property
@@ -66,12 +65,12 @@ class Entry:
 
     @property
     def is_pending(self) -> bool:
-        """Whether a Blender asked for it, and nobody has said what is to become of it."""
+        """Whether it was started from Blender, and neither imported nor dismissed."""
         return self.placement is not None and self.placement.fate == PENDING
 
     @property
     def is_orphan(self) -> bool:
-        """Whether a Blender of ours that is gone has left it, and it is not settled what becomes of it."""
+        """Whether it is pending and the Blender of this person that started it has ended."""
         return (
             self.is_ours and self.is_pending and self.placement is not None and not self.placement.is_owned_by_another
         )
@@ -81,7 +80,7 @@ class Library:
     """The jobs of a results folder, the newest first.
 
     Attributes:
-        entries: as of the last look.
+        entries: as of the last completed refresh.
     """
 
     def __init__(self, results: Path) -> None:
@@ -93,21 +92,21 @@ class Library:
         self._again = False
 
     @property
-    def is_looking(self) -> bool:
-        """Whether a look is under way."""
+    def is_refreshing(self) -> bool:
+        """Whether a refresh is under way."""
         return self._thread is not None
 
     def refresh(self) -> None:
-        """Look again, in a thread; `poll` has the answer."""
+        """Read the folder again, in a thread; `poll` takes over the result."""
         if self._thread is not None:
             self._again = True
             return
         self._again = False
-        self._thread = threading.Thread(target=self._look, name="library", daemon=True)
+        self._thread = threading.Thread(target=self._read, name="library", daemon=True)
         self._thread.start()
 
     def poll(self) -> bool:
-        """Whether `entries` are new since the last call."""
+        """Take over the result of a refresh; returns whether `entries` are new since the last call."""
         if self._thread is None or self._thread.is_alive():
             return False
         self._thread = None
@@ -120,16 +119,16 @@ class Library:
         return True
 
     def find(self, name: str) -> Entry | None:
-        """The entry of this name."""
+        """The entry of this name, or None."""
         return next((entry for entry in self.entries if entry.name == name), None)
 
     def delete(self, name: str) -> None:
-        """Remove a job: everything of ours, and the folder where nothing else is in it. Of a link only itself goes.
+        """Delete a job: all files that we write, and the folder if it has no others. Of a link, only the link itself.
 
-        It is gone from the list at once, from the disk soon.
+        It disappears from the list at once, and from the disk soon.
 
         Raises:
-            OSError: the folder cannot be touched.
+            OSError: the folder cannot be renamed.
         """
         folder = self.results / name
         if files.is_link(folder):
@@ -140,20 +139,20 @@ class Library:
             threading.Thread(target=_remove, args=(doomed, folder), name="deletion").start()
         self.entries = [entry for entry in self.entries if entry.name != name]
 
-    def _look(self) -> None:
+    def _read(self) -> None:
         waiting: set[str] = set()
-        with suppress(OSError):  # the queue is not ours, which its own reader tells
+        with suppress(OSError):  # whoever polls the queue reports that it cannot be read
             waiting = {ticket.name for ticket in JobQueue(self.results).waiting()}
         try:
             names = [name for name in os.listdir(self.results) if not name.startswith(".")]  # noqa: PTH208
-        except OSError:  # there is none yet, or a drive is away
+        except OSError:  # the folder does not exist yet, or its drive is away
             self._found = []
             return
         found = (self._entry(self.results / name, waiting) for name in sorted(names, reverse=True))
         self._found = [entry for entry in found if entry is not None]
 
     def _entry(self, path: Path, waiting: Set[str]) -> Entry | None:
-        """What the folder says; known folders are read again only where files came, went or were replaced."""
+        """The entry of a folder; known ones are read again only if files were added, removed or replaced."""
         try:
             changed = path.lstat().st_mtime
             kept = self._kept.get(path.name)
@@ -162,7 +161,7 @@ class Library:
             entry = read_entry(JobFolder(path), waiting)
         except FileNotFoundError:  # removed meanwhile
             return None
-        except Exception as error:  # whatever is wrong with one, the others are listed
+        except Exception as error:  # one broken job must not hide the others
             log.exception("The job in %s cannot be listed", path)
             return _damaged(JobFolder(path), f"This job cannot be read ({type(error).__name__}: {error}).")
         if entry is not None and not entry.trouble:
@@ -171,14 +170,18 @@ class Library:
 
 
 def read_entry(folder: JobFolder, waiting: Set[str] = frozenset()) -> Entry | None:
-    """A job folder's entry; None where it is none. `waiting`: names of the jobs in the queue.
+    """The entry of a job folder; None if it is no job folder.
+
+    Args:
+        folder: the job's folder.
+        waiting: names of the jobs in the queue.
 
     Raises:
         OSError: it cannot be read.
     """
     if files.is_link(folder.path):
-        leads_to_a_job = os.name != "nt" and folder.request_file.exists()  # Windows might ask a server for it
-        return _damaged(folder, "This job is a link, which is not followed.") if leads_to_a_job else None
+        leads_to_a_job = os.name != "nt" and folder.request_file.exists()  # on Windows this could contact a server
+        return _damaged(folder, "This job is a link, and links are not followed.") if leads_to_a_job else None
     if not files.is_folder(folder.path) or not files.is_there(folder.request_file):
         return None
     try:
@@ -200,7 +203,10 @@ def read_entry(folder: JobFolder, waiting: Set[str] = frozenset()) -> Entry | No
 
 
 def seconds_of(result: Mapping[str, Any] | None) -> float | None:
-    """How long a job took by its result; None where that does not say. Parts of the optimisation are told besides."""
+    """How long a job took in seconds, from its result; None if it does not say.
+
+    The names `optimise_…` are parts of `optimise`, which already counts.
+    """
     seconds = (result or {}).get("seconds")
     if not isinstance(seconds, dict):
         return None
@@ -218,7 +224,7 @@ def _damaged(folder: JobFolder, trouble: str) -> Entry:
 
 
 def _doomed(folder: Path) -> Path:
-    """A name for a folder that is about to go, which no list shows."""
+    """A new path for a folder that is to be deleted, with a name that no list shows."""
     doomed = folder.with_name(f"{TRASH_PREFIX}{folder.name}")
     number = 1
     while files.is_there(doomed):
@@ -228,11 +234,11 @@ def _doomed(folder: Path) -> Path:
 
 
 def _remove(doomed: Path, folder: Path) -> None:
-    """What is not ours stays, under its former name."""
+    """Delete a job's files; others stay, in a folder of the former name."""
     try:
         if JobFolder(doomed).remove():
             return
-        log.info("Not everything in %s was ours: the rest is kept", folder)
+        log.info("%s also had files that are not a job's: they are kept", folder)
     except OSError as error:
         log.warning("%s could not be removed: %s", folder, error)
     with suppress(OSError):

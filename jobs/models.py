@@ -1,6 +1,6 @@
-"""The 2D models on this computer: what they are and how big, found without the engine and without Blender.
+"""Finds the 2D models on this computer, their families and sizes, without the engine and without Blender.
 
-`inspect` looks at one model, quickly enough for a button. `Scan` looks for all of them in a thread.
+`inspect` examines one model, fast enough for a button; `Scan` searches for all of them in a thread.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from .placement import Placement
 MAX_RECENT = 6
 MAX_RECENT_JOBS = 50
 MAX_DEPTH = 4
-"""How far below the model folder to look."""
+"""How many levels below the model folder to search."""
 
 _NAMES = {STARTER_MODEL: "Starter prior", REAL_MODEL: "Stable Diffusion 2.1 base"}
 
@@ -48,11 +48,11 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Model:
     """Attributes:
-    model: what goes into a request.
-    name: what a person calls it.
-    kind: its family, such as "SDXL"; "" where that is known only after it was downloaded.
-    size: in bytes on the disk; None where it is not on this computer.
-    knows: the words or phrases of a model of a small vocabulary, by kind; empty for others.
+    model: its name in a request.
+    name: its name for people.
+    kind: its family, such as "SDXL"; empty if that is only known once it is downloaded.
+    size: bytes on the disk; None if it is not on this computer.
+    knows: the vocabulary of a model with a small one, by kind of word; empty for other models.
     """
 
     model: str
@@ -63,20 +63,24 @@ class Model:
 
     @property
     def is_here(self) -> bool:
-        """Whether it works offline."""
+        """Whether it is on this computer, so that it works offline."""
         return self.size is not None
 
     @property
     def label(self) -> str:
-        """Name and size, for a menu."""
+        """Name, family and size, for a menu."""
         return " · ".join(filter(None, (self.name, self.kind, size_words(self.size) if self.is_here else "")))
 
 
 @dataclass(frozen=True)
 class Models:
-    """What a scan found: models lately used, in the hub's cache, and in the person's own folder.
+    """The result of a scan.
 
-    `known` holds every model by what goes into a request, and one sentence in place of each that cannot be used.
+    Attributes:
+        recent: models of the latest jobs.
+        cached: models in the hub's cache.
+        in_folder: models in the person's own folder.
+        known: all examined models by their name in a request; for one that cannot be used, a sentence that says why.
     """
 
     recent: tuple[Model, ...] = ()
@@ -86,7 +90,7 @@ class Models:
 
 
 def size_words(size: int | None) -> str:
-    """Bytes for a person: "5.1 GB"."""
+    """A size in bytes in readable form, such as "5.1 GB"; empty for None."""
     if size is None:
         return ""
     for unit, bytes_in_unit in (("GB", 10**9), ("MB", 10**6)):
@@ -97,14 +101,14 @@ def size_words(size: int | None) -> str:
 
 
 def inspect(model: str, cache: Path | None = None) -> Model:
-    """What a model is, by its name on disk, its header or its index; no weights are read.
+    """Examine a model by its header or its index, without reading weights.
 
     Args:
         model: "starter", "stable-diffusion", a folder, a file or a hub id.
         cache: the hub's cache, by default `hub_cache()`.
 
     Raises:
-        EngineError: there is nothing at this path, or what is there is not a model that can be used.
+        EngineError: there is nothing at this path, or it is not a model that can be used.
     """
     model = model_name(model)
     location = locate(model)
@@ -125,7 +129,7 @@ def inspect(model: str, cache: Path | None = None) -> Model:
 
 
 def check_lora(file: Path) -> None:
-    """Make sure that a file is a LoRA.
+    """Check that a file is a LoRA.
 
     Raises:
         BadInputError: it is not.
@@ -135,7 +139,7 @@ def check_lora(file: Path) -> None:
 
 
 def hub_cache(environment: Mapping[str, str] | None = None) -> Path:
-    """Where downloads from the Hugging Face hub are kept, by the same rules as its own library."""
+    """The folder of downloads from the Hugging Face hub, by the rules of its own library."""
     settings = os.environ if environment is None else environment
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if settings.get(name):
@@ -146,12 +150,12 @@ def hub_cache(environment: Mapping[str, str] | None = None) -> Path:
 
 
 class Scan:
-    """A look at all models in a thread; `models` is None until it is over.
+    """Searches for all models in a thread; `models` is None until it is over.
 
     Args:
-        model_folder: the person's own; None where there is none.
-        results: the folder of jobs, which tells what was used lately.
-        asked: further models to say something about, such as the one that is chosen.
+        model_folder: the person's own folder of models, or None.
+        results: the folder of jobs, for the models used lately, or None.
+        asked: further models to examine, such as the chosen one.
         cache: the hub's cache, by default `hub_cache()`.
     """
 
@@ -169,17 +173,17 @@ class Scan:
         return not self._thread.is_alive()
 
     def wait(self, timeout: float | None = None) -> None:
-        """Until it is over, at most so many seconds."""
+        """Wait until it is over, at most `timeout` seconds."""
         self._thread.join(timeout)
 
     def stop(self) -> None:
-        """Look no further."""
+        """End the search early."""
         self._stop.set()
 
     def _run(self) -> None:
         try:
             self.models = find_models(*self._arguments, go_on=lambda: not self._stop.is_set())
-        except OSError as error:  # a disk that went away meanwhile: what was known before stays
+        except OSError as error:  # a disk went away: the former list stays
             log.warning("The models on this computer could not be listed: %s", error)
 
 
@@ -190,11 +194,11 @@ def find_models(
     cache: Path | None = None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> Models:
-    """What `Scan` does, at once. Stops early where `go_on` says no."""
+    """The search of `Scan`, in the calling thread; it ends early once `go_on` returns False."""
     cache = cache or hub_cache()
     known: dict[str, Model | str] = {}
 
-    def look(model: str) -> Model | None:
+    def examine(model: str) -> Model | None:
         if model not in known:
             try:
                 known[model] = inspect(model, cache)
@@ -206,11 +210,11 @@ def find_models(
         return found if isinstance(found, Model) else None
 
     def usable(names: Iterable[str]) -> tuple[Model, ...]:
-        return tuple(found for name in names if go_on() and (found := look(name)) is not None)
+        return tuple(found for name in names if go_on() and (found := examine(name)) is not None)
 
     for model in (STARTER_MODEL, REAL_MODEL, *asked):
         if model.strip():
-            look(model.strip())
+            examine(model.strip())
     cached = tuple(model for model in usable(_cached_ids(cache)) if model.is_here)
     in_folder = usable(_in_folder(model_folder, go_on)) if model_folder else ()
     recent = usable(_recent(results)) if results else ()
@@ -218,11 +222,11 @@ def find_models(
 
 
 def _recent(results: Path) -> Iterator[str]:
-    """The models of the newest jobs, the newest first.
+    """The models of the latest jobs, the latest first.
 
-    A path that somebody else's job names is not touched: on Windows that alone may give a server the person's password.
+    Paths named by other people's jobs are not accessed: on Windows that alone may send a server the person's password.
     """
-    seen = {STARTER_MODEL, REAL_MODEL}  # which the menu offers anyway
+    seen = {STARTER_MODEL, REAL_MODEL}  # the menu offers them anyway
     jobs = [folder for folder in reversed(_listed(results)) if not folder.name.startswith(".")]  # named by their time
     for folder in filter(is_folder, jobs[:MAX_RECENT_JOBS]):
         model = (read_json_object(JobFolder(folder).request_file) or {}).get("model")
@@ -237,7 +241,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _cached_ids(cache: Path) -> Iterator[str]:
-    """The ids of the pipelines in the hub's cache, by the names of its folders."""
+    """The ids of the pipelines in the hub's cache, derived from the names of its folders."""
     for folder in _listed(cache):
         kind, *parts = folder.name.split("--")
         if kind == "models" and len(parts) == 2 and _snapshot(folder) is not None:
@@ -253,14 +257,16 @@ def _in_folder(folder: Path, go_on: Callable[[], bool], depth: int = 0) -> Itera
             yield str(path)
         elif not path.name.startswith(".") and path.is_dir():
             if (path / INDEX_FILE).is_file():
-                if not any(path.with_name(f"{path.name}{suffix}").is_file() for suffix in SUFFIXES):  # whose companion
+                if not any(
+                    path.with_name(f"{path.name}{suffix}").is_file() for suffix in SUFFIXES
+                ):  # or it is that file's companion
                     yield str(path)
             elif depth < MAX_DEPTH:
                 yield from _in_folder(path, go_on, depth + 1)
 
 
 def _hub_model(model: str, name: str, sources: Iterable[str], cache: Path) -> Model:
-    """The first of the sources that is in the cache as a whole."""
+    """A model of the hub, with the size of the first of its sources that is completely in the cache."""
     for source in sources:
         snapshot = _snapshot(cache / f"models--{source.replace('/', '--')}")
         if snapshot is not None and _is_complete(snapshot):
@@ -269,7 +275,7 @@ def _hub_model(model: str, name: str, sources: Iterable[str], cache: Path) -> Mo
 
 
 def _snapshot(repository: Path) -> Path | None:
-    """The downloaded version that a hub id stands for; None where it is no pipeline."""
+    """The folder of the downloaded version of a hub repository; None if it is no pipeline."""
     try:
         commit = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
@@ -279,25 +285,25 @@ def _snapshot(repository: Path) -> Path | None:
 
 
 def _is_complete(snapshot: Path) -> bool:
-    """Whether nothing that the engine will ask for is still to be downloaded."""
+    """Whether all files that the engine needs are downloaded."""
     index = read_object(snapshot / INDEX_FILE)
     try:
         family = checked_pipeline(snapshot.name, index)
     except BadInputError:
-        return True  # and of no use, as `_folder_family` will say
+        return True  # it cannot be used, as `_folder_family` will say
     needed = {*family.required, *({"vae"} & present(index))}
     return all(_is_part_complete(snapshot / part, part in family.networks) for part in needed)
 
 
 def _is_part_complete(folder: Path, has_weights: bool) -> bool:
-    # A file of which only the link is there is still being fetched.
+    # A link whose target does not exist is still being downloaded, and not `is_file`.
     files = {path.name for path in _listed(folder) if path.is_file()}
     if not has_weights:
         return bool(files)
     shards = [list(read_object(folder / name).get("weight_map", {}).values()) for name in files if _is_index(name)]
     if shards:
         return any(names and set(names) <= files for names in shards)
-    # The hub's half precision copies are not asked for.
+    # The engine does not need the hub's half-precision copies (NAME.fp16.safetensors).
     return any(name.endswith(".safetensors") and name.count(".") == 1 for name in files)
 
 
@@ -306,7 +312,7 @@ def _is_index(name: str) -> bool:
 
 
 def _folder_family(folder: Path, model: str) -> Family:
-    """The family of a folder in Diffusers layout; `model` is what a person calls it.
+    """The family of a folder in Diffusers layout; `model` is its name in messages.
 
     Raises:
         BadInputError: it is not supported.
@@ -320,7 +326,7 @@ def _folder_family(folder: Path, model: str) -> Family:
 
 
 def _label(folder: Path, model: str) -> str:
-    """What a person calls the family of a folder; of the starter prior, its name says enough."""
+    """The family's label for a folder; empty for the starter prior, whose name says enough."""
     family = _folder_family(folder, model)
     return "" if folder == STARTER_FOLDER else family.label
 
@@ -330,20 +336,20 @@ def _words_of(folder: Path) -> dict[str, list[str]]:
 
 
 def _size_of(folder: Path) -> int:
-    """Bytes of all files below; those that links in the hub's cache lead to, too."""
+    """Bytes of all files below a folder, including the targets of links in the hub's cache, each once."""
     sizes = {}
     for parent, _, names in os.walk(folder):
         for name in names:
             path = Path(parent, name)
             try:
                 sizes[path.resolve()] = path.stat().st_size
-            except OSError:  # a link that leads nowhere
+            except OSError:  # a broken link
                 continue
     return sum(sizes.values())
 
 
 def _listed(folder: Path) -> list[Path]:
-    """What is in a folder, by name; nothing where it cannot be read."""
+    """The entries of a folder, sorted by name; empty if it cannot be read."""
     try:
         return sorted(folder.iterdir())
     except OSError:

@@ -1,4 +1,4 @@
-"""A word to the person through the operating system's own notifications, for when Blender is not in sight."""
+"""Notifications of the operating system, for when Blender's window is out of sight."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ $toast = [Windows.UI.Notifications.ToastNotification]::new($xml)
 
 
 def notify(message: str) -> None:
-    """Show a message; where this computer has no way to, nothing happens but a line in the log.
+    """Show a message; if this computer has no program for that, it is only logged.
 
-    The message goes by the environment or as one argument, never as code.
+    The message is passed in the environment or as one argument, never as code.
     """
     command = _command(message)
     if command is None:

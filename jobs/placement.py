@@ -1,6 +1,7 @@
-"""Where in which scene a result belongs: what Blender alone knows of a job, kept beside it in `placement.json`.
+"""The scene and the location that a result belongs to, which only Blender knows; stored with the job in
+`placement.json`.
 
-So a job that ends after Blender was closed, or crashed, still lands where its Generate was pressed.
+So a job that ends after Blender was closed, or crashed, still lands where it was started.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ DISMISSED = "dismissed"
 FATES = (PENDING, IMPORTED, DISMISSED)
 
 MAX_NUMBER = 1e30
-"""Of a matrix: Blender has floats of 32 bits."""
+"""The largest magnitude of a matrix element: Blender has floats of 32 bits."""
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
@@ -32,11 +33,11 @@ IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0
 @dataclass(frozen=True)
 class Placement:
     """Attributes:
-    matrix: world matrix of the base's centre, in the scene's units: 16 numbers, row by row.
-    scene: name of the scene.
-    blend_file: path of the file that was open, empty where it had not been saved.
-    owner: the Blender that puts the result into its scene (`processes.ourselves`).
-    fate: what became of the result: `PENDING`, `IMPORTED`, or `DISMISSED` by the person.
+    matrix: world matrix of the centre of the object's base, in the scene's units: 16 numbers, row by row.
+    scene: the scene's name.
+    blend_file: path of the open file; empty if it had not been saved.
+    owner: the Blender that imports the result into its scene (`processes.ourselves`).
+    fate: `PENDING`, `IMPORTED`, or `DISMISSED` by the person.
     seal: proves that this person wrote it on this machine; empty until it is written.
     """
 
@@ -64,13 +65,13 @@ class Placement:
 
     @classmethod
     def read(cls, folder: JobFolder) -> Placement | None:
-        """What was written; None where there is nothing that can be understood."""
+        """The placement in a job folder; None if there is none or it is invalid."""
         try:
             fields = parse_json(read_text(_file(folder)))
-            location = fields.pop("location", None)  # in place of the matrix: how version 0.1 wrote it
+            location = fields.pop("location", None)  # version 0.1 wrote it instead of the matrix
             matrix = cls.at(_numbers(location, 3)).matrix if location is not None else fields["matrix"]
             if not isinstance(fields.get("owner"), dict):
-                fields["owner"] = {}  # earlier versions wrote a process id alone, which names nobody
+                fields["owner"] = {}  # earlier versions wrote only a process id, which identifies nobody
             known = {field.name for field in dataclasses.fields(cls)}
             read = cls(**{name: value for name, value in fields.items() if name in known})
             return dataclasses.replace(read, matrix=_numbers(matrix, len(IDENTITY)))._checked()
@@ -80,23 +81,23 @@ class Placement:
     def _checked(self) -> Placement:
         texts = (self.scene, self.blend_file, self.seal)
         if not all(isinstance(text, str) for text in texts) or self.fate not in FATES:
-            raise ValueError("no placement")
+            raise ValueError("not a placement")
         return self
 
     def with_fate(self, fate: str) -> Placement:
         return dataclasses.replace(self, fate=fate)
 
     def is_ours(self, folder: JobFolder) -> bool:
-        """Whether this person asked for the job, in a Blender on this machine."""
+        """Whether this person started the job, in a Blender on this machine."""
         return machine.is_sealed(self.seal, *self._sealed_parts(folder))
 
     @property
     def is_owned_by_another(self) -> bool:
-        """Whether another Blender, which still runs, is to put the result into its scene."""
+        """Whether another Blender that still runs will import the result into its scene."""
         return not processes.is_ourselves(self.owner) and bool(processes.runs(self.owner))
 
     def owned(self) -> Placement:
-        """The same, but for this process to put into its scene."""
+        """The same placement, owned by this process."""
         return dataclasses.replace(self, owner=processes.ourselves())
 
     def _sealed_parts(self, folder: JobFolder) -> tuple[str, ...]:

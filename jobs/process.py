@@ -1,4 +1,4 @@
-"""Processes that outlive us: start one, ask whether one is alive, end one with everything it started."""
+"""Processes that outlive Blender: start one, or kill one with all its children."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..sdi_engine.system.files import open_to_append
 
 
 def start(command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start `command` in `folder`, in a process group of its own, everything it prints appended to `log`.
+    """Start `command` in `folder` in a process group of its own, with all its output appended to `log`.
 
     Raises:
-        OSError: it could not be started, or `log` is a link, which would lead the words elsewhere.
+        OSError: it could not be started, or `log` is a link, which could point to another file.
     """
     with open_to_append(log) as output:
         return subprocess.Popen(
@@ -32,7 +32,7 @@ def start(command: Sequence[str], folder: Path, environment: Mapping[str, str], 
 
 
 def end_tree(pid: int) -> None:
-    """Kill the process that `start` started, and everything it started; nothing happens where it is gone already."""
+    """Kill a process that `start` started, and all its children; does nothing if it has ended already."""
     if sys.platform == "win32":
         subprocess.run(
             ["taskkill", "/PID", str(pid), "/T", "/F"],
@@ -48,7 +48,7 @@ def end_tree(pid: int) -> None:
 
 
 def is_group_leader(pid: int) -> bool:
-    """Whether the process leads a group, as one that `start` started does, so that `end_tree` ends only its own."""
+    """Whether a process leads its group, as those from `start` do, so that `end_tree` kills only its own children."""
     if sys.platform == "win32":
         return True
     try:

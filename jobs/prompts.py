@@ -1,4 +1,4 @@
-"""Prompts from a text file: one a line, # begins a comment."""
+"""Prompts from a text file: one per line; lines that begin with # are comments."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def read_prompts(file: Path) -> list[str]:
             f'The prompts in "{file}" cannot be read ({error.strerror or error}): give a text file.'
         ) from error
     except UnicodeDecodeError as error:
-        raise BadInputError(f'"{file}" is not UTF-8 text: save it as UTF-8, one prompt a line.') from error
+        raise BadInputError(f'"{file}" is not UTF-8 text: save it as UTF-8, with one prompt per line.') from error
     prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith(COMMENT)]
     if not prompts:
-        raise BadInputError(f'"{file}" has no prompts: write one a line.')
+        raise BadInputError(f'"{file}" has no prompts: write one per line.')
     return prompts

@@ -1,4 +1,4 @@
-"""The Pythons on this machine: where they are, and what each lacks, without waiting for the answers."""
+"""Finds the Pythons on this machine, and what each lacks for the engine, without blocking Blender."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _MINOR_VERSIONS = range(15, 7, -1)
 _LAUNCHER_SECONDS = 10
 _CONDA_FOLDERS = ("miniforge3", "mambaforge", "miniconda3", "anaconda3", "micromamba", ".conda")
 _NAMES_OF_ENVIRONMENTS = ("", "venv", ".venv")
-_NOT_TO_LOOK_INTO = {"Applications", "Desktop", "Documents", "Downloads", "Library", "Movies", "Music", "Pictures"}
-"""Folders in the home folder that macOS asks the person about before a program may see them."""
+_NOT_TO_SEARCH = {"Applications", "Desktop", "Documents", "Downloads", "Library", "Movies", "Music", "Pictures"}
+"""Folders in the home folder for which macOS asks the person's permission before a program may read them."""
 
 
 @dataclass(frozen=True)
 class FoundPython:
-    """A Python and what a glance at it said."""
+    """A Python and its quick diagnosis."""
 
     program: Path
     diagnosis: Diagnosis
@@ -51,11 +51,11 @@ class FoundPython:
 
 
 class Survey:
-    """Glances at one Python after the other; call `poll` until `is_over`. `found` grows meanwhile, the best first.
+    """Examines one Python after the other; call `poll` until `is_over`. `found` grows meanwhile, best first.
 
     Args:
-        engine: how to ask; its Python does not matter.
-        programs: says which to ask; runs in a thread, since disks and networks take their time.
+        engine: how to run the examination; its Python does not matter.
+        programs: returns the Pythons to examine; runs in a thread, since disks and networks can be slow.
     """
 
     def __init__(self, engine: Engine, programs: Callable[[], Iterable[Path]]) -> None:
@@ -68,7 +68,7 @@ class Survey:
         self._gathering.start()
 
     def poll(self) -> bool:
-        """Whether there is anything new."""
+        """Continue the survey; returns whether `found` or `is_over` has changed."""
         if self.is_over or self._gathering.is_alive():
             return False
         news = False
@@ -85,7 +85,7 @@ class Survey:
         return True
 
     def stop(self) -> None:
-        """Ask no more."""
+        """End the survey."""
         self.is_over = True
         if self._glance is not None:
             self._glance.stop()
@@ -94,13 +94,13 @@ class Survey:
         self._waiting = list(programs())[:MOST_PROGRAMS]
 
     def _take(self, glance: Glance) -> bool:
-        """Add what answered, unless it is known under another name; what did not answer is no Python to choose."""
+        """Add a Python that answered, unless it is known under another name; one that did not answer is left out."""
         diagnosis, program = glance.diagnosis, glance.engine.python
         assert diagnosis is not None
         assert program is not None
         if not diagnosis.version or any(diagnosis.is_of_same_environment(known.diagnosis) for known in self.found):
             return False
-        executable = Path(diagnosis.executable)  # rather than pyenv's or a launcher's stand-in for it
+        executable = Path(diagnosis.executable)  # rather than a shim of pyenv or of a launcher
         self.found.append(FoundPython(executable if executable.is_file() else program, diagnosis))
         self.found.sort(key=_usefulness)
         return True
@@ -109,14 +109,14 @@ class Survey:
 def base_for_environment(
     found: Iterable[FoundPython], environment: Path, lender: Path | None, lender_version: tuple[int, ...]
 ) -> Path | None:
-    """The Python to make the engine's own environment with; None where there is none.
+    """The Python to make the engine's own environment with; None if there is none.
 
     Args:
-        found: what a survey found.
-        environment: where it will be; its own Python is no base for itself.
-        lender: Blender's own Python. It only lends its program: an environment is a folder elsewhere, and making one
-            changes nothing in Blender's installation. It comes after those for which every package is ready made.
-        lender_version: of that.
+        found: the Pythons of a survey.
+        environment: where the environment will be; its own Python cannot be its base.
+        lender: Blender's own Python, the last choice. Making an environment from it changes nothing in Blender's
+            installation, since the environment is a folder elsewhere.
+        lender_version: the lender's version.
     """
     able = {
         python.version[:2]: python.program
@@ -130,9 +130,9 @@ def base_for_environment(
 
 
 def programs(also: Iterable[Path] = ()) -> list[Path]:
-    """Where Pythons are on this machine, each once: `also` first, then the search path, then the usual places.
+    """The Pythons on this machine, without duplicates: `also` first, then those on PATH, then in the usual places.
 
-    Reads folders and may start the Windows launcher: not to be called where somebody waits.
+    Reads folders and may start the Windows launcher, so it can be slow: call it in a thread.
     """
     places = (also, _on_search_path(), _of_launcher(), _of_system(), _of_managers(), _of_conda(), _in_home())
     seen: dict[tuple[str, str], Path] = {}
@@ -153,7 +153,7 @@ def _on_search_path() -> Iterator[Path]:
 
 
 def _of_launcher() -> Iterator[Path]:
-    """What Windows' launcher `py` knows."""
+    """The Pythons that Windows' launcher `py` lists."""
     if sys.platform != "win32":
         return
     try:
@@ -191,7 +191,7 @@ def _of_system() -> Iterator[Path]:
 
 
 def _of_managers() -> Iterator[Path]:
-    """pyenv's and uv's."""
+    """The Pythons of pyenv and uv."""
     home = Path.home()
     pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv")
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
@@ -220,9 +220,9 @@ def _of_conda() -> Iterator[Path]:
 
 
 def _in_home() -> Iterator[Path]:
-    """Virtual environments in the home folder, and in its folders: where programs for pictures keep theirs."""
+    """Virtual environments in the home folder and one level below, where image generators often keep theirs."""
     for folder in _folders(Path.home()):
-        if folder.name in _NOT_TO_LOOK_INTO:
+        if folder.name in _NOT_TO_SEARCH:
             continue
         environments = [folder / name for name in _NAMES_OF_ENVIRONMENTS]
         if folder.name in (".virtualenvs", "venvs", ".venvs", "envs"):
@@ -260,7 +260,7 @@ def _is_program(path: Path) -> bool:
 
 
 def _usefulness(python: FoundPython) -> tuple[bool, int, tuple[int, ...]]:
-    """Sorts what is ready first, then what lacks least, then what is newest."""
+    """A sort key: ready ones first, then those that lack the fewest packages, then the newest."""
     diagnosis = python.diagnosis
     newest_first = tuple(-number for number in python.version)
     return not diagnosis.ok, 1000 if diagnosis.refusal else len(diagnosis.missing), newest_first

@@ -1,6 +1,6 @@
-"""The jobs of a results folder, and the engine that does them one after the other: submit, watch, stop, go on.
+"""The jobs of a results folder, and the engine that does them: submit, watch, stop, resume.
 
-Standard library only; Blender's window calls `poll` from a timer, Blender in the background from a loop.
+Standard library only. With a window Blender calls `poll` from a timer, in the background from a loop.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ FindEngine = Callable[[], Engine]
 
 class Runner:
     """Attributes:
-    results: the folder of the job folders.
-    idle_minutes: how long an engine that has nothing to do stays.
-    queue: the jobs that wait, and what the engine says of itself.
-    waiting: those of the last `poll`, the next one first.
+    results: the folder that contains the job folders.
+    idle_minutes: how long an idle engine keeps running.
+    queue: the waiting jobs, and the engine's status.
+    waiting: the waiting jobs as of the last `poll`, the next one first.
     is_held: whether the engine takes no jobs, as of the last `poll`.
-    engine: what the engine said of itself at the last `poll`; None where none serves the queue.
-    jobs: by name, all that are not over.
-    given_up: by name, those that are over only because nothing is heard of their engine on another machine.
+    engine: the engine's status as of the last `poll`; None if none serves the queue.
+    jobs: all jobs that are not over, by name.
+    given_up: jobs that count as over only because their engine on another machine has fallen silent, by name.
     """
 
     def __init__(self, results: Path, idle_minutes: float = 10.0) -> None:
@@ -52,12 +52,12 @@ class Runner:
 
     @property
     def trouble(self) -> str:
-        """Why no engine can be started; empty where nothing is known against it."""
+        """Why no engine can be started, as one sentence; empty if it is not known to be impossible."""
         return self._process.trouble
 
     @property
     def current(self) -> Job | None:
-        """The job that our engine is at, or one elsewhere; None where none is at any of which we know."""
+        """The job that this machine's engine works on, or else one that an engine elsewhere works on; or None."""
         at = next((name for name in (self.engine or {}).get("jobs", ()) if name in self.jobs), None)
         if at is not None:
             return self.jobs[at]
@@ -70,7 +70,7 @@ class Runner:
         return bool(self.jobs)
 
     def create(self, request: JobRequest) -> Job:
-        """A job with a folder, which does not wait for its turn yet.
+        """A new job with a folder, not queued yet.
 
         Raises:
             EngineError: the request is not valid, or the folder cannot be made.
@@ -78,23 +78,23 @@ class Runner:
         return Job.create(self.results, request)
 
     def submit(self, job: Job, *, first: bool = False) -> None:
-        """Let a created job wait for its turn; raises StorageError."""
+        """Queue a created job, with `first` before all others; raises StorageError."""
         with storage_errors(self.results):
             self.queue.add(job.name, first=first)
         self._begin_to_watch(job)
 
     def submit_all(self, jobs: Sequence[Job]) -> None:
-        """Let created jobs wait for their turns; each is in `jobs` as soon as it waits. Raises StorageError."""
+        """Queue created jobs; each is in `jobs` as soon as it is queued. Raises StorageError."""
         by_name = {job.name: job for job in jobs}
         try:
             with storage_errors(self.results):
                 for name in self.queue.add_all(list(by_name)):
                     self.jobs[name] = by_name[name]
         finally:
-            self._look_at_the_queue()
+            self._read_queue()
 
     def sample(self, request: JobRequest) -> Job:
-        """Let the 2D model show what it makes of a prompt, as the next job of all; earlier pictures are removed.
+        """Queue a 2D preview of a request before all other jobs; earlier previews are removed.
 
         Raises:
             EngineError: the request is not valid, or the folder cannot be made.
@@ -109,7 +109,7 @@ class Runner:
         return job
 
     def resume(self, job: Job) -> None:
-        """Let a job that is over go on from its last checkpoint, as the next one of all; raises StorageError."""
+        """Queue a stopped or failed job before all others, to resume from its last checkpoint; raises StorageError."""
         with storage_errors(self.results):
             job.wait_again()
             self.queue.release()
@@ -123,35 +123,39 @@ class Runner:
                 job.withdraw()
             else:
                 job.cancel()
-        self._sort_out()
+        self._sort_jobs()
 
     def cancel_waiting(self) -> list[Job]:
-        """Take all jobs from the queue that nobody is at, and are watched here; those, which are to be withdrawn yet.
+        """Remove all watched jobs from the queue that no engine has taken; the caller must withdraw those returned.
 
         Raises:
             StorageError: the queue cannot be written.
         """
         with storage_errors(self.results):
             names = self.queue.remove_all(self.jobs)
-        self._look_at_the_queue()
+        self._read_queue()
         return [self.jobs.pop(name) for name in names]
 
     def give_up(self, job: Job) -> None:
-        """Let a waiting job fail for the reason why no engine can be started; raises StorageError."""
+        """Let a waiting job fail because no engine can be started (`trouble`); raises StorageError."""
         with storage_errors(self.results):
             self.queue.remove(job.name)
         job.give_up(self.trouble, EXIT_ENVIRONMENT)
-        self._sort_out()
+        self._sort_jobs()
 
     def pause(self, job: Job) -> None:
-        """Stop the job for now, and let our engine free its memory; nothing runs until `go_on`. Raises StorageError."""
+        """Pause a job, and let this machine's engine end, which frees memory; no job runs until `go_on`.
+
+        Raises:
+            StorageError: the queue or the job's folder cannot be written.
+        """
         if not job.elsewhere:
             with storage_errors(self.results):
                 self.queue.hold()
         job.pause()
 
     def use(self, engine: Engine) -> None:
-        """Let this engine do the next job: another one that serves leaves before it. Raises StorageError."""
+        """Make `engine` do the next job: one with other settings ends before that. Raises StorageError."""
         with storage_errors(self.results):
             status = self.queue.status()
             if status is not None and not engine.identity().is_that_of(status):
@@ -159,7 +163,7 @@ class Runner:
             self.queue.dismiss_earlier_version()
 
     def run_here(self, job: Job) -> None:
-        """Let a job have its turn here that waits from elsewhere; raises StorageError."""
+        """Queue a job for this machine's engine that waits for one elsewhere; raises StorageError."""
         ticket = self.ticket_from_elsewhere(job.name)
         if ticket is None:
             return
@@ -168,44 +172,47 @@ class Runner:
         self._begin_to_watch(job)
 
     def ticket_from_elsewhere(self, name: str) -> Ticket | None:
-        """The ticket of a job that waits, as of the last look, but not for an engine of ours."""
+        """The ticket of a job that waits, as of the last poll, for the engine of another person or machine; or None."""
         return next((ticket for ticket in self.waiting if ticket.name == name and not ticket.is_ours), None)
 
     def go_on(self) -> None:
-        """End the hold that `pause` brought, and try to start the engine where that failed; raises StorageError."""
+        """Let jobs run again after `pause`, and try again to start an engine that failed to; raises StorageError."""
         with storage_errors(self.results):
             self.queue.release()
         self._process.try_again()
 
     def try_again(self) -> None:
-        """Start the engine where that failed before: something may have been done about it."""
+        """Try again to start an engine that failed to start: the cause may have been removed."""
         self._process.try_again()
 
     def free_memory(self) -> None:
-        """Let the engine leave as soon as no job is running; raises StorageError."""
+        """Let the engine end as soon as no job is running; raises StorageError."""
         with storage_errors(self.results):
             self.queue.make_folders()
             touch(self.queue.leave_flag)
 
     def close(self) -> None:
-        """Let the engine leave when it has done what waits, where it was started here."""
+        """Let the engine end once the queue is empty, if it was started here."""
         if self._process.is_alive:
             self.free_memory()
 
     def watch(self, jobs: Iterable[Job]) -> None:
-        """Watch jobs that somebody else began."""
+        """Watch jobs that another Blender submitted."""
         for job in jobs:
             if not job.is_over:
                 self.jobs.setdefault(job.name, job)
 
     def poll(self, find_engine: FindEngine) -> list[Job]:
-        """Look once; the jobs of which there is news. `find_engine` is asked where it matters which engine serves.
+        """Read the queue and all watched jobs once; returns the jobs that have changed.
+
+        Args:
+            find_engine: returns the engine to use; called if one must be started or checked.
 
         Raises:
-            OSError: the results folder cannot be read, or is not there: that is no news of any job.
+            OSError: the results folder is missing or cannot be read, which says nothing about the jobs.
         """
         waiting = self.queue.waiting()
-        if self.jobs and not self.queue.folder.exists():  # asked after the queue was read, which is empty then
+        if self.jobs and not self.queue.folder.exists():  # checked after reading, since a missing queue reads as empty
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.results))
         self.waiting = waiting
         self.is_held = self.queue.is_held
@@ -215,8 +222,8 @@ class Runner:
         watched = [*self.jobs.items(), *self.given_up.items()]
         changed = [job for name, job in watched if self._poll(job, name in names)]
         changed += self._give_up_deleted()
-        self._sort_out()
-        self._see_to_the_engine(find_engine)
+        self._sort_jobs()
+        self._manage_engine(find_engine)
         return changed
 
     def _poll(self, job: Job, waits: bool) -> bool:
@@ -224,8 +231,8 @@ class Runner:
             return job.poll(waits, self._process.exit_code)
         return False
 
-    def _see_to_the_engine(self, find_engine: FindEngine) -> None:
-        """Start one where a job of ours waits for it; let one leave that is not as the next job's Blender wants it."""
+    def _manage_engine(self, find_engine: FindEngine) -> None:
+        """Start an engine if a job of ours waits; end one whose settings are not those for the next job."""
         ticket = next((ticket for ticket in self.waiting if ticket.is_ours), None)
         if ticket is None or self.is_held:
             return
@@ -237,7 +244,7 @@ class Runner:
             self._process.start(find_engine(), self.idle_minutes)
 
     def _give_up_deleted(self) -> list[Job]:
-        """Those of the waiting jobs whose folder was deleted: nobody can take their tickets any more."""
+        """Give up waiting jobs whose folder was deleted, and remove their tickets, which no engine can take."""
         names = {ticket.name for ticket in self.waiting if not ticket.is_ours}
         deleted = [job for name, job in self.jobs.items() if name in names and job.is_deleted()]
         for job in deleted:
@@ -246,26 +253,26 @@ class Runner:
         return deleted
 
     def _remove_old_previews_2d(self) -> None:
-        """But not those that another Blender of this person waits for."""
+        """Remove 2D previews, except those that another Blender of this person waits for."""
         status = self.queue.status() or {}
         wanted = {ticket.name for ticket in self.queue.waiting()} | set(status.get("jobs", ()))
-        looks = self.queue.samples_folder
-        for folder in looks.iterdir() if is_folder(looks) else ():
+        samples = self.queue.samples_folder
+        for folder in samples.iterdir() if is_folder(samples) else ():
             if folder.name not in wanted and is_folder(folder):
-                with suppress(OSError):  # what cannot be removed now is removed the next time
+                with suppress(OSError):  # it is removed the next time
                     JobFolder(folder).remove()
 
     def _begin_to_watch(self, job: Job) -> None:
         self.jobs[job.name] = job
-        self._look_at_the_queue()
+        self._read_queue()
 
-    def _look_at_the_queue(self) -> None:
+    def _read_queue(self) -> None:
         with storage_errors(self.results):
             self.waiting = self.queue.waiting()
         self._process.try_again()
 
-    def _sort_out(self) -> None:
-        """Watch what is not over, and from afar what may not be."""
+    def _sort_jobs(self) -> None:
+        """Update `jobs` and `given_up` from the jobs' states."""
         watched = {**self.given_up, **self.jobs}
         self.jobs = {name: job for name, job in watched.items() if not job.is_over}
         self.given_up = {name: job for name, job in watched.items() if job.is_given_up}

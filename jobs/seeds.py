@@ -1,4 +1,4 @@
-"""Seeds for requests that say the same: so that ten of them make ten objects, and not one ten times."""
+"""New seeds for repeated requests, so that ten of them make ten objects and not the same one ten times."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ..sdi_engine.contract.request import JobRequest
 
 
 class UnusedSeeds:
-    """Gives requests the next seed with which nothing was made yet.
+    """Gives each request the next seed with which it was not made yet.
 
     Args:
-        is_made: whether a request was made already, or is about to be.
+        is_made: whether the object of a request was made already, or is queued.
     """
 
     def __init__(self, is_made: Callable[[JobRequest], bool] = lambda request: False) -> None:
         self._is_made = is_made
         self._next: dict[str, int] = {}
-        """By what a request says."""
+        """The next seed to try, by the request."""
 
     def give(self, request: JobRequest) -> JobRequest:
-        """The request as it is, or with the next seed that neither was made nor given before."""
+        """The request with its own seed if that is unused, or with the next one that was neither made nor given."""
         key = repr(request)
         first = self._next.get(key, request.seed)
         wanted = dataclasses.replace(request, seed=first)

@@ -1,4 +1,4 @@
-"""A job's progress in a terminal: one bar that moves, or, where the output is a file, a line now and then."""
+"""A job's progress in a terminal: a progress bar, or, if the output is a file, a line now and then."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class ProgressDisplay:
-    """Prints what is new of a job; call it after every change, and `close` at the end."""
+    """Prints a job's new notices and progress; call it after every change, and `close` at the end."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
@@ -50,7 +50,7 @@ class ProgressDisplay:
         self._phase = progress.phase
 
     def close(self) -> None:
-        """End the line of the bar."""
+        """End the bar's line."""
         if self._line_length:
             self._stream.write("\n")
             self._stream.flush()

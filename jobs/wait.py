@@ -1,4 +1,4 @@
-"""Wait for a job where nothing else has to happen meanwhile: in the background, in scripts."""
+"""Waits for jobs in a loop, where Blender's timers do not run: in the background and in scripts."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from .runner import FindEngine, Runner
 
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 60.0
-"""With a drive that is away."""
+"""How long to wait for a drive to come back."""
 
 
 def wait_for(runner: Runner, job: Job, find_engine: FindEngine, on_change: Callable[[Job], None]) -> None:
-    """Poll until the job is over; Ctrl+C, or a request to end, cancels it, and the wait goes on until it is.
+    """Poll until the job is over; Ctrl+C or SIGTERM cancels it, and the wait continues until it has ended.
 
     Raises:
-        StorageError: as `Lookout.look` does.
+        StorageError: from `Poller.poll`.
     """
-    lookout = Lookout(runner, find_engine)
+    poller = Poller(runner, find_engine)
     with on_stop_signals(lambda: runner.cancel(job)):
         while not job.is_over:
-            for changed in lookout.look([job]):
+            for changed in poller.poll([job]):
                 on_change(changed)
 
 
-class Lookout:
-    """Looks after jobs, again and again."""
+class Poller:
+    """Polls a runner's jobs at intervals."""
 
     def __init__(self, runner: Runner, find_engine: FindEngine) -> None:
         self._runner = runner
         self._find_engine = find_engine
         self._away = Stopwatch()
 
-    def look(self, jobs: Sequence[Job]) -> list[Job]:
-        """Poll once, and wait a moment; those of these jobs of which there is news.
+    def poll(self, jobs: Sequence[Job]) -> list[Job]:
+        """Poll once, then sleep for `POLL_SECONDS`; returns those of `jobs` that have changed.
 
-        A job for which no engine can be started has failed.
+        If no engine can be started, the jobs fail.
 
         Raises:
             StorageError: the results folder cannot be read, and its drive has not come back for `PATIENCE_SECONDS`.
@@ -69,8 +69,8 @@ class Lookout:
 def on_stop_signals(action: Callable[[], None]) -> Iterator[None]:
     """Call `action` on SIGINT (Ctrl+C) and SIGTERM, instead of what Python or Blender would do.
 
-    Blender in the background has handlers of its own, written in C: Python can neither hear of them nor put them back,
-    so after this block these signals end the process, which is what Blender does at the second Ctrl+C.
+    In the background Blender has signal handlers of its own, written in C, which Python can neither read nor restore.
+    So after this block these signals end the process, as Blender does at the second Ctrl+C.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

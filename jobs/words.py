@@ -1,4 +1,4 @@
-"""Numbers as a person reads them, the same in the panel and in a terminal."""
+"""Numbers in readable form, the same in the panel and in a terminal."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from ..sdi_engine.contract.events import Progress
 
 
 def duration(seconds: float) -> str:
-    """1:05 for 65 seconds, 1:01:01 for an hour more or less."""
+    """For example "1:05" for 65 seconds, or "1:01:05" with hours."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def fraction(progress: Progress) -> float:
-    """How much of the phase is done, 0 to 1."""
+    """The share of the phase that is done, 0…1."""
     return min(1.0, max(0.0, progress.step / progress.steps)) if progress.steps > 0 else 0.0
 
 
 def steps(progress: Progress) -> str:
-    """For example "135/300 · 4.1 steps/s · 0:41 left"; what is not known is left out."""
+    """For example "135/300 · 4.1 steps/s · 0:41 left"; unknown parts are left out."""
     parts = [f"{progress.step}/{progress.steps}"]
     if progress.rate:
         quick = progress.rate >= 0.1
@@ -30,12 +30,12 @@ def steps(progress: Progress) -> str:
 
 
 def short_model(model: str) -> str:
-    """A model's name without the folders of its path."""
+    """The last part of a model's path or id."""
     return model.replace("\\", "/").rstrip("/").rpartition("/")[2] or model
 
 
 def before_any_news(state: str, engine_is_there: bool) -> str:
-    """What a job does that has not told of any progress."""
+    """The status text of a job that has not reported any progress yet."""
     if not engine_is_there:
         return "Starting the engine"
     return "Waiting for its turn" if state == events.QUEUED else "Starting"

@@ -75,7 +75,7 @@ def _looks(session: Any) -> list[float]:
     job.folder.beat(time.time())
     desk.queue.beat(time.time(), [job.name], request.model)
     session.watcher.refresh_library()
-    while session.desks.library.is_looking:
+    while session.desks.library.is_refreshing:
         session.watcher.tick()
         time.sleep(0.05)
     durations = []

@@ -18,7 +18,7 @@ import bpy
 from ..jobs import pythons
 from ..jobs.doctor import Diagnosis, Examination, Glance, shortened
 from ..jobs.engine import find_python
-from ..jobs.installation import Installation, Removal, Tidying
+from ..jobs.installation import Cleanup, Installation, Removal
 from ..jobs.pythons import Survey
 from ..sdi_engine import doctor, install
 from ..sdi_engine.errors import EngineError
@@ -159,7 +159,7 @@ class EngineSetup:
         """Remove environments that another has taken the place of, where no engine runs in them any more."""
         environment = preferences.private_environment()
         if environment is not None and not self.is_installing() and not self.is_removing():
-            Tidying(environment)
+            Cleanup(environment)
 
     def remove_environment(self) -> None:
         """Remove the engine's own environment."""

@@ -173,7 +173,7 @@ class Watcher:
             return IDLE_TICK_SECONDS
         if self._submissions.is_under_way or self._desks.unwatched or self._withdrawn:
             return CATCH_UP_TICK_SECONDS
-        if self.is_busy() or self._desks.library.is_looking:
+        if self.is_busy() or self._desks.library.is_refreshing:
             return TICK_SECONDS
         runner = self._desks.runner
         waits = runner.engine is not None or runner.given_up or self._display.announcement.sentence

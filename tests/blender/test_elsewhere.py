@@ -52,7 +52,7 @@ def test_a_results_folder_of_somebody_else_is_only_looked_at(bpy, desk, extensio
         write_colleagues_jobs(extension, results)
     before, things = everything_in(results), sorted(bpy.data.objects.keys())
     desk.session.watcher.find_again()
-    desk.until(lambda: not desk.session.desks.library.is_looking and len(desk.list()) == 4)
+    desk.until(lambda: not desk.session.desks.library.is_refreshing and len(desk.list()) == 4)
     for _ in range(20):
         desk.tick()
     assert everything_in(results) == before

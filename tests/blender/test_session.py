@@ -325,7 +325,7 @@ class TestHistory:
             (results / broken / "request.json").write_text(request)
         (results / "a file").write_text("")
         desk.press("refresh_jobs")
-        desk.until(lambda: not desk.session.desks.library.is_looking)
+        desk.until(lambda: not desk.session.desks.library.is_refreshing)
         assert desk.list() == ["z4", "z3", "z2", "z1", PROMPT]
         assert "update the extension" in desk.session.desks.entry("z2").trouble
         assert all("is damaged" in desk.session.desks.entry(broken).trouble for broken in ("z1", "z3", "z4"))
@@ -342,7 +342,7 @@ class TestHistory:
         assert desk.press("delete_job", job=name) is None
         desk.until(lambda: (results / name / "export" / "mug.obj").exists())
         assert [path.name for path in (results / name).iterdir()] == ["export"]
-        desk.until(lambda: not desk.session.desks.library.is_looking)
+        desk.until(lambda: not desk.session.desks.library.is_refreshing)
         assert desk.list() == []
 
 

@@ -59,34 +59,37 @@ class TestMesh:
             (lambda d: d["images"][0].update(uri="//server/share/a.png"), "names another file"),
             (lambda d: d["images"].append({"uri": "data:image/png;base64,xx"}), "names another file"),
             (lambda d: d["buffers"][0].update(uri="file:///etc/passwd"), "names another file"),
-            (lambda d: d.update(extensionsUsed=["KHR_draco_mesh_compression"]), "which we never write"),
+            (lambda d: d.update(extensionsUsed=["KHR_draco_mesh_compression"]), "which this engine never writes"),
             (lambda d: d["nodes"][0].update(extensions={"EXT_mesh_gpu_instancing": {}}), "extensions"),
-            (lambda d: d.update(animations=[{}]), "which we never write"),
-            (lambda d: d.update(skins=[{}]), "which we never write"),
+            (lambda d: d.update(animations=[{}]), "which this engine never writes"),
+            (lambda d: d.update(skins=[{}]), "which this engine never writes"),
             (lambda d: d["nodes"][1].update(extras={"sdi_job": "job-1"}), "properties"),
-            (lambda d: d["nodes"][1].update(children=[0]), "no order"),
-            (lambda d: d["nodes"][0].update(children=[0]), "no order"),
-            (lambda d: d["nodes"][0].update(children=[7]), "no order"),
-            (lambda d: d["scenes"][0].update(nodes=[-1]), "no order"),
+            (lambda d: d["nodes"][1].update(children=[0]), "do not form a tree"),
+            (lambda d: d["nodes"][0].update(children=[0]), "do not form a tree"),
+            (lambda d: d["nodes"][0].update(children=[7]), "do not form a tree"),
+            (lambda d: d["scenes"][0].update(nodes=[-1]), "do not form a tree"),
             (lambda d: d["nodes"].extend([{}] * 5000), "more nodes"),
             (lambda d: d.update(nodes={"0": {}}), "more nodes"),
             (lambda d: d["meshes"][0].update(primitives=d["meshes"][0]["primitives"] * 50), "more meshes"),
             (lambda d: d["buffers"].append({"byteLength": 10**12}), "several buffers"),
-            (lambda d: d["accessors"][0].update(count=10**12), "fewer numbers than it says"),
-            (lambda d: d["accessors"][1].update(byteOffset=8), "fewer numbers than it says"),
-            (lambda d: d["accessors"][1].update(sparse={"count": 10**12}), "another order"),
+            (lambda d: d["accessors"][0].update(count=10**12), "less data than it says"),
+            (lambda d: d["accessors"][1].update(byteOffset=8), "less data than it says"),
+            (lambda d: d["accessors"][1].update(sparse={"count": 10**12}), "laid out otherwise"),
             (lambda d: d["accessors"][1].pop("bufferView"), "damaged"),
-            (lambda d: d["accessors"][2].update(count=3), "not all described"),
-            (lambda d: d["accessors"][0].update(componentType=5126), "triangles are damaged"),
+            (lambda d: d["accessors"][2].update(count=3), "does not cover all vertices"),
+            (lambda d: d["accessors"][0].update(componentType=5126), "indices of the wrong type"),
             (lambda d: d["accessors"][0].update(count=True), "damaged"),
             (lambda d: d["bufferViews"][0].update(byteLength=-1), "damaged"),
-            (lambda d: d["bufferViews"][3].update(byteLength=10**12), "fewer numbers"),
-            (lambda d: d["bufferViews"][1].update(byteStride=4), "another order"),
+            (lambda d: d["bufferViews"][3].update(byteLength=10**12), "less data"),
+            (lambda d: d["bufferViews"][1].update(byteStride=4), "laid out otherwise"),
             (lambda d: d["images"][0].update(mimeType="image/jpeg"), "no PNG"),
             (lambda d: d["images"][0].update(bufferView=0), "no PNG"),
-            (lambda d: d["meshes"][0]["primitives"][0].update(targets=[{}]), "other things than triangles"),
-            (lambda d: d["meshes"][0]["primitives"][0].update(mode=0), "other things than triangles"),
-            (lambda d: d["meshes"][0]["primitives"][0]["attributes"].update(JOINTS_0=1), "more than ours"),
+            (lambda d: d["meshes"][0]["primitives"][0].update(targets=[{}]), "other primitives than triangles"),
+            (lambda d: d["meshes"][0]["primitives"][0].update(mode=0), "other primitives than triangles"),
+            (
+                lambda d: d["meshes"][0]["primitives"][0]["attributes"].update(JOINTS_0=1),
+                "attributes that this engine never writes",
+            ),
             (lambda d: d["asset"].update(version="3.0"), "not glTF 2.0"),
             (lambda d: d.pop("meshes"), "damaged"),
         ],
@@ -100,9 +103,9 @@ class TestMesh:
 
     @pytest.mark.parametrize(
         ("number", "value", "words"),
-        [(3, float("nan"), "nowhere"), (5, float("inf"), "nowhere"), (0, None, "corner that is not there")],
+        [(3, float("nan"), "NaN"), (5, float("inf"), "infinite"), (0, None, "vertex that does not exist")],
     )
-    def test_numbers_that_are_none(self, folder, number, value, words):
+    def test_invalid_vertices_and_indices_are_refused(self, folder, number, value, words):
         document, binary = parts_of(fake_worker.glb(1.0))
         if value is None:
             binary = struct.pack("<H", 60_000) + binary[2:]
@@ -233,14 +236,14 @@ class TestLiveMesh:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ({"faces": ((0, 1, 4),)}, "not there"),
-            ({"faces": ((0, 1, -1),)}, "not there"),
-            ({"vertices": ((0, 0, float("nan")),) * 4}, "nowhere"),
-            ({"vertices": ((0, 0, float("inf")),) * 4}, "nowhere"),
-            ({"colours": ((0, 0, 0),)}, "other colours"),
+            ({"faces": ((0, 1, 4),)}, "does not exist"),
+            ({"faces": ((0, 1, -1),)}, "does not exist"),
+            ({"vertices": ((0, 0, float("nan")),) * 4}, "NaN"),
+            ({"vertices": ((0, 0, float("inf")),) * 4}, "infinite"),
+            ({"colours": ((0, 0, 0),)}, "one colour per vertex"),
             ({"more": np.zeros(3)}, "other arrays"),
             ({"vertices": np.zeros((100_001, 3)), "colours": np.zeros((100_001, 3))}, "more vertices"),
-            ({"vertices": np.zeros((200, 2))}, "another kind"),
+            ({"vertices": np.zeros((200, 2))}, "another type"),
             ({"faces": np.zeros((0, 3))}, "another size"),
         ],
     )
@@ -254,16 +257,16 @@ class TestLiveMesh:
         [
             ("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 3), }", "another size"),
             ("{'descr': '<f4', 'fortran_order': False, 'shape': (True, 3), }", "another size|damaged"),
-            ("{'descr': '|O', 'fortran_order': False, 'shape': (4, 3), }", "another kind"),
-            ("{'descr': '<f8', 'fortran_order': False, 'shape': (4, 3), }", "another kind"),
-            ("{'descr': '<f4', 'fortran_order': True, 'shape': (4, 3), }", "another kind"),
+            ("{'descr': '|O', 'fortran_order': False, 'shape': (4, 3), }", "another type"),
+            ("{'descr': '<f8', 'fortran_order': False, 'shape': (4, 3), }", "another type"),
+            ("{'descr': '<f4', 'fortran_order': True, 'shape': (4, 3), }", "another type"),
             ("{'descr': '<f4', 'fortran_order': False, 'shape': 12, }", "damaged"),
             ("__import__('os').system('true')", "damaged"),
             ("(" * 200, "damaged"),
             ("5", "damaged"),
         ],
     )
-    def test_an_array_is_not_believed(self, folder, description, words):
+    def test_an_arrays_header_is_not_trusted(self, folder, description, words):
         write_live(folder)
         with zipfile.ZipFile(folder.live_file) as archive:
             arrays = {name: archive.read(name) for name in archive.namelist()}

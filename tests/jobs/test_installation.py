@@ -4,7 +4,7 @@ import time
 import pytest
 import tiny_packages
 from sdi_text_to_3d.jobs import installation
-from sdi_text_to_3d.jobs.installation import Installation, Removal, Tidying
+from sdi_text_to_3d.jobs.installation import Cleanup, Installation, Removal
 from sdi_text_to_3d.sdi_engine import install
 
 import headless
@@ -138,7 +138,7 @@ def test_what_is_not_ours_is_not_removed(environment):
     (environment / "bin").mkdir(parents=True)
     (environment / "bin" / "python").touch()
     assert "remove it yourself" in done(Removal(environment))
-    assert done(Tidying(environment)) == ""
+    assert done(Cleanup(environment)) == ""
     assert (environment / "bin" / "python").is_file()
 
 

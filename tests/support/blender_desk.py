@@ -63,7 +63,7 @@ class Desk:
     def to_the_end(self):
         """Until nothing is under way, and the list knows."""
         session = self.session
-        self.until(lambda: not (session.watcher.is_busy() or session.desks.library.is_looking))
+        self.until(lambda: not (session.watcher.is_busy() or session.desks.library.is_refreshing))
 
     def start_anew(self):
         """As a Blender that was started after this one has crashed."""
@@ -73,7 +73,7 @@ class Desk:
             dataclasses.replace(placement, owner={**placement.owner, "pid": NOBODY}).write(folder)
         self.renew_session()
         self.session.watcher.find_again()
-        self.until(lambda: not self.session.desks.library.is_looking)
+        self.until(lambda: not self.session.desks.library.is_refreshing)
 
     def renew_session(self):
         """As after the extension was disabled and enabled again."""
