@@ -1,8 +1,8 @@
-"""Make one object for each line of a file, without a window, whether the extension is installed or not.
+"""Makes an object for each line of a file, without a window, whether the extension is installed or not.
 
 blender --background --python batch.py -- --prompts prompts.txt --output out.blend --results DIR [--preset draft] …
 
-`-- --help` lists the options; with the extension installed, `blender --command sdi …` takes the same.
+`-- --help` lists the options; with the extension installed, `blender --command sdi …` takes the same ones.
 """
 
 from __future__ import annotations

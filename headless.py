@@ -1,13 +1,13 @@
-"""The extension straight from this checkout, in any Blender or in the `bpy` module, with nothing installed.
+"""Loads the extension from this checkout, in any Blender or in the `bpy` module, without installing it.
 
     import sys
     sys.path.insert(0, CHECKOUT)
     import headless
     headless.enable(engine_python="…/.venv/bin/python", results_folder="…/results")
     bpy.context.scene.sdi.prompt = "a red mug"
-    bpy.ops.sdi.generate()  # in the background: waits, shows its progress, imports
+    bpy.ops.sdi.generate()  # in the background it waits, shows its progress, and imports the result
 
-Imports nothing of the extension by itself, and bpy only in `enable`.
+Importing this module imports nothing of the extension, and bpy only in its functions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent
 
 
 def load() -> ModuleType:
-    """This folder as the package `PACKAGE`, imported but not registered; its modules are `PACKAGE.jobs` and so on."""
+    """Import this folder as the package `PACKAGE`, without registering it; its modules are `PACKAGE.jobs` and so on."""
     if PACKAGE not in sys.modules:
         spec = importlib.util.spec_from_file_location(
             PACKAGE, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
@@ -37,8 +37,8 @@ def load() -> ModuleType:
 def enable(engine_python: str | Path | None = None, results_folder: str | Path | None = None) -> ModuleType:
     """Enable the extension for this process only, and return its package.
 
-    An installed copy of it is disabled meanwhile, unless it is this very folder, which is then used as it is. The
-    arguments stand in the preferences until the process ends; what is None stays as it is.
+    An installed copy is disabled, unless it is this very folder, which is then used as it is. The arguments replace the
+    preferences of the same names until the process ends; None keeps them.
     """
     import bpy
 
@@ -64,7 +64,7 @@ def disable() -> None:
 
 
 def _enabled_copy() -> ModuleType | None:
-    """The installed and enabled extension where it lies in this folder; every other copy is disabled."""
+    """The installed and enabled extension if it is this folder, or None; every other copy is disabled."""
     import addon_utils
     import bpy
 
@@ -81,7 +81,7 @@ def _enabled_copy() -> ModuleType | None:
 def _register(module: ModuleType) -> ModuleType:
     import bpy
 
-    entry = bpy.context.preferences.addons.new()  # or Blender would lend the extension no preferences
+    entry = bpy.context.preferences.addons.new()  # without this the extension would have no preferences
     entry.module = PACKAGE
     module.register()
     module.__addon_enabled__ = True  # so Blender calls unregister at its end

@@ -1,4 +1,4 @@
-"""What Blender is told when the extension is enabled, and how it forgets all of it again."""
+"""Registers the extension's parts with Blender when it is enabled, and unregisters them when it is disabled."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .state.session import Session
 CLASSES: tuple[type, ...] = (*properties.CLASSES, *job_list.CLASSES, *operators.CLASSES, *panels.CLASSES)
 
 _registered = ExitStack()
-"""What takes back what `register` has done, the last first."""
+"""Undoes what `register` has done, the last step first."""
 
 
 def register() -> None:
-    with ExitStack() as undo:  # what fails here leaves nothing of what came before
+    with ExitStack() as undo:  # if a step fails, the earlier ones are undone
         logs.attach()
         undo.callback(logs.detach)
         current.hold(Session())

@@ -283,7 +283,7 @@ class SDI_OT_free_memory(bpy.types.Operator):
             session().desks.desk(context).free_memory()
         except EngineError as error:
             return refuse(self, str(error))
-        session().watcher.look_soon()
+        session().watcher.poll_soon()
         return {"FINISHED"}
 
 

@@ -1,1 +1,1 @@
-"""Results into the scene."""
+"""What is put into the scene: results, markers, live meshes, assets."""

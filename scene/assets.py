@@ -1,7 +1,7 @@
 """Results as assets: description, tags, thumbnail, and the catalog "SDI".
 
-Blender keeps the names of catalogs in a text file beside the .blend file, or at the root of the asset library that the
-.blend file is in. So a catalog can be written only when the .blend file has a place.
+Blender keeps the names of catalogs in a text file beside the .blend file, or at the root of the asset library that
+contains the .blend file. So a catalog can only be written once the .blend file has been saved.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _HEADER = """# This is an Asset Catalog Definition file for Blender.
 
 VERSION 1
 """
-_SAY_NOTHING = {"a", "an", "the", "of", "on", "with", "and", "in"}
+_STOP_WORDS = {"a", "an", "the", "of", "on", "with", "and", "in"}
 
 log = logging.getLogger(__name__)
 
 
 def catalog_handlers() -> Handlers:
-    """See that every file that is saved finds our catalog beside it, where it has assets of ours."""
+    """Handlers that write our catalog beside every saved file that has assets in it."""
     return Handlers((bpy.app.handlers.save_post, _write_catalog_of_saved_file))
 
 
 def mark(context: bpy.types.Context, placed: bpy.types.Object, catalog_id: str = CATALOG_ID) -> None:
-    """Make one of our objects an asset that tells what it is and how it looks. The caller makes the undo step."""
+    """Make one of our objects an asset, with description, tags and thumbnail. The caller makes the undo step."""
     placed.asset_mark()
     prompt = str(placed[origin.PROMPT])
     data = placed.asset_data
@@ -53,20 +53,20 @@ def mark(context: bpy.types.Context, placed: bpy.types.Object, catalog_id: str =
 
 
 def tags(prompt: str) -> list[str]:
-    """The words of a prompt that tell something, each once."""
+    """The words of a prompt without stop words and duplicates."""
     words: dict[str, str] = {}
     for word in re.findall(r"\w+(?:['’-]\w+)*", prompt):
         words.setdefault(word.lower(), word)
-    return [word for lower, word in words.items() if lower not in _SAY_NOTHING]
+    return [word for lower, word in words.items() if lower not in _STOP_WORDS]
 
 
 def write_catalog(context: bpy.types.Context, blend_file: Path) -> str:
-    """See that the asset library of a .blend file has our catalog; the id of the catalog "SDI" in it.
+    """Add our catalog to the asset library of a .blend file; returns the id of the catalog "SDI" in it.
 
-    One of that name which is there already is taken; nothing that is in the file is lost.
+    An existing catalog of that name is used; all others in the file are kept.
 
     Raises:
-        OSError: the file can be neither read nor written.
+        OSError: the file cannot be read or written.
     """
     file = _catalogs_file(context, blend_file)
     known = file.read_bytes().decode("utf-8", errors="surrogateescape") if file.is_file() else _HEADER
@@ -91,7 +91,7 @@ def _find_catalog(text: str) -> str | None:
 
 
 def _catalogs_file(context: bpy.types.Context, blend_file: Path) -> Path:
-    """Where Blender looks for the catalogs of a .blend file."""
+    """The file in which Blender expects the catalogs of a .blend file."""
     folder = blend_file.parent
     if (folder / CATALOGS_FILE).is_file():
         return folder / CATALOGS_FILE
@@ -101,7 +101,7 @@ def _catalogs_file(context: bpy.types.Context, blend_file: Path) -> Path:
 
 
 def _give_thumbnail(context: bpy.types.Context, placed: bpy.types.Object) -> None:
-    """The job's last picture, or, where that is gone, one that Blender makes."""
+    """Use the job's last picture as thumbnail, or, if that is gone, let Blender render one."""
     picture = JobFolder(str(placed.get(origin.FOLDER, ""))).preview_file
     try:
         if is_picture(picture):
@@ -114,12 +114,12 @@ def _give_thumbnail(context: bpy.types.Context, placed: bpy.types.Object) -> Non
 
 
 def _write_catalog_of_saved_file(file: str = "", *_: object) -> None:
-    """What was marked before the file had a place, or before it was saved elsewhere, finds its catalog there too."""
+    """Write the catalog where the file was saved, for assets marked before its first save or before a Save As."""
     blend_file = Path(file or bpy.data.filepath)
     ours = (each.asset_data for each in bpy.data.objects if each.asset_data is not None and each.library is None)
     if not any(data.catalog_id == CATALOG_ID for data in ours):
         return
     try:
         write_catalog(bpy.context, blend_file)
-    except OSError as error:  # the assets are there all the same, only in no catalog
+    except OSError as error:  # the assets still work, just without a catalog
         log.warning('The catalog "%s" could not be written beside %s: %s', CATALOG, blend_file, error)

@@ -1,6 +1,6 @@
-"""The collection "SDI", in which all our results are.
+"""The collection "SDI", which contains all results.
 
-One that is linked or overridden from another file cannot be changed: ours is another one then, such as "SDI.001".
+One that is linked or overridden from another file cannot be changed; ours then has another name, such as "SDI.001".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _OURS = re.compile(rf"{NAME}(\.\d+)?")
 
 
 def collection_in(scene: bpy.types.Scene) -> bpy.types.Collection:
-    """The collection, made where it does not exist, and linked where the scene does not have it."""
+    """The collection; made if it does not exist, and linked to the scene if it is not in it."""
     collection = _find()
     if collection is None:
         collection = bpy.data.collections.new(NAME)
@@ -25,10 +25,10 @@ def collection_in(scene: bpy.types.Scene) -> bpy.types.Collection:
 
 
 def collection_for_helpers(scene: bpy.types.Scene) -> bpy.types.Collection:
-    """Where markers and live meshes go: the same collection, but the scene's own where only other scenes have it.
+    """The collection for markers and live meshes: "SDI", or, if only other scenes have that, the scene's own.
 
-    They come without an undo step, and an undo past the step in which the collection came into the file would leave the
-    scene with a collection that is gone.
+    They are made without an undo step, and an undo to before the collection was linked would leave the scene with a
+    collection that no longer exists.
     """
     collection = _find()
     if collection is not None and collection not in scene.collection.children_recursive:
@@ -37,7 +37,7 @@ def collection_for_helpers(scene: bpy.types.Scene) -> bpy.types.Collection:
 
 
 def discard_if_empty() -> bool:
-    """Remove the collection where nothing is in it (any more), so that the file is as before; whether it was so."""
+    """Remove the collection if it is empty, so that the file is as before; returns whether it was removed."""
     collection = _find()
     if collection is None or collection.objects or collection.children:
         return False
@@ -46,7 +46,7 @@ def discard_if_empty() -> bool:
 
 
 def link_again(scene: bpy.types.Scene) -> None:
-    """Link the collection to the scene where it is in no scene, or remove it where nothing is in it."""
+    """Link the collection to the scene if it is in no scene, or remove it if it is empty."""
     collection = _find()
     if collection is not None and not discard_if_empty() and not collection.users:
         scene.collection.children.link(collection)

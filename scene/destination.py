@@ -1,4 +1,4 @@
-"""When a result may come into the scene: not while the person is in the middle of something."""
+"""Where a result is imported, and when: not while the person is in the middle of something."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _RENDER_JOBS = ("RENDER", "OBJECT_BAKE")
 
 
 def scene_of(context: bpy.types.Context, placement: Placement) -> bpy.types.Scene:
-    """The scene in which Generate was pressed, or, where that is gone, the one that is shown."""
+    """The scene in which Generate was pressed, or, if that is gone, the one that is shown."""
     return local_scene(context, placement.scene)
 
 
 def local_scene(context: bpy.types.Context, name: str = "") -> bpy.types.Scene:
-    """The scene of this name, else the one that is shown, else any: of this file, since linked ones cannot be changed.
+    """The scene of this name, else the shown one, else any; only one of this file, since linked ones cannot be changed.
 
-    Blender sees to it that a file has a scene of its own.
+    Every file has at least one scene of its own.
     """
     named = bpy.data.scenes.get((name, None))
     wanted = (each for each in (named, context.scene, *bpy.data.scenes) if each is not None)
@@ -25,7 +25,7 @@ def local_scene(context: bpy.types.Context, name: str = "") -> bpy.types.Scene:
 
 
 def view_layer_of(context: bpy.types.Context, scene: bpy.types.Scene) -> bpy.types.ViewLayer:
-    """The view layer of the scene that a window shows, or else its first."""
+    """The scene's view layer that a window shows, or else its first."""
     for window in context.window_manager.windows:
         if window.scene == scene:
             return window.view_layer
@@ -33,10 +33,10 @@ def view_layer_of(context: bpy.types.Context, scene: bpy.types.Scene) -> bpy.typ
 
 
 def reason_to_wait(context: bpy.types.Context, placement: Placement) -> str:
-    """What the person is to do first, as one sentence; empty where the result may come now.
+    """Why the result must wait, and for what, as one sentence; empty if it may be imported now.
 
-    In a mode other than Object Mode each mode keeps an undo history of its own, in which a new object would be lost:
-    so the result waits, and nobody is thrown out of what he is doing.
+    Modes other than Object Mode have an undo history of their own, in which a new object would be lost. So the result
+    waits, and does not interrupt the person.
     """
     scene = scene_of(context, placement)
     active = view_layer_of(context, scene).objects.active
@@ -50,10 +50,10 @@ def reason_to_wait(context: bpy.types.Context, placement: Placement) -> str:
         for window in context.window_manager.windows
         for operator in window.modal_operators
     ):
-        return "The object is ready: it comes into the scene when you have finished moving."
+        return "The object is ready: it comes into the scene when you have finished the transformation."
     return ""
 
 
 def is_rendering() -> bool:
-    """Whether Blender renders or bakes: what it works on had better stay as it is."""
+    """Whether Blender renders or bakes, during which the scene must not change."""
     return any(bpy.app.is_job_running(kind) for kind in _RENDER_JOBS)

@@ -1,7 +1,7 @@
-"""Free places: what arrives steps aside, along X, from what stands there already.
+"""Finds free places: a new object is moved along X, away from what is there already.
 
-Things of about its own size are kept clear of by their bounding boxes. What is much wider is rather something to stand
-in or on, such as a room, a floor or a landscape: only its surface, or its inside where it is solid, is no place.
+It keeps clear of the bounding boxes of things of about its own size. A much wider thing is something to stand in or on,
+such as a room, a floor or a landscape: of that only the surface, and the inside if it is solid, are occupied.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from . import markers
 from .destination import view_layer_of
 
 GAP = 0.5
-"""Between two things, in widths of the one that arrives."""
+"""The gap between two things, in widths of the new one."""
 
 _SURROUNDINGS = 3.0
-"""What is so many times as wide as the one that arrives is something to stand in."""
+"""A thing so many times as wide as the new one is something to stand in or on."""
 
 _MARGIN = 0.05
+"""How far boxes may overlap, as a share of the new thing's size."""
+
 _REACH = 0.4
-"""How far from its middle the one that arrives reaches at least; how far boxes may overlap; in shares of its size."""
+"""How far the new thing extends from its centre at least, as a share of its smallest edge."""
 
 _MOST_FACES = 200_000
-"""A landscape of more is not asked for its surface, which would take long."""
+"""The surface of a thing with more faces is ignored, since finding the nearest point would take too long."""
 
 _MOST_STEPS = 1000
 _SOLID = ("MESH", "CURVE", "SURFACE", "META", "FONT")
@@ -36,7 +38,7 @@ _AXES = (Vector((1.0, 0.0, 0.0)), Vector((0.0, 1.0, 0.0)), Vector((0.0, 0.0, 1.0
 
 @dataclass(frozen=True)
 class Box:
-    """The lowest and the highest corner in the world, in the scene's units."""
+    """An axis-aligned box: its lowest and its highest corner in world space, in the scene's units."""
 
     low: Vector
     high: Vector
@@ -48,7 +50,7 @@ class Box:
 
     @classmethod
     def of_edge(cls, base: Vector, edge: float) -> Box:
-        """A cube that stands on its base's centre."""
+        """A cube, from the centre of its base and its edge."""
         half = Vector((edge / 2.0, edge / 2.0, 0.0))
         return cls(base - half, base + half + Vector((0.0, 0.0, edge)))
 
@@ -65,7 +67,7 @@ class Box:
         return Box(self.low + aside, self.high + aside)
 
     def overlaps(self, other: Box, margin: Vector) -> bool:
-        """Whether they share more than a margin."""
+        """Whether the boxes overlap by more than a margin along every axis."""
         return all(self.low[axis] + margin[axis] < other.high[axis] for axis in range(3)) and all(
             other.low[axis] < self.high[axis] - margin[axis] for axis in range(3)
         )
@@ -75,17 +77,17 @@ class Box:
 class _Obstacle:
     box: Box
     thing: bpy.types.Object | None = None
-    """As evaluated, where it can be asked for its surface."""
+    """The evaluated object if it is a mesh, whose surface can be tested."""
     is_reserved: bool = False
 
 
 class Floor:
-    """What stands in a view layer now.
+    """The occupied places in a view layer.
 
     Args:
-        view_layer: one that somebody looks at.
-        without: objects that count as not there.
-        reserved: where more will stand soon, besides at the markers of waiting jobs.
+        view_layer: one that is shown (`markers.seen_view_layers`).
+        without: objects to ignore.
+        reserved: places of future objects, besides those at the markers of waiting jobs.
     """
 
     def __init__(
@@ -99,11 +101,11 @@ class Floor:
         self._reserved = [_Obstacle(box, is_reserved=True) for box in (*_marked(view_layer), *reserved)]
 
     def is_free(self, wanted: Box) -> bool:
-        """Whether no thing stands there; where one is to arrive later does not count."""
+        """Whether no thing is there; places that are only reserved count as free."""
         return _blocking(wanted, self._things) is None
 
     def way_aside(self, wanted: Box) -> float:
-        """How far along X the nearest free place is; 0 where there is none, as in the midst of a landscape."""
+        """The distance along X to the nearest free place; 0 if there is none, as in the middle of a landscape."""
         obstacles = self._things + self._reserved
         gap = GAP * wanted.size.x
         x = 0.0
@@ -118,7 +120,7 @@ class Floor:
         return 0.0
 
     def row(self, base: Vector, edges: Iterable[float]) -> Iterator[Vector]:
-        """Free places for several things in a row from `base` on, each a cube of so many of the scene's units."""
+        """Free places for cubes with the given edges (in the scene's units), in a row along X from `base` on."""
         x = 0.0
         for edge in edges:
             here = base + Vector((x, 0.0, 0.0))
@@ -128,7 +130,7 @@ class Floor:
 
 
 def move_aside(view_layer: bpy.types.ViewLayer, placed: bpy.types.Object) -> None:
-    """Move an object along X where it stands in another one."""
+    """Move an object along X if it intersects another one."""
     if view_layer not in markers.seen_view_layers() or placed.name not in view_layer.objects:
         return
     floor = Floor(view_layer, without=[placed])
@@ -138,7 +140,7 @@ def move_aside(view_layer: bpy.types.ViewLayer, placed: bpy.types.Object) -> Non
 
 
 def step_aside(context: bpy.types.Context, placed: bpy.types.Object) -> None:
-    """The same in every scene that a new object is in: it may be wider than its place was thought to be."""
+    """`move_aside` in every scene that a new object is in: it may be wider than its reserved place."""
     for scene in placed.users_scene:
         move_aside(view_layer_of(context, scene), placed)
 
@@ -163,7 +165,7 @@ def _marked(view_layer: bpy.types.ViewLayer) -> Iterator[Box]:
 
 def _blocking(wanted: Box, obstacles: Iterable[_Obstacle]) -> _Obstacle | None:
     margin = wanted.size * _MARGIN
-    return next((each for each in obstacles if wanted.overlaps(each.box, margin) and _is_met(each, wanted)), None)
+    return next((each for each in obstacles if wanted.overlaps(each.box, margin) and _is_hit(each, wanted)), None)
 
 
 def _is_surroundings(obstacle: _Obstacle, wanted: Box) -> bool:
@@ -173,8 +175,8 @@ def _is_surroundings(obstacle: _Obstacle, wanted: Box) -> bool:
     return max(obstacle.box.size.x, obstacle.box.size.y) > _SURROUNDINGS * widest
 
 
-def _is_met(obstacle: _Obstacle, wanted: Box) -> bool:
-    """Whether an obstacle, whose box is met, is met itself."""
+def _is_hit(obstacle: _Obstacle, wanted: Box) -> bool:
+    """Whether an obstacle whose box overlaps the wanted one is really in the way."""
     if not _is_surroundings(obstacle, wanted):
         return True
     thing = obstacle.thing
@@ -186,10 +188,10 @@ def _is_met(obstacle: _Obstacle, wanted: Box) -> bool:
     reach = _REACH * min(wanted.size)
     if found and (thing.matrix_world @ nearest - wanted.middle).length < reach:
         return True
-    return all(_sees_a_back(thing, middle, (into.to_3x3() @ axis).normalized()) for axis in _AXES)
+    return all(_hits_back_face(thing, middle, (into.to_3x3() @ axis).normalized()) for axis in _AXES)
 
 
-def _sees_a_back(thing: bpy.types.Object, origin: Vector, direction: Vector) -> bool:
-    """Whether one looks at the inner side of its surface: in a room one sees fronts, in a solid thing backs."""
+def _hits_back_face(thing: bpy.types.Object, origin: Vector, direction: Vector) -> bool:
+    """Whether a ray hits the back of the surface: inside a room rays hit front faces, inside a solid thing backs."""
     hit, _, normal, _ = thing.ray_cast(origin, direction)
     return bool(hit and normal.dot(direction) > 0.0)

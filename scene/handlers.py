@@ -1,4 +1,4 @@
-"""What Blender calls when something happens to the file, such as after an undo."""
+"""Functions that Blender calls at events such as an undo or the opening of a file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import bpy
 
 
 class Handlers:
-    """Calls that Blender makes from `begin` to `end`, whichever file is opened meanwhile.
+    """Handlers that are active from `begin` to `end`, also after another file is opened.
 
     Args:
-        wanted: pairs of a list in `bpy.app.handlers`, and what to call with the arguments that Blender gives.
+        wanted: pairs of a list in `bpy.app.handlers` and the function to call with Blender's arguments.
     """
 
     def __init__(self, *wanted: tuple[list[Any], Callable[..., None]]) -> None:
@@ -29,7 +29,7 @@ class Handlers:
 
 
 def _persistent(call: Callable[..., None]) -> Callable[..., None]:
-    @bpy.app.handlers.persistent  # which not every Blender takes from a method
+    @bpy.app.handlers.persistent  # a function, since not every Blender accepts a method
     def handler(*arguments: object) -> None:
         call(*arguments)
 

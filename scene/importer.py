@@ -1,7 +1,7 @@
-"""A job's mesh.glb into the scene, as an artist would want to find it.
+"""Imports a job's mesh.glb into the scene, tidied up as an artist wants it.
 
-Blender's own importer reads the file, but into a scene of its own that is thrown away afterwards: so neither the
-person's mode nor the selection matter to it, and no empties or wrappers are left behind.
+Blender's own importer reads the file into a temporary scene that is removed afterwards, so the current mode and
+selection do not matter, and no empties or wrappers are left behind.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _NOTHING = dict.fromkeys(
 
 
 class ImportFailedError(Exception):
-    """The result cannot be brought into the scene; `str(error)` is one sentence with cause and cure."""
+    """The result cannot be imported into the scene; `str(error)` is one sentence with cause and cure."""
 
 
 def put_into_scene(context: bpy.types.Context, folder: JobFolder, placement: Placement) -> bpy.types.Object:
-    """The job's object, standing where its marker stands, or at the placement where the file has no marker.
+    """Import the job's object where its marker is, or, if the file has no marker, at the placement; returns it.
 
-    In Object Mode it becomes the one selected, active object; in any other mode the selection stays as it is. The
-    marker and the live mesh are gone then. The caller makes the undo step. May be called again for another copy.
+    In Object Mode it becomes the only selected object and the active one; in any other mode the selection stays as it
+    is. The marker and the live mesh are removed. The caller makes the undo step. Call it again for another copy.
 
     Raises:
         ImportFailedError: there is no mesh, or it cannot be read.
@@ -73,14 +73,14 @@ def put_into_scene(context: bpy.types.Context, folder: JobFolder, placement: Pla
 
 
 def _load(context: bpy.types.Context, folder: JobFolder) -> bpy.types.Object:
-    """The only mesh object of the file, in no scene."""
+    """The file's only mesh object, not in any scene yet."""
     if not is_there(folder.mesh_file):
         raise ImportFailedError(f'The job in "{folder.path}" has no mesh.glb: run it again.')
     try:
         check_glb(folder.mesh_file)
     except UnsoundFileError as error:
         raise ImportFailedError(_unreadable(folder, str(error))) from error
-    addon_utils.enable("io_scene_gltf2")  # Blender's own, on by default; nothing happens where it is on
+    addon_utils.enable("io_scene_gltf2")  # Blender's own, enabled by default; then this does nothing
     with _temporary_scene(context) as scene:
         try:
             bpy.ops.import_scene.gltf(
@@ -103,7 +103,7 @@ def _load(context: bpy.types.Context, folder: JobFolder) -> bpy.types.Object:
 
 @contextmanager
 def _temporary_scene(context: bpy.types.Context) -> Iterator[bpy.types.Scene]:
-    """A scene that is the context's, with no object in it; it goes, with everything that is still in it."""
+    """An empty scene that is the context's during the block; it is removed at the end, with all that is left in it."""
     scene = bpy.data.scenes.new("SDI import")
     view_layer = scene.view_layers[0]
     try:
@@ -140,18 +140,19 @@ def _name(placed: bpy.types.Object, prompt: str, folder: JobFolder) -> None:
         material.name = name
         for node in textures.nodes_of(material):
             textures.name(node.image, prompt, folder)
-            material.node_tree.nodes.active = node  # which is what Solid shading shows as texture
+            material.node_tree.nodes.active = node  # Solid shading shows the active node's image as texture
 
 
 def _stand(placed: bpy.types.Object, matrix: Matrix, scale: float) -> None:
-    """Location and rotation on the object, every scale in its mesh, so that the artist starts from a scale of 1.
+    """Put location and rotation into the object and all scaling into its mesh, so that the object's scale is 1.
 
     Args:
-        matrix: where the base's centre comes.
+        placed: the imported object.
+        matrix: world matrix of the centre of its base.
         scale: from the file's units to the scene's.
     """
     location, rotation, _ = matrix.decompose()
-    if min(map(abs, matrix.to_scale())) < _SMALLEST_SCALE:  # a marker scaled to nothing tells no more than where
+    if min(map(abs, matrix.to_scale())) < _SMALLEST_SCALE:  # of a marker scaled to 0 only the location is used
         matrix, rotation = Matrix.Translation(location), Matrix.Identity(3).to_quaternion()
     upright = Matrix.LocRotScale(location, rotation, None)
     into_mesh = upright.inverted() @ matrix @ Matrix.Scale(scale, 4) @ placed.matrix_world
@@ -170,11 +171,11 @@ def _clean(mesh: bpy.types.Mesh) -> None:
     for material in mesh.materials:
         material.use_backface_culling = False
         for node in textures.nodes_of(material):
-            _say_what_it_holds(node)
+            _set_colour_space(node)
 
 
-def _say_what_it_holds(node: bpy.types.ShaderNodeTexImage) -> None:
-    """Colours are sRGB; everything else, such as roughness and normals, is no colour."""
+def _set_colour_space(node: bpy.types.ShaderNodeTexImage) -> None:
+    """Mark the image of a colour as sRGB, and that of anything else, such as roughness or normals, as data."""
     inputs = set(_shader_inputs(node))
     is_colour = any("Color" in name for name in inputs)
     space = node.image.colorspace_settings
@@ -185,7 +186,7 @@ def _say_what_it_holds(node: bpy.types.ShaderNodeTexImage) -> None:
 
 
 def _shader_inputs(node: bpy.types.Node) -> Iterator[str]:
-    """The names of the inputs of a Principled BSDF that the node feeds, through whatever other nodes."""
+    """The names of the inputs of a Principled BSDF that the node feeds, directly or through other nodes."""
     for link in (link for output in node.outputs for link in output.links):
         if link.to_node.bl_idname == "ShaderNodeBsdfPrincipled":
             yield link.to_socket.name
@@ -194,8 +195,8 @@ def _shader_inputs(node: bpy.types.Node) -> Iterator[str]:
 
 
 def _select(placed: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> None:
-    active = view_layer.objects.active  # before the next question: only now the view layer learns of the object
-    if placed.name not in view_layer.objects:  # the person has excluded the collection from this view layer
+    active = view_layer.objects.active  # reading this updates the list of objects, which the next line needs
+    if placed.name not in view_layer.objects:  # the collection is excluded from this view layer
         return
     if active is not None and active.mode != "OBJECT":
         placed.select_set(False, view_layer=view_layer)
@@ -207,7 +208,7 @@ def _select(placed: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> None:
 
 
 def bounds(placed: bpy.types.Object) -> tuple[Vector, Vector]:
-    """The lowest and the highest corner of the object's mesh, in its own space."""
+    """The lowest and the highest corner of the object's bounding box, in its own space."""
     corners = [Vector(corner) for corner in placed.bound_box]
     low = Vector(map(min, zip(*corners, strict=True)))
     high = Vector(map(max, zip(*corners, strict=True)))

@@ -1,7 +1,7 @@
-"""The light mesh that shows in the scene how an object grows, until the object itself is there.
+"""The light mesh that shows in the scene how an object grows, until the finished object replaces it.
 
-One mesh object per job, which hangs from the job's marker. What is new replaces its geometry in place, so that nothing
-piles up in the file. It asks for no undo step and touches neither selection nor mode.
+Each job has one mesh object, a child of the job's marker. Updates replace its geometry in place, so that nothing piles
+up in the file. They make no undo step and change neither selection nor mode.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .collection import collection_for_helpers
 from .names import object_name
 
 if TYPE_CHECKING:
-    import numpy as np  # where it is needed it is imported late: it takes longer than all of the extension
+    import numpy as np  # imported in the functions: that takes longer than importing all of the extension
 
 COLOURS = "Color"
 ROUGHNESS = 0.8
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Geometry:
     """Attributes:
-    vertices: (V, 3) float32; metres in a job's file, the scene's units in a mesh.
+    vertices: (V, 3) float32; in metres in a job's file, in the scene's units in a mesh.
     faces: (F, 3) int32.
     colours: (V, 3) uint8, sRGB.
     """
@@ -44,9 +44,9 @@ class Geometry:
 
 
 def show(context: bpy.types.Context, folder: JobFolder) -> bool:
-    """Show the job's current state where its object will stand; whether there was something to show.
+    """Show the job's current state where its object will stand; returns whether there was something to show.
 
-    A file that is missing or damaged is no error: the next one may be whole. Nothing happens while Blender renders.
+    A missing or damaged file is no error, since the next one may be complete. Does nothing while Blender renders.
     """
     if destination.is_rendering():
         return False
@@ -68,7 +68,7 @@ def show(context: bpy.types.Context, folder: JobFolder) -> bool:
         try:
             prompt = folder.request().prompt
         except EngineError as error:
-            log.info("No live mesh without a request: %s", error)
+            log.info("No live mesh, because the request cannot be read: %s", error)
             return False
         mesh_object = make(scene, job_name, prompt)
     hang(mesh_object, marker, markers.matrix_from(placement))
@@ -77,7 +77,7 @@ def show(context: bpy.types.Context, folder: JobFolder) -> bool:
 
 
 def make(scene: bpy.types.Scene, job_name: str, prompt: str) -> bpy.types.Object:
-    """A live mesh without geometry."""
+    """A new live mesh without geometry."""
     name = object_name(prompt, " (live)")
     mesh = bpy.data.meshes.new(name)
     material = _material(name)
@@ -93,7 +93,7 @@ def make(scene: bpy.types.Scene, job_name: str, prompt: str) -> bpy.types.Object
 
 
 def hang(mesh_object: bpy.types.Object, marker: bpy.types.Object | None, matrix: Matrix) -> None:
-    """Let it stand at the marker and move with it, or at a world matrix where there is no marker."""
+    """Parent the live mesh to the marker, or, without a marker, put it at a world matrix."""
     if mesh_object.parent != marker:
         mesh_object.parent = marker
         mesh_object.matrix_parent_inverse = Matrix.Identity(4)
@@ -103,7 +103,7 @@ def hang(mesh_object: bpy.types.Object, marker: bpy.types.Object | None, matrix:
 
 
 def fill(mesh: bpy.types.Mesh, geometry: Geometry, scale: float = 1.0) -> None:
-    """Put the geometry, times `scale`, in place of the mesh's own."""
+    """Replace the mesh's geometry, with vertices times `scale`."""
     import numpy as np
 
     vertices, faces, colours = geometry.vertices, geometry.faces, geometry.colours
@@ -121,11 +121,13 @@ def fill(mesh: bpy.types.Mesh, geometry: Geometry, scale: float = 1.0) -> None:
     mesh.shade_smooth()
     for material in mesh.materials:
         if material is not None and markers.JOB in material:
-            material.diffuse_color = textures.linear(colours.mean(axis=0) / 255.0)  # which is what Solid shading shows
+            material.diffuse_color = textures.linear(
+                colours.mean(axis=0) / 255.0
+            )  # the colour that Solid shading shows
 
 
 def geometry_of(mesh: bpy.types.Mesh) -> Geometry | None:
-    """What `fill` has put into the mesh; None where that is not what is in it."""
+    """The geometry that `fill` put into the mesh; None if the mesh has been changed since."""
     import numpy as np
 
     attribute = mesh.color_attributes.get(COLOURS)

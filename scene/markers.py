@@ -1,10 +1,9 @@
 """A job's marker: two empties that show where its object will stand, and how big it will be.
 
-The person moves, turns or scales the marker, and the result comes where it is then. It is found by the job's name,
-which it carries as a custom property, never by a Python reference: undo makes another object of it, and so does
-opening the saved file.
+The person may move, rotate or scale the marker; the result is placed where it is then. It is found by the job's name in
+a custom property, never by a Python reference, since undo and opening the saved file replace the object.
 
-Markers are made and removed without undo steps of their own; `undo` keeps Blender's undo safe from that.
+Markers are made and removed without undo steps of their own; `undo` protects Blender's undo from that.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from .names import object_name
 JOB = "sdi_job"
 PART = "sdi_part"
 MARKER, BOX, LIVE = "marker", "box", "live"
-"""What of a job an object is; a live mesh is made by `live_mesh`."""
+"""Values of `PART`: which of a job's helpers an object is; `live_mesh` makes the last."""
 
 _AXES_OF_HEIGHT = 0.4
 
@@ -30,12 +29,14 @@ _AXES_OF_HEIGHT = 0.4
 def add(
     scene: bpy.types.Scene, job_name: str, prompt: str, height: float, location: Sequence[float]
 ) -> bpy.types.Object:
-    """Show where the job's object will stand; a marker that is there already stays as it is.
+    """Show where the job's object will stand; an existing marker stays as it is.
 
     Args:
+        scene: gets the marker.
         job_name: the name of the job's folder.
+        prompt: for the marker's name.
         height: of the object, in metres.
-        location: of the base's centre, in the scene's units.
+        location: of the centre of its base, in the scene's units.
     """
     marker = find(job_name)
     if marker is not None:
@@ -46,7 +47,7 @@ def add(
 
 
 def make(scene: bpy.types.Scene, job_name: str, prompt: str, edge: float, matrix: Matrix) -> bpy.types.Object:
-    """A marker whose box has edges of so many of the scene's units, at a world matrix."""
+    """A new marker at a world matrix, with a box of the given edge in the scene's units."""
     collection = collection_for_helpers(scene)
     marker = bpy.data.objects.new(object_name(prompt, " (place)"), None)
     marker.empty_display_type = "PLAIN_AXES"
@@ -55,7 +56,7 @@ def make(scene: bpy.types.Scene, job_name: str, prompt: str, edge: float, matrix
     marker.matrix_world = matrix
     box = bpy.data.objects.new(object_name(prompt, " (size)"), None)
     box.empty_display_type = "CUBE"
-    box.empty_display_size = edge / 2.0  # which is from the middle to a side
+    box.empty_display_size = edge / 2.0  # the distance from the centre to a side
     box.location.z = edge / 2.0
     box.hide_select = True
     box.parent = marker
@@ -66,18 +67,18 @@ def make(scene: bpy.types.Scene, job_name: str, prompt: str, edge: float, matrix
 
 
 def find(job_name: str, part: str = MARKER) -> bpy.types.Object | None:
-    """The job's marker, or another part of what shows the job; None where the file has none."""
+    """The job's marker, or another of its helpers by `PART`; None if the file has none."""
     return next((each for each in helpers(job_name) if each.get(PART) == part), None)
 
 
 def helpers(job_name: str | None = None) -> list[bpy.types.Object]:
-    """What shows the job, or any job, in the file before there is a result: marker, box, live mesh."""
+    """The helper objects of a job, or of all jobs, in the file: marker, box, live mesh."""
     ours = [each for each in bpy.data.objects if JOB in each and each.library is None]
     return ours if job_name is None else [each for each in ours if each[JOB] == job_name]
 
 
 def count() -> int:
-    """How many markers the file has."""
+    """The number of markers in the file."""
     return sum(each.get(PART) == MARKER for each in helpers())
 
 
@@ -87,34 +88,34 @@ def edge_of(marker: bpy.types.Object) -> float:
 
 
 def tidy() -> None:
-    """Take away boxes whose marker the person has deleted: the result comes where Generate was pressed."""
+    """Remove boxes whose marker the person has deleted; the result is then placed where Generate was pressed."""
     for box in [each for each in helpers() if each.get(PART) == BOX and each.parent is None]:
         bpy.data.objects.remove(box)
 
 
 def matrix_of(job_name: str) -> Matrix | None:
-    """Where the job's marker stands in the world, with all that moves it; None where it has none."""
+    """The world matrix of the job's marker, with constraints and animation; None if it has no marker."""
     marker = find(job_name)
     if marker is None:
         return None
     for view_layer in seen_view_layers():
-        view_layer.update()  # or it may not even know of the marker yet
+        view_layer.update()  # or the marker may not be in its list yet
         if marker.name in view_layer.objects:
             return marker.evaluated_get(view_layer.depsgraph).matrix_world.copy()
-    return last_matrix(marker)  # its collection is excluded, or nobody sees its scene
+    return last_matrix(marker)  # its collection is excluded, or its scene is not shown
 
 
 def last_matrix(thing: bpy.types.Object) -> Matrix:
-    """Where an object stood in the world when it was last evaluated, or by the file's numbers, if it never was."""
+    """An object's world matrix when it was last evaluated, or, if it never was, computed from the file's values."""
     if thing.matrix_world != Matrix():
         return thing.matrix_world.copy()
-    if thing.parent is None:  # a file has no world matrices: until its first evaluation an object's is the identity
+    if thing.parent is None:  # files have no world matrices: before its first evaluation an object's is the identity
         return thing.matrix_basis.copy()
     return last_matrix(thing.parent) @ thing.matrix_parent_inverse @ thing.matrix_basis
 
 
 def was_moved(job_name: str, placement: Placement) -> bool:
-    """Whether the job's marker stands elsewhere, or otherwise, than where the placement has it."""
+    """Whether the job's marker differs from the placement in location, rotation or scale."""
     matrix = matrix_of(job_name)
     if matrix is None:
         return False
@@ -123,24 +124,24 @@ def was_moved(job_name: str, placement: Placement) -> bool:
 
 
 def seen_view_layers() -> list[bpy.types.ViewLayer]:
-    """The view layers that somebody looks at, the context's first.
+    """The view layers that are shown in windows, the context's first.
 
-    To evaluate another one crashes Blender 4.3 after an undo: it would still evaluate what the undo has freed.
+    Evaluating another one after an undo crashes Blender 4.3: it would evaluate data that the undo has freed.
     """
     seen = [bpy.context.view_layer, *(window.view_layer for window in bpy.context.window_manager.windows)]
     return [each for number, each in enumerate(seen) if each is not None and each not in seen[:number]]
 
 
 def matrix_from(placement: Placement) -> Matrix:
-    """The placement's world matrix, as Blender has it."""
+    """The placement's world matrix as a `Matrix`."""
     return Matrix([placement.matrix[row : row + 4] for row in range(0, 16, 4)])
 
 
 def remove(job_name: str) -> None:
-    """Take the job's marker, box and live mesh away, with all that only they use."""
+    """Remove the job's marker, box and live mesh, with all data that only they use."""
     for each in helpers(job_name):
         for child in each.children:
-            if JOB not in child:  # the person's own, which shall not jump
+            if JOB not in child:  # the person's own child stays where it is
                 world = child.matrix_world.copy()
                 child.parent = None
                 child.matrix_world = world
@@ -152,11 +153,11 @@ def remove(job_name: str) -> None:
 
 
 def stale(is_over: Callable[[str], bool]) -> list[str]:
-    """The jobs of which the file shows a marker or a live mesh although they are over, as after undo."""
+    """The jobs that are over but still have a marker or a live mesh in the file, as after an undo."""
     return [name for name in sorted({str(each[JOB]) for each in helpers()}) if is_over(name)]
 
 
 def remove_stale(is_over: Callable[[str], bool]) -> None:
-    """Take away what shows jobs that are over."""
+    """Remove the markers and live meshes of jobs that are over."""
     for name in stale(is_over):
         remove(name)

@@ -1,4 +1,4 @@
-"""Names of what we put into the file."""
+"""Names of the datablocks that are put into the file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _TAKEN = re.compile(r"con|prn|aux|nul|com\d|lpt\d|preview|(seed|look)-\d*", re.I
 
 
 def object_name(prompt: str, suffix: str = "") -> str:
-    """The prompt as a name: as much of it as Blender takes before the suffix, cut between characters."""
+    """The prompt as a name: as much of it as fits with the suffix into Blender's limit, cut between characters."""
     room = MAX_NAME_BYTES - len(suffix.encode("utf-8"))
     return prompt.encode("utf-8")[:room].decode("utf-8", errors="ignore").strip() + suffix
 
 
 def file_name(prompt: str) -> str:
-    """The prompt as the name of an image and of its file on any system, without ending."""
+    """The prompt as the name of an image and of its file, valid on every system, without the extension."""
     name = _NOT_IN_FILE_NAMES.sub("_", object_name(prompt))
     name = name.encode("utf-8")[: MAX_NAME_BYTES - _ROOM_FOR_A_NUMBER].decode("utf-8", errors="ignore").strip(" .")
     return f"{name} (texture)" if _TAKEN.fullmatch(name) else name or "texture"

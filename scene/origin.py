@@ -1,9 +1,9 @@
-"""How an object came about, in its custom properties, so that it can be made again.
+"""Records how an object was made in its custom properties, so that it can be made again.
 
-sdi_prompt, sdi_seed, sdi_model    the request's most telling fields
-sdi_request                        the whole request, as `JobRequest.to_json` writes it
-sdi_settings                       JSON: every setting, also those that the preset and the model chose
-sdi_versions                       JSON: of the extension, Blender, the engine and its packages
+sdi_prompt, sdi_seed, sdi_model    the request's most important fields
+sdi_request                        the whole request, from `JobRequest.to_json`
+sdi_settings                       JSON: every setting, including those that the preset and the model chose
+sdi_versions                       JSON: versions of the extension, Blender, the engine and its packages
 sdi_job_folder                     the job folder's path
 """
 
@@ -32,7 +32,7 @@ _MANIFEST = Path(__file__).resolve().parent.parent / "blender_manifest.toml"
 
 
 def describe(placed: bpy.types.Object, folder: JobFolder, request: JobRequest) -> None:
-    """Write down how the object came about."""
+    """Set the object's custom properties from its job."""
     result = folder.result() or {}
     settings: dict[str, Any] = json.loads(request.to_json())
     settings |= _object_in(result, "settings")
@@ -51,18 +51,18 @@ def describe(placed: bpy.types.Object, folder: JobFolder, request: JobRequest) -
 
 
 def is_ours(thing: bpy.types.Object | None) -> bool:
-    """Whether it is a result of ours, or a copy of one."""
+    """Whether an object is a result of this extension, or a copy of one."""
     return thing is not None and PROMPT in thing
 
 
 def is_of(thing: bpy.types.Object, folder: JobFolder) -> bool:
-    """Whether it is the result of this job, or a copy of it."""
+    """Whether an object is the result of this job, or a copy of it."""
     return thing.get(FOLDER) == str(folder.path)
 
 
 @functools.cache
 def extension_version() -> str:
-    """As the manifest says."""
+    """The version in the manifest."""
     return str(tomllib.loads(_MANIFEST.read_text(encoding="utf-8"))["version"])
 
 

@@ -1,7 +1,7 @@
-"""Textures: packed, so that the .blend file has all it needs, and with a file's name, so that exports have it too.
+"""Textures: packed, so that the .blend file is complete, and with a file path, so that exports have them too.
 
-FBX, GLB and USD take a packed picture along. Blender's OBJ exporter names its file, but does not write it; that is for
-`write`.
+The FBX, GLB and USD exporters include packed images. Blender's OBJ exporter refers to the file but does not write it;
+`write` does.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from ..sdi_engine.system.files import is_file, is_there, make_folder_of_ours, op
 from .names import file_name
 
 if TYPE_CHECKING:
-    import numpy as np  # where it is needed it is imported late: it takes longer than all of the extension
+    import numpy as np  # imported in the functions: that takes longer than importing all of the extension
 
 _ENDINGS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
 _SMALLER = 1024
 _MOST_PIXELS = 2048 * 2048
-"""Of a larger picture the average colour is that of a smaller copy."""
+"""The average colour of a larger picture is taken from a reduced copy."""
 
 log = logging.getLogger(__name__)
 
 
 def nodes_of(material: bpy.types.Material) -> Iterator[bpy.types.ShaderNodeTexImage]:
-    """Those that have an image."""
+    """The material's image texture nodes that have an image."""
     for node in material.node_tree.nodes if material.node_tree is not None else ():
         if node.bl_idname == "ShaderNodeTexImage" and node.image is not None:
             yield node
 
 
 def name(image: bpy.types.Image, prompt: str, folder: JobFolder) -> None:
-    """Name a packed image, and give it a file of that name in the job's folder, where that can be written.
+    """Name a packed image, and write it as a file of that name into the job's folder, if that is possible.
 
-    Image and file have one name: Blender's USD exporter writes a file called as the image, and refers to one called as
-    the file.
+    Image and file must have the same name: Blender's USD exporter writes a file with the image's name, but refers to
+    one with the file's name.
     """
     image.name = file_name(prompt)
     ending = _ENDINGS.get(image.file_format, "")
@@ -55,13 +55,13 @@ def name(image: bpy.types.Image, prompt: str, folder: JobFolder) -> None:
 
 
 def write(things: Iterable[bpy.types.Object], folder: Path) -> list[Path]:
-    """Write the packed textures of objects as files into a folder, under the names by which exports look for them.
+    """Write the packed textures of objects as files into a folder, under the names that exported files refer to.
 
     Returns:
-        All these files, be it that they were there already.
+        All these files, including those that existed already.
 
     Raises:
-        FileExistsError: another file of that name is there.
+        FileExistsError: there is another file of that name.
         OSError: a file cannot be written.
     """
     files = []
@@ -80,7 +80,7 @@ def _images_of(things: Iterable[bpy.types.Object]) -> Iterator[bpy.types.Image]:
 
 
 def _put(data: bytes, path: Path) -> bool:
-    """Write a file; False where there is another one of this name, which stays. Raises OSError."""
+    """Write a file; returns False, and leaves it, if one with other content exists. Raises OSError."""
     if not is_there(path):
         write_atomically(path, data)
         return True
@@ -91,7 +91,7 @@ def _put(data: bytes, path: Path) -> bool:
 
 
 def show_in_solid_shading(placed: bpy.types.Object) -> None:
-    """Give materials their texture's colour, on an average over the surface: what Solid shading shows of them."""
+    """Set each material's viewport colour, which Solid shading shows, to its texture's average over the surface."""
     for material in placed.data.materials:
         for node in nodes_of(material):
             if any("Color" in link.to_socket.name for output in node.outputs for link in output.links):
@@ -102,7 +102,7 @@ def show_in_solid_shading(placed: bpy.types.Object) -> None:
 
 
 def _colour_on(mesh: bpy.types.Mesh, image: bpy.types.Image) -> tuple[float, float, float, float] | None:
-    """The average of the texels that the mesh's corners lie on; None where there are none."""
+    """The mean of the texels at the mesh's corners, linear RGBA; None without UVs or pixels."""
     import numpy as np
 
     if mesh.uv_layers.active is None or not mesh.loops:
@@ -119,7 +119,7 @@ def _colour_on(mesh: bpy.types.Mesh, image: bpy.types.Image) -> tuple[float, flo
 
 
 def _pixels_of(image: bpy.types.Image) -> np.ndarray | None:
-    """(H, W, 4) float32 from the bottom up, sRGB, perhaps of a smaller copy; None where there are none."""
+    """Pixels (H, W, 4) float32 in sRGB, rows from the bottom up, possibly of a reduced copy; None if it has none."""
     import numpy as np
 
     width, height = image.size
@@ -138,7 +138,7 @@ def _pixels_of(image: bpy.types.Image) -> np.ndarray | None:
 
 
 def linear(encoded: np.ndarray) -> tuple[float, float, float, float]:
-    """An sRGB colour, (3,) from 0 to 1, in linear values, opaque."""
+    """An sRGB colour, (3,) in 0…1, as linear, opaque RGBA."""
     import numpy as np
 
     values = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)

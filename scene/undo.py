@@ -1,9 +1,9 @@
-"""Keeps Blender's undo safe from what we make without undo steps: markers and live meshes.
+"""Protects Blender's undo from objects that are made without undo steps: markers and live meshes.
 
-Undo takes over every datablock that is the same in the step that it goes to, such as the collection "SDI", with all
-that it refers to by now. If that is an object which the step does not know, Blender crashes. So what shows jobs leaves
-its collections before every undo and redo, and comes back after it: as the step has it, so that a move of the marker
-can be undone, or made anew where the step was before its time.
+Undo keeps every datablock that is the same in the step that it goes to, such as the collection "SDI", with all that it
+refers to now. If that includes an object that the step does not have, Blender crashes. So markers and live meshes are
+unlinked from their collections before every undo and redo, and linked again afterwards: as they are in the step, so
+that a move of the marker can be undone, or made anew if the step is older than they are.
 """
 
 from __future__ import annotations
@@ -20,12 +20,17 @@ from .handlers import Handlers
 
 @dataclass(frozen=True)
 class _Aside:
-    """What showed a job before the undo: enough to make it again.
+    """A job's marker and live mesh before the undo: enough to make them again.
 
     Attributes:
-        marker: its world matrix; None where the person has deleted it.
-        mesh: the live mesh's world matrix and geometry, where there is one; the geometry is None where it is not ours.
-        selected, active: the marker, in the view layer that the person sees.
+        job_name: the name of the job's folder.
+        scene: the name of their scene.
+        prompt: the job's prompt, from their names.
+        edge: the edge of the marker's box, in the scene's units.
+        marker: the marker's world matrix; None if the person has deleted it.
+        mesh: the live mesh's world matrix and geometry, or None without one; geometry that was edited is None.
+        selected: whether the marker is selected in the shown view layer.
+        active: whether the marker is the active object there.
     """
 
     job_name: str
@@ -39,11 +44,11 @@ class _Aside:
 
 
 _MARK = "sdi_undo"
-"""A property of the scene during an undo: a scene that Blender takes over still has it."""
+"""A property of the scene during an undo: afterwards only a scene that Blender kept as it was still has it."""
 
 
 class UndoGuard:
-    """Takes what shows jobs out of the way of every undo and redo, and puts it back."""
+    """Unlinks markers and live meshes before every undo and redo, and links them again afterwards."""
 
     def __init__(self) -> None:
         self._aside: list[_Aside] = []
@@ -71,7 +76,7 @@ class UndoGuard:
             for collection in each.users_collection:
                 collection.objects.unlink(each)
             if each.get(markers.PART) == markers.LIVE:
-                each.parent = None  # which may be a younger marker than the step, if the one in the step was deleted
+                each.parent = None  # the marker may be newer than the step, if the step's own marker was deleted
         if helpers:
             bpy.context.scene[_MARK] = True
         self._collection_too = bool(helpers) and discard_if_empty()
@@ -80,7 +85,7 @@ class UndoGuard:
     def _put_back(self, *_: object) -> None:
         for aside in self._aside:
             _put_one_back(aside)
-        if self._collection_too:  # the step may have it, but in a scene that Blender took over as it was, without it
+        if self._collection_too:  # the step may have the collection, but a scene that Blender kept may not link it
             link_again(destination.local_scene(bpy.context))
         if bpy.context.scene.pop(_MARK, False):
             _select_again(self._aside)
@@ -106,14 +111,14 @@ def _put_one_back(aside: _Aside) -> None:
 
 
 def _settle() -> None:
-    """Let every view layer learn now what is in the collections.
+    """Make every view layer update its list of objects now.
 
-    Blender puts that off until somebody asks. In 4.2 the one who asks is the undo itself, with the file half exchanged,
-    and Blender crashes.
+    Blender puts that off until the list is read. In 4.2 the undo itself reads it, with the file half replaced, and
+    Blender crashes.
     """
     for scene in bpy.data.scenes:
         for view_layer in scene.view_layers:
-            _ = view_layer.objects.active  # whose getter asks, and evaluates nothing
+            _ = view_layer.objects.active  # the getter updates the list, and evaluates nothing
 
 
 def _remember(job_name: str) -> _Aside:
@@ -138,9 +143,9 @@ def _remember(job_name: str) -> _Aside:
 
 
 def _select_again(all_aside: list[_Aside]) -> None:
-    """What left its collections is no longer selected; a scene from the step itself knows what was, this one not."""
+    """Restore the markers' selection, which unlinking has cleared; a scene from the step has its own selection."""
     view_layer = bpy.context.view_layer
-    view_layer.update()  # or it does not know of the markers yet
+    view_layer.update()  # or the markers are not in its list yet
     for aside in all_aside:
         marker = markers.find(aside.job_name)
         if marker is None or marker.name not in view_layer.objects:

@@ -1,1 +1,1 @@
-"""What this Blender knows: what a person sets, the jobs that it watches, what panels draw."""
+"""The extension's state in this Blender: settings and preferences, watched jobs, and what panels draw."""

@@ -1,4 +1,4 @@
-"""What there is to tell of a job that has just ended: in the status bar for a while, and by the operating system."""
+"""Announces a job that has just ended: in the status bar for a while, and by a system notification."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECONDS = 20.0
 
 
 class Announcement:
-    """The latest one."""
+    """The latest announcement."""
 
     def __init__(self) -> None:
         self._sentence = ""
@@ -26,7 +26,7 @@ class Announcement:
 
     @property
     def sentence(self) -> str:
-        """Empty where there is nothing to tell, or it was told long enough."""
+        """The announcement in words; empty if there is none, or it is older than `SECONDS`."""
         return self._sentence if time.monotonic() - self._since < SECONDS else ""
 
     def tell(self, ended: Job) -> None:

@@ -1,6 +1,6 @@
-"""From jobs into the scene: markers where objects will stand, light meshes while they grow, results at the end.
+"""Brings jobs into the scene: markers where objects will stand, live meshes while they grow, finally the results.
 
-Nothing here waits, and nobody is interrupted: a result that comes at a bad moment waits itself.
+The person is never interrupted: a result that is ready at a bad moment is imported later.
 """
 
 from __future__ import annotations
@@ -25,41 +25,41 @@ from .redraw import redraw
 from .timer import Timer
 
 MAX_MARKERS = 50
-"""Of a long list of prompts, the jobs that begin later get theirs when they begin."""
+"""Of a long list of prompts, later jobs get their marker when they begin."""
 
 log = logging.getLogger(__name__)
 
 
 class Arrivals:
-    """What this Blender is to bring into its scenes.
+    """The results that this Blender imports into its scenes.
 
     Attributes:
-        waits_for: what the person is to do before the finished results can come into the scene; empty where nothing.
-        complaint: why the last result could not be brought into the scene: one sentence.
+        waits_for: what finished results wait for before they are imported, as one sentence; empty if none wait.
+        complaint: why the last result could not be imported, as one sentence.
     """
 
     def __init__(self) -> None:
         self.waits_for = ""
         self.complaint = ""
         self._placements: dict[str, Placement] = {}
-        """By name, of the jobs whose result this Blender is to bring into a scene, or has brought."""
+        """The placements of jobs whose results this Blender will import or has imported, by name."""
         self._ready: dict[str, JobFolder] = {}
-        """By name, results that wait for their moment."""
+        """Finished results that wait to be imported, by name."""
         self._in_open_file: set[str] = set()
-        """Names of the jobs that were asked for in the file that is open."""
+        """Names of the jobs that were started in the open file."""
         self._moved: set[str] = set()
-        """Names of the jobs whose marker the person has moved, and which has gone since."""
+        """Names of the jobs whose marker the person moved before it was removed."""
         self._unmarked: set[str] = set()
-        """Names of the jobs in the open file that get their marker when they begin."""
+        """Names of the jobs in the open file that will get their marker when they begin."""
         self._shown_steps: dict[str, int | None] = {}
         self._guarded = Guard()
-        self._cleaner = Timer(self.remove_what_is_over)
+        self._cleaner = Timer(self.remove_stale)
         of = bpy.app.handlers
         self._handlers = Handlers(
             (of.load_post, self._another_file_was_opened),
             (of.save_post, self._file_was_saved),
-            (of.undo_post, self._time_was_turned),
-            (of.redo_post, self._time_was_turned),
+            (of.undo_post, self._undo_was_used),
+            (of.redo_post, self._undo_was_used),
         )
 
     def begin(self) -> None:
@@ -72,7 +72,7 @@ class Arrivals:
         self._cleaner.stop()
 
     def expect(self, context: bpy.types.Context, job: Job, where: Placement) -> None:
-        """Remember where a job's result is to stand, and show it by a marker.
+        """Record where a job's result belongs, and show that place with a marker.
 
         Raises:
             StorageError: the job's folder cannot be written.
@@ -84,7 +84,7 @@ class Arrivals:
         self._mark_soon(context, job, where)
 
     def expect_again(self, context: bpy.types.Context, job: Job) -> None:
-        """As `expect`, for a job that goes on, or that another Blender has begun: where it was to stand."""
+        """Like `expect`, for a job that is resumed or that another Blender started: with its original placement."""
         written = Placement.read(job.folder)
         if written is not None and not written.is_ours(job.folder):
             written = None
@@ -98,23 +98,23 @@ class Arrivals:
             self._mark_soon(context, job, where)
 
     def wants(self, name: str) -> bool:
-        """Whether this Blender is to bring the job's result into a scene, and has not yet."""
+        """Whether this Blender will import the job's result and has not done so yet."""
         return name in self._placements and self._placements[name].fate == PENDING
 
     def placement_of(self, name: str) -> Placement | None:
-        """Where the job's result is to stand, or stands, as far as this Blender knows."""
+        """The placement of the job's result; None if this Blender does not know it."""
         return self._placements.get(name)
 
     def belongs_here(self, name: str) -> bool:
-        """Whether the job was asked for in the file that is open."""
+        """Whether the job was started in the open file."""
         return name in self._in_open_file
 
     def waits_here(self, name: str) -> bool:
-        """Whether the job's finished result will come into the open file by itself."""
+        """Whether the job's finished result is waiting to be imported into the open file."""
         return name in self._ready
 
     def hear(self, job: Job) -> None:
-        """Follow a job of which there is news."""
+        """Update marker, live mesh and result of a job that has changed."""
         if not self.wants(job.name) or job.name not in self._in_open_file:
             return
         markers.tidy()
@@ -129,7 +129,7 @@ class Arrivals:
             self._shown_steps[job.name] = job.live_step
 
     def bring_in(self) -> list[str]:
-        """Bring the waiting results into the scene where the moment is good; the names of those that came."""
+        """Import the waiting results, unless this is a bad moment; returns the names of the imported ones."""
         came = []
         reason = ""
         for name, folder in list(self._ready.items()):
@@ -138,8 +138,8 @@ class Arrivals:
                 break
             del self._ready[name]
             what = f'The result of "{name}"'
-            self.complaint = f"{what} could not be brought into the scene: put it there from the history."
-            with self._guarded(what):  # else `put` says what is wrong
+            self.complaint = f"{what} could not be imported: import it from the list of jobs."
+            with self._guarded(what):  # `put` replaces the complaint, unless an unexpected error ends it
                 if self.put(bpy.context, name, folder) is not None:
                     came.append(name)
         if reason != self.waits_for:
@@ -148,7 +148,7 @@ class Arrivals:
         return came
 
     def put(self, context: bpy.types.Context, name: str, folder: JobFolder) -> bpy.types.Object | None:
-        """Bring a result into the scene now, as one undo step; None where that failed, and `complaint` says why."""
+        """Import a result now, as one undo step; returns None if that failed, and `complaint` then says why."""
         where = self._placements.get(name) or Placement.read(folder)
         if where is None or (where.fate == IMPORTED and markers.find(name) is None):
             where = self.placement_at_cursor(context)
@@ -168,7 +168,7 @@ class Arrivals:
         return placed
 
     def dismiss(self, name: str, folder: JobFolder) -> None:
-        """Bring a job's result into no scene unasked, and take its marker away."""
+        """Do not import a job's result automatically, and remove its marker."""
         self._ready.pop(name, None)
         markers.remove(name)
         where = self._placements.get(name) or Placement.read(folder)
@@ -176,25 +176,26 @@ class Arrivals:
             self._settle(name, folder, where, DISMISSED)
 
     def forget(self, name: str) -> None:
-        """The job is no more: no marker, no result."""
+        """Remove all traces of a deleted job: its marker, and its waiting result."""
         self._ready.pop(name, None)
         self._unmarked.discard(name)
         markers.remove(name)
         if name in self._placements:
             self._placements[name] = self._placements[name].with_fate(DISMISSED)
 
-    def remove_what_is_over(self) -> None:
-        """Take away what shows jobs whose result has arrived, or is not wanted."""
+    def remove_stale(self) -> None:
+        """Remove the markers and live meshes of jobs whose result was imported or dismissed."""
         markers.remove_stale(lambda name: name in self._placements and self._placements[name].fate != PENDING)
 
     def placement_at_cursor(self, context: bpy.types.Context, height: float = 1.0) -> Placement:
-        """A place for one result, `height` in metres, as `placements_at_cursor` finds it."""
+        """A placement for one result of `height` metres, from `placements_at_cursor`."""
         return self.placements_at_cursor(context, [height])[0]
 
     def placements_at_cursor(self, context: bpy.types.Context, heights: Sequence[float]) -> list[Placement]:
-        """Places where the 3D cursor is now, wherever it is when the results are there, or beside what stands there.
+        """Placements at the 3D cursor's present location, or beside it where that place is occupied.
 
         Args:
+            context: its scene and view layer are used.
             heights: of the objects, in metres.
         """
         scene = context.scene
@@ -204,7 +205,7 @@ class Arrivals:
         return [Placement.at(location, scene=scene.name, blend_file=bpy.data.filepath) for location in row]
 
     def _reserved(self, edge: float) -> list[Box]:
-        """Where those will stand that have no marker yet: one box for each row of them, since they may be thousands."""
+        """The places of jobs without a marker yet: one box for each row of them, since there may be thousands."""
         rows: dict[tuple[float, float], list[float]] = {}
         for x, y, z in (self._placements[name].location for name in self._unmarked if self.wants(name)):
             rows.setdefault((y, z), []).append(x)
@@ -212,7 +213,7 @@ class Arrivals:
         return [Box(Box.of_edge(first, edge).low, Box.of_edge(last, edge).high) for first, last in ends]
 
     def _mark_soon(self, context: bpy.types.Context, job: Job, where: Placement) -> None:
-        """Show a marker now, or when the job begins where there are many already."""
+        """Show a marker now, or, if there are many already, when the job begins."""
         if job.state != events.QUEUED or markers.count() < MAX_MARKERS:
             self._mark(context, job, where)
         else:
@@ -227,7 +228,7 @@ class Arrivals:
         marker.matrix_world = markers.matrix_from(where)
 
     def _take_marker_away(self, name: str, folder: JobFolder) -> None:
-        """But remember where it was, for the case that the job goes on."""
+        """Remove the job's marker, and record where it was, in case the job is resumed."""
         matrix = markers.matrix_of(name)
         if matrix is None:
             return
@@ -242,8 +243,8 @@ class Arrivals:
         self._shown_steps.pop(name, None)
         try:
             self._placements[name].write(folder)
-        except OSError as error:  # it may be offered once more after a restart: no reason to fail now
-            log.warning("Could not note that the job in %s is %s: %s", folder.path, fate, error)
+        except OSError as error:  # at worst it is offered once more after a restart
+            log.warning("Could not record that the job in %s is %s: %s", folder.path, fate, error)
 
     def _another_file_was_opened(self, *_: object) -> None:
         self._in_open_file.clear()
@@ -254,17 +255,17 @@ class Arrivals:
             del self._ready[name]
 
     def _file_was_saved(self, *_: object) -> None:
-        """Perhaps for the first time, or elsewhere: that is where its jobs belong from now on."""
+        """After the first save or a Save As the file's jobs belong to its new path."""
         for name in self._in_open_file & self._placements.keys():
             self._placements[name] = dataclasses.replace(self._placements[name], blend_file=bpy.data.filepath)
 
-    def _time_was_turned(self, *_: object) -> None:
-        """Undo and redo may bring markers back of jobs that are over; not to be touched before Blender is done."""
+    def _undo_was_used(self, *_: object) -> None:
+        """Undo and redo may bring back markers of jobs that are over; remove them once Blender has finished."""
         self._shown_steps.clear()
         if not bpy.app.background:
             self._cleaner.start(0.0, persistent=False)
 
 
 def _is_here(name: str, where: Placement) -> bool:
-    """Whether the file that is open is the one in which the job was asked for."""
+    """Whether the open file is the one in which the job was started."""
     return (bool(where.blend_file) and where.blend_file == bpy.data.filepath) or markers.find(name) is not None

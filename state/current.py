@@ -1,7 +1,7 @@
-"""The one session of this Blender, from the moment when the extension is enabled until it is disabled.
+"""Holds the one session of this Blender, from the enabling of the extension until it is disabled.
 
-What a property's change, a button or a panel has to do with jobs goes through it. Nothing else in the extension's
-modules changes: who wants a fresh start makes another `Session`.
+Properties, operators and panels reach the jobs through it. It is the only state in the extension's modules: a fresh
+start is another `Session`.
 """
 
 from __future__ import annotations
@@ -26,5 +26,5 @@ def session() -> Session:
 
 
 def hold(session: Session | None) -> None:
-    """From now on `session` answers with this one."""
+    """Make `session` return this one from now on."""
     _holder.session = session

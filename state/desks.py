@@ -1,4 +1,4 @@
-"""Who looks after which results folder: the one that the preferences name, and former ones with jobs under way."""
+"""The runners of results folders: of the one in the preferences, and of former ones with unfinished jobs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 class Desks:
     """Attributes:
-    runner: who looks after the results folder that the preferences name, as far as it was asked for.
-    library: all jobs of that folder; None as long as there is no `runner`.
-    unwatched: jobs of that folder that are not over, and were begun by somebody else, or by a Blender that is gone.
+    runner: the runner of the results folder in the preferences; None until it is first needed.
+    library: all jobs of that folder; None while there is no `runner`.
+    unwatched: unfinished jobs of that folder that another person, or a Blender that has ended, started.
     """
 
     def __init__(self) -> None:
@@ -33,10 +33,10 @@ class Desks:
         self.library: Library | None = None
         self.unwatched: deque[Entry] = deque()
         self._former: list[Runner] = []
-        """Of results folders that the preferences no longer name, as long as a job there is not over."""
+        """Runners of former results folders that still have unfinished jobs."""
 
     def desk(self, context: bpy.types.Context) -> Runner:
-        """Who looks after the jobs of the results folder that the preferences name."""
+        """The runner of the results folder in the preferences; a new one if that has changed."""
         results = preferences.results_folder(context)
         if self.runner is None or self.runner.results != results:
             if self.runner is not None and self.runner.is_busy:
@@ -51,11 +51,11 @@ class Desks:
         return self.runner
 
     def all(self) -> list[Runner]:
-        """Who looks after jobs: those of the results folder, and those still under way in former ones."""
+        """All runners: of the results folder, and of former ones with unfinished jobs."""
         return ([self.runner] if self.runner is not None else []) + self._former
 
     def of(self, context: bpy.types.Context, wanted: Job) -> Runner:
-        """Who looks after the job's results folder, be it another than the one that the preferences name."""
+        """The runner of the job's results folder, which may not be the one in the preferences."""
         self.desk(context)
         results = wanted.folder.path.parent
         for each in self.all():
@@ -66,56 +66,59 @@ class Desks:
         return former
 
     def forget_idle(self) -> None:
-        """Look no longer after former results folders in which every job is over."""
+        """Drop runners of former results folders in which every job is over."""
         self._former = [each for each in self._former if each.is_busy]
 
     def close(self) -> None:
-        """Let engines leave that were started here, as soon as they have done what waits."""
+        """Let engines that were started here end once their queue is empty."""
         for each in self.all():
             try:
                 each.close()
             except EngineError as error:
-                log.warning("The engine could not be told to leave: %s", error)
+                log.warning("The engine could not be asked to end: %s", error)
 
     def is_busy(self) -> bool:
         """Whether there is a job that is not over."""
         return any(each.is_busy for each in self.all())
 
     def current(self) -> Job | None:
-        """The job that an engine is at; None where none of ours is at any."""
+        """The job that an engine works on; None if there is none."""
         return next((each.current for each in self.all() if each.current is not None), None)
 
     def watched(self, name: str) -> Job | None:
-        """The job of this name that is not over and is watched here."""
+        """The unfinished job of this name that is watched here, or None."""
         return next((each.jobs[name] for each in self.all() if name in each.jobs), None)
 
     def read(self, context: bpy.types.Context, name: str) -> Job | None:
-        """The job of this name as its folder says; None where there is none, or it is damaged."""
+        """The job of this name, read from its folder; None if there is none or it is damaged."""
         desk = self.desk(context)
         return read_job(desk, name, {ticket.name for ticket in desk.queue.waiting()})
 
     def entry(self, name: str) -> Entry | None:
-        """What the library says of a job."""
+        """The library's entry of a job, or None."""
         return self.library.find(name) if self.library is not None else None
 
     def is_elsewhere(self, shown: Job) -> bool:
-        """Whether a job's folder is not in the results folder that the preferences name."""
+        """Whether a job's folder is not in the results folder in the preferences."""
         runner = self.runner
         return runner is not None and shown.folder.path.parent not in (runner.results, runner.queue.samples_folder)
 
     def engine_of(self, shown: Job) -> dict[str, Any] | None:
-        """What the engine says of itself that serves the job's results folder; None where none does."""
+        """The status of the engine that serves the job's results folder; None if none does."""
         watching = next((each for each in self.all() if each.jobs.get(shown.name) is shown), self.runner)
         return watching.engine if watching is not None else None
 
     def waits_from(self, name: str) -> str | None:
-        """The machine from which a job waits that no engine of ours takes unasked, empty if unknown; else None."""
+        """The machine from which a job was queued that this person's engine does not take by itself.
+
+        Empty if the machine is unknown; None if the job does not wait, or waits for this person's engine.
+        """
         ticket = self.runner.ticket_from_elsewhere(name) if self.runner is not None else None
         return ticket.host if ticket is not None else None
 
 
 def read_job(desk: Runner, name: str, waiting: Container[str]) -> Job | None:
-    """A job as its folder says; None where there is none, or it is damaged. `waiting`: the names in the queue."""
+    """A job, read from its folder; None if there is none or it is damaged. `waiting`: names of the queued jobs."""
     try:
         found = Job(JobFolder(desk.results / name))
     except EngineError:

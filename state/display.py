@@ -1,4 +1,4 @@
-"""What the panel shows besides settings: a job with its pictures, a 2D preview, why something was refused."""
+"""What the panel shows besides settings: a job with its pictures, a 2D preview, and complaints."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .redraw import redraw
 
 class Display:
     """Attributes:
-    job: the one that the engine is at, or the last that was.
+    job: the job that the engine works on, or the last one that it did.
     preview_2d: the job of the latest 2D preview.
-    complaint: why what the person wanted last was refused: one sentence.
+    complaint: why the person's last action was refused, as one sentence.
     """
 
     def __init__(self) -> None:
@@ -26,32 +26,32 @@ class Display:
         self._shown_step: tuple[str, int] | None = None
 
     def complain(self, sentence: str) -> None:
-        """Let the panel show why something was refused."""
+        """Show why something was refused, in the panel."""
         self.complaint = sentence
         redraw()
 
     def show(self, job: Job) -> None:
-        """Let this be the job that the panel shows."""
+        """Show this job in the panel."""
         self.job = job
         self._show_pictures(job)
 
     def show_if_idle(self, job: Job) -> None:
-        """Show a new job, unless the one shown is not over."""
+        """Show a new job, if the shown one is over."""
         if self.job is None or self.job.is_over:
             self.show(job)
 
     def show_nothing(self) -> None:
-        """Show no job any more."""
+        """Show no job."""
         self.job = None
         self.pictures.forget_current()
 
     def show_preview_2d(self, job: Job) -> None:
-        """Let this be the latest 2D preview."""
+        """Show this job as the latest 2D preview."""
         self.preview_2d = job
         self.pictures.show_samples([])
 
     def hear(self, changed: Job, *, is_current: bool) -> None:
-        """There is news of a job; `is_current`: an engine is at it."""
+        """Update what is shown after a job has changed; `is_current`: whether an engine works on it."""
         if is_current or self.job is None or (self.job.is_over and changed.state != events.CANCELLED):
             self.job = changed
         if changed is self.job:
@@ -61,7 +61,7 @@ class Display:
             self.announcement.tell(changed)
 
     def hear_of_preview_2d(self) -> None:
-        """There is news of the latest 2D preview."""
+        """Update what is shown after the 2D preview's job has changed."""
         job = self.preview_2d
         if job is not None and job.state == events.DONE:
             self.pictures.show_samples(inspection.samples_in(job.folder.path, job.folder.result()))

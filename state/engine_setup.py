@@ -1,7 +1,7 @@
-"""Whether the engine is set up: what its Python was found to have, the other Pythons, and the engine's own environment.
+"""The engine's set-up: the diagnosis of its Python, other Pythons, and the engine's own environment.
 
-One timer, alive only while something is under way: it asks processes and threads whether they are ready, and redraws
-where something is new. What is drawn is all in here, so that drawing need not look at the disk.
+One timer, which runs only while something is under way, polls processes and threads, and redraws when something has
+changed. All that panels draw is kept here, so that drawing does not access the disk.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ log = logging.getLogger(__name__)
 
 class EngineSetup:
     """Attributes:
-    python: the Python in use, as of the last glance.
-    diagnosis: what is known of that Python; None while it is being asked.
-    environment_state: of the extension's own environment (`sdi_engine.install.state_of`), as of the last glance.
+    python: the Python in use, as of the last examination.
+    diagnosis: that Python's diagnosis; None while it is being examined.
+    environment_state: the state of the extension's own environment (`sdi_engine.install.state_of`) at that time.
     uses_environment: whether the Python in use is that environment's.
-    survey: the search for Pythons that is under way, or was the last.
-    installation: the one that is under way.
-    complaint: why the last installation or removal came to nothing.
-    installation_log: what pip said in the last installation, where that has failed.
+    survey: the current or last search for Pythons.
+    installation: the running installation, or None.
+    complaint: why the last installation or removal failed; empty if it did not.
+    installation_log: pip's log of the last installation if that failed, else None.
     """
 
     def __init__(self, desks: Desks, on_ready: Callable[[], None]) -> None:
-        """`on_ready` is called when the engine's Python was found to have all that it needs."""
+        """`on_ready` is called when an examination finds the engine's Python complete."""
         self.python: Path | None = None
         self.diagnosis: Diagnosis | None = None
         self.environment_state = install.MISSING
@@ -61,23 +61,23 @@ class EngineSetup:
         self._desks = desks
         self._on_ready = on_ready
         self._examination: Examination | None = None
-        """The question that is under way, or was answered last."""
+        """The running or last examination."""
         self._removal: Removal | None = None
         self._wants_installation = False
-        """Whether one is to begin as soon as the Pythons are known."""
+        """Whether an installation starts as soon as the survey is over."""
         self._wants_removal = False
         self._first = Timer(self.glance)
         self._timer = Timer(self.tick)
         self._tidier = Timer(self.tidy)
 
     def begin(self) -> None:
-        """Called when the extension is enabled: a glance at the engine's Python soon, where there is a window."""
+        """Called when the extension is enabled: with a window, examine the engine's Python soon."""
         if not bpy.app.background:
             self._first.start(GLANCE_AFTER_SECONDS)
             self._tidy_later()
 
     def end(self) -> None:
-        """Called when the extension is disabled: whatever is under way is stopped."""
+        """Called when the extension is disabled: stop everything that is running."""
         for timer in (self._first, self._timer, self._tidier):
             timer.stop()
         for process in (self._examination, self.survey, self.installation):
@@ -85,9 +85,9 @@ class EngineSetup:
                 process.stop()
 
     def hint(self) -> str:
-        """What the panel should say before anything can be made: one sentence.
+        """What is missing before objects can be made, as one sentence for the panel.
 
-        Empty where all is well, or not yet known.
+        Empty if nothing is missing, or if that is not known yet.
         """
         is_ready = self.diagnosis is not None and self.diagnosis.ok
         if self.is_installing() and not is_ready:
@@ -104,18 +104,18 @@ class EngineSetup:
         return f"{NOT_SET_UP}: its Python lacks {shortened(missing)}." if missing else self.diagnosis.sentence
 
     def glance(self) -> None:
-        """Glance at the Python in use; the answer comes into `diagnosis`."""
+        """Examine the Python in use quickly, without importing its packages; the result comes into `diagnosis`."""
         self._ask(Glance)
 
     def examine(self) -> None:
-        """Examine the Python in use thoroughly; the answer comes into `diagnosis`."""
+        """Examine the Python in use thoroughly; the result comes into `diagnosis`."""
         self._ask(Examination)
 
     def is_examining(self) -> bool:
         return self._examination is not None and self._examination.diagnosis is None
 
     def find_pythons(self) -> None:
-        """Look for Pythons on this machine; they come into `survey`."""
+        """Start a search for Pythons on this machine; they come into `survey`."""
         if self.survey is not None:
             self.survey.stop()
         engine = preferences.engine(bpy.context)
@@ -135,13 +135,13 @@ class EngineSetup:
         return self._wants_removal or self._removal is not None
 
     def progress(self) -> tuple[str, float]:
-        """What the installation is at, and how much of it is done, 0 to 1."""
+        """The phase of the installation, and the share of it that is done, 0…1."""
         if self.installation is not None and not self.installation.is_over:
             return self.installation.phase, self.installation.fraction
-        return "Looking for a Python to make it with", 0.0
+        return "Searching for a suitable Python", 0.0
 
     def start_installation(self) -> None:
-        """Make the engine an environment, with the best Python of this machine; one from before is used until then."""
+        """Make an environment for the engine with the best Python of this machine; an earlier one is used until then."""
         self.complaint, self.installation_log = "", None
         self._wants_installation = True
         if self.survey is None:
@@ -149,14 +149,14 @@ class EngineSetup:
         self._watch()
 
     def cancel_installation(self) -> None:
-        """Stop it; what was installed so far is removed."""
+        """Stop the installation, and remove what it has installed."""
         self._wants_installation = False
         if self.installation is not None:
             self.installation.cancel()
         redraw()
 
     def tidy(self) -> None:
-        """Remove environments that another has taken the place of, where no engine runs in them any more."""
+        """Remove environments that have been replaced and in which no engine runs any more."""
         environment = preferences.private_environment()
         if environment is not None and not self.is_installing() and not self.is_removing():
             Cleanup(environment)
@@ -169,7 +169,7 @@ class EngineSetup:
         self._watch()
 
     def tick(self) -> float | None:
-        """Look once at all that is under way; seconds until the next look, None where nothing is."""
+        """Poll all that is running; returns seconds until the next call, None if nothing runs."""
         news = [self._follow_examination(), self._follow_survey(), self._follow_installation(), self._follow_removal()]
         if any(news):
             redraw()
@@ -177,7 +177,7 @@ class EngineSetup:
         return TICK_SECONDS if busy else None
 
     def wait(self) -> None:
-        """Until nothing is under way: for the background, where timers do not fire."""
+        """Poll until nothing runs any more, for the background, where timers do not fire."""
         while self.tick() is not None:
             time.sleep(TICK_SECONDS / 2)
 
@@ -216,14 +216,14 @@ class EngineSetup:
         return self.survey is not None and self.survey.poll()
 
     def _let_engine_leave(self) -> None:
-        """Ask an engine that runs in the environment to end as soon as it has nothing to do."""
+        """Ask an engine that runs in the environment to end as soon as no job is running."""
         if self._engine_has_left():
             return
         assert self._desks.runner is not None
         try:
             self._desks.runner.free_memory()
         except EngineError as error:
-            log.warning("The engine could not be told to leave: %s", error)
+            log.warning("The engine could not be asked to end: %s", error)
 
     def _engine_has_left(self) -> bool:
         return not self.uses_environment or self._desks.runner is None or self._desks.runner.queue.status() is None
@@ -248,7 +248,7 @@ class EngineSetup:
         if self.installation.is_over:
             finished, self.installation = self.installation, None
             if finished.succeeded:
-                self._let_engine_leave()  # which runs in another Python still
+                self._let_engine_leave()  # it still runs in another Python
                 self._use_environment()
                 self.find_pythons()
                 self._tidy_later()
@@ -259,7 +259,7 @@ class EngineSetup:
         return True
 
     def _use_environment(self) -> None:
-        """Let the engine run in the environment that was just made, whatever was chosen before."""
+        """Make the engine run in the environment that was just made, whatever was chosen before."""
         environment = preferences.private_environment()
         settings = preferences.of(bpy.context)
         found_anyway = find_python("", environment) == install.python_of(environment) if environment else False
@@ -282,13 +282,14 @@ class EngineSetup:
 
 
 def lasting_name(program: Path) -> str:
-    """What to set as the engine's Python for this program: the folder, where it is in one whose content is renewed."""
+    """The path to set as the engine's Python for a program: in the engine's own environment the folder, since its
+    content is replaced by later installations."""
     environment = preferences.private_environment()
     is_ours = environment is not None and environment in program.parents
     return str(environment) if is_ours else str(program)
 
 
 def _lender() -> Path | None:
-    """Blender's own Python, where it can make environments for the engine."""
+    """Blender's own Python if it can make environments for the engine, or None."""
     able = doctor.python_check().ok and all(importlib.util.find_spec(name) for name in ("venv", "ensurepip"))
     return Path(sys.executable) if able and sys.executable else None

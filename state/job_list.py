@@ -1,4 +1,4 @@
-"""The jobs of the results folder as Blender's lists want them: in a collection, which is saved in no file."""
+"""The jobs of the results folder in a collection property, as Blender's lists need them; it is not saved in files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..jobs.library import Entry
 
 
 class SDI_PG_job(bpy.types.PropertyGroup):
-    """One job; `name` is its folder's, and all else is asked of `session`."""
+    """One job; `name` is its folder's name, and `session` knows the rest."""
 
-    prompt: StringProperty(name="Prompt", description="What was asked for")  # type: ignore[valid-type]
+    prompt: StringProperty(name="Prompt", description="The job's prompt")  # type: ignore[valid-type]
 
 
 CLASSES = (SDI_PG_job,)
@@ -34,7 +34,7 @@ def detach() -> None:
 
 
 def fill(entries: Iterable[Entry]) -> None:
-    """Show these jobs; the chosen one stays chosen."""
+    """Show these jobs; the selected one stays selected."""
     manager = _manager()
     was_chosen = chosen()
     manager.sdi_jobs.clear()
@@ -46,13 +46,13 @@ def fill(entries: Iterable[Entry]) -> None:
 
 
 def choose(name: str) -> None:
-    """Choose the job of this name."""
+    """Select the job of this name."""
     manager = _manager()
     manager.sdi_job_index = manager.sdi_jobs.find(name)
 
 
 def chosen() -> str:
-    """The name of the chosen job; empty where none is."""
+    """The name of the selected job; empty if none is."""
     manager = _manager()
     index = manager.sdi_job_index
     return manager.sdi_jobs[index].name if 0 <= index < len(manager.sdi_jobs) else ""

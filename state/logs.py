@@ -1,4 +1,4 @@
-"""What the extension logs in Blender: warnings, on the console unless somebody has set up logging, made printable."""
+"""The extension's log in Blender: warnings go to the console, made printable, unless logging is configured."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..sdi_engine.system.untrusted import printable_record
 
 
 class _Console(logging.Handler):
-    """Does what Python does without a handler, and leaves the record alone where there is another one."""
+    """Does what Python does without any handler, and nothing if the root logger has one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         console = logging.lastResort

@@ -1,6 +1,6 @@
-"""The models on this computer, as the last scan found them, and the timer that waits for the next one.
+"""The models on this computer, as the last scan found them, and the timer that polls the next scan.
 
-Nobody waits for the disk: a thread looks, and what is drawn is what is known.
+A thread scans the disk, and panels draw the last result, so Blender never waits for the disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OLD_SECONDS = 20.0
 
 class ModelList:
     """Attributes:
-    found: what is known.
+    found: the result of the last scan.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class ModelList:
         self._scan: Scan | None = None
         self._again = False
         self._scanned_at = 0.0
-        self._first = Timer(self._look_first)
+        self._first = Timer(self._scan_first)
         self._timer = Timer(self.tick)
 
     def begin(self) -> None:
@@ -47,7 +47,7 @@ class ModelList:
             self._scan.stop()
 
     def refresh(self, context: bpy.types.Context) -> Scan:
-        """Look again, in a thread; where one looks already, once more after it."""
+        """Scan again, in a thread; if a scan is running, another one follows it."""
         if self._scan is not None and not self._scan.is_over:
             self._again = True
             return self._scan
@@ -58,19 +58,19 @@ class ModelList:
         return self._scan
 
     def refresh_if_old(self, context: bpy.types.Context) -> None:
-        """Look again if the last look was a while ago: something may have been downloaded since."""
+        """Scan again if the last scan is more than `OLD_SECONDS` old: something may have been downloaded since."""
         if time.monotonic() - self._scanned_at > OLD_SECONDS:
             self.refresh(context)
 
     def take(self) -> bool:
-        """Take over what a scan that is over has found; whether there was one."""
+        """Take over the result of a completed scan; returns whether there was one."""
         if self._scan is None or not self._scan.is_over:
             return False
         self.found, self._scan = self._scan.models or self.found, None
         return True
 
     def tick(self) -> float | None:
-        """Take over what was found meanwhile; seconds until the next look, None where no scan is under way."""
+        """Take over the result of a completed scan; returns seconds until the next call, None if no scan runs."""
         if not self.take():
             return TICK_SECONDS if self._scan is not None else None
         redraw()
@@ -80,40 +80,40 @@ class ModelList:
         return None
 
     def is_refused(self, model: str) -> bool:
-        """Whether a model, by what goes into a request, is known to be unusable."""
+        """Whether a model, by its name in a request, is known to be unusable."""
         return isinstance(self.found.known.get(model), str)
 
     def about(self, model: str) -> str:
-        """One line of what is known about a model; "" where that is nothing."""
+        """One line about a model; empty if nothing is known about it."""
         found = self.found.known.get(model)
         if found is None or isinstance(found, str):
             return found or ""
         if model == STARTER_MODEL:
             return f"Built in · {size_words(found.size)}"
         if found.is_here:
-            name = found.name if found.name != model else ""  # of which the field shows the beginning only
+            name = found.name if found.name != model else ""  # the field may show only the beginning of a path
             return " · ".join(filter(None, (name, found.kind, f"{size_words(found.size)} on disk")))
         if bpy.app.online_access:
             return "Will be downloaded when you press Generate"
         return "Not on this computer, and online access is off (Preferences, System)"
 
     def label_of(self, model: str, otherwise: str) -> str:
-        """A model's name and size; `otherwise` where it is not known."""
+        """A model's name and size; `otherwise` if it is not known."""
         found = self.found.known.get(model)
         return found.label if isinstance(found, Model) else otherwise
 
     def vocabulary_of(self, model: str) -> vocabulary.Knows:
-        """The words of a model of a small vocabulary, by kind; empty for others, and where nothing is known yet."""
+        """The vocabulary of a model with a small one, by kind of word; empty for other and unknown models."""
         found = self.found.known.get(model)
         return found.knows if isinstance(found, Model) else {}
 
     def unknown_words(self, model: str, prompt: str) -> str:
-        """A sentence on words of the prompt that a model of a small vocabulary does not know; "" where none are."""
+        """A sentence about words of the prompt that are not in the model's small vocabulary; empty if there are none."""
         return vocabulary.about_unknown_words(prompt, self.vocabulary_of(model))
 
     def remember(self, model: str, found: Model) -> None:
-        """Know about a model before the next scan does."""
+        """Add a model that was examined separately, before the next scan finds it."""
         self.found.known[model] = found
 
-    def _look_first(self) -> None:
+    def _scan_first(self) -> None:
         self.refresh(bpy.context)

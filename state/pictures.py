@@ -1,6 +1,6 @@
-"""Pictures of jobs as icons, which are what Blender's panels can show. What reads files is not for panels to call.
+"""Pictures of jobs as icons, the form in which Blender's panels can show them. Panels only call what reads no files.
 
-Those who name the pictures have looked at their headers (`jobs.inspection`), but for the current one, which changes.
+The callers have checked the pictures' headers (`jobs.inspection`), except those of the current job, which change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_THUMBNAILS = 200
 
 
 class Pictures:
-    """Of the job under way, of the jobs in the list, and of the latest 2D preview."""
+    """The pictures of the current job, of the jobs in the list, and of the latest 2D preview."""
 
     def __init__(self) -> None:
         self._current: Any = None
@@ -25,14 +25,14 @@ class Pictures:
         self._samples: Any = None
 
     def show_current(self, preview: Path, sides: Iterable[Path]) -> None:
-        """Show these pictures of the job that is under way; those shown before are forgotten."""
+        """Show these pictures of the current job, and forget those shown before."""
         if self._current is None:
             self._current = bpy.utils.previews.new()
         self._current.clear()
         for name, file in [("preview", preview), *((f"side {number}", file) for number, file in enumerate(sides))]:
             if is_picture(file):
                 picture = self._current.load(name, str(file), "IMAGE", force_reload=True)
-                len(picture.image_size)  # makes Blender read the file now; or the next one would replace it unread
+                len(picture.image_size)  # makes Blender read the file now, before it is replaced
 
     def show_samples(self, files: Iterable[Path]) -> None:
         """Show these pictures as the latest 2D preview."""
@@ -43,7 +43,7 @@ class Pictures:
             self._samples.load(str(number), str(file), "IMAGE", force_reload=True)
 
     def show_thumbnails(self, files: Mapping[str, Path]) -> None:
-        """Keep a thumbnail for each of these jobs, by name; Blender reads a file when it is first drawn."""
+        """Have a thumbnail for each of these jobs, by name; Blender reads a file when it is first drawn."""
         if self._thumbnails is None:
             self._thumbnails = bpy.utils.previews.new()
         wanted = dict(list(files.items())[:MAX_THUMBNAILS])
@@ -53,12 +53,12 @@ class Pictures:
             self._thumbnails.load(name, str(wanted[name]), "IMAGE")
 
     def forget_thumbnail(self, name: str) -> None:
-        """Read this job's thumbnail again at the next `show_thumbnails`."""
+        """Have this job's thumbnail read again at the next `show_thumbnails`."""
         if self._thumbnails is not None and name in self._thumbnails:
             del self._thumbnails[name]
 
     def forget_current(self) -> None:
-        """Show nothing of the job that is under way."""
+        """Show no pictures of the current job."""
         if self._current is not None:
             self._current.clear()
 
@@ -70,21 +70,21 @@ class Pictures:
         self._current = self._thumbnails = self._samples = None
 
     def preview(self) -> int:
-        """The icon of the current job's latest picture; 0 where there is none."""
+        """The icon of the current job's latest picture; 0 if there is none."""
         return _icon(self._current, "preview")
 
     def sides(self) -> list[int]:
-        """The icons of the current job's turntable, the front first; empty where there is none."""
+        """The icons of the current job's turntable, the front first; empty if there is none."""
         if self._current is None:
             return []
         return [self._current[name].icon_id for name in sorted(self._current) if name.startswith("side ")]
 
     def thumbnail(self, name: str) -> int:
-        """The icon of the job of this name; 0 where there is none."""
+        """The icon of the job of this name; 0 if there is none."""
         return _icon(self._thumbnails, name)
 
     def sample(self, number: int) -> int:
-        """The icon of a picture of the latest 2D preview; 0 where there is none."""
+        """The icon of a picture of the latest 2D preview; 0 if there is none."""
         return _icon(self._samples, str(number))
 
 

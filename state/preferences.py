@@ -1,4 +1,4 @@
-"""The extension's preferences: which Python runs the engine, where results go, where models are."""
+"""The extension's preferences: the engine's Python, the results folder, the model folder."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..sdi_engine.system.pasted import as_meant
 from .current import session
 
 PACKAGE = (__package__ or "").rpartition(".")[0]
-"""Of the extension, of which this is a room."""
+"""The extension's package, of which this is a subpackage."""
 
 EXTENSION_FOLDER = Path(__file__).resolve().parent.parent
 PRIVATE_ENVIRONMENT = "engine"
-"""The virtual environment below the folder that Blender lends to an extension (on Windows: a shorter one)."""
+"""The virtual environment's folder in the one that Blender gives to an extension (on Windows: in a shorter path)."""
 
 NEEDS_ONLINE_ACCESS = "Allow Online Access in Preferences, System first"
 
@@ -39,7 +39,7 @@ def _on_results_changed(_self: Preferences, context: bpy.types.Context) -> None:
 
 
 class Preferences:
-    """What a person sets once; `panels.preferences` draws it."""
+    """The preferences' properties; `panels.preferences` draws them."""
 
     bl_idname = PACKAGE
 
@@ -56,33 +56,33 @@ class Preferences:
     torch_index: StringProperty(
         name="Torch Index",
         description=(
-            "Where Install Engine Environment gets torch from: the address behind --index-url in the command that "
-            "pytorch.org gives for your GPU. Empty for the usual place, which suits Macs, and NVIDIA GPUs on Linux"
+            "Where Install Engine Environment gets torch from: the address after --index-url in the command that "
+            "pytorch.org gives for your GPU. Empty for the default index, which suits Macs, and NVIDIA GPUs on Linux"
         ),
     )  # type: ignore[valid-type]
     results_folder: StringProperty(
         name="Results",
-        description="Each object's mesh, texture, previews and log go into a folder of its own in here",
+        description="The folder in which each object gets its own folder with mesh, texture, previews and log",
         default=_default_results_folder(),
         subtype="DIR_PATH",
         update=_on_results_changed,
     )  # type: ignore[valid-type]
     model_folder: StringProperty(
         name="Models",
-        description="A folder in which the model menu looks for .safetensors files and folders in Diffusers layout",
+        description="A folder that the model menu searches for .safetensors files and folders in Diffusers layout",
         subtype="DIR_PATH",
     )  # type: ignore[valid-type]
     idle_minutes: IntProperty(
         name="Keep Engine Ready",
-        description="Minutes for which an engine without work keeps its model in memory, to begin the next object soon",
+        description="Minutes for which an idle engine keeps its model in memory, so that the next object starts sooner",
         default=10,
         min=0,
         max=240,
     )  # type: ignore[valid-type]
     cluster: StringProperty(
         name="Ray Cluster",
-        description="Where objects are made instead of here: auto for the Ray cluster that this computer is a node of, "
-        "or an address such as ray://HOST:10001; only in a network that you trust",
+        description="Make objects on a Ray cluster instead of this computer: auto for the cluster that this computer "
+        "is a node of, or an address such as ray://HOST:10001; only in a network that you trust",
     )  # type: ignore[valid-type]
     notify: BoolProperty(
         name="Notify",
@@ -97,28 +97,28 @@ def of(context: bpy.types.Context) -> Any:
 
 
 def engine(context: bpy.types.Context) -> Engine:
-    """The engine as the preferences describe it."""
+    """How to run the engine, by the preferences."""
     chosen = as_meant(of(context).engine_python)
     python = find_python(bpy.path.abspath(chosen) if chosen else "", private_environment())
     return Engine(python, EXTENSION_FOLDER, online=bpy.app.online_access, cluster=of(context).cluster.strip())
 
 
 def results_folder(context: bpy.types.Context) -> Path:
-    """Where job folders are made."""
+    """The folder in which job folders are made."""
     chosen = as_meant(of(context).results_folder) or _default_results_folder()
     return Path(bpy.path.abspath(chosen)).expanduser().absolute()
 
 
 def model_folder(context: bpy.types.Context) -> Path | None:
-    """The person's own folder of models; None where none is set."""
+    """The person's own folder of models; None if it is not set."""
     chosen = as_meant(getattr(of(context), "model_folder", ""))
     return Path(bpy.path.abspath(chosen)) if chosen else None
 
 
 def private_environment() -> Path | None:
-    """The folder of the engine's own environment, which need not exist; None where Blender lends no folder."""
+    """The folder of the engine's own environment, which need not exist; None if Blender gives the extension none."""
     if not PACKAGE.startswith("bl_ext."):
-        return None  # enabled from a checkout: Blender lends a folder to installed extensions only
+        return None  # enabled from a checkout: Blender gives a folder to installed extensions only
     local = os.environ.get("LOCALAPPDATA")
     if sys.platform == "win32" and local:  # torch's paths of 170 characters would be too long below Blender's folder
         return Path(local, "SDI", PRIVATE_ENVIRONMENT)

@@ -1,6 +1,6 @@
-"""What a person sets in the panel, and the one bridge from there to a job's request.
+"""The settings in the panel, and the one bridge between them and a job's request.
 
-Both are made from the table of parameters: a property, and a request's field, for each.
+Both derive from the table of parameters: each has a property and a field of the request.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ..sdi_engine.system.pasted import as_meant
 from .current import session
 
 _AS_PRESET = ("preset", "As Preset", "What the preset recommends")
-"""The further item of a choice that may be left to the preset."""
+"""The additional item of an optional choice, which leaves it to the preset."""
 
 _SCENE_LIMITS = Within(1e-6, 1e6)
-"""Of a length in the scene's units, whatever they are: a request knows the limits in metres."""
+"""Limits of a length in the scene's units, whatever these are; the request checks the limits in metres."""
 
 
 def _on_model_changed(_settings: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
@@ -46,7 +46,7 @@ _ON_CHANGE: dict[str, Callable[[bpy.types.PropertyGroup, bpy.types.Context], Non
 
 
 class SDI_PG_lora(bpy.types.PropertyGroup):
-    """A file of changes to the model, and how much of it."""
+    """A LoRA: its file and its weight."""
 
     use: BoolProperty(
         name="Use",
@@ -56,7 +56,7 @@ class SDI_PG_lora(bpy.types.PropertyGroup):
 
 
 class SDI_PG_settings(bpy.types.PropertyGroup):
-    """Settings of the next object; where one may be left to preset and model, zero mostly means that."""
+    """The settings of the next object; of optional numbers without a switch, 0 leaves them to preset and model."""
 
     lora_index: IntProperty(
         name="Chosen LoRA",
@@ -71,7 +71,7 @@ class SDI_PG_settings(bpy.types.PropertyGroup):
     )  # type: ignore[valid-type]
 
     def use_recommended(self) -> None:
-        """Leave to preset and model what can be left to them, as presets do that mean nothing else by it."""
+        """Leave all optional settings to preset and model; preset files call this first."""
         for parameter in PARAMETERS.values():
             if parameter.is_optional or parameter.kind is dict:
                 for name in properties_of(parameter):
@@ -79,7 +79,7 @@ class SDI_PG_settings(bpy.types.PropertyGroup):
 
 
 def properties_of(parameter: Parameter) -> Iterator[str]:
-    """The names of a parameter's properties, the one that switches it first."""
+    """The names of a parameter's properties, its switch first if it has one."""
     yield from filter(None, (parameter.switch, parameter.prop))
 
 
@@ -121,7 +121,7 @@ def _number(parameter: Parameter, common: dict[str, Any]) -> Any:
     elif parameter.unit == "pixels":
         common |= {"subtype": "PIXEL"}
     low, soft_low = limits.low, usual.low
-    if parameter.is_optional and not parameter.switch:  # 0 leaves it to others
+    if parameter.is_optional and not parameter.switch:  # 0 leaves it to preset and model
         low, soft_low = min(low, 0), min(soft_low, 0)
     common |= {"min": low, "soft_min": soft_low, "soft_max": usual.high, "max": limits.high}
     return IntProperty(**common) if parameter.kind is int else FloatProperty(**common)
@@ -148,10 +148,10 @@ def detach() -> None:
 
 
 def request_from(scene: Any, prompt: str | None = None) -> JobRequest:
-    """The request that a scene's settings describe, or that they describe for another prompt.
+    """The request that a scene's settings describe, with another prompt if one is given.
 
     Raises:
-        BadInputError: a setting cannot be used.
+        BadInputError: a setting is invalid.
     """
     fields = {name: _value_in(scene, parameter) for name, parameter in PARAMETERS.items()}
     if prompt is not None:
@@ -166,18 +166,18 @@ def apply_request(scene: Any, request: JobRequest) -> None:
 
 
 def model_of(settings: Any) -> str:
-    """The chosen model as it goes into a request; touches no disk."""
+    """The chosen model's name in a request; does not access the disk."""
     return as_engine_finds(model_name(settings.model))
 
 
 def as_engine_finds(path: str) -> str:
-    """The model or file as the engine, which runs in another folder, can find it."""
+    """A model or file, with a path relative to the .blend file made absolute: the engine runs in another folder."""
     path = as_meant(path)
     return bpy.path.abspath(path) if path.startswith("//") else path
 
 
 def _value_in(scene: Any, parameter: Parameter) -> Any:
-    """What a request says of a parameter, by what the scene's properties say."""
+    """The value of a parameter for a request, from the scene's properties."""
     settings = scene.sdi
     value = getattr(settings, parameter.prop)
     if parameter.name == "model":
@@ -196,7 +196,7 @@ def _value_in(scene: Any, parameter: Parameter) -> Any:
 
 
 def _set_in(scene: Any, parameter: Parameter, value: Any) -> None:
-    """Set the properties so that `_value_in` finds the value."""
+    """Set the properties so that `_value_in` returns the value."""
     settings = scene.sdi
     if parameter.kind is Lora:
         _fill(settings, value)
@@ -221,5 +221,5 @@ def _fill(settings: Any, loras: tuple[Lora, ...]) -> None:
 
 
 def _short(number: float) -> float:
-    """What a person typed: Blender keeps 32 bits of a number, so that 0.1 comes back as 0.10000000149."""
+    """The number as it was typed: Blender stores 32-bit floats, so that 0.1 is read back as 0.10000000149."""
     return float(f"{number:.6g}")

@@ -1,4 +1,4 @@
-"""Draw again what shows our news: sidebars, preferences, the status bar."""
+"""Redraws what shows the extension's state: sidebars, preferences, the status bar."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import bpy
 
 
 def redraw() -> None:
-    """Mark the regions that show something of ours; Blender draws them at its next turn."""
+    """Tag the regions that show something of ours for redrawing by Blender."""
     if bpy.app.background:
         return
     manager = bpy.context.window_manager
@@ -20,9 +20,9 @@ def redraw() -> None:
 
 
 def _redraw_status_bar() -> None:
-    """It belongs to no screen; setting its text, to what it is anyhow, is what makes Blender draw it.
+    """Make Blender redraw the status bar by setting its text to the default, since it belongs to no screen.
 
-    An operator that is under way may have set another text, so this is not for then.
+    Not while a modal operator runs, which may have set another text.
     """
     for workspace in {window.workspace for window in bpy.context.window_manager.windows}:
         workspace.status_text_set(None)

@@ -1,4 +1,4 @@
-"""All that a bug report needs, as a text to paste."""
+"""The text of a bug report, to paste."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOG_LINES = 30
 
 
 def report(setup: EngineSetup, job: Job | None) -> str:
-    """Versions, what the engine's Python has, the end of a job's log; without passwords and the home folder's name."""
+    """Versions, the engine's diagnosis and the end of a job's log, without passwords and the home folder's name."""
     in_use = ", in use" if setup.uses_environment else ""
     lines = [
         f"SDI Text to 3D {extension_version()}",
@@ -29,7 +29,7 @@ def report(setup: EngineSetup, job: Job | None) -> str:
         f"The engine's own environment: {setup.environment_state}{in_use}",
     ]
     if setup.diagnosis is None:
-        lines.append(f"Engine: {setup.python or 'no Python'}, not asked yet")
+        lines.append(f"Engine: {setup.python or 'no Python'}, not examined yet")
     else:
         lines.append(setup.diagnosis.sentence)
         for check in setup.diagnosis.checks:
@@ -44,7 +44,7 @@ def report(setup: EngineSetup, job: Job | None) -> str:
 
 def _gpu() -> str:
     if bpy.app.background:
-        return "not asked in the background"
+        return "unknown in the background"
     import gpu
 
     return f"{gpu.platform.renderer_get()} ({gpu.platform.version_get()})"

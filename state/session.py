@@ -1,15 +1,15 @@
-"""What this Blender has to do with jobs: what a person can ask for, and the parts that see to it.
+"""The extension's session: what a person can do with jobs, and the parts that do it.
 
-The parts know nothing of the session; each knows those before it:
+The parts do not know the session; each knows only parts before it:
 
-desks            who looks after which results folder
+desks            the runners of results folders
 display          what the panel shows
-arrivals         what comes into the scene, and when
-whereabouts      where it is then
-submissions      jobs on their way into the queue
+arrivals         imports results into the scene
+whereabouts      tells where a result is
+submissions      puts jobs into the queue
 models           the models on this computer
-watcher          looks for news of jobs, by a timer
-engine_setup     whether the engine is set up
+watcher          polls the jobs by a timer
+engine_setup     the engine's Python and environment
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .whereabouts import Whereabouts
 
 
 class Session:
-    """From the moment when the extension is enabled until it is disabled; `current` holds the one that there is."""
+    """The session from the enabling of the extension until it is disabled; `current` holds it."""
 
     def __init__(self) -> None:
         self.desks = Desks()
@@ -68,7 +68,7 @@ class Session:
         self.models.begin()
 
     def end(self) -> None:
-        """Called when the extension is disabled: the engine goes on with its jobs, Blender forgets them."""
+        """Called when the extension is disabled: the engine continues its jobs, but they are no longer watched."""
         self.models.end()
         self.engine_setup.end()
         self._handlers.end()
@@ -84,7 +84,13 @@ class Session:
     def start(
         self, context: bpy.types.Context, requests: Iterable[JobRequest], where: Iterable[Placement], live: bool
     ) -> None:
-        """Let jobs wait for their turn, and watch them; with `live`, show them as they grow.
+        """Queue jobs and watch them; with `live`, show them in the scene as they grow.
+
+        Args:
+            context: for preferences and scene.
+            requests: one for each job.
+            where: the placements of the results, one for each request.
+            live: whether the engine saves live meshes.
 
         Raises:
             EngineError: a request is not valid, or a job's folder cannot be made.
@@ -93,29 +99,29 @@ class Session:
         desk.use(preferences.engine(context))
         self.submissions.ask(desk, requests, where, live)
         self.watcher.add_some(context)
-        self.watcher.look_soon()
+        self.watcher.poll_soon()
         if not self.submissions.has_more:
             self.watcher.refresh_library()
 
     def add_the_rest(self, context: bpy.types.Context) -> None:
-        """Try again to put those jobs into the queue that the disk refused; raises EngineError."""
+        """Try again to queue the jobs that could not be written; raises EngineError."""
         if self.submissions.has_more:
             self.watcher.add_some(context)
-            self.watcher.look_soon()
+            self.watcher.poll_soon()
 
     def drop_the_rest(self) -> None:
-        """Forget those jobs that are not in the queue yet."""
+        """Forget the jobs that are not in the queue yet."""
         self.submissions.drop()
         self.watcher.refresh_library()
         redraw()
 
     def is_made(self, request: JobRequest) -> bool:
-        """Whether this Blender has asked for the very same already, and has got it, or is about to."""
+        """Whether this Blender has submitted the same request before, and it was neither cancelled nor failed."""
         same = self.submissions.asked.get(repr(request))
         return same is not None and (self.state_of(same.name) or same.state) not in (events.CANCELLED, events.FAILED)
 
     def start_preview_2d(self, context: bpy.types.Context, request: JobRequest) -> None:
-        """Let the 2D model show what it makes of a prompt.
+        """Start a 2D preview of a request.
 
         Raises:
             EngineError: the request is not valid, or the folder cannot be made.
@@ -124,10 +130,10 @@ class Session:
         desk = self.desks.desk(context)
         desk.use(preferences.engine(context))
         self.display.show_preview_2d(desk.sample(request))
-        self.watcher.look_soon()
+        self.watcher.poll_soon()
 
     def close_preview_2d(self, context: bpy.types.Context) -> None:
-        """Show no 2D preview any more, and stop it where it is under way; raises StorageError."""
+        """Stop showing the 2D preview, and cancel it if it is still running; raises StorageError."""
         job = self.display.preview_2d
         if job is not None and not job.is_over:
             self.desks.of(context, job).cancel(job)
@@ -135,35 +141,35 @@ class Session:
         redraw()
 
     def resume(self, context: bpy.types.Context, stopped: Job) -> None:
-        """Let a job that is over go on.
+        """Resume a job that was stopped or has failed.
 
         Raises:
-            EngineError: the job's folder cannot be written, or has links in it.
+            EngineError: the job's folder cannot be written, or contains links.
         """
         stopped.folder.refuse_links()
         desk = self.desks.of(context, stopped)
         desk.use(preferences.engine(context))
         self.arrivals.expect_again(context, stopped)
         desk.resume(stopped)
-        self.watcher.look_soon()
+        self.watcher.poll_soon()
         self.watcher.refresh_library()
 
     def run_here(self, context: bpy.types.Context, waiting: Job) -> None:
-        """Let a job that waits from elsewhere have its turn on this machine.
+        """Queue a job on this machine that was queued from elsewhere.
 
         Raises:
-            EngineError: the job's folder cannot be written, or has links in it.
+            EngineError: the job's folder cannot be written, or contains links.
         """
         waiting.folder.refuse_links()
         desk = self.desks.desk(context)
         desk.use(preferences.engine(context))
         self.arrivals.expect_again(context, waiting)
         desk.run_here(waiting)
-        self.watcher.look_soon()
+        self.watcher.poll_soon()
         self.watcher.refresh_library()
 
     def cancel(self, context: bpy.types.Context, stopped: Job) -> None:
-        """Stop a job, or take it from the queue; raises StorageError."""
+        """Stop a job, or remove it from the queue; raises StorageError."""
         self.desks.of(context, stopped).cancel(stopped)
         if stopped.is_over:
             self.watcher.hear(stopped)
@@ -171,50 +177,50 @@ class Session:
         redraw()
 
     def cancel_waiting(self) -> None:
-        """Take all jobs from the queue that no engine is at; raises StorageError."""
+        """Remove all jobs from the queue that no engine has taken; raises StorageError."""
         self.submissions.drop()
         withdrawn = [job for each in self.desks.all() for job in each.cancel_waiting()]
         self.watcher.withdraw(withdrawn)
-        self.watcher.look_soon()
+        self.watcher.poll_soon()
         redraw()
 
     def pause(self, context: bpy.types.Context, stopped: Job) -> None:
-        """Stop a job for now, and free the engine's memory; raises StorageError."""
+        """Pause a job, and free the engine's memory; raises StorageError."""
         self.desks.of(context, stopped).pause(stopped)
         redraw()
 
     def move(self, context: bpy.types.Context, waiting: Job, by: int) -> None:
-        """Let a waiting job have its turn earlier (−1) or later (1); raises StorageError."""
+        """Move a waiting job one place forward (−1) or back (1) in the queue; raises StorageError."""
         with storage_errors(waiting.folder.path):
             self.desks.of(context, waiting).queue.move(waiting.name, by)
-        self.watcher.look_soon()
+        self.watcher.poll_soon()
 
     def go_on(self) -> None:
-        """Let engines take jobs again that were held, or could not be started; raises StorageError."""
+        """Let paused engines take jobs again, and retry those that could not be started; raises StorageError."""
         for each in self.desks.all():
             if each.is_held or each.trouble:
                 each.go_on()
-        self.watcher.look_soon()
+        self.watcher.poll_soon()
 
     def try_again(self) -> None:
-        """Something was done for the engine: jobs that wait for one may find it now."""
+        """Retry engines that could not be started, since the engine's set-up has changed."""
         for each in self.desks.all():
             if each.trouble:
                 each.try_again()
-                self.watcher.look_soon()
+                self.watcher.poll_soon()
 
     def set_live(self, live: bool) -> None:
-        """Show the jobs that are not over as they grow, or no more."""
+        """Switch the live meshes of unfinished jobs on or off."""
         try:
             for each in self.desks.all():
                 for watched in each.jobs.values():
                     if self.arrivals.wants(watched.name):
                         set_live(watched, live)
-        except EngineError as error:  # asked for by a property, which cannot report
+        except EngineError as error:  # a property's update function cannot report it
             self.display.complain(str(error))
 
     def dismiss(self) -> None:
-        """Show no job any more; its folder stays, and it is not offered again."""
+        """Stop showing the current job; its folder stays, but it is not offered again."""
         job = self.display.job
         if job is not None:
             self.arrivals.dismiss(job.name, job.folder)
@@ -224,7 +230,7 @@ class Session:
         redraw()
 
     def delete(self, context: bpy.types.Context, doomed: Job) -> None:
-        """Remove a job from the disk, and from everywhere else; raises StorageError."""
+        """Delete a job from the disk, the queue and the scene's markers; raises StorageError."""
         where = self.desks.of(context, doomed)
         if doomed.name in where.jobs:
             where.cancel(where.jobs[doomed.name])
@@ -235,11 +241,11 @@ class Session:
         self._delete_folder(where.results, doomed.name)
 
     def delete_damaged(self, context: bpy.types.Context, name: str) -> None:
-        """Remove a folder of the list that no job can be read from; raises StorageError."""
+        """Delete a folder of the list whose job cannot be read; raises StorageError."""
         self._delete_folder(self.desks.desk(context).results, name)
 
     def find(self, context: bpy.types.Context, name: str) -> Job | None:
-        """The job of this name, watched or not; None where there is none, or its folder is damaged."""
+        """The job of this name, watched or not; None if there is none or its folder is damaged."""
         self.desks.desk(context)
         shown = self.display.job
         if (watched := self.desks.watched(name)) is not None:
@@ -247,7 +253,7 @@ class Session:
         return shown if shown is not None and shown.name == name else self.desks.read(context, name)
 
     def state_of(self, name: str) -> str:
-        """One of `events.STATES`, as far as is known; empty where nothing is."""
+        """The job's state, one of `events.STATES`; empty if it is not known."""
         watched, shown = self.desks.watched(name), self.display.job
         if watched is not None:
             return watched.state
@@ -257,18 +263,18 @@ class Session:
         return known.state if known is not None else ""
 
     def results_were_changed(self, context: bpy.types.Context) -> None:
-        """The preferences name another results folder: show its jobs, and go on watching those of the former one."""
+        """The results folder in the preferences has changed: show its jobs, and keep watching those of the former."""
         if not bpy.app.background:
             self.desks.desk(context)
             self.watcher.refresh_library()
 
     def engine_was_changed(self) -> None:
-        """The preferences name another Python for the engine: ask it."""
+        """The engine's Python in the preferences has changed: examine it."""
         if not bpy.app.background:
             self.engine_setup.glance()
 
     def model_was_changed(self, context: bpy.types.Context) -> None:
-        """The scene's settings name another model: look what it is."""
+        """The model in the scene's settings has changed: examine it."""
         if not bpy.app.background:
             self.models.refresh(context)
 
@@ -284,5 +290,5 @@ class Session:
         redraw()
 
     def _another_file_was_opened(self, *_: object) -> None:
-        """It brings another window manager, in which there is no list."""
+        """Fill the list again: another file has another window manager, whose list is empty."""
         self.watcher.refresh_library()

@@ -1,6 +1,6 @@
-"""Many jobs into the queue without holding Blender up: some at every tick.
+"""Puts many jobs into the queue without blocking Blender: some at every tick of the timer.
 
-Where the disk refuses in the middle, those that wait are watched, and the rest is kept until the person has decided.
+If writing fails in the middle, the queued jobs are watched, and the rest is kept until the person retries or drops it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..sdi_engine.system.files import touch
 from .arrivals import Arrivals
 
 SECONDS_AT_ONCE = 0.05
-"""For which Blender may be held up."""
+"""How long one tick may block Blender."""
 
 
 @dataclass
@@ -36,11 +36,11 @@ class _Wanted:
 
 
 class Submissions:
-    """Jobs on their way into the queue.
+    """Jobs that are being put into the queue.
 
     Attributes:
-        complaint: why no more jobs were added, and how many wait: one sentence.
-        asked: by what was asked for, as text, the jobs that this Blender has put into the queue.
+        complaint: why no more jobs could be added, and how many were, as one sentence.
+        asked: the jobs that this Blender has queued, by the `repr` of their requests.
     """
 
     def __init__(self, arrivals: Arrivals) -> None:
@@ -48,31 +48,31 @@ class Submissions:
         self.asked: dict[str, Job] = {}
         self._arrivals = arrivals
         self._wanted: deque[_Wanted] = deque()
-        """Those that do not wait in the queue yet, the next one first."""
+        """The jobs that are not in the queue yet, the next one first."""
         self._count = 0
-        """How many there were at first."""
+        """How many jobs were submitted together."""
 
     @property
     def is_under_way(self) -> bool:
-        """Whether there is something to add, and nothing is known against it."""
+        """Whether there are jobs to add, and adding has not failed."""
         return self.has_more and not self.complaint
 
     @property
     def has_more(self) -> bool:
-        """Whether something is still to be added, be it that the disk refused it."""
+        """Whether there are jobs to add, even if adding has failed."""
         return bool(self._wanted)
 
     @property
     def progress(self) -> tuple[int, int]:
-        """How many wait in the queue, of how many that were asked for together."""
+        """How many jobs are in the queue, and how many were submitted together."""
         return self._count - len(self._wanted), self._count
 
     def names(self) -> set[str]:
-        """Of the jobs that have a folder, but do not wait yet."""
+        """The names of the jobs that have a folder but are not in the queue yet."""
         return {wanted.job.name for wanted in self._wanted if wanted.job is not None}
 
     def ask(self, desk: Runner, requests: Iterable[JobRequest], where: Iterable[Placement], live: bool) -> None:
-        """Note what is to be added; `go_on` does it."""
+        """Accept jobs to add; `go_on` adds them."""
         if not self._wanted:
             self._count = 0
         new = [_Wanted(desk, request, place, live) for request, place in zip(requests, where, strict=True)]
@@ -80,11 +80,10 @@ class Submissions:
         self._count += len(new)
 
     def go_on(self, context: bpy.types.Context) -> list[Job]:
-        """Add for a moment, at least one; the jobs that wait now.
+        """Add jobs for `SECONDS_AT_ONCE`, at least one; returns those that are in the queue now.
 
         Raises:
-            EngineError: none of those asked for could be added, and they are forgotten. Where only some could,
-                `complaint` says so.
+            EngineError: not a single job could be added, and all are dropped. If only some could, `complaint` says so.
         """
         self.complaint = ""
         added: list[Job] = []
@@ -100,7 +99,7 @@ class Submissions:
         return added
 
     def drop(self) -> None:
-        """Forget what is not in the queue yet; folders that were made for it already are removed again."""
+        """Forget the jobs that are not in the queue yet, and remove folders that were already made for them."""
         for job in [wanted.job for wanted in self._wanted if wanted.job is not None]:
             self._arrivals.forget(job.name)
             with suppress(OSError):
@@ -109,7 +108,7 @@ class Submissions:
         self.complaint, self._count = "", 0
 
     def _add_some(self, context: bpy.types.Context, added: list[Job]) -> None:
-        """`added` grows by what waits in the queue, also where this ends with an EngineError."""
+        """Add jobs, and append the queued ones to `added`, even if this ends with an EngineError."""
         until = time.monotonic() + SECONDS_AT_ONCE
         desk = self._wanted[0].desk
         ready: list[Job] = []
@@ -126,12 +125,12 @@ class Submissions:
                     break
         finally:
             try:
-                desk.submit_all(ready)  # also what was ready before the disk refused
+                desk.submit_all(ready)  # also those that were ready before an error
             finally:
                 added += self._take_submitted(desk)
 
     def _take_submitted(self, desk: Runner) -> list[Job]:
-        """The jobs that wait in the queue by now; they are wanted no longer."""
+        """The jobs that are in the queue now; they are removed from those to add."""
         submitted = []
         while self._wanted and (job := self._wanted[0].job) is not None and desk.jobs.get(job.name) is job:
             submitted.append(job)
@@ -140,7 +139,7 @@ class Submissions:
 
 
 def set_live(job: Job, live: bool) -> None:
-    """Let the engine save light meshes of the job, or no more; raises StorageError."""
+    """Let the engine save live meshes of a job, or stop doing so; raises StorageError."""
     with storage_errors(job.folder.path):
         if live:
             touch(job.folder.live_flag)

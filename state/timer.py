@@ -1,4 +1,4 @@
-"""Blender's timers, which call a function in a while, and again as long as it answers with seconds."""
+"""Blender's timers, which call a function after some seconds, and again as long as it returns a number of seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import bpy
 class Timer:
     """One function that Blender's timers call; in the background they do not fire.
 
-    Blender knows a timer by its function, and a method is another object each time it is asked for: here it is one.
+    Blender identifies a timer by its function, and every access to a method makes another object: here one is kept.
     """
 
     def __init__(self, function: Callable[[], float | None]) -> None:
@@ -21,10 +21,11 @@ class Timer:
         return bpy.app.timers.is_registered(self._function)
 
     def start(self, seconds: float, *, persistent: bool = True) -> None:
-        """Call the function after so many seconds, unless it is to be called anyway.
+        """Call the function after some seconds, unless the timer runs already.
 
         Args:
-            persistent: whether it is called after another file was opened, too.
+            seconds: until the first call.
+            persistent: whether the timer goes on after another file is opened.
         """
         if not self.is_running:
             bpy.app.timers.register(self._function, first_interval=seconds, persistent=persistent)

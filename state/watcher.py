@@ -1,7 +1,7 @@
-"""Looks for news of jobs, and passes it on to what the panel shows and to the scene.
+"""Polls the jobs, and passes changes on to the panel and the scene.
 
-Its timer lives only while there is something to look for; each look reads a few bytes, and redraws only where something
-is new.
+Its timer runs only while there is something to poll; each poll reads a few bytes, and redraws only if something has
+changed.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from .timer import Timer
 
 TICK_SECONDS = 0.25
 IDLE_TICK_SECONDS = 2.0
-"""While the engine is there, but has nothing to do."""
+"""While the engine runs but has nothing to do."""
 
 CATCH_UP_TICK_SECONDS = 0.01
-"""While many jobs are on their way into the queue, or to be watched for the first time."""
+"""While many jobs are being queued, or watched for the first time."""
 
 FIND_AGAIN_SECONDS = 1.0
 
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class Watcher:
-    """What happens to jobs, as this Blender comes to know of it."""
+    """Polls all watched jobs by a timer, and updates display and scene."""
 
     def __init__(
         self, desks: Desks, display: Display, arrivals: Arrivals, wanted: Submissions, models: ModelList
@@ -54,11 +54,11 @@ class Watcher:
         self._submissions = wanted
         self._models = models
         self._withdrawn: deque[Job] = deque()
-        """Jobs that wait no longer, whose folders do not say yet that they are cancelled."""
+        """Jobs that were removed from the queue, but not marked as cancelled in their folders yet."""
         self._polled_at = float("-inf")
         self._last_seen: tuple[object, ...] = ()
         self._unreadable = ""
-        """What was said of a results folder that could not be read at the last look."""
+        """The complaint about a results folder that could not be read at the last poll."""
         self._guarded = Guard()
         self._timer = Timer(self.tick)
         self._finder = Timer(self.find_again)
@@ -69,17 +69,17 @@ class Watcher:
             self._finder.start(FIND_AGAIN_SECONDS)
 
     def end(self) -> None:
-        """Called when the extension is disabled: the engine goes on, Blender forgets it."""
+        """Called when the extension is disabled: the engine keeps running, but is no longer watched."""
         self._finder.stop()
         self._timer.stop()
         while self._withdrawn:
             self._withdrawn.popleft().withdraw()
 
-    def look_soon(self) -> None:
-        """Let the timer look at Blender's next turn."""
+    def poll_soon(self) -> None:
+        """Let the timer poll as soon as possible."""
         if bpy.app.background:
             return
-        self._timer.stop()  # it may run, but not be due for long
+        self._timer.stop()  # it may be running, but not due for seconds
         self._timer.start(0.0)
         redraw()
 
@@ -87,26 +87,26 @@ class Watcher:
         """Read the list of jobs again."""
         if self._desks.library is not None:
             self._desks.library.refresh()
-            self.look_soon()
+            self.poll_soon()
 
     def find_again(self) -> None:
-        """Look for what a Blender that is gone has left behind."""
+        """Find the jobs that an earlier Blender has left behind."""
         self._desks.desk(bpy.context)
         self.refresh_library()
 
     def is_busy(self) -> bool:
-        """Whether there is a job that is not over, or a result that waits for its moment."""
+        """Whether there is an unfinished job, or a result that waits to be imported."""
         is_watching = self._desks.is_busy()
         return is_watching or self._submissions.is_under_way or bool(self._withdrawn) or bool(self._arrivals.waits_for)
 
     def tick(self) -> float | None:
-        """Look once; seconds until the next look, None where there is nothing more to look for."""
-        with self._guarded("The look for news of jobs"):  # or Blender would never look again
-            return self._look()
+        """Poll once; returns seconds until the next poll, None if there is nothing left to poll."""
+        with self._guarded("Polling the jobs"):  # or an error would end the timer for good
+            return self._poll_all()
         return IDLE_TICK_SECONDS
 
     def hear(self, changed: Job) -> None:
-        """There is news of a job."""
+        """Update display and scene after a job has changed."""
         if changed is self._display.preview_2d:
             self._display.hear_of_preview_2d()
             return
@@ -116,17 +116,17 @@ class Watcher:
             log.info('The job "%s" is %s', changed.request.prompt, changed.state)
 
     def add_some(self, context: bpy.types.Context) -> None:
-        """Put some of the jobs that were asked for into the queue; raises EngineError as `Submissions.go_on` does."""
+        """Put some of the submitted jobs into the queue; raises EngineError from `Submissions.go_on`."""
         for added in self._submissions.go_on(context):
             self._display.show_if_idle(added)
 
     def withdraw(self, jobs: Iterable[Job]) -> None:
-        """Note of jobs, which the queue has no longer, that they are cancelled."""
+        """Mark jobs that were removed from the queue as cancelled."""
         self._withdrawn.extend(jobs)
         self._withdraw_some()
 
     def _withdraw_some(self) -> None:
-        """As many as can be in a moment."""
+        """Mark as many as fit into `SECONDS_AT_ONCE`."""
         until = time.monotonic() + submissions.SECONDS_AT_ONCE
         while self._withdrawn:
             withdrawn = self._withdrawn.popleft()
@@ -137,7 +137,7 @@ class Watcher:
         if not self._withdrawn:
             self.refresh_library()
 
-    def _look(self) -> float | None:
+    def _poll_all(self) -> float | None:
         if self._desks.runner is None or self._desks.library is None:
             return None
         if self._submissions.is_under_way:
@@ -146,12 +146,12 @@ class Watcher:
             self._withdraw_some()
         is_in_a_hurry = self._submissions.is_under_way or bool(self._withdrawn)
         if is_in_a_hurry and time.monotonic() < self._polled_at + TICK_SECONDS:
-            return CATCH_UP_TICK_SECONDS  # a look at thousands of jobs takes a while
+            return CATCH_UP_TICK_SECONDS  # polling thousands of jobs takes a while
         self._polled_at = time.monotonic()
         polled = [self._poll(desk) for desk in self._desks.all()]
         changed = [each for news in polled for each in news or ()]
         for each in changed:
-            with self._guarded(f'News of the job "{each.name}"'):
+            with self._guarded(f'Updating the job "{each.name}"'):
                 self.hear(each)
         self._desks.forget_idle()
         came = self._arrivals.bring_in()
@@ -164,9 +164,9 @@ class Watcher:
             self._watch_some()
         if changed or came or self._has_news():
             redraw()
-        return self._seconds_until_next_look(is_readable=None not in polled)
+        return self._seconds_until_next_poll(is_readable=None not in polled)
 
-    def _seconds_until_next_look(self, *, is_readable: bool) -> float | None:
+    def _seconds_until_next_poll(self, *, is_readable: bool) -> float | None:
         assert self._desks.runner is not None
         assert self._desks.library is not None
         if not is_readable:
@@ -180,7 +180,7 @@ class Watcher:
         return IDLE_TICK_SECONDS if waits else None
 
     def _poll(self, desk: Runner) -> list[Job] | None:
-        """The jobs of which there is news; None where the folder cannot be read."""
+        """The jobs that have changed; None if the folder cannot be read."""
         try:
             news = desk.poll(_find_engine)
         except OSError as error:
@@ -195,14 +195,14 @@ class Watcher:
         assert self._desks.library is not None
         try:
             self.add_some(bpy.context)
-        except EngineError as error:  # nobody to whom it could be reported
+        except EngineError as error:  # a timer cannot report it in another way
             self._display.complain(str(error))
         if not self._submissions.is_under_way:
             self._desks.library.refresh()
         redraw()
 
     def _has_news(self) -> bool:
-        """Whether an engine, or what there is to tell, is another than at the last look."""
+        """Whether an engine or the announcement has changed since the last poll."""
         seen: list[object] = [self._display.announcement.sentence]
         for each in self._desks.all():
             engine = each.engine or {}
@@ -211,7 +211,7 @@ class Watcher:
         return changed
 
     def _list_is_new(self, entries: list[Entry]) -> None:
-        """Show the list, and watch those that somebody else has begun, or a Blender that is gone."""
+        """Show the list, and watch unfinished jobs that another person, or an earlier Blender, started."""
         assert self._desks.runner is not None
         runner, unwatched = self._desks.runner, self._desks.unwatched
         job_list.fill(entries)
@@ -230,7 +230,7 @@ class Watcher:
         redraw()
 
     def _watch_some(self) -> None:
-        """Watch those that somebody else has begun, as many as can be looked at in a moment."""
+        """Watch as many of the unwatched jobs as fit into `SECONDS_AT_ONCE`."""
         assert self._desks.runner is not None
         unwatched = self._desks.unwatched
         if not unwatched:
@@ -238,7 +238,7 @@ class Watcher:
         until = time.monotonic() + submissions.SECONDS_AT_ONCE
         try:
             waiting = {ticket.name for ticket in self._desks.runner.queue.waiting()}
-        except OSError:  # its drive is away, as the next poll will say
+        except OSError:  # its drive is away; the next poll reports that
             return
         while unwatched:
             each = unwatched.popleft()
@@ -256,7 +256,7 @@ class Watcher:
                 self._display.show(found)
 
     def _show_what_was_left(self, entries: list[Entry]) -> None:
-        """The newest job of which it is not settled what becomes of it."""
+        """Show the newest job that an earlier Blender left, if its result was neither imported nor dismissed."""
         left = next((entry for entry in entries if _is_unsettled(entry)), None)
         if left is None:
             return
@@ -266,14 +266,14 @@ class Watcher:
             self._adopt(left, found)
             self._arrivals.hear(found)
             self._display.show(found)
-            self.look_soon()
+            self.poll_soon()
 
     def _adopt(self, entry: Entry, found: Job) -> None:
         if not entry.is_orphan:
             return
         try:
             self._arrivals.expect_again(bpy.context, found)
-        except EngineError as error:  # the folder can be read only: offer nothing that would fail
+        except EngineError as error:  # the folder is read-only: importing would fail too
             log.warning("The job in %s was found, but cannot be written: %s", found.folder.path, error)
 
 
@@ -282,5 +282,5 @@ def _find_engine() -> Engine:
 
 
 def _is_unsettled(entry: Entry) -> bool:
-    """Whether a Blender that is gone has left this job, and it is not settled what becomes of it."""
+    """Whether an earlier Blender left this job, and it is finished, failed or paused but not dealt with."""
     return entry.is_orphan and entry.state in (events.DONE, events.FAILED, events.PAUSED)

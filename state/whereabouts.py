@@ -1,4 +1,4 @@
-"""Where a finished object is, for the panel: it may be hidden, in another scene or file, or deleted."""
+"""Tells the panel where a finished object is: it may be hidden, in another scene or file, or deleted."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .arrivals import Arrivals
 
 
 class Whereabouts:
-    """Of results, as sentences."""
+    """The whereabouts of results, as sentences."""
 
     def __init__(self, arrivals: Arrivals) -> None:
         self._arrivals = arrivals
         self._found: dict[str, str] = {}
-        """By the job's name, the name of the object that was found last."""
+        """The name of the object found last, by the job's name."""
 
     def of(self, context: bpy.types.Context, job: Job) -> tuple[str, bool]:
-        """Where a finished result is, as one sentence, and whether it stands where the person sees it."""
+        """Where a finished result is, as one sentence, and whether the person can see it there."""
         if self._arrivals.wants(job.name):
             return f"The object is ready{self._made_for(job.name)}.", False
         found = self._find(context, job)
@@ -33,7 +33,7 @@ class Whereabouts:
                 return "Done, but the object is no longer in this file: it was deleted, or undone.", False
             return f"Done{self._made_for(job.name)}.", False
         if _is_seen(context, found):
-            return "Done: it stands in the scene.", True
+            return "Done: it is in the scene.", True
         if found.name in context.view_layer.objects:
             return "Done: it is in the scene, but hidden: show it in the Outliner.", False
         if found.name in context.scene.objects:
@@ -41,11 +41,11 @@ class Whereabouts:
             return f"Done: it is in the scene, but {homes} is excluded from this view layer, see the Outliner.", False
         others = [scene.name for scene in bpy.data.scenes if found.name in scene.objects]
         if others:
-            return f"Done: it stands in the scene “{others[0]}”, which is not the one shown.", False
+            return f"Done: it is in the scene “{others[0]}”, which is not the one shown.", False
         return "Done, but the object is in no scene any more.", False
 
     def _made_for(self, name: str) -> str:
-        """In which other file it belongs; empty where that is the one that is open."""
+        """The other file that the result belongs to, as part of a sentence; empty if that is the open one."""
         if self._arrivals.belongs_here(name):
             return ""
         where = self._arrivals.placement_of(name)
@@ -55,7 +55,7 @@ class Whereabouts:
         return f": it was made for “{Path(file).name}” in {Path(file).parent}"
 
     def _find(self, context: bpy.types.Context, job: Job) -> bpy.types.Object | None:
-        """The job's object in the open file; where there are copies, one that is seen, if any is."""
+        """The job's object in the open file; of several copies a visible one, if there is one."""
         known = bpy.data.objects.get(self._found.get(job.name, ""))
         if known is not None and origin.is_of(known, job.folder) and _is_seen(context, known):
             return known  # so that a large scene need not be searched each time the panel is drawn

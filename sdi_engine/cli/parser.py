@@ -116,7 +116,7 @@ def _add_evaluation_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="LIST",
-        help="default, held-out, pairs, paper, or a text file with a prompt a line; may be given several times",
+        help="default, held-out, pairs, paper, or a text file with one prompt per line; may be given several times",
     )
     add("--prompt", dest="prompts", action="append", default=[], help="one more prompt; may be given several times")
     add("--seeds", default="0", metavar="N,N,…", help="of every prompt (default: %(default)s)")

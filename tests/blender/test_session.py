@@ -20,7 +20,7 @@ def test_the_result_is_one_undo_step_named_after_the_prompt(bpy, desk):
     assert bpy.data.objects[PROMPT].location.x == 5.0
     assert [each.name for each in bpy.context.selected_objects] == [PROMPT]
     bpy.ops.ed.undo()
-    desk.arrivals.remove_what_is_over()
+    desk.arrivals.remove_stale()
     assert PROMPT not in bpy.data.objects
     assert not desk.helpers()
     assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
@@ -386,7 +386,7 @@ def test_one_bad_job_does_not_stop_the_timer(desk, caplog):
     desk.generate()
     bad.finish()
     desk.until(lambda: desk.session.desks.entry(bad.name) is not None and PROMPT in desk.bpy.data.objects)
-    assert caplog.text.count("an unexpected error; everything else goes on") == 1
+    assert caplog.text.count("an unexpected error; everything else continues") == 1
     desk.monkeypatch.setattr(desk.session.watcher, "hear", fail)
     desk.monkeypatch.setattr(desk.session.watcher, "_has_news", fail)
     assert desk.tick() == desk.extension.state.watcher.IDLE_TICK_SECONDS

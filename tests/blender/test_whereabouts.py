@@ -19,7 +19,7 @@ def said(desk):
 
 
 def test_it_stands_in_the_scene_until_it_is_deleted(bpy, made):
-    assert said(made) == ("Done: it stands in the scene.", True)
+    assert said(made) == ("Done: it is in the scene.", True)
     bpy.data.objects[PROMPT].name = "my mug"
     assert said(made)[1]
     bpy.data.objects.remove(bpy.data.objects["my mug"])
@@ -51,7 +51,7 @@ def test_a_copy_that_is_left_is_found(bpy, made):
         ("hidden", "hidden: show it in the Outliner"),
         ("collection hidden", "hidden: show it in the Outliner"),
         ("unlinked", "is in no scene any more"),
-        ("another scene", "stands in the scene “Scene”, which is not the one shown"),
+        ("another scene", "it is in the scene “Scene”, which is not the one shown"),
     ],
 )
 def test_one_that_is_not_seen_is_not_said_to_stand_there(bpy, made, how, words):
