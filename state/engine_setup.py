@@ -141,7 +141,7 @@ class EngineSetup:
         return "Searching for a suitable Python", 0.0
 
     def start_installation(self) -> None:
-        """Make an environment for the engine with the best Python of this machine; an earlier one is used until then."""
+        """Make an environment for the engine with this machine's best Python; an earlier one is used until then."""
         self.complaint, self.installation_log = "", None
         self._wants_installation = True
         if self.survey is None:

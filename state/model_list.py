@@ -108,7 +108,7 @@ class ModelList:
         return found.knows if isinstance(found, Model) else {}
 
     def unknown_words(self, model: str, prompt: str) -> str:
-        """A sentence about words of the prompt that are not in the model's small vocabulary; empty if there are none."""
+        """A sentence about words of the prompt that are not in the model's small vocabulary; empty without any."""
         return vocabulary.about_unknown_words(prompt, self.vocabulary_of(model))
 
     def remember(self, model: str, found: Model) -> None:
