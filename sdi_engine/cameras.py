@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -99,6 +100,33 @@ def sample(ranges: CameraRanges, count: int, generator: Generator) -> Cameras:
     if ranges.up_deviation:
         world_up = world_up + normal(ranges.up_deviation)
     return Cameras(azimuth, elevation, distance, fov, target, shift, world_up)
+
+
+def sample_pairs(ranges: CameraRanges, count: int, generator: Generator) -> Cameras:
+    """`count` cameras, an even number, in antithetic pairs: φ and φ + 180°, one after the other.
+
+    The two have the same elevation, distance and field of view; their jitter is drawn for each. `ranges.spread` says
+    how the pairs stand around the half circle. Source: MV-SDI (Lupascu et al. 2026, arXiv 2606.29964).
+
+    Raises:
+        ValueError: the number is odd.
+    """
+    if count % 2:
+        raise ValueError(f"{count} views are no pairs.")
+    first, second = (sample(ranges, count // 2, generator) for _ in range(2))
+    first = replace(first, azimuth=first.azimuth / 2.0)
+    shared = {"elevation": first.elevation, "distance": first.distance, "fov": first.fov}
+    second = replace(second, azimuth=first.azimuth + 180.0, **shared)
+    return Cameras(
+        **{
+            field.name: torch.stack([getattr(first, field.name), getattr(second, field.name)], dim=1).flatten(0, 1)
+            for field in fields(Cameras)
+        }
+    )
+
+
+SAMPLERS: dict[str, Callable[[CameraRanges, int, Generator], Cameras]] = {"spread": sample, "antithetic": sample_pairs}
+"""By the names that requests have for them (`parameters.VIEWS`)."""
 
 
 def orbit(ranges: CameraRanges, azimuths_deg: list[float], elevation_deg: float, device: torch.device) -> Cameras:

@@ -3,8 +3,10 @@ import dataclasses
 import pytest
 import torch
 
-from sdi_engine.cameras import orbit, sample
+from sdi_engine.cameras import SAMPLERS, orbit, sample, sample_pairs
 from sdi_engine.config.cameras import CameraRanges
+from sdi_engine.config.parameters import VIEWS
+from sdi_engine.diffusion.views import view_words
 
 RANGES = CameraRanges(elevation=(-10.0, 45.0), fov=(40.0, 40.0), half_frame=(0.8, 0.8), jitter=0.0)
 DISTANCES = CameraRanges(
@@ -100,6 +102,48 @@ def test_views_of_a_step_are_spread_as_asked():
     assert antithetic[1] != pytest.approx(180.0, abs=1.0)
     assert len(turns("antithetic", 5)) == 4
     assert turns("independent", 2, seed=0) != pytest.approx(turns("independent", 2, seed=1), abs=1.0)
+
+
+@pytest.mark.parametrize("count", [2, 4, 6])
+@pytest.mark.parametrize("spread", ["even", "antithetic", "independent"])
+def test_antithetic_pairs_look_from_opposite_sides_and_share_all_but_the_jitter(spread, count):
+    ranges = dataclasses.replace(DISTANCES, spread=spread)
+    cameras = sample_pairs(ranges, count, torch.Generator().manual_seed(0))
+    assert len(cameras) == count
+    for name in ("elevation", "distance", "fov"):
+        numbers = getattr(cameras, name)
+        assert torch.equal(numbers[::2], numbers[1::2])
+        assert len(numbers.unique()) == count // 2
+    torch.testing.assert_close(cameras.azimuth[1::2], cameras.azimuth[::2] + 180.0)
+    assert not torch.equal(cameras.shift[::2], cameras.shift[1::2])
+    still = dataclasses.replace(cameras, shift=torch.zeros(count, 3)).position
+    torch.testing.assert_close(still[1::2], still[::2] * torch.tensor([-1.0, -1.0, 1.0]), atol=1e-6, rtol=0.0)
+
+
+def test_pairs_of_an_even_spread_stand_evenly_around_and_no_two_cameras_in_one_place():
+    azimuth = sample_pairs(RANGES, 8, torch.Generator().manual_seed(0)).azimuth
+    turns = (azimuth.sort().values.diff()).tolist()
+    assert turns == pytest.approx([45.0] * 7, abs=1e-3)
+
+
+def test_one_of_a_pair_sees_the_front_where_the_other_sees_the_back():
+    opposite = {"front view": "back view", "back view": "front view", "side view": "side view"}
+    seen = set()
+    for seed in range(20):
+        cameras = sample_pairs(RANGES, 2, torch.Generator().manual_seed(seed))
+        one, other = map(view_words, cameras.azimuth.tolist(), cameras.elevation.tolist())
+        assert other == opposite[one]
+        seen.add(one)
+    assert {"front view", "side view"} <= seen
+
+
+def test_an_odd_number_of_views_is_no_pairs():
+    with pytest.raises(ValueError, match="3 views"):
+        sample_pairs(RANGES, 3, torch.Generator())
+
+
+def test_the_ways_to_draw_cameras_have_the_names_of_requests():
+    assert tuple(SAMPLERS) == VIEWS
 
 
 def test_whole_numbers_of_degrees_give_the_same_orbit():

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from .limits import Within
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """A version that adds a field, without which the object would be another one, counts on: what older versions read in
 spite of an unknown field is then still what was asked for. Older requests are read, newer ones are not."""
 
@@ -141,6 +141,7 @@ class Parameters:
         guidance_scale: γ of eq. (3) for the prediction.
         inversion_guidance_scale: γ_inv of eq. (3) for DDIM inversion; where the model says nothing, −γ.
         resolution: of the renders.
+        views: how the cameras of a step are drawn (`cameras.SAMPLERS`).
         overrides: single numbers of `settings.Settings` by name, as JSON allows (`config.overrides`).
     """
 
@@ -190,6 +191,12 @@ class Parameters:
                 "threestudio",
                 "Threestudio",
                 "The settings of the authors' released code; needs a strong GPU and patience",
+            ),
+            Choice(
+                "mv-sdi",
+                "MV-SDI",
+                "The paper's settings, but pairs of opposite views and half as many steps (MV-SDI, arXiv 2606.29964); "
+                "needs a strong GPU and patience",
             ),
         ),
         section="basic",
@@ -282,6 +289,19 @@ class Parameters:
         limits=Within(1, 64),
         usual=Within(0, 8),
     )
+    views: str | None = parameter(
+        None,
+        "Views",
+        "How the views of one step stand to each other",
+        choices=(
+            Choice("spread", "Spread", "Around the object, each view from a height of its own"),
+            Choice(
+                "antithetic",
+                "Opposite Pairs",
+                "In pairs from opposite sides, from the same height and distance (MV-SDI); an even number of views",
+            ),
+        ),
+    )
     face_budget: int = parameter(
         20_000,
         "Faces",
@@ -358,6 +378,8 @@ def _read_one(field: dataclasses.Field[Any], hint: Any) -> Parameter:
 
 PARAMETERS = read_off(Parameters)
 LORA_PARAMETERS = read_off(Lora)
+
+VIEWS = PARAMETERS["views"].words
 
 NOISES = PARAMETERS["noise"].words
 

@@ -17,9 +17,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
-from ..config.overrides import override
+from ..config.asked import settings_asked_for
 from ..config.parameters import LORA_PARAMETERS, PARAMETERS, SCHEMA_VERSION, Lora, Parameter, Parameters
-from ..config.settings import PRESETS
 from ..errors import BadInputError
 from ..system.untrusted import is_control, is_direction_mark, parse_json, printable, shown
 
@@ -46,10 +45,10 @@ class JobRequest(Parameters):
 
         Raises:
             BadInputError: a field has a wrong type or is out of range, or an override names no number of the run, or
-                says what it cannot be; the sentence names it and what it may be.
+                says what it cannot be, or two settings contradict each other; the sentence names it and what it may be.
         """
         request = self._checked()
-        override(PRESETS[request.preset], request.overrides)
+        settings_asked_for(request)
         return request
 
     def to_json(self) -> str:

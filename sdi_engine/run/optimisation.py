@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cameras import Cameras, orbit, sample
+from ..cameras import SAMPLERS, Cameras, orbit
 from ..config.settings import Settings
 from ..diffusion.prior import Prior
 from ..distillation.target import distillation_loss, without_background_shift, without_colour_shift
@@ -99,6 +99,7 @@ class Optimisation:
         clock = _Clock(self.device)
 
         representation.prepare(step)
+        sample = SAMPLERS[settings.views]
         cameras = sample(settings.cameras, settings.views_per_step, step.random).to(self.device)
         rendering = representation.render(cameras, settings.resolution, step)
         seconds_3d = clock.lap()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from ..config.asked import named_alike
 from ..config.overrides import override
-from ..config.parameters import PARAMETERS
 from ..config.settings import PRESETS, Settings
 from ..contract.request import JobRequest
 from ..diffusion.prior import ModelHints
@@ -45,7 +45,7 @@ def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Se
         guidance, inversion_guidance = guidance + 1.0, inversion_guidance + 1.0
     settings = dataclasses.replace(
         preset,
-        **_asked(request)
+        **named_alike(request)
         | {
             "resolution": _first(request.resolution, min(preset.resolution or model_resolution, model_resolution)),
             "guidance_scale": guidance,
@@ -53,13 +53,6 @@ def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Se
         },
     )
     return override(settings, request.overrides)
-
-
-def _asked(request: JobRequest) -> dict[str, Any]:
-    """What the request says of the settings that it has by the same name."""
-    shared = {field.name for field in dataclasses.fields(Settings)} & PARAMETERS.keys()
-    asked = {name: getattr(request, name) for name in shared}
-    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _first(*values: T | None) -> T:

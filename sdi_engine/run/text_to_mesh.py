@@ -14,8 +14,7 @@ from contextlib import contextmanager, suppress
 import torch
 
 from .. import __version__
-from ..config.overrides import override
-from ..config.settings import PRESETS
+from ..config.asked import settings_asked_for
 from ..contract import events, vocabulary
 from ..contract.job_folder import JobFolder, storage_errors
 from ..contract.request import JobRequest
@@ -80,7 +79,7 @@ def make(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # an engine does many jobs
     report(events.StateChanged(events.RUNNING))
-    override(PRESETS[request.preset], request.overrides)  # what cannot be is refused before minutes of loading
+    settings_asked_for(request)  # what cannot be is refused before minutes of loading
     with phase("Loading the model", "load"):
         prior = CountedPrior((load or load_prior)(request.model, device, request.loras))
     tell_how_it_reads(prior, request.prompt, request.negative_prompt, report)

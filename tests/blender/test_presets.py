@@ -20,6 +20,7 @@ CHANGED = {
     "use_inversion_guidance": True,
     "inversion_guidance": -3.5,
     "views_per_step": 4,
+    "views": "antithetic",
     "overrides": 't=[0.98,0.2] field.blob="magic3d"',
 }
 

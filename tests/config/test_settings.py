@@ -77,6 +77,12 @@ def test_the_released_code_inverts_in_its_own_way_at_whole_timesteps():
     torch.testing.assert_close(kappa, expected)
 
 
+def test_mv_sdi_is_the_papers_with_pairs_and_half_the_steps():
+    """So it evaluates the model as often."""
+    paper, pairs = PRESETS["paper"], PRESETS["mv-sdi"]
+    assert pairs == dataclasses.replace(paper, steps=paper.steps // 2, views_per_step=2, views="antithetic")
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("steps", [20, 50])
 def test_schedules_scale_with_the_length_of_the_run(preset, steps):

@@ -89,6 +89,10 @@ def test_white_space_is_folded():
         ({"guidance_scale": float("nan")}, "guidance scale"),
         ({"resolution": 8}, "resolution"),
         ({"views_per_step": 0}, "views per step"),
+        ({"views": "opposite"}, "spread, antithetic"),
+        ({"views": "antithetic", "views_per_step": 3}, "come in pairs, but 3"),
+        ({"views": "antithetic", "preset": "paper"}, "come in pairs, but 1"),
+        ({"preset": "mv-sdi", "overrides": {"views_per_step": 5}}, "come in pairs, but 5"),
         ({"face_budget": 3}, "face budget"),
         ({"texture_size": 10**6}, "texture size"),
         ({"height": 0.0}, "height"),
@@ -102,6 +106,19 @@ def test_bad_settings_are_refused_with_one_sentence_that_names_them(changes, wor
     with pytest.raises(BadInputError, match=words) as caught:
         dataclasses.replace(JobRequest("a red mug"), **changes).validated()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"views": "antithetic", "views_per_step": 6},
+        {"preset": "mv-sdi", "views_per_step": 3, "views": "spread"},
+        {"preset": "mv-sdi", "views_per_step": 3, "overrides": {"views_per_step": 4}},
+    ],
+)
+def test_pairs_of_views_may_be_as_many_as_one_likes(changes):
+    asked = dataclasses.replace(JobRequest("a red mug"), **changes)
+    assert asked.validated() == asked
 
 
 def test_longest_prompt_is_accepted():

@@ -44,7 +44,7 @@ def test_single_file(family, tmp_path):
     assert (tmp_path / "job" / "mesh.glb").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("preset", ["paper", "threestudio"])
+@pytest.mark.parametrize("preset", ["paper", "threestudio", "mv-sdi"])
 def test_presets_for_large_models(preset, tmp_path):
     """With Perp-Neg, hash grids and all losses, on a model that makes small images."""
     model = write_stable_diffusion(tmp_path / "model")

@@ -11,6 +11,7 @@ from made_jobs import fake_worker
 from sdi_text_to_3d.jobs import library
 from sdi_text_to_3d.jobs.library import Library, read_entry, seconds_of
 from sdi_text_to_3d.jobs.placement import Placement
+from sdi_text_to_3d.sdi_engine.config.parameters import SCHEMA_VERSION
 from sdi_text_to_3d.sdi_engine.contract import events
 from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
 from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
@@ -69,7 +70,7 @@ def test_a_job_that_is_done_says_so(shelf, results):
     [
         ("", "is damaged"),
         ('{"prompt": 1e400}', "is damaged"),
-        ('{"prompt": "x", "schema": 2}', "update the extension"),
+        (f'{{"prompt": "x", "schema": {SCHEMA_VERSION + 1}}}', "update the extension"),
         ('{"prompt": "", "schema": 1}', "prompt is empty"),
         (" " * 5_000_000, "larger than any file of its kind"),
     ],

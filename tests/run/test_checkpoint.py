@@ -63,7 +63,7 @@ def older_form(run, path):
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
 
 
-@pytest.mark.parametrize("preset", ["draft", "paper", "threestudio"])
+@pytest.mark.parametrize("preset", ["draft", "paper", "threestudio", "mv-sdi"])
 def test_a_resumed_run_ends_as_an_uninterrupted_one(prior, preset, tmp_path):
     chosen = settings() if preset == "draft" else paper(preset)
     start, whole = run_of(prior, chosen, steps=0), run_of(prior, chosen, steps=3)

@@ -27,11 +27,14 @@ def folder(tmp_path, monkeypatch):
     return JobFolder.create(tmp_path / "job", request)
 
 
-def test_what_no_setting_can_be_is_refused_before_minutes_of_loading(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "changes", [{"overrides": {"mesh_resolution": -1}}, {"views": "antithetic", "views_per_step": 3}], ids=str
+)
+def test_what_no_setting_can_be_is_refused_before_minutes_of_loading(tmp_path, monkeypatch, changes):
     monkeypatch.setattr(text_to_mesh, "load_prior", lambda *_: pytest.fail("the model was loaded first"))
     folder = JobFolder.create(tmp_path / "job", JobRequest("ball", preset="draft", device="cpu"))
     request = json.loads(folder.request_file.read_text())
-    folder.request_file.write_text(json.dumps(request | {"overrides": {"mesh_resolution": -1}}))
+    folder.request_file.write_text(json.dumps(request | changes))
     assert worker.run(folder.path, resume=False) == EXIT_BAD_INPUT
 
 
