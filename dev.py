@@ -1,11 +1,11 @@
-"""The project's commands; each sets up what it needs by itself. Standard library only.
+"""The project's development commands; each sets up what it needs. Standard library only.
 
 python3 dev.py demo ["a blue chair"]   make a mesh from a prompt in headless Blender
 python3 dev.py test [pytest options]   run all tests, on all processor cores; -n 0 runs them one after the other
-python3 dev.py test-everywhere         run what computes as other processors would, and with more threads
+python3 dev.py test-everywhere         run the numerical tests as on other processors, and with 1 and 2 threads
 python3 dev.py lint                    ruff
 python3 dev.py package                 build the extension's zip, and a repository that Blender can install it from
-python3 dev.py setup                   only make the environment
+python3 dev.py setup                   just make the environment
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ DEMO_FOLDER = ROOT / "demo"
 PACKAGE_FOLDER = ROOT / "dist"
 EXTENSION = "sdi_text_to_3d"
 WORKERS = str(min((os.cpu_count() or 1) + 1, 8))
-"""One more process than cores, since the one with real windows waits much of its time."""
+"""One more process than cores, since the one with the window tests is often idle."""
 
 SIDE_BY_SIDE = ("-n", WORKERS, "--dist", "loadscope", "--no-loadscope-reorder")
 PROCESSORS = ("default", "avx2", None)
-"""What torch is told of the processor, and so in which order it adds; None lets it look itself."""
+"""Values of ATEN_CPU_CAPABILITY, which changes the order in which torch adds; None lets torch detect it."""
 
 NOTHING_COMPUTED = (
     *("tests/blender", "tests/contract", "tests/jobs", "tests/system"),
     *(f"tests/test_{name}.py" for name in ("dev", "doctor", "install", "style")),
 )
-"""Tests whose outcome no sum decides, which `test-everywhere` leaves out."""
+"""Tests that compute nothing that depends on the processor; `test-everywhere` leaves them out."""
 
 
 class SetUpError(Exception):
@@ -69,12 +69,12 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def test(options: argparse.Namespace) -> int:
-    """Run pytest with whatever further options were given."""
+    """Run pytest with the given options."""
     return _run([str(set_up()), "-m", "pytest", *SIDE_BY_SIDE, *options.pytest])
 
 
 def test_everywhere(options: argparse.Namespace) -> int:
-    """Run the tests that compute, as processors of other kinds do and with 1 and 2 threads."""
+    """Run the numerical tests with the code paths of other processors, and with 1 and 2 threads."""
     ignored = [f"--ignore={folder}" for folder in NOTHING_COMPUTED]
     command = [str(set_up()), "-m", "pytest", *SIDE_BY_SIDE, *ignored, *options.pytest]
     codes = {}
@@ -88,7 +88,7 @@ def test_everywhere(options: argparse.Namespace) -> int:
     print()
     for name, code in codes.items():
         print(f"{'passed' if code == 0 else f'FAILED ({code})'}: {name}")
-    return next(filter(None, codes.values()), 0)  # not the greatest: what a signal ended has a negative one
+    return next(filter(None, codes.values()), 0)  # not max(): a process ended by a signal has a negative code
 
 
 def lint(options: argparse.Namespace) -> int:
@@ -99,11 +99,11 @@ def lint(options: argparse.Namespace) -> int:
 
 
 def package(options: argparse.Namespace) -> int:
-    """Build and validate the zip that Blender installs; with its listing the folder is a static repository."""
+    """Build and validate the zip that Blender installs, and a listing that makes its folder a static repository."""
     tool = _extension_tool(options.blender)
     PACKAGE_FOLDER.mkdir(exist_ok=True)
     for outdated in PACKAGE_FOLDER.glob(f"{EXTENSION}-*.zip"):
-        outdated.unlink()  # or the listing would offer it too
+        outdated.unlink()  # or the listing would include it
     built = _run([*tool, "build", "--source-dir", str(ROOT), "--output-dir", str(PACKAGE_FOLDER)])
     if built != 0:
         return built
@@ -125,7 +125,7 @@ def setup(options: argparse.Namespace) -> int:
 
 
 def set_up() -> Path:
-    """The Python of the environment, which is made or updated first if the requirements have changed.
+    """The environment's Python; the environment is made first, or updated if the requirements have changed.
 
     Raises:
         SetUpError: it cannot be made.
@@ -149,9 +149,9 @@ def set_up() -> Path:
 
 
 def _clear() -> None:
-    """An empty folder for the environment, with our stamp; raises SetUpError where somebody else's things are in it."""
+    """Empty the environment's folder and stamp it; raises SetUpError if it was not made by dev.py."""
     if VENV.is_symlink() or (VENV.exists() and any(VENV.iterdir()) and not STAMP.is_file()):
-        raise SetUpError(f'"{VENV}" was not made by dev.py, or not to its end: move it away, then try again.')
+        raise SetUpError(f'"{VENV}" was not made by dev.py, or not completed: move it away, then try again.')
     VENV.mkdir(exist_ok=True)
     STAMP.write_text("not finished", encoding="utf-8")
     for each in VENV.iterdir():
@@ -175,7 +175,7 @@ def _base_python() -> str:
 
 
 def _extension_tool(blender: str | None) -> list[str]:
-    """The command line of Blender's tool for extensions: an installed Blender's, or the one in its Python module."""
+    """The command line of Blender's extension tool: that of an installed Blender, or the one in the bpy module."""
     if blender:
         return [_blender(blender), "--factory-startup", "--command", "extension"]
     python = set_up()
@@ -195,12 +195,12 @@ def _blender(path: str) -> str:
 
 
 def _run(command: list[str], quiet: bool = False, changes: dict[str, str | None] | None = None) -> int:
-    """Run a command in the root folder; what this process's PYTHONPATH holds must not leak into the environment.
+    """Run a command in the root folder, without this process's PYTHONPATH and PYTHONHOME; returns its exit code.
 
     Args:
         command: program and arguments.
-        quiet: throw away what it prints.
-        changes: of the environment; None takes a variable out of it.
+        quiet: whether to discard its output.
+        changes: environment variables to set; None removes one.
     """
     output = subprocess.DEVNULL if quiet else None
     wanted = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": None, "PYTHONHOME": None, **(changes or {})}
@@ -221,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     demo_parser.add_argument("--blender", metavar="PATH", help="an installed Blender, instead of the module")
     for name, function, purpose in (
         ("test", test, "run all tests"),
-        ("test-everywhere", test_everywhere, "run what computes as other processors would"),
+        ("test-everywhere", test_everywhere, "run the numerical tests as on other processors"),
     ):
         test_parser = commands.add_parser(name, help=purpose, add_help=False, prefix_chars="\0")
         test_parser.set_defaults(command=function)

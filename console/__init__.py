@@ -1,1 +1,1 @@
-"""The same without a window."""
+"""The extension without a window: `blender --command sdi`, and waiting for one job."""

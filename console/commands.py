@@ -1,4 +1,4 @@
-"""`blender --command sdi …`, and what `batch.py` runs: one object for each line of a file, side by side."""
+"""The command `blender --command sdi …`, which `batch.py` runs too: makes an object for each line of a file."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from .several import Outcome, make_several, shown
 COMMAND = "sdi"
 
 _HELPS = {
-    "negative_prompt": "what to stay away from, for every object",
-    "seed": "the same for every object; the next ones for equal lines (default: 0)",
+    "negative_prompt": "what to avoid, for every object",
+    "seed": "the same for every object; repeated lines get the next ones (default: 0)",
     "height": "of each object, in metres (default: 1.0)",
 }
 
 
 def attach() -> Callable[[], None]:
-    """Add the command to `blender --command`; what takes it away again."""
+    """Add the command to `blender --command`; returns a function that removes it."""
     handle = bpy.utils.register_cli_command(COMMAND, main)
     return lambda: bpy.utils.unregister_cli_command(handle)
 
 
 def main(arguments: Sequence[str], program: str = f"blender --command {COMMAND}") -> int:
-    """Run the command; its exit code."""
+    """Run the command; returns its exit code."""
     try:
         options = _parser(program).parse_args(arguments)
-    except SystemExit as leave:  # which in Blender would leave out everything that Blender does at its end
-        return int(leave.code or 0)
+    except SystemExit as error:  # it would end Blender without its clean-up
+        return int(error.code or 0)
     try:
         prompts = read_prompts(options.prompts)
         request_of(options, "an object").validated()  # or every line would fail for the same reason
@@ -77,12 +77,16 @@ def main(arguments: Sequence[str], program: str = f"blender --command {COMMAND}"
 
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=program, description="Make one object for each line of a file.")
-    parser.add_argument("--prompts", type=Path, required=True, help="a text file, one prompt a line, # for comments")
+    parser.add_argument(
+        "--prompts", type=Path, required=True, help="a text file with one prompt per line; lines with # are comments"
+    )
     parser.add_argument("--output", type=Path, required=True, help="the .blend file to save")
-    parser.add_argument("--results", type=Path, help="folder of the job folders (default: as in the preferences)")
-    parser.add_argument("--engine-python", help="the Python that has torch (default: as in the preferences)")
-    parser.add_argument("--cluster", help="the Ray cluster that does the work: auto or an address (default: as there)")
-    parser.add_argument("--spacing", type=float, default=0.5, help="between two objects, in the scene's units")
+    parser.add_argument("--results", type=Path, help="folder for the job folders (default: as in the preferences)")
+    parser.add_argument("--engine-python", help="the engine's Python (default: as in the preferences)")
+    parser.add_argument("--cluster", help="a Ray cluster to work on: auto or an address (default: preferences)")
+    parser.add_argument(
+        "--spacing", type=float, default=0.5, help="gap between two objects, in the scene's units (default: 0.5)"
+    )
     parser.add_argument(
         "--processes", type=_count, default=1, help="objects made at once, each with a model of its own (default: 1)"
     )
@@ -99,7 +103,7 @@ def _count(text: str) -> int:
 
 
 def _writable(output: Path) -> Path:
-    """The .blend's absolute path, in a folder that exists and can be written."""
+    """The absolute path of the .blend file; its folder is made, and checked to be writable."""
     output = output.expanduser().absolute()
     if output.suffix != ".blend":
         output = output.with_name(f"{output.name}.blend")
@@ -117,7 +121,7 @@ def _writable(output: Path) -> Path:
 
 
 def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Namespace) -> list[Outcome]:
-    """The objects along X from the 3D cursor; stops at Ctrl+C."""
+    """Make the objects along X from the 3D cursor; Ctrl+C ends it early."""
     results = (options.results or preferences.results_folder(context)).expanduser().absolute()
     engine = preferences.engine(context)
     if options.engine_python:
@@ -134,7 +138,7 @@ def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Name
 
 
 def _remove_meshes(scene: bpy.types.Scene) -> None:
-    """Without the cube of Blender's startup scene; its light and camera may be of use."""
+    """Remove the startup scene's cube; its light and camera may be useful."""
     for each in [each for each in scene.objects if each.type == "MESH"]:
         bpy.data.objects.remove(each)
 

@@ -1,6 +1,6 @@
-"""The main job without a window: run it to its end, show its progress in the terminal, put the result in the scene.
+"""Makes one object without a window: runs the job, shows its progress in the terminal, imports the result.
 
-In the background Blender's timers do not fire, so this waits in a loop for what `session` hears of by its timer.
+In the background Blender's timers do not fire, so this polls in a loop, as `session` does with its timer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..sdi_engine.errors import EXIT_CANCELLED, EngineError
 
 
 class JobFailedError(EngineError):
-    """The worker failed or was cancelled; carries its sentence, its exit code and the job's folder."""
+    """A job failed or was cancelled; has its sentence, its exit code and its folder."""
 
     def __init__(self, sentence: str, exit_code: int, folder: Path) -> None:
         super().__init__(sentence)
@@ -35,12 +35,12 @@ class JobFailedError(EngineError):
 def generate_and_wait(
     context: bpy.types.Context, request: JobRequest, runner: Runner, engine: Engine, where: Placement
 ) -> tuple[bpy.types.Object, Job]:
-    """Make one object, after all that wait already, and put it into the scene; the object and its job.
+    """Make one object, after all queued ones, and import it; returns the object and its job.
 
     Raises:
-        JobFailedError: the worker failed, or was cancelled by Ctrl+C.
-        EngineError: the job could not even be made.
-        ImportFailedError: the mesh cannot be brought into the scene.
+        JobFailedError: the job failed, or was cancelled by Ctrl+C.
+        EngineError: the job could not be created.
+        ImportFailedError: the mesh cannot be imported.
     """
     runner.use(engine)
     job = submit(request, runner, where)
@@ -53,7 +53,7 @@ def generate_and_wait(
 
 
 def submit(request: JobRequest, runner: Runner, where: Placement) -> Job:
-    """Let a new job wait for its turn; raises EngineError where it could not even be made."""
+    """Create and queue a job; raises EngineError if it cannot be created."""
     job = runner.create(request)
     with storage_errors(job.folder.path):
         where.write(job.folder)
@@ -62,10 +62,11 @@ def submit(request: JobRequest, runner: Runner, where: Placement) -> Job:
 
 
 def fetch(context: bpy.types.Context, job: Job, where: Placement) -> bpy.types.Object:
-    """Put the object of a job that is over into the scene.
+    """Import the object of a job that is over.
 
     Raises:
-        JobFailedError, ImportFailedError: as `generate_and_wait` does.
+        JobFailedError: the job failed, or was cancelled or paused.
+        ImportFailedError: the mesh cannot be imported.
     """
     if job.state in (events.CANCELLED, events.PAUSED):
         sentence = f"The job was {job.state}; its progress is kept."

@@ -1,4 +1,4 @@
-"""Objects from a list of prompts, side by side in the scene, without a window; some are made at once."""
+"""Makes objects from a list of prompts, side by side in the scene, without a window; several at once if possible."""
 
 from __future__ import annotations
 
@@ -28,7 +28,16 @@ from .generate import JobFailedError, fetch, submit
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one prompt."""
+    """The result of one prompt.
+
+    Attributes:
+        prompt: the prompt.
+        exit_code: of `sdi_engine.errors`.
+        seconds: from its start to its end.
+        object: the object's name; empty if there is none.
+        folder: the job's folder; empty if there is none.
+        error: one sentence if it failed, else empty.
+    """
 
     prompt: str
     exit_code: int
@@ -40,7 +49,7 @@ class Outcome:
 
 @dataclass
 class _Begun:
-    """A prompt whose turn has come; without a job where there could be none, for a reason."""
+    """A prompt whose job was started; without a job, `error` says why there is none."""
 
     prompt: str
     label: str
@@ -64,18 +73,22 @@ def make_several(
     engine: Engine,
     spacing: float,
 ) -> list[Outcome]:
-    """Make an object of each prompt, and put them along X from the 3D cursor, in the order of the prompts.
+    """Make an object of each prompt, and place them along X from the 3D cursor, in the order of the prompts.
 
-    So many jobs as the engine does at once are in the queue at a time, so that nothing goes on for hours where this
-    Blender has ended. Each object is put into the scene as soon as it and all before it are made. After Ctrl+C, or
-    where somebody cancels a job, none is begun any more.
+    The queue has only as many jobs at a time as the engine does at once, so that the engine does not go on for hours if
+    this Blender ends. Each object is imported as soon as it and all before it are made. After Ctrl+C, or if a job is
+    cancelled, no more jobs are started.
 
     Args:
-        request_of: of a prompt; may raise EngineError.
-        spacing: between two objects, in the scene's units.
+        context: the objects come into its scene.
+        prompts: one for each object.
+        request_of: returns the request of a prompt; may raise EngineError.
+        runner: does the jobs.
+        engine: how to run the engine.
+        spacing: gap between two objects, in the scene's units.
 
     Returns:
-        What became of those that were begun.
+        The outcomes of all jobs that were started.
     """
     several = _Several(context, prompts, request_of, runner, engine, spacing)
     with on_stop_signals(several.cancel):
@@ -106,10 +119,10 @@ class _Several:
         outcomes: list[Outcome] = []
         poller = Poller(self._runner, lambda: self._engine)
         while self._waiting or self._begun:
-            while self._waiting and len(self._at_work()) < self._at_once():
+            while self._waiting and len(self._running()) < self._at_once():
                 self._begin(*self._waiting.popleft())
             try:
-                self._look(poller)
+                self._poll(poller)
             except EngineError as error:  # the drive of the results is gone
                 for each in self._begun:
                     if not each.is_over:
@@ -121,12 +134,12 @@ class _Several:
         return outcomes
 
     def cancel(self) -> None:
-        """Begin no more, and let those that are at work save what they have."""
+        """Start no more jobs, and cancel the running ones, which save their progress."""
         self._waiting.clear()
-        for job in self._at_work():
+        for job in self._running():
             self._runner.cancel(job)
 
-    def _at_work(self) -> list[Job]:
+    def _running(self) -> list[Job]:
         return [each.job for each in self._begun if each.job is not None and not each.job.is_over]
 
     def _at_once(self) -> int:
@@ -144,15 +157,15 @@ class _Several:
             begun.error = error
         self._begun.append(begun)
 
-    def _look(self, poller: Poller) -> None:
-        jobs = self._at_work()
+    def _poll(self, poller: Poller) -> None:
+        jobs = self._running()
         if not jobs:
             return
         changed = poller.poll(jobs)
         for each in self._begun:
             if each.job in jobs:
                 each.seconds = time.monotonic() - each.started
-        if self._at_once() == 1:  # bars of several would write over each other
+        if self._at_once() == 1:  # the bars of several would overwrite each other
             for each in self._begun:
                 if each.job in changed:
                     each.display(each.job)
@@ -173,7 +186,7 @@ class _Several:
             return Outcome(begun.prompt, exit_code, begun.seconds, folder=folder, error=str(error))
         low, high = bounds(placed)
         placed.location.x = self._corner.x - low.x
-        step_aside(self._context, placed)  # from what the opened file has
+        step_aside(self._context, placed)  # away from objects of the opened file
         self._corner.x = placed.location.x + high.x + self._spacing
         if self._at_once() > 1:
             print(f"{label}made in {duration(begun.seconds)}", flush=True)
@@ -181,5 +194,5 @@ class _Several:
 
 
 def shown(prompt: str) -> str:
-    """As much of a prompt as one line of a terminal takes."""
+    """A prompt shortened to fit into a line of a terminal."""
     return textwrap.shorten(printable(prompt), 60, placeholder="…")

@@ -1,4 +1,4 @@
-"""What buttons do. Thin: read properties, call jobs/ or scene/ through `session`, report."""
+"""The operators behind the buttons. They are thin: read properties, call jobs/ or scene/ through `session`, report."""
 
 from . import asset, generate, job, model, presets, settings, setup, textures
 

@@ -1,4 +1,4 @@
-"""Mark as Asset: results into the Asset Browser."""
+"""Mark as Asset: adds results to the Asset Browser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..scene import assets, origin
 
 
 class SDI_OT_mark_as_asset(bpy.types.Operator):
-    """Make assets of the selected objects, with the prompt as description and tags, in the catalog "SDI\""""
+    """Make the selected objects assets in the catalog "SDI", with the prompt as description and tags"""
 
     bl_idname = "sdi.mark_as_asset"
     bl_label = "Mark as Asset"
@@ -19,10 +19,10 @@ class SDI_OT_mark_as_asset(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if context.mode != "OBJECT":
-            cls.poll_message_set("Leave this mode for Object Mode first")
+            cls.poll_message_set("Switch to Object Mode first")
             return False
         if not _chosen(context):
-            cls.poll_message_set("Select an object that was made here from a prompt")
+            cls.poll_message_set("Select an object that this extension has made from a prompt")
             return False
         return True
 

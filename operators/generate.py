@@ -1,4 +1,4 @@
-"""Generate: from the panel's settings to a job in the queue, or, in the background, to the object itself."""
+"""Generate: turns the panel's settings into a job in the queue, or, in the background, into the object itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..state.current import session
 
 
 def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: list[JobRequest]) -> set[str]:
-    """Let jobs wait for their turn, in a row from the 3D cursor on; what the operator is to return."""
+    """Queue jobs, whose objects will stand in a row from the 3D cursor on; returns the operator's result."""
     session().display.complain("")
     if context.scene.library is not None:
         return refuse(
@@ -45,32 +45,32 @@ def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: l
 
 
 def refuse(operator: bpy.types.Operator, sentence: str) -> set[str]:
-    """Say why something is not done, where the person looks; what the operator is to return."""
+    """Show why something is refused, in the panel and as a report; returns the operator's result."""
     session().display.complain(sentence)
-    operator.report({"ERROR"}, printable(sentence))  # which Blender prints in the console, too
+    operator.report({"ERROR"}, printable(sentence))  # Blender prints it in the console too
     return {"CANCELLED"}
 
 
 class Generate:
-    """Makes an object from the scene's settings."""
+    """Base of the operators that make an object from the scene's settings."""
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
             asked = properties.request_from(context.scene)
         except EngineError as error:
             return refuse(self, str(error))
-        if bpy.app.background:  # a script says which seed it wants
+        if bpy.app.background:  # a script chooses its seeds itself
             return submit(self, context, [asked])
         request = UnusedSeeds(session().is_made).give(asked)
         done = submit(self, context, [request])
         if done == {"FINISHED"} and request.seed != asked.seed:
             context.scene.sdi.seed = request.seed
-            self.report({"INFO"}, f"Seed {request.seed}, since seed {asked.seed} gives what you have already asked for")
+            self.report({"INFO"}, f"Seed {request.seed} is used, since the object of seed {asked.seed} was made before")
         return done
 
 
 class SDI_OT_generate(Generate, bpy.types.Operator):
-    """Make an object from the prompt; you can go on working meanwhile, and ask for more"""
+    """Make an object from the prompt; you can continue to work meanwhile, and queue more"""
 
     bl_idname = "sdi.generate"
     bl_label = "Generate"
@@ -78,7 +78,7 @@ class SDI_OT_generate(Generate, bpy.types.Operator):
 
 class SDI_OT_generate_from_file(bpy.types.Operator):
     """Make an object from each line of a text file, with the settings above and another seed for each repeated line; \
-# begins a comment"""
+lines with # are comments"""
 
     bl_idname = "sdi.generate_from_file"
     bl_label = "Add Prompts from File"
@@ -102,7 +102,7 @@ class SDI_OT_generate_from_file(bpy.types.Operator):
 
 
 class _FromSource:
-    """Takes the settings of a job in the list, or of an object that was made here."""
+    """Base of the operators that take the settings of a job in the list, or of an object of this extension."""
 
     job: StringProperty(
         name="Job", description="Name of the job's folder; empty for the active object", options={"HIDDEN", "SKIP_SAVE"}
@@ -111,12 +111,12 @@ class _FromSource:
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if not job_list.chosen() and not _has_request(context.active_object):
-            cls.poll_message_set("Choose a job in the list, or an object that was made here")  # type: ignore[attr-defined]
+            cls.poll_message_set("Select a job in the list, or an object that this extension has made")  # type: ignore[attr-defined]
             return False
         return True
 
     def source(self, context: bpy.types.Context) -> JobRequest:
-        """Raises BadInputError where it is damaged or of another version."""
+        """The request of the job or the object; raises BadInputError if it is damaged or of another version."""
         found = session().find(context, self.job) if self.job else None
         if found is not None:
             return found.request
@@ -125,7 +125,7 @@ class _FromSource:
             raise BadInputError(damaged.trouble)
         if _has_request(context.active_object):
             return JobRequest.from_json(context.active_object["sdi_request"])
-        raise BadInputError("There is nothing to take the settings from: choose an object that was made here.")
+        raise BadInputError("There are no settings to use: select a job, or an object that this extension has made.")
 
 
 def _has_request(thing: bpy.types.Object | None) -> bool:
@@ -133,12 +133,12 @@ def _has_request(thing: bpy.types.Object | None) -> bool:
 
 
 class SDI_OT_variations(_FromSource, bpy.types.Operator):
-    """Make the same again with other seeds: other objects from the same words"""
+    """Make the same again with other seeds: other objects from the same prompt"""
 
     bl_idname = "sdi.variations"
     bl_label = "Variations"
 
-    count: IntProperty(name="Count", description="How many", default=3, min=1, max=20)  # type: ignore[valid-type]
+    count: IntProperty(name="Count", description="How many objects", default=3, min=1, max=20)  # type: ignore[valid-type]
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         return context.window_manager.invoke_props_dialog(self)
@@ -153,7 +153,7 @@ class SDI_OT_variations(_FromSource, bpy.types.Operator):
 
 
 class SDI_OT_regenerate(_FromSource, bpy.types.Operator):
-    """Make this object once more, with the settings that it was made with"""
+    """Make this object again, with the settings that it was made with"""
 
     bl_idname = "sdi.regenerate"
     bl_label = "Regenerate"
@@ -167,7 +167,7 @@ class SDI_OT_regenerate(_FromSource, bpy.types.Operator):
 
 
 class SDI_OT_copy_settings(_FromSource, bpy.types.Operator):
-    """Take over the prompt and all settings that this was made with, to change something and generate again"""
+    """Copy the prompt and all settings that this was made with into the panel, to change and generate again"""
 
     bl_idname = "sdi.copy_settings"
     bl_label = "Copy Settings"
@@ -182,7 +182,7 @@ class SDI_OT_copy_settings(_FromSource, bpy.types.Operator):
 
 
 class SDI_OT_preview_2d(bpy.types.Operator):
-    """See in seconds what the 2D model makes of the prompt, for four seeds, before minutes are spent on 3D"""
+    """See in seconds what the 2D model draws for the prompt, with four seeds, before spending minutes on 3D"""
 
     bl_idname = "sdi.preview_2d"
     bl_label = "Preview in 2D"
@@ -190,7 +190,7 @@ class SDI_OT_preview_2d(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if bpy.app.background:
-            cls.poll_message_set("There is no window to show pictures in: use `python -m sdi_engine sample`")
+            cls.poll_message_set("There is no window to show pictures in: run `python -m sdi_engine sample`")
             return False
         return True
 
@@ -211,7 +211,7 @@ class SDI_OT_use_seed(bpy.types.Operator):
     bl_label = "Use This Seed"
     bl_options = {"UNDO"}
 
-    number: IntProperty(name="Picture", description="Which of the pictures", min=0)  # type: ignore[valid-type]
+    number: IntProperty(name="Picture", description="Number of the picture, from 0", min=0)  # type: ignore[valid-type]
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

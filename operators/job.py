@@ -1,4 +1,4 @@
-"""What can be done with a job: the one that the panel shows, or one in the list."""
+"""Operators on a job: the one that the panel shows, or one in the list."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNFINISHED = tuple(state for state in events.STATES if state not in events.FINA
 
 
 class _JobOperator:
-    """Works on the job called `job`, or on the one that the panel shows; `otherwise` says why that is not possible."""
+    """Base of operators on the job named `job`, or on the one in the panel; `otherwise` says why it is not possible."""
 
     states: ClassVar[tuple[str, ...]] = events.STATES
     otherwise: ClassVar[str] = "There is no job"
@@ -46,7 +46,7 @@ class _JobOperator:
             return self.do_to_damaged(context, damaged)
         found = session().find(context, self.job) if self.job else session().display.job
         if found is None:
-            return refuse(self, "This job is gone: its folder was deleted or damaged.")  # type: ignore[arg-type]
+            return refuse(self, "This job no longer exists: its folder was deleted or is damaged.")  # type: ignore[arg-type]
         if found.state not in self.states:
             return refuse(self, f"{self.otherwise}.")  # type: ignore[arg-type]
         try:
@@ -62,7 +62,7 @@ class _JobOperator:
 
 
 def _states_in_reach() -> list[str]:
-    """Of the job shown and the one chosen in the list."""
+    """The states of the job in the panel and of the one selected in the list."""
     shown = [session().display.job.state] if session().display.job is not None else []
     chosen = job_list.chosen()
     return shown + ([session().state_of(chosen)] if chosen else [])
@@ -82,7 +82,7 @@ class SDI_OT_cancel_job(_JobOperator, bpy.types.Operator):
 
 
 class SDI_OT_pause_job(_JobOperator, bpy.types.Operator):
-    """Stop for now and free the memory of the graphics card, for example to render; Resume goes on from here"""
+    """Stop for now and free the graphics card's memory, for example to render; Resume continues from here"""
 
     bl_idname = "sdi.pause_job"
     bl_label = "Pause"
@@ -95,7 +95,7 @@ class SDI_OT_pause_job(_JobOperator, bpy.types.Operator):
 
 
 class SDI_OT_finish_job(_JobOperator, bpy.types.Operator):
-    """It is good enough: stop here and make the mesh from what is there"""
+    """Stop optimising and make the mesh from the current state: it is good enough"""
 
     bl_idname = "sdi.finish_job"
     bl_label = "Take It Now"
@@ -108,7 +108,7 @@ class SDI_OT_finish_job(_JobOperator, bpy.types.Operator):
 
 
 class SDI_OT_resume_job(_JobOperator, bpy.types.Operator):
-    """Go on with the job from where it was"""
+    """Continue the job from where it was stopped"""
 
     bl_idname = "sdi.resume_job"
     bl_label = "Resume"
@@ -139,7 +139,7 @@ class SDI_OT_run_job_here(_JobOperator, bpy.types.Operator):
 
 
 class SDI_OT_dismiss_job(bpy.types.Operator):
-    """Hide this job; its folder stays, and it stays in the list"""
+    """Hide this job here; its folder stays, and so does its entry in the list"""
 
     bl_idname = "sdi.dismiss_job"
     bl_label = "Dismiss"
@@ -157,7 +157,7 @@ class SDI_OT_dismiss_job(bpy.types.Operator):
 
 
 class SDI_OT_import_result(_JobOperator, bpy.types.Operator):
-    """Put the finished object into the scene that is open"""
+    """Import the finished object into the current scene"""
 
     bl_idname = "sdi.import_result"
     bl_label = "Put into Scene"
@@ -169,7 +169,7 @@ class SDI_OT_import_result(_JobOperator, bpy.types.Operator):
         if not super().poll(context):
             return False
         if context.mode != "OBJECT":
-            cls.poll_message_set("Leave this mode for Object Mode first")
+            cls.poll_message_set("Switch to Object Mode first")
             return False
         return True
 
@@ -228,7 +228,7 @@ class SDI_OT_move_job(_JobOperator, bpy.types.Operator):
 
 
 class SDI_OT_open_job(_JobOperator, bpy.types.Operator):
-    """Open what the job has written, in the program that this computer uses for it"""
+    """Open the job's log or folder, with the computer's usual program"""
 
     bl_idname = "sdi.open_job"
     bl_label = "Open"
@@ -256,14 +256,14 @@ class SDI_OT_open_job(_JobOperator, bpy.types.Operator):
 
     def open(self, path: Path) -> set[str]:
         if is_link(path):
-            return refuse(self, f'"{path}" is a link: look where it leads before you open it.')
+            return refuse(self, f'"{path}" is a link: check where it leads before you open it.')
         if not path.exists():
             return refuse(self, f'"{path}" does not exist: the engine has not started, or the folder was removed.')
         return bpy.ops.wm.path_open(filepath=str(path))
 
 
 class SDI_OT_free_memory(bpy.types.Operator):
-    """End the engine, which keeps the model in memory for the next prompt; that one will take longer to start"""
+    """End the engine, which keeps the model in memory; the next object will then take longer to start"""
 
     bl_idname = "sdi.free_memory"
     bl_label = "Free Memory"
@@ -274,7 +274,7 @@ class SDI_OT_free_memory(bpy.types.Operator):
             cls.poll_message_set("The engine is not running")
             return False
         if session().desks.runner.is_busy:
-            cls.poll_message_set("The engine is at work: pause or cancel the job to free its memory")
+            cls.poll_message_set("The engine is working: pause or cancel the job to free its memory")
             return False
         return True
 
@@ -309,7 +309,7 @@ class SDI_OT_go_on(bpy.types.Operator):
 
 
 class SDI_OT_cancel_waiting(bpy.types.Operator):
-    """Remove all waiting jobs from the queue; the one under way goes on"""
+    """Remove all waiting jobs from the queue; the running one continues"""
 
     bl_idname = "sdi.cancel_waiting"
     bl_label = "Empty Queue"
@@ -317,7 +317,7 @@ class SDI_OT_cancel_waiting(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if not session().submissions.has_more and not any(desk.waiting for desk in session().desks.all()):
-            cls.poll_message_set("No job waits in the queue")
+            cls.poll_message_set("No job is waiting in the queue")
             return False
         return True
 

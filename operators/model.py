@@ -1,4 +1,4 @@
-"""Choose the 2D model and its LoRAs. What cannot be used is refused at once."""
+"""Choose the 2D model and its LoRAs. A file that cannot be used is refused at once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SDI_OT_choose_model(bpy.types.Operator):
 
 
 class SDI_OT_choose_model_folder(bpy.types.Operator):
-    """Choose a folder in Diffusers layout: go into it, so that you see its model_index.json, and accept"""
+    """Choose a folder in Diffusers layout: open the folder that contains model_index.json, and accept"""
 
     bl_idname = "sdi.choose_model_folder"
     bl_label = "Choose Model Folder"
@@ -76,7 +76,7 @@ class SDI_OT_choose_model_folder(bpy.types.Operator):
 
 
 class SDI_OT_add_lora(bpy.types.Operator):
-    """Choose a .safetensors file with a LoRA, which changes the model: its style, or what it knows"""
+    """Choose a .safetensors file with a LoRA, which changes the model's style or teaches it something new"""
 
     bl_idname = "sdi.add_lora"
     bl_label = "Add LoRA"
@@ -105,7 +105,7 @@ class SDI_OT_add_lora(bpy.types.Operator):
 
 
 class SDI_OT_remove_lora(bpy.types.Operator):
-    """Take the chosen LoRA off the list; its file stays"""
+    """Remove the selected LoRA from the list; its file stays"""
 
     bl_idname = "sdi.remove_lora"
     bl_label = "Remove LoRA"
@@ -115,7 +115,7 @@ class SDI_OT_remove_lora(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         settings = context.scene.sdi
         if settings.lora_index >= len(settings.loras):
-            cls.poll_message_set("No LoRA is chosen in the list" if settings.loras else "The list has no LoRA")
+            cls.poll_message_set("No LoRA is selected in the list" if settings.loras else "The list has no LoRA")
             return False
         return True
 
@@ -139,7 +139,7 @@ def _set_model(operator: bpy.types.Operator, context: bpy.types.Context, model: 
 
 
 def _start(context: bpy.types.Context) -> str:
-    """Where the file browser opens: in the person's own folder of models, if there is one."""
+    """Where the file browser opens: the person's own folder of models, or empty for Blender's choice."""
     folder = preferences.model_folder(context)
     return f"{folder}{os.sep}" if folder else ""
 

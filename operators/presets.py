@@ -1,4 +1,4 @@
-"""Settings under a name, by Blender's own preset system: files in its user scripts, found again in every scene."""
+"""Presets of settings, by Blender's own preset system: files in its user scripts, available in every scene."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ SUBFOLDER = "sdi_text_to_3d"
 SAVED = tuple(
     name for parameter in PARAMETERS.values() if parameter.is_saved for name in properties.properties_of(parameter)
 )
-"""What a preset holds: how objects are made, not which."""
+"""The properties that a preset stores: how objects are made, but not which."""
 
 _ROOT = str(Path(__file__).resolve().parent.parent)
-"""Below which `presets/` and then `SUBFOLDER` are."""
+"""The extension's folder, which contains `presets/` with `SUBFOLDER`."""
 
 
 class SDI_OT_preset_add(AddPresetBase, bpy.types.Operator):
-    """Keep these settings under a name, or remove a preset; prompt and seed are not part of it"""
+    """Save these settings as a preset, or remove a preset; prompt and seed are not part of it"""
 
     bl_idname = "sdi.preset_add"
     bl_label = "Add Preset"
     preset_menu = "SDI_PT_presets"
     preset_subdir = SUBFOLDER
-    # A preset is run as a script: these paths hold wherever the extension is installed. No `preset_defines`, which
-    # Blender up to 4.3 loses in Python 3.13.
+    # A preset is run as a script: these paths are valid wherever the extension is installed. `preset_defines` is not
+    # used, since it does not work in Blender up to 4.3 with Python 3.13.
     preset_values = [f"bpy.context.scene.sdi.{name}" for name in SAVED]
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        if (self.remove_name or self.remove_active) and self._comes_along():
-            self.report({"WARNING"}, "This preset comes with the extension, and stays")
+        if (self.remove_name or self.remove_active) and self._is_shipped():
+            self.report({"WARNING"}, "This preset comes with the extension and cannot be removed")
             return {"CANCELLED"}
         return super().execute(context)
 
-    def _comes_along(self) -> bool:
-        # Blender itself protects presets in its own folders of extensions only, and not those of a checkout.
+    def _is_shipped(self) -> bool:
+        # Blender itself only protects presets in its own extension folders, not those of a checkout.
         name = self.name if self.remove_name else getattr(bpy.types, self.preset_menu).bl_label
         finds = (bpy.utils.preset_find(name, SUBFOLDER, display_name=by_label) for by_label in (False, True))
         found = next(filter(None, finds), None)
@@ -50,7 +50,7 @@ CLASSES = (SDI_OT_preset_add,)
 
 
 def attach() -> None:
-    """Offer the presets that come with the extension, where Blender can: the oldest 4.2 cannot."""
+    """Offer the presets that come with the extension, if this Blender can; the first 4.2 releases cannot."""
     if hasattr(bpy.utils, "register_preset_path"):
         bpy.utils.register_preset_path(_ROOT)
 

@@ -1,4 +1,4 @@
-"""Help with settings that are tedious to type."""
+"""Operators that fill in settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..sdi_engine.config.parameters import MAX_SEED
 
 
 class SDI_OT_random_seed(bpy.types.Operator):
-    """Choose another seed, for another object from the same words"""
+    """Choose a random seed, for another object from the same prompt"""
 
     bl_idname = "sdi.random_seed"
     bl_label = "Random Seed"

@@ -1,4 +1,4 @@
-"""Set the engine up: ask its Python, find others, make it an environment of its own, tell of all that."""
+"""Set up the engine: check its Python, find others, install an environment for it, copy a report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REMOVING = "The environment is being removed: wait a moment"
 
 
 class SDI_OT_check_engine(bpy.types.Operator):
-    """Ask the engine's Python what is installed, and say what is missing"""
+    """Check which of the engine's packages are installed in its Python, and which are missing"""
 
     bl_idname = "sdi.check_engine"
     bl_label = "Check"
@@ -42,7 +42,7 @@ class SDI_OT_check_engine(bpy.types.Operator):
 
 
 class SDI_OT_find_pythons(bpy.types.Operator):
-    """Look for Pythons on this computer, and say what each lacks"""
+    """Search for Pythons on this computer, and show what each lacks"""
 
     bl_idname = "sdi.find_pythons"
     bl_label = "Search"
@@ -73,14 +73,14 @@ class SDI_OT_use_python(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         preferences.of(context).engine_python = lasting_name(Path(self.python))
         context.preferences.is_dirty = True
-        if bpy.app.background:  # elsewhere the property's change has made it look already
+        if bpy.app.background:  # with a window the property's update function has started it
             _setup().glance()
             _setup().wait()
         return {"FINISHED"}
 
 
 class SDI_OT_install_engine(bpy.types.Operator):
-    """Install a Python environment for the engine: a few gigabytes and minutes. One from before is used until then"""
+    """Install a Python environment for the engine: a few gigabytes and minutes. An earlier one is used until then"""
 
     bl_idname = "sdi.install_engine"
     bl_label = "Install Engine Environment"
@@ -103,7 +103,7 @@ class SDI_OT_install_engine(bpy.types.Operator):
 
 
 class SDI_OT_cancel_installation(bpy.types.Operator):
-    """Stop the installation, and remove what it has installed so far; what was there before stays"""
+    """Stop the installation, and remove what it has installed; an earlier environment stays"""
 
     bl_idname = "sdi.cancel_installation"
     bl_label = "Cancel"
@@ -147,7 +147,7 @@ class SDI_OT_remove_environment(bpy.types.Operator):
 
 
 class SDI_OT_copy_report(bpy.types.Operator):
-    """Copy what a bug report needs: versions, what the engine's Python has, the end of the newest job's log"""
+    """Copy what a bug report needs: versions, the check of the engine's Python, the end of the latest job's log"""
 
     bl_idname = "sdi.copy_report"
     bl_label = "Copy Report"
@@ -197,7 +197,7 @@ def _why_not_change_environment() -> str:
     if _setup().is_removing():
         return _REMOVING
     if preferences.private_environment() is None:
-        return "Blender lends a folder for it to installed extensions only, and this one runs from a checkout"
+        return "Only an installed extension has a folder for it, and this one runs from a checkout"
     return ""
 
 

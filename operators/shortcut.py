@@ -1,4 +1,4 @@
-"""The shortcut for a new object, which a person can change where Blender has all others: Preferences, Keymap."""
+"""The shortcut for a new object, which can be changed in Blender's Preferences, Keymap."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import bpy
 
 OPERATOR = "sdi.from_text"
 KEY = {"type": "T", "value": "PRESS", "shift": True, "alt": True}
-"""Neither of Blender's own keymaps, from 4.2 to 5.2, has anything on it in the 3D viewport."""
+"""Unused in the 3D viewport by both of Blender's own keymaps, from 4.2 to 5.2."""
 
 
 def attach() -> Callable[[], None]:
-    """Add it to the keymap of the 3D viewport; what takes it away again."""
+    """Add the shortcut to the keymap of the 3D viewport; returns a function that removes it."""
     keys = bpy.context.window_manager.keyconfigs.addon
     if keys is None:  # in the background
         return lambda: None

@@ -1,4 +1,4 @@
-"""Textures as files, for what cannot hold them: an OBJ."""
+"""Writes textures as files, for formats that cannot contain them, such as OBJ."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .generate import refuse
 
 
 class SDI_OT_write_textures(bpy.types.Operator):
-    """Write the textures of the selected objects, or of all where none is selected, as files: beside an OBJ"""
+    """Write the textures of the selected objects, or of all if none is selected, as files, for use with an OBJ"""
 
     bl_idname = "sdi.write_textures"
     bl_label = "Write Textures"
@@ -23,7 +23,7 @@ class SDI_OT_write_textures(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if not any(origin.is_ours(each) for each in context.view_layer.objects):
-            cls.poll_message_set("No object of this scene was made here from a prompt")
+            cls.poll_message_set("This scene has no object that this extension has made from a prompt")
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""What a person sees. Draw only: no disk, no network, no validation."""
+"""Panels, lists, menus and preferences. They only draw: no disk, no network, no validation."""
 
 from . import dialog, jobs, main, menus, object, preferences, presets, settings
 

@@ -1,4 +1,4 @@
-"""The dialog for a new object, which the Add menu and the shortcut open."""
+"""The dialog for a new object, opened by the Add menu and the shortcut."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WIDTH = 380
 
 
 class SDI_OT_from_text(Generate, bpy.types.Operator):
-    """Say in words what to make, and your own diffusion model makes a textured mesh of it, at the 3D cursor"""
+    """Describe an object in words, and your own diffusion model makes a textured mesh of it at the 3D cursor"""
 
     bl_idname = "sdi.from_text"
     bl_label = "Generate from Text…"

@@ -1,4 +1,4 @@
-"""Queue and history: every job of the results folder, with what can be done with each."""
+"""Queue and history: every job of the results folder, with buttons for the selected one."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class SDI_UL_jobs(bpy.types.UIList):
     def filter_items(
         self, context: bpy.types.Context, data: bpy.types.WindowManager, property: str
     ) -> tuple[list[int], list[int]]:
-        """Search by prompt, not by the folder's name."""
+        """Filter by the prompt, not by the folder's name."""
         items = getattr(data, property)
         if not self.filter_name:
             return [], []
@@ -117,7 +117,7 @@ def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, entry: 
         text = "Remove from Queue" if state == events.QUEUED else "Cancel"
         if session().desks.waits_from(name) is not None:
             row.operator("sdi.run_job_here", icon="PLAY").job = name
-            text = "Remove"  # beside the other button there is no room for more
+            text = "Remove"  # the other button leaves no room for more
         row.operator("sdi.cancel_job", text=text, icon="CANCEL").job = name
     button = row.operator("sdi.open_job", text="", icon="FILE_FOLDER")
     button.job, button.what = name, "FOLDER"

@@ -1,4 +1,4 @@
-"""The tab "SDI" in the 3D view's sidebar: what to make, and the job that is under way."""
+"""The tab "SDI" in the 3D view's sidebar: the settings, and the current job."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class SDI_PT_generate(Tab, bpy.types.Panel):
 
 
 def alert(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str) -> None:
-    """A sentence that must not be overlooked."""
+    """Draw a sentence in red, with an error icon."""
     column = layout.column()
     column.alert = True
     wrapped_label(column, context, sentence, "ERROR")
@@ -84,7 +84,7 @@ def _draw_preview_2d(layout: bpy.types.UILayout, context: bpy.types.Context, job
 
 
 def _draw_hold(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """Why waiting jobs do not begin."""
+    """Draw why waiting jobs do not start, with the buttons that help."""
     desks = [desk for desk in session().desks.all() if desk.waiting]
     trouble = next((desk.trouble for desk in desks if desk.trouble), "")
     if trouble:
@@ -98,7 +98,7 @@ def _draw_hold(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _draw_submissions(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """How far a list of prompts has come into the queue."""
+    """Draw how many of a list of prompts are in the queue."""
     submissions = session().submissions
     if not submissions.has_more:
         return
@@ -110,12 +110,12 @@ def _draw_submissions(layout: bpy.types.UILayout, context: bpy.types.Context) ->
         return
     done, every = submissions.progress
     row = layout.row(align=True)
-    row.progress(text=f"Into the queue: {done} of {every}", factor=done / every)
+    row.progress(text=f"Added to queue: {done} of {every}", factor=done / every)
     row.operator("sdi.drop_the_rest", text="", icon="X")
 
 
 def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
-    """What can be done comes first, so that no picture pushes it out of sight."""
+    """Draw a job, the buttons first, so that no picture pushes them out of sight."""
     wrapped_label(layout, context, job.request.prompt, "OBJECT_DATA")
     if session().desks.is_elsewhere(job):
         wrapped_label(layout, context, f"In another results folder: {job.folder.path.parent}", "FILE_FOLDER")

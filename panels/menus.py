@@ -1,4 +1,4 @@
-"""Where Blender's own menus lead to us, so that its search (F3) finds us too; and a word to who exports textures."""
+"""Entries in Blender's own menus, which its search (F3) finds too, and a hint when textures are exported."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class SDI_MT_object(bpy.types.Menu):
 
 
 _WHERE_TEXTURES_ARE = {
-    "WM_OT_obj_export": ("An OBJ cannot hold textures:", "they lie beside it as files."),
-    "EXPORT_SCENE_OT_fbx": ("Unless Path Mode is Copy, an FBX", "is sure to find those beside it only."),
+    "WM_OT_obj_export": ("An OBJ cannot contain textures:", "it needs them as files beside it."),
+    "EXPORT_SCENE_OT_fbx": ("Unless Path Mode is Copy, an FBX", "only finds textures beside it."),
 }
-"""By the operator that exports."""
+"""Two lines of text by the exporting operator."""
 
 
 class SDI_PT_export(bpy.types.Panel):
-    """Shown while Blender asks where to write an OBJ or FBX"""
+    """Shown in the file browser while an OBJ or FBX is exported"""
 
     bl_idname = "SDI_PT_export"
     bl_label = "SDI Textures"

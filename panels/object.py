@@ -1,4 +1,4 @@
-"""The active object, where it is one of ours: what it was made from, and what can be made of that."""
+"""The active object, if this extension made it: its prompt, seed and model, and what can be made from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The extension's preferences, as Blender shows them: the engine and how it is set up, folders, habits."""
+"""Draws the extension's preferences: the engine and its set-up, folders, other options."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class SDI_AP_preferences(Preferences, bpy.types.AddonPreferences):
 def _draw_engine(layout: bpy.types.UILayout, context: bpy.types.Context, settings: Preferences) -> None:
     setup = session().engine_setup
     layout.label(text="Engine", icon="SETTINGS")
-    layout.prop(settings, "engine_python", placeholder="Search for it")
+    layout.prop(settings, "engine_python", placeholder="Found automatically")
     diagnosis = setup.diagnosis
     if setup.is_examining():
-        layout.label(text="Asking the engine what is installed…", icon="SORTTIME")
+        layout.label(text="Checking what is installed…", icon="SORTTIME")
     elif diagnosis is None:
         layout.label(text="The engine has not been checked yet: press Check.", icon="QUESTION")
     else:
@@ -81,7 +81,7 @@ def _draw_pythons(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
     if len(survey.found) > _MOST_PYTHONS:
         layout.label(text=f"{len(survey.found) - _MOST_PYTHONS} more, less suitable", icon="BLANK1")
     if setup.is_looking_for_pythons():
-        layout.label(text="Looking for Pythons…", icon="SORTTIME")
+        layout.label(text="Searching for Pythons…", icon="SORTTIME")
     elif not survey.found:
         wrapped_label(layout, context, "No Python was found.", "INFO")
 
@@ -113,11 +113,11 @@ def _draw_environment(layout: bpy.types.UILayout, context: bpy.types.Context, se
         wrapped_label(layout, context, "It was never finished: install it again, or remove it.", "ERROR")
     else:
         text = (
-            "A Python with all that the engine needs, in a folder of its own: a download of up to 3 GB. "
-            "Blender's own Python stays as it is."
+            "A Python with all packages that the engine needs, in a folder of its own: a download of up to 3 GB. "
+            "Blender's own Python is not changed."
         )
         wrapped_label(layout, context, text, "INFO")
-    layout.prop(settings, "torch_index", placeholder="The usual place")
+    layout.prop(settings, "torch_index", placeholder="Default index")
     row = layout.row()
     if state == install.MISSING:
         row.operator("sdi.install_engine", icon="IMPORT")

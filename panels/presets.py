@@ -1,4 +1,4 @@
-"""The button in the panel's header that keeps settings under a name and brings them back."""
+"""The presets button in the panel's header, which saves and loads settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..operators.presets import SUBFOLDER, SDI_OT_preset_add
 
 
 class SDI_PT_presets(PresetPanel, bpy.types.Panel):
-    """Settings under a name"""
+    """Saved settings"""
 
     bl_idname = "SDI_PT_presets"
     bl_label = "Presets"
@@ -19,7 +19,7 @@ class SDI_PT_presets(PresetPanel, bpy.types.Panel):
 
 
 def draw_header_preset(layout: bpy.types.UILayout) -> None:
-    """For `draw_header_preset` of the panel whose settings these are."""
+    """Draw the presets button; for the panel's `draw_header_preset`."""
     SDI_PT_presets.draw_panel_header(layout)
 
 

@@ -1,4 +1,4 @@
-"""What a person sets: the few things that everybody does, and the others folded away."""
+"""The settings: the few that everybody needs, and the others in a closed subpanel."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _UNIT_PIXELS = 20
 
 
 def draw_settings(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """Prompt, model, quality, seed and size."""
+    """Draw prompt, model, quality, seed and size."""
     draw_prompt(layout, context.scene.sdi)
     _draw_basics(layout, context)
 
 
 def draw_in_dialog(layout: bpy.types.UILayout, context: bpy.types.Context, width: float) -> None:
-    """The same, ready for typing the prompt, in a dialog of so many pixels at a scale of 1."""
+    """Draw the same in a dialog of `width` pixels (at a UI scale of 1), with the text cursor in the prompt."""
     column = layout.column()
     column.activate_init = True
     column.prop(context.scene.sdi, "prompt", text="", placeholder=_PLACEHOLDER)
@@ -53,7 +53,7 @@ def _draw_basics(layout: bpy.types.UILayout, context: bpy.types.Context, width: 
 
 
 def draw_prompt(layout: bpy.types.UILayout, settings: properties.SDI_PG_settings) -> None:
-    """A field of several lines where Blender has one (from 5.2), else of one."""
+    """Draw the prompt in a field of several lines if Blender has one (from 5.2), else of one line."""
     if "textbox" in bpy.types.UILayout.bl_rna.functions:
         layout.textbox(settings, "prompt", initial_visible_lines=_PROMPT_LINES, placeholder=_PLACEHOLDER)
     else:
@@ -61,7 +61,7 @@ def draw_prompt(layout: bpy.types.UILayout, settings: properties.SDI_PG_settings
 
 
 class SDI_MT_models(bpy.types.Menu):
-    """Models on this computer, and those used lately"""
+    """Models on this computer, and recently used ones"""
 
     bl_idname = "SDI_MT_models"
     bl_label = "Models"
@@ -78,7 +78,7 @@ class SDI_MT_models(bpy.types.Menu):
         layout.separator()
         layout.operator("sdi.choose_model", text="Choose File…", icon="FILE")
         layout.operator("sdi.choose_model_folder", text="Choose Folder…", icon="FILE_FOLDER")
-        session().models.refresh_if_old(context)  # in a thread; the next time the menu is opened shows it
+        session().models.refresh_if_old(context)  # in a thread; the menu shows the result when it is opened again
 
 
 class SDI_UL_loras(bpy.types.UIList):
@@ -109,7 +109,7 @@ class SDI_UL_loras(bpy.types.UIList):
 
 
 class SDI_PT_advanced(Tab, bpy.types.Panel):
-    """What the preset and the model choose well by themselves"""
+    """Settings that preset and model choose well by themselves"""
 
     bl_idname = "SDI_PT_advanced"
     bl_label = "Advanced"
@@ -131,7 +131,7 @@ class SDI_PT_advanced(Tab, bpy.types.Panel):
 
 
 class SDI_PT_vocabulary(bpy.types.Panel):
-    """All words of a model of a small vocabulary, as a popover"""
+    """All words that a model with a small vocabulary knows, in a popover"""
 
     bl_idname = "SDI_PT_vocabulary"
     bl_label = "What This Model Knows"
@@ -153,7 +153,7 @@ def _shown_in(section: Section) -> list[Parameter]:
 
 
 def _draw_setting(column: bpy.types.UILayout, settings: properties.SDI_PG_settings, parameter: Parameter) -> None:
-    """A row for a setting; one that is switched has a box to tick before its value."""
+    """Draw a row for a setting; one with a switch has a checkbox before its value."""
     if not parameter.switch:
         column.prop(settings, parameter.prop)
         return
@@ -208,7 +208,7 @@ def _entry(layout: bpy.types.UILayout, model: str, text: str, icon: str = "NONE"
 
 
 def _shortened(text: str) -> str:
-    """With the middle of a long name left out: its end tells size and kind."""
+    """A long name without its middle, since its end has kind and size."""
     if len(text) <= _LONGEST_LABEL:
         return text
     half = _LONGEST_LABEL // 2

@@ -1,4 +1,4 @@
-"""The job's progress in Blender's status bar, so that the sidebar need not be open."""
+"""The current job's progress in Blender's status bar, visible without the sidebar."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..jobs import words
 from ..state.current import session
 
 WIDTH = 15.0
-"""Of the progress bar, in Blender's units of about a button's height."""
+"""Width of the progress bar, in Blender's UI units (about a button's height)."""
 
 
 def attach() -> None:

@@ -1,4 +1,4 @@
-"""Where all our panels are."""
+"""The place of all panels in Blender's window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long sentences in Blender's interface, whose labels do not wrap."""
+"""Wraps long sentences, since Blender's labels do not."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ def wrapped_label(
     lines: int | None = None,
     width: float | None = None,
 ) -> None:
-    """The text over several labels, the icon at the first.
+    """Draw a text as several labels, with the icon before the first.
 
     Args:
-        lines: as many at most; what does not fit is left out, which an ellipsis says.
-        width: in pixels at a scale of 1; None takes the region's.
+        layout: where to draw.
+        context: its region gives the width by default.
+        text: the text.
+        icon: name of Blender's icon.
+        lines: the most lines; a longer text ends in an ellipsis.
+        width: in pixels at a UI scale of 1; None for the region's width.
     """
     if width is None:
         width = context.region.width / context.preferences.system.ui_scale if context.region else 600

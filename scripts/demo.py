@@ -1,4 +1,4 @@
-"""`dev.py demo`, inside headless Blender: one object through the panel's own operator, a .blend, a GLB and pictures.
+"""The part of `dev.py demo` in headless Blender: one object through the panel's operator, a .blend, a GLB, pictures.
 
 Runs in the `bpy` module (`python scripts/demo.py …`) and in Blender (`blender --background --python … -- …`).
 """
@@ -40,7 +40,7 @@ def main() -> int:
         for folder in (jobs, pictures):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        print(f'The folder "{options.output}" cannot be used ({error.strerror}): make room for it.', file=sys.stderr)
+        print(f'The folder "{options.output}" cannot be used ({error.strerror}): choose another.', file=sys.stderr)
         return 2
     bpy.ops.wm.read_factory_settings(use_empty=True)
     sys.path.insert(0, str(ROOT))
@@ -52,11 +52,11 @@ def main() -> int:
     try:
         settings.preset = options.preset
     except TypeError:
-        print(f'There is no preset "{options.preset}".', file=sys.stderr)
+        print(f'There is no preset "{options.preset}": choose one from the panel's menu.', file=sys.stderr)
         return 2
     try:
         bpy.ops.sdi.generate()
-    except RuntimeError:  # how Blender passes on an operator's error report, which it has printed
+    except RuntimeError:  # Blender raises an operator's error report as this, and has printed it
         return 1
     made = bpy.context.view_layer.objects.active
     job = Path(made["sdi_job_folder"])
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def _render_sides(made: bpy.types.Object, folder: Path) -> list[Path]:
-    """Pictures from all around, by Cycles (which needs no display); the camera stays at the last but frontal place."""
+    """Pictures from all sides, by Cycles (which needs no display), the front last, so that the camera stays there."""
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"
     scene.cycles.device = "CPU"
@@ -125,7 +125,7 @@ def _render_sides(made: bpy.types.Object, folder: Path) -> list[Path]:
 
 
 def _join(files: list[Path], target: Path) -> None:
-    """The pictures as one, four in a row, the front at the top left."""
+    """Joins the pictures into one, four in a row, the front at the top left."""
     pixels = []
     for file in files:
         image = bpy.data.images.load(str(file))

@@ -1,4 +1,4 @@
-"""One picture of several results, as they stand in Blender: imported by the extension, in rows on the ground.
+"""Renders several results in one picture: imported by the extension into Blender, in rows on the ground.
 
     python scripts/gallery.py JOB_FOLDER… --output gallery.png
 
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _stand_in_rows(made: Sequence[bpy.types.Object], bounds: Bounds) -> None:
-    """`ACROSS` objects side by side as the camera sees them, the first row behind."""
+    """Place `ACROSS` objects side by side as seen from the camera, the first row at the back."""
     boxes = [bounds(each) for each in made]
     azimuth = math.radians(AZIMUTH_DEG)
     right, nearer = (Vector((math.cos(azimuth), math.sin(azimuth))), Vector((math.sin(azimuth), -math.cos(azimuth))))
@@ -87,7 +87,7 @@ def _light_and_ground() -> None:
 
 
 def _aim_camera(made: Sequence[bpy.types.Object]) -> None:
-    """A long lens that has all objects in its picture."""
+    """Add a camera with a long lens that has all objects in view."""
     scene = bpy.context.scene
     scene.render.resolution_x, scene.render.resolution_y = SIZE
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))

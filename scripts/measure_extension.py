@@ -1,12 +1,12 @@
-"""What the extension costs Blender, and how long a click takes to become the first step of optimisation.
+"""Measures what the extension costs Blender, and the time from a click to the first step of optimisation.
 
     python scripts/measure_extension.py [--engine-python PYTHON]
     blender --background --factory-startup --python scripts/measure_extension.py -- --engine-python PYTHON
     python tests/blender/window/real_blender.py run sid -- blender -b -P scripts/measure_extension.py -- --
 
-Prints: milliseconds to enable the extension, and to enable it again; milliseconds of the timer's look, median and
-longest, while a job runs of which there is nothing new, 50 wait, and 200 are done; and with an engine's Python the
-seconds from the click to the first step, for the first prompt and for the second, which finds the model loaded.
+Prints: milliseconds to enable the extension, and to enable it again; milliseconds of a tick of the timer, median and
+longest, while one job runs without news, 50 wait and 200 are done; and, given the engine's Python, the seconds from a
+click to the first step, for a first prompt and for a second one, for which the model is loaded already.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import bpy
 ROOT = Path(__file__).resolve().parent.parent
 HISTORY = 200
 WAITING = 50
-LOOKS = 400
+TICKS = 400
 PROMPTS = ("a red mushroom", "a green tree")
 
 sys.path.insert(0, str(ROOT))
@@ -38,8 +38,8 @@ def main() -> None:
         first = _milliseconds_to_enable(Path(folder))
         headless.disable()
         print(f"enable: {first:.0f} ms, again: {_milliseconds_to_enable(Path(folder)):.0f} ms")
-        looks = _looks(_part("state.current").session())
-        print(f"timer, nothing new: median {statistics.median(looks):.2f} ms, longest of {LOOKS} {max(looks):.2f} ms")
+        ticks = _ticks(_part("state.current").session())
+        print(f"timer, nothing new: median {statistics.median(ticks):.2f} ms, longest of {TICKS} {max(ticks):.2f} ms")
         if options.engine_python:
             for name, seconds in zip(("cold", "warm"), _seconds_to_first_step(options.engine_python), strict=True):
                 print(f"click to first step, {name}: {seconds:.2f} s")
@@ -57,8 +57,8 @@ def _part(name: str) -> Any:
     return sys.modules[f"{headless.PACKAGE}.{name}"]
 
 
-def _looks(session: Any) -> list[float]:
-    """Milliseconds of each look at a job that seems to run in this process, and says nothing."""
+def _ticks(session: Any) -> list[float]:
+    """Milliseconds of each tick while a job seems to run in this process, but reports nothing."""
     desk = session.desks.desk(bpy.context)
     request = _part("sdi_engine.contract.request").JobRequest("a red mug")
     events = _part("sdi_engine.contract.events")
@@ -79,7 +79,7 @@ def _looks(session: Any) -> list[float]:
         session.watcher.tick()
         time.sleep(0.05)
     durations = []
-    for _ in range(LOOKS):
+    for _ in range(TICKS):
         start = time.perf_counter()
         session.watcher.tick()
         durations.append((time.perf_counter() - start) * 1000.0)
@@ -93,7 +93,7 @@ def _looks(session: Any) -> list[float]:
 
 
 def _seconds_to_first_step(python: str) -> list[float]:
-    """From the click to the first step that is over, for prompts one after the other."""
+    """Seconds from a click to the end of the first step, for one prompt after the other."""
     bpy.context.preferences.addons[headless.PACKAGE].preferences.engine_python = python
     session, events = _part("state.current").session(), _part("sdi_engine.contract.events")
     engine = _part("state.preferences").engine(bpy.context)

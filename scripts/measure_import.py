@@ -1,11 +1,11 @@
-"""How long a result of 100,000 faces with a texture of 2048 pixels holds Blender up on its way into the scene.
+"""Measures how long Blender is blocked by the import of a result of 100,000 faces with a texture of 2048 pixels.
 
     python scripts/measure_import.py JOB
     blender --background --factory-startup --python scripts/measure_import.py -- JOB
     python tests/blender/window/real_blender.py run sid -- blender -b -P scripts/measure_import.py -- -- JOB
 
-JOB is a folder: made where it does not exist yet, by a Python with the engine's packages and `bpy`; a Blender that has
-no such packages measures what is there. Prints one line for each of several imports, the first into a cold Blender.
+JOB is a folder: if it does not exist, it is made, which takes a Python with the engine's packages and `bpy`; a Blender
+without these packages can measure an existing one. Prints a line for each of several imports, the first one cold.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import bpy
 ROOT = Path(__file__).resolve().parent.parent
 RINGS, SEGMENTS = 200, 250
 CHART = 10
-"""Rings and segments of one chart of the texture: so many seams, and vertices that must be welded again."""
+"""Rings and segments of one chart of the texture; at the seams the importer must merge vertices."""
 
 TEXTURE_SIZE = 2048
 PROMPT = "a ball of a hundred thousand faces"
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 class _Timed:
-    """A function that remembers how long its last call took."""
+    """A function that records how long its last call took."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -79,7 +79,7 @@ def _about(placed: bpy.types.Object) -> str:
 
 
 def _make(path: Path) -> None:
-    """A finished job: a bumpy ball, cut along the borders of its charts as the engine's own meshes are."""
+    """Makes a finished job: a bumpy ball, cut along its charts' borders as the engine's own meshes are."""
     import numpy as np
 
     from sdi_engine.contract.job_folder import JobFolder

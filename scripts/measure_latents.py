@@ -1,12 +1,12 @@
-"""What the starter prior would gain and lose in Stable Diffusion's layout: a VAE at 128 px instead of pixels at 64.
+"""Measures what the starter prior would gain and lose with a VAE at 128 px, as Stable Diffusion has, instead of 64 px.
 
     python scripts/measure_latents.py --minutes 20
 
-Trains a small `AutoencoderKL` (eight pixels a cell, four channels, so that the U-Net sees as many cells as now) on the
-starter world for so long on one thread (processor time: other work beside it does not matter). Prints, from one run:
-how near its reconstructions come; how often the judge reads them, beside the originals and beside 64 px, which is an
-upper bound for pictures that a model in these latents could make; and what a step of an optimisation would cost besides
-the U-Net (wall time: on a quiet machine).
+Trains a small `AutoencoderKL` (eight pixels per cell, four channels, so that the U-Net gets as many cells as now) on
+the starter world on one thread (for so much processor time, so that other load does not matter). Prints, from one run:
+the error of its reconstructions; how often the judge recognises them, compared with the originals and with 64 px, which
+is an upper bound for pictures that a model in these latents could make; and the cost of an optimisation step besides
+the U-Net (wall-clock time: use an idle machine).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def train(vae: AutoencoderKL, minutes: float) -> int:
-    """Minimises absolute error for so long; the number of steps."""
+    """Minimises the absolute error for `minutes` of processor time; returns the number of steps."""
     window = Window(seed=40_000_003, size=LARGE, instances=24, capacity=24)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-3)
     step, began, progress = 0, time.process_time(), 0.0
@@ -91,7 +91,7 @@ def train(vae: AutoencoderKL, minutes: float) -> int:
 
 @torch.no_grad()
 def report_reconstructions(vae: AutoencoderKL, judge: Judge) -> None:
-    """Peak signal-to-noise ratio, and what the judge reads, single pictures of fresh subjects."""
+    """Prints the peak signal-to-noise ratio and the judge's accuracy, on single pictures of new subjects."""
     rng = np.random.default_rng(50_000_017)
     right = {name: [] for name in ("64 px", "128 px", "128 px through the VAE")}
     errors = []
@@ -117,7 +117,7 @@ def report_reconstructions(vae: AutoencoderKL, judge: Judge) -> None:
 
 
 def report_costs(vae: AutoencoderKL) -> None:
-    """Milliseconds of what a step does besides asking the U-Net: the field at either size, and the encoder."""
+    """Prints milliseconds of a step without the U-Net: the field in both sizes, and the encoder."""
     images = torch.rand(VIEWS, 3, LARGE, LARGE, requires_grad=True)
     encoder = _milliseconds(lambda: vae.encode(images).latent_dist.mean.sum().backward())
     small, large = _field_milliseconds(SMALL), _field_milliseconds(LARGE)
@@ -127,7 +127,7 @@ def report_costs(vae: AutoencoderKL) -> None:
 
 
 def _field_milliseconds(resolution: int) -> float:
-    """Of one step's 3D part, the mean over the first steps of a run of the standard preset."""
+    """Milliseconds of a step's 3D part, averaged over the first steps of a run with the standard preset."""
     prior = load_prior(STARTER_MODEL, torch.device("cpu"))
     request = JobRequest("a red mug", resolution=resolution, views_per_step=VIEWS)
     optimisation = Optimisation(prior, request.prompt, "", resolve(request, prior.hints, prior.resolution), seed=0)

@@ -1,10 +1,10 @@
-"""What many machines cost and bring, as ratios measured in one run: on a Ray cluster of two one-core nodes here.
+"""Measures the overhead and the speed-up of a cluster, on a Ray cluster of two one-core nodes on this machine.
 
-python scripts/measure_pool.py [--steps N]   (needs sdi_engine/requirements-cluster.txt, and two cores that are idle)
+python scripts/measure_pool.py [--steps N]   (needs sdi_engine/requirements-cluster.txt, and two idle cores)
 
-"overhead" is a job's time through the pool over that of a process of one thread of its own, both with a model that is
-loaded; "two nodes" is how many times as many jobs two nodes do as one. Two cores of one machine slow each other, so
-the same is measured of two processes without a cluster: more than these do, two nodes on this machine cannot.
+"overhead" is the time of a job through the pool divided by that in a local process of one thread, both with the model
+loaded; "two nodes" is the throughput of two nodes divided by that of one. Two cores of one machine slow each other
+down, so the same is measured for two local processes: two nodes on this machine cannot do better than those.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": F
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=30, help="of a job; it should take 30 s (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=30, help="steps of a job, which should take 30 s (default: %(default)s)"
+    )
     steps = parser.parse_args().steps
     from ray.cluster_utils import Cluster
 
@@ -39,12 +41,12 @@ def main() -> None:
     cluster.add_node(**NODE, node_name="one")
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
-        with LocalPool(core_count()) as own:  # one thread each, as a node has
+        with LocalPool(core_count()) as own:  # one thread each, as on a node
             jobs_in(own, results / "load own", 2, 1)
             with ClusterPool(cluster.address, cores=1) as pool:
                 jobs_in(pool, results / "load one", 1, 1)
                 alone, pooled = [], []
-                for turn in range(2):  # in turns, so that what else the computer does is shared
+                for turn in range(2):  # in turns, so that other load affects both alike
                     alone.append(jobs_in(own, results / f"own {turn}", 1, steps))
                     pooled.append(jobs_in(pool, results / f"pool {turn}", 1, steps))
                 cluster.add_node(**NODE, node_name="two")
@@ -59,7 +61,7 @@ def main() -> None:
 
 
 def jobs_in(pool: Pool, results: Path, count: int, steps: int) -> float:
-    """Seconds that so many jobs at once take."""
+    """Seconds that `count` jobs at once take."""
     folders = [
         JobFolder.create(results / str(number), JobRequest("a red mug", preset="draft", steps=steps, device="cpu"))
         for number in range(count)

@@ -1,8 +1,8 @@
-"""A picture of the sidebar at work, in a real Blender window: the starter prior makes an object, half way done.
+"""Takes a picture of the sidebar in a real Blender window, while the starter prior makes an object.
 
     python scripts/panel_picture.py --output panel.png
 
-Needs what the tests of windows need (`tests/blender/window/real_blender.py install sid`).
+Needs what the window tests need (`tests/blender/window/real_blender.py install sid`).
 """
 
 from __future__ import annotations
@@ -28,12 +28,17 @@ PATIENCE_SECONDS = 600.0
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--suite", default="sid", help="which Blender (default: %(default)s)")
     parser.add_argument("--prompt", default="a turquoise house")
-    parser.add_argument("--share", type=float, default=0.6, help="how much is done when the picture is taken")
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=0.6,
+        help="share of the steps done when the picture is taken, 0 to 1 (default: %(default)s)",
+    )
     options = parser.parse_args()
     try:
         require(options.suite)

@@ -1,7 +1,7 @@
-"""For all tests.
+"""Fixtures and settings of all tests.
 
-One thread of torch each, since their tensors are small and threads would only wait for each other; and a folder for
-temporary files of their own, and one that takes the place of the person's.
+torch uses one thread, since the tensors are small and threads would only wait for each other. Temporary files, and the
+engine's state, which would be in the person's own folder, go into a folder of this test run.
 """
 
 import os
@@ -13,11 +13,11 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Engines at work on this machine, of other tests or of a person, must not hold ours up by their lock.
+# The locks of other engines on this machine, of other tests or of a person, must not block ours.
 _temporary = tempfile.TemporaryDirectory(prefix="sdi-tests-")
 tempfile.tempdir = os.environ["TMPDIR"] = _temporary.name
 
-# Nor may they read or write what a person keeps: locks, and the secret that seals tickets.
+# Nor may tests use a person's own state: locks, and the secret that seals tickets.
 os.environ["SDI_ENGINE_STATE"] = str(Path(_temporary.name) / "state")
 
 FAKE_WORKER = Path(__file__).parent / "jobs" / "fake_worker.py"
@@ -32,11 +32,11 @@ LONGEST = (
     "tests/cli/",
     "tests/test_install.py",
 )
-"""Where tests take longest: windows, then whole jobs."""
+"""The tests that take longest, in this order: window tests, then whole jobs."""
 
 
 def pytest_collection_modifyitems(items):
-    """What takes longest comes first, so that no process is left with it at the end."""
+    """Run the longest tests first, so that no process is left with one at the end."""
 
     def rank(item):
         return next((rank for rank, path in enumerate(LONGEST) if item.nodeid.startswith(path)), len(LONGEST))
@@ -46,9 +46,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Tests of one file run in one process, since they share what it takes long to make; so do all with windows.
+    """Run the tests of a file in one process, since they share slow fixtures, and all window tests in one, too.
 
-    Those would wait too long for each other's frames, and have one installed Blender in common.
+    Windows in several processes would wait too long for each other's frames, and they share one installed Blender.
     """
     if config.getvalue("dist") != "loadscope":
         return None
@@ -63,7 +63,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(autouse=True)
 def torch_as_it_starts():
-    """Random numbers and threads, whatever ran before in the same process."""
+    """Reset torch's random numbers and threads, whatever ran before in the same process."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(0)
@@ -72,7 +72,7 @@ def torch_as_it_starts():
 
 @pytest.fixture
 def small_pictures(monkeypatch):
-    """Of a run that nobody watches; to draw them takes longer than the few steps of a test."""
+    """Render small previews: those of normal size take longer than the few steps of a test."""
     from sdi_engine.run import previews
 
     monkeypatch.setattr(previews, "MAX_PREVIEW_RESOLUTION", 16)
@@ -81,7 +81,7 @@ def small_pictures(monkeypatch):
 
 @pytest.fixture
 def fake_python(tmp_path):
-    """A program that takes the place of the engine's Python."""
+    """A program that stands in for the engine's Python."""
     program = tmp_path / "fake python"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE_WORKER}" "$@"\n')
     program.chmod(0o755)

@@ -85,7 +85,7 @@ def test_without_a_picture_blender_makes_one(bpy, put, results):
 
 def test_it_says_why_not(bpy, extension, put, monkeypatch):
     assert not bpy.ops.sdi.mark_as_asset.poll()
-    with pytest.raises(RuntimeError, match="made here from a prompt"):
+    with pytest.raises(RuntimeError, match="has made from a prompt"):
         bpy.ops.sdi.mark_as_asset()
     put()
     bpy.ops.object.mode_set(mode="EDIT")

@@ -1,4 +1,4 @@
-"""Blender with a window and timers that fire, for tests on PyPI's bpy: the test is the timer."""
+"""A stand-in for a Blender with a window and timers, for tests on PyPI's bpy: the test ticks the timers itself."""
 
 import contextlib
 import dataclasses
@@ -10,7 +10,7 @@ NOBODY = 2**22 + 1  # more than any process id of Linux
 
 
 class Desk:
-    """Presses buttons, and ticks."""
+    """Presses buttons and ticks the timer."""
 
     def __init__(self, bpy, extension, monkeypatch):
         self.bpy, self.extension, self.monkeypatch = bpy, extension, monkeypatch
@@ -32,7 +32,7 @@ class Desk:
         return self.bpy.context.scene.sdi
 
     def press(self, name, **arguments):
-        """What an operator reported, or None where it finished."""
+        """Run an operator; returns its error report, or None if it finished."""
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 assert getattr(self.bpy.ops.sdi, name)(**arguments) == {"FINISHED"}
@@ -61,12 +61,12 @@ class Desk:
             time.sleep(0.02)
 
     def to_the_end(self):
-        """Until nothing is under way, and the list knows."""
+        """Tick until no job is running and the list is up to date."""
         session = self.session
         self.until(lambda: not (session.watcher.is_busy() or session.desks.library.is_refreshing))
 
     def start_anew(self):
-        """As a Blender that was started after this one has crashed."""
+        """Become a Blender that was started after a crash of this one."""
         for file in self.session.desks.runner.results.glob("*/placement.json"):
             folder = self.extension.sdi_engine.contract.job_folder.JobFolder(file.parent)
             placement = self.extension.jobs.placement.Placement.read(folder)
@@ -76,7 +76,7 @@ class Desk:
         self.until(lambda: not self.session.desks.library.is_refreshing)
 
     def renew_session(self):
-        """As after the extension was disabled and enabled again."""
+        """Disable the extension's session, and enable a new one."""
         self.session.end()
         self.extension.state.current.hold(self.extension.state.session.Session())
         self.session.begin()
@@ -85,7 +85,7 @@ class Desk:
         return [thing.name for thing in self.bpy.data.objects if "sdi_job" in thing]
 
     def markers(self):
-        """The leftmost first."""
+        """All markers, sorted by X."""
         found = [each for each in self.bpy.data.objects if each.get("sdi_part") == "marker"]
         return sorted(found, key=lambda marker: marker.location.x)
 
@@ -94,7 +94,7 @@ class Desk:
 
 
 class App:
-    """`bpy.app`, but with a window."""
+    """`bpy.app` of a Blender with a window."""
 
     background = False
 

@@ -1,4 +1,4 @@
-"""The smallest 3D there is: a ball around the origin with a radius and a colour, four numbers in all."""
+"""The smallest possible representation: a ball around the origin with a radius and a colour, four numbers in all."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ from sdi_engine.radiance.background import plain_backgrounds
 from sdi_engine.representation import ColouredMesh, Rendering, Representation, TexturedMesh
 
 SOFTNESS = 0.05
-"""Scene units within which the ball's edge fades."""
+"""Width of the ball's soft edge, in scene units."""
 
 LEAST_RADIUS = 0.05
 START_RADIUS = 0.3
 
 
 class ColouredBall(Representation):
-    """Made by `ColouredBall(settings, start, attempt, device)`, which is what `run.representations.Represent` asks."""
+    """A ball; its constructor has the signature of `run.representations.Represent`."""
 
     def __init__(self, settings, start, attempt, device):
         super().__init__()
@@ -70,7 +70,7 @@ class ColouredBall(Representation):
         return TexturedMesh(unwrapped, albedo, points=len(ball.vertices))
 
     def _seen(self, cameras, resolution):
-        """(B, 3, H, W) times the opacity, and that, (B, 1, H, W): a ray sees the ball if it passes near the centre."""
+        """Premultiplied colours (B, 3, H, W) and opacities (B, 1, H, W): a ray hits if it passes near the centre."""
         origins, directions = cameras.rays(resolution)
         missed_by = torch.linalg.cross(origins, directions).norm(dim=-1)
         opacity = torch.sigmoid((self.radius - missed_by) / SOFTNESS)[:, None]
@@ -83,7 +83,7 @@ class ColouredBall(Representation):
 
 @dataclass
 class BallRendering(Rendering):
-    """Images that are functions of the ball's own parameters, so there is nothing left to carry back."""
+    """Images computed from the ball's parameters with autograd, so that `backward` has nothing left to do."""
 
     images: torch.Tensor = None
     opacity: torch.Tensor = None

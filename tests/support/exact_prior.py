@@ -12,7 +12,7 @@ from sdi_engine.diffusion.schedule import DiscreteSchedule
 
 
 class ExactPrior(Prior):
-    """Images in −1…1 are its x0; a prompt picks images by a word that it contains, the empty prompt means all."""
+    """An exact prior whose x0 are images in −1…1; a prompt selects images by the words in it, an empty one all."""
 
     def __init__(self, images: dict[str, Tensor]) -> None:
         """`images`: word → (N, 3, H, W) in 0…1."""
@@ -43,7 +43,7 @@ class ExactPrior(Prior):
         return 3, resolution, resolution
 
     def text(self, prompts: list[str]) -> Text:
-        """{"shares": (B, images)}: which images a prompt means; texts that are mixed mean all images of both."""
+        """{"shares": (B, images)}: the share of each image in a prompt's mixture; an average of texts mixes both."""
         return {"shares": torch.stack([self._shares(prompt) for prompt in prompts])}
 
     def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
@@ -66,7 +66,14 @@ def ball_images(
     greys: int = 6,
     colour: tuple[float, float, float] = (0.9, 0.1, 0.1),
 ) -> Tensor:
-    """(greys, 3, H, W): a disc of `radius` half frames before plain grey backgrounds: a ball, from any side."""
+    """(greys, 3, H, W) in 0…1: a disc on plain grey backgrounds, which is a ball from any side.
+
+    Args:
+        resolution: H and W in pixels.
+        radius: of the disc, in units of half the picture.
+        greys: number of backgrounds, from dark to light.
+        colour: of the disc.
+    """
     centre = (torch.arange(resolution) + 0.5) / resolution * 2.0 - 1.0
     y, x = torch.meshgrid(centre, centre, indexing="ij")
     disc = ((radius - (x * x + y * y).sqrt()) * resolution / 2.0 + 0.5).clamp(0.0, 1.0)

@@ -1,4 +1,4 @@
-"""A stand-in for the package `ray` and a cluster of it, of which a `Crew` cannot tell that nobody is there."""
+"""A stand-in for the package `ray` with a cluster, which a `Crew` cannot tell from a real one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 
 class FakeRay:
-    """Nodes by name with their resources.
+    """A cluster of named nodes with resources.
 
     Attributes:
         made: the nodes on which actors were made, in order.
-        killed: those whose actors were ended.
-        options: what each actor was made with.
+        killed: the nodes whose actors were killed, in order.
+        options: the options of each actor.
     """
 
     class RayError(Exception):
@@ -26,12 +26,12 @@ class FakeRay:
     exceptions = SimpleNamespace(RayError=RayError, RayActorError=RayActorError, ObjectLostError=ObjectLostError)
 
     def __init__(self, nodes=(), slow=(), deaf=False):
-        """Make one.
+        """Make a cluster.
 
         Args:
-            nodes: resources by name.
-            slow: the same of nodes whose actors do not greet before `hurry`.
-            deaf: actors greet, and are lost when anything is asked of them.
+            nodes: resources by the node's name.
+            slow: the same for nodes whose actors do not answer before `hurry`.
+            deaf: whether actors answer their greeting, but are lost at any other call.
         """
         self._nodes = dict(slow) | dict(nodes)
         self._slow = set(slow)
@@ -39,7 +39,7 @@ class FakeRay:
         self.made, self.killed, self.options = [], [], []
 
     def hurry(self, name):
-        """Let actors on a node have started."""
+        """Let the actors on a slow node answer from now on."""
         self._slow.discard(name)
 
     def nodes(self):
@@ -83,5 +83,5 @@ class _Handle:
 
 
 def _id_of(name):
-    """28 bytes in hexadecimal, as Ray wants them."""
+    """A node's id in Ray's form: 28 bytes in hexadecimal."""
     return name.encode().hex().ljust(56, "0")

@@ -1,4 +1,4 @@
-"""Files that are headers only: the right names and shapes, and zeros that take no room on the disk."""
+"""Model files with the right names and shapes in their headers, and zeros that take no space on the disk."""
 
 import json
 import math
@@ -25,7 +25,7 @@ FILES = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL, "sd3": SD3}
 
 
 def write_file(path: Path, shapes: dict[str, tuple[int, ...]], dtypes: dict[str, str] | None = None) -> Path:
-    """A .safetensors file of zeros, in 16 bits where `dtypes` says nothing else."""
+    """A .safetensors file of zeros, in float16 unless `dtypes` gives another type."""
     sizes = {"F16": 2, "F32": 4, "U8": 1, "I8": 1, "I64": 8, "F8_E4M3": 1, "F8_E8M0": 1}
     header, end = {"__metadata__": {"format": "pt"}}, 0
     for name, shape in shapes.items():

@@ -1,11 +1,11 @@
-"""Kill an engine at random moments, go on, and compare with what was never interrupted.
+"""Kills an engine at random moments, resumes, and compares the result with an uninterrupted run.
 
     python tests/support/kill_at_random.py FOLDER --runs 20 --queues 20 --seed 0
 
-A run is one job, killed, perhaps once more while it is resumed, then resumed to its end. A queue is an engine with jobs
-that wait, killed; then another does what waits and what was begun. Every engine is a fork of one process that has
-loaded torch, so that it costs a second. Prints one JSON object: of each run and queue when it was killed, and whether
-the mesh is, byte for byte, that of the run that nobody interrupted.
+A run is one job, killed, perhaps again while it is resumed, then resumed to its end. A queue is an engine with waiting
+jobs, killed; then another engine does the waiting and the unfinished ones. Every engine is a fork of one process that
+has loaded torch, so that it starts in a second. Prints one JSON object: for each run and queue when it was killed, and
+whether the mesh equals, byte for byte, that of the uninterrupted run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 
 import torch  # noqa: E402
 
-torch.set_num_threads(1)  # before the first fork: no thread may be left behind that a child would wait for
+torch.set_num_threads(1)  # before the first fork: threads do not survive a fork, and a child would wait for them
 
 from tiny_models import write_stable_diffusion  # noqa: E402
 
@@ -35,13 +35,16 @@ from sdi_engine.run import previews, text_to_mesh  # noqa: E402
 from sdi_engine.service import serve, worker  # noqa: E402
 from sdi_engine.system import machine  # noqa: E402
 
-text_to_mesh.CHECKPOINT_SECONDS = 0.0  # so that many a kill comes while a checkpoint is written
+text_to_mesh.CHECKPOINT_SECONDS = 0.0  # so that many kills happen while a checkpoint is written
 text_to_mesh.PREVIEWS_PER_RUN = 2
-previews.MAX_PREVIEW_RESOLUTION, previews.TURNTABLE_RESOLUTION = 16, 8  # to draw them takes nearly all of the time
+previews.MAX_PREVIEW_RESOLUTION, previews.TURNTABLE_RESOLUTION = (
+    16,
+    8,
+)  # rendering larger ones would take nearly all of the time
 PROMPTS = ("a red mug", "a blue house")
 
 Wanted = dict[str, tuple[float, bytes]]
-"""By prompt, the seconds and the mesh of a run that nobody interrupted."""
+"""The seconds and the mesh of the uninterrupted run, by prompt."""
 
 
 def main() -> int:
@@ -53,7 +56,7 @@ def main() -> int:
     options = parser.parse_args()
     os.environ[machine.FOLDER_VARIABLE] = str(options.folder / "own")
     model = str(write_stable_diffusion(options.folder / "models" / "tiny"))
-    worker.run(_job(options.folder / "warm-up", model, PROMPTS[0]).path, resume=False)  # imports what forks will need
+    worker.run(_job(options.folder / "warm-up", model, PROMPTS[0]).path, resume=False)  # imports what the forks need
     wanted = _uninterrupted(options.folder, model)
     rng = random.Random(options.seed)
     runs = [kill_run(options.folder / f"run-{number}", model, wanted, rng) for number in range(options.runs)]
@@ -63,7 +66,7 @@ def main() -> int:
 
 
 def kill_run(folder: Path, model: str, wanted: Wanted, rng: random.Random) -> dict:
-    """One job, killed at one or two random moments."""
+    """Do one job, killed at one or two random moments."""
     seconds, mesh = wanted[PROMPTS[0]]
     job = _job(folder, model, PROMPTS[0])
     moments = [rng.uniform(0.0, 1.1 * seconds) for _ in range(rng.choice([1, 1, 2]))]
@@ -74,7 +77,7 @@ def kill_run(folder: Path, model: str, wanted: Wanted, rng: random.Random) -> di
 
 
 def kill_queue(folder: Path, model: str, wanted: Wanted, rng: random.Random) -> dict:
-    """An engine that does a queue, killed at a random moment."""
+    """Let an engine do a queue, killed at a random moment."""
     queue = JobQueue(folder)
     jobs = {prompt: _job(folder / f"job-{number}", model, prompt) for number, prompt in enumerate(PROMPTS)}
     for job in jobs.values():
@@ -83,7 +86,7 @@ def kill_queue(folder: Path, model: str, wanted: Wanted, rng: random.Random) -> 
     _killed(_fork(lambda: serve.serve(folder, 0.0)), moment)
     waiting = {ticket.name for ticket in queue.waiting()}
     begun = [job for job in jobs.values() if job.path.name not in waiting and job.result() is None]
-    for job in begun:  # what Resume does; all else that is not done must still wait
+    for job in begun:  # as Resume does; all other unfinished jobs must still be in the queue
         queue.add(job.path.name, RESUME, first=True)
     code = _ended(_fork(lambda: serve.serve(folder, 0.0)))
     compared = [_compared(job, wanted[prompt][1]) for prompt, job in jobs.items()]
@@ -114,7 +117,7 @@ def _job(path: Path, model: str, prompt: str) -> JobFolder:
 
 
 def _compared(job: JobFolder, wanted: bytes) -> dict:
-    """Whether the mesh is as wanted, and what a killed writer left behind."""
+    """Whether the mesh is the wanted one, and which temporary files a killed writer left."""
     made = job.mesh_file.read_bytes() if job.result() is not None else b""
     left = [path.name for path in job.path.rglob("*.part")]
     return {"same": made == wanted, "left": left}

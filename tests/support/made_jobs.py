@@ -1,4 +1,4 @@
-"""Job folders made by hand, without any worker."""
+"""Job folders written directly, without an engine."""
 
 import importlib.util
 import io
@@ -17,7 +17,7 @@ PROMPT = "a red mug"
 
 
 def make_job(extension, results, name="job-1", prompt=PROMPT, height=1.0, at=(0.0, 0.0, 0.0), **settings):
-    """A finished job with a mesh, a picture and a result; its base's centre is to stand at `at`."""
+    """A finished job with a mesh, a picture and a result, to be placed with the centre of its base at `at`."""
     engine = extension.sdi_engine
     request = engine.contract.request.JobRequest(prompt, height=height, **settings)
     folder = engine.contract.job_folder.JobFolder.create(results / name, request)
@@ -30,7 +30,7 @@ def make_job(extension, results, name="job-1", prompt=PROMPT, height=1.0, at=(0.
 
 
 def write_live(folder, vertices=((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)), faces=None, colours=None, **more):
-    """A light mesh of the current state: a tetrahedron, red unless told otherwise."""
+    """Write a live mesh: by default a red tetrahedron."""
     faces = ((0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3)) if faces is None else faces
     colours = [(255, 0, 0)] * len(vertices) if colours is None else colours
     buffer = io.BytesIO()
@@ -45,6 +45,6 @@ def write_live(folder, vertices=((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)), fa
 
 
 def counts(bpy):
-    """How many datablocks of each kind the file has."""
+    """The number of datablocks of each kind in the file."""
     kinds = [kind.identifier for kind in bpy.data.bl_rna.properties if kind.type == "COLLECTION"]
     return {kind: len(getattr(bpy.data, kind)) for kind in kinds}

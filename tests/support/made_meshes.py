@@ -1,4 +1,4 @@
-"""The starter world's own things as mesh files, textured and written by the engine's own hands."""
+"""The starter world's own things as textured mesh files, written by the engine's own exporter."""
 
 import math
 
@@ -10,11 +10,11 @@ from sdi_engine.mesh.unwrap import UnwrappedMesh
 from sdi_engine.starter.world import Instance
 
 TEXELS = 5
-"""Along the edge of a face's own square in the texture."""
+"""Texels along the edge of each face's square in the texture."""
 
 
 def write_instance(file, instance: Instance, transform=None):
-    """Write an instance as a GLB, turned and moved by `transform` (4 x 4); each small face has its own texels."""
+    """Write an instance as a GLB, transformed by `transform` (4 x 4); each small face has its own texels."""
     transform = np.eye(4) if transform is None else transform
     vertices, faces, origin = trimesh.remesh.subdivide_to_size(
         instance.vertices.astype(float), instance.faces, max_edge=0.08, max_iter=20, return_index=True
@@ -22,7 +22,7 @@ def write_instance(file, instance: Instance, transform=None):
     across = math.ceil(math.sqrt(len(faces)))
     size = across * TEXELS
     column, row = np.arange(len(faces)) % across * TEXELS, np.arange(len(faces)) // across * TEXELS
-    # The corners lie on centres of texels, so that no neighbour's colour is mixed in.
+    # The corners lie on centres of texels, so that no neighbouring face's colour is blended in.
     corners = np.array([[0.5, 0.5], [TEXELS - 0.5, 0.5], [0.5, TEXELS - 0.5]])
     pixels = np.stack([column, row], axis=1)[:, None] + corners
     uv = np.stack([pixels[..., 0] / size, 1 - pixels[..., 1] / size], axis=-1).reshape(-1, 2)

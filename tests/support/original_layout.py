@@ -1,6 +1,6 @@
-"""The weights of a pipeline under the names that Stability's own code gives them, as single files hold them.
+"""The weights of a pipeline under the names of Stability's own code, as in single files.
 
-That these names are the right ones is for Diffusers' own loader of single files to say (`test_single_file`).
+`test_single_file` checks with Diffusers' own loader of single files that these names are right.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ from sdi_engine.diffusion.original_names import (
 
 
 def write_single_file(folder: Path, file: Path) -> Path:
-    """The weights of a pipeline in a folder as one file, and the rest of the folder, without weights, beside it."""
+    """Write the weights of a folder's pipeline as one file, and the rest of the folder beside it, without weights."""
     index = DiffusionPipeline.load_config(folder)
     absent = dict.fromkeys(["text_encoder_3", "tokenizer_3"] if "transformer" in index else [])
     pipeline = DiffusionPipeline.from_pretrained(folder, **absent)
@@ -36,7 +36,7 @@ def write_single_file(folder: Path, file: Path) -> Path:
 
 
 def original_layout(pipeline: DiffusionPipeline) -> dict[str, Tensor]:
-    """All weights of a pipeline under the names of the original code, with what such files hold besides."""
+    """All weights of a pipeline under the names of the original code, with the other tensors of such files."""
     names = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
     tensors = renamed(names["vae"], vae_layout(names["vae"]))
     for name, tensor in tensors.items():
@@ -47,7 +47,9 @@ def original_layout(pipeline: DiffusionPipeline) -> dict[str, Tensor]:
         for part, prefix in (("text_encoder", "text_encoders.clip_l."), ("text_encoder_2", "text_encoders.clip_g.")):
             tensors |= renamed(names[part], clip_layout(names[part], f"{prefix}transformer."))
             tensors[f"{prefix}logit_scale"] = torch.tensor(1.0)
-        del tensors["text_encoders.clip_l.transformer.text_projection.weight"]  # the identity, which no file holds
+        del tensors[
+            "text_encoders.clip_l.transformer.text_projection.weight"
+        ]  # the identity, which such files do not have
         return tensors
     unet, encoder = names["unet"], names["text_encoder"]
     tensors |= renamed(unet, unet_layout(unet))
@@ -56,7 +58,7 @@ def original_layout(pipeline: DiffusionPipeline) -> dict[str, Tensor]:
         tensors |= _open_clip(names["text_encoder_2"], "conditioner.embedders.1.model.")
     elif unet.config.use_linear_projection:
         tensors |= _open_clip(encoder, "cond_stage_model.model.")
-        last = encoder.config.num_hidden_layers  # which the model was trained without
+        last = encoder.config.num_hidden_layers  # the model was trained without the last layer
         for name in list(tensors):
             if f"resblocks.{last - 1}." in name:
                 tensors[name.replace(f"resblocks.{last - 1}.", f"resblocks.{last}.")] = tensors[name]
@@ -71,7 +73,7 @@ def renamed(part: nn.Module, layout: Layout) -> dict[str, Tensor]:
     """The tensors of a part under their original names."""
     own = part.state_dict()
     assert sorted(name for held in layout.values() for name in held.names) == sorted(own)
-    # Swapping halves and transposing undo themselves.
+    # Swapping halves and transposing are their own inverses.
     return {name: held.change(torch.cat([own[part] for part in held.names])) for name, held in layout.items()}
 
 

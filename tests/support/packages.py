@@ -1,4 +1,4 @@
-"""What `dev.py package` makes, without any Blender installed."""
+"""The packages that `dev.py package` makes, without an installed Blender."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tiny text-to-image models with random weights, written in the layout that real checkpoints have."""
+"""Tiny text-to-image models with random weights, in the layout of real checkpoints."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ SCHEDULE = {
 
 
 def tiny_tokenizer(folder: Path) -> CLIPTokenizer:
-    """A CLIP tokenizer without merges: every word falls into letters."""
+    """A CLIP tokenizer without merges, which splits every word into letters."""
     letters = [chr(code) for code in range(33, 127)]
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def write_sd3(folder: Path, version: float = 3.0, t5: bool = False, **schedule) 
     text_encoder_3, tokenizer_3 = _t5(width=48) if t5 else (None, None)
     tokenizer = tiny_tokenizer(folder.parent / "vocabulary")
     text_encoder = CLIPTextModelWithProjection(_text_config(WIDTH, "quick_gelu"))
-    torch.nn.init.eye_(text_encoder.text_projection.weight)  # as in all that are distributed
+    torch.nn.init.eye_(text_encoder.text_projection.weight)  # as in all published models
     transformer = SD3Transformer2DModel(
         sample_size=8,
         in_channels=4,
@@ -162,7 +162,7 @@ def _text_config(width: int, activation: str) -> CLIPTextConfig:
 
 
 def _t5(width: int) -> tuple[T5EncoderModel, T5Tokenizer]:
-    """The third text encoder of Stable Diffusion 3, to which every letter is a token."""
+    """Stable Diffusion 3's third text encoder, with a token for every letter."""
     letters = ["▁", *(chr(code) for code in range(33, 127))]
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((letter, -1.0) for letter in letters)]
     tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0)

@@ -1,4 +1,4 @@
-"""Tiny packages and package servers, for pip without a network."""
+"""Tiny packages and package indexes, for pip without a network."""
 
 import base64
 import contextlib
@@ -9,7 +9,7 @@ import zipfile
 
 
 def write_wheel(folder, name, version="1.0"):
-    """A wheel with one module that holds its version."""
+    """A wheel with one module that contains its version."""
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     files = {
@@ -27,7 +27,7 @@ def write_wheel(folder, name, version="1.0"):
 
 
 def write_index(folder, *wheels):
-    """A package index of these wheels as files; its address."""
+    """Write a package index of these wheels as files; returns its URL."""
     folder.mkdir(parents=True, exist_ok=True)
     for wheel in wheels:
         page = folder / wheel.name.split("-")[0].replace("_", "-")
@@ -37,14 +37,14 @@ def write_index(folder, *wheels):
 
 
 def pip_environment(**settings):
-    """Ours, where pip knows no servers and no settings but these."""
+    """This process's environment without any settings of pip but these."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     return {**ours, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1", **settings}
 
 
 @contextlib.contextmanager
 def deaf_server():
-    """The address of a server that takes every call and never says a word."""
+    """The URL of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}/"
 
