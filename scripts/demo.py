@@ -52,7 +52,7 @@ def main() -> int:
     try:
         settings.preset = options.preset
     except TypeError:
-        print(f'There is no preset "{options.preset}": choose one from the panel's menu.', file=sys.stderr)
+        print(f'There is no preset "{options.preset}": choose one of those in the panel.', file=sys.stderr)
         return 2
     try:
         bpy.ops.sdi.generate()
