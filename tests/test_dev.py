@@ -38,7 +38,7 @@ def test_the_newest_version_alone_is_offered(packages):
     assert "wheels" not in offered
 
 
-def test_what_an_artist_needs_is_in_the_package(names):
+def test_the_package_has_what_an_artist_needs(names):
     for name in (
         "__init__.py",
         "blender_manifest.toml",
@@ -53,14 +53,14 @@ def test_what_an_artist_needs_is_in_the_package(names):
         assert name in names
 
 
-def test_nothing_else_is(names):
+def test_the_package_has_nothing_else(names):
     assert {Path(name).suffix for name in names} == {".py", ".toml", ".json", ".safetensors", ".txt", ".md", ""}
     outside = {"tests", "docs", "scripts", "shared", "dist", "demo", "results", "training", "wheels", "dev.py"}
     assert not outside & {name.split("/")[0] for name in names}
     assert not [name for name in names if "__pycache__" in name or name.split("/")[-1].startswith(".")]
 
 
-def test_a_blender_that_is_not_there_is_one_sentence(monkeypatch, capsys):
+def test_a_missing_blender_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["dev.py", "package", "--blender", "/nothing/blender"])
     assert dev.main() == 3
     assert capsys.readouterr().err.startswith('dev.py: There is no Blender at "/nothing/blender"')

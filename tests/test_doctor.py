@@ -18,7 +18,7 @@ def check(report, name):
     return found
 
 
-def test_a_glance_imports_nothing_and_says_the_same_of_packages():
+def test_a_quick_examination_imports_nothing_and_reports_the_same_packages():
     code = "import json, sys; from sdi_engine import doctor; print(json.dumps(doctor.glance())); "
     code += "print([name for name in ('torch', 'numpy') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -43,13 +43,13 @@ def test_quick_is_one_line():
 @pytest.mark.parametrize(
     "name", ["__init__.py", "__main__.py", "doctor.py", "errors.py", "system/__init__.py", "system/redaction.py"]
 )
-def test_an_old_python_can_read_what_tells_it_that_it_is_too_old(name):
+def test_an_old_python_can_parse_the_module_that_refuses_it(name):
     ast.parse((ROOT / "sdi_engine" / name).read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
 @pytest.mark.parametrize("ask", [doctor.glance, doctor.examine])
 @pytest.mark.parametrize(("pythons", "words"), [(((4, 0),), "is too old"), (((3, 7),), "is too new")])
-def test_a_python_that_will_not_do_is_told_that_and_no_more(monkeypatch, ask, pythons, words):
+def test_an_unsuitable_python_gets_that_reason_only(monkeypatch, ask, pythons, words):
     monkeypatch.setattr(doctor, "PYTHONS", pythons)
     report = ask()
     assert not report["ok"]
@@ -59,7 +59,7 @@ def test_a_python_that_will_not_do_is_told_that_and_no_more(monkeypatch, ask, py
 
 
 @pytest.mark.parametrize("command", [["serve", "results"], ["doctor"], ["doctor", "--json"]])
-def test_no_command_advises_to_install_packages_into_a_python_that_will_not_do(tmp_path, command):
+def test_no_command_advises_installing_packages_into_an_unsuitable_python(tmp_path, command):
     program = "import runpy, sys; from sdi_engine import doctor; doctor.PYTHONS = ((3, 7),); "
     program += "sys.argv[0] = 'sdi_engine'; runpy.run_module('sdi_engine', run_name='__main__')"
     started = [sys.executable, "-c", program, *command]
@@ -96,14 +96,14 @@ USUAL = doctor._Build("cpython", (3, 12), 64, "linux-x86_64", is_free_threaded=F
         ({"platform": "win-arm64"}, "ARM", "x86-64"),
     ],
 )
-def test_a_python_for_which_packages_are_not_made_is_told_so(build, reason, fix):
+def test_a_python_without_prebuilt_packages_is_reported(build, reason, fix):
     said, cure = dataclasses.replace(USUAL, **build).why_not()
     assert reason in said
     assert fix in cure
     assert bool(said) == bool(cure) == bool(build.keys() - {"version", "platform"} or reason)
 
 
-def test_the_python_that_runs_this_will_do():
+def test_the_python_of_the_tests_is_suitable():
     assert doctor.python_check() == doctor.Check("Python", True, sys.version.split()[0])
 
 
@@ -132,7 +132,7 @@ def test_the_sentence_names_the_pythons():
         ("xatlas", "0.0.11", "nonsense", False, True),
     ],
 )
-def test_no_version_before_the_lowest_tested_one_will_do(monkeypatch, name, tested, found, ok, advised):
+def test_versions_below_the_lowest_tested_one_are_refused(monkeypatch, name, tested, found, ok, advised):
     import importlib.metadata
 
     monkeypatch.setattr(importlib.metadata, "version", lambda name: found)
@@ -142,7 +142,7 @@ def test_no_version_before_the_lowest_tested_one_will_do(monkeypatch, name, test
         assert f'-m pip install "{name}=={tested}"' in said.fix
 
 
-def test_packages_alone_are_looked_at(tmp_path):
+def test_only_packages_are_examined(tmp_path):
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("pillow==13.0.0\nsdi-tiny==1.0\n")
     command = [sys.executable, "-m", "sdi_engine.doctor", "--packages", str(requirements)]

@@ -117,7 +117,7 @@ def test_an_environment_with_what_is_pinned_takes_the_place_of_an_earlier_one(
     assert install.state_of(folder, requirements) == install.UNFINISHED
 
 
-def test_a_package_that_is_nowhere_is_one_sentence_and_what_was_there_stays(tmp_path, requirements, torch_index):
+def test_a_missing_package_is_one_sentence_and_the_old_environment_stays(tmp_path, requirements, torch_index):
     folder = earlier_environment(tmp_path / "engine", requirements)
     before = contents(folder)
     process = start(folder, requirements, PIP_INDEX_URL=torch_index)
@@ -132,7 +132,7 @@ def test_a_package_that_is_nowhere_is_one_sentence_and_what_was_there_stays(tmp_
     assert before <= contents(folder)
 
 
-def test_it_can_be_stopped_at_any_time_and_only_one_is_at_it(tmp_path, requirements):
+def test_it_can_be_stopped_at_any_time_and_only_one_runs(tmp_path, requirements):
     with tiny_packages.deaf_server() as server:
         process = start(tmp_path / "engine", requirements, PIP_INDEX_URL=server)
         wait_for(process, "Installing torch (1 of 2)")
@@ -372,7 +372,7 @@ def test_a_removal_that_was_killed_can_be_done_again(tmp_path, requirements, qui
     assert point > 5
 
 
-def test_what_is_fetched_is_counted(tmp_path, monkeypatch):
+def test_downloads_are_counted(tmp_path, monkeypatch):
     said = queue.Queue()
     monkeypatch.setattr(install, "_say", said.put)
     monkeypatch.setattr(install, "_WATCH_SECONDS", 0.01)
@@ -390,7 +390,7 @@ def test_a_torch_index_that_is_no_address_is_refused_before_anything_is_touched(
     assert contents(folder) == before
 
 
-def test_a_python_that_will_not_do_is_refused_before_anything_is_touched(tmp_path, monkeypatch, capsys):
+def test_an_unsuitable_python_is_refused_before_anything_is_touched(tmp_path, monkeypatch, capsys):
     said = doctor.Check("Python", False, "3.14.0 is too new", "Choose a Python 3.11, 3.12 or 3.13.")
     monkeypatch.setattr(doctor, "python_check", lambda: said)
     assert install.main([str(tmp_path / "engine")]) == errors.EXIT_ENVIRONMENT
@@ -401,7 +401,7 @@ def test_a_python_that_will_not_do_is_refused_before_anything_is_touched(tmp_pat
 @pytest.mark.parametrize(
     "name", ["__init__", "doctor", "errors", "install", "contract/events", "contract/job_folder", "system/locks"]
 )
-def test_an_old_python_can_read_what_tells_it_that_it_is_too_old(name):
+def test_an_old_python_can_parse_the_module_that_refuses_it(name):
     ast.parse((ROOT / "sdi_engine" / f"{name}.py").read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
@@ -432,7 +432,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, requirements, ca
         ("", 3, "(no word)"),
     ],
 )
-def test_pips_words_become_one_sentence(said, exit_code, words, monkeypatch):
+def test_pips_errors_become_one_sentence(said, exit_code, words, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", f"{'socks5' if 'SOCKS' in said else 'http'}://127.0.0.1:1")
     error = install._why(said.splitlines(), "torch", "2.0", Path("env"), has_index=True)
     assert error.exit_code == exit_code
@@ -441,7 +441,7 @@ def test_pips_words_become_one_sentence(said, exit_code, words, monkeypatch):
     assert ": " in str(error)
 
 
-def test_the_log_of_pip_holds_no_password(tmp_path, requirements):
+def test_pips_log_contains_no_password(tmp_path, requirements):
     index = f"--torch-index=http://anna:secret@127.0.0.1:9/?token=secret&{'x' * 10}"  # where nobody listens
     process = start(tmp_path / "engine", requirements, index, PIP_RETRIES="0", PIP_TIMEOUT="1")
     output, _ = process.communicate()
@@ -450,7 +450,7 @@ def test_the_log_of_pip_holds_no_password(tmp_path, requirements):
     assert "secret" not in output
 
 
-def test_a_refused_torch_index_is_said_without_its_password(tmp_path, capsys):
+def test_a_refused_torch_index_is_reported_without_its_password(tmp_path, capsys):
     assert install.main([str(tmp_path / "new"), "--torch-index=ftp://anna:secret@torch.lan"]) == errors.EXIT_BAD_INPUT
     said = capsys.readouterr().out
     assert "***@torch.lan" in said

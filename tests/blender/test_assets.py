@@ -33,7 +33,7 @@ def ours(assets):
     return f"{assets.CATALOG_ID}:SDI:SDI"
 
 
-def test_it_tells_what_it_is_and_how_it_looks(bpy, assets, put, save):
+def test_it_has_description_tags_and_thumbnail(bpy, assets, put, save):
     placed = put("a red mug on the wooden table, with Tom's tea")
     file = save()
     assert bpy.ops.sdi.mark_as_asset() == {"FINISHED"}
@@ -48,7 +48,7 @@ def test_it_tells_what_it_is_and_how_it_looks(bpy, assets, put, save):
     assert len(bpy.data.images) == len({image.name for image in bpy.data.images})
 
 
-def test_all_that_are_ours_among_the_selected(bpy, assets, put):
+def test_all_our_objects_among_the_selected(bpy, assets, put):
     first, second = put(), put("a blue chair", "job-2")
     for each in (first, bpy.data.objects["Cube"]):
         each.select_set(True)
@@ -128,7 +128,7 @@ def test_what_is_in_the_catalogs_file_stays(bpy, assets, put, save, end):
     assert after[len(before) :].strip().decode() == ours(assets)
 
 
-def test_a_catalog_of_that_name_is_taken(bpy, put, save):
+def test_an_existing_catalog_of_that_name_is_used(bpy, put, save):
     placed = put()
     file = save()
     file.write_text(f"VERSION 1\n{MINE}:SDI:Whatever\n")
@@ -150,7 +150,7 @@ def test_in_an_asset_library_the_catalog_is_at_its_root(bpy, assets, put, save, 
     assert catalogs(tmp_path / CATALOGS) == [ours(assets)]
 
 
-def test_a_catalog_that_cannot_be_written_is_said_and_no_more(bpy, assets, put, save, capfd):
+def test_a_catalog_that_cannot_be_written_is_only_reported(bpy, assets, put, save, capfd):
     placed = put()
     file = save()
     file.mkdir()
@@ -169,5 +169,5 @@ def test_a_catalog_that_cannot_be_written_is_said_and_no_more(bpy, assets, put, 
         ("茶碗 x-ray", ["茶碗", "x-ray"]),
     ],
 )
-def test_tags_are_the_words_that_tell_something(assets, prompt, words):
+def test_tags_leave_out_stop_words(assets, prompt, words):
     assert assets.tags(prompt) == words

@@ -47,7 +47,7 @@ def test_objects_stand_side_by_side(bpy, command, tmp_path):
         assert right[0] - left[1] == pytest.approx(0.25)
 
 
-def test_it_goes_on_after_a_prompt_that_fails(bpy, command):
+def test_it_continues_after_a_failed_prompt(bpy, command):
     code, said = command("a red mug\nfail 4 here\na blue mug\n")
     assert code == 4
     assert [each["exit_code"] for each in said["objects"]] == [0, 4, 0]

@@ -47,7 +47,7 @@ def everything_in(folder):
     return {path: (path.lstat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in folder.rglob("*")}
 
 
-def test_a_results_folder_of_somebody_else_is_only_looked_at(bpy, desk, extension, results):
+def test_somebody_elses_results_folder_is_only_read(bpy, desk, extension, results):
     with as_a_colleague(extension, results):
         write_colleagues_jobs(extension, results)
     before, things = everything_in(results), sorted(bpy.data.objects.keys())
@@ -65,7 +65,7 @@ def test_a_results_folder_of_somebody_else_is_only_looked_at(bpy, desk, extensio
     assert about.startswith("Queued elsewhere (nas)")
 
 
-def test_what_is_said_of_a_colleagues_job_fits_into_the_sidebar(extension, desk, results):
+def test_the_description_of_a_colleagues_job_fits_into_the_sidebar(extension, desk, results):
     with as_a_colleague(extension, results, host="workstation-of-a-colleague"):
         write_colleagues_jobs(extension, results, ["waiting"])
     desk.session.watcher.find_again()
@@ -147,7 +147,7 @@ def test_a_drive_that_comes_back_is_as_if_it_had_never_been_away(desk, results, 
     assert [job.state for job in jobs] == ["done"] * 3
 
 
-def test_a_folder_deleted_while_its_job_runs_is_said_to_be_deleted(desk, tmp_path):
+def test_a_folder_deleted_while_its_job_runs_is_reported_as_deleted(desk, tmp_path):
     desk.generate("slow mug")
     desk.until(lambda: desk.job.state == "running")
     desk.job.folder.path.rename(tmp_path / "bin")
@@ -156,7 +156,7 @@ def test_a_folder_deleted_while_its_job_runs_is_said_to_be_deleted(desk, tmp_pat
 
 
 @pytest.mark.parametrize("restart", [False, True])
-def test_a_wrong_python_is_in_charge_only_until_a_good_one_is_set(bpy, desk, tmp_path, restart):
+def test_a_wrong_python_is_used_only_until_a_good_one_is_set(bpy, desk, tmp_path, restart):
     settings = bpy.context.preferences.addons[headless.PACKAGE].preferences
     good, bare = settings.engine_python, tmp_path / "bare python"
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')

@@ -75,7 +75,7 @@ def test_put_into_scene_again_stands_beside(bpy, desk):
     assert are_apart(spans(bpy, ["Cube", PROMPT, f"{PROMPT}.001"]))
 
 
-def test_where_the_person_has_put_the_marker_it_stands(bpy, desk):
+def test_it_stands_where_the_person_put_the_marker(bpy, desk):
     desk.generate("slow mug")
     desk.until(lambda: desk.job is not None and desk.job.state == "running")
     (marker,) = desk.markers()
@@ -87,7 +87,7 @@ def test_where_the_person_has_put_the_marker_it_stands(bpy, desk):
     assert bpy.data.objects["slow mug"].location.x == 0.5
 
 
-def test_what_came_there_meanwhile_makes_it_step_aside(bpy, desk, empty):
+def test_it_steps_aside_from_what_was_added_meanwhile(bpy, desk, empty):
     desk.generate("slow mug")
     desk.until(lambda: desk.job is not None and desk.job.state == "running")
     add(bpy, "cube", size=1.0)
@@ -100,7 +100,7 @@ def test_an_empty_place_is_taken(way, empty):
     assert way() == 0.0
 
 
-def test_markers_of_waiting_jobs_are_no_place(bpy, extension, way, empty):
+def test_places_of_waiting_jobs_are_occupied(bpy, extension, way, empty):
     from mathutils import Matrix
 
     marker = extension.scene.markers.make(bpy.context.scene, "job-1", PROMPT, 2.0, Matrix())
@@ -110,7 +110,7 @@ def test_markers_of_waiting_jobs_are_no_place(bpy, extension, way, empty):
 
 
 @pytest.mark.parametrize("how", ["hide_viewport", "wire", "elsewhere", "above"])
-def test_what_is_not_there_is_not_stepped_aside_from(bpy, way, how):
+def test_invisible_things_are_ignored(bpy, way, how):
     cube = bpy.data.objects["Cube"]
     if how == "wire":
         cube.display_type = "WIRE"

@@ -99,7 +99,7 @@ def test_the_size_is_in_metres_whatever_the_scenes_unit(bpy, generate, results):
     assert json.loads(next(results.glob("*/request.json")).read_text())["height"] == pytest.approx(0.5)
 
 
-def test_nobody_is_thrown_out_of_edit_mode(bpy, generate):
+def test_edit_mode_is_not_left(bpy, generate):
     bpy.ops.object.mode_set(mode="EDIT")
     assert generate() is None
     assert bpy.context.mode == "EDIT_MESH"

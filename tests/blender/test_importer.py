@@ -84,7 +84,7 @@ def test_a_mirrored_marker_gives_a_mirrored_object_that_is_not_inside_out(put, m
     assert looks_outside(placed)
 
 
-def test_a_marker_scaled_to_nothing_tells_only_where(put, marker):
+def test_of_a_marker_scaled_to_zero_only_the_location_counts(put, marker):
     marker.scale = (0.0, 1.0, 1.0)
     assert is_near(spans(put()), (0.8, 1.2), (1.6, 2.2), (3.0, 4.0))
 
@@ -105,7 +105,7 @@ def test_the_scenes_units_and_the_marker_agree(bpy, extension, put):
     assert placed.dimensions.z == pytest.approx(100.0)
 
 
-def test_marker_and_live_mesh_make_room(bpy, extension, put, folder, marker):
+def test_marker_and_live_mesh_are_removed(bpy, extension, put, folder, marker):
     write_live(folder)
     assert extension.scene.live_mesh.show(bpy.context, folder)
     placed = put()
@@ -123,7 +123,7 @@ def test_the_same_result_again_is_another_object(bpy, put):
     assert second.location == first.location
 
 
-def test_it_knows_how_it_came_about(bpy, put, folder):
+def test_it_records_how_it_was_made(bpy, put, folder):
     placed = put()
     assert (placed["sdi_prompt"], placed["sdi_seed"], placed["sdi_model"]) == (PROMPT, 7, "starter")
     assert placed["sdi_job_folder"] == str(folder.path)
@@ -135,7 +135,7 @@ def test_it_knows_how_it_came_about(bpy, put, folder):
     assert f'version = "{versions["extension"]}"' in (headless.ROOT / "blender_manifest.toml").read_text()
 
 
-def test_colours_are_colours_and_the_rest_is_not(bpy, extension, put):
+def test_colour_textures_are_srgb_and_others_are_data(bpy, extension, put):
     placed = put()
     nodes = placed.data.materials[0].node_tree.nodes
     base = next(node for node in nodes if node.bl_idname == "ShaderNodeTexImage")
@@ -152,7 +152,7 @@ def test_colours_are_colours_and_the_rest_is_not(bpy, extension, put):
     assert base.image.colorspace_settings.name == "sRGB"
 
 
-def test_a_damaged_request_is_said_in_a_sentence(extension, put, folder):
+def test_a_damaged_request_is_one_sentence(extension, put, folder):
     folder.request_file.write_text("{")
     with pytest.raises(extension.scene.importer.ImportFailedError, match="start the job again"):
         put(scene="Scene")

@@ -32,7 +32,7 @@ def corners(bpy, thing):
     return [tuple(thing.matrix_world @ vertex.co) for vertex in thing.data.vertices]
 
 
-def test_it_shows_shape_and_colours_and_is_in_nobodys_way(bpy, show):
+def test_it_shows_shape_and_colours_and_cannot_be_selected_or_rendered(bpy, show):
     thing = show(**SQUARE, colours=((255, 0, 0), (255, 0, 0), (0, 128, 0), (0, 128, 0)))
     assert thing.name == f"{PROMPT} (live)"
     assert [each.name for each in thing.users_collection] == ["SDI"]
@@ -57,7 +57,7 @@ def test_solid_shading_shows_its_average_colour(bpy, show):
     assert tuple(thing.data.materials[0].diffuse_color) == pytest.approx((0.5029, 0.0, 0.0, 1.0), abs=1e-3)
 
 
-def test_what_is_new_takes_the_place_of_what_was(bpy, show):
+def test_an_update_replaces_the_geometry(bpy, show):
     first = show()
     before = counts(bpy)
     again = show(**SQUARE)
@@ -67,7 +67,7 @@ def test_what_is_new_takes_the_place_of_what_was(bpy, show):
     assert [each.name for each in again.data.color_attributes] == ["Color"]
 
 
-def test_it_hangs_from_the_marker(bpy, extension, show):
+def test_it_is_a_child_of_the_marker(bpy, extension, show):
     marker = extension.scene.markers.add(bpy.context.scene, JOB, PROMPT, 1.0, (1.0, 0.0, 0.0))
     thing = show()
     assert corners(bpy, thing)[1] == pytest.approx((2.0, 0.0, 0.0))
@@ -90,7 +90,7 @@ def test_metres_become_the_scenes_units(bpy, show):
     assert (x, y, z) == pytest.approx((104.0, 5.0, 6.0))
 
 
-def test_nobody_is_thrown_out_of_edit_mode(bpy, show):
+def test_edit_mode_is_not_left(bpy, show):
     bpy.ops.object.mode_set(mode="EDIT")
     thing = show()
     assert len(thing.data.vertices) == 4
@@ -151,14 +151,14 @@ def test_nothing_changes_while_blender_renders(bpy, extension, show, monkeypatch
         {"colours": ((0, 0, 0),)},
     ],
 )
-def test_a_damaged_mesh_is_left_out(bpy, show, damage):
+def test_a_damaged_mesh_is_ignored(bpy, show, damage):
     before = counts(bpy)
     assert show(**damage) is None
     assert counts(bpy) == before
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 half a file", b"text", json.dumps([]).encode()])
-def test_a_file_that_is_none_is_left_out(bpy, extension, folder, show, content):
+def test_an_invalid_file_is_ignored(bpy, extension, folder, show, content):
     thing = show()
     if content is None:
         folder.live_file.unlink()
@@ -168,7 +168,7 @@ def test_a_file_that_is_none_is_left_out(bpy, extension, folder, show, content):
     assert len(thing.data.polygons) == 4  # what was shown before is shown still
 
 
-def test_half_of_a_real_file_is_left_out(bpy, extension, folder):
+def test_half_of_a_real_file_is_ignored(bpy, extension, folder):
     write_live(folder)
     whole = folder.live_file.read_bytes()
     for length in range(0, len(whole), 40):

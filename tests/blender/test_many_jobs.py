@@ -34,7 +34,7 @@ class TestAListOfPrompts:
     def one_at_a_time(self, desk, monkeypatch):
         monkeypatch.setattr(desk.extension.state.submissions, "SECONDS_AT_ONCE", 0.0)
 
-    def test_nobody_waits_for_it_and_all_come_into_the_queue(self, desk, submissions, prompts):
+    def test_all_are_queued_without_blocking_blender(self, desk, submissions, prompts):
         assert desk.press("generate_from_file", filepath=prompts(6)) is None
         assert submissions.progress == (1, 6)  # after a moment the person goes on working
         assert desk.tick() == desk.extension.state.watcher.CATCH_UP_TICK_SECONDS
@@ -77,7 +77,7 @@ class TestAListOfPrompts:
         assert states == {"slow mug": "done", "mug 0": "cancelled", "mug 1": "cancelled"}
 
     @pytest.mark.parametrize("where", ["create", "ticket"])
-    def test_a_disk_that_refuses_midway_loses_nothing(self, desk, submissions, prompts, monkeypatch, where):
+    def test_a_disk_error_midway_loses_nothing(self, desk, submissions, prompts, monkeypatch, where):
         disk = FullDisk(desk, monkeypatch, where)
         assert desk.press("generate_from_file", filepath=prompts(4)) is None
         desk.until(lambda: submissions.complaint)
@@ -91,7 +91,7 @@ class TestAListOfPrompts:
         desk.press("finish_job")
         desk.until(lambda: len(desk.session.desks.library.entries) == 4)  # and none twice
 
-    def test_the_rest_can_be_left_out(self, desk, submissions, prompts, monkeypatch, results):
+    def test_the_rest_can_be_dropped(self, desk, submissions, prompts, monkeypatch, results):
         FullDisk(desk, monkeypatch, "ticket")
         desk.press("generate_from_file", filepath=prompts(4))
         desk.until(lambda: submissions.complaint)
@@ -101,7 +101,7 @@ class TestAListOfPrompts:
         assert len(list(results.glob("2*"))) == 2
         assert markers(desk) == ["mug 1 (place)", "slow mug (place)"]
 
-    def test_a_disk_that_refuses_at_once_is_said_at_once(self, desk, submissions, prompts, results):
+    def test_a_disk_error_at_the_start_is_reported_at_once(self, desk, submissions, prompts, results):
         results.write_text("a file in its place")
         assert "choose a results folder" in desk.press("generate_from_file", filepath=prompts(4))
         assert not submissions.has_more
@@ -207,7 +207,7 @@ class TestResultsAsPasted:
         assert list((tmp_path / "mine").glob("2*"))
 
     @pytest.mark.parametrize("name", ["x" * 300, "x/" * 2500])
-    def test_a_name_that_is_too_long_is_said_in_one_sentence(self, desk, preferences, tmp_path, name):
+    def test_a_name_that_is_too_long_is_one_sentence(self, desk, preferences, tmp_path, name):
         preferences.results_folder = str(tmp_path / name)
         desk.settings.prompt = PROMPT
         said = desk.press("generate")

@@ -82,9 +82,7 @@ def test_an_excluded_collection_does_no_harm(bpy, markers):
 
 
 @pytest.mark.parametrize("is_hung_on_the_cube", [False, True])
-def test_a_marker_that_nobody_sees_stands_where_it_was_when_the_file_is_opened(
-    bpy, markers, tmp_path, is_hung_on_the_cube
-):
+def test_a_hidden_marker_keeps_its_place_when_the_file_is_opened(bpy, markers, tmp_path, is_hung_on_the_cube):
     marker = add(bpy, markers)
     if is_hung_on_the_cube:
         marker.parent = bpy.data.objects["Cube"]
@@ -100,7 +98,7 @@ def test_a_marker_that_nobody_sees_stands_where_it_was_when_the_file_is_opened(
     assert markers.matrix_of(JOB) == matrix
 
 
-def test_view_layers_that_nobody_sees_are_not_evaluated(bpy, markers):
+def test_hidden_view_layers_are_not_evaluated(bpy, markers):
     """Blender 4.3 would crash in one of them, after an undo."""
     marker = add(bpy, markers)
     bpy.context.scene.view_layers.new("Another")

@@ -33,7 +33,7 @@ def drawn_by(bpy, function, **context):
     return menu.layout.drawn
 
 
-def test_each_menu_leads_to_us(bpy, extension):
+def test_each_menu_has_our_entry(bpy, extension):
     menus = extension.panels.menus
     assert drawn_by(bpy, menus._draw_in_add_menu) == [(FROM_TEXT, "From Text…")]
     assert drawn_by(bpy, menus._draw_in_object_menu) == [("SDI_MT_object", None)]

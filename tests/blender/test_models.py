@@ -52,7 +52,7 @@ def test_a_wrong_file_is_refused_and_the_setting_stays(bpy, model_list, tmp_path
     assert settings.model == "starter"
 
 
-def test_a_scan_says_what_is_wrong_with_a_model_that_was_typed(bpy, model_list, tmp_path):
+def test_a_scan_reports_what_is_wrong_with_a_typed_model(bpy, model_list, tmp_path):
     settings = bpy.context.scene.sdi
     settings.model = str(write_file(tmp_path / "flux.safetensors", FLUX))
     assert model_list.about(settings.model) == ""
@@ -152,7 +152,7 @@ def test_a_request_is_what_a_person_typed(bpy, extension):
     assert (request.guidance_scale, request.height) == (7.3, 0.1)
 
 
-def test_what_is_pasted_is_taken_as_it_is_meant(bpy, extension, model_list, tmp_path):
+def test_pasted_paths_are_understood(bpy, extension, model_list, tmp_path):
     file = write_file(tmp_path / "dream.SFT", SDXL)
     style = write_file(tmp_path / "style.sft", {LORA: (1, 1)})
     settings = bpy.context.scene.sdi

@@ -79,7 +79,7 @@ def test_a_preset_brings_its_settings_back(bpy, extension):
         ("As_in_the_Paper", "stable-diffusion"),
     ],
 )
-def test_the_presets_that_come_along_leave_alone_what_is_the_persons(bpy, extension, name, model):
+def test_shipped_presets_do_not_change_personal_settings(bpy, extension, name, model):
     settings = bpy.context.scene.sdi
     for prop, value in CHANGED.items():
         setattr(settings, prop, value)

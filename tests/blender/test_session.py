@@ -242,7 +242,7 @@ def test_a_dismissed_job_is_not_offered_again(desk):
     assert desk.list() == ["garbage"]
 
 
-def test_garbage_in_place_of_a_mesh_is_said_in_the_panel(desk):
+def test_an_invalid_mesh_is_reported_in_the_panel(desk):
     desk.generate("garbage")
     desk.to_the_end()
     assert "cannot be read" in desk.arrivals.complaint
@@ -259,7 +259,7 @@ class TestHistory:
         desk.bpy.context.window_manager.sdi_job_index = 0
         return desk.bpy.context.window_manager.sdi_jobs[0].name
 
-    def test_an_entry_says_what_it_is(self, desk, name):
+    def test_an_entry_describes_its_job(self, desk, name):
         entry = desk.session.desks.entry(name)
         assert (entry.request.prompt, entry.state, entry.seconds, entry.is_imported) == (PROMPT, "done", 61.0, True)
 
@@ -346,7 +346,7 @@ class TestHistory:
         assert desk.list() == []
 
 
-def test_an_engine_that_cannot_start_is_said_and_the_job_waits_for_the_cure(bpy, desk, tmp_path, fake_python):
+def test_an_engine_that_cannot_start_is_reported_and_the_job_waits(bpy, desk, tmp_path, fake_python):
     preferences = bpy.context.preferences.addons[desk.extension.__name__].preferences
     preferences.engine_python = str(tmp_path / "nothing")
     desk.generate()
@@ -410,7 +410,7 @@ def test_a_result_that_cannot_be_placed_leaves_the_others_alone(bpy, desk):
     assert "bad mug" not in bpy.data.objects
 
 
-def test_the_timer_ends_when_there_is_nothing_to_look_for(desk):
+def test_the_timer_ends_when_there_is_nothing_to_poll(desk):
     desk.generate()
     desk.to_the_end()
     assert desk.tick() == desk.extension.state.watcher.IDLE_TICK_SECONDS  # the engine is still there
@@ -420,7 +420,7 @@ def test_the_timer_ends_when_there_is_nothing_to_look_for(desk):
     assert desk.tick() is None
 
 
-def test_disabling_leaves_the_engine_at_work(desk):
+def test_disabling_leaves_the_engine_running(desk):
     desk.generate("slow mug")
     desk.until(lambda: desk.job is not None and desk.job.state == "running")
     folder, runner = desk.job.folder, desk.session.desks.runner

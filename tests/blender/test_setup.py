@@ -304,14 +304,14 @@ def test_no_python_for_an_environment_is_one_sentence(bpy, setup, environment, t
     assert not environment.exists()
 
 
-def test_blenders_own_python_lends_itself_only_where_the_engine_can_run_in_it(setup, monkeypatch, module):
+def test_blenders_own_python_is_used_only_if_the_engine_can_run_in_it(setup, monkeypatch, module):
     assert module._lender() == Path(sys.executable)
     refused = module.doctor.Check("Python", False, "3.14.0 is too new", "Choose a Python 3.11, 3.12 or 3.13.")
     monkeypatch.setattr(module.doctor, "python_check", lambda: refused)
     assert module._lender() is None
 
 
-def test_the_report_does_not_tell_where_the_home_is(bpy, setup, settings, monkeypatch, tmp_path, report):
+def test_the_report_does_not_reveal_the_home_folder(bpy, setup, settings, monkeypatch, tmp_path, report):
     monkeypatch.setenv("HOME", str(tmp_path))
     settings.engine_python = str(tmp_path / "my env" / "python")
     glance(setup)
@@ -345,7 +345,7 @@ def test_the_report_has_the_doctors_lines_and_the_end_of_the_log(bpy, extension,
     assert "http://***@proxy.lan" in text
 
 
-def test_disabling_stops_what_is_under_way(bpy, fake_python, tmp_path):
+def test_disabling_stops_what_is_running(bpy, fake_python, tmp_path):
     package = headless.enable(engine_python=fake_python)
     setup = package.state.current.session().engine_setup
     sleeper = tmp_path / "python3"

@@ -165,7 +165,7 @@ def test_a_large_picture_is_made_smaller_first(bpy, extension, put, monkeypatch)
 @pytest.mark.parametrize(
     ("exporter", "is_shown"), [("WM_OT_obj_export", True), ("EXPORT_SCENE_OT_fbx", True), ("WM_OT_stl_export", False)]
 )
-def test_who_exports_is_offered_the_textures_beside_the_file(extension, tmp_path, exporter, is_shown):
+def test_exporters_offer_to_write_textures_beside_the_file(extension, tmp_path, exporter, is_shown):
     panel = extension.panels.menus.SDI_PT_export
     operator = SimpleNamespace(bl_idname=exporter)
     context = SimpleNamespace(

@@ -54,7 +54,7 @@ def test_a_copy_that_is_left_is_found(bpy, made):
         ("another scene", "it is in the scene “Scene”, which is not the one shown"),
     ],
 )
-def test_one_that_is_not_seen_is_not_said_to_stand_there(bpy, made, how, words):
+def test_an_object_that_cannot_be_seen_is_not_reported_as_visible(bpy, made, how, words):
     placed, layer = bpy.data.objects[PROMPT], bpy.context.view_layer.layer_collection.children["SDI"]
     if how == "excluded":
         layer.exclude = True
@@ -72,7 +72,7 @@ def test_one_that_is_not_seen_is_not_said_to_stand_there(bpy, made, how, words):
     assert not is_seen
 
 
-def test_one_that_was_put_into_another_file_says_into_which(bpy, made, tmp_path):
+def test_an_object_imported_into_another_file_names_that_file(bpy, made, tmp_path):
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "kitchen.blend"))
     bpy.ops.wm.read_homefile(use_empty=True)
     assert said(made) == (f"Done: it was made for “kitchen.blend” in {tmp_path}.", False)
@@ -80,7 +80,7 @@ def test_one_that_was_put_into_another_file_says_into_which(bpy, made, tmp_path)
     assert said(made)[1]
 
 
-def test_one_that_was_finished_for_another_file_can_be_found_and_had(bpy, desk, tmp_path):
+def test_a_result_for_another_file_is_found_and_can_be_imported(bpy, desk, tmp_path):
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "kitchen.blend"))
     desk.generate()
     bpy.ops.wm.read_homefile(use_empty=True)
@@ -101,14 +101,14 @@ def test_the_first_save_after_generate_tells_where_it_belongs(bpy, desk, tmp_pat
     assert "“kitchen.blend”" in said(desk)[0]
 
 
-def test_one_of_an_unsaved_file_says_so(bpy, desk):
+def test_a_result_for_an_unsaved_file_says_so(bpy, desk):
     desk.generate()
     bpy.ops.wm.read_homefile(use_empty=True)
     desk.to_the_end()
     assert said(desk)[0] == "The object is ready: it was made for another file, which had not been saved."
 
 
-def test_one_that_nobody_asked_for_in_blender_is_in_no_file(bpy, made, results):
+def test_a_result_not_started_from_blender_is_in_no_file(bpy, made, results):
     (placement,) = results.glob("*/placement.json")
     assert json.loads(placement.read_text())["fate"] == "imported"
     job = made.job

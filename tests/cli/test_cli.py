@@ -51,7 +51,7 @@ def test_bad_input_is_one_sentence_and_code_2(tmp_path, prompt, options, words):
     assert not (tmp_path / "job").exists()
 
 
-def test_results_folder_that_cannot_be(tmp_path):
+def test_an_impossible_results_folder(tmp_path):
     (tmp_path / "file").write_text("")
     code, _, errors = sdi_engine("generate", "a mug", "-o", str(tmp_path / "file" / "job"))
     assert code == 2
@@ -78,7 +78,7 @@ def test_distill2d_with_the_starter_prior_is_ddim(tmp_path):
 
 
 @pytest.mark.parametrize("minutes", ["nan", "-1"])
-def test_an_engine_that_would_never_leave_or_not_begin(tmp_path, minutes):
+def test_invalid_idle_minutes_are_refused(tmp_path, minutes):
     code, _, errors = sdi_engine("serve", str(tmp_path), "--idle-minutes", minutes)
     assert code == 2
     assert "--idle-minutes" in errors

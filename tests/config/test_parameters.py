@@ -58,7 +58,7 @@ def command():
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS.values(), ids=PARAMETERS)
-def test_a_parameter_is_said_in_full(parameter):
+def test_a_parameter_is_fully_described(parameter):
     assert parameter.label
     assert parameter.help[0].isupper()
     assert not parameter.help.endswith(".")
@@ -71,7 +71,7 @@ def test_a_parameter_is_said_in_full(parameter):
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS.values(), ids=PARAMETERS)
-def test_a_request_keeps_it_and_refuses_what_it_cannot_be(parameter):
+def test_a_request_keeps_it_and_refuses_invalid_values(parameter):
     asked = dataclasses.replace(JobRequest("a mug"), **{parameter.name: other_value(parameter)})
     assert JobRequest.from_json(asked.validated().to_json()) == asked
     wrong = [object()]
@@ -114,7 +114,7 @@ def test_a_request_without_a_preset_means_what_it_always_meant():
 
 
 @pytest.mark.parametrize("name", sorted(PARAMETERS.keys() & {field.name for field in dataclasses.fields(Settings)}))
-def test_what_has_the_name_of_a_number_of_the_run_is_that(name):
+def test_a_parameter_named_like_a_setting_of_the_run_sets_it(name):
     value = other_value(PARAMETERS[name])
     asked = dataclasses.replace(JobRequest("a mug"), **{name: value}).validated()
     assert getattr(resolve(asked, ModelHints(), 64), name) == value
@@ -126,7 +126,7 @@ def test_an_evaluation_compares_it(name):
     assert parse_setting(f"mine: {name}={json.dumps(value)}").options == {name: value}
 
 
-def test_an_override_that_cannot_be_is_refused_with_the_request_but_can_be_looked_at():
+def test_a_request_with_an_invalid_override_is_refused_but_can_be_read():
     """A later version may have numbers that this one has not."""
     for overrides, words in (({"t.first": 0.5}, 'no setting "t.first"'), ({"t": [2, 0]}, "between")):
         asked = JobRequest("a mug", overrides=overrides)
@@ -150,7 +150,7 @@ def test_a_line_of_overrides(text):
 
 
 @pytest.mark.parametrize("text", ["t", "0.5", "t=1 =2", "9=t"])
-def test_a_line_that_overrides_nothing(text):
+def test_an_invalid_line_of_overrides(text):
     with pytest.raises(BadInputError):
         JobRequest("a mug", overrides=parse_overrides(text)).validated()
 

@@ -31,7 +31,7 @@ def test_ramp():
     assert [step(progress) for progress in (0.0, 0.39, 0.4, 1.0)] == [0.1, 0.1, 0.0, 0.0]
 
 
-def test_a_request_outdoes_the_preset_and_that_the_model():
+def test_a_request_overrides_the_preset_and_the_preset_the_model():
     assert resolved().guidance_scale == 7.5
     assert resolved(ModelHints(guidance_scale=3.0)).guidance_scale == 3.0
     settings = resolved(ModelHints(guidance_scale=3.0), guidance_scale=5.0, steps=7, perp_neg="prediction")
@@ -167,7 +167,7 @@ def test_overrides_that_only_go_together():
         ("smoothness", 1e300, "between"),
     ],
 )
-def test_an_override_that_cannot_be_is_one_sentence_that_names_it(name, value, words):
+def test_an_invalid_override_is_one_sentence_that_names_it(name, value, words):
     with pytest.raises(BadInputError, match=words) as caught:
         resolved(overrides={name: value})
     assert name in str(caught.value)

@@ -22,7 +22,7 @@ def test_round_trip_on_one_line(event):
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", "5", '{"type": "new"}', '{"type": "state", "colour": 1}', "\x00"])
-def test_foreign_lines_are_none(line):
+def test_foreign_lines_are_ignored(line):
     assert events.from_line(line) is None
 
 
@@ -55,11 +55,11 @@ def test_foreign_lines_are_none(line):
         ("failed", {"message": "No."}),
     ],
 )
-def test_what_has_another_type_or_is_out_of_range_is_none(kind, fields):
+def test_fields_of_wrong_type_or_range_are_ignored(kind, fields):
     assert events.from_line(json.dumps({"type": kind, **fields})) is None
 
 
-def test_what_a_later_version_says_besides_is_left_out():
+def test_further_fields_of_a_later_version_are_ignored():
     line = json.dumps({"type": "live", "step": 3, "time": 1.0, "colour": "red", "more": {"a": [1]}})
     assert events.from_line(line) == events.LiveMeshSaved(3, 1.0)
 
@@ -69,7 +69,7 @@ def test_sentences_are_cut():
     assert events.from_line(events.to_line(long)) == events.Failed("x" * events.MAX_SENTENCE, 3221225477, long.time)
 
 
-def test_of_a_file_without_end_only_the_end_is_read(tmp_path, monkeypatch):
+def test_of_an_endless_file_only_the_end_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(events, "MAX_NEW_BYTES", 1000)
     monkeypatch.setattr(events, "MAX_LINE_BYTES", 300)
     file = tmp_path / "events.jsonl"
@@ -87,7 +87,7 @@ def test_of_a_file_without_end_only_the_end_is_read(tmp_path, monkeypatch):
     assert events.read_new(file, offset)[0] == [EXAMPLES[1]]
 
 
-def test_the_state_said_last(tmp_path):
+def test_the_last_reported_state(tmp_path):
     file = tmp_path / "events.jsonl"
     assert events.last_state(file) is None
     lines = [events.StateChanged(events.RUNNING), EXAMPLES[1], events.StateChanged(events.PAUSED), EXAMPLES[3]]
@@ -95,7 +95,7 @@ def test_the_state_said_last(tmp_path):
     assert events.last_state(file) == events.PAUSED
 
 
-def test_damaged_bytes_end_in_nothing_but_fewer_events(tmp_path):
+def test_damaged_bytes_only_lose_events(tmp_path):
     lot = random.Random(7)
     whole = "".join(map(events.to_line, EXAMPLES)).encode()
     file = tmp_path / "events.jsonl"

@@ -42,7 +42,7 @@ def damaged(dice, text):
     return bytes(data)
 
 
-def test_no_ticket_but_ours_is_taken_and_ours_always_is(queue):
+def test_only_our_tickets_are_taken_and_ours_always_are(queue):
     dice = random.Random(19)
     for name in ("mine", "other"):
         folder = queue.results / name
@@ -64,7 +64,7 @@ def test_no_ticket_but_ours_is_taken_and_ours_always_is(queue):
     assert JobQueue(queue.results).take().name == "mine"
 
 
-def test_no_status_makes_us_end_anybody_or_fall_over(queue, monkeypatch):
+def test_no_status_makes_us_kill_a_process_or_crash(queue, monkeypatch):
     monkeypatch.setattr(processes, "_command_line", lambda pid: None)
     dice = random.Random(19)
     folder = JobFolder(queue.results / "job")

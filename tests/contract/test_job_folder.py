@@ -25,7 +25,7 @@ def test_an_occupied_folder_is_left_alone(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
 
 
-def test_a_place_that_cannot_be_a_folder(tmp_path):
+def test_a_path_that_cannot_be_a_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInputError, match="cannot be used"):
         JobFolder.create(tmp_path / "file" / "job", REQUEST)
@@ -63,7 +63,7 @@ def test_an_event_after_a_half_written_line_is_not_lost(tmp_path):
     assert [event.state for event in seen] == ["queued", "starting", "running"]
 
 
-def test_atomic_writing_leaves_no_crumbs(tmp_path):
+def test_atomic_writing_leaves_no_temporary_files(tmp_path):
     write_atomically(tmp_path / "result.json", "one")
     write_atomically(tmp_path / "result.json", "two")
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]

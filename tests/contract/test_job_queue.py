@@ -23,7 +23,7 @@ def names(queue):
     return [ticket.name for ticket in queue.waiting()]
 
 
-def test_first_come_first_served_unless_somebody_is_let_in_front(queue):
+def test_first_come_first_served_except_with_first(queue):
     assert queue.waiting() == []
     queue.add("a")
     queue.add("b", RESUME)
@@ -42,7 +42,7 @@ def test_many_in_the_same_microsecond_keep_their_order(queue, monkeypatch):
     assert names(queue) == ["0", "1", "2", "3", "4"]
 
 
-def test_neighbours_change_turns(queue):
+def test_neighbours_swap_places(queue):
     for name in "abc":
         queue.add(name)
     queue.move("a", 1)
@@ -101,7 +101,7 @@ def test_the_status_is_that_of_a_living_engine_only(queue):
     assert queue.status() is None
 
 
-def test_many_come_in_their_order_after_one_look_at_the_queue(queue, monkeypatch):
+def test_many_keep_their_order_and_the_queue_is_read_once(queue, monkeypatch):
     queue.add("early")
     looks = []
     waiting = JobQueue.waiting
@@ -117,7 +117,7 @@ def test_many_come_in_their_order_after_one_look_at_the_queue(queue, monkeypatch
     assert len(looks) == 1
 
 
-def test_a_disk_that_refuses_midway_leaves_told_which_wait(queue, monkeypatch):
+def test_a_disk_error_midway_tells_which_jobs_were_queued(queue, monkeypatch):
     write_atomically = job_queue.write_atomically
 
     def refuse(path, content):
@@ -148,7 +148,7 @@ def ours(queue):
     return [ticket.name for ticket in queue.waiting() if ticket.is_ours]
 
 
-def test_only_what_this_person_let_wait_is_taken(queue, monkeypatch, tmp_path):
+def test_only_what_this_person_queued_is_taken(queue, monkeypatch, tmp_path):
     queue.make_folders()
     with monkeypatch.context() as patch:
         as_somebody_else(queue, patch, tmp_path).add("theirs")
@@ -184,7 +184,7 @@ def test_a_ticket_for_another_request_or_job_or_machine_is_not_ours(queue, monke
     assert ours(queue) == []
 
 
-def test_what_waits_from_elsewhere_is_sealed_anew_by_letting_it_wait_again(queue, monkeypatch, tmp_path):
+def test_a_ticket_from_elsewhere_is_sealed_anew_by_queueing_it_again(queue, monkeypatch, tmp_path):
     write_request(queue, "theirs")
     with monkeypatch.context() as patch:
         as_somebody_else(queue, patch, tmp_path).add("theirs")
@@ -237,7 +237,7 @@ def test_a_job_is_announced_before_its_ticket_is_gone(queue, monkeypatch):
     assert announced == [Ticket(announced[0].turn, RUN, "job")]
 
 
-def test_a_job_that_somebody_else_takes_first_is_not_announced_for_long(queue, monkeypatch):
+def test_a_job_that_another_engine_takes_first_is_not_announced_for_long(queue, monkeypatch):
     write_request(queue, "job")
     queue.add("job")
     folder = queue.job_folder(queue.waiting()[0])
@@ -245,7 +245,7 @@ def test_a_job_that_somebody_else_takes_first_is_not_announced_for_long(queue, m
     assert folder.status() is None
 
 
-def test_a_ticket_that_became_senseless_after_a_look_is_not_taken(queue):
+def test_a_ticket_that_became_invalid_after_it_was_read_is_not_taken(queue):
     queue.add("a")
     [ticket] = queue.waiting()
     assert ticket.is_ours
@@ -263,7 +263,7 @@ def _is_a_file(folder):
 
 
 @pytest.mark.parametrize("spoil", [_status_is_a_folder, _is_a_file])
-def test_a_spoilt_job_keeps_no_other_one_waiting(spoil, queue, tmp_path):
+def test_a_damaged_job_blocks_no_other(spoil, queue, tmp_path):
     for name in ("spoilt", "sound"):
         JobFolder.create(tmp_path / name, JobRequest("a mug"))
         queue.add(name)
@@ -272,7 +272,7 @@ def test_a_spoilt_job_keeps_no_other_one_waiting(spoil, queue, tmp_path):
 
 
 @pytest.mark.parametrize("unreadable", ["ticket", "request.json"])
-def test_what_may_not_be_read_keeps_no_job_waiting(unreadable, queue, tmp_path, monkeypatch):
+def test_an_unreadable_file_blocks_no_other_job(unreadable, queue, tmp_path, monkeypatch):
     """Such as the ticket of another person, who writes files that nobody else may read."""
     for name in ("theirs", "mine"):
         JobFolder.create(tmp_path / name, JobRequest("a mug"))
@@ -315,7 +315,7 @@ def test_of_two_processes_one_gets_the_ticket(queue, tmp_path):
     assert sorted(taken) == sorted(every)
 
 
-def test_an_engine_of_the_first_version_is_asked_to_leave_since_it_takes_every_ticket(queue):
+def test_an_engine_of_the_first_version_is_asked_to_end_since_it_takes_every_ticket(queue):
     queue.make_folders()
     queue.dismiss_earlier_version()
     (queue.folder / "status.json").write_text('{"pid": 4194305, "heartbeat": 1.0}')

@@ -24,7 +24,7 @@ def test_overrides_make_the_round_trip():
     assert JobRequest.from_json(request.to_json()) == request
 
 
-def test_a_request_from_before_there_were_overrides_has_none():
+def test_a_request_without_overrides_has_none():
     fields = json.loads(JobRequest("a mug").to_json())
     del fields["overrides"]
     assert JobRequest.from_json(json.dumps(fields)).overrides == {}
@@ -47,12 +47,12 @@ def test_overrides_are_parsed(text, name, value):
 
 
 @pytest.mark.parametrize("text", ["steps", "=3", ""])
-def test_overrides_that_are_none(text):
+def test_invalid_overrides(text):
     with pytest.raises(BadInputError, match="equals sign"):
         parse_override(text)
 
 
-def test_marks_that_turn_the_direction_of_writing_go_and_joiners_stay():
+def test_marks_that_change_the_writing_direction_are_removed_and_joiners_stay():
     asked = JobRequest(
         "a \u202egum der\u202c\u2028mug \U0001f469\u200d\U0001f680 \u0646\u0645\u06cc\u200c\u0634"
     ).validated()
@@ -163,7 +163,7 @@ def test_an_older_request_is_read_with_defaults():
         assert (asked, unknown) == (JobRequest("a mug"), [])
 
 
-def test_what_a_later_version_added_is_left_out_and_named():
+def test_settings_of_a_later_version_are_ignored_and_named():
     fields = json.loads(JobRequest("a mug", loras=(Lora("a.safetensors"),)).to_json())
     fields |= {"magic": 1, "an\nother": None}
     fields["loras"][0]["layers"] = [1]

@@ -13,12 +13,12 @@ from sdi_engine.errors import BadInputError
 KNOWS = {"things": ["mug", "table"], "colours": ["red"], "pairs": ["mug on table"]}
 
 
-def test_words_are_found_whatever_their_case_and_commas():
+def test_words_are_found_regardless_of_case_and_commas():
     assert vocabulary.unknown_words("A Red mug, on a shiny SHINY zebra", KNOWS) == ["shiny", "zebra"]
     assert vocabulary.unknown_words("a red mug on a table", KNOWS) == []
 
 
-def test_a_model_that_knows_everything_leaves_nothing_out():
+def test_a_model_without_a_vocabulary_knows_all_words():
     assert vocabulary.unknown_words("an iguana holding a balloon", {}) == []
     assert vocabulary.warning("an iguana holding a balloon", {}) == ""
 
@@ -94,10 +94,10 @@ def test_a_prompt_without_a_known_word_is_refused(prompt):
 
 
 @pytest.mark.parametrize("knows", [None, [], "mug", {"things": "mug"}, {"things": [1, None, " "]}, {"things": {}}])
-def test_a_file_that_lists_no_words_says_nothing(knows):
+def test_a_file_without_words_gives_no_vocabulary(knows):
     assert vocabulary.sound(knows) == {}
 
 
-def test_a_file_is_believed_as_far_as_it_lists_words():
+def test_only_words_are_taken_from_a_file():
     assert vocabulary.sound({"things": ["mug", 7], "colours": 1}) == {"things": ["mug"]}
     assert vocabulary.sound(STARTER) == STARTER

@@ -67,7 +67,7 @@ def test_loras_change_the_object_and_are_remembered(tmp_path):
     assert plain != style
 
 
-def test_a_lora_that_is_none_is_refused_in_one_sentence(tmp_path, caplog):
+def test_a_file_that_is_no_lora_is_refused_in_one_sentence(tmp_path, caplog):
     model = write_stable_diffusion(tmp_path / "model")
     save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     assert generate(model, tmp_path / "job", "--lora", str(tmp_path / "other.safetensors")) == EXIT_BAD_INPUT

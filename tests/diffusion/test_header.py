@@ -33,7 +33,7 @@ def test_families(name, tmp_path):
         (SD3, "text_encoders.", "lacks its first text encoder and its second text encoder:"),
     ],
 )
-def test_what_is_missing_is_said_by_name(file, missing, sentence, tmp_path):
+def test_missing_parts_are_named(file, missing, sentence, tmp_path):
     more = {"model.diffusion_model.label_emb.0.0.weight": (1280, 2816)} if file is SDXL else {}
     rest = {name: shape for name, shape in {**file, **more}.items() if not name.startswith(missing)}
     with pytest.raises(BadInputError, match=rf"dream\.safetensors\" {sentence}"):
@@ -62,7 +62,7 @@ def test_what_is_missing_is_said_by_name(file, missing, sentence, tmp_path):
         (["weight"], "does not contain a diffusion model"),
     ],
 )
-def test_other_kinds_are_called_what_they_are(names, sentence, tmp_path):
+def test_other_kinds_of_files_are_named(names, sentence, tmp_path):
     file = write_file(tmp_path / "file.safetensors", dict.fromkeys(names, (1, 1)))
     with pytest.raises(BadInputError, match=sentence):
         family(file)
@@ -165,7 +165,7 @@ def entry(dtype="F16", shape=(2, 2), offsets=(0, 8)):
         '{"a": "\\ud800"}',
     ],
 )
-def test_headers_that_make_no_sense(header, tmp_path):
+def test_invalid_headers(header, tmp_path):
     file = tmp_path / "dream.safetensors"
     text = header.encode()
     file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
@@ -173,7 +173,7 @@ def test_headers_that_make_no_sense(header, tmp_path):
         read_shapes(file)
 
 
-def test_a_header_is_not_read_without_end(tmp_path):
+def test_a_huge_header_is_not_read(tmp_path):
     """Though the file is as long as it says."""
     file = tmp_path / "dream.safetensors"
     with file.open("wb") as stream:

@@ -135,7 +135,7 @@ def test_guidance_is_equation_3(latent_model):
             torch.testing.assert_close(guided, negative + gamma * (positive - negative), atol=1e-4, rtol=1e-4)
 
 
-def test_sdxl_is_told_nothing_by_an_empty_prompt_and_the_size_of_the_image(sdxl_model):
+def test_sdxl_gets_zeros_for_an_empty_prompt_and_the_image_size(sdxl_model):
     prior = load_prior(str(sdxl_model), CPU)
     text = prior.text(["", "a mug"])
     for tensor in text.values():
@@ -212,7 +212,7 @@ def test_hints_beside_the_model_are_read(pixel_model, tmp_path):
         load_prior(str(folder), CPU)
 
 
-def test_what_is_no_model(tmp_path, latent_model):
+def test_paths_without_a_model(tmp_path, latent_model):
     with pytest.raises(EnvironmentMissingError, match="does not exist"):
         load_prior(str(tmp_path / "nothing" / "here"), CPU)
     with pytest.raises(EnvironmentMissingError, match="does not exist"):
@@ -271,7 +271,7 @@ def changed(folder, part, change):
         ("text_encoder", "encoder.layers.0.mlp.fc1.weight"),
     ],
 )
-def test_a_folder_that_lacks_or_holds_a_tensor_too_much_is_told(part, name, latent_model, tmp_path):
+def test_a_missing_or_unknown_tensor_in_a_folder_is_refused(part, name, latent_model, tmp_path):
     """The libraries would put random numbers in its place, or leave it out."""
 
     def without(tensors):
@@ -286,13 +286,13 @@ def test_a_folder_that_lacks_or_holds_a_tensor_too_much_is_told(part, name, late
         load_prior(changed(folder, part, lambda tensors: tensors.update({"x.scale_weight": torch.ones(1)})), CPU)
 
 
-def test_numbers_that_are_none_in_a_folder_are_told(latent_model, tmp_path):
+def test_nan_or_infinite_weights_in_a_folder_are_refused(latent_model, tmp_path):
     folder = shutil.copytree(latent_model, tmp_path / "damaged")
     with pytest.raises(BadInputError, match=r"vae .* NaN or infinite .*decoder\.conv_in\.bias"):
         load_prior(changed(folder, "vae", lambda tensors: tensors["decoder.conv_in.bias"].fill_(float("nan"))), CPU)
 
 
-def test_what_a_folder_holds_of_the_rest_of_clip_is_no_hindrance(latent_model, tmp_path):
+def test_the_unused_rest_of_clip_in_a_folder_is_ignored(latent_model, tmp_path):
     more = {"text_model.embeddings.position_ids": torch.arange(24)[None], "logit_scale": torch.ones(1)}
     folder = shutil.copytree(latent_model, tmp_path / "older")
     assert load_prior(changed(folder, "text_encoder", lambda tensors: tensors.update(more)), CPU).resolution == 16
@@ -334,7 +334,7 @@ def test_hub_id_while_offline(hub_cache):
 @pytest.mark.parametrize(
     ("kind", "sentence"), [(RepositoryNotFoundError, "or no longer"), (GatedRepoError, "accept its terms")]
 )
-def test_what_the_hub_answers_is_told(kind, sentence, monkeypatch):
+def test_the_hubs_errors_are_explained(kind, sentence, monkeypatch):
     def refuse(source, file, **options):
         try:
             raise kind("a long story", response=SimpleNamespace(headers={}, request=None))
@@ -401,7 +401,7 @@ def test_older_libraries_are_refused_before_they_see_a_model(latent_model, monke
         load_prior(str(latent_model), CPU)
 
 
-def test_the_safety_checker_that_most_models_have_is_no_hindrance(latent_model, tmp_path):
+def test_the_safety_checker_of_most_models_is_ignored(latent_model, tmp_path):
     folder = shutil.copytree(latent_model, tmp_path / "usual")
     index = json.loads((folder / "model_index.json").read_text())
     usual = {

@@ -19,7 +19,7 @@ def test_every_kind_of_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["nothing", "nothing.safetensors", "owner/nothing.safetensors", "a" * 5000, "\0"])
-def test_what_is_nowhere(name):
+def test_missing_files(name):
     with pytest.raises(EnvironmentMissingError, match="does not exist"):
         locate(name)
 
@@ -86,7 +86,7 @@ def test_other_addresses_say_what_to_do(address, sentence):
         locate(address)
 
 
-def test_blenders_python_can_look():
+def test_blenders_python_can_import_it():
     """It has no torch, and a wrong path is told before the worker takes seconds to load it."""
     code = "import sys, sdi_engine.diffusion.location; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

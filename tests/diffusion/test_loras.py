@@ -371,13 +371,13 @@ def test_a_loaded_model_predicts_with_its_loras(models, tmp_path):
     assert (prediction(Lora(str(file), 0.3)) - plain).abs().max() > 1e-2
 
 
-def test_a_file_that_is_not_there_is_told_before_minutes_of_loading(models, tmp_path, monkeypatch):
+def test_a_missing_file_is_reported_before_the_model_is_loaded(models, tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "_load_folder", lambda *_: pytest.fail("the model was loaded first"))
     with pytest.raises(BadInputError, match="does not exist"):
         load_prior(str(models["sd1"]), CPU, [Lora(str(tmp_path / "nothing.safetensors"), 1.0)])
 
 
-def test_what_does_not_fit(models, tmp_path):
+def test_a_lora_of_another_model_is_refused(models, tmp_path):
     def load(file):
         load_prior(str(models["sd1"]), CPU, [Lora(str(file), 1.0)])
 

@@ -61,7 +61,7 @@ def in_its_own_words(tensors):
     return {name.replace("cond_stage_model.transformer.", DREAM_ENCODER): tensor for name, tensor in tensors.items()}
 
 
-def test_its_header_is_recognised_and_what_is_refused_is_called_what_it_is(tmp_path):
+def test_its_header_is_recognised_and_refusals_name_it(tmp_path):
     file = write_file(tmp_path / "dream.safetensors", in_its_own_words(SD1))
     assert checked_family(file, read_header(file)).label == "Dream 1"
     file = write_file(tmp_path / "bad.safetensors", in_its_own_words(SD1) | {"nightmare.weight": (1,)})
@@ -100,7 +100,7 @@ def test_a_single_file_is_loaded_with_its_configuration(companion, tmp_path, mon
         )
 
 
-def test_its_loras_are_told_from_those_of_others(tmp_path):
+def test_its_loras_are_distinguished_from_others(tmp_path):
     assert lora_family({"lora_unet_dream_blocks_0.lora_up.weight": (4, 4)}) == "Dream 1"
     assert lora_family({f"{DENOISER}attn2.to_k.lora_down.weight": (4, 333)}) == "Dream 1"
     layer = "lora_unet_joint_blocks_0_x_block_attn_qkv"

@@ -88,7 +88,7 @@ def test_guidance_with_perp_neg_is_the_papers_formula(prior):
     torch.testing.assert_close(a * found.x0 + b * found.noise, x, atol=1e-4, rtol=1e-4)
 
 
-def test_what_is_told_to_keep_away_from_the_prompts_own_direction_changes_nothing(prior):
+def test_keeping_away_from_the_prompts_own_direction_changes_nothing(prior):
     told = prior.condition(["a dog, front view"])
     same = Conditioning(told.prompt, told.negative, ((told.prompt, torch.tensor([-2.0])),))
     x, t = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0.5])

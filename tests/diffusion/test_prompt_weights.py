@@ -42,12 +42,12 @@ def test_weights(prompt, fragments):
         "a\\b",
     ],
 )
-def test_what_is_no_weight_stays_as_it_is(prompt):
+def test_text_that_is_no_weight_stays(prompt):
     assert parse(prompt) == [Fragment(prompt)]
 
 
 @pytest.mark.parametrize("prompt", ["(mug:)", "(mug:1.2.3)", "(mug:heavy)"])
-def test_a_number_that_is_none_is_text(prompt):
+def test_an_invalid_number_is_text(prompt):
     assert parse(prompt) == [Fragment(prompt[1:-1], 1.1)]
 
 
@@ -55,6 +55,6 @@ def test_the_words_without_the_syntax():
     assert plain(r"a ((red:1.3) mug) [\[big\]]") == "a red mug [big]"
 
 
-def test_brackets_without_end():
+def test_unclosed_brackets():
     assert parse("(" * 1000) == [Fragment("(" * 1000)]
     assert parse("(" * 500 + "mug" + ")" * 500)[0].text == "mug"

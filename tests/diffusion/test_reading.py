@@ -122,7 +122,7 @@ def test_random_prompts_lose_nothing_and_always_fit():
 
 
 @pytest.mark.parametrize("prompt", ["(mug:11)", "a (red:-1) mug", "((mug:9):9)"])
-def test_weights_far_from_all_that_models_know_are_refused(prompt):
+def test_extreme_weights_are_refused(prompt):
     with pytest.raises(BadInputError, match="between 0 and 10"):
         read(prompt, letters, 22, in_pieces=True)
 
@@ -179,7 +179,7 @@ def test_a_long_prompt_and_short_ones_go_through_the_model_together(priors, name
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_weights_change_what_they_are_of(priors, name):
+def test_weights_change_the_embedding(priors, name):
     prior = priors[name]
     plain, stronger, weaker, one = prior.text(["a red mug", "a (red:1.4) mug", "a (red:0.6) mug", "a (red:1) mug"])[
         "embedding"
@@ -213,7 +213,7 @@ def test_t5_is_given_weights_and_the_view_too(with_t5):
     assert with_t5.remarks("a red mug") == []
 
 
-def test_the_starter_prior_reads_its_words_and_the_view_and_says_what_it_leaves_out(starter):
+def test_the_starter_prior_reads_its_words_and_the_view_and_reports_ignored_words(starter):
     plain = starter.text(["a red mug, front view"])["embedding"]
     for prompt in ("a red mug., front view", '"a red" mug, front view', "A (red:1.3) mug!, front view"):
         assert torch.equal(starter.text([prompt])["embedding"], plain), prompt

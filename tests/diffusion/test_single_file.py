@@ -106,13 +106,13 @@ def file(sd1_file, tmp_path):
 TO_K = "model.diffusion_model.input_blocks.3.1.transformer_blocks.0.attn2.to_k"
 
 
-def test_a_tensor_without_a_place_is_told(file):
+def test_an_unknown_tensor_is_refused(file):
     changed(file, lambda tensors: tensors.update({"model.diffusion_model.label_emb.0.0.weight": torch.ones(2)}))
     with pytest.raises(BadInputError, match=r"dream\.safetensors\" contains \"model\.diffusion_model\.label_emb"):
         load_prior(str(file), CPU)
 
 
-def test_a_missing_tensor_is_told_before_any_is_read(file, monkeypatch):
+def test_a_missing_tensor_is_reported_before_any_is_read(file, monkeypatch):
     changed(file, lambda tensors: tensors.pop(f"{TO_K}.weight"))
     monkeypatch.setattr(single_file, "safe_open", None)
     with pytest.raises(BadInputError, match=rf"lacks \"{TO_K}\.weight\": it is damaged"):
@@ -120,13 +120,13 @@ def test_a_missing_tensor_is_told_before_any_is_read(file, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_numbers_that_are_none_are_told(number, file):
+def test_nan_or_infinite_weights_are_refused(number, file):
     changed(file, lambda tensors: tensors[f"{TO_K}.weight"].view(-1)[3:4].fill_(number))
     with pytest.raises(BadInputError, match=rf"NaN or infinite .*{TO_K}"):
         load_prior(str(file), CPU)
 
 
-def test_what_only_the_training_needed_is_no_hindrance(file, sd1_file):
+def test_tensors_of_the_training_are_ignored(file, sd1_file):
     names = [
         "model_ema.num_updates",
         "alphas_cumprod",
@@ -139,7 +139,7 @@ def test_what_only_the_training_needed_is_no_hindrance(file, sd1_file):
     assert_same(load_prior(str(file), CPU), load_prior(str(sd1_file), CPU))
 
 
-def test_t5_is_left_out_and_that_is_told(tmp_path):
+def test_t5_is_left_out_and_that_is_reported(tmp_path):
     file = write_single_file(write_sd3(tmp_path / "folder"), tmp_path / "dream.safetensors")
     changed(file, lambda tensors: tensors.update({"text_encoders.t5xxl.transformer.shared.weight": torch.ones(2, 2)}))
     prior = load_prior(str(file), CPU)
@@ -219,7 +219,7 @@ def test_file_that_is_marked_as_trained_up_to_pure_noise(tmp_path):
     assert prior.sampling_times(4)[0] == 0.999
 
 
-def test_prediction_of_noise_is_told_from_velocity():
+def test_noise_prediction_is_distinguished_from_velocity():
     class VelocityPrior(ExactPrior):
         def predict_unguided(self, x, t, text):
             prediction = super().predict_unguided(x, t, text)

@@ -21,7 +21,7 @@ def test_gradient_of_the_loss_is_sigma_times_the_bracket_of_equation_10():
     torch.testing.assert_close(x0.grad * x0.numel(), b / a * (predicted - kappa), atol=1e-4, rtol=1e-4)
 
 
-def test_where_the_model_is_asked_elsewhere_the_update_is_still_equation_10():
+def test_with_another_noisy_input_the_update_is_still_equation_10():
     """x(t) and κ of interval score matching are two things."""
     prior = ExactPrior({"mug": torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))})
     conditioning = prior.condition(["a mug"])

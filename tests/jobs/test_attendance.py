@@ -84,7 +84,7 @@ def nothing_is_said_for_the_engine(tmp_path):
         assert [line["state"] for line in lines if not line.get("by")] == ["queued", "running"]
 
 
-def test_a_living_engine_is_at_its_job_however_old_its_heartbeat(engine):
+def test_a_living_engine_attends_its_job_however_old_its_heartbeat(engine):
     """This machine slept, or its clock stepped."""
     job = engine.begin()
     for file in (job.folder.status_file, job.folder.events_file):
@@ -114,7 +114,7 @@ def test_another_process_with_the_same_id_is_not_the_engine(engine):
 
 
 @pytest.mark.parametrize("where", ELSEWHERE)
-def test_an_engine_elsewhere_is_believed_until_it_is_silent_and_back_when_it_speaks(engine, where):
+def test_an_engine_elsewhere_counts_until_it_is_silent_and_again_when_it_beats(engine, where):
     job = engine.begin(**where)
     assert job.elsewhere == "nas"
     engine.look(job, 1e5, step=5e4)  # we slept: there was nobody to see it beat
@@ -132,7 +132,7 @@ def test_an_engine_elsewhere_is_believed_until_it_is_silent_and_back_when_it_spe
 
 
 @pytest.mark.parametrize("where", [*ELSEWHERE, {"person": "somebody else"}])
-def test_cancel_asks_an_engine_of_somebody_else_and_no_more(engine, where):
+def test_cancel_only_asks_an_engine_of_somebody_else(engine, where):
     job = engine.begin(**where)
     job.cancel()
     assert job.folder.cancel_flag.exists()
@@ -146,7 +146,7 @@ def test_cancel_asks_an_engine_of_somebody_else_and_no_more(engine, where):
     assert engine.lives
 
 
-def test_cancel_ends_our_engine_that_does_not_listen(engine):
+def test_cancel_kills_our_engine_if_it_does_not_stop(engine):
     job = engine.begin()
     engine.say_it_is_at("job")
     job.cancel()
@@ -162,7 +162,7 @@ def test_cancel_ends_our_engine_that_does_not_listen(engine):
     assert found.state == read_entry(job.folder).state == events.CANCELLED
 
 
-def test_a_status_that_was_left_behind_does_not_end_the_engine_at_its_next_job(engine, monkeypatch):
+def test_a_left_behind_status_does_not_kill_the_engine_at_its_next_job(engine, monkeypatch):
     left, running = engine.begin("left"), engine.begin("running")
     engine.say_it_is_at("running")
     monkeypatch.setattr(process, "end_tree", lambda pid: pytest.fail("the engine was ended"))
@@ -174,7 +174,7 @@ def test_a_status_that_was_left_behind_does_not_end_the_engine_at_its_next_job(e
     assert running.state == events.RUNNING
 
 
-def test_a_job_of_which_its_engine_knows_nothing_any_more_is_over_though_the_engine_lives(engine):
+def test_a_job_that_its_engine_has_left_is_over_though_the_engine_lives(engine):
     """The disk was away when its last word was to be written, and its status to be removed."""
     job = engine.begin()
     engine.say_it_is_at("")
@@ -182,7 +182,7 @@ def test_a_job_of_which_its_engine_knows_nothing_any_more_is_over_though_the_eng
     assert job.state == events.FAILED
 
 
-def test_a_deleted_folder_is_said_to_be_deleted(engine):
+def test_a_deleted_folder_is_reported_as_deleted(engine):
     job = engine.begin()
     engine.say_it_is_at("job")
     away = engine.queue.results.parent / "elsewhere"
@@ -198,7 +198,7 @@ def test_a_deleted_folder_is_said_to_be_deleted(engine):
     assert "deleted" in job.failure.message
 
 
-def test_a_results_folder_that_is_away_is_no_news_of_its_jobs(engine, tmp_path):
+def test_a_results_folder_that_is_away_changes_no_job(engine, tmp_path):
     job = engine.begin()
     engine.queue.results.rename(tmp_path / "away")
     engine.look(job, 10.0)

@@ -59,14 +59,14 @@ def answering(tmp_path, **answer):
     return Engine(program, headless.ROOT)
 
 
-def test_a_python_that_will_not_do_is_one_sentence(tmp_path):
+def test_an_unsuitable_python_is_one_sentence(tmp_path):
     checks = [{"name": "Python", "ok": False, "detail": "3.9.2 is too old", "fix": "Choose a Python 3.11."}]
     said = diagnosis(answering(tmp_path, ok=False, python="3.9.2", executable="/old/python", checks=checks))
     assert said.refusal == "is too old"
     assert said.sentence == "Python 3.9.2 (/old/python) is too old. Choose a Python 3.11."
 
 
-def test_what_works_and_could_be_better_is_advice(tmp_path):
+def test_what_works_but_could_be_better_is_advice(tmp_path):
     checks = [{"name": "device", "ok": True, "detail": "CPU", "fix": "Get a GPU."}, {"name": "memory", "ok": True}]
     said = diagnosis(answering(tmp_path, ok=True, checks=checks))
     assert said.ok

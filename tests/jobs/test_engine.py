@@ -23,13 +23,13 @@ def test_the_persons_choice_comes_first(tmp_path, monkeypatch):
     assert find_python("", tmp_path / "nowhere").name.startswith("python")
 
 
-def test_an_environment_that_was_never_finished_is_passed_over(tmp_path, monkeypatch):
+def test_an_unfinished_environment_is_skipped(tmp_path, monkeypatch):
     monkeypatch.delenv(engine.PYTHON_VARIABLE, raising=False)
     private = environment_at(tmp_path / "private")
     assert find_python("", tmp_path / "private") != private
 
 
-def test_the_folder_of_an_environment_will_do(tmp_path):
+def test_the_folder_of_an_environment_is_accepted(tmp_path):
     python = environment_at(tmp_path / "venv")
     assert find_python(str(tmp_path / "venv")) == python
 

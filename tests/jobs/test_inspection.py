@@ -116,7 +116,7 @@ class TestMesh:
         with pytest.raises(UnsoundFileError, match=words):
             check_glb(folder.mesh_file)
 
-    def test_a_texture_that_says_it_is_huge(self, folder):
+    def test_a_texture_whose_header_claims_a_huge_size(self, folder):
         document, binary = parts_of(fake_worker.glb(1.0))
         at = document["bufferViews"][3]["byteOffset"]
         huge = png(30_000, 30_000)
@@ -127,7 +127,7 @@ class TestMesh:
     @pytest.mark.parametrize(
         "text", [b"[" * 100_000, b'{"asset": NaN}', b"[]", b"5", b"\xff\xfe", b'{"nodes": 1e400}', b" " * 2_000_000]
     )
-    def test_descriptions_that_are_none(self, folder, text):
+    def test_invalid_descriptions(self, folder, text):
         _, binary = parts_of(fake_worker.glb(1.0))
         folder.mesh_file.write_bytes(joined(None, binary, text))
         with pytest.raises(UnsoundFileError, match=r"damaged|larger"):
@@ -197,7 +197,7 @@ class TestPictures:
             pytest.skip("this person may not make links")
         assert not is_picture(tmp_path / "link.png")
 
-    def test_one_that_is_larger_than_its_header_can_explain(self, tmp_path, monkeypatch):
+    def test_a_picture_larger_than_its_header_explains(self, tmp_path, monkeypatch):
         monkeypatch.setattr(inspection, "MAX_PICTURE_BYTES", 50)
         (tmp_path / "a.png").write_bytes(fake_worker.png(4, (1, 2, 3)) + bytes(100))
         assert not is_picture(tmp_path / "a.png")
@@ -279,7 +279,7 @@ class TestLiveMesh:
         with pytest.raises(UnsoundFileError, match=words):
             read_live_mesh(folder.live_file)
 
-    def test_what_is_compressed_may_be_larger_than_it_looks(self, folder):
+    def test_a_compressed_live_mesh_is_refused_since_it_may_expand(self, folder):
         write_live(folder)
         with zipfile.ZipFile(folder.live_file) as archive:
             arrays = {name: archive.read(name) for name in archive.namelist()}

@@ -93,7 +93,7 @@ def test_cancel_stops_it_at_once_and_removes_what_was_made(begin, environment, w
     assert install.python_of(environment) == working
 
 
-def test_a_second_blender_that_finds_it_under_way_changes_nothing(begin, environment, working):
+def test_a_second_blender_does_not_disturb_a_running_installation(begin, environment, working):
     with tiny_packages.deaf_server() as server:
         first = begin(PIP_INDEX_URL=server)
         follow(first, until=lambda: first.phase.startswith("Installing"))
@@ -115,7 +115,7 @@ def test_a_base_that_cannot_run_is_one_sentence(environment, tmp_path):
     assert "could not be started" in installation.sentence
 
 
-def test_a_base_that_ends_without_a_word_is_one_sentence(environment):
+def test_a_base_that_ends_without_output_is_one_sentence(environment):
     installation = Installation("/bin/false", environment, headless.ROOT)
     follow(installation)
     assert "exit code 1" in installation.sentence
@@ -129,7 +129,7 @@ def done(removal):
     return removal.sentence
 
 
-def test_an_environment_is_removed_while_nobody_waits(environment, working):
+def test_an_environment_is_removed_in_the_background(environment, working):
     assert done(Removal(environment)) == ""
     assert install.state_of(environment) == install.MISSING
 

@@ -87,7 +87,7 @@ def test_a_damaged_one_is_a_row_that_says_what_is_wrong(shelf, results, request_
     assert (bad.request, bad.state, bad.trouble.isprintable()) == (None, "failed", True)
 
 
-def test_what_nobody_has_thought_of_is_a_row_too(shelf, results, monkeypatch):
+def test_an_unexpected_error_is_a_row_too(shelf, results, monkeypatch):
     finished(results, "one")
     finished(results, "two")
 
@@ -102,7 +102,7 @@ def test_what_nobody_has_thought_of_is_a_row_too(shelf, results, monkeypatch):
     assert found["two"].state == "done"
 
 
-def test_what_is_mended_is_read_again(shelf, results):
+def test_a_repaired_job_is_read_again(shelf, results):
     folder = finished(results)
     request = folder.request_file.read_text()
     folder.request_file.write_text("{")
@@ -118,7 +118,7 @@ def test_a_queue_that_is_a_link_hides_no_job(shelf, results, tmp_path):
     assert look(shelf)["job"].state == "done"
 
 
-def test_folders_that_are_no_jobs_are_none(shelf, results):
+def test_folders_that_are_no_jobs_are_not_listed(shelf, results):
     (results / "empty").mkdir()
     (results / ".hidden").mkdir()
     (results / "file").write_text("")
@@ -164,12 +164,12 @@ def test_deleting_twice_under_one_name(shelf, results):
     "seconds",
     [None, 5, [1.0], {"load": "1"}, {"load": None}, {"load": -1}, {"load": 1e300}, {"a": {"b": 1}}],
 )
-def test_seconds_that_are_none(seconds):
+def test_invalid_seconds(seconds):
     assert seconds_of({"seconds": seconds}) is None
     assert seconds_of(None) is None
 
 
-def test_a_picture_that_is_none_is_not_offered(shelf, results):
+def test_an_invalid_picture_is_not_offered(shelf, results):
     folder = finished(results)
     folder.preview_file.write_bytes(b"\x89PNG, or so it says")
     assert look(shelf)["job"].preview is None

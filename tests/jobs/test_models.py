@@ -105,7 +105,7 @@ def test_a_damaged_file_is_refused_with_a_sentence(tmp_path, damage):
             look()
 
 
-def test_folders_and_what_is_none(tmp_path):
+def test_folders_with_and_without_a_model(tmp_path):
     assert inspect(str(write_folder(tmp_path / "old", text_width=768))).kind == "SD 1.x"
     found = inspect(str(write_folder(tmp_path / "new", text_width=1024)))
     assert found.kind == "SD 2.x"
@@ -122,7 +122,7 @@ def test_folders_and_what_is_none(tmp_path):
     assert inspect("starter").size > 1_000_000
 
 
-def test_a_lora_is_told_from_a_model(tmp_path):
+def test_a_lora_is_distinguished_from_a_model(tmp_path):
     check_lora(write_file(tmp_path / "style.safetensors", LORA))
     with pytest.raises(BadInputError, match="not a LoRA"):
         check_lora(write_file(tmp_path / "dream.safetensors", SD1))
@@ -231,7 +231,7 @@ def test_a_scan_of_nothing_finds_the_starter(tmp_path):
     assert "does not exist" in scan.models.known["nothing"]
 
 
-def test_a_scan_that_is_stopped_looks_no_further(tmp_path):
+def test_a_stopped_scan_searches_no_further(tmp_path):
     for number in range(3):
         write_file(tmp_path / f"{number}.safetensors", SD1)
     answers = iter([True, True, False, False])
@@ -265,7 +265,7 @@ def test_nothing_raises_anything_but_a_sentence(tmp_path):
             inspect(model)
 
 
-def test_blenders_python_can_look():
+def test_blenders_python_can_import_it():
     """It has neither torch nor safetensors."""
     code = (
         "import headless; headless.load(); import sys, sdi_text_to_3d.jobs.models\n"

@@ -36,7 +36,7 @@ def test_files_of_the_first_version_are_read(folder):
     assert not read.is_ours(folder)
 
 
-def test_what_a_later_version_says_besides_is_left_out(folder):
+def test_further_fields_of_a_later_version_are_ignored(folder):
     written = Placement.at((1.0, 2.0, 3.0))
     (folder.path / "placement.json").write_text(json.dumps({**dataclasses.asdict(written), "weather": "fine"}))
     assert Placement.read(folder) == written
@@ -45,7 +45,7 @@ def test_what_a_later_version_says_besides_is_left_out(folder):
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, '{"matrix": [1e400]}', "\xff", '{"scene": "\\ud800"}', " " * 5_000_000]
 )
-def test_files_that_are_no_placement_are_none(folder, text):
+def test_files_that_are_no_placement_are_ignored(folder, text):
     (folder.path / "placement.json").write_text(text, encoding="latin-1")
     assert Placement.read(folder) is None
 
@@ -73,7 +73,7 @@ def test_files_that_are_no_placement_are_none(folder, text):
         {"matrix": list(IDENTITY), "seal": 5},
     ],
 )
-def test_what_cannot_be_understood_is_none(folder, fields):
+def test_invalid_fields_are_ignored(folder, fields):
     if fields is not None:
         (folder.path / "placement.json").write_text(json.dumps(fields))
     assert Placement.read(folder) is None

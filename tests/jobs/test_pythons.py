@@ -82,7 +82,7 @@ def test_a_survey_can_be_stopped(engine, tmp_path):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-def test_what_a_person_reads_of_a_python():
+def test_the_summary_of_a_python():
     assert found("3.12.4", "nerfacc", "xatlas", torch="2.9.1, tested with 2.13.0").summary == (
         "3.12.4 · torch 2.9.1 · lacks nerfacc, xatlas"
     )
@@ -123,7 +123,7 @@ def test_the_base_is_the_one_for_which_everything_is_ready_made(pythons_found, l
     assert chosen == (Path(base) if base else None)
 
 
-def test_where_pythons_are_looked_for(machine):
+def test_where_pythons_are_searched(machine):
     program_at(machine / "bin" / "python3")
     program_at(machine / "bin" / "python3.12")
     program_at(machine / "bin" / "python3-config")
@@ -158,7 +158,7 @@ def test_names_of_one_program_are_one_and_environments_are_not(machine):
     assert programs([real])[0] == real
 
 
-def test_folders_that_cannot_be_read_are_passed_over(machine, monkeypatch):
+def test_unreadable_folders_are_skipped(machine, monkeypatch):
     monkeypatch.setenv("HOME", str(machine / "no home"))
     monkeypatch.setenv("PYENV_ROOT", str(program_at(machine / "a file")))
     monkeypatch.setenv("PATH", "")

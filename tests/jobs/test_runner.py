@@ -148,7 +148,7 @@ def test_take_it_now(desk):
     assert job.state == events.DONE
 
 
-def test_pause_frees_the_engine_and_going_on_brings_it_back(desk):
+def test_pause_frees_the_engine_and_continue_starts_it_again(desk):
     job, next_one = desk.put("slow and steady"), desk.put("a red mug")
     desk.until(lambda: job.state == events.RUNNING)
     pid = desk.pid()
@@ -176,7 +176,7 @@ def test_memory_is_freed_on_request(desk):
     assert desk.run("a blue mug").state == events.DONE
 
 
-def test_a_2d_preview_comes_before_all_that_wait(desk):
+def test_a_2d_preview_comes_before_all_waiting_jobs(desk):
     slow, mug = desk.put("slow"), desk.put("a red mug")
     desk.until(lambda: slow.state == events.RUNNING)
     look = desk.sample(JobRequest(prompt="a red mug", seed=5))
@@ -249,7 +249,7 @@ def test_a_killed_job_can_be_resumed(desk):
     assert again.failure is None
 
 
-def test_a_killed_engines_status_does_not_speak_for_the_next_one(desk):
+def test_a_killed_engines_status_is_not_taken_for_the_next_ones(desk):
     """Between the moment when a resumed job is taken, and the first heartbeat."""
     job = desk.run("kill it")
     assert job.folder.status()["pid"]
@@ -273,7 +273,7 @@ def test_cancel_asks_first_and_keeps_the_engine(desk):
     assert job.state == events.DONE
 
 
-def test_cancel_kills_an_engine_that_does_not_listen_and_all_it_started(desk, monkeypatch):
+def test_cancel_kills_an_engine_that_does_not_stop_and_its_children(desk, monkeypatch):
     monkeypatch.setattr(job_module, "CANCEL_GRACE_SECONDS", 0.3)
     job = desk.put("fork a child")
     child_file = job.folder.path / "child.pid"
@@ -287,14 +287,14 @@ def test_cancel_kills_an_engine_that_does_not_listen_and_all_it_started(desk, mo
     desk.until(lambda: not _runs(child))
 
 
-def test_slow_steps_get_more_time_to_hear_a_cancel(desk):
+def test_slow_steps_get_more_time_to_notice_a_cancel(desk):
     job = desk.put("a red mug")
     job.progress = events.Progress("Optimising", 3, 10, rate=0.1)
     job.cancel()
     assert job._patience == pytest.approx(30.0)
 
 
-def test_an_engine_that_does_not_leave_a_job_after_its_last_word_is_ended(desk, monkeypatch):
+def test_an_engine_that_keeps_a_job_after_its_end_is_killed(desk, monkeypatch):
     monkeypatch.setattr(job_module, "EXIT_GRACE_SECONDS", 0.5)
     assert desk.run("linger on").state == events.DONE
 
@@ -364,7 +364,7 @@ def no_program(tmp_path):
         (no_program, "is not a program that this computer can run"),
     ],
 )
-def test_a_python_that_cannot_start_is_told_with_the_cure(tmp_path, python, words):
+def test_a_python_that_cannot_start_is_reported_with_the_cure(tmp_path, python, words):
     desk = Desk(tmp_path / "results", Engine(python(tmp_path), headless.ROOT))
     job = desk.put("a red mug")
     desk.until(lambda: desk.trouble)
@@ -452,7 +452,7 @@ def test_a_found_job_whose_engine_is_gone_has_failed(desk):
     assert "resume" in found.failure.message
 
 
-def test_what_somebody_else_let_wait_starts_no_engine_until_it_is_asked_for(desk, monkeypatch, tmp_path):
+def test_a_job_queued_by_somebody_else_starts_no_engine_until_requested(desk, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setenv(machine.FOLDER_VARIABLE, str(tmp_path / "somebody else"))
         theirs = desk.create(JobRequest(prompt="a red mug"))
@@ -470,7 +470,7 @@ def test_what_somebody_else_let_wait_starts_no_engine_until_it_is_asked_for(desk
     assert desk.finish(theirs).state == events.DONE
 
 
-def test_an_engine_that_is_not_as_it_was_set_leaves_before_the_next_job(desk, engine, monkeypatch):
+def test_an_engine_with_outdated_settings_ends_before_the_next_job(desk, engine, monkeypatch):
     slow, mug = desk.put("slow"), desk.put("environment before")
     desk.until(lambda: slow.state == events.RUNNING)
     first = desk.pid()
@@ -487,7 +487,7 @@ def test_an_engine_that_is_not_as_it_was_set_leaves_before_the_next_job(desk, en
 
 
 @pytest.mark.parametrize("what", ["python", "environment", "online", "version"])
-def test_whatever_is_fixed_at_the_start_tells_engines_apart(desk, engine, what):
+def test_all_settings_fixed_at_the_start_distinguish_engines(desk, engine, what):
     desk.run("a red mug")
     status = desk.queue.status()
     assert engine.identity().is_that_of(status)

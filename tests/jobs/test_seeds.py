@@ -16,7 +16,7 @@ def test_the_same_again_takes_the_next_seed_and_another_prompt_keeps_it():
     assert seeds.give(dataclasses.replace(MUG, steps=10)) == dataclasses.replace(MUG, steps=10)
 
 
-def test_what_was_made_is_passed_over():
+def test_seeds_that_were_made_are_skipped():
     made = {5, 6, 8}
     seeds = UnusedSeeds(lambda request: request.seed in made)
     assert [seeds.give(MUG).seed for _ in range(3)] == [7, 9, 10]
@@ -27,7 +27,7 @@ def test_after_the_last_seed_comes_the_first():
     assert UnusedSeeds(lambda request: request.seed == MAX_SEED).give(last).seed == 0
 
 
-def test_of_very_many_equal_ones_each_is_looked_at_once():
+def test_many_equal_requests_check_each_seed_once():
     asked = []
     seeds = UnusedSeeds(lambda request: asked.append(request.seed))
     assert len({seeds.give(MUG).seed for _ in range(500)}) == 500

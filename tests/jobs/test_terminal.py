@@ -16,7 +16,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
-def test_a_job_from_elsewhere_cannot_speak_to_the_terminal(tmp_path, stream):
+def test_a_job_from_elsewhere_cannot_control_the_terminal(tmp_path, stream):
     folder = JobFolder.create(tmp_path / "job", JobRequest("a mug"))
     folder.append(events.Notice("look \x1b]0;owned\x07\nERROR forged \u202eback"))
     folder.append(events.Progress("Optimising\x1b[2J", 1, 2))

@@ -22,7 +22,7 @@ def test_colours_are_rounded_and_clamped():
 
 
 @pytest.mark.parametrize("number", NONE)
-def test_a_picture_with_a_number_that_is_none_is_refused(number):
+def test_a_picture_with_nan_or_infinity_is_refused(number):
     picture = torch.full((3, 4, 4), 0.5)
     picture[1, 2, 3] = number
     with pytest.raises(BrokenNumbersError) as caught:
@@ -33,7 +33,7 @@ def test_a_picture_with_a_number_that_is_none_is_refused(number):
 
 @pytest.mark.parametrize("noise", ["inversion", "random"])
 @pytest.mark.parametrize("number", NONE)
-def test_a_model_that_answers_with_such_numbers_is_named(noise, number, monkeypatch):
+def test_a_model_that_returns_nan_or_infinity_is_named(noise, number, monkeypatch):
     prior = ExactPrior({"ball": ball_images(16)})
     request = JobRequest("ball", preset="draft", noise=noise)
     guidance = Guidance(prior, resolve(request, prior.hints, 16), 0)

@@ -105,6 +105,6 @@ def test_fog_is_no_object():
         extract(Solid(lambda points: -torch.ones(len(points)), density=3.0))
 
 
-def test_numbers_that_are_none_are_no_object():
+def test_nan_densities_are_no_object():
     with pytest.raises(NoObjectError):
         extract(Solid(lambda points: torch.full((len(points),), torch.nan)))

@@ -120,7 +120,7 @@ def test_the_same_seed_gives_the_same_field_and_another_seed_another(prior):
         (1e3, "full of fog at step"),
     ],
 )
-def test_a_volume_without_numbers_or_matter_or_without_room_ends_the_run_early(prior, bias, words):
+def test_a_nan_empty_or_foggy_volume_ends_the_run_early(prior, bias, words):
     run = Optimisation(prior, "ball", "", settings(), seed=0)
     for _ in range(20):
         run.advance()

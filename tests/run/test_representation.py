@@ -42,7 +42,7 @@ def make(folder, report=lambda event: None, resume=False, represent=ColouredBall
     text_to_mesh.make(folder, folder.request(), resume, report, load=lambda *_: prior, represent=represent)
 
 
-def test_a_ball_of_four_numbers_is_distilled_watched_and_exported(new_job, monkeypatch, small_pictures):
+def test_a_ball_of_four_numbers_is_distilled_previewed_and_exported(new_job, monkeypatch, small_pictures):
     monkeypatch.setattr(text_to_mesh, "LIVE_SECONDS", 0.0)
     monkeypatch.setattr(text_to_mesh, "LIVE_SHARE", 1e9)
     folder = new_job("job")
@@ -77,7 +77,7 @@ def test_a_ball_of_four_numbers_is_distilled_watched_and_exported(new_job, monke
     assert "optimizer.radius.exp_avg" in saved
 
 
-def test_it_goes_on_from_a_checkpoint_to_the_same_bytes(new_job, small_pictures):
+def test_it_resumes_from_a_checkpoint_to_the_same_bytes(new_job, small_pictures):
     whole, interrupted = new_job("whole"), new_job("interrupted")
     make(whole)
 
@@ -100,7 +100,7 @@ def test_it_goes_on_from_a_checkpoint_to_the_same_bytes(new_job, small_pictures)
     assert interrupted.mesh_file.read_bytes() == whole.mesh_file.read_bytes()
 
 
-def test_one_that_comes_to_nothing_is_started_over_three_times_in_all(new_job, small_pictures):
+def test_a_run_without_an_object_is_tried_three_times(new_job, small_pictures):
     attempts = []
 
     class Shrinking(ColouredBall):

@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "changes", [{"overrides": {"mesh_resolution": -1}}, {"views": "antithetic", "views_per_step": 3}], ids=str
 )
-def test_what_no_setting_can_be_is_refused_before_minutes_of_loading(tmp_path, monkeypatch, changes):
+def test_invalid_settings_are_refused_before_the_model_is_loaded(tmp_path, monkeypatch, changes):
     monkeypatch.setattr(text_to_mesh, "load_prior", lambda *_: pytest.fail("the model was loaded first"))
     folder = JobFolder.create(tmp_path / "job", JobRequest("ball", preset="draft", device="cpu"))
     request = json.loads(folder.request_file.read_text())
@@ -61,7 +61,7 @@ def happened(folder):
 
 
 @pytest.mark.parametrize(("bias", "word"), [(float("nan"), "broke down"), (-1e3, "empty"), (1e3, "fog")])
-def test_a_run_that_comes_to_nothing_is_started_over_and_says_so(folder, poison, bias, word):
+def test_a_run_without_an_object_is_started_over_and_reports_it(folder, poison, bias, word):
     poison(bias, {0})
     assert worker.run(folder.path, resume=False) == EXIT_DONE
     notices = [event.message for event in happened(folder) if isinstance(event, events.Notice)]
@@ -72,7 +72,7 @@ def test_a_run_that_comes_to_nothing_is_started_over_and_says_so(folder, poison,
     assert folder.mesh_file.is_file()
 
 
-def test_a_run_that_always_comes_to_nothing_ends_with_its_exit_code_and_a_sentence(folder, poison):
+def test_a_run_that_never_makes_an_object_ends_with_its_exit_code_and_a_sentence(folder, poison):
     poison(float("nan"), {0, 1, 2})
     assert worker.run(folder.path, resume=False) == EXIT_NO_OBJECT
     notices = [event for event in happened(folder) if isinstance(event, events.Notice)]
@@ -83,7 +83,7 @@ def test_a_run_that_always_comes_to_nothing_ends_with_its_exit_code_and_a_senten
     assert folder.result() is None
 
 
-def test_a_run_that_was_cancelled_in_its_second_attempt_goes_on_with_that(folder, poison, monkeypatch):
+def test_a_run_cancelled_in_its_second_attempt_resumes_that_attempt(folder, poison, monkeypatch):
     poison(float("nan"), {0})
     advance = Optimisation.advance
 
@@ -122,7 +122,7 @@ def run_small(tmp_path, monkeypatch, prompt, negative_prompt=""):
     return worker.run(folder.path, resume=False), folder
 
 
-def test_a_prompt_of_which_the_model_knows_no_word_is_refused(tmp_path, monkeypatch):
+def test_a_prompt_without_a_known_word_is_refused(tmp_path, monkeypatch):
     code, folder = run_small(tmp_path, monkeypatch, "a dragon")
     assert code == EXIT_BAD_INPUT
     (failed,) = [event for event in happened(folder) if isinstance(event, events.Failed)]
@@ -131,7 +131,7 @@ def test_a_prompt_of_which_the_model_knows_no_word_is_refused(tmp_path, monkeypa
     )
 
 
-def test_what_the_model_leaves_out_of_both_prompts_is_said(tmp_path, monkeypatch):
+def test_words_that_are_ignored_in_both_prompts_are_reported(tmp_path, monkeypatch):
     code, folder = run_small(tmp_path, monkeypatch, "a shiny red ball.", "ugly, red")
     assert code == EXIT_CANCELLED
     notices = [event.message for event in happened(folder) if isinstance(event, events.Notice)]

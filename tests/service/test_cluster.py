@@ -205,7 +205,7 @@ def at_step(number, do):
     return once(lambda event: event.phase.startswith("Optimising") and event.step >= number, do)
 
 
-def test_more_jobs_than_nodes_are_done_as_here(pool, job, uninterrupted):
+def test_more_jobs_than_nodes_give_the_same_as_here(pool, job, uninterrupted):
     assert pool.capacity == 2
     folders = [job(f"job {number}", seed=number) for number in range(3)]
     outcomes = [future.result(PATIENCE) for future in [pool.submit(folder.path) for folder in folders]]
@@ -303,12 +303,12 @@ def test_each_node_says_what_it_lacks(pool, machines):
 
 
 @pytest.mark.parametrize("prefix", ["", "ray://"])
-def test_where_nobody_answers_that_is_said_at_once(prefix):
+def test_a_missing_cluster_is_reported_at_once(prefix):
     with pytest.raises(EnvironmentMissingError, match="No Ray cluster answers at"):
         connect(f"{prefix}127.0.0.1:{_free_port()}")
 
 
-def test_what_is_no_cluster_or_no_address_is_told_apart_from_one(monkeypatch):
+def test_invalid_addresses_and_other_servers_are_refused(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as other:
         monkeypatch.setattr(cluster_connection, "ANSWER_SECONDS", 0.3)
         with pytest.raises(EnvironmentMissingError, match="No Ray cluster answers at"):
@@ -337,7 +337,7 @@ def hire(crew, model="any"):
     return crew.hire(model, avoid=(), shun=(), stop=lambda: None)
 
 
-def test_an_actor_that_starts_slowly_is_not_begun_anew_and_works_once_it_is_there(impatient):
+def test_a_slow_actor_is_not_replaced_and_works_once_it_has_started(impatient):
     ray = FakeRay(slow={"a": {"CPU": 1.0}}, nodes={"b": {"CPU": 1.0}})
     crew = Crew(ray, cores=1)
     first = hire(crew)

@@ -55,7 +55,7 @@ def test_a_file_is_sent_with_its_configuration_and_a_lora_with_its_settings(tmp_
     ]
 
 
-def test_names_and_what_is_not_here_are_not_sent(tmp_path):
+def test_hub_ids_and_missing_files_are_not_sent(tmp_path):
     (tmp_path / "run.ckpt").write_text("weights")
     request = JobRequest("a mug", loras=(Lora(str(tmp_path / "gone.safetensors")),))
     assert Packer().parcels(request) == []
@@ -63,7 +63,7 @@ def test_names_and_what_is_not_here_are_not_sent(tmp_path):
         assert Packer().parcel(name) is None
 
 
-def test_parcels_are_told_apart_by_their_content_alone(tmp_path):
+def test_parcels_are_distinguished_by_their_content_alone(tmp_path):
     packer = Packer()
     files = [tmp_path / part / "style.safetensors" for part in ("a", "b")]
     for file in files:

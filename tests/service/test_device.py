@@ -51,7 +51,7 @@ def test_an_evaluation_on_a_cluster_leaves_the_device_of_this_computer_alone(tmp
     assert commands.main(arguments) == EXIT_ENVIRONMENT
 
 
-def test_who_waits_says_so_has_it_next_and_gives_memory_back(monkeypatch):
+def test_a_waiting_engine_reports_it_gets_the_device_next_and_frees_memory(monkeypatch):
     given_back = []
     monkeypatch.setattr(device, "give_memory_back", lambda: given_back.append(True))
     busy, heard, looks = Device(), [], []
@@ -73,7 +73,7 @@ def test_who_waits_says_so_has_it_next_and_gives_memory_back(monkeypatch):
     busy.release()
 
 
-def test_a_cancelled_job_waits_no_longer_and_stands_in_nobodys_way(tmp_path):
+def test_a_cancelled_job_stops_waiting_and_blocks_nobody(tmp_path):
     folder = JobFolder.create(tmp_path / "job", JobRequest("a red mug"))
     folder.cancel_flag.touch()
     busy = Device()
@@ -95,7 +95,7 @@ def test_each_card_that_an_engine_was_given_has_a_lock_of_its_own(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["cuda", "mps"])
-def test_a_cards_memory_is_given_back_and_torch_is_not_loaded_for_it(kind, monkeypatch):
+def test_a_cards_memory_is_freed_without_loading_torch(kind, monkeypatch):
     emptied = []
 
     def card(name):

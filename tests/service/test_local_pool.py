@@ -76,7 +76,7 @@ def until(condition):
         time.sleep(0.01)
 
 
-def test_one_process_does_all_jobs_in_their_order_and_tells_their_events(pool_of, job):
+def test_one_process_does_all_jobs_in_order_and_reports_their_events(pool_of, job):
     jobs = [job(name) for name in ("one", "two", "three")]
     heard = []
     with pool_of(1) as pool:
@@ -133,7 +133,7 @@ def test_a_process_that_did_not_stop_and_was_killed_for_it_is_no_crash(pool_of, 
     assert events.last_state(path / "events.jsonl") == events.QUEUED, "who killed it says so"
 
 
-def test_an_exception_lets_processes_save_what_they_are_at_and_begins_nothing_else(pool_of, job):
+def test_an_exception_pauses_running_jobs_and_starts_no_others(pool_of, job):
     jobs = [job(name) for name in ("one", "long", "later")]
     futures = []
 
@@ -150,7 +150,7 @@ def test_an_exception_lets_processes_save_what_they_are_at_and_begins_nothing_el
     assert not (jobs[2] / "seen.json").exists()
 
 
-def test_who_does_not_leave_is_ended(pool_of, job, monkeypatch):
+def test_a_process_that_does_not_exit_is_killed(pool_of, job, monkeypatch):
     monkeypatch.setattr(local_pool, "LEAVING_SECONDS", 0.1)
     path = job("deaf")
     pool = pool_of(1)
@@ -162,7 +162,7 @@ def test_who_does_not_leave_is_ended(pool_of, job, monkeypatch):
         pool.submit(path)
 
 
-def test_what_cannot_be_is_told_in_one_sentence(job, tmp_path):
+def test_impossible_pools_are_refused_in_one_sentence(job, tmp_path):
     with pytest.raises(BadInputError, match='"processes" is 0'):
         LocalPool(0)
     with (
@@ -172,7 +172,7 @@ def test_what_cannot_be_is_told_in_one_sentence(job, tmp_path):
         pool.submit(job("one")).result()
 
 
-def test_orders_that_end_pause_the_job_at_hand(job):
+def test_the_end_of_the_orders_pauses_the_current_job(job):
     one, two = job("one"), job("two")
     reader, writer = os.pipe()
     orders = iter(local_pool._Orders(os.fdopen(reader, "rb", buffering=0)))

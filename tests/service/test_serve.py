@@ -98,7 +98,7 @@ def test_the_model_is_loaded_once_and_the_results_are_as_from_a_fresh_engine(mod
     assert not queue.status_file.exists()
 
 
-def test_another_model_takes_the_place_of_the_kept_one(model, tmp_path, loads):
+def test_another_model_replaces_the_kept_one(model, tmp_path, loads):
     jobs = OwnProcess()
     for name, changes in (("a", {}), ("b", {"seed": 1}), ("c", {"model": "starter"}), ("d", {})):
         folder = JobFolder.create(tmp_path / name, request(model, steps=1, **changes))
@@ -191,7 +191,7 @@ def test_a_2d_preview_uses_the_kept_model_and_can_be_cancelled(model, tmp_path, 
     assert len(loads) == 1
 
 
-def test_a_model_for_which_memory_did_not_suffice_is_not_kept(model, tmp_path, loads, monkeypatch):
+def test_a_model_that_ran_out_of_memory_is_not_kept(model, tmp_path, loads, monkeypatch):
     jobs = OwnProcess()
     assert jobs.do(JobFolder.create(tmp_path / "a", request(model, steps=1)).path).exit_code == EXIT_DONE
 
@@ -240,7 +240,7 @@ class Program:
         self.process.wait()
 
 
-def test_the_program_leaves_when_told_and_a_second_one_is_not_needed(tmp_path):
+def test_the_program_ends_when_told_and_a_second_one_exits_at_once(tmp_path):
     with Program(tmp_path, idle_minutes=5) as program:
         assert program.queue.status()["pid"] == program.process.pid
         second = subprocess.run([sys.executable, "-m", "sdi_engine", "serve", str(tmp_path)], timeout=60)
@@ -250,7 +250,7 @@ def test_the_program_leaves_when_told_and_a_second_one_is_not_needed(tmp_path):
         assert not program.queue.leave_flag.exists()
 
 
-def test_the_program_leaves_when_nothing_comes(tmp_path):
+def test_the_program_ends_when_idle(tmp_path):
     with Program(tmp_path, idle_minutes=0.02) as program:
         assert program.process.wait(10) == EXIT_DONE
 
@@ -262,7 +262,7 @@ def test_the_program_ends_at_sigterm(tmp_path):
         assert program.queue.status() is None
 
 
-def test_no_two_engines_are_at_work_at_once(tmp_path, model):
+def test_two_engines_never_compute_at_once(tmp_path, model):
     """Two results folders, two engines, one device."""
     intervals = []
 
@@ -300,7 +300,7 @@ def test_a_results_folder_that_is_a_file_is_refused(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_heartbeat_says_which_job_is_under_way(tmp_path, model):
+def test_a_heartbeat_names_the_running_job(tmp_path, model):
     queue = JobQueue(tmp_path)
     JobFolder.create(tmp_path / "job", request(model))
     queue.add("job")
@@ -317,7 +317,7 @@ def test_a_heartbeat_says_which_job_is_under_way(tmp_path, model):
     assert heard == [["job"]]
 
 
-def test_what_somebody_else_let_wait_is_left_alone(tmp_path, monkeypatch):
+def test_a_job_queued_by_somebody_else_is_left_alone(tmp_path, monkeypatch):
     queue = JobQueue(tmp_path / "results")
     JobFolder.create(queue.results / "theirs", request("starter"))
     with monkeypatch.context() as patch:
@@ -348,7 +348,7 @@ def test_a_job_looks_attended_from_before_it_is_taken_until_it_is_left(tmp_path,
     assert seen == [(True, ["job"]), (True, ["job"]), (False, [])]  # also where the status cannot be taken away
 
 
-def test_an_engine_says_what_it_is(tmp_path, monkeypatch):
+def test_an_engine_reports_its_identity(tmp_path, monkeypatch):
     wanted = Identity("/as/it/was/started", "then", online=True, version="0.0.1")
     monkeypatch.setenv(identity.STARTED_AS_VARIABLE, json.dumps(wanted.to_json()))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # of the person's own: no reason to replace the engine for ever
@@ -365,7 +365,7 @@ def test_an_engine_says_what_it_is(tmp_path, monkeypatch):
     assert Identity.ours() == Identity.of(sys.executable, online=True)
 
 
-def test_the_version_is_told_in_one_way():
+def test_there_is_one_version_number():
     manifest = tomllib.loads((Path(__file__).parents[2] / "blender_manifest.toml").read_text())
     assert manifest["version"] == __version__ == Identity.ours().version
 

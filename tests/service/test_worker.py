@@ -286,7 +286,7 @@ def test_a_damaged_request_is_bad_input(tmp_path):
     assert worker.run(tmp_path / "nothing", resume=False) == EXIT_BAD_INPUT
 
 
-def test_settings_of_a_later_version_are_left_out_and_told(tmp_path):
+def test_settings_of_a_later_version_are_ignored_and_reported(tmp_path):
     folder = JobFolder.create(tmp_path / "job", JobRequest("a mug"))
     fields = json.loads(folder.request_file.read_text())
     later = {f"later {number}": number for number in range(7)}

@@ -135,7 +135,7 @@ def test_no_folder_of_ours_is_a_link(tmp_path, documents):
     assert is_untouched(documents)
 
 
-def test_flags_make_nothing_elsewhere(folder, tmp_path):
+def test_flags_create_nothing_outside_the_job(folder, tmp_path):
     link(folder.cancel_flag, tmp_path / "elsewhere")
     with pytest.raises(UnsafeFileError, match="is a link"):
         files.touch(folder.cancel_flag)
@@ -146,7 +146,7 @@ def test_flags_make_nothing_elsewhere(folder, tmp_path):
 
 
 @pytest.mark.parametrize("name", [".engine", ".engine/queue"])
-def test_a_queue_behind_a_link_is_none(tmp_path, documents, name):
+def test_a_queue_behind_a_link_is_not_used(tmp_path, documents, name):
     ticket = Ticket(1, RUN, "job").file_name
     (documents / "queue").mkdir()
     for place in (documents / ticket, documents / "queue" / ticket):
@@ -214,7 +214,7 @@ def test_of_two_that_make_a_job_in_one_empty_folder_one_succeeds(tmp_path, monke
     assert JobFolder.open(tmp_path / "job").request().prompt == "first"
 
 
-def test_a_name_that_is_too_long_is_said_as_such(tmp_path):
+def test_a_name_that_is_too_long_is_reported_as_such(tmp_path):
     with pytest.raises(BadInputError, match=r"too long for its disk: choose a results folder with a short name"):
         JobFolder.create_new(tmp_path / ("x" * 300), "job", REQUEST)
     with pytest.raises(BadInputError, match="too long"):

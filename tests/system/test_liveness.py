@@ -40,7 +40,7 @@ def of(process, **changes):
     return processes.ourselves() | {"pid": process.pid, "process_start": start} | changes
 
 
-def test_what_lies_between_two_looks_counts_little():
+def test_a_long_gap_between_two_looks_counts_little():
     clock = Clock()
     watch = Stopwatch(clock)
     clock.now += 36_000.0  # the laptop slept
@@ -53,7 +53,7 @@ def test_what_lies_between_two_looks_counts_little():
     assert watch.look() == 0.0
 
 
-def test_who_shows_no_sign_of_life_while_we_look_is_taken_for_gone_and_may_come_back():
+def test_a_process_without_heartbeats_counts_as_gone_and_may_come_back():
     clock = Clock()
     pulse = Pulse(clock)
     assert pulse.beats(1.0)
@@ -68,7 +68,7 @@ def test_who_shows_no_sign_of_life_while_we_look_is_taken_for_gone_and_may_come_
     assert pulse.beats(2.0)
 
 
-def test_a_heartbeat_that_is_no_number_is_no_life():
+def test_a_heartbeat_that_is_no_number_does_not_count():
     clock = Clock()
     pulse = Pulse(clock)
     for _ in range(40):
@@ -101,7 +101,7 @@ def test_a_stopped_process_lives_and_one_that_was_not_waited_for_does_not(child)
     assert not processes.runs(said)
 
 
-def test_of_a_process_elsewhere_the_system_cannot_tell(child):
+def test_the_system_knows_nothing_of_a_process_elsewhere(child):
     for changes in ({"machine": "another"}, {"namespace": "another container"}):
         assert processes.runs(of(child, **changes)) is None
     for said in ({}, {"pid": child.pid}, of(child, pid=True), of(child, pid=-1), of(child, pid=10**400)):

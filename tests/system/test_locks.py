@@ -99,7 +99,7 @@ def test_a_home_without_locks_has_the_temporary_folder_in_its_place(own, tmp_pat
 
 @needs_posix
 @pytest.mark.parametrize("taken_as", ["link", "file", "open folder"])
-def test_where_nothing_can_be_locked_is_one_sentence(own, tmp_path, monkeypatch, taken_as):
+def test_a_system_without_locks_is_one_sentence(own, tmp_path, monkeypatch, taken_as):
     own.touch()  # no folder can be made there
     place = tmp_path / "temporary" / f"sdi-engine-{os.getuid()}"
     if taken_as == "link":

@@ -64,7 +64,7 @@ def test_a_secret_that_was_cut_off_is_made_anew(own, monkeypatch):
     assert machine.is_sealed(machine.seal("a"), "a")
 
 
-def test_those_that_we_start_are_on_our_machine_whatever_they_call_it():
+def test_processes_that_we_start_know_our_machine():
     program = "from sdi_engine.system import machine; print(machine.here().machine)"
     environment = {**os.environ, machine.MACHINE_VARIABLE: "as its parent calls it"}
     command = [sys.executable, "-c", program]

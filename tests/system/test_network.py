@@ -73,7 +73,7 @@ def test_a_socks_proxy_without_its_package(monkeypatch, variable):
     assert "package socksio is missing" in sentence
 
 
-def test_a_kind_of_socks_proxy_that_nobody_speaks(monkeypatch):
+def test_an_unsupported_kind_of_socks_proxy(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "socks4://127.0.0.1:1")
     assert "a kind of SOCKS proxy that cannot be used: set it to an HTTP proxy" in refusal()
 
@@ -102,7 +102,7 @@ def test_a_proxy_that_is_not_there(monkeypatch, nobody, caplog):
 
 
 @pytest.mark.parametrize("address", ["http://proxy:port", "http://[::1", "http://", "gopher://proxy:70"])
-def test_a_proxy_that_is_none(monkeypatch, address):
+def test_an_invalid_proxy(monkeypatch, address):
     monkeypatch.setenv("HTTPS_PROXY", address)
     assert "which is not a proxy address: write it as http://HOST:PORT" in refusal()
 
@@ -114,7 +114,7 @@ def test_a_proxy_that_is_none(monkeypatch, address):
         ("http://NOBODY", "http://NOBODY (set by HF_ENDPOINT) cannot be reached"),
     ],
 )
-def test_another_hub_that_is_none(monkeypatch, nobody, endpoint, cause):
+def test_an_invalid_hub_address(monkeypatch, nobody, endpoint, cause):
     endpoint, cause = endpoint.replace("NOBODY", nobody), cause.replace("NOBODY", nobody)
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
@@ -149,7 +149,7 @@ def test_other_causes(said, cause):
         ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]", "set PIP_CERT to the file"),
     ],
 )
-def test_what_pip_says(monkeypatch, said, cause):
+def test_causes_from_pips_output(monkeypatch, said, cause):
     kind = "socks5" if "SOCKS" in said else "http"
     monkeypatch.setenv("HTTPS_PROXY", f"{kind}://name:secret@proxy.example:3128")
     sentence = network.why(said, "https://pypi.org", certificates="PIP_CERT", socks_package="PySocks")
@@ -157,11 +157,11 @@ def test_what_pip_says(monkeypatch, said, cause):
     assert "secret" not in sentence
 
 
-def test_what_is_not_the_networks_fault_is_left_to_others():
+def test_errors_that_are_not_of_the_network_are_not_explained():
     assert network.why("owner/name does not appear to have a file named model_index.json.", HUB) == ""
 
 
-def test_a_host_that_is_excepted_has_no_proxy(monkeypatch):
+def test_an_excepted_host_uses_no_proxy(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "huggingface.co,localhost")
     assert network.proxy_for(HUB)[1] == ""

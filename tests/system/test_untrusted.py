@@ -26,7 +26,7 @@ JOINED = "\U0001f469\u200d\U0001f680 \u0646\u0645\u06cc\u200c\u0634 é ß"
         (JOINED, JOINED),
     ],
 )
-def test_what_a_terminal_would_obey_is_shown_instead(text, shown):
+def test_control_characters_are_shown_instead_of_obeyed(text, shown):
     assert printable(text) == shown
     assert printable(shown) == shown
 
@@ -77,7 +77,7 @@ def test_a_traceback_keeps_its_lines_and_nothing_else(logger):
     ],
     ids=lambda text: text[:12],
 )
-def test_numbers_without_end_and_nesting_without_end_are_no_json(text):
+def test_huge_numbers_and_deep_nesting_are_not_json(text):
     with pytest.raises(ValueError, match=r"."):
         parse_json(text)
 
@@ -88,7 +88,7 @@ def test_everything_of_ours_is_json():
     assert parse_json(json.dumps(value, ensure_ascii=False)) == value
 
 
-def test_whatever_stands_there_nothing_but_a_value_error_comes_of_it():
+def test_any_text_gives_a_value_or_a_value_error():
     lot = random.Random(5)
     pieces = ['{"a":', "[", "]", "}", '"', "\\u", "d800", "1e", "9" * 50, "NaN", "null", ",", ":", "\x00", "é"]
     for _ in range(2000):

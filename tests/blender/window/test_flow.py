@@ -161,7 +161,7 @@ def test_queue_and_history(window, picture):
     window.wait_until(f"len({JOBS}) == 2", timeout=10)
 
 
-def test_a_look_in_2d_comes_first(window, picture):
+def test_a_2d_preview_comes_first(window, picture):
     window.type_into("prompt", "a red mug")
     window.press("sdi.preview_2d", at=LOOK)
     window.wait_until(f"{SESSION}.display.preview_2d is not None and {SESSION}.display.preview_2d.is_over", timeout=30)
@@ -199,7 +199,7 @@ def test_every_end_is_explained_in_one_sentence(window, picture):
         picture(window, f"12-{prompt.split()[0]}")
 
 
-def test_a_mesh_that_is_none_is_said_and_changes_nothing(window, picture):
+def test_an_invalid_mesh_is_reported_and_changes_nothing(window, picture):
     before = window.ask("objects()")
     start(window, "garbage")
     window.wait_until(f"{ARRIVALS}.complaint", timeout=30)
