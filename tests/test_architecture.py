@@ -1,4 +1,4 @@
-"""Who may import what, as the tables of ARCHITECTURE.md say; no circle among modules; no state in modules."""
+"""The imports that the tables of ARCHITECTURE.md allow; no circular imports; no state in modules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHARED = ["sdi_engine/system/liveness.py _pulses"]
 
 @dataclass(frozen=True)
 class Import:
-    """One import; `name` is the module's, from the root if it is in the house."""
+    """One import; `name` is the imported module's, relative to the root if it is one of ours."""
 
     name: str
     line: int
@@ -29,7 +29,7 @@ class Import:
 
 
 class House:
-    """All modules below a root, by their names from there, and the rooms that its ARCHITECTURE.md lists."""
+    """All modules below a root, by their names relative to it, and the rooms that its ARCHITECTURE.md lists."""
 
     def __init__(self, root: Path) -> None:
         files = [path for path in sorted(root.rglob("*.py")) if _is_in_the_house(path.relative_to(root))]
@@ -54,7 +54,7 @@ class House:
         return found
 
     def circles(self) -> list[list[str]]:
-        """Modules that import each other, be it through others; importing a module imports the packages it is in."""
+        """Modules that import each other, directly or indirectly; importing a module also imports its packages."""
         reached: dict[str, set[str]] = {}
         for name in self.paths:
             todo, seen = [name], set()
@@ -67,7 +67,7 @@ class House:
         return sorted(sorted(circle) for circle in circles)
 
     def reached_at_top(self, first: set[str]) -> set[str]:
-        """All that is imported when these modules are, without what functions import later."""
+        """All modules that are imported with these, without imports inside functions."""
         todo, seen = list(first), set(first)
         while todo:
             module = todo.pop()
@@ -92,7 +92,7 @@ class House:
         return any(name == each or name.startswith(f"{each}.") for each in allowed if each != "")
 
     def _imports_of(self, path: Path, name: str) -> Iterator[Import]:
-        """Every import but those for types only."""
+        """Every import except those for type checking only."""
         tree = ast.parse(path.read_text(encoding="utf-8"))
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         later = {id(node) for each in ast.walk(tree) if _is_function(each) for node in ast.walk(each)}
@@ -115,7 +115,7 @@ class House:
         return whole if whole in self.paths else base
 
     def _rooms(self, text: str) -> dict[str, set[str]]:
-        """By the path of a room, what it may import."""
+        """The allowed imports of each room, by its path."""
         rooms: dict[str, set[str]] = {}
         prefix = None
         for line in text.splitlines():
@@ -191,7 +191,7 @@ def test_what_blenders_own_python_imports_of_the_engine_is_standard_library(hous
 
 
 def test_nothing_changes_in_modules(house):
-    """State is in objects. A name in capitals is a constant, or a table that its own room fills when it is imported."""
+    """State is in objects. A name in capitals is a constant, or a table that its own room fills at import."""
     found = []
     for path in house.paths.values():
         tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
@@ -207,7 +207,7 @@ def test_nothing_changes_in_modules(house):
 
 
 def _is_a_new_container(value: ast.expr | None) -> bool:
-    """One that is empty, and so for filling."""
+    """Whether it is an empty container, which something must fill later."""
     if isinstance(value, ast.Call):
         return not value.args and ast.unparse(value.func) in ("list", "dict", "set", "deque", "defaultdict")
     return isinstance(value, ast.List | ast.Dict) and not (getattr(value, "elts", None) or getattr(value, "keys", None))

@@ -53,7 +53,7 @@ def test_sampled_cameras_keep_to_their_ranges_and_spread_around():
 
 
 def test_a_seed_draws_the_cameras_that_it_drew_before_there_were_more_options():
-    """The numbers were taken from the version before; half-done jobs go on from their checkpoints."""
+    """The numbers come from the version before, so that unfinished jobs can be resumed from their checkpoints."""
     ranges = CameraRanges(elevation=(-10.0, 45.0), fov=(35.0, 50.0), half_frame=(0.7, 0.85), jitter=0.03)
     cameras = sample(ranges, 2, torch.Generator().manual_seed(5))
     torch.testing.assert_close(cameras.azimuth, torch.tensor([298.890686, 118.890686]))

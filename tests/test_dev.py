@@ -14,7 +14,7 @@ import dev
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
-    """The folder that `dev.py package` fills, in which an older version lies."""
+    """The folder that `dev.py package` writes, with an older version in it."""
     folder = tmp_path_factory.mktemp("dist")
     (folder / "sdi_text_to_3d-0.0.1.zip").write_bytes(b"old")
     return make_packages(folder)
@@ -68,7 +68,7 @@ def test_a_missing_blender_is_one_sentence(monkeypatch, capsys):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """Where the environment would be made; making it does nothing."""
+    """The place of the environment; making it does nothing."""
     folder = tmp_path / ".venv"
     monkeypatch.setattr(dev, "VENV", folder)
     monkeypatch.setattr(dev, "STAMP", folder / "requirements.sha256")
@@ -101,7 +101,7 @@ def test_an_environment_that_somebody_else_made_is_not_emptied(place, tmp_path, 
 
 @pytest.fixture
 def ran(monkeypatch):
-    """What `dev.py` would have run: command and changes of the environment. The third one fails."""
+    """The commands that `dev.py` would have run, with their changes of the environment. The third one fails."""
     commands = []
 
     def run(command, quiet=False, changes=None):
@@ -118,7 +118,7 @@ def test_tests_run_side_by_side_unless_a_person_says_otherwise(ran, monkeypatch)
     assert dev.main() == 0
     ((command, _),) = ran
     assert command[:2] == ["-m", "pytest"]
-    assert command.index(dev.WORKERS) < command.index("0")  # the last one counts
+    assert command.index(dev.WORKERS) < command.index("0")  # pytest uses the last one
     assert command[-5:] == ["tests/mesh", "-k", "uv", "-n", "0"]
 
 

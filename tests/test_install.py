@@ -1,4 +1,4 @@
-"""The installer, with a package server made of files: no network, and no Python environment but its own."""
+"""The installer, with a package index of local files: no network, and no Python environment but its own."""
 
 import ast
 import json
@@ -63,7 +63,7 @@ def wait_for(process, words):
 
 
 def earlier_environment(folder, requirements=None):
-    """What earlier versions made: the environment in the folder itself; whole where there are requirements."""
+    """An environment of an earlier version, in the folder itself; complete if it has the file of requirements."""
     program = install._program(folder)
     program.parent.mkdir(parents=True)
     program.touch()
@@ -152,7 +152,7 @@ def test_it_can_be_stopped_at_any_time_and_only_one_runs(tmp_path, requirements)
 
 
 def whole(environment, requirements):
-    """As `install._fill` leaves an environment, without the work."""
+    """An environment as `install._fill` makes it, without the work."""
     program = install._program(environment)
     program.parent.mkdir(parents=True)
     program.touch()
@@ -162,7 +162,7 @@ def whole(environment, requirements):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """The installer without venv and pip, in this process; and without waiting for the disk: no power is cut."""
+    """The installer without venv, pip and fsync, in this process."""
     monkeypatch.setattr(os, "fsync", lambda file: None)
     monkeypatch.setattr(install, "_fill", lambda environment, requirements, index: whole(environment, requirements))
 
@@ -203,7 +203,7 @@ def test_one_that_does_not_pass_its_check_is_never_in_charge(tmp_path, requireme
     monkeypatch.setattr(install, "_make", lambda environment: None)
     monkeypatch.setattr(install, "_program", lambda environment: Path(sys.executable))
     monkeypatch.setattr(install, "_pip", lambda environment: [sys.executable, "-c", ""])
-    monkeypatch.setattr(install, "_is_used", lambda environment: False)  # as the tests' own Python is
+    monkeypatch.setattr(install, "_is_used", lambda environment: False)  # the tests' own Python is in use
     with pytest.raises(errors.EnvironmentMissingError, match=r"does not work \(sdi-tiny not installed\)"):
         locked_install(folder, requirements)
     assert not folder.exists()
@@ -298,7 +298,7 @@ def test_what_an_earlier_version_left_half_made_is_removed(tmp_path, requirement
 
 
 def killed_at(point, work):
-    """Do the work in a child that is killed -9 at its nth access to a file; whether it was killed."""
+    """Do the work in a child process that is killed at its nth access to a file; returns whether it was killed."""
     child = os.fork()
     if child == 0:
         try:
@@ -324,7 +324,7 @@ def killed_at(point, work):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("before", ["nothing", "an earlier one", "one of ours"])
 def test_killed_at_any_point_there_is_the_old_or_the_new_one(tmp_path, requirements, quick, monkeypatch, before):
-    """At every access to a file: what was in charge is, or the new one; and the next installation cleans up."""
+    """At every access to a file: the old environment or the new one is in use, and the next installation cleans up."""
     monkeypatch.setattr(install, "_running_commands", list)
     new = tmp_path / "new.txt"
     new.write_text("torch==0.0.2\n")
@@ -442,7 +442,7 @@ def test_pips_errors_become_one_sentence(said, exit_code, words, monkeypatch):
 
 
 def test_pips_log_contains_no_password(tmp_path, requirements):
-    index = f"--torch-index=http://anna:secret@127.0.0.1:9/?token=secret&{'x' * 10}"  # where nobody listens
+    index = f"--torch-index=http://anna:secret@127.0.0.1:9/?token=secret&{'x' * 10}"  # a port without a listener
     process = start(tmp_path / "engine", requirements, index, PIP_RETRIES="0", PIP_TIMEOUT="1")
     output, _ = process.communicate()
     assert process.returncode == errors.EXIT_ENVIRONMENT
@@ -461,4 +461,6 @@ def test_every_requirement_is_understood():
     lines = doctor.REQUIREMENTS_FILE.read_text(encoding="utf-8").splitlines()
     required = [line for line in lines if line.strip() and not line.startswith("#")]
     markers = [line for line in required if "; python_version" in line]
-    assert len(doctor.pinned()) == len(required) - len(markers) // 2  # each of those has a twin for other Pythons
+    assert (
+        len(doctor.pinned()) == len(required) - len(markers) // 2
+    )  # each of those has a second line for other Pythons

@@ -1,4 +1,4 @@
-"""The developers' scripts say what they do: none asks for what is no longer there."""
+"""The developers' scripts can be imported and print their help, so that none uses code that was removed."""
 
 import subprocess
 import sys

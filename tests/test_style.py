@@ -1,4 +1,4 @@
-"""The checks of `dev.py lint`, so that CI holds them too."""
+"""The checks of `dev.py lint`, so that the tests enforce them."""
 
 import subprocess
 import sys

@@ -13,7 +13,7 @@ def sdi_engine(*arguments):
 
 
 def without_packages(*arguments):
-    """The command line in a Python with nothing installed: -S leaves out site-packages."""
+    """The command line in a Python without packages: -S leaves out site-packages."""
     code = "import sys; sys.path.insert(0, '.'); from sdi_engine.cli.commands import main; sys.exit(main(sys.argv[1:]))"
     return subprocess.run([sys.executable, "-S", "-c", code, *arguments], capture_output=True, text=True)
 

@@ -1,4 +1,4 @@
-"""The one table: what a request is made of, and what every command line offers."""
+"""The table of parameters: the fields of a request, and the options of every command line."""
 
 import argparse
 import dataclasses
@@ -24,11 +24,11 @@ TYPED = {
     int: lambda parameter: int(parameter.limits.high),
     float: lambda parameter: parameter.limits.high / 2,
 }
-"""A value that a person could type, by the kind of a parameter."""
+"""A value as typed by a person, by the kind of the parameter."""
 
 
 def other_value(parameter):
-    """One that is not the default."""
+    """A value that is not the default."""
     if parameter.kind is Lora:
         return (Lora("/a/style.safetensors", 0.5),)
     if parameter.kind is dict:
@@ -39,7 +39,7 @@ def other_value(parameter):
 
 
 def as_typed(parameter, value):
-    """The option and its values on a command line."""
+    """A parameter's option with its values, as on a command line."""
     if parameter.kind is Lora:
         return [f"{parameter.flag}={lora.file}={lora.weight}" for lora in value]
     if parameter.kind is dict:
@@ -51,7 +51,7 @@ def as_typed(parameter, value):
 
 @pytest.fixture
 def command():
-    """An object's command line, which says what it asks for."""
+    """The command line of an object, which returns its request."""
     parser = argparse.ArgumentParser()
     add_options(parser, "object")
     return lambda *arguments: request_of(parser.parse_args(arguments), "a mug")
@@ -127,7 +127,7 @@ def test_an_evaluation_compares_it(name):
 
 
 def test_a_request_with_an_invalid_override_is_refused_but_can_be_read():
-    """A later version may have numbers that this one has not."""
+    """A later version may have settings that this one does not have."""
     for overrides, words in (({"t.first": 0.5}, 'no setting "t.first"'), ({"t": [2, 0]}, "between")):
         asked = JobRequest("a mug", overrides=overrides)
         with pytest.raises(BadInputError, match=words):
@@ -156,7 +156,7 @@ def test_an_invalid_line_of_overrides(text):
 
 
 def test_a_new_entry_of_the_table_is_a_setting_everywhere():
-    """What two files are: this entry, and the code that uses it."""
+    """A new setting needs two files: its entry here, and the code that uses it."""
 
     @dataclasses.dataclass(frozen=True)
     class Longer(parameters.Parameters):
@@ -171,7 +171,7 @@ def test_a_new_entry_of_the_table_is_a_setting_everywhere():
 
 
 def test_no_other_file_of_the_engine_repeats_the_table():
-    """A setting that only passes through has its name here, and where it is used."""
+    """A setting's name appears only in the table and where the setting is used."""
     root = Path(inspect.getfile(parameters)).parent.parent
     lists = [
         file.relative_to(root).as_posix()

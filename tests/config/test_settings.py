@@ -86,7 +86,7 @@ def test_mv_sdi_is_the_papers_with_pairs_and_half_the_steps():
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("steps", [20, 50])
 def test_schedules_scale_with_the_length_of_the_run(preset, steps):
-    """Half-way through is half-way down, whatever the number of steps."""
+    """In the middle of the run a schedule has half its course, whatever the number of steps."""
     prior = ExactPrior({"ball": ball_images(16)})
     settings = dataclasses.replace(resolved(preset=preset, steps=steps, resolution=16), samples_per_ray=8)
     optimisation = Optimisation(prior, "ball", "", settings, seed=0)

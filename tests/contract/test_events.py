@@ -79,7 +79,7 @@ def test_of_an_endless_file_only_the_end_is_read(tmp_path, monkeypatch):
     assert seen == [EXAMPLES[1]]
     assert offset == file.stat().st_size
     with file.open("a") as opened:
-        opened.write('{"type": "' + "x" * 400)  # a line that has no end yet, and is too long already
+        opened.write('{"type": "' + "x" * 400)  # an unfinished line that is already too long
     seen, offset = events.read_new(file, offset)
     assert (seen, offset) == ([], file.stat().st_size)
     with file.open("a") as opened:

@@ -1,4 +1,4 @@
-"""Whatever stands in tickets and status files, nothing that is not ours runs, nobody is ended, and nothing is lost."""
+"""Arbitrary tickets and status files: no foreign job runs, no process is killed, and no job of ours is lost."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def queue(tmp_path):
 
 
 def any_value(dice, depth=0):
-    """Something that JSON can say, likely or not."""
+    """A random JSON value, plausible or not."""
     simple = [None, True, False, 0, -1, 1, 1e308, -(2**63), 2**63, 10**400, "", "run", "a\x1b[2Jb", "..", "é" * 50]
     ours = list(processes.ourselves().values())
     choice = dice.random()
@@ -34,7 +34,7 @@ def any_value(dice, depth=0):
 
 
 def damaged(dice, text):
-    """The text with a part of it cut out, doubled or replaced."""
+    """The text with a part of it removed, doubled or replaced."""
     data = bytearray(text.encode("utf-8", "replace"))
     for _ in range(dice.randrange(1, 4)):
         at = dice.randrange(len(data) + 1)

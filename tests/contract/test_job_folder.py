@@ -71,7 +71,7 @@ def test_atomic_writing_leaves_no_temporary_files(tmp_path):
 
 
 def test_the_contract_needs_no_torch():
-    """Blender's Python imports these, and has none."""
+    """Blender's Python, which has no torch, imports these."""
     code = (
         "import sys, sdi_engine, sdi_engine.contract.request, sdi_engine.contract.events, "
         "sdi_engine.contract.job_folder, sdi_engine.errors, "

@@ -29,7 +29,7 @@ def test_first_come_first_served_except_with_first(queue):
     queue.add("b", RESUME)
     queue.add("c", SAMPLE, first=True)
     assert [(ticket.name, ticket.verb) for ticket in queue.waiting()] == [("c", SAMPLE), ("a", RUN), ("b", RESUME)]
-    queue.add("b", RESUME, first=True)  # a new turn, not a second one
+    queue.add("b", RESUME, first=True)  # it replaces the first ticket
     assert names(queue) == ["b", "c", "a"]
     assert queue.take().name == "b"
     assert names(queue) == ["c", "a"]
@@ -133,7 +133,7 @@ def test_a_disk_error_midway_tells_which_jobs_were_queued(queue, monkeypatch):
 
 
 def as_somebody_else(queue, monkeypatch, tmp_path, host="nas"):
-    """The same folder as another person, or another machine, sees it."""
+    """The same folder, used by another person or on another machine."""
     monkeypatch.setenv(machine.FOLDER_VARIABLE, str(tmp_path / host))
     return JobQueue(queue.results)
 
@@ -152,7 +152,7 @@ def test_only_what_this_person_queued_is_taken(queue, monkeypatch, tmp_path):
     queue.make_folders()
     with monkeypatch.context() as patch:
         as_somebody_else(queue, patch, tmp_path).add("theirs")
-    (queue.tickets_folder / "0000000000000002 run old").touch()  # as version 0.1 wrote them
+    (queue.tickets_folder / "0000000000000002 run old").touch()  # in the format of version 0.1
     (queue.tickets_folder / "0000000000000003 run damaged").write_text('{"author": [], "seal": [')
     (queue.tickets_folder / "0000000000000004 run nested").write_text("[" * 9000)
     (queue.tickets_folder / "0000000000000005 run folder").mkdir()
@@ -179,8 +179,8 @@ def test_a_ticket_for_another_request_or_job_or_machine_is_not_ours(queue, monke
         patch.setattr(machine, "here", lambda: machine.Place("nas", "another", "", "", ""))
         assert ours(JobQueue(queue.results)) == []
     write_request(queue, "a", "something else")
-    assert ours(queue) == ["a"]  # as it was when it was opened
-    assert queue.take() is None  # but before it is taken it is opened again
+    assert ours(queue) == ["a"]  # from when it was last read
+    assert queue.take() is None  # but it is read again before it is taken
     assert ours(queue) == []
 
 
@@ -204,7 +204,7 @@ def test_tickets_are_opened_once_and_again_where_their_job_was_away(queue, monke
     for _ in range(3):
         fresh.waiting()
     assert len(opened) == 2
-    fresh.move("b", -1)  # which needs no new seal
+    fresh.move("b", -1)  # this needs no new seal
     assert names(fresh) == ours(fresh) == ["b", "a"]
     (queue.results / "a").rename(queue.results / "away")
     fresh = JobQueue(queue.results)
@@ -214,7 +214,7 @@ def test_tickets_are_opened_once_and_again_where_their_job_was_away(queue, monke
 
 
 def test_a_job_is_announced_before_its_ticket_is_gone(queue, monkeypatch):
-    """With a slow disk there was a moment in which nobody seemed to care for a job that had waited long."""
+    """On a slow disk there was a moment in which a job seemed neither queued nor taken."""
     write_request(queue, "job")
     queue.add("job")
     folder = queue.job_folder(queue.waiting()[0])
@@ -273,7 +273,7 @@ def test_a_damaged_job_blocks_no_other(spoil, queue, tmp_path):
 
 @pytest.mark.parametrize("unreadable", ["ticket", "request.json"])
 def test_an_unreadable_file_blocks_no_other_job(unreadable, queue, tmp_path, monkeypatch):
-    """Such as the ticket of another person, who writes files that nobody else may read."""
+    """For example the ticket of another person, whose files nobody else may read."""
     for name in ("theirs", "mine"):
         JobFolder.create(tmp_path / name, JobRequest("a mug"))
         queue.add(name)

@@ -39,7 +39,7 @@ def test_a_request_without_overrides_has_none():
         ("cameras.half_frame=null", "cameras.half_frame", None),
         ("noise=random", "noise", "random"),
         ("model=a=b", "model", "a=b"),
-        ("t=" + "[" * 9000, "t", "[" * 9000),  # deeper than lists can be
+        ("t=" + "[" * 9000, "t", "[" * 9000),  # nested too deeply for a list
     ],
 )
 def test_overrides_are_parsed(text, name, value):

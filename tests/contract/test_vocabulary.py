@@ -1,4 +1,4 @@
-"""What is said of words that a model of a small vocabulary does not know."""
+"""The treatment of words that are not in a model's small vocabulary."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_a_trajectory_asks_the_model_at_every_time_and_a_sample_is_its_end(prior
 
 
 def test_inversion_then_sampling_returns_with_an_error_that_falls_with_the_steps():
-    # images near each other, so that the score is smooth where the trajectory runs
+    # similar images, so that the score is smooth along the trajectory
     prior = ExactPrior({"mug": 0.45 + 0.1 * torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(3))})
     conditioning = prior.condition(["a mug"])
     start, end = torch.tensor([0.2]), torch.tensor([0.9])

@@ -28,7 +28,7 @@ def prior():
 
 
 def context(guidance=1.0, random_seed=0, seed=0, **settings):
-    """Of a run whose inversion is bare but for what the settings say."""
+    """The context of a run whose inversion is bare except for the given settings."""
     bare = {"inversion_start": 0.0, "inversion_overshoot": 0.0, "inversion_entropy": 0.0}
     return Context(
         guidance,
@@ -184,7 +184,7 @@ def test_interval_noise_is_the_prediction_one_interval_before_and_x_lies_on_its_
 
 @pytest.mark.parametrize("index", [10, 20])
 def test_along_a_ddim_trajectory_the_previous_prediction_solves_equation_8_and_noise_does_not(prior, index):
-    """The finer the steps, the nearer: what is left is how far the prediction moves in one step."""
+    """The finer the steps, the smaller the residual, which is the change of the prediction in one step."""
     conditioning = prior.condition(["a mug"] * 2)
     start = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(5))
     errors = []

@@ -78,7 +78,7 @@ def test_noisy_latent_and_target_are_those_of_the_released_arithmetic(prior, tim
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_a_real_layout_is_asked_at_the_timesteps_of_the_released_code(prediction_type, tmp_path):
-    """The first call is at −99, where a network hears something that no training step told it."""
+    """The first call is at timestep −99, which no network was trained with."""
     from tiny_models import write_stable_diffusion
 
     from sdi_engine.diffusion.loading import load_prior

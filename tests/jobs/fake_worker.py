@@ -4,10 +4,10 @@
     python fake_worker.py -m sdi_engine doctor --json
     python fake_worker.py -m sdi_engine.doctor --quick
 
-It runs on the standard library alone (but for live meshes), in a blink. Prompts: "crash…" (a defect), "kill…" (once:
-resuming works), "hang…" (deaf to every flag), "slow…" (until told to stop or to finish, or for ten minutes), "fail N…"
-(with exit code N), "garbage…" (nonsense for events and mesh), "quit…" (the process ends without a word), "fork…"
-(leaves a child behind), "linger…" (done, but does not end); anything else succeeds.
+It only needs the standard library (except for live meshes), and is done at once. Prompts: "crash…" (an unexpected
+error), "kill…" (killed once; resuming works), "hang…" (ignores all flags), "slow…" (until told to stop or to finish, or
+for ten minutes), "fail N…" (with exit code N), "garbage…" (invalid events and mesh), "quit…" (the process ends without
+reporting it), "fork…" (leaves a child process behind), "linger…" (done, but does not end); all others succeed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ToldToFail(EngineError):
 
 
 def main(arguments: list[str]) -> int:
-    if arguments[:2] == ["-m", "sdi_engine.doctor"]:  # the real one: what this Python has is no secret
+    if arguments[:2] == ["-m", "sdi_engine.doctor"]:  # the real one examines the tests' own Python
         sys.argv = arguments[1:]
         runpy.run_module("sdi_engine.doctor", run_name="__main__", alter_sys=True)
         return 0

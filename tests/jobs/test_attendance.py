@@ -1,4 +1,4 @@
-"""What Blender makes of a job's folder: who is at it, and what it may do to them."""
+"""What Blender concludes from a job's folder: whether an engine works on it, and whether it may kill that engine."""
 
 import json
 import os
@@ -19,7 +19,7 @@ ELSEWHERE = [{"machine": "another", "host": "nas"}, {"namespace": "another conta
 
 
 class Engine:
-    """A process that could be an engine, what it says, and a clock that the test moves."""
+    """A process that stands in for an engine, its status files, and a clock that the test advances."""
 
     def __init__(self, results):
         program = "print('ready', flush=True); import time; time.sleep(60)"
@@ -35,7 +35,7 @@ class Engine:
         }
 
     def begin(self, name="job", **changes):
-        """A job that is running, as Blender sees it."""
+        """A running job, from Blender's side."""
         folder = JobFolder.create(self.queue.results / name, JobRequest("a red mug"))
         folder.append(events.StateChanged(events.RUNNING))
         self.beat(folder, **changes)
@@ -52,7 +52,7 @@ class Engine:
         self.queue.status_file.write_text(json.dumps(self.identity | {"heartbeat": 1.0, "job": name}))
 
     def look(self, job, seconds, step=1.0):
-        """Poll for so long."""
+        """Poll for `seconds`, in steps of `step` seconds."""
         until = self.now + seconds
         while self.now < until:
             self.now += step
@@ -76,8 +76,8 @@ def engine(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_said_for_the_engine(tmp_path):
-    """Whatever Blender concludes, it is not written as if the engine had said it."""
+def nothing_is_written_in_the_engines_name(tmp_path):
+    """Blender's conclusions are not written as if the engine had reported them."""
     yield
     for file in tmp_path.rglob("events.jsonl"):
         lines = [json.loads(line) for line in file.read_text().splitlines()]
@@ -85,7 +85,7 @@ def nothing_is_said_for_the_engine(tmp_path):
 
 
 def test_a_living_engine_attends_its_job_however_old_its_heartbeat(engine):
-    """This machine slept, or its clock stepped."""
+    """The machine may have slept, or its clock may have been set."""
     job = engine.begin()
     for file in (job.folder.status_file, job.folder.events_file):
         os.utime(file, (1.0, 1.0))
@@ -117,11 +117,11 @@ def test_another_process_with_the_same_id_is_not_the_engine(engine):
 def test_an_engine_elsewhere_counts_until_it_is_silent_and_again_when_it_beats(engine, where):
     job = engine.begin(**where)
     assert job.elsewhere == "nas"
-    engine.look(job, 1e5, step=5e4)  # we slept: there was nobody to see it beat
+    engine.look(job, 1e5, step=5e4)  # this machine slept, and could not notice the heartbeats
     assert job.state == events.RUNNING
     for _ in range(4):
         engine.look(job, 20.0)
-        engine.beat(job.folder, **where, heartbeat=-engine.now)  # its clock runs as it likes
+        engine.beat(job.folder, **where, heartbeat=-engine.now)  # its clock may show any time
     engine.look(job, 20.0)
     assert job.state == events.RUNNING
     engine.look(job, 20.0)
@@ -150,7 +150,7 @@ def test_cancel_kills_our_engine_if_it_does_not_stop(engine):
     job = engine.begin()
     engine.say_it_is_at("job")
     job.cancel()
-    engine.now += 1e4  # but not because we slept meanwhile
+    engine.now += 1e4  # but not because this machine slept
     job.poll(waits=False)
     assert engine.lives
     engine.look(job, CANCEL_GRACE_SECONDS + 2.0)
@@ -175,7 +175,7 @@ def test_a_left_behind_status_does_not_kill_the_engine_at_its_next_job(engine, m
 
 
 def test_a_job_that_its_engine_has_left_is_over_though_the_engine_lives(engine):
-    """The disk was away when its last word was to be written, and its status to be removed."""
+    """The disk was away when the end should have been reported and the status removed."""
     job = engine.begin()
     engine.say_it_is_at("")
     assert job.poll(waits=False)

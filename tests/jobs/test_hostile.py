@@ -1,7 +1,7 @@
 """Damaged and malicious requests, events, status files, tickets, job folders and model headers.
 
-None of them may bring a traceback, hide another job, be taken for this person's own, or be followed out of its folder.
-The cases are the same in every run; `SDI_FUZZ_CASES=2000` tries ten thousand.
+None of them may cause a traceback, hide another job, pass for this person's own, or lead out of its folder. The cases
+are the same in every run; `SDI_FUZZ_CASES=2000` tries ten thousand.
 """
 
 import json
@@ -56,7 +56,7 @@ cases = settings(
 
 @st.composite
 def damaged(draw, documents):
-    """The bytes of one of these objects as JSON with some fields changed, lost or new; or cut off; or anything."""
+    """Bytes: one of these objects as JSON with fields changed, removed or added, or cut off; or arbitrary bytes."""
     if draw(st.integers(0, 9)) == 0:
         return draw(st.binary(max_size=60))
     document = dict(draw(st.sampled_from(documents)))
@@ -122,13 +122,13 @@ HEADERS = [
 
 
 def check_sentence(error):
-    """It is something that a person and a terminal can read."""
+    """The error is one sentence that is safe in a terminal."""
     assert str(error)
     assert is_harmless(str(error)), repr(str(error))
 
 
 def is_harmless(text):
-    """Whether nothing in it controls a terminal, breaks the line or turns the direction of writing."""
+    """Whether a text has no characters that control a terminal, break the line or change the writing direction."""
     turning = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
     return not any(unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") or each in turning for each in text)
 
@@ -164,7 +164,7 @@ def test_event_lines(tmp_path_factory, lines):
 @given(st.data())
 @cases
 def test_job_folders(tmp_path_factory, data):
-    """A results folder with a good job and a bad one: both are listed, and nothing is written or followed."""
+    """A results folder with a good job and a bad one: both are listed, nothing is written, and no link is followed."""
     results, outside = _fresh(tmp_path_factory)
     JobFolder.create(results / "good", JobRequest("a green tree"))
     bad = JobFolder(results / "bad")
@@ -204,7 +204,7 @@ def test_job_folders(tmp_path_factory, data):
 @given(st.lists(st.tuples(st.integers(0, 10**17), st.sampled_from(TICKET_NAMES), st.binary(max_size=40)), max_size=4))
 @cases
 def test_tickets(tmp_path_factory, tickets):
-    """Whoever wrote them, it was not us: no engine takes them."""
+    """Tickets that we did not write: no engine takes them."""
     results, outside = _fresh(tmp_path_factory)
     queue = JobQueue(results)
     queue.make_folders()
@@ -263,7 +263,7 @@ def test_what_blender_opens(whole_job, data):
 
 @pytest.fixture(scope="module")
 def whole_job(tmp_path_factory):
-    """A job folder, and what its live mesh, its mesh and its picture are where they are whole."""
+    """A job folder, and the undamaged contents of its live mesh, its mesh and its picture."""
     folder = JobFolder.create(tmp_path_factory.mktemp("opened") / "job", JobRequest("a red mug"))
     write_live(folder)
     return folder, folder.live_file.read_bytes(), fake_worker.glb(1.0), fake_worker.png(8, (1, 2, 3))

@@ -1,4 +1,4 @@
-"""What Blender is about to open: what the engine writes passes, and nothing else does."""
+"""The check of files before Blender opens them: what the engine writes passes, and nothing else does."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def folder(tmp_path):
 
 
 def png(width, height, depth=8, colour=2):
-    """A PNG's beginning; Blender would believe it."""
+    """A PNG's header, which Blender would trust."""
     whole = fake_worker.png(4, (1, 2, 3))
     return whole[:16] + struct.pack(">IIBB", width, height, depth, colour) + whole[26:]
 
@@ -190,7 +190,7 @@ class TestPictures:
         (tmp_path / "a.png").write_bytes(fake_worker.png(4, (1, 2, 3)))
         if hasattr(os, "mkfifo"):
             os.mkfifo(tmp_path / "pipe.png")
-            assert not is_picture(tmp_path / "pipe.png")  # and nobody waits for a writer
+            assert not is_picture(tmp_path / "pipe.png")  # and it does not wait for a writer
         try:
             (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
         except OSError:

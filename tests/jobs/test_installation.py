@@ -17,7 +17,7 @@ def environment(tmp_path):
 
 @pytest.fixture
 def begin(tmp_path, environment, monkeypatch):
-    """Start the installation of one tiny package, with pip's settings from the keywords."""
+    """Starts the installation of one tiny package, with settings of pip as keywords."""
 
     def begin(**pip):
         for name, value in tiny_packages.pip_environment(**pip).items():
@@ -30,7 +30,7 @@ def begin(tmp_path, environment, monkeypatch):
 
 
 def follow(installation, until=lambda: False):
-    """The phases up to the end, or until a condition holds."""
+    """Poll to the end, or until a condition is true; returns the phases."""
     phases = []
     deadline = time.monotonic() + 60
     while not installation.is_over and not until():

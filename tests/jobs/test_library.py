@@ -1,4 +1,4 @@
-"""The history: every folder a row, whatever is in it, and nothing outside is touched."""
+"""The list of jobs: every job folder is a row, whatever is in it, and nothing outside is accessed."""
 
 import json
 import os
@@ -107,7 +107,7 @@ def test_a_repaired_job_is_read_again(shelf, results):
     request = folder.request_file.read_text()
     folder.request_file.write_text("{")
     assert look(shelf)["job"].trouble
-    folder.request_file.write_text(request)  # the folder itself does not change by that
+    folder.request_file.write_text(request)  # this does not change the folder itself
     assert look(shelf)["job"].state == "done"
 
 
@@ -176,7 +176,7 @@ def test_an_invalid_picture_is_not_offered(shelf, results):
 
 
 def test_whatever_is_in_a_folder_all_are_listed_and_nothing_else_is_touched(shelf, results, tmp_path):
-    """Files damaged, swapped, missing, turned into folders, links and pipes: by lot, many times."""
+    """Files damaged, swapped, removed, or replaced by folders, links and pipes: at random, many times."""
     lot = random.Random(3)
     documents = tmp_path / "documents"
     documents.mkdir()

@@ -1,4 +1,4 @@
-"""The models on this computer, found by the names, headers and indexes of tiny ones."""
+"""The search for models on this computer, with tiny ones of real names, headers and indexes."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def write_folder(folder, kind="StableDiffusionPipeline", text_width=768, **chang
 
 
 def write_cached(cache, name, commit="abc", **changes):
-    """A downloaded model: its files are links to blobs, as on every system that has links."""
+    """A downloaded model: its files are links to blobs, as the hub's library makes them."""
     repository = cache / f"models--{name.replace('/', '--')}"
     snapshot = write_folder(repository / "snapshots" / commit, **changes)
     (repository / "refs").mkdir()

@@ -32,7 +32,7 @@ def test_files_of_the_first_version_are_read(folder):
     (folder.path / "placement.json").write_text(json.dumps(fields))
     read = Placement.read(folder)
     assert read == dataclasses.replace(Placement.at((1.0, 2.0, 3.0), scene="Scene"), owner={})
-    assert not read.is_owned_by_another  # a process id alone names nobody
+    assert not read.is_owned_by_another  # a process id alone identifies nobody
     assert not read.is_ours(folder)
 
 

@@ -41,7 +41,7 @@ def new(version, program):
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """A home and a search path of which we know what is in them."""
+    """A home folder and a PATH with known contents."""
     for name in ("PYENV_ROOT", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -59,13 +59,13 @@ def test_a_survey_asks_one_after_the_other_and_lists_each_once(engine, tmp_path)
     shim = program_at(tmp_path / "shims" / "python3", f'exec "{real}" "$@"')
     silent = program_at(tmp_path / "store" / "python", "echo 'Python was not found'; exit 9")
     survey = finished(Survey(engine, lambda: [silent, tmp_path / "nothing", shim, real]))
-    (python,) = survey.found  # the stand-in and what it stands for are one
+    (python,) = survey.found  # the stand-in and the Python behind it count as one
     assert python.program == real
     assert python.summary == f"{sys.version.split()[0]} · torch 2.13.0+cpu · ready, {python.diagnosis.device}"
     assert python.diagnosis.prefix == sys.prefix
 
     survey = finished(Survey(engine, lambda: [bare, shim]))
-    assert [python.diagnosis.ok for python in survey.found] == [True, False]  # asked the other way round
+    assert [python.diagnosis.ok for python in survey.found] == [True, False]  # they were examined in the other order
 
 
 def test_a_survey_can_be_stopped(engine, tmp_path):
@@ -142,7 +142,7 @@ def test_where_pythons_are_searched(machine):
         "miniforge3/bin/python",
         "miniforge3/envs/paint/bin/python",
         ".venv/bin/python",
-        "pictures/venv/bin/python",  # not Documents, for which macOS would ask the person
+        "pictures/venv/bin/python",  # not Documents, for which macOS would ask for permission
         ".virtualenvs/one/bin/python",
     }
 

@@ -1,4 +1,4 @@
-"""Jobs in every state, driven by an engine that does what their prompts say."""
+"""Jobs in every state, done by an engine that does what their prompts say."""
 
 import json
 import os
@@ -27,7 +27,7 @@ import headless
 
 
 class Desk:
-    """A runner with its engine, and somebody who polls."""
+    """A runner with its engine, polled by the test."""
 
     def __init__(self, results, engine):
         self.engine = engine
@@ -86,7 +86,7 @@ def desk(tmp_path, engine):
 
 
 def refreshed(folder, waits=False):
-    """The job as Blender sees it after a restart."""
+    """The job as a restarted Blender reads it."""
     job = Job(folder)
     job.refresh(waits)
     return job
@@ -117,7 +117,7 @@ def test_one_engine_takes_all_jobs_in_turn(desk):
     assert len({environment["pid"] for environment in environments}) == 1
     starts = [job.folder.result_file.stat().st_mtime_ns for job in jobs]
     assert starts == sorted(starts)
-    assert desk.pid() == environments[0]["pid"]  # it stays, in case there is more to do
+    assert desk.pid() == environments[0]["pid"]  # it keeps running for further jobs
 
 
 def test_the_order_can_be_changed_and_jobs_taken_out(desk):
@@ -126,7 +126,7 @@ def test_the_order_can_be_changed_and_jobs_taken_out(desk):
     first, second, third = (desk.put(f"mug {number}") for number in range(3))
     desk.queue.move(third.name, -1)
     desk.queue.move(third.name, -1)
-    desk.queue.move(third.name, -1)  # it is the first one already
+    desk.queue.move(third.name, -1)  # it is already the first
     desk.cancel(second)
     assert second.state == events.CANCELLED
     desk.poll()
@@ -159,7 +159,7 @@ def test_pause_frees_the_engine_and_continue_starts_it_again(desk):
     assert refreshed(job.folder).state == events.PAUSED
     for _ in range(20):
         desk.poll()
-    assert next_one.state == events.QUEUED  # nothing begins while the person needs the memory
+    assert next_one.state == events.QUEUED  # no job starts while the person needs the memory
     assert desk.queue.is_held
     desk.resume(job)
     desk.until(lambda: not desk.is_busy)
@@ -231,7 +231,7 @@ def test_a_job_that_ends_without_a_result_has_failed(desk, prompt, exit_code, wo
     assert again.state == events.FAILED
     if any(isinstance(event, events.Failed) for event in said(job.folder)):
         assert again.failure.message == job.failure.message
-    else:  # what this Blender alone has seen is not put into the engine's mouth
+    else:  # this Blender's own conclusion is not written as the engine's
         assert "The engine is gone" in again.failure.message
 
 
@@ -250,7 +250,7 @@ def test_a_killed_job_can_be_resumed(desk):
 
 
 def test_a_killed_engines_status_is_not_taken_for_the_next_ones(desk):
-    """Between the moment when a resumed job is taken, and the first heartbeat."""
+    """Between the taking of a resumed job and its first heartbeat."""
     job = desk.run("kill it")
     assert job.folder.status()["pid"]
     desk.queue.hold()
@@ -313,7 +313,7 @@ def test_the_engine_gets_nothing_of_blenders_python(desk, engine, monkeypatch):
     assert environment["PYTHONPATH"] == str(headless.ROOT)
     assert environment["PYTHONNOUSERSITE"] == environment["PYTHONUTF8"] == environment["HF_HUB_OFFLINE"] == "1"
     assert environment["HF_TOKEN"] == "kept"
-    assert list(Path(environment["cwd"]).iterdir()) == []  # where no hub id can be taken for a file
+    assert list(Path(environment["cwd"]).iterdir()) == []  # an empty folder, in which no hub id can be taken for a file
     assert "HF_HUB_OFFLINE" not in Engine(engine.python, engine.package_parent, online=True).environment({})
 
 
@@ -370,7 +370,7 @@ def test_a_python_that_cannot_start_is_reported_with_the_cure(tmp_path, python, 
     desk.until(lambda: desk.trouble)
     assert words in desk.trouble
     assert "preferences" in desk.trouble
-    assert job.state == events.QUEUED  # it waits for the cure
+    assert job.state == events.QUEUED  # it waits for a working Python
     assert [ticket.name for ticket in desk.queue.waiting()] == [job.name]
     desk.give_up(job)
     assert job.failure.exit_code == EXIT_ENVIRONMENT
@@ -422,7 +422,7 @@ def test_a_running_job_is_found_again_watched_and_cancelled(desk, engine, tmp_pa
 
 
 def test_a_python_without_torch_says_what_to_install(tmp_path):
-    """The real engine, in a Python that has nothing."""
+    """The real engine, in a Python without packages."""
     program = tmp_path / "bare python"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     program.chmod(0o755)
@@ -478,7 +478,7 @@ def test_an_engine_with_outdated_settings_ends_before_the_next_job(desk, engine,
     desk.until(desk.queue.leave_flag.exists)
     slow.finish()
     desk.until(lambda: not desk.is_busy)
-    assert slow.state == events.DONE  # what it was at, it has done
+    assert slow.state == events.DONE  # it finishes the job that it had begun
     environment = json.loads((mug.folder.path / "environment.json").read_text())
     assert environment["pid"] != first
     assert "HF_HUB_OFFLINE" not in environment
@@ -497,7 +497,7 @@ def test_all_settings_fixed_at_the_start_distinguish_engines(desk, engine, what)
 
 
 def test_a_better_python_is_used_at_once(tmp_path, engine):
-    """Generate before set-up started an engine that lacks torch, and stays for its idle minutes."""
+    """A Generate before the set-up has started an engine without torch, which keeps running for its idle minutes."""
     bare = tmp_path / "bare python"
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     bare.chmod(0o755)
@@ -507,7 +507,7 @@ def test_a_better_python_is_used_at_once(tmp_path, engine):
     assert desk.pid() is not None
     desk.engine = engine
     desk.resume(job)
-    time.sleep(0.3)  # the one in charge could take it now
+    time.sleep(0.3)  # time for the old engine to take it
     assert [ticket.name for ticket in desk.queue.waiting()] == [job.name]
     assert desk.finish(job).state == events.DONE
     assert "fake worker: resume" in job.log_tail()
@@ -613,7 +613,7 @@ def test_is_alive():
 
 
 def test_an_engine_killed_at_any_moment_costs_no_job(desk):
-    """Before, while and after it takes them; also as often as `SDI_FUZZ_KILLS` says."""
+    """Before, while and after it takes jobs; `SDI_FUZZ_KILLS` says how often."""
     dice = random.Random(19)
     whole = desk.run("a red mug")
     jobs = [desk.put("a red mug") for _ in range(4)]

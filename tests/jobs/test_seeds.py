@@ -1,4 +1,4 @@
-"""Which seed comes next."""
+"""The choice of the next seed."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What a job says, in a terminal."""
+"""A job's output in a terminal."""
 
 import io
 

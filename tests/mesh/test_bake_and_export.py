@@ -14,7 +14,7 @@ SIZE = 128
 
 
 def place(points, normals):
-    """A colour that says where a point is: red grows with x, green with y, blue with z."""
+    """A colour that encodes the position: red grows with x, green with y, blue with z."""
     return points.clamp(-0.5, 0.5) + 0.5
 
 

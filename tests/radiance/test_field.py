@@ -63,7 +63,7 @@ def test_several_levels_can_take_part_from_the_start():
 
 
 def test_dense_fields_are_as_they_were_before_there_were_hashed_ones():
-    """Checkpoints hold these names; the numbers were taken from the version before."""
+    """Checkpoints contain these names; the numbers come from the version before."""
     field = make()
     names = ["grids.0", "grids.1", "hidden.weight", "hidden.bias", "output.weight", "output.bias"]
     assert list(field.state_dict()) == names

@@ -87,7 +87,7 @@ def test_view_space_is_right_up_and_towards_the_viewer():
 
 
 def test_the_released_convexity_prefers_a_ball_too_over_all_sides():
-    """Though not from each: its remapping adds a term that only the mean over azimuths is rid of."""
+    """Though not from each side: its remapping adds a term that only cancels in the mean over azimuths."""
     ranges = CameraRanges(elevation=(0.0, 0.0), fov=(40.0, 40.0), half_frame=(0.8, 0.8), jitter=0.0)
     camera = orbit(ranges, [0.0, 90.0, 180.0, 270.0], 0.0, torch.device("cpu"))
     right, up, forward = camera.axes()

@@ -175,7 +175,7 @@ def test_gradients_flow_through_the_normals_but_facing_away_does_not_thin_matter
 
 
 def test_rays_with_and_without_matter_make_one_image():
-    """As the patches of an image do, one of which may see nothing at all."""
+    """Like the patches of an image, one of which may contain nothing at all."""
     field = RadianceField(CONFIG, torch.Generator().manual_seed(0))
     occupancy = occupancy_of(field)
     towards = torch.tensor([[0.0, 1.0, 0.0]])

@@ -1,4 +1,4 @@
-"""A radiance field in its volume, as the 3D of a run."""
+"""The radiance field in its volume, as a run's representation."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ def volume(chosen, seed=0):
 
 
 def test_patches_give_the_gradients_of_the_whole(monkeypatch):
-    """Deferred back-propagation is exact: the memory changes, the numbers do not."""
+    """Deferred back-propagation is exact: it saves memory and does not change the gradients."""
 
     def gradients(rays_per_patch):
         monkeypatch.setitem(patches.MAX_SAMPLES_PER_PATCH, "cpu", rays_per_patch * 32)

@@ -1,4 +1,4 @@
-"""A run that goes on from a checkpoint ends as one that was not interrupted."""
+"""A run resumed from a checkpoint ends like an uninterrupted one."""
 
 import dataclasses
 
@@ -51,7 +51,7 @@ def advance(run, steps):
 
 
 def older_form(run, path):
-    """Write a checkpoint as it was before parameters had names in it: the optimiser counted them."""
+    """Write a checkpoint in the old format, in which the optimiser numbered its parameters instead of naming them."""
     representation = run.representation
     tensors = {f"field.{name}": tensor for name, tensor in representation.field.state_dict().items()}
     if representation.environment is not None:
@@ -86,7 +86,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(prior, preset, tmp_path):
 
 
 def test_the_optimisers_state_is_kept_under_the_names_of_the_parameters(prior, tmp_path):
-    """So that a group more, or another order of them, changes nothing."""
+    """So another group, or another order of groups, changes nothing."""
     chosen = paper()
     first = run_of(prior, chosen, steps=2)
     checkpoint.save(first, tmp_path / "state.safetensors")

@@ -1,4 +1,4 @@
-"""The loop on the closed-form model of a ball: what comes out is known."""
+"""The optimisation with a closed-form model of a ball, whose result is known."""
 
 import dataclasses
 
@@ -47,7 +47,7 @@ def test_a_model_that_knows_a_ball_makes_a_red_ball(prior, noise):
 
 
 def test_interval_score_matching_makes_a_ball_where_the_prompt_says_more_than_nothing_does():
-    """Its gradient is the difference of two predictions, and vanishes where guidance has nothing to add."""
+    """Its gradient is the difference of two predictions, and vanishes if the prompt changes nothing."""
     balls = ball_images(RESOLUTION)
     prior = ExactPrior({"red": balls, "blue": balls.flip(1)})
     run = Optimisation(prior, "red ball", "", settings(noise="interval", guidance_scale=3.0), seed=0)
@@ -59,7 +59,7 @@ def test_interval_score_matching_makes_a_ball_where_the_prompt_says_more_than_no
 
 
 def test_guidance_does_not_exaggerate_the_colour_of_the_object():
-    """A dark ball among lighter ones: in every step guidance wants it darker than it is in any image."""
+    """A dark ball among lighter ones: in every step guidance makes it darker than it is in any image."""
     dark = ball_images(RESOLUTION, colour=(0.4, 0.4, 0.4))
     light = ball_images(RESOLUTION, colour=(0.6, 0.6, 0.6))
     prior = ExactPrior({"dark": dark, "light": light})

@@ -1,4 +1,4 @@
-"""Another 3D than the radiance field goes the whole way, from a request to a GLB, by the same public functions."""
+"""Another representation than the radiance field, from a request to a GLB, through the same public functions."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""From a request to a mesh with the closed-form model of a ball, where runs go wrong on purpose."""
+"""From a request to a mesh with the closed-form model of a ball, including runs that fail on purpose."""
 
 import json
 
@@ -40,7 +40,7 @@ def test_invalid_settings_are_refused_before_the_model_is_loaded(tmp_path, monke
 
 @pytest.fixture
 def poison(monkeypatch):
-    """Fill the field with a bias at step 6 of the attempts named."""
+    """Fill the field with a bias at step 6 of the given attempts."""
 
     def fill(bias, attempts):
         advance = Optimisation.advance
@@ -111,7 +111,7 @@ KNOWS = {"things": ["ball"], "colours": ["red"]}
 
 
 def run_small(tmp_path, monkeypatch, prompt, negative_prompt=""):
-    """A job with a model that knows two words; its exit code and its folder."""
+    """Run a job with a model that knows two words; returns its exit code and its folder."""
     prior = ExactPrior({"ball": ball_images(16)})
     prior.hints = ModelHints(guidance_scale=1.0, knows=KNOWS)
     monkeypatch.setattr(text_to_mesh, "load_prior", lambda model, device, loras: prior)

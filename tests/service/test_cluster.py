@@ -1,6 +1,6 @@
-"""Many machines: two nodes of a Ray cluster on this one do jobs, and one is killed in the middle of its job.
+"""Jobs on a Ray cluster of two nodes on this machine, of which one is killed in the middle of its job.
 
-The cluster lets nobody in who has not its token, since Ray listens on all of a computer's networks.
+The cluster requires a token, since Ray listens on all of the computer's networks.
 """
 
 import json
@@ -34,11 +34,11 @@ from sdi_engine.service.cluster_crew import Crew
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 STEPS = 12
 PATIENCE = 400.0
-"""Seconds; a pool that hangs is a failure, one on a machine that does much else is not."""
+"""Seconds; long, since a hanging pool is a failure, but a slow machine is not."""
 
 
 class Machines:
-    """A head that does no work, and nodes of one core each."""
+    """A cluster of a head that does no work and nodes of one core each."""
 
     def __init__(self):
         from ray.cluster_utils import Cluster
@@ -52,7 +52,7 @@ class Machines:
         self.address = self._cluster.address
 
     def ensure(self, *names):
-        """Let nodes of these names be there."""
+        """Add nodes of these names if they are missing."""
         for name in names:
             if name not in self._nodes:
                 self._nodes[name] = self._cluster.add_node(**self._node, node_name=name)
@@ -66,7 +66,7 @@ class Machines:
 
 @pytest.fixture(scope="module", autouse=True)
 def told():
-    """What Ray reads when it is imported, which is why nothing here imports it before."""
+    """Environment variables that Ray reads when it is imported, so nothing here may import it before."""
     # A socket's path may have 103 to 107 bytes, which pytest's folders use up.
     top = "/tmp" if sys.platform != "win32" else None
     with tempfile.TemporaryDirectory(prefix="sdi-", dir=top, ignore_cleanup_errors=True) as short:
@@ -79,7 +79,7 @@ def _told(folder):
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "RAY_TMPDIR": folder,
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": "0",  # or, beside other tests, the nodes would hardly come to do anything
+        "RAY_worker_niceness": "0",  # or the nodes would be starved by other tests
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in told.items():
@@ -89,7 +89,7 @@ def _told(folder):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """As many as a node of one core has, since the order of additions depends on it."""
+    """One thread, as on a node of one core, since the order of additions depends on it."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -106,7 +106,7 @@ def machines(told):
 
 @pytest.fixture(scope="module")
 def opened(machines):
-    """A pool that stays open, since its processes take long to load torch; their runs are slow, and save every step."""
+    """A pool that stays open, since its processes take long to load torch; its runs are slow, and save every step."""
     import ray
 
     def prepare(node):
@@ -160,7 +160,7 @@ def job(model, tmp_path):
 
 @pytest.fixture(scope="module")
 def uninterrupted(model, tmp_path_factory):
-    """The mesh of the job that `job` makes, made by this process."""
+    """The mesh of the job from `job`, made by this process."""
     folder = tmp_path_factory.mktemp("here")
     fields = {"model": model, "preset": "draft", "steps": STEPS, "texture_size": 64, "face_budget": 300}
     fields["overrides"] = {"mesh_resolution": 24, "samples_per_ray": 16}
@@ -184,13 +184,13 @@ def states(folder):
 
 
 def steps_by_node(folder):
-    """(node, step) of what was said of the optimisation."""
+    """(node, step) of all reported progress of the optimisation."""
     progress = [event for event in said(folder) if isinstance(event, events.Progress)]
     return [(event.phase.split()[-1], event.step) for event in progress if event.phase.startswith("Optimising on ")]
 
 
 def once(condition, do):
-    """A listener that does something as soon as a condition holds."""
+    """A listener that does something once a condition is true."""
     done = threading.Event()
 
     def listen(event):
@@ -237,7 +237,7 @@ def test_the_job_of_a_node_that_is_killed_goes_on_at_another_and_ends_the_same(p
     assert nodes[0] == first
     assert len(nodes) == 2
     went_on_at = next(at for node, at in steps_by_node(folder) if node == nodes[1])
-    assert went_on_at > 0  # a checkpoint may be ahead of the last step that was heard of
+    assert went_on_at > 0  # a checkpoint may be ahead of the last reported step
     notices = [event.message for event in said(folder) if isinstance(event, events.Notice)]
     assert f"{first} was lost: resuming on another node from the last checkpoint." in notices
     assert folder.mesh_file.read_bytes() == uninterrupted.mesh_file.read_bytes()
@@ -261,7 +261,7 @@ def test_a_lora_goes_to_the_node_and_is_named_as_here(pool, job, model, tmp_path
     file = write_lora(tmp_path / "style.safetensors", model)
     there, here = (job(name, steps=2, loras=(Lora(str(file), 0.8),)) for name in ("there", "here"))
     assert pool.submit(there.path).result(PATIENCE).exit_code == errors.EXIT_DONE
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # as a node of one core, from the merging of the LoRA on
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # one thread, as on a node, beginning with the merging of the LoRA
     subprocess.run([sys.executable, "-m", "sdi_engine", "run", str(here.path)], env=alone, check=True)
     assert there.mesh_file.read_bytes() == here.mesh_file.read_bytes()
     assert there.result()["loras"] == here.result()["loras"] == [{"file": str(file), "weight": 0.8}]

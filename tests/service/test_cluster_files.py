@@ -1,4 +1,4 @@
-"""What goes to a node and what is taken from one, without a cluster."""
+"""The files that are sent to a node and accepted from one, without a cluster."""
 
 import json
 

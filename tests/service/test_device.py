@@ -1,4 +1,4 @@
-"""One engine of a person works on the device at a time, whatever command it was started by."""
+"""Only one of a person's engines uses the device at a time, whichever command started it."""
 
 import sys
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: what goes on afterwards ends as what nobody interrupted."""
+"""SIGKILL at random moments: a resumed job ends like an uninterrupted one."""
 
 import json
 import subprocess

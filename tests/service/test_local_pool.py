@@ -1,4 +1,4 @@
-"""Several processes of this computer: how they are led, with processes that pretend, and real ones make objects."""
+"""The pool of local processes: its control with fake processes, and objects made by real ones."""
 
 import json
 import os
@@ -51,7 +51,7 @@ FAKE = """
 
 @pytest.fixture
 def pool_of(tmp_path):
-    """A pool of processes that do nothing but say so; what they are to say is in the jobs' names."""
+    """A pool of fake processes, whose behaviour is in the jobs' names."""
     script = tmp_path / "fake.py"
     script.write_text(textwrap.dedent(FAKE))
     return lambda processes: LocalPool(processes, command=[sys.executable, str(script)])

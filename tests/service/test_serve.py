@@ -1,4 +1,4 @@
-"""The engine that stays: on a tiny model, in this process, and as the program that Blender starts."""
+"""The engine that serves a queue: on a tiny model, in this process, and as the program that Blender starts."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def loads(monkeypatch):
-    """How often a model was loaded."""
+    """The loads of models, in order."""
     calls = []
     load = loading.load_prior
     monkeypatch.setattr(loading, "load_prior", lambda *arguments: calls.append(arguments) or load(*arguments))
@@ -63,7 +63,7 @@ def request(model_name, **changes):
 
 
 class Pretend(OwnProcess):
-    """Does no more than `do` with a job's folder."""
+    """A pool that only calls `do` with a job's folder."""
 
     def __init__(self, do):
         super().__init__()
@@ -218,7 +218,7 @@ def test_after_a_job_a_gpu_keeps_nothing_but_the_model(model, tmp_path, loads, m
 
 
 class Program:
-    """`python -m sdi_engine serve`, with jobs that are not valid, so that each takes no time."""
+    """`python -m sdi_engine serve`, with invalid jobs, which take no time."""
 
     def __init__(self, results, idle_minutes):
         command = [sys.executable, "-m", "sdi_engine", "serve", str(results), "--idle-minutes", str(idle_minutes)]
@@ -282,7 +282,7 @@ def test_two_engines_never_compute_at_once(tmp_path, model):
     for thread in threads:
         thread.start()
     time.sleep(0.5)
-    assert not intervals  # somebody else has the device
+    assert not intervals  # another engine has the device
     assert all(queue.waiting() for queue in queues)
     lock.release()
     for thread in threads:
@@ -345,13 +345,13 @@ def test_a_job_looks_attended_from_before_it_is_taken_until_it_is_left(tmp_path,
     monkeypatch.setattr(JobQueue, "tear_up", slow_tear_up)
     monkeypatch.setattr(JobFolder, "leave", lambda self: seen.append((is_attended(folder), queue.status()["jobs"])))
     serve(tmp_path, 0.0, Pretend(do))
-    assert seen == [(True, ["job"]), (True, ["job"]), (False, [])]  # also where the status cannot be taken away
+    assert seen == [(True, ["job"]), (True, ["job"]), (False, [])]  # also if the status cannot be removed
 
 
 def test_an_engine_reports_its_identity(tmp_path, monkeypatch):
     wanted = Identity("/as/it/was/started", "then", online=True, version="0.0.1")
     monkeypatch.setenv(identity.STARTED_AS_VARIABLE, json.dumps(wanted.to_json()))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # of the person's own: no reason to replace the engine for ever
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # set by the person: no reason to replace the engine again and again
     queue = JobQueue(tmp_path)
     JobFolder.create(tmp_path / "job", request("starter"))
     queue.add("job")

@@ -43,7 +43,7 @@ def model(tmp_path_factory):
 
 def request(model, **changes):
     defaults = {"model": model, "preset": "draft", "steps": 6, "texture_size": 64, "face_budget": 500, "device": "cpu"}
-    defaults["overrides"] = {"mesh_resolution": 32, "samples_per_ray": 24}  # as coarse as the test of a mesh can bear
+    defaults["overrides"] = {"mesh_resolution": 32, "samples_per_ray": 24}  # as coarse as the mesh test allows
     return JobRequest("a red mug", **(defaults | changes))
 
 
@@ -196,7 +196,7 @@ def test_sigterm_cancels(model, tmp_path):
 def test_a_running_job_is_not_run_twice(model, tmp_path, caplog):
     folder = JobFolder.create(tmp_path / "job", request(model))
     parent = {"pid": os.getppid(), "process_start": processes.start_time(os.getppid())}
-    status = processes.ourselves() | parent | {"heartbeat": 1.0}  # long ago: perhaps this machine slept
+    status = processes.ourselves() | parent | {"heartbeat": 1.0}  # long ago, as after this machine slept
     folder.status_file.write_text(json.dumps(status))
     assert worker.run(folder.path, resume=False) == EXIT_BAD_INPUT
     assert "Another engine" in caplog.text
@@ -207,7 +207,7 @@ def test_a_running_job_is_not_run_twice(model, tmp_path, caplog):
 
 @pytest.mark.parametrize("host", [{"machine": "another"}, {"namespace": "another container"}])
 def test_an_engine_elsewhere_is_judged_by_whether_its_heartbeat_changes(tmp_path, host):
-    """Not by what its clock says, which may be late or early."""
+    """Not by its clock, which may be wrong."""
     folder = JobFolder.create(tmp_path / "job", request("starter"))
     status = processes.ourselves() | host | {"host": "nas", "heartbeat": 1.0}
     folder.status_file.write_text(json.dumps(status))

@@ -1,4 +1,4 @@
-"""No link inside a job is followed, for writing, reading or deleting, and only what is ours is deleted."""
+"""No link inside a job is followed, for writing, reading or deleting, and only files that we write are deleted."""
 
 import os
 import re
@@ -26,7 +26,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def documents(tmp_path):
-    """Somebody's own folder, and what is in it."""
+    """A person's own folder, and its content."""
     documents = tmp_path / "documents"
     documents.mkdir()
     for name in ("state.safetensors", "side-0.png", "letter.txt"):
@@ -82,7 +82,10 @@ def test_only_the_checkpoint_itself_is_forgotten(folder):
 def test_what_a_killed_engine_was_writing_is_removed_by_the_next(folder):
     folder.turntable_folder.mkdir()
     left = [".status.json.123.part", ".live.npz.123.part", "turntable/.side-0.png.123.part"]
-    kept = [".placement.json.123.part", ".notes.txt.123.part"]  # Blender may be writing it; not ours
+    kept = [
+        ".placement.json.123.part",
+        ".notes.txt.123.part",
+    ]  # one that Blender may be writing, and one that is not ours
     for name in (*left, *kept):
         (folder.path / name).write_text("")
     assert worker.run(folder.path, resume=True, work=lambda *_: None) == EXIT_DONE
@@ -97,7 +100,7 @@ def test_a_log_that_is_a_link_or_a_pipe_is_not_written(folder, documents, capfd)
     folder.log_file.unlink()
     if hasattr(os, "mkfifo"):
         os.mkfifo(folder.log_file)
-        with own_process._printing_into(folder.log_file):  # which would wait for a reader for ever
+        with own_process._printing_into(folder.log_file):  # opening a pipe would wait for a reader for ever
             print("a line of the log", flush=True)
     assert "a line of the log" in capfd.readouterr().out
 
@@ -173,7 +176,7 @@ def test_what_is_read_is_an_ordinary_file_of_bounded_size(folder, documents, tmp
     assert files.read_bytes(documents / "letter.txt", limit=4) == b"mine"
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(UnsafeFileError, match="not an ordinary file"):  # and nobody waits for a writer
+        with pytest.raises(UnsafeFileError, match="not an ordinary file"):  # and it does not wait for a writer
             files.read_bytes(tmp_path / "pipe")
         with pytest.raises(OSError, match=r"."):
             files.open_to_append(tmp_path / "pipe")
@@ -206,7 +209,7 @@ def test_removing_a_job_leaves_what_is_not_ours(folder, documents):
 
 
 def test_of_two_that_make_a_job_in_one_empty_folder_one_succeeds(tmp_path, monkeypatch):
-    """Both have seen that it is empty before either of them writes."""
+    """Both have checked that it is empty before either writes."""
     monkeypatch.setattr("sdi_engine.contract.job_folder.make_folder", lambda path: path.mkdir(exist_ok=True))
     JobFolder.create(tmp_path / "job", JobRequest("first"))
     with pytest.raises(BadInputError, match="not empty"):
@@ -251,7 +254,7 @@ def test_nothing_is_left_of_a_job_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 def test_many_at_the_same_moment_get_a_folder_each(tmp_path):
-    """As Blenders whose Generate is pressed at once."""
+    """As when Generate is pressed in several Blenders at once."""
     barrier = threading.Barrier(8)
 
     def make(number):

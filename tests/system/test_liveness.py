@@ -1,4 +1,4 @@
-"""Who is alive: asked of the system where that is possible, else seen, by the observer's own clock alone."""
+"""Whether a process is alive: asked of the system if possible, else observed, by the observer's own clock alone."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ NEEDS_PROC = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 
 
 class Clock:
-    """A monotonic clock that the test moves."""
+    """A monotonic clock that the test advances."""
 
     def __init__(self):
         self.now = 1000.0
@@ -35,7 +35,7 @@ def child():
 
 
 def of(process, **changes):
-    """What a process would say of itself."""
+    """The identity that a process would write."""
     start = processes.start_time(process.pid)
     return processes.ourselves() | {"pid": process.pid, "process_start": start} | changes
 
@@ -45,7 +45,7 @@ def test_a_long_gap_between_two_looks_counts_little():
     watch = Stopwatch(clock)
     clock.now += 36_000.0  # the laptop slept
     assert watch.look() == LONGEST_LOOK_SECONDS
-    clock.now -= 50.0  # no clock should, but some do
+    clock.now -= 50.0  # a monotonic clock should not, but some do
     assert watch.look() == LONGEST_LOOK_SECONDS
     clock.now += 1.0
     assert watch.look() == LONGEST_LOOK_SECONDS + 1.0

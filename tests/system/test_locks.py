@@ -1,4 +1,4 @@
-"""Locks between processes, and where their files lie."""
+"""Locks between processes, and the places of their files."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ def own(tmp_path, monkeypatch):
 
 
 def holder(subject):
-    """Another process that has the lock."""
+    """Another process that holds the lock."""
     program = "import sys; from sdi_engine.system.locks import ProcessLock\n"
     program += "lock = ProcessLock(sys.argv[1]); print(lock.acquire(), flush=True); sys.stdin.read()"
     process = subprocess.Popen(
@@ -83,7 +83,7 @@ def test_a_home_without_locks_has_the_temporary_folder_in_its_place(own, tmp_pat
 
     def flock(file, operation):
         asked.append(file)
-        if len(asked) % 2:  # the first place of the two
+        if len(asked) % 2:  # the first of the two places
             raise OSError(errno.ENOLCK, "No locks available")
         real(file, operation)
 
@@ -100,7 +100,7 @@ def test_a_home_without_locks_has_the_temporary_folder_in_its_place(own, tmp_pat
 @needs_posix
 @pytest.mark.parametrize("taken_as", ["link", "file", "open folder"])
 def test_a_system_without_locks_is_one_sentence(own, tmp_path, monkeypatch, taken_as):
-    own.touch()  # no folder can be made there
+    own.touch()  # a file, so that no folder can be made there
     place = tmp_path / "temporary" / f"sdi-engine-{os.getuid()}"
     if taken_as == "link":
         place.symlink_to(tmp_path)

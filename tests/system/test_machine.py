@@ -1,4 +1,4 @@
-"""Who we are and where."""
+"""The identity of this person and this machine."""
 
 import os
 import stat

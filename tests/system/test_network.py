@@ -1,4 +1,4 @@
-"""What a person is told where nothing comes from the network: proxies, certificates, wrong addresses."""
+"""Explanations of network failures: proxies, certificates, wrong addresses."""
 
 import socket
 import ssl
@@ -19,12 +19,12 @@ HUB = "https://huggingface.co"
 
 @pytest.fixture(autouse=True)
 def online(monkeypatch, tmp_path):
-    """Online as far as we know, without any proxy, and with an empty cache."""
+    """Set to online, without a proxy, and with an empty cache."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    close_session()  # it has the proxies of its beginning
+    close_session()  # a session keeps the proxies that it was made with
     yield
     close_session()
 
@@ -51,7 +51,7 @@ def proxy_that_wants_a_password():
 
 @pytest.fixture
 def nobody():
-    """An address at which nothing answers while the test lasts: bound, but not listened at."""
+    """An address at which nothing answers during the test: a bound port without a listener."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{bound.getsockname()[1]}"
@@ -98,7 +98,7 @@ def test_a_proxy_that_is_not_there(monkeypatch, nobody, caplog):
     assert f"the proxy http://{nobody} does not respond" in sentence
     assert "correct or clear HTTPS_PROXY" in sentence
     assert "secret" not in sentence + caplog.text
-    assert "Retrying" not in caplog.text  # which would take half a minute
+    assert "Retrying" not in caplog.text  # retrying would take half a minute
 
 
 @pytest.mark.parametrize("address", ["http://proxy:port", "http://[::1", "http://", "gopher://proxy:70"])

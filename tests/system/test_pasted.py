@@ -1,4 +1,4 @@
-"""What people paste, and what they mean by it."""
+"""Pasted texts and the paths or names that they mean."""
 
 import os
 from pathlib import Path

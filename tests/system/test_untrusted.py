@@ -33,7 +33,7 @@ def test_control_characters_are_shown_instead_of_obeyed(text, shown):
 
 @pytest.fixture
 def logger():
-    """A log with our filter, and what it has written."""
+    """A logger with our filter, and its output."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.addFilter(printable_record)
