@@ -10,12 +10,12 @@ from made_jobs import make_job
 import headless
 
 _home = tempfile.TemporaryDirectory(prefix="sdi-blender-home-")
-os.environ["BLENDER_USER_RESOURCES"] = _home.name  # before bpy is imported: it must not see the person's own
+os.environ["BLENDER_USER_RESOURCES"] = _home.name  # before bpy is imported: it must not read the person's own
 
 
 @pytest.fixture
 def bpy():
-    """Blender as it starts, with a cube, a camera and a light."""
+    """A fresh Blender, with a cube, a camera and a light."""
     bpy = pytest.importorskip("bpy")
     bpy.ops.wm.read_factory_settings()
     return bpy
@@ -57,5 +57,5 @@ def desk(bpy, extension, monkeypatch):
     for runner in desk.session.desks.all():
         starting = runner._process._process
         pids = {(runner.queue.status() or {}).get("pid"), starting.pid if starting is not None else None}
-        for pid in pids - {None}:  # or it would hold up the engines of the next test
+        for pid in pids - {None}:  # or it would block the engines of the next test
             extension.jobs.process.end_tree(pid)

@@ -24,7 +24,7 @@ def save(bpy, tmp_path):
 
 
 def catalogs(file):
-    """The lines that say something."""
+    """The lines that are neither empty nor comments."""
     lines = file.read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith(("#", "VERSION"))]
 

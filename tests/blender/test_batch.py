@@ -1,4 +1,4 @@
-"""One object a line: `batch.py` and `blender --command sdi`."""
+"""One object per line: `batch.py` and `blender --command sdi`."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ import headless
 
 @pytest.fixture
 def command(bpy, extension, tmp_path, capsys):
-    """Run `blender --command sdi` in this process; exit code and the JSON object that it printed last."""
+    """Run `blender --command sdi` in this process; returns its exit code and the JSON object that it printed last."""
 
     def run(text, *options):
         (tmp_path / "prompts.txt").write_text(text, encoding="utf-8")
@@ -134,7 +134,7 @@ def test_equal_lines_become_different_objects(command, results):
 
 
 def test_several_at_once_stand_in_the_order_of_their_lines(bpy, command, results):
-    """The first goes on only when the third is done, which comes to pass only where several are made at once."""
+    """The first only ends after the third, which takes several at once."""
 
     def let_the_first_go_on():
         while not list(results.glob("*green*/result.json")):

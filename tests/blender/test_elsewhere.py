@@ -1,4 +1,4 @@
-"""What comes from another machine or person, what is away, and what was set differently meanwhile."""
+"""Jobs of another machine or person, drives that are away, and preferences that have changed meanwhile."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,7 @@ import headless
 
 @contextlib.contextmanager
 def as_a_colleague(extension, results, host="nas"):
-    """What is written in this block is written by another person on another machine."""
+    """Within this block, files are written as by another person on another machine."""
     machine = extension.sdi_engine.system.machine
     place = machine.Place(host, f"the machine {host}", "boot", "", "colleague")
     with pytest.MonkeyPatch.context() as patch:
@@ -100,7 +100,7 @@ def test_run_here_does_what_it_says(bpy, desk, extension, results):
 
 @pytest.mark.parametrize(("name", "button"), [("waiting", "run_job_here"), ("failed", "resume_job")])
 def test_a_job_with_a_link_in_it_is_refused_at_the_click(desk, extension, results, name, button):
-    """The engine would refuse it, too, but cannot write into such a job why."""
+    """The engine would refuse it too, but cannot write the reason into such a job."""
     with as_a_colleague(extension, results):
         write_colleagues_jobs(extension, results, [name])
     letter = results.parent / "letter.txt"
@@ -120,7 +120,7 @@ def test_a_job_with_a_link_in_it_is_refused_at_the_click(desk, extension, result
 
 
 def writes_no_more(desk):
-    """Whether the stand-in has written all of its second step, and waits to be told to finish."""
+    """Whether the stand-in has written all of its second step and waits for the finish flag."""
     events = desk.extension.sdi_engine.contract.events
     seen, _ = events.read_new(desk.job.folder.events_file, 0)
     last = events.LiveMeshSaved if desk.job.folder.live_flag.exists() else events.PreviewSaved

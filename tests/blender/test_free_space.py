@@ -1,4 +1,4 @@
-"""What arrives does not stand in what is there."""
+"""New objects do not stand in existing ones."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ def free_space(extension):
 
 @pytest.fixture
 def way(bpy, free_space):
-    """How far a thing of one metre steps aside from the 3D cursor."""
+    """The distance that an object of one metre is moved aside from the 3D cursor."""
 
     from mathutils import Vector
 

@@ -11,7 +11,7 @@ PROMPT = "a red mug"
 
 @pytest.fixture
 def generate(bpy, extension):
-    """Press Generate in the background; what the operator reported, or None where it finished."""
+    """Press Generate in the background; returns the operator's error report, or None if it finished."""
 
     def press(prompt=PROMPT, **settings):
         bpy.context.scene.sdi.prompt = prompt
@@ -45,7 +45,7 @@ def test_the_object_stands_at_the_cursor_as_an_artist_expects_it(bpy, generate, 
     assert placed.parent is None
     x, y, z = zip(*corners(placed), strict=True)
     assert (min(z), max(z)) == pytest.approx((3.0, 5.0))  # upright, on the ground of the cursor
-    assert (min(y), max(y)) == pytest.approx((2.0 - 0.8, 2.0 + 0.4))  # its front, which sticks out, faces -Y
+    assert (min(y), max(y)) == pytest.approx((2.0 - 0.8, 2.0 + 0.4))  # its protruding front faces -Y
     assert (min(x), max(x)) == pytest.approx((1.0 - 0.4, 1.0 + 0.4))
 
     assert [collection.name for collection in placed.users_collection] == ["SDI"]
@@ -93,7 +93,7 @@ def test_the_collection_is_found_again_by_its_name(bpy, generate):
 
 def test_the_size_is_in_metres_whatever_the_scenes_unit(bpy, generate, results):
     bpy.context.scene.unit_settings.scale_length = 0.01
-    assert generate(height=50.0) is None  # which the panel shows as 0.5 m
+    assert generate(height=50.0) is None  # the panel shows this as 0.5 m
     placed = bpy.data.objects[PROMPT]
     assert placed.dimensions.z == pytest.approx(50.0)
     assert json.loads(next(results.glob("*/request.json")).read_text())["height"] == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""A result in the scene: where it stands, what it is made of, what it knows of itself, and how it is undone."""
+"""An imported result: its place, its mesh and material, its custom properties, and undo."""
 
 import json
 import math
@@ -19,7 +19,7 @@ def folder(extension, results):
 
 @pytest.fixture
 def put(bpy, extension, folder):
-    """Bring the job's result into the scene."""
+    """Import the job's result into the scene."""
 
     def put_into_scene(**fields):
         placement = extension.jobs.placement.Placement.read(folder) if not fields else None
@@ -37,7 +37,7 @@ def marker(bpy, extension):
 
 
 def spans(placed):
-    """Lowest and highest coordinate of the vertices in the world, per axis."""
+    """The lowest and highest world coordinate of the vertices, for each axis."""
     points = [placed.matrix_world @ vertex.co for vertex in placed.data.vertices]
     return [(min(values), max(values)) for values in zip(*points, strict=True)]
 
@@ -159,7 +159,7 @@ def test_a_damaged_request_is_one_sentence(extension, put, folder):
 
 
 class TestUndo:
-    """One step, and no trace."""
+    """The import is one undo step, and undoing it leaves no trace."""
 
     @pytest.fixture(autouse=True)
     def before(self, bpy, extension):

@@ -1,4 +1,4 @@
-"""What is linked or overridden from another file cannot be changed: results stand beside it all the same."""
+"""Linked and overridden data of another file cannot be changed; results are imported all the same."""
 
 import pytest
 from blender_desk import PROMPT
@@ -9,7 +9,7 @@ JOB = "job-1"
 
 @pytest.fixture
 def library(bpy, tmp_path):
-    """A file with a scene "Theirs" and the collection "SDI" in it, with a result."""
+    """A file with a scene "Theirs" that has the collection "SDI" with a result."""
     bpy.ops.wm.read_factory_settings()
     bpy.context.scene.name = "Theirs"
     collection = bpy.data.collections.new("SDI")
@@ -41,7 +41,7 @@ def theirs(bpy, library, request):
 
 @pytest.fixture
 def folder(bpy, library, extension, results):
-    """After `library`, whose making empties Blender."""
+    """The extension's desk; after `library`, which resets Blender."""
     return make_job(extension, results, JOB)
 
 

@@ -16,7 +16,7 @@ def folder(extension, results):
 
 @pytest.fixture
 def show(bpy, extension, folder):
-    """Write a live file and show it; the object, or None where nothing was shown."""
+    """Write a live file and show it; returns the object, or None if nothing was shown."""
 
     def write_and_show(**what):
         write_live(folder, **what)
@@ -118,7 +118,7 @@ def test_it_is_no_undo_step_and_outlives_undo(bpy, extension, show):
 
 
 def test_it_lets_go_of_a_marker_that_the_undo_does_not_know(bpy, extension, show):
-    """Blender would keep the mesh as it is, with a parent that is gone, and crash."""
+    """Otherwise Blender would keep the mesh with a parent that no longer exists, and crash."""
     show()
     for x in range(3):
         bpy.data.objects["Cube"].location.x = x
@@ -165,7 +165,7 @@ def test_an_invalid_file_is_ignored(bpy, extension, folder, show, content):
     else:
         folder.live_file.write_bytes(content)
     assert not extension.scene.live_mesh.show(bpy.context, folder)
-    assert len(thing.data.polygons) == 4  # what was shown before is shown still
+    assert len(thing.data.polygons) == 4  # the former mesh is still shown
 
 
 def test_half_of_a_real_file_is_ignored(bpy, extension, folder):

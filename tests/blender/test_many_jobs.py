@@ -1,4 +1,4 @@
-"""Long lists of prompts, disks that refuse in the middle, and a results folder that is changed meanwhile."""
+"""Long lists of prompts, disk errors in the middle, and another results folder in the preferences."""
 
 import pytest
 from blender_desk import PROMPT
@@ -6,7 +6,7 @@ from blender_desk import PROMPT
 
 @pytest.fixture
 def prompts(tmp_path):
-    """Write so many prompts into a file; its path."""
+    """Write `count` prompts into a file; returns its path."""
 
     def write(count, first="slow mug"):
         lines = [first, *(f"mug {number}" for number in range(1, count))]
@@ -36,7 +36,7 @@ class TestAListOfPrompts:
 
     def test_all_are_queued_without_blocking_blender(self, desk, submissions, prompts):
         assert desk.press("generate_from_file", filepath=prompts(6)) is None
-        assert submissions.progress == (1, 6)  # after a moment the person goes on working
+        assert submissions.progress == (1, 6)  # Blender is not blocked for longer
         assert desk.tick() == desk.extension.state.watcher.CATCH_UP_TICK_SECONDS
         desk.until(lambda: not submissions.has_more)
         assert len(desk.session.desks.runner.jobs) == 6
@@ -109,7 +109,7 @@ class TestAListOfPrompts:
 
 
 class FullDisk:
-    """Refuses after two jobs, in the middle of making one or of giving it its turn."""
+    """Raises after two jobs, while the third is created or queued."""
 
     def __init__(self, desk, monkeypatch, where):
         self.calls, self.is_full = 0, True

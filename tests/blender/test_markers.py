@@ -1,4 +1,4 @@
-"""Markers in the scene: where an object will stand, and that Blender's undo can live with them."""
+"""Markers in the scene, which show where an object will stand, and their safety with Blender's undo."""
 
 import math
 import subprocess
@@ -99,11 +99,11 @@ def test_a_hidden_marker_keeps_its_place_when_the_file_is_opened(bpy, markers, t
 
 
 def test_hidden_view_layers_are_not_evaluated(bpy, markers):
-    """Blender 4.3 would crash in one of them, after an undo."""
+    """Blender 4.3 would crash if it evaluated one after an undo."""
     marker = add(bpy, markers)
     bpy.context.scene.view_layers.new("Another")
     bpy.context.view_layer.layer_collection.children["SDI"].exclude = True
-    marker.location.x = 9.0  # which only an evaluation of the other view layer would bring into its matrix
+    marker.location.x = 9.0  # only an evaluation of the other view layer would update its matrix
     assert tuple(markers.matrix_of(JOB).translation) == (1.0, 2.0, 3.0)
 
 
@@ -208,7 +208,7 @@ class TestUndo:
         assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
 
     def test_every_view_layer_knows_before_the_undo_that_the_marker_left(self, bpy, markers):
-        """Or Blender 4.2 asks its collections in the midst of the undo, and crashes."""
+        """Otherwise Blender 4.2 reads its collections in the middle of the undo, and crashes."""
         add(bpy, markers)
         bpy.context.scene.view_layers.new("Another")
         bpy.ops.scene.new(type="LINK_COPY")
@@ -226,7 +226,7 @@ class TestUndo:
         assert seen == [False] * 4
 
     def test_a_scene_without_the_collection_gets_it_from_results_only(self, bpy, markers, extension):
-        """Or an undo to before the first result leaves the other scene with a collection that is gone, and crashes."""
+        """Otherwise an undo to before the first result leaves the other scene a deleted collection, and crashes."""
         from mathutils import Matrix
 
         other = bpy.data.scenes.new("Other")

@@ -1,4 +1,4 @@
-"""Found where a person looks: in the search, in the Add menu, in the right-click menu, by a shortcut."""
+"""The ways to the extension: Blender's search, the Add menu, the right-click menu, a shortcut."""
 
 import importlib
 import sys
@@ -11,7 +11,7 @@ FROM_TEXT = "sdi.from_text"
 
 
 class Layout:
-    """Remembers what a menu draws."""
+    """A layout that records what a menu draws."""
 
     def __init__(self):
         self.drawn = []
@@ -50,7 +50,7 @@ def test_each_menu_has_our_entry(bpy, extension):
 
 
 def test_the_search_finds_it_by_generate_and_by_sdi(bpy, extension):
-    """It looks through menus, by the words of all menus on the way and of the entry itself."""
+    """Blender's search matches the names of the entry and of all menus above it."""
     menu = extension.panels.menus.SDI_MT_object
     entries = drawn_by(bpy, menu.draw)
     label = bpy.ops.sdi.from_text.get_rna_type().name
@@ -89,7 +89,7 @@ def clashes(item, wanted):
 
 
 def shortcuts_of_blender(bpy):
-    """All that Blender's two keymaps have where the 3D viewport is, in any mode."""
+    """All entries of Blender's two keymaps that apply in the 3D viewport, in any mode."""
     folder = Path(bpy.utils.system_resource("SCRIPTS")) / "presets" / "keyconfig"
     sys.path.insert(0, str(folder))
     try:
@@ -115,7 +115,7 @@ def test_disabling_takes_menus_and_shortcut_away(bpy, extension):
 
 
 class Words:
-    """A layout that remembers the labels, of itself and of all rows and columns in it."""
+    """A layout that records the labels in it and in all its rows and columns."""
 
     def __init__(self):
         self.labels = []

@@ -11,7 +11,7 @@ FLUX = {"double_blocks.0.img_attn.qkv.weight": (1, 1)}
 
 @pytest.fixture
 def model_list(bpy, extension, tmp_path, monkeypatch):
-    """What is known of models, in a computer that has none."""
+    """The list of models on a computer without any."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     return extension.state.current.session().models
 
@@ -23,7 +23,7 @@ def scanned(bpy, model_list):
 
 
 def refused(operator, **arguments):
-    """What the operator reported."""
+    """Run an operator; returns its report."""
     with pytest.raises(RuntimeError) as error:
         operator(**arguments)
     return str(error.value)
@@ -144,7 +144,7 @@ def test_settings_from_a_request_describe_that_request(bpy, extension, fields, s
 
 
 def test_a_request_is_what_a_person_typed(bpy, extension):
-    """And not the nearest number that 32 bits can hold."""
+    """And not the nearest 32-bit float."""
     bpy.context.scene.sdi.prompt = "a mug"
     bpy.context.scene.sdi.guidance = 7.3
     bpy.context.scene.sdi.height = 0.1

@@ -10,7 +10,7 @@ from sdi_engine.config.parameters import PARAMETERS
 
 @pytest.fixture
 def other(extension):
-    """A request that is not the default's in one setting."""
+    """A request that differs from the default in one setting."""
     from sdi_text_to_3d.sdi_engine.config.parameters import PARAMETERS, Lora
     from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
 
@@ -32,7 +32,7 @@ def other(extension):
 
 
 class Drawn:
-    """A layout that notes which properties it shows."""
+    """A layout that records which properties it shows."""
 
     def __init__(self, names=None):
         self.names = [] if names is None else names

@@ -1,4 +1,4 @@
-"""Settings under a name, by Blender's own preset system."""
+"""Presets, by Blender's own preset system."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ WATCHED = ("Panel", "Operator", "PropertyGroup", "AddonPreferences")
 
 
 def ours(bpy):
-    """Everything in Blender that carries our name."""
+    """Everything in Blender with our name."""
     types = {name for name in dir(bpy.types) if name.startswith("SDI_")}
     classes = {cls.__name__ for base in WATCHED for cls in getattr(bpy.types, base).__subclasses__()}
     handlers = [f for group in (bpy.app.handlers.load_post, bpy.app.handlers.save_post) for f in group]
@@ -76,7 +76,7 @@ def test_the_manifest_keeps_the_rules(manifest):
 
 def test_what_blender_logs_of_names_from_elsewhere_is_printable(extension, capsys, monkeypatch):
     log = extension.jobs.library.log
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in Blender, where pytest does not listen
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in Blender, without pytest's handlers
     log.warning("%s could not be removed", "mug\x1b]0;owned\x07\nERROR forged")
     log.info("not a warning")
     assert capsys.readouterr().err == "mug\\x1b]0;owned\\x07\\nERROR forged could not be removed\n"

@@ -1,4 +1,4 @@
-"""What happens where Blender has a window and timers fire: here the test is the timer, and `background` is a lie."""
+"""The extension in a Blender with a window and timers: here the test ticks them, and `background` is made False."""
 
 import json
 import os
@@ -13,8 +13,8 @@ def test_the_result_is_one_undo_step_named_after_the_prompt(bpy, desk):
     desk.generate()
     bpy.context.scene.cursor.location = (0.0, 0.0, 0.0)
     assert desk.session.watcher.is_busy()
-    assert desk.job.request.prompt == PROMPT  # shown at once, before the engine has said a word
-    assert len(desk.helpers()) >= 2  # the marker and its box stand there at once
+    assert desk.job.request.prompt == PROMPT  # shown at once, before the engine has reported anything
+    assert len(desk.helpers()) >= 2  # the marker and its box are there at once
     desk.to_the_end()
     assert not desk.helpers()
     assert bpy.data.objects[PROMPT].location.x == 5.0
@@ -85,7 +85,7 @@ def test_the_queue_can_be_reordered_and_shortened(desk):
     assert desk.press("cancel_job", job=jobs["two"].name) is None
     desk.tick()
     assert [ticket.name for ticket in desk.session.desks.runner.waiting] == [jobs["one"].name, jobs["three"].name]
-    assert desk.job.request.prompt == "slow mug"  # which is still the one that is shown
+    assert desk.job.request.prompt == "slow mug"  # it is still the one that is shown
     assert len(desk.helpers()) >= 6
     desk.press("finish_job")
     desk.to_the_end()
@@ -250,7 +250,7 @@ def test_an_invalid_mesh_is_reported_in_the_panel(desk):
 
 
 class TestHistory:
-    """What can be done with a job in the list."""
+    """The operators for a job in the list."""
 
     @pytest.fixture
     def name(self, desk):
@@ -374,7 +374,7 @@ def test_the_end_of_a_job_is_announced(desk, monkeypatch):
 
 
 def test_one_bad_job_does_not_stop_the_timer(desk, caplog):
-    """Blender drops a timer that ends with an error, and nobody would hear of any job any more."""
+    """Blender removes a timer whose function raises, and then no job would be polled any more."""
     desk.generate("slow mug")
     desk.until(lambda: desk.job is not None and desk.job.state == "running")
 
@@ -442,7 +442,7 @@ def test_generate_again_takes_the_next_seed(bpy, desk):
     desk.generate()  # also after it is done
     assert desk.settings.seed == 3
     desk.generate("a blue mug", seed=0)
-    assert desk.settings.seed == 0  # which says something else
+    assert desk.settings.seed == 0  # since this is another prompt
 
 
 def test_what_failed_or_was_cancelled_is_tried_with_the_same_seed(desk):

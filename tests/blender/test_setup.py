@@ -1,4 +1,4 @@
-"""Setting the engine up: the operators in Blender, with programs that stand in for Pythons."""
+"""The engine's set-up: the operators in Blender, with programs that stand in for Pythons."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ def module(extension):
 
 @pytest.fixture
 def report(extension):
-    """What Copy Report copies."""
+    """The text that Copy Report copies."""
     session = extension.state.current.session()
     return lambda: extension.state.report.report(session.engine_setup, session.display.job)
 
@@ -35,7 +35,7 @@ def settings(bpy, extension):
 
 @pytest.fixture
 def python_that_says(tmp_path):
-    """Make a program that answers the doctor's question with these checks that failed."""
+    """Make a program that answers as the doctor, with these checks failed."""
 
     def make(*missing, version="3.11.7", name="python3"):
         program = tmp_path / name
@@ -67,7 +67,7 @@ def online(bpy):
 
 @pytest.fixture
 def environment(extension, tmp_path, monkeypatch):
-    """As if the extension were installed, so that Blender lends it a folder."""
+    """Pretend that the extension is installed, so that Blender gives it a folder."""
     folder = tmp_path / "lent by Blender" / "engine"
     monkeypatch.setattr(extension.state.preferences, "private_environment", lambda: folder)
     monkeypatch.delenv("SDI_ENGINE_PYTHON", raising=False)
@@ -89,7 +89,7 @@ def tiny_installation(module, tmp_path, monkeypatch, settings, online):
 
 
 def why_not(bpy, operator):
-    """Why the button is disabled, as its tooltip says; None where it is not."""
+    """The reason in a disabled button's tooltip; None if it is enabled."""
     if operator.poll():
         return None
     with pytest.raises(RuntimeError) as error:
@@ -98,7 +98,7 @@ def why_not(bpy, operator):
 
 
 def wait_until(setup, condition):
-    """What the timer does in a window."""
+    """Tick as the timer does in a window."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline

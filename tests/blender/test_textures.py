@@ -1,4 +1,4 @@
-"""Textures outlive an export: they are seen again in what is imported from it. And Solid shading has their colour."""
+"""Textures survive an export and a re-import, and Solid shading shows their colour."""
 
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -43,7 +43,7 @@ def fbx_copied(bpy, folder):
 
 
 def fbx_beside(bpy, folder):
-    """With the settings that Blender has by itself, and the button that stands beside them."""
+    """Export with Blender's default settings, and with the button beside them."""
     import_again = fbx(bpy, folder)
     assert bpy.ops.sdi.write_textures(directory=str(folder)) == {"FINISHED"}
     return import_again
@@ -63,7 +63,7 @@ def usd(bpy, folder):
 def test_the_texture_is_seen_again_in_a_re_import(bpy, put, tmp_path, export):
     put("a mug")
     put(name="job-2")
-    placed = put(name="job-3")  # whose name has a number behind a dot
+    placed = put(name="job-3")  # its name ends in a number after a dot
     assert image_of(placed).name == f"{PROMPT}.001"
     save_and_open(bpy, tmp_path / "mine.blend")
     folder = tmp_path / "export"

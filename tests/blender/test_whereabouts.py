@@ -1,4 +1,4 @@
-"""What the panel says of a finished job is true: it stands in the scene, or it does not."""
+"""What the panel says about a finished object's whereabouts is true."""
 
 import json
 
@@ -8,7 +8,7 @@ from blender_desk import PROMPT
 
 @pytest.fixture
 def made(desk):
-    """One that is done."""
+    """A finished job."""
     desk.generate()
     desk.to_the_end()
     return desk

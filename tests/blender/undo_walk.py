@@ -1,4 +1,4 @@
-"""A walk at random through what a person and the jobs do to a file, with many an undo: does Blender survive it?
+"""A random walk through what a person and jobs do to a file, with many undos: does Blender survive it?
 
     python undo_walk.py -- SEED FOLDER
     blender --background --factory-startup --python-exit-code 1 --python undo_walk.py -- SEED FOLDER
@@ -24,7 +24,7 @@ import headless  # noqa: E402
 EVENTS = 300
 JOBS_AT_ONCE = 3
 CHECKS = 0.5
-"""After how many of the events: a check brings the view layer up to date, which Blender itself may put off."""
+"""The share of events after which a check follows; it updates the view layer, which Blender itself may put off."""
 
 
 class Walk:
@@ -56,7 +56,7 @@ class Walk:
         ]
 
     def open_file(self):
-        """A file with view layers that nobody looks at, and so nobody keeps up to date.
+        """A file with view layers that are not shown, and so not kept up to date.
 
         It is opened so that they are in the first step of the undo too: Blender 4.3 crashes by itself when a new scene
         is undone.
@@ -198,7 +198,7 @@ def main():
         sys.stderr.flush()
         os._exit(1)
     sys.stdout.flush()
-    os._exit(0)  # without the tidying up, which says nothing of what is tested here
+    os._exit(0)  # without clean-up, which is not tested here
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Our DDIM on our priors gives what Diffusers' own pipelines give from the same noise; all else stands on that."""
+"""Our DDIM on our priors equals Diffusers' own pipelines from the same noise; everything else builds on that."""
 
 import pytest
 import torch
@@ -64,12 +64,12 @@ def test_a_schedule_with_zero_terminal_signal(tmp_path):
     )
     theirs, ours, _, prior = sampled_by_both(folder, 3.0)
     assert_close(ours, theirs)
-    assert prior.scales(prior.sampling_times(STEPS)[:1])[0] < 1e-5  # it does start where there is no signal
+    assert prior.scales(prior.sampling_times(STEPS)[:1])[0] < 1e-5  # it starts without any signal
 
 
 @pytest.mark.parametrize(("guidance", "negative_prompt"), [(1.0, ""), (5.0, ""), (5.0, "ugly")])
 def test_sdxl(guidance, negative_prompt, tmp_path):
-    """At a resolution that is not the model's own, since SDXL is told the size."""
+    """At a resolution that is not the model's own, since SDXL is conditioned on the size."""
     folder = write_sdxl(tmp_path / "model")
     theirs, _, last, prior = sampled_by_both(folder, guidance, negative_prompt, resolution=24)
     assert_close(ddim_step(prior, last, torch.zeros(2)), theirs)

@@ -1,4 +1,4 @@
-"""What a header tells of a file, and that no header does harm."""
+"""The recognition of files by their headers, and that no header does harm."""
 
 import json
 import random
@@ -174,7 +174,7 @@ def test_invalid_headers(header, tmp_path):
 
 
 def test_a_huge_header_is_not_read(tmp_path):
-    """Though the file is as long as it says."""
+    """Even if the file is as long as the header says."""
     file = tmp_path / "dream.safetensors"
     with file.open("wb") as stream:
         stream.write(struct.pack("<Q", 2**30))
@@ -192,7 +192,7 @@ def test_names_cannot_write_on_a_terminal(tmp_path):
 
 
 def test_two_thousand_damaged_headers_get_a_sentence_each(tmp_path):
-    """Bytes changed, cut out or doubled: read as something, or refused; nothing else."""
+    """Bytes changed, removed or doubled: the file is recognised or refused, and nothing else happens."""
     rng = random.Random(0)
     file = write_file(tmp_path / "dream.safetensors", {**VAE, FIRST: (2, 4, 1, 1), "a": (2,)})
     good = file.read_bytes()[:500]
@@ -213,4 +213,4 @@ def test_two_thousand_damaged_headers_get_a_sentence_each(tmp_path):
             family(file)
         except BadInputError:
             refused += 1
-    assert refused == 2000  # for it is not a complete model either
+    assert refused == 2000  # even a recognised one is not a complete model

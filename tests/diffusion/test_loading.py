@@ -42,7 +42,7 @@ def sd3_model(tmp_path_factory):
 
 @pytest.fixture
 def hub_cache(tmp_path, monkeypatch):
-    """An empty cache of the hub, offline; gives a function that puts a model there."""
+    """An empty cache of the hub, offline; returns a function that puts a model there."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
@@ -79,7 +79,7 @@ def test_pixel_model_encodes_without_loss(pixel_model):
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 def test_prediction_is_what_diffusers_scheduler_steps_with(prediction_type, tmp_path):
-    """The x0 and ε that we find of a model's output are those of Diffusers' own DDIM step."""
+    """Our x0 and ε from a model's output are those of Diffusers' own DDIM step."""
     from diffusers import StableDiffusionPipeline
 
     folder = write_stable_diffusion(tmp_path / "model", prediction_type, vae=False)
@@ -272,7 +272,7 @@ def changed(folder, part, change):
     ],
 )
 def test_a_missing_or_unknown_tensor_in_a_folder_is_refused(part, name, latent_model, tmp_path):
-    """The libraries would put random numbers in its place, or leave it out."""
+    """The libraries would use random numbers for a missing tensor, and ignore an unknown one."""
 
     def without(tensors):
         (own,) = [key for key in tensors if key.endswith(name)]
@@ -377,7 +377,7 @@ def test_an_id_is_no_folder_of_the_working_directory(hub_cache, latent_model, pi
     ],
 )
 def test_code_that_a_model_brings_is_never_run(change, latent_model, tmp_path, hub_cache, monkeypatch):
-    """Neither from beside the model nor from anywhere on Python's path; the panel's check says the same."""
+    """Neither from the model's folder nor from Python's path; the panel's check refuses it too."""
     folder = shutil.copytree(latent_model, tmp_path / "evil-model")
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps(index | change))
@@ -422,7 +422,7 @@ def test_real_model_is_the_first_copy_that_is_here(hub_cache, latent_model, pixe
 
 
 def test_a_copy_that_is_here_is_not_fetched_again(hub_cache, latent_model, monkeypatch):
-    """Also while online: the first copy is not asked for when the second has been fetched before."""
+    """Even online the first copy is not requested if the second was downloaded before."""
     hub_cache(REAL_MODEL_MIRRORS[1], latent_model)
     asked = []
     download = huggingface_hub.hf_hub_download

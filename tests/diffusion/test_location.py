@@ -40,7 +40,7 @@ def test_safetensors_by_other_names(name, tmp_path):
 
 
 def test_an_id_is_an_id_whatever_lies_in_the_working_directory(tmp_path, monkeypatch):
-    """A results folder that somebody else made can hold a folder of any name."""
+    """Somebody else's results folder can contain a folder of any name."""
     (tmp_path / "owner" / "name").mkdir(parents=True)
     (tmp_path / "owner" / "name" / "model_index.json").touch()
     (tmp_path / "dream.safetensors").touch()
@@ -87,6 +87,6 @@ def test_other_addresses_say_what_to_do(address, sentence):
 
 
 def test_blenders_python_can_import_it():
-    """It has no torch, and a wrong path is told before the worker takes seconds to load it."""
+    """It has no torch, and a wrong path is reported before the engine takes seconds to load it."""
     code = "import sys, sdi_engine.diffusion.location; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -50,7 +50,7 @@ def weights_of(pipeline):
 
 
 def kohya_lora(pipeline, file, seed=0, rename=lambda name: name):
-    """A file as kohya's scripts write it, every layer of its own rank and alpha, and its effect."""
+    """A file in kohya's format, with a rank and an alpha for each layer, and its effect on the weights."""
     generator = torch.Generator().manual_seed(seed)
     tensors, effect = {}, {}
     prefixes = {"lora_unet": "unet", "lora_te": "text_encoder"}
@@ -140,7 +140,7 @@ def test_peft_file_adds_what_it_says(model, part, layer, models, tmp_path):
 
 
 def peft_merged(unet, config):
-    """A U-Net with an adapter of PEFT's, with random weights, and what PEFT itself makes of both together."""
+    """A U-Net with a random adapter of PEFT, and the weights that PEFT itself merges from both."""
     torch.manual_seed(3)
     model = get_peft_model(copy.deepcopy(unet), config)
     for name, parameter in model.named_parameters():
@@ -187,7 +187,7 @@ def test_every_format_is_what_peft_makes_of_it(config, models, tmp_path):
 
 
 def fused(models, tmp_path, tensors, name="sd1"):
-    """A pipeline's weights before and after, with a LoRA of these tensors, and what was said."""
+    """A pipeline's weights before and after merging a LoRA of these tensors, and the messages."""
     file = tmp_path / "lora.safetensors"
     save_file(tensors, file)
     pipeline = pipeline_of(models, name)
@@ -202,7 +202,7 @@ FLAT_CONV = f"lora_unet_{CONV.replace('.', '_')}"
 
 
 def test_a_tuckers_core_stands_between_the_convolutions(models, tmp_path):
-    """kohya's and LyCORIS' `lora_mid`: what the three make of a picture one after the other, one does."""
+    """`lora_mid` of kohya and LyCORIS: one convolution equals the three applied one after the other."""
     down, mid, up = torch.randn(3, 16, 1, 1), torch.randn(3, 3, 3, 3), torch.randn(16, 3, 1, 1)
     tensors = {f"{FLAT_CONV}.lora_{name}.weight": part for name, part in (("down", down), ("mid", mid), ("up", up))}
     before, after, _ = fused(models, tmp_path, tensors | {f"{FLAT_CONV}.alpha": torch.tensor(1.5)})
@@ -214,7 +214,7 @@ def test_a_tuckers_core_stands_between_the_convolutions(models, tmp_path):
 
 @pytest.mark.parametrize("axis", [0, 1], ids=["rows", "columns"])
 def test_dora_of_lycoris_sets_lengths(axis, models, tmp_path):
-    """Of rows by the newer files, of columns by the older ones."""
+    """Newer files set the lengths of rows, older ones those of columns."""
     lengths = torch.rand(32, 1) + 0.5
     tensors = {
         f"{FLAT_TO_Q}.lora_up.weight": torch.randn(32, 2),
@@ -286,7 +286,7 @@ def test_the_second_text_encoder_by_its_names(name, models, tmp_path):
 
 
 def test_query_key_and_value_of_sd3_in_one_matrix(models, tmp_path):
-    """As kohya's scripts have them; Diffusers has a layer for each."""
+    """As in kohya's scripts; Diffusers has a layer for each."""
     name = "lora_unet_joint_blocks_0_x_block_attn_qkv"
     tensors = {f"{name}.lora_up.weight": torch.randn(192, 2), f"{name}.lora_down.weight": torch.randn(2, 64)}
     before, after, _ = fused(models, tmp_path, tensors, "sd3")
@@ -334,7 +334,7 @@ def test_a_stray_embedding_does_not_spoil_a_lora(models, tmp_path):
     ],
 )
 def test_what_cannot_be_used_whole_is_refused_with_the_reason_and_changes_nothing(tensors, sentence, models, tmp_path):
-    """Also where another file is fine: the sentence names the one at fault."""
+    """Even if another file is fine; the sentence names the faulty one."""
     good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
     save_file(plain(FLAT_TO_Q), good)
     save_file(tensors, bad)

@@ -1,4 +1,4 @@
-"""A family that nobody knew before: one entry in the table and one prior, and its models load as all others do."""
+"""A new family: with one entry in the table and one prior its models load like all others."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ DREAM_ENCODER = "dream_encoder."
 
 
 class DreamPrior(UNetPrior):
-    """It draws whatever it is told in grey."""
+    """It draws every prompt in grey."""
 
     def decode(self, x0):
         return super().decode(x0).mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
@@ -51,7 +51,7 @@ def dream(monkeypatch):
 
 
 def write_dream(folder):
-    """As a folder in Diffusers layout."""
+    """A model of the new family, as a folder in Diffusers layout."""
     index = write_stable_diffusion(folder) / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": PIPELINE}))
     return folder

@@ -66,7 +66,7 @@ def test_conditioning_of_several_cameras(prior):
 
 
 def test_guidance_with_perp_neg_is_the_papers_formula(prior):
-    """ε(∅) + γ·(e + Σ w·(e' − ⟨e', e⟩/‖e‖²·e)), with e the direction of the prompt and e' the one to keep away from."""
+    """ε(∅) + γ·(e + Σ w·(e' − ⟨e', e⟩/‖e‖²·e)), where e is the prompt's direction and e' that of the negative view."""
     told = condition_views(prior, "a dog", "", [30.0, 120.0], [0.0, 0.0])
     x = 0.4 * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     t = torch.full((2,), 0.5)

@@ -1,4 +1,4 @@
-"""Weights as artists write them."""
+"""Weights in prompts, in the syntax that artists use."""
 
 import pytest
 

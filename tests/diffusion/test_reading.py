@@ -82,7 +82,7 @@ def check_view_words(prompt, in_pieces):
 
 
 def test_clips_own_tokens_in_pieces_are_those_of_the_whole():
-    """84 tokens of a real prompt: what was cut off before were the view words."""
+    """84 tokens of a real prompt, of which earlier versions cut off the view words."""
     tokenizer = clip_tokenizer()
     count = counter(tokenizer)
     prompt = (
@@ -130,7 +130,7 @@ def test_extreme_weights_are_refused(prompt):
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("prompt", ["", "a mug", "a mug, side view"])
 def test_short_prompts_are_encoded_as_diffusers_does(priors, name, prompt):
-    """Bit for bit, so that objects stay as they were."""
+    """Bit for bit, so that objects stay the same."""
     pipeline = priors[name]._pipeline
     more = {"prompt_2": None, "prompt_3": None} if name == "sd3" else {"num_images_per_prompt": 1}
     embedding, *rest = pipeline.encode_prompt(prompt, device=CPU, do_classifier_free_guidance=False, **more)

@@ -39,7 +39,7 @@ FAMILIES = {
 
 
 def assert_same(one, other):
-    """Two priors answer alike."""
+    """Check that two priors give the same predictions."""
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     images, t = torch.rand(1, 3, 16, 16), torch.tensor([0.3, 0.9])
     with torch.no_grad():
@@ -59,12 +59,12 @@ def test_file_with_its_configuration_beside_it(family, tmp_path):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_tensor_comes_to_where_diffusers_own_loader_puts_it(family, tmp_path):
-    """Which is the judge of our names."""
+    """That loader is the reference for our names."""
     file = write_single_file(FAMILIES[family](tmp_path / "folder"), tmp_path / "dream.safetensors")
     kind = DiffusionPipeline.load_config(file.with_suffix(""))["_class_name"]
     absent = {"text_encoder_3": None, "tokenizer_3": None} if family.startswith("sd3") else {}
     shape = {}
-    if family == "sd3.5":  # which Diffusers takes from the configuration
+    if family == "sd3.5":  # Diffusers takes this from the configuration
         shape["transformer"] = SD3Transformer2DModel.from_single_file(
             str(file), config=str(file.with_suffix("")), subfolder="transformer"
         )
@@ -83,7 +83,7 @@ def test_every_tensor_comes_to_where_diffusers_own_loader_puts_it(family, tmp_pa
 
 
 def changed(file, change):
-    """The file again, its tensors changed."""
+    """Write the file again with changed tensors."""
     tensors = load_file(file)
     change(tensors)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
@@ -98,7 +98,7 @@ def sd1_file(tmp_path_factory):
 
 @pytest.fixture
 def file(sd1_file, tmp_path):
-    """One of Stable Diffusion 1.x that a test may change."""
+    """A file of Stable Diffusion 1.x that a test may change."""
     shutil.copytree(sd1_file.with_suffix(""), tmp_path / "dream")
     return Path(shutil.copy(sd1_file, tmp_path / "dream.safetensors"))
 
@@ -160,7 +160,7 @@ def test_names_without_text_model_and_of_other_programs(file, sd1_file):
 
 
 def to_8_bits(tensor, scale):
-    """As ComfyUI writes weights in 8 bits, and what they stand for; `scale` is one factor, or one a row."""
+    """Weights in 8 bits in ComfyUI's format, and their values; `scale` is one factor, or one per row."""
     rounded = (tensor / scale).to(torch.float8_e4m3fn)
     return rounded, rounded.float() * scale
 
@@ -197,7 +197,7 @@ def test_scales_of_weights_in_8_bits_are_multiplied_in(suffix, more, rows, file,
     ],
 )
 def test_file_alone_gets_a_shipped_configuration(family, shipped, written, tmp_path, monkeypatch):
-    """With tiny ones in place of those that are shipped, as if the models of these families were that small.
+    """With tiny configurations instead of the shipped ones, as if the models of these families were that small.
 
     What the shipped ones do not tell is found in the file: that it predicts v, and the shape of SD 3.5's transformer.
     """
@@ -240,7 +240,7 @@ def test_stable_diffusion_2_that_predicts_velocity_is_for_768_pixels():
 
 
 def part(kind, family, subfolder, **changes):
-    """A part of a real model without its numbers, as the shipped configuration has it."""
+    """A part of a real model from the shipped configuration, without weights."""
     if issubclass(kind, (CLIPTextModel, CLIPTextModelWithProjection)):
         return kind(CLIPTextConfig.from_pretrained(CONFIGS / family / subfolder))
     return kind.from_config(kind.load_config(CONFIGS / family / subfolder) | changes)

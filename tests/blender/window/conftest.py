@@ -1,4 +1,4 @@
-"""Lets the test import its neighbours, which are programs in their own right, by their bare names."""
+"""Lets the tests import the modules beside them, which are also programs, by their bare names."""
 
 import sys
 from pathlib import Path

@@ -7,9 +7,9 @@
         window.wait_until("'a red mug' in bpy.data.objects")
         window.screenshot(folder / "after.png")
 
-Blender offers no list of its buttons. It does tell what lies under the mouse, so the driver feels its way over the
-sidebar until the button that it looks for is there; nothing depends on the layout, or on Blender's version. Where a
-button was found once, it is looked for first the next time.
+Blender has no list of its buttons, but it tells what lies under the mouse. So the driver moves the mouse over the
+sidebar until it finds the button; nothing depends on the layout or on Blender's version. The next time it first tries
+where the button was found before.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from real_blender import command_in, require, run_in
 
 SIZE = (1280, 800)
 LEAST_PATIENCE = 60.0
-"""Seconds: a machine that has much else to do is no fault of what is tested."""
+"""Seconds; long, since a busy machine must not make a test fail."""
 
 STEP = 16
-"""From one place where a button is felt for to the next: less than a button is high, in pixels."""
+"""The distance in pixels between places where a button is searched: less than a button's height."""
 
 UNFOLD_AT = 0.3
 """Where panels' headers are clicked, as a share of the sidebar's width."""
@@ -43,13 +43,13 @@ UNDISTURBED = (
     "preferences.view.use_save_prompt = False",
     "preferences.view.smooth_view = 0",
 )
-"""Preferences without which a window would show what no test asks for."""
+"""Preferences that turn off what would disturb the tests."""
 
 HERE = Path(__file__).resolve().parent
 
 
 class Timeout(AssertionError):
-    """What the test waited for did not come."""
+    """A test has waited in vain."""
 
 
 class Blender:
@@ -60,7 +60,7 @@ class Blender:
         self.home = home
         self.undisturbed = False
         self.found: dict[tuple[str, float], list[tuple[int, int]]] = {}
-        """Where each button was, the latest place first; it may be elsewhere by now."""
+        """The places where each button was found, the latest first; it may have moved since."""
         self.binds = [HERE, home, *binds]
         temporary = home / "tmp"
         self.environment = {
@@ -75,7 +75,7 @@ class Blender:
         return command_in(self.root, argv, {**self.environment, **(env or {})}, self.binds)
 
     def run(self, *argv: str, env: Mapping[str, str] | None = None, timeout: float = 180) -> str:
-        """A command without a window, to its end; what it printed."""
+        """Run a command without a window to its end; returns its output."""
         done = run_in(
             self.root,
             argv,
@@ -141,12 +141,12 @@ class Window:
         self.wait_until("len(bpy.context.window_manager.windows) == 1")
 
     def crash_and_start_again(self) -> None:
-        """End Blender as a crash does; what it started lives on; then start it anew on the same screen."""
+        """Kill Blender as in a crash, but not the processes that it started; then start it again on the same screen."""
         self._do("kill", "-KILL", str(self.ask("os.getpid()")))
         self._start_again()
 
     def quit_and_start_again(self) -> None:
-        """Quit Blender as a person does, then start it anew on the same screen."""
+        """Quit Blender as a person does, then start it again on the same screen."""
         self.hover_viewport()
         self.key("ctrl+q")
         self._start_again()
@@ -194,7 +194,7 @@ class Window:
     # Eyes
 
     def ask(self, expression: str, timeout: float = 30) -> Any:
-        """The value, as JSON can carry it, of an expression in Blender: `bpy` and the names in `inside.py`.
+        """The JSON value of an expression in Blender, which may use `bpy` and the names in `inside.py`.
 
         Blender has heard of all that mouse and keys did before.
         """
@@ -240,7 +240,7 @@ class Window:
         self._mouse("mousemove", str(there[0] - 1), str(there[1]), "mousemove", *map(str, there))
 
     def settle(self) -> None:
-        """Let Blender catch up with mouse and keys: what lies under the mouse takes a click only once that is known."""
+        """Let Blender process mouse and keys: a click counts only once Blender knows that the mouse is over a button."""
         self.ask("True")
 
     def click(self, x: float, y: float) -> None:
@@ -304,16 +304,16 @@ class Window:
         return known[0]
 
     def type_into(self, target: str, text: str) -> None:
-        """Write a text into the field of the property `target`, as by hand."""
+        """Type a text into the field of the property `target`."""
         self.double_click(*self.find(target))
         self.settle()
         self.key("ctrl+a")
         self.type_text(text)
         self.key("Return")
-        self.hover_viewport()  # or Blender tells of this field whatever else lies under the mouse
+        self.hover_viewport()  # or Blender keeps reporting this field, whatever lies under the mouse
 
     def hover_viewport(self) -> None:
-        """The mouse over the empty floor, where keys mean the 3D viewport."""
+        """Move the mouse over the empty floor, where keys go to the 3D viewport."""
         self.move(self.width // 4, self.height // 3)
         self.settle()
 
@@ -361,7 +361,7 @@ class Window:
         assert code == "0", f"{' '.join(argv)} ended with {code}:\n{self.log()[-3000:]}"
 
     def _tell_shell(self, line: str) -> str:
-        """The exit code of one line for the shell inside."""
+        """Run a line in the shell inside; returns its exit code."""
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
         self._shell.stdin.write(f"{line}\necho $?\n".encode())
@@ -380,7 +380,7 @@ class Window:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()  # takes all that runs in the same namespace with it
+    process.kill()  # this also kills everything in the same namespace
     process.wait()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
@@ -388,7 +388,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Picture of a real Blender's window, for README and for looking."""
+    """Take a picture of a real Blender's window, for the README and for inspection."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("suite", help="such as sid, see real_blender.py")
     parser.add_argument("picture", type=Path, help="PNG to write")

@@ -1,6 +1,6 @@
-"""Runs in Blender's window beside what is tested: answers the driver's questions and listens to Blender's pulse.
+"""Runs in the tested Blender: answers the driver's questions, and measures how long the interface is blocked.
 
-The driver asks by files, a timer answers. It changes nothing that a person would have to do with mouse or keyboard.
+The driver asks through files, and a timer answers. It does nothing that a person would do with mouse or keyboard.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import bpy
 TALK = Path(os.environ["SDI_WINDOW_TALK"])
 INTERVAL = 0.01
 BEATS = 3
-"""Until a question is answered: one may come between the mouse's events and Blender's reading of them, and timers come
-before events are handled; so the third is the first that knows all that was done before the question was asked."""
+"""Timer calls until a question is answered: one may come before Blender reads the mouse's events, and timers run before
+events are handled; so the third is the first that knows all that was done before the question."""
 
 
 class Pulse:
-    """How long Blender's interface stood still, at most, since `reset`, whoever held it up."""
+    """The longest time that Blender's interface was blocked since `reset`, by whatever."""
 
     def __init__(self) -> None:
         self.reset()
@@ -44,9 +44,9 @@ class Pulse:
 
 
 class Grip:
-    """How long one package's Python held Blender's interface, at most, at one go, since `watch`.
+    """The longest time that one package's Python blocked Blender's interface at once, since `watch`.
 
-    In seconds of the processor, which do not grow where the machine has much else to do.
+    In seconds of processor time, which do not grow on a busy machine.
     """
 
     def watch(self, package: str) -> bool:
@@ -74,7 +74,7 @@ grip = Grip()
 
 
 def clear_away(extension: str) -> bool:
-    """Switch the extension off and open a new file; Blender has a window again only at its next turn."""
+    """Disable the extension and open a new file; Blender has a window again only in its next cycle."""
     addon_utils.disable(extension)
     bpy.ops.wm.read_homefile()
     return True
@@ -113,7 +113,7 @@ _drawn: dict[str, int] = {}
 
 
 def times_drawn(panel: str) -> int:
-    """How often the panel's content was drawn since this was first asked."""
+    """The number of times that the panel was drawn since the first call."""
     if panel not in _drawn:
         _drawn[panel] = 0
         cls = getattr(bpy.types, panel)
@@ -162,13 +162,13 @@ def under_mouse() -> str | None:
 
 
 def objects() -> dict[str, dict[str, Any]]:
-    """Every object of the scene: where it stands, and what it is made of."""
+    """Every object of the scene: its place, its mesh and its material."""
     bpy.context.view_layer.update()
     return {thing.name: _about(thing) for thing in bpy.context.scene.objects}
 
 
 def lasting_objects() -> dict[str, dict[str, Any]]:
-    """Those of `objects` that are not there only while a job runs."""
+    """`objects` without those that only exist while a job runs."""
     return {name: about for name, about in objects().items() if "sdi_job" not in bpy.data.objects[name]}
 
 

@@ -1,4 +1,4 @@
-"""Real Blenders with the extension installed, as a person would have them, for the tests in this folder."""
+"""Real Blenders with the extension installed, for the tests in this folder."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ SESSION = f"sys.modules['{EXTENSION}.state.current'].session()"
 ARRIVALS = f"{SESSION}.arrivals"
 SETUP = f"{SESSION}.engine_setup"
 SMALL = (1024, 800)
-"""Of a window in pixels, each of which costs software OpenGL time; less high, the tab would not have room."""
+"""The window in pixels, small since software OpenGL is slow, but high enough for the tab."""
 
 NEAT = "preferences.system.viewport_aa = 'OFF'"
 """Smooth lines would take software OpenGL a second at each start."""
 
 
 def suites() -> list[str]:
-    """Those that are installed, or else one that shall say why it is not."""
+    """The installed suites, or else one whose tests will say why it is missing."""
     return [suite for suite in SUITES if _why_not(suite) is None] or ["sid"]
 
 
 def need(suite: str) -> None:
-    """Skip the test where the suite is not installed, or let it fail where windows are required."""
+    """Skip the test if the suite is not installed, or fail it if windows are required."""
     reason = _why_not(suite)
     if reason is not None:
         if os.environ.get("SDI_REQUIRE_WINDOW") == "1":
@@ -42,7 +42,7 @@ def need(suite: str) -> None:
 
 
 class KeptWindow:
-    """A window that stays open from one test to the next, since a start takes long; each finds it as if just started.
+    """A window that stays open between tests, since a start takes long; each test finds it as if just started.
 
     Where the last one left it in a state from which that cannot be, another is opened.
     """
@@ -76,7 +76,7 @@ class KeptWindow:
 
 
 def with_extension(suite: str, home: Path) -> Blender:
-    """A Blender with the extension, packed from this checkout and installed; skips where there can be none.
+    """A Blender with the extension, packed from this checkout and installed; skips if there cannot be one.
 
     Args:
         home: an empty folder of its own.
@@ -107,7 +107,7 @@ def _installed(suite: str) -> Path:
 
 @functools.cache
 def _temporary() -> tempfile.TemporaryDirectory[str]:
-    """It goes when the process ends."""
+    """Remove it when the process ends."""
     return tempfile.TemporaryDirectory(prefix="sdi-windows-")
 
 
@@ -118,7 +118,7 @@ def _shared_folder(name: str) -> Path:
 
 
 def take_picture(window: Window, name: str, wait: float = 0.7) -> None:
-    """A picture of the screen for whoever wants to look, in `SDI_PICTURES` if that is set.
+    """Save a picture of the screen in the folder `SDI_PICTURES`, if that is set.
 
     Args:
         wait: seconds until all is drawn.

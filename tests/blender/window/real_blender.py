@@ -1,4 +1,4 @@
-"""Real Blenders, with windows, from Debian: one folder per suite, made by debootstrap, entered by chroot.
+"""Real Blenders, with windows, from Debian: a folder for each suite, made by debootstrap and entered by chroot.
 
     python tests/blender/window/real_blender.py install trixie sid
     python tests/blender/window/real_blender.py run sid -- blender --version
@@ -33,7 +33,7 @@ PACKAGES = (
     "python3-requests",
     "python3-zstandard",
     "ca-certificates",
-    # A screen without a screen, a hand for mouse and keyboard, a camera, OpenGL in software.
+    # A virtual screen, mouse and keyboard, screenshots, and OpenGL in software.
     "xvfb",
     "xauth",
     "xdotool",
@@ -51,16 +51,16 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "HOME": "/root",
     "LIBGL_ALWAYS_SOFTWARE": "1",
-    "MESA_SHADER_CACHE_DIR": "/var/cache/mesa",  # kept, so that only the first start compiles Blender's shaders
+    "MESA_SHADER_CACHE_DIR": "/var/cache/mesa",  # persistent, so that only the first start compiles Blender's shaders
 }
 
 
 class CannotRun(RuntimeError):
-    """This machine cannot have a real Blender, or has none yet; the message says why and what helps."""
+    """This machine cannot run a real Blender, or has none yet; the message says why and what helps."""
 
 
 def root_of(suite: str) -> Path:
-    """The folder that is `/` for this suite's Blender."""
+    """The root folder of this suite's Blender."""
     cache = os.environ.get("SDI_BLENDER_CACHE")
     if cache is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sdi-blender"
@@ -77,7 +77,7 @@ def require(suite: str) -> Path:
 
 
 def install(suite: str) -> Path:
-    """Make the suite's folder unless it is there already; a half-made one is made anew."""
+    """Make the suite's folder if it does not exist; an incomplete one is made anew."""
     _require_linux_root()
     root = root_of(suite)
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def command_in(
     for folder in binds:
         outside = shlex.quote(str(folder))
         lines += [f"mkdir -p .{outside}", f"mount --rbind {outside} .{outside}"]
-    # Not by `exec`: the shell stays the namespace's first process, since Blender would not do as one.
+    # Not by `exec`: the shell must stay the namespace's first process, since Blender cannot be that.
     lines += ["trap : TERM INT", f"chroot . {shlex.join(start)}", "exit $?"]
     die_together = ["setpriv", "--pdeathsig", "KILL"]
     namespace = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
@@ -200,7 +200,7 @@ def _install_debootstrap() -> None:
 
 
 def _mirror() -> str:
-    """The Debian archive that this machine itself is set up to use."""
+    """The Debian archive that this machine itself uses."""
     listed = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI)"], check=True, stdout=subprocess.PIPE, text=True
     ).stdout.split()
@@ -221,7 +221,7 @@ def _debootstrap(suite: str, mirror: str, root: Path) -> None:
 
 
 def _apt_settings() -> dict[str, str]:
-    """apt's settings on this machine that concern how it fetches: proxies, certificates, what it checks."""
+    """This machine's settings of apt for downloads: proxies, certificates, checks."""
     dump = subprocess.run(["apt-config", "dump"], check=True, stdout=subprocess.PIPE, text=True).stdout
     settings = {}
     for line in dump.splitlines():
@@ -232,7 +232,7 @@ def _apt_settings() -> dict[str, str]:
 
 
 def _configure_apt(suite: str, mirror: str, root: Path) -> None:
-    """The chroot's apt fetches as the machine's own does, and does not wait for the disk at every package."""
+    """Set up the chroot's apt: it downloads as the machine's own does, and does not sync the disk at every package."""
     apt = root / "etc/apt"
     (apt / "sources.list").write_text(f"deb {mirror} {suite} main\n", encoding="utf-8")
     lines = [f'{name} "{value}";' for name, value in _apt_settings().items() if value]

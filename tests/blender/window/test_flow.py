@@ -1,4 +1,4 @@
-"""Everything that a person can do in the tab, by mouse and keys, with an engine that does what its prompt says.
+"""Everything that can be done in the tab, by mouse and keys, with an engine that does what its prompt says.
 
 Runs where `test_window.py` does, by the same rules, and leaves the same kind of pictures.
 """
@@ -16,7 +16,7 @@ LEFT, LOOK, BESIDE, CLOSE = 0.25, 0.755, 0.82, 0.82
 """Where in the sidebar these buttons are, as shares of its width."""
 
 ROW = 24
-"""From one row of buttons to the next, in pixels."""
+"""The distance between rows of buttons, in pixels."""
 
 JOBS = "[item.prompt for item in bpy.context.window_manager.sdi_jobs]"
 
@@ -30,7 +30,7 @@ def kept_window(request, tmp_path_factory):
 
 @pytest.fixture
 def window(kept_window, request):
-    """With an empty floor, no history, and the tab open."""
+    """A window with an empty floor, no history, and the tab open."""
     window = kept_window.anew(f"results of {request.node.name}")
     window.click_tab("SDI")
     window.hover_viewport()
@@ -80,7 +80,7 @@ def test_a_run_outlives_blender_and_is_taken_when_it_is_good_enough(window, pict
 
     window.press("sdi.finish_job")
     window.wait_until(f"{SESSION}.display.job.state == 'done'", timeout=30)
-    assert "slow mug" not in window.ask("objects()")  # this file never asked for it
+    assert "slow mug" not in window.ask("objects()")  # it was not started in this file
     picture(window, "3-ready-in-another-file")
     window.press("sdi.import_result")
     window.wait_until("'slow mug' in bpy.context.scene.objects", timeout=30)
@@ -125,7 +125,7 @@ def test_pause_resume_cancel(window, picture):
     start(window, "hang on")
     until_running(window)
     window.press("sdi.cancel_job")
-    window.wait_until(f"{SESSION}.display.job.is_over", timeout=30)  # it does not listen, and is killed
+    window.wait_until(f"{SESSION}.display.job.is_over", timeout=30)  # it ignores the flag, and is killed
     assert state(window) == "cancelled"
     assert not markers(window)
     picture(window, "7-cancelled")
@@ -211,7 +211,7 @@ def test_an_invalid_mesh_is_reported_and_changes_nothing(window, picture):
 
 
 def test_what_the_first_start_shows(window, picture):
-    """Before anybody has given the engine a Python that has torch: a hint, and the way to the cure."""
+    """Before the engine has a Python with torch: a hint, and the way to the cure."""
     window.ask(f"setattr(bpy.context.preferences.addons['{EXTENSION}'].preferences, 'engine_python', '/bin/false')")
     window.ask(f"{SETUP}.glance() or True")
     window.wait_until(f"{SETUP}.hint()", timeout=30)

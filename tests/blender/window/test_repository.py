@@ -1,4 +1,4 @@
-"""The static repository that `dev.py package` makes, as a person's own Blender installs from it.
+"""The static repository that `dev.py package` makes, from which a real Blender installs the extension.
 
 Runs where `test_window.py` does, by the same rules; it opens no window.
 """

@@ -30,7 +30,7 @@ def kept_window(request, tmp_path_factory):
 
 @pytest.fixture
 def window(kept_window):
-    """With an empty floor, the tab open and the prompt written, ready for Generate; the engine stays for all tests."""
+    """A window ready for Generate: an empty floor, the tab open and the prompt typed; all tests use one engine."""
     window = kept_window.anew("results")
     assert window.ask(f"[setattr(bpy.context.scene.sdi, *item) for item in {list(SETTINGS.items())}]")
     window.click_tab("SDI")
@@ -128,7 +128,7 @@ def _state(window):
 
 
 def _work_on(window):
-    """Select everything while the job runs, as somebody who does not wait for it; the objects then."""
+    """Select everything while the job runs, as a person does who keeps working; returns the objects."""
     assert not any(thing["selected"] for thing in window.ask("lasting_objects()").values())
     window.hover_viewport()
     window.key("a")
@@ -138,7 +138,7 @@ def _work_on(window):
 
 
 def _watch_the_job(window, picture):
-    """Stay until the job is over; what held Blender up most before that: by the extension's doing, and at all."""
+    """Wait until the job is over; returns how long Blender was blocked at most, by the extension and in all."""
     held = ((0.0, ""), 0.0)
     taken = False
     until = time.monotonic() + JOB_SECONDS
