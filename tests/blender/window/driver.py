@@ -240,7 +240,7 @@ class Window:
         self._mouse("mousemove", str(there[0] - 1), str(there[1]), "mousemove", *map(str, there))
 
     def settle(self) -> None:
-        """Let Blender process mouse and keys: a click counts only once Blender knows that the mouse is over a button."""
+        """Let Blender process mouse and keys: a click only counts once Blender has noticed the mouse."""
         self.ask("True")
 
     def click(self, x: float, y: float) -> None:
