@@ -272,9 +272,9 @@ def test_r_precision_forgives_one_bad_view():
 
 
 def test_r_precision_needs_objects():
-    with pytest.raises(BadInputError, match="one or more objects"):
+    with pytest.raises(BadInputError, match="at least one object"):
         r_precision([], [])
-    with pytest.raises(BadInputError, match="one or more objects"):
+    with pytest.raises(BadInputError, match="at least one object"):
         r_precision([answers_of(MUG)], [MUG, CAR])
 
 

@@ -100,7 +100,7 @@ def test_an_engine_that_has_ended_is_known_at_once(engine):
     engine.end()
     assert job.poll(waits=False)
     assert (job.state, job.is_given_up) == (events.FAILED, False)
-    assert "The engine is gone" in job.failure.message
+    assert "The engine ended without a result" in job.failure.message
     assert read_entry(job.folder).state == events.FAILED
 
 

@@ -232,7 +232,7 @@ def test_a_job_that_ends_without_a_result_has_failed(desk, prompt, exit_code, wo
     if any(isinstance(event, events.Failed) for event in said(job.folder)):
         assert again.failure.message == job.failure.message
     else:  # this Blender's own conclusion is not written as the engine's
-        assert "The engine is gone" in again.failure.message
+        assert "The engine ended without a result" in again.failure.message
 
 
 def test_a_killed_job_can_be_resumed(desk):

@@ -54,7 +54,7 @@ def test_distill2d_measures_that_cached_noise_is_ddim(command, exact_model, tmp_
     ddim, distilled = (
         np.asarray(Image.open(tmp_path / "cached" / f"{name}.png"), int) for name in ("ddim", "distilled")
     )
-    assert np.abs(ddim - distilled).max() <= 1, "but for rounding"
+    assert np.abs(ddim - distilled).max() <= 1, "up to rounding"
 
     code, said = command("distill2d", "ball", "-o", tmp_path / "random", "--noise", "random", *options)
     assert code == 0
