@@ -74,6 +74,19 @@ class ParameterGroup(TypedDict):
     lr: float
 
 
+@dataclass(frozen=True)
+class SurfacePoints:
+    """Where the surface is that B views of n × n pixels see; without gradients.
+
+    Attributes:
+        position: (B, n, n, 3), scene units; anything where the opacity is 0.
+        opacity: (B, n, n, 1) in 0…1.
+    """
+
+    position: Tensor
+    opacity: Tensor
+
+
 class Rendering(ABC):
     """What B cameras see in one step.
 
@@ -90,6 +103,13 @@ class Rendering(ABC):
     @abstractmethod
     def opacity(self) -> Tensor:
         """(B, 1, H, W) in 0…1, how much of a pixel is the object; without gradients."""
+
+    @abstractmethod
+    def surface(self, resolution: int) -> SurfacePoints:
+        """Which points of the object the same cameras see, in `resolution` × `resolution` pixels.
+
+        No random numbers are drawn: the same camera sees the same points of the same object.
+        """
 
     @abstractmethod
     def losses(self) -> Tensor:

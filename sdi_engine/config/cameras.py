@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -38,3 +39,10 @@ class CameraRanges:
     def __post_init__(self) -> None:
         if (self.half_frame is None) == (self.distance is None):
             raise ValueError("Camera ranges need either half_frame or distance, and not both.")
+
+    @property
+    def frame(self) -> float:
+        """The image's height at the origin in the middle of the ranges, scene units."""
+        if self.distance is None:
+            return sum(self.half_frame)
+        return sum(self.distance) * math.tan(math.radians(sum(self.fov) / 4.0))

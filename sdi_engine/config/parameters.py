@@ -217,6 +217,18 @@ class Parameters:
             Choice(
                 "interval", "Interval (ISM)", "Interval score matching: inversion without the prompt; for comparison"
             ),
+            Choice(
+                "attached",
+                "Attached to the Surface",
+                "Random noise that sticks to the object, so that all sides agree on it: clear patterns, in half the "
+                "time of inversion",
+            ),
+            Choice(
+                "cached-3d",
+                "Cached on the Surface",
+                "What the model saw on the object in earlier steps: clear patterns and textures, in half the time of "
+                "inversion",
+            ),
         ),
         scope="object",
     )

@@ -41,6 +41,9 @@ class Settings:
         inversion_entropy: the factor of H in eq. (11); with `released_code` the η of every step.
         noise_rounds: of fixed-point iteration and of gradient descent for κ.
         noise_learning_rate: of gradient descent for κ.
+        noise_cell: edge of the cells of noise on the object, in pixels of the noise in the middle of the camera ranges
+            (`distillation.surface_noise`).
+        noise_refresh: γ, which share of the noise attached to the object is forgotten in every step.
         interval: interval score matching inverts to t − this.
         learning_rate: of Adam; falls to a fifth over the last 40 % of the run where `fade` says so.
         samples_per_ray: intervals along a ray; only those where matter may be are evaluated.
@@ -77,6 +80,8 @@ class Settings:
     inversion_entropy: float = 0.3
     noise_rounds: Annotated[int, Within(1, 1000)] = 10
     noise_learning_rate: float = 0.1
+    noise_cell: Annotated[float, Within(0.05, 20.0)] = 0.6
+    noise_refresh: Annotated[float, Within(0.0, 1.0)] = 0.1
     interval: Annotated[float, Within(0.0, 1.0)] = 0.05
     learning_rate: Annotated[float, Within(0.0, 10.0)] = 1e-2
     fade: bool = False

@@ -40,6 +40,12 @@ class CountedPrior(Prior):
     def decode(self, x0: Tensor) -> Tensor:
         return self._prior.decode(x0)
 
+    def unfolded(self, x: Tensor) -> Tensor:
+        return self._prior.unfolded(x)
+
+    def folded(self, x: Tensor) -> Tensor:
+        return self._prior.folded(x)
+
     def text(self, prompts: list[str]) -> Text:
         return self._prior.text(prompts)
 

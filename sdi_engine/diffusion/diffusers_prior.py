@@ -61,6 +61,12 @@ class DiffusersPrior(Prior):
         images = self._latents.decode(x0) * 0.5 + 0.5
         return torch.where(images.isinf(), torch.nan, images.clamp(0.0, 1.0))  # an overflow is not white
 
+    def unfolded(self, x: Tensor) -> Tensor:
+        return self._latents.unfold(x)
+
+    def folded(self, x: Tensor) -> Tensor:
+        return self._latents.fold(x)
+
     @torch.no_grad()
     def text(self, prompts: list[str]) -> Text:
         """Embeddings, cached by prompt, since view-dependent prompts come back again and again.

@@ -23,6 +23,10 @@ class Latents(Protocol):
 
     def decode(self, x0: Tensor) -> Tensor: ...
 
+    def unfold(self, x: Tensor) -> Tensor: ...
+
+    def fold(self, x: Tensor) -> Tensor: ...
+
 
 class VaeLatents:
     """A VAE's latents, shifted and scaled to what the denoiser was trained on.
@@ -44,6 +48,12 @@ class VaeLatents:
     def decode(self, x0: Tensor) -> Tensor:
         return self._vae.decode(x0.float() / self._scale + self._shift).sample
 
+    def unfold(self, x: Tensor) -> Tensor:
+        return x
+
+    def fold(self, x: Tensor) -> Tensor:
+        return x
+
 
 class PixelLatents:
     """For a model without a VAE: the image folded by `pixel_unshuffle`, such that p² · 3 channels are the model's."""
@@ -63,7 +73,13 @@ class PixelLatents:
         self.pixels_per_cell = patch
 
     def encode(self, images: Tensor) -> Tensor:
-        return F.pixel_unshuffle(images, self.pixels_per_cell)
+        return self.fold(images)
 
     def decode(self, x0: Tensor) -> Tensor:
-        return F.pixel_shuffle(x0, self.pixels_per_cell)
+        return self.unfold(x0)
+
+    def unfold(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(x, self.pixels_per_cell)
+
+    def fold(self, x: Tensor) -> Tensor:
+        return F.pixel_unshuffle(x, self.pixels_per_cell)

@@ -37,11 +37,18 @@ class Prediction:
         x0: the one-step denoised image, eq. (5).
         noise: ε(x(t), y).
         by_guidance: what guidance added to x0, as x0; None where the model was asked without guidance.
+        conditional_noise: ε̂(y), `noise` before guidance; None where that is `noise` itself.
     """
 
     x0: Tensor
     noise: Tensor
     by_guidance: Tensor | None = None
+    conditional_noise: Tensor | None = None
+
+    @property
+    def unguided_noise(self) -> Tensor:
+        """The noise that the model predicts without guidance: ε̂(y), or ε̂(∅) where γ is 0."""
+        return self.noise if self.conditional_noise is None else self.conditional_noise
 
     def chunk(self, count: int) -> list[Prediction]:
         """Split along the batch what was asked without guidance into `count` equal parts."""
@@ -101,6 +108,14 @@ class Prior(ABC):
     def decode(self, x0: Tensor) -> Tensor:
         """x0 to images, clamped to 0…1; NaN where x0 decodes to NaN or infinite values."""
 
+    def unfolded(self, x: Tensor) -> Tensor:
+        """x at its finest grain: as pixels (B, 3, H, W) where the model folds pixels into channels; else x itself."""
+        return x
+
+    def folded(self, x: Tensor) -> Tensor:
+        """The inverse of `unfolded`."""
+        return x
+
     @abstractmethod
     def text(self, prompts: list[str]) -> Text:
         """What the model is told for each of B = len(prompts) prompts; "" is ∅.
@@ -152,7 +167,7 @@ class Prior(ABC):
             weight_prompt = weight_prompt - weight * _component(other.x0 - empty.x0, to_prompt)
         x0 = x0 + guidance * weight_prompt * to_prompt
         noise = noise + guidance * weight_prompt * (prompt.noise - empty.noise)
-        return Prediction(x0, noise, by_guidance=x0 - prompt.x0)
+        return Prediction(x0, noise, by_guidance=x0 - prompt.x0, conditional_noise=prompt.noise)
 
 
 def parts(text: Text, count: int = 2) -> list[Text]:

@@ -3,7 +3,8 @@
 The exact κ of a render x0 is the fixed point of eq. (8), κ = ε(a·x0 + b·κ, y): the noise that the model itself sees in
 the render to which that noise was added.
 
-A new choice is a function with the signature `Choice`, a line in `CHOICES`, and its name and words in `config/`.
+A new choice is a function with the signature `Choice`, a line in `CHOICES`, and its name and words in `config/`; one
+that learns of the model's answer has a line in `AFTERWARDS`, too.
 Everywhere x0 and κ are (B, C, h, w), t is (B,) in [0, 1] and the same for all images, y is what the model is told.
 """
 
@@ -19,6 +20,7 @@ from torch import Generator, Tensor
 from ..config.settings import Settings
 from ..diffusion.prior import Conditioning, Prediction, Prior
 from .ddim import ddim_invert, ddim_step
+from .surface_noise import Footprints, NoiseCells, standardised
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Context:
         random: random numbers of this step.
         seed: the same in every step of a run.
         previous: what the model predicted in the step before; None in 3D, where that was of another view.
+        cells: W, the noise that lives on the object, which a run keeps; None where the choice needs none
+            (`NEED_CELLS`).
+        pixels: which cells each pixel sees, at the grain of `Prior.unfolded`.
     """
 
     guidance: float
@@ -40,6 +45,8 @@ class Context:
     random: Generator
     seed: int
     previous: Prediction | None = None
+    cells: NoiseCells | None = None
+    pixels: Footprints | None = None
 
 
 class Noise(NamedTuple):
@@ -126,6 +133,49 @@ def cached_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context: 
     return Noise(context.previous.noise)
 
 
+def attached_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context: Context) -> Noise:
+    """κ ~ N(0, I) that is attached to the object: Consistent Flow Distillation (Yan et al., ICLR 2025).
+
+    Two views of one place see the same noise, and so the steps of a run follow few trajectories rather than one each;
+    of W a share γ is forgotten before every step (`noise_refresh`). One evaluation of the model, as `random_noise`; by
+    eq. (8) no better than that in any one step, since κ knows nothing of the render.
+    """
+    assert context.cells is not None
+    context.cells.refresh(context.settings.noise_refresh, context.random)
+    return Noise(_seen(prior, context))
+
+
+def cached_3d_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context: Context) -> Noise:
+    """κ cached on the object: what the model predicted there in the steps before, gathered by this view's pixels.
+
+    Eq. (10) is DDIM, eq. (6), where κ is ε(x(t), y) of the step before. In 3D that was of another view, but of places
+    that this view sees, too: so each prediction is written to the cells of the noise on the object (`cache_in_cells`),
+    and κ is what they hold now; N(0, I) where nobody has looked yet. One evaluation of the model, as `random_noise`.
+
+    What is kept is ε̂(y), without guidance: with guidance, eq. (3), noise would not stay N(0, I) when it goes from step
+    to step. In 2D, where the cells are the pixels, x(t−τ) is so a·x0(t) + b·ε̂(y) with a guided x0(t), and for γ = 1
+    DDIM to the letter. CFG++ (Chung et al. 2024) does the same with ε̂(∅) instead of ε̂(y).
+    """
+    assert context.cells is not None
+    assert context.pixels is not None
+    if context.previous is not None:
+        before = prior.unfolded(context.previous.unguided_noise)
+        context.cells.add(context.pixels, before - prior.unfolded(_seen(prior, context)))
+    return Noise(_seen(prior, context))
+
+
+def cache_in_cells(prior: Prior, kappa: Tensor, prediction: Prediction, context: Context) -> None:
+    """Write ε̂(y) of a view of the object to the cells that it sees; of mean 0 and deviation 1 over the object.
+
+    W changes by as little as makes the view's κ the prediction (`NoiseCells.add`), so a cell that is seen again by the
+    same pixels has what the model said of it, and one that many pixels see has the mean of what they want.
+    """
+    assert context.cells is not None
+    assert context.pixels is not None
+    noise = standardised(prior.unfolded(prediction.unguided_noise), context.pixels.opacity)
+    context.cells.add(context.pixels, noise - prior.unfolded(kappa))
+
+
 CHOICES: dict[str, Choice] = {
     "inversion": inverted_noise,
     "random": random_noise,
@@ -133,16 +183,31 @@ CHOICES: dict[str, Choice] = {
     "fixed-point": fixed_point_noise,
     "sgd": optimised_noise,
     "interval": interval_noise,
+    "attached": attached_noise,
+    "cached-3d": cached_3d_noise,
 }
 """By the names that requests have for them (`parameters.NOISES`)."""
 
 CHOICES_2D: dict[str, Choice] = {"cached": cached_noise}
 """Those that are possible only where the same image is asked about in every step."""
 
+NEED_CELLS = ("attached", "cached-3d")
+"""Those with a memory on the object (`Context.cells`)."""
+
+AFTERWARDS: dict[str, Callable[[Prior, Tensor, Prediction, Context], None]] = {"cached-3d": cache_in_cells}
+"""(prior, κ, prediction, context): what a choice does with the model's answer to a view of the object."""
+
 
 def standard_normal(like: Tensor, random: Generator) -> Tensor:
     """N(0, I) of a tensor's shape, drawn where the generator is, on the tensor's device."""
     return torch.randn(like.shape, generator=random, device=random.device).to(like)
+
+
+def _seen(prior: Prior, context: Context) -> Tensor:
+    """κ of the noise on the object, as the model has it, (B, C, h, w)."""
+    assert context.cells is not None
+    assert context.pixels is not None
+    return prior.folded(context.cells.seen_by(context.pixels, context.random))
 
 
 def noise_beside(prior: Prior, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:

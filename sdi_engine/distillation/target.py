@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
@@ -30,15 +32,15 @@ def distillation_target(
             model's one-step estimate of x0.
 
     Returns:
-        The target as `x0`, ε(x(t), y) as `noise`, and what guidance added to the target as `by_guidance`, each
-        (B, C, h, w).
+        The target as `x0`, ε(x(t), y) as `noise`, what guidance added to the target as `by_guidance`, and ε without
+        guidance as `conditional_noise`, each (B, C, h, w).
     """
     a, b = prior.scales(t)
     if x is None:
         return prior.predict(a * x0 + b * kappa, t, conditioning, guidance)
     seen = prior.predict(x, t, conditioning, guidance)
     # the same update without subtracting two large numbers at late t: with x = a·x̂0 + b·ε, σ·(ε − κ) is
-    return Prediction(seen.x0 - (x - a * x0 - b * kappa) / a, seen.noise, seen.by_guidance)
+    return dataclasses.replace(seen, x0=seen.x0 - (x - a * x0 - b * kappa) / a)
 
 
 def noise_residual(

@@ -24,6 +24,7 @@ from ..representation import (
     Rendering,
     Representation,
     Step,
+    SurfacePoints,
     TexturedMesh,
     broken_down,
 )
@@ -139,7 +140,7 @@ class RadianceVolume(Representation):
         else:
             background = plain_backgrounds(len(directions), step.random).to(directions.device)
         leaves = seen.map(lambda tensor: tensor.detach().requires_grad_())
-        return VolumeRendering(self.settings, step.progress, patches, leaves, background)
+        return VolumeRendering(self.settings, step.progress, cameras, patches, leaves, background)
 
     def penalties(self, cameras: Cameras, step: Step) -> Iterator[Tensor]:
         """Smoothness of the grids; orientation and convexity of the normals, seen by the same cameras from afar."""
@@ -222,6 +223,7 @@ class VolumeRendering(Rendering):
     Attributes:
         settings: resolved.
         progress: 0…1.
+        cameras: that see it.
         patches: of the rays.
         seen: what they see, (B, H, W, …), cut off from the field: leaves, which take gradients.
         background: (B, H, W, 3) or (B, 1, 1, 3), sRGB in 0…1.
@@ -229,6 +231,7 @@ class VolumeRendering(Rendering):
 
     settings: Settings
     progress: float
+    cameras: Cameras
     patches: Patches
     seen: RayColours
     background: Tensor
@@ -244,6 +247,16 @@ class VolumeRendering(Rendering):
     @property
     def opacity(self) -> Tensor:
         return self.seen.opacity.detach().permute(0, 3, 1, 2)
+
+    def surface(self, resolution: int) -> SurfacePoints:
+        """The points at the expected depth of rays, whose samples lie in the middles of their intervals.
+
+        (Moved about in them, as in the images, they would move the points by a pixel's width, in every step anew.)
+        """
+        patches = self.patches
+        origins, directions = self.cameras.rays(resolution)
+        seen = render_image(patches.field, patches.occupancy, origins, directions, patches.samples, patches.size)
+        return SurfacePoints(origins + seen.depth * directions, seen.opacity)
 
     def losses(self) -> Tensor:
         """Sparsity, opaqueness and spread along the rays, weighted."""

@@ -2,6 +2,7 @@
 
 Its tensors:
     representation.NAME     what `Representation.state_dict` calls NAME
+    noise.cells             W, of a run whose noise lives on the object (`distillation.surface_noise`)
     optimizer.NAME.KEY      Adam's KEY ("step", "exp_avg", "exp_avg_sq") of the parameter NAME
     step, attempt           how many steps are done, and how many attempts came to nothing before
 Files of an older form are read, too: there the representation's names have no prefix, and the optimiser's NAME is a
@@ -24,11 +25,14 @@ from .optimisation import Optimisation
 
 REPRESENTATION = "representation."
 OPTIMIZER = "optimizer."
+CELLS = "noise.cells"
 
 
 def save(run: Optimisation, path: Path) -> None:
     """Write everything that `load` needs, atomically; raises OSError."""
     tensors = {REPRESENTATION + name: tensor for name, tensor in run.representation.state_dict().items()}
+    if run.guidance.cells is not None:
+        tensors[CELLS] = run.guidance.cells.values
     names = _parameter_names(run)
     for index, state in run.optimizer.state_dict()["state"].items():
         tensors |= {f"{OPTIMIZER}{names[index]}.{key}": torch.as_tensor(value) for key, value in state.items()}
@@ -52,6 +56,8 @@ def load(run: Optimisation, path: Path) -> None:
         if attempt != run.attempt:
             raise ValueError(f"attempt {attempt}, where {run.attempt} was wanted")
         run.representation.load_state_dict(_below(REPRESENTATION, tensors))
+        if run.guidance.cells is not None:
+            run.guidance.cells.restore(tensors[CELLS])
         index_of = {name: index for index, name in enumerate(_parameter_names(run))}
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _below(OPTIMIZER, tensors).items():

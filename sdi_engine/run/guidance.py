@@ -11,12 +11,14 @@ from ..config.settings import Settings
 from ..diffusion.perp_neg import condition_views
 from ..diffusion.prior import Conditioning, Prediction, Prior
 from ..diffusion.views import view_words, with_view
-from ..distillation.noise import CHOICES, CHOICES_2D, Choice, Context, Noise
+from ..distillation.noise import AFTERWARDS, CHOICES, CHOICES_2D, NEED_CELLS, Choice, Context, Noise
+from ..distillation.surface_noise import Footprints, NoiseCells
 from ..distillation.target import distillation_target
 from ..distillation.threestudio import TRAINING_TIMESTEPS, released_noise, whole_timestep
 from ..errors import BrokenNumbersError
 from ..mesh.eight_bit import is_finite
-from ..randomness import seed_of
+from ..randomness import generator_of, seed_of
+from ..representation import SurfacePoints
 
 
 class Guidance:
@@ -26,16 +28,25 @@ class Guidance:
         prior: the model.
         settings: resolved (`settings.resolve`).
         seed: of the run; "fixed" noise depends on nothing else.
+
+    Attributes:
+        cells: the noise that lives on the object, which a run goes on with; None where the settings want none.
     """
 
     def __init__(self, prior: Prior, settings: Settings, seed: int) -> None:
         assert settings.guidance_scale is not None
         assert settings.inversion_guidance_scale is not None
+        assert settings.resolution is not None
         self.prior = prior
         self.settings = settings
         self.guidance_scale: float = settings.guidance_scale
         self._inversion_scale: float = settings.inversion_guidance_scale
         self._fixed_seed = seed_of(seed, "fixed noise")
+        self.cells: NoiseCells | None = None
+        if settings.noise in NEED_CELLS:
+            x = prior.unfolded(torch.zeros(1, *prior.latent_shape(settings.resolution)))
+            _, channels, self._noise_resolution, _ = x.shape
+            self.cells = NoiseCells(channels, generator_of(seed, "noise on the object"), prior.device)
 
     def conditioning(
         self, prompt: str, negative_prompt: str, azimuths_deg: list[float], elevations_deg: list[float]
@@ -58,30 +69,73 @@ class Guidance:
         now = schedule(progress)
         return whole_timestep(now) / TRAINING_TIMESTEPS if self.settings.released_code else now
 
+    @property
+    def surface_resolution(self) -> int | None:
+        """In so many pixels κ wants to know which points of the object the renders see; None if not at all."""
+        return None if self.cells is None else self._noise_resolution
+
     def noise(
         self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator, previous: Prediction | None = None
     ) -> Noise:
-        """κ for renders x0 (B, C, h, w) at times t (B,), all the same, as the settings choose it.
+        """κ for images x0 (B, C, h, w) at times t (B,), all the same, as the settings choose it.
 
         Args:
             previous: what the model predicted in the step before, where all steps are about the same images.
         """
-        if self.settings.perp_neg == "prediction":
-            conditioning = dataclasses.replace(conditioning, away=())
-        context = Context(self.guidance_scale, self._inversion_scale, self.settings, random, self._fixed_seed, previous)
-        return self._choice(self.prior, x0, t, conditioning, context)
+        return self._noise(x0, t, conditioning, self._context(x0, random, previous, None))
 
-    def target(self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator) -> Prediction:
+    def target(
+        self,
+        x0: Tensor,
+        t: Tensor,
+        conditioning: Conditioning,
+        random: Generator,
+        surface: SurfacePoints | None = None,
+    ) -> Prediction:
         """The target of the renders (`x0` of the result), by eq. (10) with the κ of the settings; each (B, C, h, w).
+
+        Args:
+            surface: which points of the object the renders see, for a κ that wants to know (`surface_resolution`);
+                without it the pixels themselves are such points, in all steps the same.
 
         Raises:
             BrokenNumbersError: the target is NaN or infinite, although the renders are finite.
         """
-        kappa, x = self.noise(x0, t, conditioning, random)
+        context = self._context(x0, random, None, surface)
+        kappa, x = self._noise(x0, t, conditioning, context)
         target = distillation_target(self.prior, x0, t, kappa, conditioning, self.guidance_scale, x)
         if is_finite(x0) and not is_finite(target.x0):
             raise broken_model(self.prior)
+        if self.settings.noise in AFTERWARDS:
+            AFTERWARDS[self.settings.noise](self.prior, kappa, target, context)
         return target
+
+    def _noise(self, x0: Tensor, t: Tensor, conditioning: Conditioning, context: Context) -> Noise:
+        if self.settings.perp_neg == "prediction":
+            conditioning = dataclasses.replace(conditioning, away=())
+        return self._choice(self.prior, x0, t, conditioning, context)
+
+    def _context(
+        self, x0: Tensor, random: Generator, previous: Prediction | None, surface: SurfacePoints | None
+    ) -> Context:
+        return Context(
+            self.guidance_scale,
+            self._inversion_scale,
+            self.settings,
+            random,
+            self._fixed_seed,
+            previous,
+            self.cells,
+            None if self.cells is None else self._footprints(x0, surface),
+        )
+
+    def _footprints(self, x0: Tensor, surface: SurfacePoints | None) -> Footprints:
+        """Which cells of noise the pixels of renders x0 (B, C, h, w) see."""
+        resolution = self.prior.unfolded(x0).shape[-1]
+        if surface is None:
+            return Footprints.of_pixels(len(x0), resolution, x0.device)
+        edge = self.settings.noise_cell * self.settings.cameras.frame / resolution
+        return Footprints.of_surface(surface.position, surface.opacity, edge, resolution)
 
     @property
     def _choice(self) -> Choice:

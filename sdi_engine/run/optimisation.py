@@ -21,7 +21,7 @@ from ..config.settings import Settings
 from ..diffusion.prior import Prior
 from ..distillation.target import distillation_loss, without_background_shift, without_colour_shift
 from ..randomness import seed_of
-from ..representation import START, Rendering, Step, broken_down
+from ..representation import START, Rendering, Step, SurfacePoints, broken_down
 from .guidance import Guidance
 from .representations import Represent, represent
 
@@ -102,10 +102,12 @@ class Optimisation:
         sample = SAMPLERS[settings.views]
         cameras = sample(settings.cameras, settings.views_per_step, step.random).to(self.device)
         rendering = representation.render(cameras, settings.resolution, step)
+        resolution = self.guidance.surface_resolution
+        surface = None if resolution is None else rendering.surface(resolution)
         seconds_3d = clock.lap()
 
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._distillation_loss(rendering, cameras, step) + rendering.losses()
+        loss = self._distillation_loss(rendering, surface, cameras, step) + rendering.losses()
         loss.backward()
         seconds_2d = clock.lap()
 
@@ -135,14 +137,16 @@ class Optimisation:
         rgb, opacity = self.representation.view(cameras, resolution)
         return (rgb + (1.0 - opacity) * VIEW_BACKGROUND).clamp(0.0, 1.0), opacity
 
-    def _distillation_loss(self, rendering: Rendering, cameras: Cameras, step: Step) -> Tensor:
+    def _distillation_loss(
+        self, rendering: Rendering, surface: SurfacePoints | None, cameras: Cameras, step: Step
+    ) -> Tensor:
         settings = self.settings
         x0 = self.prior.encode(rendering.images)
         conditioning = self.guidance.conditioning(
             self.prompt, self.negative_prompt, cameras.azimuth.tolist(), cameras.elevation.tolist()
         )
         t = torch.full((len(cameras),), self.guidance.time(step.progress, step.random), device=self.device)
-        asked = self.guidance.target(x0.detach(), t, conditioning, step.random)
+        asked = self.guidance.target(x0.detach(), t, conditioning, step.random, surface)
         target = asked.x0
         opacity = F.adaptive_avg_pool2d(rendering.opacity, x0.shape[-2:])
         if settings.fit_object and asked.by_guidance is not None:

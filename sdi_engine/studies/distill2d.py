@@ -169,7 +169,7 @@ def score_distillation(
         t = t.expand(len(x))
         x0 = prediction.x0
         kappa, x_seen = choose(x0, t, prediction)
-        noise = distillation_target(prior, x0, t, kappa, conditioning, guidance, x_seen).noise
+        target = distillation_target(prior, x0, t, kappa, conditioning, guidance, x_seen)
         a, b = prior.scales(t)
-        prediction = Prediction(x0 - b / a * (noise - kappa), noise)
+        prediction = dataclasses.replace(target, x0=x0 - b / a * (target.noise - kappa))
         yield prediction

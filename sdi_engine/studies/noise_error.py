@@ -16,6 +16,7 @@ from ..distillation.noise import CHOICES
 from ..distillation.target import noise_residual
 from ..errors import BadInputError
 from ..randomness import seed_of
+from ..representation import SurfacePoints
 from ..run.guidance import Guidance
 from ..run.optimisation import Optimisation
 from .plots import Panel, plot_residuals
@@ -161,6 +162,13 @@ class _Recorder(Guidance):
         super().__init__(optimisation.prior, optimisation.settings, optimisation.seed)
         self.inputs: Inputs
 
-    def target(self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator) -> Prediction:
+    def target(
+        self,
+        x0: Tensor,
+        t: Tensor,
+        conditioning: Conditioning,
+        random: Generator,
+        surface: SurfacePoints | None = None,
+    ) -> Prediction:
         self.inputs = Inputs(x0, t, conditioning)
-        return super().target(x0, t, conditioning, random)
+        return super().target(x0, t, conditioning, random, surface)

@@ -7,10 +7,11 @@ import torch
 import trimesh
 from torch import nn
 
+from sdi_engine.cameras import Cameras
 from sdi_engine.errors import NoObjectError
 from sdi_engine.mesh.unwrap import unwrap
 from sdi_engine.radiance.background import plain_backgrounds
-from sdi_engine.representation import ColouredMesh, Rendering, Representation, TexturedMesh
+from sdi_engine.representation import ColouredMesh, Rendering, Representation, SurfacePoints, TexturedMesh
 
 SOFTNESS = 0.05
 """Width of the ball's soft edge, in scene units."""
@@ -43,7 +44,7 @@ class ColouredBall(Representation):
     def render(self, cameras, resolution, step):
         rgb, opacity = self._seen(cameras, resolution)
         background = plain_backgrounds(len(cameras), step.random).permute(0, 3, 1, 2)
-        return BallRendering(rgb + (1.0 - opacity) * background, opacity.detach())
+        return BallRendering(rgb + (1.0 - opacity) * background, opacity.detach(), self, cameras)
 
     def penalties(self, cameras, step):
         yield 1e-3 * self.radius.square()
@@ -87,6 +88,18 @@ class BallRendering(Rendering):
 
     images: torch.Tensor = None
     opacity: torch.Tensor = None
+    ball: ColouredBall = None
+    cameras: Cameras = None
+
+    @torch.no_grad()
+    def surface(self, resolution):
+        """Where rays enter the ball, or come nearest to its centre."""
+        origins, directions = self.cameras.rays(resolution)
+        to_middle = -(origins * directions).sum(dim=-1, keepdim=True)
+        missed_by = (origins + to_middle * directions).norm(dim=-1, keepdim=True)
+        half_chord = (self.ball.radius.square() - missed_by.square()).clamp(min=0.0).sqrt()
+        _, opacity = self.ball.view(self.cameras, resolution)
+        return SurfacePoints(origins + (to_middle - half_chord) * directions, opacity.permute(0, 2, 3, 1))
 
     def losses(self):
         return self.images.new_zeros(())

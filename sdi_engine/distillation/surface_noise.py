@@ -1,0 +1,169 @@
+"""Noise that lives on the object, so that two views of one place on its surface see the same noise.
+
+W is a table of cells, each with one number N(0, 1) for every channel of the noise. A place in the world belongs to the
+cell that its coordinates hash to, for cubes of a given edge. A pixel p that sees the cells Ω_p, the cell c n_c times,
+has the noise
+
+    κ(p) = Σ n_c·W_c / √Σ n_c²        (for n_c = 1 it is |Ω_p|^(−1/2) Σ W_c, Yan et al., Consistent Flow Distillation,
+                                       ICLR 2025),
+
+which is N(0, 1) in every element. Pixels of one view share a cell at most at their borders and so are nearly
+independent; those of two views that see the same places share most of their cells. What a pixel sees of the background
+is no place, and gets noise of its own in every step.
+
+All of this is at the grain of the noise: the latents of a model with a VAE, with as many channels; single pixels where
+the model folds pixels into channels (`Prior.unfolded`), since a shift by one pixel is none of the folded image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+ENTRIES = 2**18
+"""Cells in the table. An object has some ten thousand on its surface, so few of them share an entry."""
+
+SAMPLES = 4
+"""A pixel looks through so many points across and down."""
+
+HALF_OPAQUE = 0.5
+"""Where less of the object is seen than that, the background is."""
+
+HASH_PRIMES = (73_856_093, 19_349_663, 83_492_791)
+"""Of the spatial hash for unbounded grids by Teschner et al. 2003."""
+
+
+@dataclass(frozen=True)
+class Footprints:
+    """The cells that each pixel of B views sees, Ω_p, through S samples.
+
+    Attributes:
+        entries: (B, n, n, S), where in the table the cell of a sample is; beside the object negative, and another
+            number for each sample, as if every one saw a cell of its own.
+    """
+
+    entries: Tensor
+
+    @staticmethod
+    def of_surface(position: Tensor, opacity: Tensor, edge: float, resolution: int) -> Footprints:
+        """What views of an object see.
+
+        Args:
+            position: (B, H, W, 3), the point of the surface behind each pixel, scene units; anything where the opacity
+                is 0.
+            opacity: (B, H, W, 1) in 0…1.
+            edge: of a cell, scene units.
+            resolution: n; H and W are at most four times as many.
+        """
+        finer = resolution * SAMPLES
+        # weighted by the opacity, so that what lies behind an edge does not pull the edge away from the object
+        weighted = torch.cat([position * opacity, opacity], dim=-1).permute(0, 3, 1, 2)
+        weighted = F.interpolate(weighted, size=(finer, finer), mode="bilinear", align_corners=False)
+        share = weighted[:, 3]
+        x, y, z = (weighted[:, :3] / share[:, None].clamp(min=1e-6) / edge).floor().long().unbind(dim=1)
+        hashed = (x * HASH_PRIMES[0] ^ y * HASH_PRIMES[1] ^ z * HASH_PRIMES[2]) % ENTRIES
+        none = -1 - torch.arange(hashed.numel(), device=hashed.device).view_as(hashed)
+        entries = torch.where(share > HALF_OPAQUE, hashed, none)
+        by_pixel = entries.view(-1, resolution, SAMPLES, resolution, SAMPLES).transpose(2, 3)
+        return Footprints(by_pixel.reshape(-1, resolution, resolution, SAMPLES**2))
+
+    @staticmethod
+    def of_pixels(count: int, resolution: int, device: torch.device) -> Footprints:
+        """The pixels of `count` images as cells, for 2D, where every step is about the same pixels."""
+        cells = torch.arange(count * resolution**2, device=device) % ENTRIES
+        return Footprints(cells.view(count, resolution, resolution, 1))
+
+    @cached_property
+    def on_surface(self) -> Tensor:
+        """(B, n, n, S), bool: which samples see the object."""
+        return self.entries >= 0
+
+    @cached_property
+    def times_seen(self) -> Tensor:
+        """(B, n, n, S): n_c of the cell c that a sample sees, how many samples of its pixel see it."""
+        return (self.entries[..., :, None] == self.entries[..., None, :]).sum(dim=-1)
+
+    @cached_property
+    def length(self) -> Tensor:
+        """(B, n, n): √Σ n_c² over the cells that a pixel sees; a sum over samples counts each cell n_c times."""
+        return self.times_seen.sum(dim=-1).float().sqrt()
+
+    @cached_property
+    def opacity(self) -> Tensor:
+        """(B, 1, n, n) in 0…1: which share of a pixel's samples see the object."""
+        return self.on_surface.float().mean(dim=-1)[:, None]
+
+
+class NoiseCells:
+    """W, the memory of a run whose noise lives on the object.
+
+    Attributes:
+        values: (`ENTRIES`, C).
+    """
+
+    def __init__(self, channels: int, random: Generator, device: torch.device) -> None:
+        self.values = torch.randn(ENTRIES, channels, generator=random).to(device)
+
+    def restore(self, values: Tensor) -> None:
+        """Go on with the values that another run of the same kind had.
+
+        Raises:
+            ValueError: it was of another kind.
+        """
+        if values.shape != self.values.shape:
+            raise ValueError(f"{tuple(values.shape)} numbers, where {tuple(self.values.shape)} were wanted")
+        self.values = values.to(self.values)
+
+    def refresh(self, gamma: float, random: Generator) -> None:
+        """W ← √(1 − γ)·W + √γ·ε, ε ~ N(0, I): forgets a share γ of what it is, and stays N(0, I)."""
+        if gamma > 0.0:
+            fresh = torch.randn(self.values.shape, generator=random, device=random.device).to(self.values)
+            self.values = (1.0 - gamma) ** 0.5 * self.values + gamma**0.5 * fresh
+
+    def seen_by(self, pixels: Footprints, random: Generator) -> Tensor:
+        """κ(p) = Σ n_c·W_c / √Σ n_c², (B, C, n, n).
+
+        Args:
+            random: draws what is seen of the background.
+        """
+        by_sample = self.values[pixels.entries.clamp(min=0)] * pixels.on_surface[..., None]
+        background = torch.randn(by_sample[..., 0, :].shape, generator=random, device=random.device).to(by_sample)
+        samples_beside = (~pixels.on_surface).sum(dim=-1).float()
+        total = by_sample.sum(dim=-2) + samples_beside.sqrt()[..., None] * background
+        return (total / pixels.length[..., None]).permute(0, 3, 1, 2)
+
+    def add(self, pixels: Footprints, change: Tensor) -> None:
+        """Change W by as little as makes each pixel's κ another one, averaged where pixels share a cell.
+
+        The least change of W that adds δ to κ(p) alone is n_c·δ / √Σ n_c² in each cell c of Ω_p: it leaves W as it is
+        in all other directions, and so a normal number, which an average of the pixels' noise would not be.
+
+        Args:
+            change: δ, (B, C, n, n); nothing is done about the background's share in it.
+        """
+        wanted = change.permute(0, 2, 3, 1) / pixels.length[..., None]
+        seen = pixels.on_surface
+        entries = pixels.entries[seen]
+        by_sample = wanted[..., None, :].expand(*seen.shape, -1)[seen]
+        # each of its n_c samples counts a cell's pixel as a part of one
+        looking = torch.zeros(len(self.values), device=self.values.device)
+        looking.index_add_(0, entries, 1.0 / pixels.times_seen[seen])
+        total = torch.zeros_like(self.values).index_add_(0, entries, by_sample)
+        self.values = self.values + total / looking.clamp(min=1.0)[:, None]
+
+
+def standardised(noise: Tensor, opacity: Tensor) -> Tensor:
+    """Noise with a mean of 0 and a deviation of 1 over the object, in each view and channel.
+
+    Args:
+        noise: (B, C, n, n).
+        opacity: (B, 1, n, n) in 0…1, how much each pixel counts.
+    """
+    count = opacity.sum((2, 3), keepdim=True).clamp(min=1e-6)
+    centred = noise - (noise * opacity).sum((2, 3), keepdim=True) / count
+    deviation = ((centred.square() * opacity).sum((2, 3), keepdim=True) / count).sqrt()
+    return centred / deviation.clamp(min=1e-6)
