@@ -57,6 +57,28 @@ def test_shading_is_drawn_in_its_shares_and_only_after_its_start():
     assert modes[200:].count("lit") == pytest.approx(40, abs=20)
 
 
+def test_the_surface_that_is_seen_is_where_matter_is_and_does_not_tremble():
+    """The images' samples lie elsewhere in their intervals in every step; those that the surface is found by do not."""
+    chosen = settings()
+    made = volume(chosen)
+    made.prepare(Step(0, 0, chosen.steps))
+    cameras = orbit(chosen.cameras, [0.0, 90.0], 10.0, CPU)
+    first, second = (made.render(cameras, RESOLUTION, Step(0, number, chosen.steps)) for number in (1, 2))
+    assert not torch.equal(first.images, second.images)
+    seen = first.surface(12)
+    assert seen.position.shape == (2, 12, 12, 3)
+    assert seen.opacity.shape == (2, 12, 12, 1)
+    assert torch.equal(seen.position, second.surface(12).position)
+    assert not seen.position.requires_grad
+    opaque = seen.opacity[..., 0] > 0.9
+    assert opaque.any()
+    # at first there is a soft ball around the origin: its points face the camera that sees them
+    towards = torch.nn.functional.normalize(cameras.position, dim=-1)
+    facing = (seen.position * towards[:, None, None]).sum(dim=-1)[opaque]
+    assert facing.min() > 0.0
+    assert seen.position[opaque].norm(dim=-1).max() < 0.5
+
+
 def test_a_view_is_the_same_at_every_call_and_takes_no_gradients():
     made = volume(settings())
     cameras = orbit(made.settings.cameras, [0.0, 90.0], 10.0, CPU)

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from coloured_ball import ColouredBall
 from exact_prior import ExactPrior, ball_images
 from safetensors.torch import load_file, save_file
 
@@ -83,6 +84,39 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(prior, preset, tmp_path):
         name = "environment.network.0.weight"
         moved = (whole.representation.state_dict()[name] - start.representation.state_dict()[name]).abs().max()
         assert 0.0 < moved < 6 * 2e-3, "the environment map learns at its own rate"
+
+
+@pytest.mark.parametrize("noise", ["attached", "cached-3d"])
+@pytest.mark.parametrize("represent", [represent, ColouredBall], ids=["volume", "ball"])
+def test_a_run_whose_noise_lives_on_the_object_goes_on_to_the_same_bits(prior, noise, represent, tmp_path):
+    chosen, path = settings(noise=noise), tmp_path / "state.safetensors"
+
+    def beginning():
+        return Optimisation(prior, "ball", "", chosen, seed=0, represent=represent)
+
+    whole, resumed = beginning(), beginning()
+    drawn = whole.guidance.cells.values.clone()
+    advance(whole, 3)
+    checkpoint.save(whole, path)
+    advance(whole, 3)
+    checkpoint.load(resumed, path)
+    assert not torch.equal(resumed.guidance.cells.values, drawn)
+    advance(resumed, 3)
+    assert torch.equal(resumed.guidance.cells.values, whole.guidance.cells.values)
+    ends = resumed.representation.state_dict()
+    for name, tensor in whole.representation.state_dict().items():
+        assert torch.equal(ends[name], tensor), name
+
+
+def test_a_checkpoint_without_the_noise_that_a_run_needs_or_with_another_one_is_refused(prior, tmp_path):
+    path = tmp_path / "state.safetensors"
+    checkpoint.save(run_of(prior, settings(), steps=1), path)
+    with pytest.raises(BadInputError, match="delete it to start the job over"):
+        checkpoint.load(run_of(prior, settings(noise="attached"), steps=0), path)
+    checkpoint.save(run_of(prior, settings(noise="attached"), steps=1), path)
+    save_file(load_file(path) | {"noise.cells": torch.zeros(1, 3)}, path)
+    with pytest.raises(BadInputError, match="delete it to start the job over"):
+        checkpoint.load(run_of(prior, settings(noise="attached"), steps=0), path)
 
 
 def test_the_optimisers_state_is_kept_under_the_names_of_the_parameters(prior, tmp_path):

@@ -1,6 +1,7 @@
 """With the right noise, score distillation is DDIM: eq. (10) = eq. (6)."""
 
 import dataclasses
+from itertools import pairwise
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.distillation.ddim import ddim_trajectory
 from sdi_engine.distillation.noise import CHOICES_2D, Context, Noise
+from sdi_engine.run.guidance import Guidance
 from sdi_engine.run.resolve import resolve
 from sdi_engine.studies.distill2d import SAME, score_distillation, trajectory
 from sdi_engine.studies.sampling import starting_noise
@@ -77,6 +79,42 @@ def test_with_cached_noise_it_is_ddim_for_the_starter_prior():
     prior = load_prior("starter", torch.device("cpu"))
     assert largest_difference(prior, "a red mushroom", prior.hints.guidance_scale) <= SAME
     assert literal_difference(prior, "a red mushroom", prior.hints.guidance_scale) <= SAME
+
+
+def cached_3d(prior):
+    """κ of the cells of noise on the object, where the cells are the pixels: `choose` of `largest_difference`."""
+    request = JobRequest("a ball", noise="cached-3d", guidance_scale=3.0)
+    guidance = Guidance(prior, resolve(request, prior.hints, prior.resolution), 0)
+    random = torch.Generator().manual_seed(0)
+    return lambda x0, t, previous: guidance.noise(x0, t, None, random, previous)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0])
+def test_where_the_cells_are_the_pixels_noise_that_is_cached_on_the_object_makes_it_ddim(prior, guidance):
+    """Eq. (10) is eq. (6), as with the cached noise of 2D: the object is flat, and every step sees the same of it."""
+    assert largest_difference(prior, "ball", guidance, choose=cached_3d(prior)) <= SAME
+
+
+@pytest.mark.parametrize("kind", TINY)
+def test_so_it_is_ddim_whatever_a_model_predicts(tmp_path, kind):
+    prior = load_prior(str(TINY[kind](tmp_path / "tiny")), torch.device("cpu"))
+    assert largest_difference(prior, "a mug", 1.0, choose=cached_3d(prior)) <= SAME
+
+
+def test_with_guidance_it_takes_the_noise_that_is_added_again_from_the_model_without_guidance(prior):
+    """As CFG++ does, which takes that of the empty prompt: x(t−τ) = a·x0 + b·ε, a guided x0 and an unguided ε."""
+    gamma, times = 3.0, prior.sampling_times(10)
+    conditioning = prior.condition(["ball"] * 2)
+    x = starting_noise(prior, [0, 1], prior.resolution)
+    distilled = score_distillation(prior, x, times, conditioning, gamma, cached_3d(prior))
+    moved = 0.0
+    for (t, t_next), prediction in zip(pairwise([*times, times[-1]]), distilled, strict=True):
+        guided, unguided = (prior.predict(x, t.expand(2), conditioning, scale) for scale in (gamma, 1.0))
+        assert (prediction.x0 - guided.x0).abs().max() <= SAME
+        a, b = prior.scales(t_next.expand(2))
+        x = a * guided.x0 + b * unguided.noise
+        moved = max(moved, (guided.x0 - unguided.x0).abs().max().item())
+    assert moved > 0.1, "guidance does nothing"
 
 
 @pytest.mark.parametrize("noise", [noise for noise in NOISES if noise != "interval"])
