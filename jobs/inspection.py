@@ -316,7 +316,7 @@ class _Binary:
             raise UnsoundFileError("a vertex is NaN or infinite")
         for name, number in attributes.items():
             if name != "POSITION" and self._accessor(number)[0] != count:
-                raise UnsoundFileError("an attribute does not cover all vertices")
+                raise UnsoundFileError("an attribute does not have one value per vertex")
         accessor = self._document["accessors"][primitive["indices"]]
         component = accessor["componentType"]
         if component not in _INDEX_COMPONENTS:
@@ -336,7 +336,7 @@ class _Binary:
         """An accessor's count of items, offset in the file and length in bytes."""
         accessor = self._document["accessors"][_index(number)]
         if "sparse" in accessor or "byteStride" in self._document["bufferViews"][_index(accessor["bufferView"])]:
-            raise UnsoundFileError("its data is laid out otherwise than this engine does it")
+            raise UnsoundFileError("its data has another layout than this engine writes")
         count = _index(accessor["count"])
         item = struct.calcsize(_COMPONENTS[accessor["componentType"]]) * _WIDTHS[accessor["type"]]
         begin, length = self._view(accessor["bufferView"])
