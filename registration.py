@@ -20,6 +20,7 @@ _registered = ExitStack()
 
 
 def register() -> None:
+    """Register everything; called when the extension is enabled."""
     with ExitStack() as undo:  # if a step fails, the earlier ones are undone
         logs.attach()
         undo.callback(logs.detach)
@@ -39,4 +40,5 @@ def register() -> None:
 
 
 def unregister() -> None:
+    """Undo `register`; called when the extension is disabled."""
     _registered.close()

@@ -56,6 +56,7 @@ class Diagnosis:
 
     @property
     def missing(self) -> tuple[Check, ...]:
+        """The checks that are not ok."""
         return tuple(check for check in self.checks if not check.ok)
 
     @property

@@ -85,6 +85,7 @@ class Job:
 
     @property
     def is_over(self) -> bool:
+        """Whether its state is one of `events.FINAL_STATES`."""
         return self.state in events.FINAL_STATES
 
     @property

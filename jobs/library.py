@@ -61,6 +61,7 @@ class Entry:
 
     @property
     def is_imported(self) -> bool:
+        """Whether its result was imported into a scene."""
         return self.placement is not None and self.placement.fate == IMPORTED
 
     @property

@@ -170,6 +170,7 @@ class Scan:
 
     @property
     def is_over(self) -> bool:
+        """Whether the search has ended."""
         return not self._thread.is_alive()
 
     def wait(self, timeout: float | None = None) -> None:

@@ -56,6 +56,7 @@ class Placement:
 
     @property
     def location(self) -> tuple[float, float, float]:
+        """The translation of the matrix: x, y, z in the scene's units."""
         return self.matrix[3], self.matrix[7], self.matrix[11]
 
     def write(self, folder: JobFolder) -> None:
@@ -85,6 +86,7 @@ class Placement:
         return self
 
     def with_fate(self, fate: str) -> Placement:
+        """The same placement with another fate."""
         return dataclasses.replace(self, fate=fate)
 
     def is_ours(self, folder: JobFolder) -> bool:

@@ -34,6 +34,7 @@ class FoundPython:
 
     @property
     def version(self) -> tuple[int, ...]:
+        """The Python's version as numbers, such as (3, 12, 4)."""
         return tuple(int(number) for number in re.findall(r"\d+", self.diagnosis.version)[:3])
 
     @property

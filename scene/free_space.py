@@ -45,6 +45,7 @@ class Box:
 
     @classmethod
     def around(cls, points: Iterable[Vector]) -> Box:
+        """The smallest box that contains some points."""
         axes = list(zip(*points, strict=True))
         return cls(Vector(map(min, axes)), Vector(map(max, axes)))
 
@@ -56,13 +57,16 @@ class Box:
 
     @property
     def middle(self) -> Vector:
+        """The centre of the box."""
         return (self.low + self.high) / 2.0
 
     @property
     def size(self) -> Vector:
+        """The edges along X, Y and Z."""
         return self.high - self.low
 
     def moved(self, x: float) -> Box:
+        """The box, moved along X."""
         aside = Vector((x, 0.0, 0.0))
         return Box(self.low + aside, self.high + aside)
 

@@ -19,10 +19,12 @@ class Handlers:
         self._handlers = [(event, _persistent(call)) for event, call in wanted]
 
     def begin(self) -> None:
+        """Add the handlers to Blender's lists."""
         for event, handler in self._handlers:
             event.append(handler)
 
     def end(self) -> None:
+        """Remove the handlers from Blender's lists."""
         for event, handler in self._handlers:
             if handler in event:
                 event.remove(handler)

@@ -112,6 +112,7 @@ class EngineSetup:
         self._ask(Examination)
 
     def is_examining(self) -> bool:
+        """Whether an examination of the engine's Python is running."""
         return self._examination is not None and self._examination.diagnosis is None
 
     def find_pythons(self) -> None:
@@ -126,12 +127,15 @@ class EngineSetup:
         self._watch()
 
     def is_looking_for_pythons(self) -> bool:
+        """Whether a search for Pythons is running."""
         return self.survey is not None and not self.survey.is_over
 
     def is_installing(self) -> bool:
+        """Whether an installation is running, or starts after the search for Pythons."""
         return self._wants_installation or (self.installation is not None and not self.installation.is_over)
 
     def is_removing(self) -> bool:
+        """Whether a removal is running, or starts once the engine has ended."""
         return self._wants_removal or self._removal is not None
 
     def progress(self) -> tuple[str, float]:

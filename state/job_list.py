@@ -21,6 +21,7 @@ CLASSES = (SDI_PG_job,)
 
 
 def attach() -> None:
+    """Called when the extension is enabled."""
     manager = bpy.types.WindowManager
     manager.sdi_jobs = CollectionProperty(type=SDI_PG_job, options={"SKIP_SAVE"})
     manager.sdi_job_index = IntProperty(
@@ -29,6 +30,7 @@ def attach() -> None:
 
 
 def detach() -> None:
+    """Called when the extension is disabled."""
     del bpy.types.WindowManager.sdi_jobs
     del bpy.types.WindowManager.sdi_job_index
 

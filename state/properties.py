@@ -140,10 +140,12 @@ CLASSES = (SDI_PG_lora, SDI_PG_settings)
 
 
 def attach() -> None:
+    """Called when the extension is enabled."""
     bpy.types.Scene.sdi = PointerProperty(type=SDI_PG_settings)
 
 
 def detach() -> None:
+    """Called when the extension is disabled."""
     del bpy.types.Scene.sdi
 
 

@@ -18,6 +18,7 @@ class Timer:
 
     @property
     def is_running(self) -> bool:
+        """Whether the function will be called."""
         return bpy.app.timers.is_registered(self._function)
 
     def start(self, seconds: float, *, persistent: bool = True) -> None:
@@ -31,5 +32,6 @@ class Timer:
             bpy.app.timers.register(self._function, first_interval=seconds, persistent=persistent)
 
     def stop(self) -> None:
+        """Call the function no more."""
         if self.is_running:
             bpy.app.timers.unregister(self._function)
