@@ -1,4 +1,4 @@
-"""Every way in which a job can end badly: one sentence for a person, and the exit code of the command line."""
+"""Every way in which a job can fail: one sentence for a person, and the exit code of the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory did not suffice: the main memory, a GPU's, or that of its libraries.
+    """Whether an exception means that memory ran out: the main memory, a GPU's, or that of its libraries.
 
     torch has an exception for a part of these only; the others are RuntimeErrors: Apple's GPUs, the CPU, cuBLAS
     ("CUBLAS_STATUS_ALLOC_FAILED") and cuDNN.
@@ -41,7 +41,7 @@ class BadInputError(EngineError):
 
 
 class EnvironmentMissingError(EngineError):
-    """A Python package, a device or a model is not there."""
+    """A Python package, a device or a model is missing."""
 
     exit_code = EXIT_ENVIRONMENT
 
@@ -57,7 +57,7 @@ class BrokenNumbersError(NoObjectError):
 
 
 class OutOfMemoryError(EngineError):
-    """The device's memory did not suffice."""
+    """The device's memory ran out."""
 
     exit_code = EXIT_OUT_OF_MEMORY
 

@@ -1,4 +1,4 @@
-"""Random numbers that depend on nothing but what they are for, so that a resumed run equals an uninterrupted one."""
+"""Random numbers that depend on nothing but their purpose, so that a resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Generator
 
 
 def seed_of(*what: object) -> int:
-    """A seed of 56 bits that depends on nothing but `what`, each of which is written as `str` writes it."""
+    """A seed of 56 bits that depends on nothing but the `str` of each part of `what`."""
     digest = hashlib.sha256("/".join(map(str, what)).encode()).digest()
     return int.from_bytes(digest[:7], "big")
 

@@ -1,7 +1,7 @@
-"""Whether an engine is at a job. Standard library only.
+"""Whether an engine works on a job. Standard library only.
 
-A process that runs here can be asked for: it lives or it does not, however long ago it wrote something. Of one that
-runs elsewhere only its files tell, and it is believed until nothing has changed in them for a while (`liveness`).
+Whether a process on this machine lives, the system knows, however long ago it wrote something. One that runs elsewhere
+counts as alive until nothing has changed in its files for a while (`liveness`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .job_queue import ENGINE_FOLDER, JobQueue, jobs_of
 
 
 def is_attended(folder: JobFolder, clock: liveness.Clock = time.monotonic) -> bool:
-    """Whether an engine is at a job that does not wait, as far as can be told; to be asked again and again."""
+    """Whether an engine works on a job that does not wait, as far as we can know; to be called repeatedly."""
     status = folder.status()
     runs = processes.runs(status) if status is not None else None
     if runs is None:
@@ -36,26 +36,26 @@ def is_ours_to_end(folder: JobFolder) -> bool:
 
 
 def may_come_back(folder: JobFolder) -> bool:
-    """Whether it is only because nothing was heard of it that somebody is taken for gone."""
+    """Whether the engine is presumed dead only since its files do not change: it may live elsewhere, and come back."""
     status = folder.status()
     return status is not None and processes.runs(status) is None
 
 
 def machine_elsewhere(folder: JobFolder) -> str:
-    """The name of the other machine, or container, whose engine is at the job; empty where none is known."""
+    """The name of the other machine, or container, whose engine works on the job; empty where none is known."""
     status = folder.status() or {}
     is_elsewhere = "machine" in status and not processes.is_here(status)
     return printable(str(status.get("host", ""))[:100]) if is_elsewhere else ""
 
 
 def results_of(folder: JobFolder) -> JobQueue:
-    """The queue of the results folder in which a job lives."""
+    """The queue of the results folder that contains a job."""
     ours = next((parent for parent in folder.path.parents if parent.name == ENGINE_FOLDER), None)  # a 2D preview's
     return JobQueue((ours or folder.path).parent)
 
 
 def _signs_of_life(folder: JobFolder, status: Mapping[str, Any] | None) -> tuple[object, ...]:
-    """All that an engine changes while it is at a job, but for the times of its files, which caches hide."""
+    """All that an engine changes while it works on a job, except its files' times, which network caches hide."""
     try:
         said = folder.events_file.stat().st_size
     except OSError:
@@ -64,16 +64,16 @@ def _signs_of_life(folder: JobFolder, status: Mapping[str, Any] | None) -> tuple
 
 
 def _is_at_another(folder: JobFolder, status: Mapping[str, Any]) -> bool:
-    """Whether the process is an engine that serves a queue, and says that it is at other jobs, or at none.
+    """Whether the process is an engine that serves a queue, and says that it works on other jobs, or on none.
 
-    So a status file that was left behind does not speak for it.
+    Then the job's status file is one that was left behind.
     """
     jobs = _jobs_of_its_engine(folder, status)
     return jobs is not None and folder.path.name not in jobs
 
 
 def _jobs_of_its_engine(folder: JobFolder, status: Mapping[str, Any]) -> list[str] | None:
-    """What the process at the job says of itself where it is an engine that serves a queue; None where it is none."""
+    """The jobs of the process that wrote `status`, as it says; None where it is no engine that serves a queue."""
     key = machine.key_of(*(str(status.get(name, "")) for name in ("machine", "namespace", "person")))
     engine = results_of(folder).said_by(key)
     return jobs_of(engine) if engine is not None and processes.are_the_same(engine, status) else None

@@ -26,25 +26,25 @@ FAILED = "failed"
 PAUSED = "paused"
 STATES = (QUEUED, STARTING, RUNNING, EXPORTING, DONE, CANCELLED, FAILED, PAUSED)
 BLENDER = "blender"
-"""Who writes what a person did in Blender to a job that no engine was at."""
+"""The `by` of an event that Blender writes, where no engine works on the job."""
 
 FINAL_STATES = (DONE, CANCELLED, FAILED, PAUSED)
-"""Those in which no worker is at the job, and none will be until somebody asks for it."""
+"""States in which no worker works on the job, and none will until the person resumes it."""
 
 MAX_LINE_BYTES = 64 * 2**10
 MAX_NEW_BYTES = 8 * 2**20
-"""More than a run of some hours says in all; of a longer file only the end is read."""
+"""More than a run of some hours writes; of a longer file only the end is read."""
 
 MAX_SENTENCE = 4000
-"""Characters of a sentence; what is longer is cut."""
+"""Characters of a sentence; a longer one is cut."""
 
 MAX_COUNT = 2**32
-"""Of steps, and of exit codes, which on Windows have 32 bits."""
+"""Limit of steps, and of exit codes, which on Windows have 32 bits."""
 
 
 @dataclass(frozen=True)
 class StateChanged:
-    """The job has entered one of `STATES`; `by` says who wrote so, empty where the engine did."""
+    """The job has entered one of `STATES`; `by` says who wrote the event, empty for the engine."""
 
     state: str
     time: float = field(default_factory=time.time)
@@ -123,10 +123,10 @@ def to_line(event: Event) -> str:
 
 
 def from_line(line: str) -> Event | None:
-    """The event of a line, or None where the line is none of ours (damaged, or of a kind that a later version has).
+    """The event of a line; None for a line that is damaged or of a kind that only a later version knows.
 
-    What a later version says besides is left out. Every field has its type and lies in its range: a state is one of
-    `STATES`, a step is not negative, a number is finite, a file is a plain name.
+    Fields that only a later version knows are ignored. Every field has its type and lies in its range: a state is one
+    of `STATES`, a step is not negative, a number is finite, a file is a plain name.
     """
     try:
         fields = parse_json(line)
@@ -161,7 +161,7 @@ def read_new(path: Path, offset: int) -> tuple[list[Event], int]:
 
 
 def last_state(path: Path) -> str | None:
-    """The state that was said last; None where none was said. Raises OSError."""
+    """The state of the last `StateChanged`; None where there is no such event. Raises OSError."""
     said, _ = read_new(path, 0)
     return next((event.state for event in reversed(said) if isinstance(event, StateChanged)), None)
 
@@ -202,4 +202,4 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "float": _number,
     "float | None": _number_or_none,
 }
-"""By a field's type as it is written."""
+"""By a field's type, as its annotation is written."""

@@ -1,4 +1,4 @@
-"""What an engine is, as far as it is fixed when it starts: Blender replaces one that is not as it was set meanwhile.
+"""What is fixed about an engine when it starts: Blender replaces one that its settings no longer describe.
 
 Standard library only.
 """
@@ -17,7 +17,7 @@ from typing import Any
 from .. import __version__
 
 STARTED_AS_VARIABLE = "SDI_ENGINE_STARTED_AS"
-"""The environment variable by which whoever starts an engine says what it is, as JSON, so that both say the same."""
+"""The environment variable in which whoever starts an engine gives it its identity, as JSON, so that both agree."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Identity:
 
     @classmethod
     def of(cls, python: str, online: bool, processes: int = 1, cluster: str = "") -> Identity:
-        """Of an engine that is to be started."""
+        """The identity for an engine that is about to be started."""
         return cls(python, _made(Path(python)), online, processes, cluster=cluster)
 
     @classmethod
     def ours(cls) -> Identity:
-        """Of this process: as it was started, or, where nobody said, as it finds itself."""
+        """This process's identity: from the environment variable, or else from the process itself."""
         try:
             return cls(**json.loads(os.environ[STARTED_AS_VARIABLE]))
         except (KeyError, ValueError, TypeError):
@@ -57,7 +57,7 @@ class Identity:
         return dataclasses.asdict(self)
 
     def is_that_of(self, status: Mapping[str, Any]) -> bool:
-        """Whether the engine that says `status` of itself is like this."""
+        """Whether the engine that wrote `status` has this identity."""
         return status.get("engine") == self.to_json()
 
 

@@ -1,7 +1,7 @@
-"""The folder in which one job lives: the only thing that Blender and the engine share. Standard library only.
+"""The folder of one job, the only thing that Blender and the engine share. Standard library only.
 
 request.json    what was asked for
-events.jsonl    what happened, append-only (`sdi_engine.events`)
+events.jsonl    what happened, append-only (`events`)
 worker.log      everything the worker printed
 status.json     {"pid": …, "started": …, "heartbeat": …, …}: who is at the job (`processes.ourselves`), since when, and
                 a time that changes while it lives; Unix times in seconds, by that machine's clock
@@ -17,7 +17,7 @@ live.npz        a light mesh of the current state: vertices (V, 3) float32 in me
 mesh.glb        the object
 result.json     written last, atomically: a job with a result is done
 
-What is not ours is never touched: no link in here is followed (`files`), and only files of these names are deleted.
+Nobody else's file is touched: no link in here is followed (`files`), and only files of these names are deleted.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _FILES_IN_FOLDERS = {
     "turntable": re.compile(r"\.?side-\d+\.png(\.\d+\.part)?"),
     "textures": re.compile(r".+\.(png|jpg|webp)(\.\d+\.part)?"),
 }
-"""What the engine, Blender and file managers write in a job folder: all else is the person's own."""
+"""What the engine, Blender and file managers write in a job folder; every other file is the person's own."""
 
 
 class JobFolder:
@@ -136,15 +136,15 @@ class JobFolder:
         return self.read_request()[0]
 
     def read_request(self) -> tuple[JobRequest, list[str]]:
-        """As `request`, and the names of the settings in it that this version does not know."""
+        """`request`, and the names of the settings in its file that this version does not know."""
         with storage_errors(self.path):
             return JobRequest.read(files.read_text(self.request_file))
 
     def refuse_links(self) -> None:
-        """See that nothing of ours is a link, before anything is written.
+        """Check that none of our names in the folder is a link, before anything is written.
 
         Raises:
-            StorageError: something is; the sentence names it.
+            StorageError: one is; the sentence names it.
         """
         paths = [path for path in vars(self).values() if path != self.path]
         with storage_errors(self.path):
@@ -152,7 +152,7 @@ class JobFolder:
                 files.refuse_link(path)
 
     def stop_if_told(self) -> None:
-        """Raise JobCancelledError or JobPausedError where somebody has put such a flag into the folder."""
+        """Raise JobCancelledError or JobPausedError where the folder has such a flag."""
         if self.cancel_flag.exists():
             raise JobCancelledError("The job was cancelled.")
         if self.pause_flag.exists():
@@ -172,12 +172,12 @@ class JobFolder:
         files.remove_files(self.checkpoint_folder, _CHECKPOINT_FILE)
 
     def remove_half_written(self) -> None:
-        """Remove what engines that were killed have left of files they were writing; raises OSError."""
+        """Remove the temporary files that killed engines left behind; raises OSError."""
         for folder in (self.path, self.checkpoint_folder, self.previews_folder, self.turntable_folder):
             files.remove_half_written(folder)
 
     def remove(self) -> bool:
-        """Remove everything of ours, and the folder where nothing else is in it; whether it is gone. Raises OSError."""
+        """Remove our files, and the folder where it is empty then; whether the folder is gone. Raises OSError."""
         for name, pattern in _FILES_IN_FOLDERS.items():
             folder = self.path / name
             if files.is_link(folder):
@@ -207,16 +207,16 @@ class JobFolder:
         write_atomically(self.status_file, json.dumps(status))
 
     def leave(self) -> None:
-        """Take `status.json` away where this process wrote it; raises OSError."""
+        """Delete `status.json` where this process wrote it; raises OSError."""
         if processes.is_ourselves(self.status() or {}):
             self.status_file.unlink(missing_ok=True)
 
     def status(self) -> dict[str, Any] | None:
-        """What `beat` wrote last, or None."""
+        """What `beat` wrote last; None where there is no status, or a damaged one."""
         return read_json_object(self.status_file)
 
     def result(self) -> dict[str, Any] | None:
-        """What the finished job says of its mesh, or None while it is not done."""
+        """The content of `result.json`; None while the job is not done."""
         return read_json_object(self.result_file)
 
 
@@ -264,7 +264,7 @@ def _new_folder(results: Path, name: str) -> Path:
 
 
 def why_not_read(results: Path, error: OSError) -> str:
-    """One sentence on a results folder that cannot be looked into."""
+    """One sentence on a results folder that cannot be read."""
     if isinstance(error, UnsafeFileError):
         return str(error)
     cure = "choose one with a short name." if is_name_too_long(error) else "is its drive connected?"
@@ -276,7 +276,7 @@ def _not_empty(folder: Path) -> str:
 
 
 def is_name_too_long(error: OSError) -> bool:
-    """Whether a path has a name, or is as a whole, longer than its disk or the system takes."""
+    """Whether a path, or one name in it, is longer than its disk or the system allows."""
     return error.errno == errno.ENAMETOOLONG or getattr(error, "winerror", None) == _WINDOWS_NAME_TOO_LONG
 
 

@@ -1,14 +1,14 @@
 """The jobs of a results folder that wait for an engine, and the engines that take them. Standard library only.
 
 RESULTS/.engine/
-    queue/          one file for each job that waits: its name says when its turn is, what to do, and which job; in it
-                    stands who let it wait
+    queue/          one file for each job that waits: its name says when its turn is, what to do, and which job; it
+                    contains who put it there
     engines/KEY/    of one person's engine on one machine (`machine.Place.key`):
         looks/          the job folders of 2D previews
         status.json     {"pid": …, "started": …, "heartbeat": …, "jobs": […], "model": …, "engine": …, …}
         log.txt         what it printed between jobs
-        hold            flag file: take no job, and leave; that is how memory is freed while jobs wait
-        leave           flag file: leave when no job is running
+        hold            flag file: take no job, and exit; that is how memory is freed while jobs wait
+        leave           flag file: exit when no job is running
 
 A results folder may come from somebody else, or be shared: an engine takes only tickets that carry the seal of this
 person on this machine (`machine.seal`). A job is taken by deleting its ticket, which succeeds for one taker only; so
@@ -49,7 +49,7 @@ RUN = "run"
 RESUME = "resume"
 SAMPLE = "sample"
 VERBS = (RUN, RESUME, SAMPLE)
-"""Make the mesh, go on making it, show what the 2D model makes of the prompt."""
+"""Make the mesh, resume making it, show pictures that the 2D model makes from the prompt."""
 
 ENGINE_FOLDER = ".engine"
 
@@ -57,7 +57,7 @@ _TICKET = re.compile(rf"(\d{{16}}) ({'|'.join(VERBS)}) (.+)")
 _LONGEST_TICKET = 10_000
 
 _OF_ONE_JOB = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
-"""Errors with which a folder stops its own job, and no other."""
+"""Errors of one job's folder, which stop that job and no other."""
 
 
 @dataclass(frozen=True, order=True)
@@ -66,7 +66,7 @@ class Ticket:
 
     Attributes:
         is_ours: whether this person let it wait on this machine, with the request that it has now.
-        author: the process that did (`processes.ourselves`); empty where nobody says.
+        author: the process that did (`processes.ourselves`); empty where the ticket does not say.
     """
 
     turn: int
@@ -81,7 +81,7 @@ class Ticket:
 
     @property
     def host(self) -> str:
-        """The name of the machine on which it was written; empty where nobody says."""
+        """The name of the machine on which it was written; empty where the ticket does not say."""
         return printable(str(self.author.get("host", ""))[:100])
 
 
@@ -105,22 +105,22 @@ class JobQueue:
         return self.hold_flag.exists()
 
     def make_folders(self) -> None:
-        """Make what must be there before a job can wait."""
+        """Make the folders that a job needs in order to wait."""
         make_folder_with_parents(self.results)
         for folder in (self.folder, self.tickets_folder, self.engine_folder.parent, self.engine_folder):
             make_folder_of_ours(folder)
 
     def job_folder(self, ticket: Ticket) -> JobFolder:
-        """Where the ticket's job lives."""
+        """The folder of the ticket's job."""
         return JobFolder((self.samples_folder if ticket.verb == SAMPLE else self.results) / ticket.name)
 
     def add(self, name: str, verb: str = RUN, *, first: bool = False) -> None:
-        """Let a job wait for its turn, after all others or before them; one that waits already gets a new turn."""
+        """Put a job into the queue, after all others or before them; one that waits already gets a new turn."""
         for _ in self.add_all([name], verb, first=first):
             pass
 
     def add_all(self, names: Sequence[str], verb: str = RUN, *, first: bool = False) -> Iterator[str]:
-        """As `add`, for many in this order, with one look at the queue; each name as soon as its job waits."""
+        """As `add`, for many in this order, reading the queue once; yields each name as soon as its job waits."""
         self.make_folders()
         waiting = self.waiting()
         turn = time.time_ns() // 1000
@@ -134,7 +134,7 @@ class JobQueue:
             yield name
 
     def waiting(self) -> list[Ticket]:
-        """All that wait, the next one first; empty where there is no queue yet. Each is opened once only."""
+        """All tickets, the next one first; empty where there is no queue yet. Each is opened only once."""
         names = self._file_names()
         if names != self._names:
             self._names = names
@@ -153,7 +153,7 @@ class JobQueue:
         return list(self._in_order)
 
     def next_of_ours(self) -> Ticket | None:
-        """The first that an engine of ours may take, opened again now; None where none waits."""
+        """The first ticket that an engine of ours may take, opened again now; None without such a ticket."""
         for ticket in self.waiting():
             again = self._open(ticket) if ticket.is_ours else None
             if again is not None and again.is_ours:
@@ -163,15 +163,15 @@ class JobQueue:
         return None
 
     def remove(self, name: str) -> bool:
-        """Let a job wait no longer; False where it did not wait."""
+        """Take a job out of the queue; False where it did not wait."""
         return bool(self.remove_all({name}))
 
     def remove_all(self, names: Container[str]) -> list[str]:
-        """Let these jobs wait no longer; the names of those that did wait, the next one first."""
+        """Take these jobs out of the queue; the names of those that did wait, the next one first."""
         return self._tear_up_all(self.waiting(), names)
 
     def move(self, name: str, by: int) -> None:
-        """Let a waiting job change its turn with the next one (`by` = 1) or the one before (−1), where there is one."""
+        """Swap the turns of a waiting job and the next one (`by` = 1) or the one before (−1), where there is one."""
         waiting = self.waiting()
         place = next((index for index, ticket in enumerate(waiting) if ticket.name == name), None)
         if place is None or not 0 <= place + by < len(waiting):
@@ -185,12 +185,12 @@ class JobQueue:
                 continue
 
     def take(self, announce: Callable[[Ticket], None] = lambda ticket: None) -> Ticket | None:
-        """The job of ours whose turn it is, which waits no longer; None where none waits, or the engine is to leave.
+        """Take the next job of ours out of the queue; None where none waits, or a flag tells the engine to exit.
 
-        The job's status is there before its ticket is gone, so that it never looks as if nobody cared for it.
+        The job's status is written before its ticket is deleted, so that the job never seems abandoned.
 
         Args:
-            announce: called in between; says in the engine's status too which job it is at.
+            announce: called in between, to add the job to the engine's status.
         """
         ticket = self.next_of_ours()
         if ticket is None or self.is_held or self.leave_flag.exists():
@@ -207,7 +207,7 @@ class JobQueue:
         return None
 
     def tear_up(self, ticket: Ticket) -> bool:
-        """Delete a ticket; False where somebody was faster."""
+        """Delete a ticket; False where another process has deleted it first."""
         try:
             (self.tickets_folder / ticket.file_name).unlink()
         except FileNotFoundError:
@@ -215,16 +215,16 @@ class JobQueue:
         return True
 
     def hold(self) -> None:
-        """Let our engine take no more jobs, and leave as soon as none is running."""
+        """Let our engine take no more jobs, and exit as soon as none is running."""
         self.make_folders()
         touch(self.hold_flag)
 
     def release(self) -> None:
-        """Undo `hold`; an engine that was told to leave is not to stay for that."""
+        """Undo `hold`; an engine that was told to exit does so all the same."""
         self.hold_flag.unlink(missing_ok=True)
 
     def dismiss_earlier_version(self) -> None:
-        """Let an engine of version 0.1, which takes every ticket, leave when no job is running."""
+        """Let an engine of version 0.1, which takes every ticket, exit when no job is running."""
         pid = (read_json_object(self.folder / "status.json") or {}).get("pid")
         if isinstance(pid, int) and 0 < pid < 2**31 and processes.is_alive(pid):
             touch(self.folder / "leave")
@@ -241,10 +241,10 @@ class JobQueue:
 
         Args:
             started: since when, as a Unix time in seconds.
-            jobs: those it is at, the first one since the longest.
+            jobs: the names of those that it works on, the oldest first.
             model: the one that it keeps loaded.
-            engine: what it is (`identity.Identity.to_json`).
-            capacity: how many it does at once.
+            engine: its identity (`identity.Identity.to_json`).
+            capacity: how many jobs it does at once.
         """
         status = {
             **processes.ourselves(),
@@ -259,7 +259,7 @@ class JobQueue:
         write_atomically(self.status_file, json.dumps(status))
 
     def status(self) -> dict[str, Any] | None:
-        """What our engine that serves this queue said last; None where none serves it, or it is gone."""
+        """The last status of our engine that serves this queue; None where none serves it, or it has died."""
         status = read_json_object(self.status_file)
         if status is None or not processes.runs(status):
             return None
@@ -273,11 +273,11 @@ class JobQueue:
         }
 
     def said_by(self, key: str) -> dict[str, Any] | None:
-        """What the engine of `machine.Place.key` said last, whether it lives or not; None where it said nothing."""
+        """The last status of the engine of a `machine.Place.key`, alive or dead; None where it wrote none."""
         return read_json_object(self.folder / "engines" / key / "status.json")
 
     def _forget(self) -> None:
-        """Open every ticket again at the next look."""
+        """Open every ticket again when the queue is read next."""
         self._names: list[str] | None = None
         self._opened: dict[str, Ticket] = {}
         self._in_order: list[Ticket] = []
@@ -294,13 +294,13 @@ class JobQueue:
         return [ticket.name for ticket in waiting if ticket.name in names and self.tear_up(ticket)]
 
     def _write(self, ticket: Ticket) -> None:
-        """Atomically, since a reader reads each only once."""
+        """Write a ticket's file, atomically, since a reader reads it only once."""
         sealed = {"author": processes.ourselves(), "seal": machine.seal(*self._sealed_parts(ticket))}
         write_atomically(self.tickets_folder / ticket.file_name, json.dumps(sealed))
 
     def _open(self, ticket: Ticket) -> Ticket | None:
-        """The ticket with what stands in it, which is not ours where that makes no sense; None where it is gone."""
-        unknown = Ticket(ticket.turn, ticket.verb, ticket.name)  # whatever it was at an earlier look
+        """The ticket with the content of its file, not ours where that is damaged; None where the file is missing."""
+        unknown = Ticket(ticket.turn, ticket.verb, ticket.name)  # whatever it was when it was read before
         try:
             found = parse_json(read_text(self.tickets_folder / ticket.file_name, _LONGEST_TICKET))
             author, seal = found["author"], found["seal"]
@@ -318,14 +318,14 @@ class JobQueue:
         """What the seal vouches for: not the turn, which may change."""
         try:
             request = hashlib.sha256(read_bytes(self.job_folder(ticket).request_file)).hexdigest()
-        except _OF_ONE_JOB:  # it was deleted, it may not be read, or its drive is away: to be looked at again
+        except _OF_ONE_JOB:  # it was deleted, it may not be read, or its drive is away: opened again next time
             request = ""
             self._names = None
         return ("ticket", ticket.verb, ticket.name, request)
 
 
 def jobs_of(status: Mapping[str, Any]) -> list[str]:
-    """The names of the jobs at which an engine says it is, also one of an earlier version, which is at one."""
+    """The names of the jobs that an engine says it works on; one of an earlier version works on one."""
     jobs = status.get("jobs", [status.get("job")])
     return [name for name in jobs if isinstance(name, str) and name] if isinstance(jobs, list) else []
 

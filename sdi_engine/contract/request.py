@@ -66,9 +66,9 @@ class JobRequest(Parameters):
 
     @classmethod
     def read(cls, text: str) -> tuple[JobRequest, list[str]]:
-        """As `from_json`, and the names of the fields that this version does not know, and leaves out.
+        """`from_json`, and the names of the fields that this version does not know and drops.
 
-        Overrides stay as they are: what a later version has numbers for can be looked at, but not be made again.
+        Overrides stay as they are: a job of a later version with numbers unknown here can be viewed, not made again.
         """
         try:
             fields = parse_json(text)
@@ -94,7 +94,7 @@ class JobRequest(Parameters):
         return cls(**fields)._checked(), [printable(name) for name in dict.fromkeys(unknown)]
 
     def _checked(self) -> JobRequest:
-        """As `validated`, but whatever numbers the overrides name."""
+        """As `validated`, but with any names in the overrides."""
         _check_types(self)
         for lora in self.loras:
             if not isinstance(lora, Lora):
@@ -151,7 +151,7 @@ def slug(prompt: str, fallback: str = "object") -> str:
 
 
 def _take_unknown(fields: dict[str, Any], kind: type) -> list[str]:
-    """Take out of the fields those that a class does not have; their names."""
+    """Remove the fields that a class does not have, and return their names."""
     unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(kind)})
     for name in unknown:
         del fields[name]
@@ -159,7 +159,7 @@ def _take_unknown(fields: dict[str, Any], kind: type) -> list[str]:
 
 
 def _why_damaged(error: ValueError) -> str:
-    """Where a text stops being JSON, or why we would not write such a JSON."""
+    """Where a text stops being JSON, or why it is no JSON of ours."""
     if isinstance(error, json.JSONDecodeError):
         return f"it is not JSON from line {error.lineno}, column {error.colno} on"
     return str(error)
@@ -173,7 +173,7 @@ def _of_a_later_version(schema: int) -> str:
 
 
 def _is_json(value: Any) -> bool:
-    """Whether it is a finite number, a word, true, false or nothing, or a list of these."""
+    """Whether it is a finite number, a string, true, false, null, or a list of these."""
     if isinstance(value, list | tuple):
         return all(_is_json(item) for item in value)
     return value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
@@ -208,7 +208,7 @@ def _check_path(label: str, path: str) -> None:
 
 
 def _check_value(label: str, value: Any, parameter: Parameter) -> None:
-    """Refuse what is none of a parameter's choices, or beyond its limits."""
+    """Refuse a value that is not among a parameter's choices, or outside its limits."""
     if value is None:
         return
     if parameter.choices and value not in parameter.words:

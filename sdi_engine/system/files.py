@@ -19,15 +19,15 @@ from typing import Any, BinaryIO
 from .untrusted import parse_json
 
 MAX_JSON_BYTES = 4 * 2**20
-"""Of a JSON file: many times what the largest of ours takes."""
+"""Limit of a JSON file: many times the size of the largest of ours."""
 
 _CAREFUL = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NOINHERIT", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
 _LINK_TAGS = (0xA000000C, 0xA0000003)
-"""Of Windows' symbolic links and junctions; other reparse points, such as a cloud's files, are no links."""
+"""Tags of Windows' symbolic links and junctions; other reparse points, such as a cloud's files, are no links."""
 
 
 class UnsafeFileError(OSError):
-    """A link, or something else than an ordinary file, is where a file of ours belongs; `str(error)` says so."""
+    """A link, or anything but an ordinary file, has the name of a file of ours; `str(error)` names it and the cure."""
 
 
 def is_link(path: Path) -> bool:
@@ -40,7 +40,7 @@ def is_link(path: Path) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is anything of this name, also a link that leads nowhere."""
+    """Whether anything has this name, also a link that leads nowhere."""
     return os.path.lexists(path)
 
 
@@ -72,7 +72,7 @@ def open_to_read(path: Path) -> BinaryIO:
 
 
 def open_to_append(path: Path) -> BinaryIO:
-    """An ordinary file, made where there is none, to be written to at its end; raises OSError."""
+    """An ordinary file opened to append to, made where it is missing; raises OSError."""
     file = _open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, "ab+")
     if os.fstat(file.fileno()).st_nlink > 1:
         file.close()
@@ -95,7 +95,7 @@ def read_text(path: Path, limit: int = MAX_JSON_BYTES) -> str:
 
 
 def read_json_object(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where there is none, or something else."""
+    """The JSON object in a file; None where the file is missing, unreadable or holds anything else."""
     try:
         value = parse_json(read_text(path))
     except (OSError, ValueError):
@@ -127,7 +127,7 @@ def create(path: Path) -> None:
 
 
 def touch(path: Path) -> None:
-    """See that there is a file, as a flag; raises OSError."""
+    """Make an empty file, as a flag, where it is missing; raises OSError."""
     try:
         create(path)
     except FileExistsError:
@@ -137,7 +137,7 @@ def touch(path: Path) -> None:
 
 
 def make_folder_with_parents(path: Path) -> None:
-    """Make a folder where there is none, and those that it is to be in; raises OSError."""
+    """Make a folder and its parents where they are missing; raises OSError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except RecursionError as error:  # `mkdir` calls itself for each of a thousand folders within each other
@@ -145,7 +145,7 @@ def make_folder_with_parents(path: Path) -> None:
 
 
 def make_folder_of_ours(path: Path) -> None:
-    """Make a folder where there is none; raises OSError, also where there is a link to one."""
+    """Make a folder where it is missing; raises OSError, also where a link has its name."""
     try:
         path.mkdir()
     except FileExistsError:
@@ -171,7 +171,7 @@ def remove_files(folder: Path, name: re.Pattern[str]) -> None:
 
 
 def remove_half_written(folder: Path) -> None:
-    """Remove what `write_atomically` of processes that were killed has left in a folder; raises OSError.
+    """Remove the temporary files that `write_atomically` left in a folder when its process was killed; raises OSError.
 
     Only an engine's files: Blender may be writing its own beside them.
     """

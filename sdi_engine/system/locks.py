@@ -1,6 +1,6 @@
-"""A lock between processes of one person on one machine; the operating system opens it when its holder dies.
+"""A lock between processes of one person on one machine; the operating system releases it when its holder dies.
 
-Standard library only. The files lie in the person's own folder, where nobody else can take them first or put links.
+Standard library only. The lock files lie in the person's own folder, where nobody else can make them or put links.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..errors import StorageError
 from .machine import FOLDER_VARIABLE, here, own_folder
 
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-"""What the operating system says where another process has the lock."""
+"""Error numbers with which the operating system refuses a lock that another process holds."""
 
 
 class ProcessLock:
-    """One of many processes holds it at a time; which lock it is follows from `subject`."""
+    """At most one process holds it at a time; `subject` names the lock."""
 
     def __init__(self, subject: str) -> None:
         place = here().key  # a home folder may be shared by machines, whose locks are none of each other's business
@@ -34,7 +34,7 @@ class ProcessLock:
         """Take the lock; False where another process has it.
 
         Raises:
-            StorageError: there can be no lock at all.
+            StorageError: no lock file can be made.
         """
         reasons = []
         for place in _PLACES:
@@ -51,7 +51,7 @@ class ProcessLock:
         )
 
     def release(self) -> None:
-        """Let others have it."""
+        """Let another process take it; does nothing where this one does not hold it."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -66,7 +66,7 @@ class ProcessLock:
 
 
 def _locked(path: Path) -> int | None:
-    """The descriptor of a file that we have locked, None where another process has; raises OSError."""
+    """The descriptor of the file that we have locked, None where another process holds it; raises OSError."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
         if sys.platform == "win32":
@@ -92,7 +92,7 @@ def _in_own_folder() -> Path:
 
 
 def _in_temporary_folder() -> Path:
-    """A folder of the person's in the machine's own one for temporary files; raises OSError where somebody took it."""
+    """The person's folder in the one for temporary files; raises OSError where it is somebody else's."""
     if not hasattr(os, "getuid"):  # there each person has a temporary folder
         folder = Path(tempfile.gettempdir(), "sdi-engine-locks")
         folder.mkdir(exist_ok=True)
@@ -106,4 +106,4 @@ def _in_temporary_folder() -> Path:
 
 
 _PLACES: tuple[Callable[[], Path], ...] = (_in_own_folder, _in_temporary_folder)
-"""The first is for all but machines that cannot lock files there."""
+"""Tried in order; the second serves machines that cannot lock files in the first."""

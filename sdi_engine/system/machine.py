@@ -1,4 +1,4 @@
-"""Who we are and where: a folder of the person's own, the machine and its boot, and a seal for what is written by us.
+"""The person and the machine: a folder of the person's own, the machine and its boot, and a seal for what we write.
 
 Standard library only. A results folder may be a colleague's, a download or a network drive that several machines share:
 what runs by itself must be told from what merely lies there.
@@ -55,7 +55,7 @@ def own_folder() -> Path:
 
 
 def temporary_folder() -> Path:
-    """A folder for what need not last, which only this person can read and write; made where it is missing.
+    """A folder for temporary files, which only this person can read and write; made where it is missing.
 
     Raises:
         OSError: it cannot be made, or belongs to somebody else.
@@ -80,7 +80,7 @@ def seal(*parts: str) -> str:
 
 
 def is_sealed(found: object, *parts: str) -> bool:
-    """Whether `found` is our `seal` of `parts`; False too where there is no secret to tell it by."""
+    """Whether `found` is our `seal` of `parts`; False too where there is no secret to check it with."""
     try:
         return isinstance(found, str) and found.isascii() and hmac.compare_digest(found, seal(*parts))
     except OSError:
@@ -94,7 +94,7 @@ class Place:
     Attributes:
         host: the machine's name, for people.
         machine: tells machines apart, also after one got another name.
-        boot: tells the time since the machine was last started from the times before; empty where nobody knows.
+        boot: changes whenever the machine is started; empty where it is unknown.
         namespace: tells containers on one machine apart; empty where there are none.
         person: whose process it is.
     """
@@ -149,7 +149,7 @@ def _named_folder() -> Path:
 
 
 def _temporary() -> Path:
-    """For machines on which a person has no home that can be written; gone after a restart."""
+    """For machines on which the person has no writable home; lost at a restart."""
     return Path(tempfile.gettempdir(), f"{_FOLDER_NAME}-{_person()}")
 
 

@@ -1,7 +1,7 @@
-"""Processes on this machine: what ours says of itself, and whether one that said so still runs. Standard library only.
+"""Processes: how one identifies itself in a file, and whether the one that did still runs. Standard library only.
 
-A process id alone names nobody: it is given anew, and another machine or container has the same ones. So a process is
-known by where it runs, its id, and when the system started it.
+A process id alone identifies no process: the system gives it again, and another machine or container has the same
+ones. So a process is identified by where it runs, its id, and when the system started it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SIZE_OF_BSDINFO = 136
 
 
 def ourselves() -> dict[str, Any]:
-    """What tells this process from all others, for JSON: `host`, `machine`, `boot`, `namespace`, `person`, `pid`,
+    """What identifies this process, for JSON: `host`, `machine`, `boot`, `namespace`, `person`, `pid`,
     `process_start`."""
     here = machine.here()
     return {
@@ -40,12 +40,12 @@ def ourselves() -> dict[str, Any]:
 
 
 def is_here(said: Mapping[str, Any]) -> bool:
-    """Whether the process that said this of itself runs, or ran, where we can ask the system for it."""
+    """Whether the process that identified itself so runs, or ran, where we can ask the system about it."""
     return (said.get("machine"), said.get("boot"), said.get("namespace")) == machine.here().scope
 
 
 def runs(said: Mapping[str, Any]) -> bool | None:
-    """Whether the process that said this of itself still runs; None where it cannot be asked for from here."""
+    """Whether the process that identified itself so still runs; None where we cannot ask the system about it."""
     pid = _pid(said)
     if _is_from_before_a_restart(said):
         return False
@@ -56,13 +56,13 @@ def runs(said: Mapping[str, Any]) -> bool | None:
 
 
 def are_the_same(said: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether one process said both of itself."""
+    """Whether both identify one process."""
     names = ("machine", "boot", "namespace", "pid", "process_start")
     return "pid" in said and all(said.get(name) == other.get(name) for name in names)
 
 
 def is_ourselves(said: Mapping[str, Any]) -> bool:
-    """Whether this process said it."""
+    """Whether it identifies this process."""
     return are_the_same(said, ourselves())
 
 
@@ -96,7 +96,7 @@ def is_alive(pid: int) -> bool:
 
 
 def start_time(pid: int) -> str | None:
-    """When the system started the process, in words of its own; empty where it does not tell, None where none runs."""
+    """When the system started the process, in its own format; empty where it does not say, None where none runs."""
     if not is_alive(pid):
         return None
     if sys.platform == "win32":
@@ -129,7 +129,7 @@ def _pid(said: Mapping[str, Any]) -> int | None:
 
 
 def _command_line(pid: int) -> str | None:
-    """What the process was started with; None where the system does not tell."""
+    """The command line of the process; None where the system does not give it."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace") if sys.platform == "linux" else None
     except OSError:

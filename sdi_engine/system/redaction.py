@@ -1,4 +1,4 @@
-"""Passwords and access tokens taken out of what we print, log or copy: nobody shows them to others by accident.
+"""Passwords and access tokens removed from what we print, log or copy, so that nobody publishes them by accident.
 
 Standard library only, and readable for Python 3.8.
 """
@@ -33,9 +33,9 @@ _PATTERNS = tuple(re.compile(rule, re.IGNORECASE) for rule in _RULES)
 
 
 def redacted(text: str) -> str:
-    """The text with "***" where it had passwords, and the like: in addresses, headers, and values of settings.
+    """The text with "***" for passwords and tokens: in addresses, headers, and values of settings.
 
-    Rather too much is hidden than too little. What is redacted already stays as it is.
+    Rather too much is hidden than too little. A redacted text stays as it is.
     """
     for pattern in _PATTERNS:
         text = pattern.sub(r"\g<1>" + HIDDEN, text)
@@ -51,7 +51,7 @@ class RedactedOutput(io.TextIOWrapper):
 
 
 def redact_output() -> None:
-    """From now on this process redacts all that Python code in it prints, logs, warns of and ends with.
+    """From now on this process redacts all that its Python code prints and logs, its warnings and last tracebacks.
 
     That holds for libraries too, which have logs of their own. For a program's first lines: a stream that is replaced
     (by a test, say) stays replaced.

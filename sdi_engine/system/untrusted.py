@@ -10,10 +10,10 @@ import unicodedata
 from typing import Any
 
 MAX_INTEGER = 2**63 - 1
-"""Of a JSON number: more than anything of ours counts, and a float has room for it."""
+"""Limit of a JSON number: above every count of ours, and within the range of a float."""
 
 MAX_DEPTH = 32
-"""Of JSON's lists and objects within each other."""
+"""Limit for JSON's lists and objects within each other."""
 
 MAX_SHOWN = 80
 """Characters of a wrong value that a sentence quotes."""
@@ -24,7 +24,7 @@ _NO_PLAIN_NAME = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|\ud800-\udfff]')
 
 
 def parse_json(text: str) -> Any:
-    """What a JSON text says.
+    """The value of a JSON text.
 
     Raises:
         ValueError: it is none, or one that no writer of ours makes: with NaN or infinity, a number beyond 64 bits,
@@ -39,7 +39,7 @@ def parse_json(text: str) -> Any:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether it names a file or folder right in the folder where it is looked for, on every system."""
+    """Whether it is the name of a file or folder, and no path to another folder, on every system."""
     return 0 < len(name) <= 255 and name.strip(". ") != "" and not _NO_PLAIN_NAME.search(name)
 
 
@@ -49,9 +49,9 @@ def is_control(character: str) -> bool:
 
 
 def is_direction_mark(character: str) -> bool:
-    """Whether a character turns the direction of writing, so that other words seem to stand there.
+    """Whether a character changes the direction of writing, so that a reader sees other words.
 
-    The joiners that scripts and emoji need are none.
+    The joiners that scripts and emoji need are not among them.
     """
     return character in _DIRECTION_MARKS
 
@@ -73,9 +73,9 @@ def shown(value: Any) -> str:
 
 
 def printable_record(record: logging.LogRecord) -> bool:
-    """A filter for a log's handler: no name or prompt begins a line of its own, or speaks to the terminal.
+    """A filter for a log's handler: no name or prompt begins a line of its own, or controls the terminal.
 
-    Whoever is told of the record later finds it so. A traceback keeps its lines.
+    It changes the record, so that later handlers get the same text. A traceback keeps its lines.
     """
     record.msg, record.args = printable(record.getMessage()), None
     if record.exc_info and not record.exc_text:
