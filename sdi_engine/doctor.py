@@ -1,8 +1,8 @@
 """What the engine needs, what of it this Python has, and how to get the rest. Works in a Python without torch.
 
-`python -m sdi_engine.doctor --quick` prints one line of JSON and imports nothing but the standard library: for asking
-many Pythons. It answers in Python 3.8 and later, if only to say that it is too old, so no newer syntax in here.
-With `--packages FILE` it looks at nothing but the packages of that requirements file, and imports them.
+`python -m sdi_engine.doctor --quick` prints one line of JSON and imports nothing but the standard library: to ask many
+Pythons. It answers in Python 3.8 and later, if only to say that it is too old, so no newer syntax in here.
+With `--packages FILE` it checks only the packages of that requirements file, by importing them.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ _TORCH_BUILD = re.compile(r"^(cuda|hip)\b[^=]*= '([^']+)'", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must be there; `fix` is one line that a person can follow.
+    """The result of one check; `fix` is one line that a person can follow.
 
-    It is empty where nothing is to be done; a check that is `ok` and has one gives advice.
+    `fix` is empty where there is nothing to do; in a check that is `ok` it is advice.
     """
 
     name: str

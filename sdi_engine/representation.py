@@ -113,7 +113,7 @@ class Rendering(ABC):
 
     @abstractmethod
     def losses(self) -> Tensor:
-        """What is to be added to the loss of these images, weighted: a scalar, 0 if nothing is."""
+        """The regularisers of these images, weighted and summed: a scalar to add to the loss, 0 if there are none."""
 
     @abstractmethod
     def backward(self) -> None:
@@ -185,22 +185,22 @@ class Representation(nn.Module, ABC):
 
     @abstractmethod
     def penalties(self, cameras: Cameras, step: Step) -> Iterator[Tensor]:
-        """What else a step adds to the loss, weighted: scalars that need another look than the step's images.
+        """Further terms of a step's loss, weighted: scalars that need other renders than the step's images.
 
-        The loop sends each backward before it asks for the next, so that only one graph is in memory at a time.
+        The loop calls `backward` on each before it asks for the next, so that only one graph is in memory at a time.
         """
 
     @abstractmethod
     def resume(self, progress: float) -> None:
-        """Called once after the state of a checkpoint was loaded: bring about what follows from the progress alone.
+        """Set what follows from the progress alone; called once, after the state of a checkpoint was loaded.
 
         Args:
-            progress: of the last step that was done, 0…1.
+            progress: that of the last finished step, 0…1.
         """
 
     @abstractmethod
     def view(self, cameras: Cameras, resolution: int) -> tuple[Tensor, Tensor]:
-        """What B cameras see, to be looked at; without gradients, and the same at every call.
+        """What B cameras see, for pictures that people look at; without gradients, and the same at every call.
 
         Returns:
             rgb, (B, 3, H, W), sRGB in 0…1 and multiplied by the opacity, without a background; opacity, (B, 1, H, W) in
@@ -212,7 +212,7 @@ class Representation(nn.Module, ABC):
         """The surface as it is now, of at most `faces` triangles, in little time.
 
         Raises:
-            NoObjectError: there is none yet.
+            NoObjectError: there is no surface yet.
         """
 
     @abstractmethod

@@ -1,8 +1,8 @@
 """What Stability's code calls the tensors of a model, beside what Diffusers and Transformers call them.
 
 Single files and most LoRAs have the former names. A `Layout` maps each tensor of the original code to those of a part
-of a pipeline that it holds, so that whoever reads a file by it knows what was used, what is missing and what is left
-over. (Diffusers' own loader drops what it has no name for.)
+of a pipeline that it holds, so that a file's reader knows which tensors it used, which are missing and which are left
+over. (Diffusers' own loader drops tensors that it has no name for.)
 """
 
 from __future__ import annotations

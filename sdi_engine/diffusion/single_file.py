@@ -162,10 +162,10 @@ def _check_all_used(file: Path, shapes: Shapes, layouts: Mapping[str, Layout], f
     """Refuse a file that does not hold each tensor of the model, or holds more than that.
 
     Returns:
-        Sentences on what can be left out.
+        Sentences on the tensors of the file that the model works without.
 
     Raises:
-        BadInputError: the sentence names what is missing, or left over.
+        BadInputError: tensors are missing or left over; the sentence names them.
     """
     wanted = {name for layout in layouts.values() for name in layout}
     missing = sorted(wanted - set(shapes) - set(family.identities))

@@ -25,7 +25,7 @@ def rays_per_patch(device: torch.device, samples_per_ray: int) -> int:
 
 @dataclass
 class Patches:
-    """The rays of one step's images, rendered patch by patch, twice: to look, and to send gradients to the field.
+    """The rays of one step's images, rendered patch by patch, twice: for the images, and for the field's gradients.
 
     Where one patch holds all rays its graph is kept, and nothing is rendered twice.
 

@@ -17,7 +17,7 @@ NEGLIGIBLE_VISIBILITY = 0.05
 """Samples whose visibility is less than this in all take no part in a ray's normals, which cost six densities each."""
 
 SURFACE_SAMPLES = 12
-"""Field evaluations along the short ray that each texel looks along (`render_at_surface`)."""
+"""Field evaluations along each texel's short ray (`render_at_surface`)."""
 
 
 @dataclass(frozen=True)

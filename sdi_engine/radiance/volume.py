@@ -38,13 +38,13 @@ from .renderer import RayColours, render_at_surface, render_image, render_rays
 from .shading import Shading
 
 STRONGER_BLOB = 1.5
-"""Each further attempt starts with a central ball so many times as dense."""
+"""Factor by which the central ball of each further attempt is denser than the last one's."""
 
 BACKGROUND_LEARNING_RATE = 1e-3
-"""Of the environment map; the paper's."""
+"""Learning rate of the environment map; the paper's."""
 
 OCCUPANCY_EVERY = 5
-"""Steps between two looks at where matter is."""
+"""Steps between two updates of the occupancy grid."""
 
 EMPTY_OPACITY = 0.02
 """A volume of which no ray of a step sees more is empty, and no gradient will fill it again."""
@@ -97,10 +97,10 @@ class RadianceVolume(Representation):
         return groups
 
     def prepare(self, step: Step) -> None:
-        """Switch grid levels on, and now and then look at where matter is.
+        """Switch grid levels on, and update the occupancy grid every `OCCUPANCY_EVERY` steps.
 
         Raises:
-            NoObjectError: the volume is full of fog, or its numbers are NaN or infinite.
+            NoObjectError: the volume is full of fog, or its densities are NaN or infinite.
         """
         self.field.activate_levels(step.progress, self.settings.level_starts)
         if step.number % OCCUPANCY_EVERY:
