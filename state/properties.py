@@ -5,6 +5,7 @@ Both derive from the table of parameters: each has a property and a field of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -129,7 +130,20 @@ def _number(parameter: Parameter, common: dict[str, Any]) -> Any:
 
 def _description(parameter: Parameter) -> str:
     zero_is_open = parameter.is_optional and not parameter.choices and not parameter.switch
-    return parameter.help + (f"; 0 for what the {parameter.recommended_by} recommends" if zero_is_open else "")
+    if not zero_is_open:
+        return parameter.help
+    zero = "; -0.0 for exactly zero" if _may_be_zero(parameter) else ""
+    return f"{parameter.help}; 0 for what the {parameter.recommended_by} recommends{zero}"
+
+
+def _may_be_zero(parameter: Parameter) -> bool:
+    """Whether 0 is a value of its own, and leaves a property to others all the same: the negative zero stands for it.
+
+    People's files and presets have 0 for what is recommended, since before anybody could ask for zero.
+    """
+    limits = parameter.limits
+    is_open_at_zero = parameter.is_optional and not parameter.switch and parameter.kind is float
+    return is_open_at_zero and limits is not None and limits.low <= 0.0 <= limits.high
 
 
 for _group, _table in ((SDI_PG_lora, LORA_PARAMETERS), (SDI_PG_settings, PARAMETERS)):
@@ -194,7 +208,11 @@ def _value_in(scene: Any, parameter: Parameter) -> Any:
         value = _short(value)
     if parameter.switch:
         return value if getattr(settings, parameter.switch) else None
-    return None if parameter.is_optional and value in (0, _AS_PRESET[0]) else value
+    if not parameter.is_optional:
+        return value
+    if _may_be_zero(parameter) and value == 0.0 and math.copysign(1.0, value) < 0.0:
+        return 0.0
+    return None if value in (0, _AS_PRESET[0]) else value
 
 
 def _set_in(scene: Any, parameter: Parameter, value: Any) -> None:
@@ -211,6 +229,8 @@ def _set_in(scene: Any, parameter: Parameter, value: Any) -> None:
         value = _AS_PRESET[0] if parameter.choices else 0
     elif parameter.unit == "metres":
         value /= scene.unit_settings.scale_length
+    elif _may_be_zero(parameter) and value == 0.0:
+        value = -0.0
     setattr(settings, parameter.prop, value)
 
 

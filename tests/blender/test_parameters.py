@@ -69,6 +69,23 @@ def test_a_request_comes_back_from_the_scene_as_it_was(bpy, extension, other):
         assert properties.request_from(bpy.context.scene) == asked, name
 
 
+def test_a_guidance_of_exactly_zero_is_not_taken_for_the_recommended_one(bpy, extension, tmp_path):
+    from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
+
+    properties, settings = extension.state.properties, bpy.context.scene.sdi
+    asked = JobRequest("a mug", guidance_scale=0.0)
+    properties.apply_request(bpy.context.scene, asked)
+    assert properties.request_from(bpy.context.scene).guidance_scale == 0.0
+    exec(f"settings.guidance = {settings.guidance!r}")  # as a preset of a person's has it
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "zero.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "zero.blend"))
+    assert properties.request_from(bpy.context.scene) == asked
+    bpy.context.scene.sdi.guidance = 0.0
+    assert properties.request_from(bpy.context.scene).guidance_scale is None
+    properties.apply_request(bpy.context.scene, JobRequest("a mug"))
+    assert properties.request_from(bpy.context.scene).guidance_scale is None
+
+
 def test_it_starts_as_a_request_does(bpy, extension):
     from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
 
