@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bpy
 
+LATER_SECONDS = 0.1
+
 
 def redraw() -> None:
     """Tag the regions that show something of ours for redrawing by Blender."""
@@ -22,7 +24,12 @@ def redraw() -> None:
 def _redraw_status_bar() -> None:
     """Make Blender redraw the status bar by setting its text to the default, since it belongs to no screen.
 
-    Not while a modal operator runs, which may have set another text.
+    Not while a modal operator runs, which may have set another text. Nor where Blender has no window in its context, as
+    in a timer's call that has just opened a file: it would crash, so this waits for another call.
     """
+    if bpy.context.window is None:
+        if not bpy.app.timers.is_registered(redraw):
+            bpy.app.timers.register(redraw, first_interval=LATER_SECONDS)
+        return
     for workspace in {window.workspace for window in bpy.context.window_manager.windows}:
         workspace.status_text_set(None)
