@@ -13,7 +13,8 @@ from pathlib import Path
 
 from ..sdi_engine import install
 from ..sdi_engine.contract.identity import STARTED_AS_VARIABLE, Identity
-from ..sdi_engine.errors import EnvironmentMissingError
+from ..sdi_engine.errors import BadInputError, EnvironmentMissingError
+from ..sdi_engine.system.cluster_address import check_cluster_address
 from ..sdi_engine.system.machine import MACHINE_VARIABLE, here
 from ..sdi_engine.system.pasted import as_meant
 
@@ -31,15 +32,22 @@ class Engine:
         python: the Python that has the engine's packages; None if none was found.
         package_parent: the folder that contains `sdi_engine`.
         online: whether the engine may download models.
-        processes: how many objects it makes at once.
+        processes: how many objects it makes at once; None for as many as suit the device.
         cluster: the address of the Ray cluster that does the work; empty if this computer does it.
     """
 
     python: Path | None
     package_parent: Path
     online: bool = False
-    processes: int = 1
+    processes: int | None = 1
     cluster: str = ""
+
+    def check(self) -> None:
+        """Raise BadInputError if no engine can start with these settings."""
+        if self.processes is not None and self.processes < 1:
+            raise BadInputError(f'The setting "processes" is {self.processes}: it must be at least 1.')
+        if self.cluster:
+            check_cluster_address(self.cluster)
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of `python -m sdi_engine …`.

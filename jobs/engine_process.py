@@ -6,7 +6,7 @@ import subprocess
 
 from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.job_queue import JobQueue
-from ..sdi_engine.errors import EngineError
+from ..sdi_engine.errors import EXIT_ENVIRONMENT, EXIT_STORAGE, EngineError
 from ..sdi_engine.system.machine import neutral_folder
 from . import process
 from .engine import Engine
@@ -15,17 +15,22 @@ from .job import log_tail
 MAX_VAIN_STARTS = 3
 """After so many starts without the engine ever serving, another start will not help."""
 
+_SAYS_WHY = (EXIT_ENVIRONMENT, EXIT_STORAGE)
+"""Exit codes of an engine whose log ends with cause and cure; a program that is not the engine may end with others."""
+
 
 class EngineProcess:
     """Starts the engine, and explains why if that is not possible.
 
     Attributes:
         trouble: why no engine can be started, as one sentence; empty if it is not known to be impossible.
+        trouble_code: the exit code of jobs that fail for that reason.
         exit_code: that of the last engine started here, once it has ended; else None.
     """
 
     def __init__(self, queue: JobQueue) -> None:
         self.trouble = ""
+        self.trouble_code = EXIT_ENVIRONMENT
         self.exit_code: int | None = None
         self._queue = queue
         self._process: subprocess.Popen[bytes] | None = None
@@ -50,10 +55,11 @@ class EngineProcess:
         self._has_served = False
         results = self._queue.results.resolve()
         try:
+            engine.check()
             with storage_errors(results):
                 self._queue.make_folders()
                 folder = neutral_folder()
-            several = ["--processes", str(engine.processes)] if engine.processes != 1 else []
+            several = ["--processes", str(engine.processes or "auto")] if engine.processes != 1 else []
             elsewhere = ["--cluster", engine.cluster] if engine.cluster else []
             command = engine.command("serve", str(results), "--idle-minutes", str(idle_minutes), *several, *elsewhere)
             try:
@@ -61,7 +67,7 @@ class EngineProcess:
             except OSError as error:
                 raise engine.why_not_started(error) from error
         except EngineError as error:
-            self.trouble = str(error)
+            self.trouble, self.trouble_code = str(error), error.exit_code
 
     def poll(self, is_served: bool) -> None:
         """Notice that the engine serves the queue (`is_served`), or has ended."""
@@ -78,6 +84,7 @@ class EngineProcess:
             code > 0 or self._vain_starts >= MAX_VAIN_STARTS
         ):  # a code below 0 means that it was killed
             self.trouble = self._why(code)
+            self.trouble_code = code if code in _SAYS_WHY else EXIT_ENVIRONMENT
 
     def try_again(self) -> None:
         """Clear `trouble`, so that another start is tried: the cause may have been removed."""
@@ -86,6 +93,8 @@ class EngineProcess:
 
     def _why(self, code: int) -> str:
         last_line = log_tail(self._queue.log_file, 1).strip()
+        if last_line and code in _SAYS_WHY:
+            return last_line
         detail = f" ({last_line})" if last_line else f" (exit code {code})"
         python = self._engine.python if self._engine is not None else None
         return (

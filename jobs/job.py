@@ -155,11 +155,11 @@ class Job:
         self._since_reported_end = self._since_request = None
         self._report(events.StateChanged(events.QUEUED, by=events.BLENDER))
 
-    def withdraw(self) -> None:
-        """Cancel a job that no engine has taken."""
-        self.is_cancelling = True
-        self.state = events.CANCELLED
-        self._try_to_report(events.StateChanged(events.CANCELLED, by=events.BLENDER))
+    def withdraw(self, state: str = events.CANCELLED) -> None:
+        """Cancel a job that no engine has taken, or pause it (`events.PAUSED`)."""
+        self.is_cancelling, self.is_pausing = state == events.CANCELLED, state == events.PAUSED
+        self.state = state
+        self._try_to_report(events.StateChanged(state, by=events.BLENDER))
 
     def give_up(self, sentence: str, exit_code: int) -> None:
         """Let a job fail that no engine has taken."""

@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..sdi_engine.contract import events
 from ..sdi_engine.contract.job_folder import JobFolder, storage_errors
 from ..sdi_engine.contract.job_queue import RESUME, SAMPLE, JobQueue, Ticket
 from ..sdi_engine.contract.request import JobRequest
-from ..sdi_engine.errors import EXIT_ENVIRONMENT
 from ..sdi_engine.system import processes
 from ..sdi_engine.system.files import is_folder, touch
 from .engine import Engine
@@ -140,22 +140,39 @@ class Runner:
         """Let a waiting job fail because no engine can be started (`trouble`); raises StorageError."""
         with storage_errors(self.results):
             self.queue.remove(job.name)
-        job.give_up(self.trouble, EXIT_ENVIRONMENT)
+        job.give_up(self.trouble, self._process.trouble_code)
         self._sort_jobs()
 
     def pause(self, job: Job) -> None:
-        """Pause a job, and let this machine's engine end, which frees memory; no job runs until `go_on`.
+        """Pause a job. If it is the only one that this machine's engine is at, the engine ends, which frees memory.
+
+        No job runs then until `go_on`. Otherwise the other jobs continue, and the next one in the queue begins.
 
         Raises:
             StorageError: the queue or the job's folder cannot be written.
         """
-        if not job.elsewhere:
+        if not job.elsewhere and not self._works_without(job):
             with storage_errors(self.results):
                 self.queue.hold()
-        job.pause()
+        self.set_aside(job)
+
+    def set_aside(self, job: Job) -> None:
+        """Pause a job while the engine continues with others; raises StorageError."""
+        with storage_errors(self.results):
+            if self.queue.remove(job.name):
+                job.withdraw(events.PAUSED)
+            else:
+                job.pause()
+        self._sort_jobs()
 
     def use(self, engine: Engine) -> None:
-        """Make `engine` do the next job: one with other settings ends before that. Raises StorageError."""
+        """Make `engine` do the next job: one with other settings ends before that.
+
+        Raises:
+            BadInputError: no engine can start with these settings.
+            StorageError: the queue cannot be written.
+        """
+        engine.check()
         with storage_errors(self.results):
             status = self.queue.status()
             if status is not None and not engine.identity().is_that_of(status):
@@ -242,6 +259,13 @@ class Runner:
                 touch(self.queue.leave_flag)
         elif not self.trouble and not self._process.is_starting:
             self._process.start(find_engine(), self.idle_minutes)
+
+    def _works_without(self, job: Job) -> bool:
+        """Whether this machine's engine stays busy when the job is paused, or has no memory here to free."""
+        engine = self.queue.status() or {}
+        others = [self.jobs.get(name) for name in engine.get("jobs", ()) if name != job.name]
+        is_on_cluster = isinstance(engine.get("engine"), dict) and bool(engine["engine"].get("cluster"))
+        return is_on_cluster or any(other is None or not other.is_pausing for other in others)
 
     def _give_up_deleted(self) -> list[Job]:
         """Give up waiting jobs whose folder was deleted, and remove their tickets, which no engine can take."""

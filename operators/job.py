@@ -82,7 +82,8 @@ class SDI_OT_cancel_job(_JobOperator, bpy.types.Operator):
 
 
 class SDI_OT_pause_job(_JobOperator, bpy.types.Operator):
-    """Stop for now and free the graphics card's memory, for example to render; Resume continues from here"""
+    """Stop this job for now; if no other is being made, the graphics card's memory is freed, for example to render. \
+Resume continues from here"""
 
     bl_idname = "sdi.pause_job"
     bl_label = "Pause"

@@ -177,7 +177,9 @@ def _draw_stopped(layout: bpy.types.UILayout, context: bpy.types.Context, job: J
     if job.failure is not None:
         alert(layout, context, job.failure.message)
     elif job.state == events.PAUSED:
-        wrapped_label(layout, context, "Paused; the engine's memory is free.", "PAUSE")
+        engine_is_there = session().desks.engine_of(job) is not None
+        kept = "its progress is kept" if engine_is_there else "the engine's memory is free"
+        wrapped_label(layout, context, f"Paused; {kept}.", "PAUSE")
     else:
         wrapped_label(layout, context, "Cancelled; its progress is kept.", "CANCEL")
     if job.is_resumable:

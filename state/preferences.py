@@ -34,6 +34,10 @@ def _on_engine_changed(_self: Preferences, _context: bpy.types.Context) -> None:
     session().engine_was_changed()
 
 
+def _on_cluster_changed(_self: Preferences, _context: bpy.types.Context) -> None:
+    session().try_again()
+
+
 def _on_results_changed(_self: Preferences, context: bpy.types.Context) -> None:
     session().results_were_changed(context)
 
@@ -83,6 +87,7 @@ class Preferences:
         name="Ray Cluster",
         description="Make objects on a Ray cluster instead of this computer: auto for the cluster that this computer "
         "is a node of, or an address such as ray://HOST:10001; only in a network that you trust",
+        update=_on_cluster_changed,
     )  # type: ignore[valid-type]
     notify: BoolProperty(
         name="Notify",

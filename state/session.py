@@ -171,9 +171,7 @@ class Session:
     def cancel(self, context: bpy.types.Context, stopped: Job) -> None:
         """Stop a job, or remove it from the queue; raises StorageError."""
         self.desks.of(context, stopped).cancel(stopped)
-        if stopped.is_over:
-            self.watcher.hear(stopped)
-            self.watcher.refresh_library()
+        self._note_if_over(stopped)
         redraw()
 
     def cancel_waiting(self) -> None:
@@ -185,8 +183,9 @@ class Session:
         redraw()
 
     def pause(self, context: bpy.types.Context, stopped: Job) -> None:
-        """Pause a job, and free the engine's memory; raises StorageError."""
+        """Pause a job, and free the engine's memory if it is at no other; raises StorageError."""
         self.desks.of(context, stopped).pause(stopped)
+        self._note_if_over(stopped)
         redraw()
 
     def move(self, context: bpy.types.Context, waiting: Job, by: int) -> None:
@@ -277,6 +276,12 @@ class Session:
         """The model in the scene's settings has changed: examine it."""
         if not bpy.app.background:
             self.models.refresh(context)
+
+    def _note_if_over(self, stopped: Job) -> None:
+        """Show a job that is over at once, since no engine had taken it."""
+        if stopped.is_over:
+            self.watcher.hear(stopped)
+            self.watcher.refresh_library()
 
     def _delete_folder(self, results: Path, name: str) -> None:
         library = self.desks.library

@@ -26,7 +26,7 @@ class Identity:
     python: the program that runs the engine, as it was started.
     environment: when its environment was made, if it has one: it may have been made anew in the same place.
     online: whether models may be downloaded.
-    processes: how many objects it makes at once.
+    processes: how many objects it makes at once; None for as many as suit what computes.
     version: of this package.
     cluster: the address of the Ray cluster that it lets do the work; empty where it does it itself.
     """
@@ -34,12 +34,12 @@ class Identity:
     python: str
     environment: str
     online: bool
-    processes: int = 1
+    processes: int | None = 1
     version: str = __version__
     cluster: str = ""
 
     @classmethod
-    def of(cls, python: str, online: bool, processes: int = 1, cluster: str = "") -> Identity:
+    def of(cls, python: str, online: bool, processes: int | None = 1, cluster: str = "") -> Identity:
         """The identity for an engine that is about to be started."""
         return cls(python, _made(Path(python)), online, processes, cluster=cluster)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -23,12 +22,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInputError, EnvironmentMissingError
+from ..errors import EnvironmentMissingError
+from ..system.cluster_address import AUTO, CLIENT_PORT, CLIENT_PREFIX, check_cluster_address
 from ..system.untrusted import printable
-
-AUTO = "auto"
-CLIENT_PORT = 10001
-CLIENT_PREFIX = "ray://"
 
 REQUIREMENTS_FILE = Path(__file__).parent.with_name("requirements-cluster.txt")
 
@@ -38,8 +34,6 @@ ANSWER_SECONDS = 5.0
 _HEAD_METHOD = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _CLIENT_METHOD = "/ray.rpc.RayletDriver/ClusterInfo"
 """Methods that a head, or a Ray Client server, is called with; the answer does not matter."""
-
-_ADDRESS = re.compile(r"(?P<client>ray://)?(?P<host>[\w.\-]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?/?")
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +83,7 @@ def _imported() -> Any:
 def _checked(address: str) -> str:
     """The address in Ray's form, once a server has answered there; raises EngineError."""
     text = address.strip()
-    match = _ADDRESS.fullmatch(text)
-    if match is None or not 0 < int(match["port"] or CLIENT_PORT) < 2**16:
-        raise BadInputError(
-            f'"{printable(address)}" is no address of a Ray cluster: give auto, HOST:PORT or ray://HOST:PORT.'
-        )
+    match = check_cluster_address(text)
     if match["client"] is None and (text == AUTO or match["port"]):
         head = _head(text)
         if head and _answers(head, _HEAD_METHOD):

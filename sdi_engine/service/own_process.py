@@ -24,7 +24,6 @@ from ..contract.job_folder import JobFolder
 from ..contract.job_queue import RESUME, RUN, SAMPLE
 from ..contract.request import JobRequest, Lora
 from ..diffusion.location import locate
-from ..errors import JobCancelledError
 from ..system.files import open_to_append
 from . import worker
 from .device import give_memory_back
@@ -120,8 +119,7 @@ def _sample(folder: JobFolder, request: JobRequest, resume: bool, report: Listen
 
         def report_or_stop(event: events.Event) -> None:
             report(event)
-            if folder.cancel_flag.exists():
-                raise JobCancelledError("The preview was cancelled.")
+            folder.stop_if_told()
 
         sample(request, folder.path, report_or_stop, SAMPLES, load)
 

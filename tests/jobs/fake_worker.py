@@ -1,6 +1,6 @@
 """A stand-in for the engine: takes jobs from the queue as the engine does, and does what the prompt's first word says.
 
-    python fake_worker.py -m sdi_engine serve RESULTS --idle-minutes N [--processes N]
+    python fake_worker.py -m sdi_engine serve RESULTS --idle-minutes N [--processes N] [--cluster ADDRESS]
     python fake_worker.py -m sdi_engine doctor --json
     python fake_worker.py -m sdi_engine.doctor --quick
 
@@ -12,7 +12,7 @@ reporting it), "fork…" (leaves a child process behind), "linger…" (done, but
 
 from __future__ import annotations
 
-import argparse
+import functools
 import json
 import os
 import runpy
@@ -23,19 +23,23 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from threading import Event
 
 sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 
+from fake_cluster import FakeCluster  # noqa: E402
+
+from sdi_engine.cli import commands  # noqa: E402
 from sdi_engine.contract import events  # noqa: E402
 from sdi_engine.contract.job_folder import JobFolder  # noqa: E402
 from sdi_engine.contract.job_queue import RESUME, RUN, SAMPLE  # noqa: E402
 from sdi_engine.contract.request import JobRequest  # noqa: E402
 from sdi_engine.errors import EngineError, JobCancelledError, JobPausedError  # noqa: E402
-from sdi_engine.service import worker  # noqa: E402
+from sdi_engine.service import cluster, pools, serve, worker  # noqa: E402
 from sdi_engine.service.local_pool import LocalPool, follow_orders  # noqa: E402
 from sdi_engine.service.own_process import SAMPLES, OwnProcess  # noqa: E402
 from sdi_engine.service.pool import Listener, Outcome, ignore  # noqa: E402
-from sdi_engine.service.serve import serve  # noqa: E402
 from sdi_engine.system.files import write_atomically  # noqa: E402
 
 STEPS = 4
@@ -57,15 +61,13 @@ def main(arguments: list[str]) -> int:
     if arguments[2] == "doctor":
         print(json.dumps(doctor()))
         return 3
-    parser = argparse.ArgumentParser()
-    parser.add_argument("verb", choices=["serve"])
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--idle-minutes", type=float)
-    parser.add_argument("--processes", type=int, default=1)
-    options = parser.parse_args(arguments[2:])
+    assert arguments[2] == "serve", arguments
+    serve.OwnProcess = Fake  # type: ignore[misc]
+    serve.step_back = lambda: None  # beside other tests it would hardly come to do anything
     command = (sys.executable, __file__, "-m", "sdi_engine.service.local_pool")
-    pool = Fake() if options.processes == 1 else LocalPool(options.processes, command=command)
-    return serve(options.results, options.idle_minutes * 60.0, pool)
+    pools.LocalPool = functools.partial(LocalPool, command=command)  # type: ignore[assignment, misc]
+    cluster.ClusterPool = Nodes  # type: ignore[assignment, misc]
+    return commands.main(arguments[2:])
 
 
 class Fake(OwnProcess):
@@ -73,6 +75,18 @@ class Fake(OwnProcess):
         print(f"fake worker: {verb} {job}", flush=True)
         work = look if verb == SAMPLE else make_mesh
         return Outcome(worker.run(job, resume=verb == RESUME, listener=listener, work=work, taken_by=self._taken_by))
+
+
+class Nodes(FakeCluster):
+    """The cluster's nodes: they do the same, and say that it was done there."""
+
+    @staticmethod
+    def do(job: Path, verb: str, listener: Listener, pausing: Event) -> Outcome:
+        def work(folder: JobFolder, request: JobRequest, resume: bool, report: worker.Listener) -> None:
+            report(events.Notice("This is done on the cluster."))
+            make_mesh(folder, request, resume, report)
+
+        return Outcome(worker.run(job, resume=verb == RESUME, listener=listener, work=work))
 
 
 def look(folder: JobFolder, request: JobRequest, resume: bool, report: worker.Listener) -> None:

@@ -1,5 +1,6 @@
 """Jobs in every state, done by an engine that does what their prompts say."""
 
+import dataclasses
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fake_cluster import ADDRESS, NO_ANSWER, NOBODY
 from sdi_text_to_3d.jobs import job as job_module
 from sdi_text_to_3d.jobs import process, wait
 from sdi_text_to_3d.jobs.engine import Engine
@@ -165,6 +167,38 @@ def test_pause_frees_the_engine_and_continue_starts_it_again(desk):
     desk.until(lambda: not desk.is_busy)
     assert job.state == next_one.state == events.DONE
     assert "resume" in job.log_tail(5)
+
+
+def test_pause_stops_one_of_several_and_the_next_takes_its_place(tmp_path, engine):
+    desk = Desk(tmp_path / "results", dataclasses.replace(engine, processes=2))
+    one, other = desk.put("slow one"), desk.put("slow other")
+    desk.until(lambda: one.state == other.state == events.RUNNING)
+    pid, next_one = desk.pid(), desk.put("a red mug")
+    desk.pause(one)
+    desk.until(lambda: next_one.is_over)
+    assert (one.state, other.state, next_one.state) == (events.PAUSED, events.RUNNING, events.DONE)
+    assert not desk.queue.is_held
+    desk.resume(one)
+    desk.until(lambda: one.state == events.DONE)
+    assert desk.pid() == pid
+    desk.pause(other)  # with which nothing is left to do
+    desk.until(lambda: not processes.is_alive(pid))
+    assert desk.queue.is_held
+    desk.close()
+
+
+def test_a_paused_job_that_nobody_was_at_waits_no_longer_and_can_go_on(desk):
+    slow, waiting = desk.put("slow and steady"), desk.put("a red mug")
+    desk.until(lambda: slow.state == events.RUNNING)
+    desk.pause(waiting)
+    assert waiting.state == refreshed(waiting.folder).state == events.PAUSED
+    assert not desk.queue.waiting()
+    assert not desk.queue.is_held
+    slow.finish()
+    desk.until(lambda: slow.is_over)
+    desk.resume(waiting)
+    desk.until(lambda: waiting.is_over)
+    assert waiting.state == events.DONE
 
 
 def test_memory_is_freed_on_request(desk):
@@ -387,6 +421,25 @@ def test_a_job_that_waits_for_an_engine_is_done_once_there_is_one(tmp_path, engi
     desk.until(lambda: job.is_over)
     assert job.state == events.DONE
     desk.close()
+
+
+def test_an_engine_says_itself_why_it_does_not_start(tmp_path, engine):
+    desk = Desk(tmp_path / "results", dataclasses.replace(engine, cluster=NOBODY))
+    job = desk.run("a red mug")
+    assert (job.failure.message, job.failure.exit_code) == (NO_ANSWER, EXIT_ENVIRONMENT)
+    desk.engine = dataclasses.replace(engine, cluster=ADDRESS)
+    desk.resume(job)
+    assert desk.finish(job).state == events.DONE
+    assert job.notices == ["This is done on the cluster."]
+    desk.close()
+
+
+@pytest.mark.parametrize(("wrong", "words"), [({"cluster": "a b"}, "is no address"), ({"processes": 0}, "at least 1")])
+def test_what_no_engine_could_start_with_is_refused_before_a_job_waits_for_it(tmp_path, engine, wrong, words):
+    desk = Desk(tmp_path / "results", dataclasses.replace(engine, **wrong))
+    with pytest.raises(BadInputError, match=words):
+        desk.put("a red mug")
+    assert not desk.results.exists()
 
 
 def test_a_program_that_is_no_python_fails_the_job_with_the_cure(tmp_path):
