@@ -162,3 +162,10 @@ def test_orbits_take_the_middle_of_the_distances():
 def test_half_frame_and_distance_exclude_each_other(given):
     with pytest.raises(ValueError, match="either half_frame or distance"):
         dataclasses.replace(DISTANCES, **given)
+
+
+@pytest.mark.parametrize("ranges", [RANGES, DISTANCES], ids=["by frame", "by distance"])
+def test_the_frame_is_what_the_cameras_see_at_the_origin_in_the_middle_of_the_ranges(ranges):
+    middle = orbit(ranges, [0.0], 0.0, CPU)
+    height = 2.0 * middle.distance * torch.tan(torch.deg2rad(middle.fov) / 2.0)
+    assert height.item() == pytest.approx(ranges.frame, rel=1e-5)

@@ -220,14 +220,13 @@ class Parameters:
             Choice(
                 "attached",
                 "Attached to the Surface",
-                "Random noise that sticks to the object, so that all sides agree on it: clear patterns, in half the "
-                "time of inversion",
+                "Random noise that sticks to the object, so that all sides agree on it: clear patterns; faster than "
+                "inversion",
             ),
             Choice(
                 "cached-3d",
                 "Cached on the Surface",
-                "What the model saw on the object in earlier steps: clear patterns and textures, in half the time of "
-                "inversion",
+                "Noise that the model saw on the object in earlier steps: clear patterns; faster than inversion",
             ),
         ),
         scope="object",

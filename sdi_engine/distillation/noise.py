@@ -153,8 +153,8 @@ def cached_3d_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, contex
     and κ is what they hold now; N(0, I) where nobody has looked yet. One evaluation of the model, as `random_noise`.
 
     What is kept is ε̂(y), without guidance: with guidance, eq. (3), noise would not stay N(0, I) when it goes from step
-    to step. In 2D, where the cells are the pixels, x(t−τ) is so a·x0(t) + b·ε̂(y) with a guided x0(t), and for γ = 1
-    DDIM to the letter. CFG++ (Chung et al. 2024) does the same with ε̂(∅) instead of ε̂(y).
+    to step. In 2D, where the cells are the pixels, this is x(t−τ) = a·x0(t) + b·ε̂(y) with a guided x0(t), and exactly
+    DDIM for γ = 1. CFG++ (Chung et al. 2024) does the same with ε̂(∅) instead of ε̂(y).
     """
     assert context.cells is not None
     assert context.pixels is not None
