@@ -80,9 +80,8 @@ class EngineProcess:
         self._process = None
         self.exit_code = code
         self._vain_starts = 0 if self._has_served else self._vain_starts + 1
-        if self._vain_starts and (
-            code > 0 or self._vain_starts >= MAX_VAIN_STARTS
-        ):  # a code below 0 means that it was killed
+        is_failure = code > 0  # below 0 it was killed
+        if self._vain_starts and (is_failure or self._vain_starts >= MAX_VAIN_STARTS):
             self.trouble = self._why(code)
             self.trouble_code = code if code in _SAYS_WHY else EXIT_ENVIRONMENT
 

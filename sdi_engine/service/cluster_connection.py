@@ -28,7 +28,7 @@ from ..system.untrusted import printable
 
 REQUIREMENTS_FILE = Path(__file__).parent.with_name("requirements-cluster.txt")
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 15.0
 """How long a server may take to answer."""
 
 _HEAD_METHOD = "/ray.rpc.NodeInfoGcsService/CheckAlive"

@@ -79,6 +79,7 @@ def _told(folder):
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "RAY_TMPDIR": folder,
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": str(round(PATIENCE)),
         "RAY_worker_niceness": "0",  # or the nodes would be starved by other tests
     }
     with pytest.MonkeyPatch.context() as patch:
@@ -287,6 +288,7 @@ def test_each_node_says_what_it_lacks(pool, machines):
     command = [sys.executable, "-m", "sdi_engine", "doctor", "--cluster", f"ray://127.0.0.2:{machines.client_port}"]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=PATIENCE)
     report = json.loads(done.stdout)
+    assert "nodes" in report, done.stdout + done.stderr
     assert {"one", "two"} <= set(report["nodes"])
     assert done.returncode == (errors.EXIT_DONE if report["ok"] else errors.EXIT_ENVIRONMENT)
     assert report["nodes"]["one"]["resources"] == {"CPU": 1.0}
