@@ -126,7 +126,7 @@ def sample_pairs(ranges: CameraRanges, count: int, generator: Generator) -> Came
 
 
 SAMPLERS: dict[str, Callable[[CameraRanges, int, Generator], Cameras]] = {"spread": sample, "antithetic": sample_pairs}
-"""By the names that requests have for them (`parameters.VIEWS`)."""
+"""Ways of drawing cameras, by their names in requests (`parameters.VIEWS`)."""
 
 
 def orbit(ranges: CameraRanges, azimuths_deg: list[float], elevation_deg: float, device: torch.device) -> Cameras:

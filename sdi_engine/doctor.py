@@ -28,10 +28,10 @@ from .errors import EXIT_DONE, EXIT_ENVIRONMENT
 REQUIREMENTS_FILE = Path(__file__).with_name("requirements.txt")
 STARTER_INDEX = Path(__file__).parent / "starter" / "weights" / "model_index.json"
 PYTHONS = ((3, 11), (3, 12), (3, 13))
-"""For these everything that the engine needs is made, and tested."""
+"""Versions of Python for which every package that the engine needs is built; the engine is tested with them."""
 SUITABLE_PYTHONS = "Python 3.11, 3.12 or 3.13"
 ENOUGH_MEMORY_GIB = 8.0
-"""What a Stable Diffusion model needs beside Blender while it is loaded."""
+"""Memory that loading a Stable Diffusion model takes, beside Blender."""
 
 _REQUIREMENT = re.compile(r'([\w.\-]+)==([\w.]+)(?:; python_version (<|>=) "([\d.]+)")?')
 _MODULES = {
@@ -41,7 +41,7 @@ _MODULES = {
     "fast-simplification": "fast_simplification",
 }
 _READ_MODELS = {"diffusers", "transformers", "huggingface_hub", "safetensors", "peft", "accelerate"}
-"""What reads models: no version before the tested one will do, since older ones ran code that came with a model."""
+"""Packages that read models: versions before the tested ones are refused, since they ran code of the model's author."""
 
 _TORCH_BUILD = re.compile(r"^(cuda|hip)\b[^=]*= '([^']+)'", re.MULTILINE)
 
@@ -76,7 +76,7 @@ def examine() -> dict[str, Any]:
 
 
 def glance() -> dict[str, Any]:
-    """What can be told within a blink, in the shape of `examine`: the device is a guess, and nothing is imported."""
+    """A quick answer in the format of `examine`: the device is a guess, and no package is imported."""
     checks = [python_check()]
     device = "none"
     if checks[0].ok:
@@ -140,7 +140,7 @@ def refusal() -> str:
 
 @dataclass(frozen=True)
 class _Build:
-    """What a Python was made for. `platform` is such as "linux-x86_64", "macos-arm64", "win-amd64"."""
+    """The build of a Python. `platform` is such as "linux-x86_64", "macos-arm64", "win-amd64"."""
 
     implementation: str
     version: tuple[int, ...]
@@ -239,7 +239,7 @@ def _package(name: str, wanted: str) -> Check:
 
 
 def too_old(names: Iterable[str]) -> list[Check]:
-    """Of some packages, those that are installed and older than the lowest version that was tested."""
+    """A failed check for each of these packages that is installed and older than the lowest tested version."""
     import importlib.metadata
 
     old = []
@@ -275,7 +275,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _packages(file: Path) -> list[Check]:
-    """Those that are pinned in the file, imported where that can fail."""
+    """The checks of the packages that the file pins; those whose import can fail are imported."""
     return [_importable(_package(name, version), version) for name, version in pinned(file)]
 
 
@@ -329,7 +329,7 @@ _CUDA_FIX = (
 
 
 def _likely_device() -> str:
-    """What torch would choose, told from its files without importing it."""
+    """The device that torch would choose, guessed from its files without importing it."""
     import importlib.metadata
 
     try:
@@ -358,7 +358,7 @@ def _memory() -> Check:
 
 
 def _memory_bytes() -> tuple[int | None, int | None]:
-    """Of the whole machine, and of that what is free; None where the system does not say."""
+    """The machine's memory and the free part of it; None where the system does not say."""
     if sys.platform == "win32":
         status = _MemoryStatus()
         status.length = ctypes.sizeof(status)
@@ -388,7 +388,7 @@ def _sysconf_bytes(name: str) -> int | None:
 
 
 def _linux_available() -> int | None:
-    """With the file cache, which gives way; sysconf would leave it out."""
+    """Free memory with the file cache, which the system gives up on demand; sysconf does not count it."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:

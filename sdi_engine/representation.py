@@ -76,7 +76,7 @@ class ParameterGroup(TypedDict):
 
 @dataclass(frozen=True)
 class SurfacePoints:
-    """Where the surface is that B views of n × n pixels see; without gradients.
+    """The points of the surface that B views of n × n pixels see; without gradients.
 
     Attributes:
         position: (B, n, n, 3), scene units; anything where the opacity is 0.
@@ -140,7 +140,7 @@ class ColouredMesh:
 
 @dataclass(frozen=True)
 class TexturedMesh:
-    """What becomes the GLB.
+    """The mesh that is written as GLB.
 
     Attributes:
         mesh: unwrapped, scene units, Z up, front −Y.
@@ -229,7 +229,7 @@ class Representation(nn.Module, ABC):
 
 
 def broken_down(step: int) -> NoObjectError:
-    """Of a run in which NaN or infinite numbers have turned up, `step` steps after its beginning."""
+    """The error of a run in which NaN or infinite numbers appeared at step `step`."""
     return NoObjectError(
         f"The optimisation broke down at step {step} (NaN or infinite values): try another seed, or a lower guidance "
         "scale."

@@ -65,7 +65,7 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def parse_overrides(text: str) -> dict[str, Any]:
-    """As `parse_override` of several in one line, such as "t=[0.98, 0.2] field.hidden=64"; commas may part them, too.
+    """Several overrides in one line, such as "t=[0.98, 0.2] field.hidden=64"; commas may separate them too.
 
     Raises:
         BadInputError: one has no name or no equals sign.
@@ -83,7 +83,7 @@ _BETWEEN_OVERRIDES = re.compile(r"[\s,;]+(?=[A-Za-z_][\w.]*\s*=)")
 
 @dataclass(frozen=True)
 class _Number:
-    """What a field may be: a type, limits for the numbers in it, and some words where it may be nothing else."""
+    """The values that a field takes: their type, limits of their numbers, and the choices where they are words."""
 
     kind: Any
     limits: Within = MOST
@@ -91,9 +91,9 @@ class _Number:
 
 
 def _numbers(settings: Any, prefix: str = "") -> dict[str, _Number]:
-    """All fields by their names, those of inner dataclasses instead of these.
+    """All fields by their names; an inner dataclass is replaced by its fields.
 
-    Of what a person can set otherwise, too, the table says what it may be.
+    For a field that is a setting of the table too, the table's limits and choices hold.
     """
     numbers: dict[str, _Number] = {}
     for field, hint in typing.get_type_hints(type(settings), include_extras=True).items():

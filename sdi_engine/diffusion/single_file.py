@@ -249,5 +249,5 @@ def _shaped(file: Path, name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _tokenizers(family: Family) -> dict[str, Any]:
-    """By OpenAI's CLIP or by OpenCLIP, which pads differently."""
+    """A family's tokenizers, by part: OpenAI's CLIP or OpenCLIP, which pad differently."""
     return {encoder.tokenizer: clip_tokenizer(encoder.padding) for encoder in family.text_encoders}

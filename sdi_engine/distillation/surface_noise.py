@@ -28,13 +28,13 @@ ENTRIES = 2**18
 """Cells in the table. An object has some ten thousand on its surface, so few of them share an entry."""
 
 SAMPLES = 4
-"""A pixel looks through so many points across and down."""
+"""Points per pixel, across and down, at which it sees the surface."""
 
 HALF_OPAQUE = 0.5
-"""Where less of the object is seen than that, the background is."""
+"""A point with a lower opacity than this belongs to the background."""
 
 HASH_PRIMES = (73_856_093, 19_349_663, 83_492_791)
-"""Of the spatial hash for unbounded grids by Teschner et al. 2003."""
+"""Primes of the spatial hash for unbounded grids by Teschner et al. 2003."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Footprints:
 
     @staticmethod
     def of_surface(position: Tensor, opacity: Tensor, edge: float, resolution: int) -> Footprints:
-        """What views of an object see.
+        """The cells that views of an object see.
 
         Args:
             position: (B, H, W, 3), the point of the surface behind each pixel, scene units; anything where the opacity

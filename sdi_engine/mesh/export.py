@@ -15,7 +15,7 @@ from ..system.files import write_atomically
 from .unwrap import UnwrappedMesh
 
 ROUGHNESS = 0.8
-"""Of the material: diffusion models paint most things matt, and highlights are in the texture already."""
+"""The material's roughness: diffusion models paint most things matt, and highlights are in the texture already."""
 
 
 def standing_on_ground(vertices: NDArray[np.float32], height: float) -> NDArray[np.float32]:

@@ -60,14 +60,14 @@ def z_variance(depth_variance: Tensor, opacity: Tensor) -> Tensor:
 
 
 def orientation(facing_away: Tensor, opacity: Tensor) -> Tensor:
-    """What is visible faces the camera, so that no fog stays with normals in all directions.
+    """Visible surfaces face the camera, and fog has normals in all directions: the mean share that faces away.
 
     Args:
         facing_away: (…, 1) in 0…1, `RayColours.facing_away`.
         opacity: (…, 1) in 0…1; rays above 0 count.
 
     Returns:
-        Scalar in 0…1: how much a ray that hits something sees from behind, on average; 0 if none does.
+        Scalar in 0…1: the mean over the rays that hit something; 0 if none does.
 
     Source: Ref-NeRF (Verbin et al. 2022), as DreamFusion and threestudio use it.
     """

@@ -147,7 +147,7 @@ def render_image(
 
 @torch.no_grad()
 def render_at_surface(field: RadianceField, points: Tensor, normals: Tensor, depth: float) -> Tensor:
-    """What is seen around points of a surface by looking against its normals, as if nothing else were there.
+    """The colours around points of a surface, rendered against its normals as if nothing else were there.
 
     A point of a simplified mesh may lie beside the field's surface, so its colour is not read at the point: it is
     volume-rendered from `depth` above the surface to `depth` below it, as the renders were while optimising.
@@ -182,7 +182,7 @@ def _cube_intersection(origins: Tensor, directions: Tensor, bound: float) -> tup
 
 
 def _nothing_seen(origins: Tensor) -> RayColours:
-    """What N rays see that meet no matter."""
+    """The colours of N rays that meet no matter."""
     three, one = torch.zeros_like(origins), torch.zeros_like(origins[:, :1])
     return RayColours(rgb=three, opacity=one, depth=one, depth_variance=one, normal=three, facing_away=one)
 

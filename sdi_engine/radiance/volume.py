@@ -51,8 +51,8 @@ EMPTY_OPACITY = 0.02
 
 FOG_START = 0.3
 FOG_SHARE = 0.6
-"""From this progress on a volume is taken for fog if so many of the cells at its faces stop light; until then the early
-haze may still clear. An object that stands in the cube touches its faces in places at most."""
+"""From this progress on a volume counts as fog if this share of the cells at its faces stops light; until then the
+early haze may still clear. An object that stands in the cube touches its faces in places at most."""
 
 NORMAL_RESOLUTION = 32
 """Height and width of the renders in which orientation and convexity are measured: a normal costs six densities, which
