@@ -307,7 +307,7 @@ class TestHistory:
     def test_a_job_that_is_gone_is_named_as_such(self, desk, name, results):
         (results / name).rename(results / "elsewhere")
         desk.session.display.job = None
-        assert "is gone" in desk.press("open_job", job=name, what="FOLDER")
+        assert "no longer exists" in desk.press("open_job", job=name, what="FOLDER")
 
     def test_the_list_survives_another_file(self, bpy, desk, name):
         bpy.ops.wm.read_homefile(use_empty=True)
