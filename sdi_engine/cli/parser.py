@@ -127,7 +127,7 @@ def _add_evaluation_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar='"NAME: option=value …"',
         help="a column of the table, such as SDS: preset=standard noise=random set.t=[0.98,0.02] equal_time=SDI; may "
-        "be given several times, and the first is compared with the others (default: standard: preset=standard)",
+        "be given several times, and the others are compared with the first (default: standard: preset=standard)",
     )
     add("--processes", type=int, help="objects at once (default: one for each core, or one on a GPU)")
     add_cluster(parser)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -28,12 +29,13 @@ from ..studies.sheets import Cell, Row, contact_sheet
 from ..studies.study import save_json, save_picture
 from ..system.files import read_json_object, write_atomically
 from ..system.locks import ProcessLock
+from .commitment import Commitment
 from .equal_time import known_steps, steps_for_equal_time
-from .examiner import Examined, Examiner
+from .examiner import Examined, Examiner, Truth
 from .pictures import load_mesh
 from .plan import Plan
 from .portraits import portraits, truth_portraits
-from .report import NOTE, Comparison, Object, Results, comparison_table, judge_lines, table
+from .report import NOTE, Comparison, Object, Results, commitment_lines, comparison_table, judge_lines, table
 from .runs import JOBS_FOLDER, LOG_FILE, Record, run_jobs
 from .samples import make_samples, read_samples, sample_view
 
@@ -105,21 +107,27 @@ def evaluate(
     baselines: dict[str, list[Object]] = {}
     if other is not None and baseline is not None:
         baselines = _objects(other, baseline, examiner, report, only=plan, prefix=BASELINE)
-    results = Results(objects | baselines, examiner.askable, _truth_features(folder, examiner))
+    truth = _truth(folder, examiner)
+    results = Results(objects | baselines, examiner.askable, truth.features if truth is not None else None)
     comparisons = {pair: results.compare(*pair) for pair in _pairs(list(objects), list(baselines))}
     samples = _judged_samples(plan, folder, examiner)
     accuracy = examiner.judge_accuracy()
 
-    lines = [*(judge_lines(accuracy) if accuracy else []), "", *table(results, samples), "", NOTE]
+    command = _command(plan, folder, processes, clip, baseline)
+    lines = ["```", *command, "```", "", *(judge_lines(accuracy) if accuracy else [])]
+    lines += ["", *(commitment_lines(truth) if truth is not None else []), "", *table(results, samples), "", NOTE]
     lines += _steps_lines(steps)
-    for (one, another), compared in comparisons.items():
-        lines += ["", f'"{one}" minus "{another}":', "", *comparison_table(compared)]
+    for other in dict.fromkeys(pair[1] for pair in comparisons):
+        columns = {pair[0]: compared for pair, compared in comparisons.items() if pair[1] == other}
+        lines += ["", f'Minus "{other}":', "", *comparison_table(columns)]
     lines += _failure_lines(objects)
     with storage_errors(folder):
         write_atomically(folder / "results.md", "\n".join(lines).strip() + "\n")
     save_picture(_sheet(plan, folder, objects, examiner), folder / "sheet.png")
     found: dict[str, Any] = {
+        "command": " ".join(line.removesuffix("\\").strip() for line in command),
         "judge": accuracy,
+        "truth": _truth_json(truth),
         "settings": {name: results.summary(name) for name in results.objects},
         "equal_time_steps": steps,
         "comparisons": [_comparison_json(*pair, compared) for pair, compared in comparisons.items()],
@@ -182,24 +190,44 @@ def _examined(path: Path, prompt: str, examiner: Examiner) -> Examined:
     return Examined(known["values"], features, known["details"])
 
 
-def _truth_features(folder: Path, examiner: Examiner) -> np.ndarray | None:
-    """`Examiner.truth_features`, stored in the folder, since making all the world's things takes minutes."""
+def _truth(folder: Path, examiner: Examiner) -> Truth | None:
+    """`Examiner.truth`, stored in the folder, since making all the world's things takes minutes."""
     file = folder / TRUTH_FILE
     if file.is_file():
         with np.load(file) as stored:
             if str(stored["by"]) == examiner.fingerprint:
-                return stored["features"]
-    features = examiner.truth_features()
-    if features is not None:
+                one, average = (Commitment(**each) for each in json.loads(str(stored["commitment"])))
+                return Truth(stored["features"], one, average)
+    truth = examiner.truth()
+    if truth is not None:
+        commitment = json.dumps([dataclasses.asdict(one) for one in (truth.commitment, truth.average_commitment)])
         with storage_errors(folder):
-            np.savez(file, by=examiner.fingerprint, features=features)
-    return features
+            np.savez(file, by=examiner.fingerprint, features=truth.features, commitment=commitment)
+    return truth
+
+
+def _truth_json(truth: Truth | None) -> dict[str, Any] | None:
+    if truth is None:
+        return None
+    return {
+        "commitment": dataclasses.asdict(truth.commitment),
+        "average_commitment": dataclasses.asdict(truth.average_commitment),
+    }
+
+
+def _command(plan: Plan, folder: Path, processes: int, clip: Path | None, baseline: Path | None) -> list[str]:
+    """The command that comes to this evaluation, and goes on with it, an option a line."""
+    options = ["-o", str(folder), *plan.arguments(), "--processes", str(processes)]
+    options += ["--clip", str(clip)] * (clip is not None) + ["--baseline", str(baseline)] * (baseline is not None)
+    pairs = [shlex.join(options[index : index + 2]) for index in range(0, len(options), 2)]
+    lines = ["python -m sdi_engine evaluate", *(f"  {pair}" for pair in pairs)]
+    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
 
 
 def _pairs(settings: Sequence[str], baselines: Sequence[str]) -> list[tuple[str, str]]:
-    """The settings to compare: the first with each of the others, and each with its namesake in the baseline, or with
+    """The settings to compare: each of the others with the first, and each with its namesake in the baseline, or with
     the baseline's first."""
-    pairs = [(settings[0], other) for other in settings[1:]]
+    pairs = [(other, settings[0]) for other in settings[1:]]
     if baselines:
         pairs += [(name, BASELINE + name if BASELINE + name in baselines else baselines[0]) for name in settings]
     return pairs

@@ -18,6 +18,7 @@ from ..starter.captions import parse
 from ..starter.world import Subject
 from .accuracy import accuracy
 from .clip_score import ClipScore
+from .commitment import Commitment
 from .judge import Judge, Verdict, load_judge
 from .measure import Measured, Truths, measure
 from .pictures import ALL_AROUND, load_mesh
@@ -38,6 +39,21 @@ class Examined:
     values: dict[str, float]
     features: np.ndarray | None = None
     details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What results are compared with, as a whole.
+
+    Attributes:
+        features: (N, F) of the world's own things, for the Fréchet distance.
+        commitment: of an instance that is not among those which results are compared with.
+        average_commitment: of the average of these.
+    """
+
+    features: np.ndarray
+    commitment: Commitment
+    average_commitment: Commitment
 
 
 class Examiner:
@@ -115,11 +131,16 @@ class Examiner:
         correct["view"] = verdict.view.argmax(dim=1) == torch.tensor(views)
         return {name: float(values.float().mean()) for name, values in correct.items()}
 
-    def truth_features(self) -> np.ndarray | None:
-        """The judge's features (N, F) of the world's own things of all prompts, for the Fréchet distance."""
+    def truth(self) -> Truth | None:
+        """The world's own things of all prompts; None where no prompt is of the starter world."""
         if self._judge is None:
             return None
-        return np.concatenate([Truths.of(subject).features(self._judge) for subject in dict.fromkeys(self._known)])
+        truths = [Truths.of(subject) for subject in dict.fromkeys(self._known)]
+        return Truth(
+            np.concatenate([each.features(self._judge) for each in truths]),
+            Commitment.mean([each.modes.of_truth() for each in truths]),
+            Commitment.mean([each.modes.of_average() for each in truths]),
+        )
 
     def _values(self, measured: Measured, subject: Subject) -> dict[str, float]:
         recognised = measured.recognised
@@ -139,6 +160,8 @@ class Examiner:
             "saturation": measured.saturation,
             "contrast": measured.contrast,
         }
+        commitment = {"shape_commitment": measured.shape_commitment, "texture_commitment": measured.texture_commitment}
+        values |= {name: value for name, value in commitment.items() if value is not None}
         if "base" in recognised:
             values["base"] = float(recognised["base"] and recognised["base_colour"])
         if measured.is_janus is not None:

@@ -17,6 +17,7 @@ from ..starter.render import sample_surface
 from ..starter.world import Subject
 from .accuracy import looks_like_front
 from .appearance import Appearance
+from .commitment import Modes
 from .geometry import Shape, chamfer, silhouette_iou
 from .judge import BACK_BINS, Judge, Verdict, together
 from .pictures import load_mesh, on_grey, render_around
@@ -38,25 +39,29 @@ class Truths:
         shapes: of N instances.
         appearance: the mean over the instances.
         pictures: (N * 8, 3, 64, 64) uint8, eight views of each, as the judge gets those of results.
+        modes: the same instances, for mode commitment.
     """
 
     subject: Subject
     shapes: tuple[Shape, ...] = field(repr=False)
     appearance: Appearance = field(repr=False)
     pictures: Tensor = field(repr=False)
+    modes: Modes = field(repr=False)
 
     @classmethod
     @cache
     def of(cls, subject: Subject, count: int = TRUTHS, seed: int = SEED) -> Truths:
         """Makes `count` instances, the same each time; takes seconds, and is cached."""
-        shapes, appearances, pictures = [], [], []
+        shapes, appearances, pictures, bare = [], [], [], []
         for index in range(count):
             surface = sample_surface(world.make_instance(subject, np.random.default_rng((seed, index))))
             views = render_around(surface)
             shapes.append(Shape.of(surface))
             appearances.append(Appearance.of(views))
-            pictures.append((on_grey(views) * 255).round().to(torch.uint8))
-        return cls(subject, tuple(shapes), Appearance.mean(appearances), torch.cat(pictures))
+            pictures.append(_eight_bit(on_grey(views)))
+            bare.append(_eight_bit(views))
+        modes = Modes(torch.stack([shape.silhouettes for shape in shapes]), torch.stack(bare))
+        return cls(subject, tuple(shapes), Appearance.mean(appearances), torch.cat(pictures), modes)
 
     def features(self, judge: Judge) -> np.ndarray:
         """The judge's features (N * 8, F) of all pictures, for `frechet.frechet`."""
@@ -77,6 +82,7 @@ class Measured:
         silhouette_iou: mean over 16 views, 0...1, with the instance for which it is highest.
         chamfer: distance to the nearest instance, in units of the canonical height; see `geometry.chamfer`.
         normal_consistency: with that instance, 0...1.
+        shape_commitment, texture_commitment: 0 for the mean of the instances, 1 for one of them; see `commitment`.
         sharpness: energy of high frequencies, as a ratio to the truth's; below 1 the result is softer, above 1 noisier,
             such as a plain thing that came out spotted; see `appearance.Appearance`.
         saturation: inside the object, as a ratio to the truth's.
@@ -92,6 +98,8 @@ class Measured:
     silhouette_iou: float
     chamfer: float
     normal_consistency: float
+    shape_commitment: float | None
+    texture_commitment: float | None
     sharpness: float
     saturation: float
     contrast: float
@@ -126,6 +134,7 @@ def measure(mesh_file: Path, subject: Subject, judge: Judge, truths: Truths) -> 
     verdict = judge.assess(on_grey(pictures))
     shape = Shape.of(surface)
     distance, consistency = min(chamfer(shape, truth) for truth in truths.shapes)
+    commitment = truths.modes.commitment(shape.silhouettes, pictures)
     heads = _HEADS if subject.base is not None else _HEADS[:3]
     correct = judge.names.correct(subject)
     answers = {name: getattr(verdict, name) for name in heads}
@@ -138,6 +147,8 @@ def measure(mesh_file: Path, subject: Subject, judge: Judge, truths: Truths) -> 
         silhouette_iou=max(silhouette_iou(shape, truth) for truth in truths.shapes),
         chamfer=distance,
         normal_consistency=consistency,
+        shape_commitment=commitment.shape,
+        texture_commitment=commitment.texture,
         **Appearance.of(pictures).relative_to(truths.appearance),
         probabilities={name: _rounded(getattr(verdict, name)) for name in _HEADS},
         features=verdict.features.numpy(),
@@ -147,6 +158,10 @@ def measure(mesh_file: Path, subject: Subject, judge: Judge, truths: Truths) -> 
 def janus(verdict: Verdict) -> float:
     """The share of the views from behind taken for a front, from a verdict on the eight views of `ALL_AROUND`."""
     return float(looks_like_front(verdict.view[list(BACK_BINS)]).float().mean())
+
+
+def _eight_bit(pictures: Tensor) -> Tensor:
+    return (pictures * 255).round().to(torch.uint8)
 
 
 def _rounded(probabilities: Tensor) -> list[list[float]]:

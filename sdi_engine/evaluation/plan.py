@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import __version__
 from ..config.overrides import parse_override
-from ..config.parameters import PARAMETERS
+from ..config.parameters import PARAMETERS, STARTER_MODEL
 from ..contract.job_folder import storage_errors
 from ..contract.request import JobRequest, Lora, slug
 from ..errors import BadInputError
@@ -51,6 +51,14 @@ class Setting:
     options: dict[str, Any] = field(default_factory=dict)
     overrides: dict[str, Any] = field(default_factory=dict)
     equal_time: str = ""
+
+    @property
+    def text(self) -> str:
+        """What `parse_setting` reads as this setting."""
+        options = self.options | {f"set.{name}": value for name, value in self.overrides.items()}
+        words = [f"{name}={value if isinstance(value, str) else _compact(value)}" for name, value in options.items()]
+        words += [f"equal_time={self.equal_time}"] * bool(self.equal_time)
+        return f"{self.name}: {shlex.join(words)}".strip()
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,17 @@ class Plan:
             for prompt in self.prompts
             for setting in self.settings
         ]
+
+    def arguments(self) -> list[str]:
+        """The options of `evaluate` that come to this plan, each with its value; those with their defaults left out."""
+        lists = [name for name in LISTS if self.prompts == read_prompts([name], [])]
+        given = [("--prompts", lists[0])] if lists else [("--prompt", prompt) for prompt in self.prompts]
+        given += [("--seeds", ",".join(map(str, self.seeds))), ("--samples", str(self.samples))]
+        given += [("--setting", setting.text) for setting in self.settings]
+        given += [("--model", self.model)] * (self.model != STARTER_MODEL)
+        given += [("--lora", f"{lora.file}={lora.weight:g}") for lora in self.loras]
+        given += [("--device", self.device)] * (self.device != "auto")
+        return [word for option in given for word in option]
 
     def save(self, folder: Path) -> None:
         """Write the plan into its evaluation's folder; it may replace one that it only extends (`GROWING`).
@@ -253,6 +272,10 @@ def parse_setting(text: str) -> Setting:
                 "equal_time, and set.NAME for any other number."
             )
     return Setting(name, options, overrides, equal_time)
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _continues(name: str, new: Any, old: Any) -> bool:

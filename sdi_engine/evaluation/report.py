@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
+from .commitment import Commitment
+from .examiner import Truth
 from .frechet import frechet
+from .measure import TRUTHS
 from .plan import Job
 from .runs import Record
 from .statistics import Interval, Verdict, paired_bootstrap
@@ -50,6 +53,8 @@ METRICS = (
     Metric("iou", "silhouette IoU", "number"),
     Metric("chamfer", "Chamfer distance", "number", higher_is_better=False),
     Metric("normals", "normal consistency", "number"),
+    Metric("shape_commitment", "mode commitment, shape", "number"),
+    Metric("texture_commitment", "mode commitment, texture", "number"),
     Metric("sharpness", "sharpness (truth 1)", "ratio", higher_is_better=False),
     Metric("saturation", "saturation (truth 1)", "ratio", higher_is_better=False),
     Metric("contrast", "contrast (truth 1)", "ratio", higher_is_better=False),
@@ -63,9 +68,10 @@ METRICS = (
 NOTE = (
     "Failed objects count as not recognised, and are left out of geometry and appearance. Seconds include all work on "
     "an object except loading the model, which stays loaded. A difference is the mean over the prompts and seeds that "
-    "both settings have; its 95 % interval comes from a bootstrap over prompts and, within them, seeds. Of so many "
-    "comparisons, one in twenty seems to differ by chance alone. The Fréchet distance belongs to a whole set of "
-    'objects, so it is not compared. With fewer than five prompts every verdict is "cannot be told".'
+    "both settings have; its 95 % interval comes from a bootstrap over prompts and, within them, seeds. Where neither "
+    "better nor worse is said, it cannot be told, as always with fewer than five prompts. Of so many comparisons, one "
+    "in twenty seems to differ by chance alone. The Fréchet distance belongs to a whole set of objects, so it is not "
+    "compared."
 )
 
 
@@ -209,16 +215,46 @@ def table(results: Results, samples: dict[str, float] | None = None) -> list[str
     return _markdown(head, rows)
 
 
-def comparison_table(compared: Sequence[Comparison]) -> list[str]:
-    """A Markdown table of the differences between two settings, with a row for each metric."""
+def comparison_table(comparisons: Mapping[str, Sequence[Comparison]]) -> list[str]:
+    """A Markdown table of differences: metrics below each other, side by side the settings which one is taken from.
+
+    Args:
+        comparisons: by the settings' names, each with the same other one.
+    """
+    found = {name: {one.metric.name: one for one in compared} for name, compared in comparisons.items()}
     rows = []
-    for one in compared:
-        factor, form = (100.0, "{:+.1f}") if one.metric.kind == "share" else (1.0, "{:+.3g}")
-        mean, low, high = (form.format(factor * x) for x in (one.interval.mean, one.interval.low, one.interval.high))
-        unit = ", percentage points" if one.metric.kind == "share" else ""
-        label = f"{one.metric.label}, distance from 1" if one.metric.kind == "ratio" else one.metric.label + unit
-        rows.append([label, mean, f"{low} … {high}", one.verdict])
-    return _markdown(["", "difference", "95 % interval", "verdict"], rows)
+    for metric in METRICS:
+        if not any(metric.name in of_setting for of_setting in found.values()):
+            continue
+        unit = {"share": ", percentage points", "ratio": ", distance from 1"}.get(metric.kind, "")
+        cells = (_difference(of_setting.get(metric.name)) for of_setting in found.values())
+        rows.append([metric.label + unit, *cells])
+    return _markdown(["", *comparisons], rows)
+
+
+def commitment_lines(truth: Truth) -> list[str]:
+    """What mode commitment comes to for the truth, and for the average of the instances."""
+
+    def said(one: Commitment) -> str:
+        known = {"shape": one.shape, "texture": one.texture}
+        return " and ".join(f"{value:.3f} in {name}" for name, value in known.items() if value is not None)
+
+    if not said(truth.commitment):
+        return []
+    return [
+        f"Mode commitment is 0 for the mean of {TRUTHS} instances of a caption and 1 for one of them; another instance "
+        f"has {said(truth.commitment)}, and their average, made solid, {said(truth.average_commitment)}."
+    ]
+
+
+def _difference(one: Comparison | None) -> str:
+    """Mean, interval, and the verdict where there is one."""
+    if one is None:
+        return ""
+    factor, form = (100.0, "{:+.1f}") if one.metric.kind == "share" else (1.0, "{:+.3g}")
+    mean, low, high = (form.format(factor * x) for x in (one.interval.mean, one.interval.low, one.interval.high))
+    told = "" if one.verdict == "cannot be told" else f" {one.verdict}"
+    return f"{mean} ({low} … {high}){told}"
 
 
 def _cell(metric: Metric, found: dict[str, Any]) -> str:

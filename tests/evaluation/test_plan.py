@@ -3,6 +3,7 @@ import dataclasses
 
 import pytest
 
+from sdi_engine.contract.request import Lora
 from sdi_engine.errors import BadInputError
 from sdi_engine.evaluation.equal_time import equal_steps
 from sdi_engine.evaluation.plan import (
@@ -91,6 +92,18 @@ def test_settings_are_parsed():
 
 
 @pytest.mark.parametrize(
+    "setting",
+    [
+        Setting("plain"),
+        Setting("SDS, long", {"preset": "draft", "noise": "random", "steps": 12}, equal_time="a b"),
+        Setting("it's", {"negative_prompt": "bad '3"}, {"t": [0.98, 0.1], "field.hidden": 8}),
+    ],
+)
+def test_a_setting_says_how_it_is_asked_for(setting):
+    assert parse_setting(setting.text) == setting
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("preset=standard", "has no name"),
@@ -127,6 +140,15 @@ def test_invalid_plans(plan, changes, words):
     with pytest.raises(BadInputError, match=words) as caught:
         dataclasses.replace(plan, **changes)
     assert "\n" not in str(caught.value)
+
+
+def test_a_plan_says_how_it_is_asked_for(plan):
+    words = ["--prompt", "a red mug", "--prompt", "a hat", "--seeds", "0,1", "--samples", "4"]
+    words += ["--setting", "SDI: steps=3", "--setting", "SDS: noise=random 'set.t=[0.9,0.1]'"]
+    assert plan.arguments() == words
+    listed = dataclasses.replace(plan, prompts=read_prompts(["held-out"], []), loras=(Lora("a.safetensors", 0.5),))
+    assert listed.arguments()[:2] == ["--prompts", "held-out"]
+    assert listed.arguments()[-2:] == ["--lora", "a.safetensors=0.5"]
 
 
 def test_jobs_are_all_combinations_with_settings_in_turn(plan):

@@ -1,6 +1,7 @@
 import functools
 import itertools
 import json
+import shlex
 from concurrent.futures import Future
 
 import numpy as np
@@ -12,6 +13,7 @@ from sdi_engine import errors
 from sdi_engine.cli import commands as cli
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.evaluation import evaluate, examiner, measure, samples
+from sdi_engine.evaluation.commitment import Commitment
 from sdi_engine.evaluation.judge import Judge, Names
 from sdi_engine.evaluation.plan import Job
 from sdi_engine.evaluation.report import METRICS, Metric, Object, Results, comparison_table, judge_lines, table
@@ -115,9 +117,14 @@ def test_tables_are_markdown_with_a_cell_for_everything():
     assert "Janus" not in cells
     assert len({len(line) for line in lines}) == 1
     rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in comparison_table(both.compare("good", "bad one"))
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in comparison_table(
+            {"good": both.compare("good", "bad one"), "bad": both.compare("bad one", "bad one")}
+        )
     ]
-    assert ["thing recognised, percentage points", "+100.0", "+100.0 … +100.0", "better"] in rows
+    assert rows[0] == ["", "good", "bad"]
+    assert ["thing recognised, percentage points", "+100.0 (+100.0 … +100.0) better", "+0.0 (+0.0 … +0.0)"] in rows
+    assert ["CLIP score", "", "+0 (+0 … +0)"] in rows, "only one of the two has it"
 
 
 def test_the_judges_accuracy_is_reported():
@@ -171,7 +178,7 @@ def command(capsys, tmp_path):
 SMALL = "preset=draft texture_size=64 face_budget=200 set.mesh_resolution=24 set.samples_per_ray=16"
 
 
-def test_an_evaluation_from_the_command_to_the_table(command, machine, tmp_path):
+def test_an_evaluation_from_the_command_to_the_table(command, machine, tmp_path, capsys):
     settings = [
         "--setting",
         f"SDS: {SMALL} steps=6 noise=random",
@@ -184,15 +191,22 @@ def test_an_evaluation_from_the_command_to_the_table(command, machine, tmp_path)
     assert machine == list(itertools.chain(*[[("sds", 0), ("none", errors.EXIT_NO_OBJECT)]] * 2))
     text = (out / "results.md").read_text()
     assert "| silhouette IoU" in text
-    assert '"SDS" minus "none":' in text
+    assert 'Minus "SDS":' in text
     assert "- none, an iguana, seed 0: " in text
-    assert text.splitlines()[0].startswith("The judge's own accuracy")
+    assert "The judge's own accuracy" in text
+    assert text.splitlines()[:2] == ["```", "python -m sdi_engine evaluate \\"]
     assert "silhouette IoU" in shown
     written = json.loads((out / "results.json").read_text())
     assert [one["folder"].partition("/")[0] for one in written["objects"]] == ["jobs"] * 4
     assert written["settings"]["none"]["failures"] == 2
     assert written["settings"]["none"]["thing"] == 0.0
     assert 0.0 < written["settings"]["SDS"]["iou"] < 1.0
+    assert "shape_commitment" in written["settings"]["SDS"]
+    assert set(written["truth"]) == {"commitment", "average_commitment"}
+    again = shlex.split(written["command"])[3:]
+    assert cli.main([*again, "--json"]) == 0
+    assert len(machine) == 4, "the command in the head of the table is that of this evaluation"
+    capsys.readouterr()
     assert set(written["samples"]) == {"thing", "colour", "pattern", "both", "view"}
     assert written["objects"][2]["values"] == {}, "nobody knows what an iguana looks like"
     sheet = Image.open(out / said["sheet"])
@@ -224,9 +238,9 @@ def test_nothing_is_examined_twice_unless_the_judge_has_changed(tmp_path, monkey
             examined.append(mesh.name)
             return examiner.Examined({"iou": 0.5}, np.ones((8, 4)), {"janus": None})
 
-        def truth_features(self):
+        def truth(self):
             examined.append("truth")
-            return np.eye(4)
+            return examiner.Truth(np.eye(4), Commitment(0.5, None), Commitment(0.1, 0.0))
 
     one, other = (Judge(Names.of_world()) for _ in range(2))
     for judge in (one, one, other):
@@ -235,7 +249,9 @@ def test_nothing_is_examined_twice_unless_the_judge_has_changed(tmp_path, monkey
         assert found.values == {"iou": 0.5}
         assert found.details == {"janus": None}
         np.testing.assert_array_equal(found.features, np.ones((8, 4)))
-        np.testing.assert_array_equal(evaluate._truth_features(tmp_path, counting), np.eye(4))
+        truth = evaluate._truth(tmp_path, counting)
+        np.testing.assert_array_equal(truth.features, np.eye(4))
+        assert (truth.commitment, truth.average_commitment) == (Commitment(0.5, None), Commitment(0.1, 0.0))
     assert examined == ["mesh.glb", "truth"] * 2
 
 
