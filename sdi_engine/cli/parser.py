@@ -81,7 +81,9 @@ def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
     compare = command("compare", "all choices of κ side by side in 3D; goes on where it was stopped")
     add_options(compare, "3d")
 
-    noise_error = command("noise-error", "the residual of eq. (8) against t, for every κ, along a 3D run")
+    noise_error = command(
+        "noise-error", "the residual of eq. (8) against t, for every κ, along a 3D run; goes on where it was stopped"
+    )
     noise_error.add_argument(
         "--points", type=int, default=24, help="steps of the run to measure at (default: %(default)s)"
     )
@@ -96,9 +98,24 @@ def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
         dest="prompts",
         action="append",
         default=[],
-        help="a row of each figure; may be given several times (default: two for the starter prior, one for others)",
+        help="a row of each figure; may be given several times (default: for the starter prior four in Fig. 1 and two "
+        "in the others, for other models one)",
+    )
+    figures.add_argument(
+        "--seeds",
+        type=int,
+        default=3,
+        help="runs of each prompt of Fig. 1, whose differences get intervals; the first one is shown (default: "
+        "%(default)s)",
     )
     add_options(figures, "3d")
+
+    residuals = command(
+        "residuals",
+        "the residual of eq. (8) of each setting of an evaluation, and what it has to do with its objects' quality",
+        has_prompt=False,
+    )
+    residuals.add_argument("evaluation", type=Path, metavar="EVALUATION", help="the folder of a finished evaluation")
 
     evaluate = command(
         "evaluate",

@@ -17,9 +17,15 @@ from ..system.untrusted import printable
 from .options import request_of
 from .parser import FIGURES
 
-STARTER_PROMPTS = ("a red mushroom", "a green tree")
+STARTER_PROMPTS = ("a red mushroom", "a green tree", "a yellow lamp", "a wooden chair")
 PAPER_PROMPTS = ("an iguana holding a balloon",)
 """What figures show by default: with the starter prior, which knows few words, and with any other model."""
+
+PROMPTS_OF_ALL_FIGURES = 2
+"""By default Fig. 1 has more of them."""
+
+RESIDUALS_FILE = "curves.png"
+"""In a folder of `residuals`, which may be written again."""
 
 RUNS_FOLDER = "runs"
 """What a folder holds that `compare` or `figures` began (`studies.results`)."""
@@ -53,7 +59,7 @@ def _compare(options: argparse.Namespace, report: worker.Listener) -> dict[str, 
 
 
 def _noise_error(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
-    asked = _accepted(options, options.prompt)
+    asked = _accepted(options, options.prompt, resume=True)
     with worker.device_work(report):
         from ..studies.noise_error import noise_error
 
@@ -69,7 +75,17 @@ def _figures(options: argparse.Namespace, report: worker.Listener) -> dict[str, 
     with worker.device_work(report):
         from ..studies.figures import figures
 
-        return figures(asked, options.output, report, FIGURES if "all" in numbers else numbers, prompts)
+        chosen = FIGURES if "all" in numbers else numbers
+        most_prompts = None if options.prompts else PROMPTS_OF_ALL_FIGURES
+        return figures(asked, options.output, report, chosen, prompts, options.seeds, most_prompts)
+
+
+def _residuals(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
+    make_folder(options.output, RESIDUALS_FILE)
+    with worker.torch_work():
+        from ..studies.residual_quality import residual_quality
+
+        return residual_quality(options.evaluation, options.output)
 
 
 def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
@@ -127,6 +143,7 @@ STUDIES: dict[str, Study] = {
     "compare": _compare,
     "noise-error": _noise_error,
     "figures": _figures,
+    "residuals": _residuals,
     "evaluate": _evaluate,
 }
 """By the names of their commands."""

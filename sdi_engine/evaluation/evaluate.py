@@ -117,9 +117,9 @@ def evaluate(
     lines = ["```", *command, "```", "", *(judge_lines(accuracy) if accuracy else [])]
     lines += ["", *(commitment_lines(truth) if truth is not None else []), "", *table(results, samples), "", NOTE]
     lines += _steps_lines(steps)
-    for other in dict.fromkeys(pair[1] for pair in comparisons):
-        columns = {pair[0]: compared for pair, compared in comparisons.items() if pair[1] == other}
-        lines += ["", f'Minus "{other}":', "", *comparison_table(columns)]
+    for reference in dict.fromkeys(pair[1] for pair in comparisons):
+        columns = {pair[0]: compared for pair, compared in comparisons.items() if pair[1] == reference}
+        lines += ["", f'Minus "{reference}":', "", *comparison_table(columns)]
     lines += _failure_lines(objects)
     with storage_errors(folder):
         write_atomically(folder / "results.md", "\n".join(lines).strip() + "\n")
@@ -160,11 +160,13 @@ def _objects(
         if record.exit_code == errors.EXIT_DONE:
             try:
                 found_in_it = _examined(path, job.prompt, examiner)
+                residuals = (JobFolder(path).result() or {}).get("residuals", [])
+                mean = {"residual": statistics.fmean(value for _, value in residuals)} if residuals else {}
                 one = Object(
                     job,
                     record,
-                    values=found_in_it.values,
-                    details=found_in_it.details,
+                    values=found_in_it.values | mean,
+                    details=found_in_it.details | {"residuals": residuals},
                     features=found_in_it.features,
                 )
             except BadInputError as error:

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..studies.statistics import Interval, Verdict, paired_bootstrap
 from .commitment import Commitment
 from .examiner import Truth
 from .frechet import frechet
 from .measure import TRUTHS
 from .plan import Job
 from .runs import Record
-from .statistics import Interval, Verdict, paired_bootstrap
 
 Kind = Literal["share", "ratio", "number", "seconds", "count"]
 
@@ -61,6 +61,7 @@ METRICS = (
     Metric("clip", "CLIP score", "number"),
     Metric("clip_r", "CLIP R-precision", "share", of_failures=0.0),
     Metric("failed", "failed", "share", higher_is_better=False),
+    Metric("residual", "residual of eq. (8)", "number", higher_is_better=False),
     Metric("seconds", "seconds per object", "seconds", higher_is_better=False),
     Metric("evaluations", "evaluations of the 2D model", "count", higher_is_better=False),
 )

@@ -4,6 +4,7 @@ Its tensors:
     representation.NAME     what `Representation.state_dict` calls NAME
     noise.cells             W, of a run whose noise lives on the object (`distillation.surface_noise`)
     optimizer.NAME.KEY      Adam's KEY ("step", "exp_avg", "exp_avg_sq") of the parameter NAME
+    residuals               `Optimisation.residuals`, (steps, 2); older files have none
     step, attempt           how many steps are done, and how many attempts came to nothing before
 Files of an older form are read, too: there the representation's names have no prefix, and the optimiser's NAME is a
 parameter's place in the order of the groups.
@@ -37,6 +38,7 @@ def save(run: Optimisation, path: Path) -> None:
     for index, state in run.optimizer.state_dict()["state"].items():
         tensors |= {f"{OPTIMIZER}{names[index]}.{key}": torch.as_tensor(value) for key, value in state.items()}
     tensors |= {"step": torch.tensor(run.step), "attempt": torch.tensor(run.attempt)}
+    tensors["residuals"] = torch.tensor(run.residuals, dtype=torch.float64).reshape(-1, 2)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     make_folder_of_ours(path.parent)
     write_atomically(path, to_bytes(contiguous))
@@ -64,9 +66,10 @@ def load(run: Optimisation, path: Path) -> None:
             parameter, _, key = name.rpartition(".")
             state.setdefault(index_of[parameter], {})[key] = tensor
         run.optimizer.load_state_dict(run.optimizer.state_dict() | {"state": state})
+        residuals = [(t, residual) for t, residual in tensors.get("residuals", torch.zeros(0, 2)).tolist()]
     except (SafetensorError, KeyError, ValueError, RuntimeError, IndexError) as error:
         raise _damaged(path) from error
-    run.step = step
+    run.step, run.residuals = step, residuals
     run.representation.resume((step - 1) / run.settings.steps)
 
 

@@ -8,8 +8,10 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
+from statistics import fmean
 
 import torch
 
@@ -39,6 +41,9 @@ LIVE_SHARE = 0.05
 
 RATE_WINDOW_STEPS = 20
 """The rate is measured over the last so many steps, since steps get cheaper as t falls."""
+
+RESIDUAL_POINTS = 24
+"""Of the curve of residuals that a result keeps."""
 
 MAX_RESTARTS = 2
 """A run without an object is started over so often, with other random numbers and a stronger central ball."""
@@ -136,6 +141,7 @@ def make(
         "steps": run.step,
         "attempts": run.attempt + 1,
         "model_evaluations": prior.evaluations,
+        "residuals": residual_curve(run.residuals),
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "peak_memory_mb": peak_memory_mb(device),
         "device": device.type,
@@ -161,6 +167,16 @@ def choose_device(name: str) -> torch.device:
             "build of torch that supports it."
         )
     return torch.device(name)
+
+
+def residual_curve(residuals: Sequence[tuple[float, float]], points: int = RESIDUAL_POINTS) -> list[list[float]]:
+    """Pairs (t, residual of eq. (8)) of all steps as `points` of them at most, each the mean over as many steps."""
+    count = min(points, len(residuals))
+    ends = [index * len(residuals) // max(1, count) for index in range(count + 1)]
+    return [
+        [float(f"{fmean(values):.6g}") for values in zip(*residuals[start:end], strict=True)]
+        for start, end in pairwise(ends)
+    ]
 
 
 def peak_memory_mb(device: torch.device) -> dict[str, float]:

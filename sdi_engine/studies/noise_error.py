@@ -20,7 +20,7 @@ from ..representation import SurfacePoints
 from ..run.guidance import Guidance
 from ..run.optimisation import Optimisation
 from .plots import Panel, plot_residuals
-from .results import Result
+from .results import Result, Results
 from .runs import Run3D, optimised
 from .study import Report, Study, prepare, save_json, spread
 
@@ -36,7 +36,7 @@ def noise_error(request: JobRequest, folder: Path, report: Report, points: int) 
 
     Args:
         request: validated.
-        folder: an empty folder.
+        folder: an empty folder, or that of an earlier study, whose finished runs are reused.
         points: the most steps of the run at which to measure, 1 to `MAX_POINTS`.
 
     Returns:
@@ -48,8 +48,8 @@ def noise_error(request: JobRequest, folder: Path, report: Report, points: int) 
     if not 1 <= points <= MAX_POINTS:
         raise BadInputError(f'The setting "points" is {points}: it must be between 1 and {MAX_POINTS}.')
     study = prepare(request, report)
-    numbers = ResidualRun(sdi_run(study, request.prompt), points).work(study, report).numbers
-    plot_residuals(panels(numbers), request.prompt, folder / "residuals.png")
+    numbers = Results(study, folder).get(ResidualRun(sdi_run(study, request.prompt), points), report).numbers
+    plot_residuals(panels(numbers), f"“{request.prompt}”", folder / "residuals.png")
     result = study.identity(request.prompt) | numbers | {"picture": "residuals.png"}
     return save_json(result, folder / "result.json")
 
@@ -101,30 +101,29 @@ class ResidualRun:
     def identity(self, study: Study) -> dict[str, Any]:
         return self.run.identity(study) | {"residuals_at": self.points}
 
-    def work(self, study: Study, report: Report) -> Result:
+    def work(self, study: Study, report: Report, folder: Path | None = None) -> Result:
         optimisation = self.run.optimisation(study)
         settings = optimisation.settings
         recorder = _Recorder(optimisation)
         optimisation.guidance = recorder
         steps = spread(settings.steps, self.points)
         of_kappa, of_guidance = residual_variants(settings), guidance_variants(settings)
-        times: list[float] = []
-        kappa_curves: dict[str, list[float]] = {name: [] for name in of_kappa}
-        guidance_curves: dict[str, list[float]] = {name: [] for name in of_guidance}
 
-        def measure() -> None:
+        def measure(measured: dict[str, Any]) -> None:
             if optimisation.step - 1 not in steps:
                 return
             inputs = recorder.inputs
-            times.append(inputs.t[0].item())
-            for variants, curves in ((of_kappa, kappa_curves), (of_guidance, guidance_curves)):
+            measured.setdefault("t", []).append(inputs.t[0].item())
+            for curves, variants in (("kappa", of_kappa), ("guidance", of_guidance)):
                 for name, variant in variants.items():
                     random = Generator().manual_seed(seed_of(optimisation.seed, optimisation.step, "residual", name))
-                    curves[name].append(residual(study, variant, inputs, random))
+                    curve = measured.setdefault(curves, {}).setdefault(name, [])
+                    curve.append(residual(study, variant, inputs, random))
 
-        result = optimised(study, optimisation, self.name, report, measure)
-        numbers = {"t": times, "kappa": kappa_curves, "guidance": guidance_curves, "run": result.numbers}
-        return Result(result.pictures, numbers)
+        result = optimised(study, optimisation, self.name, report, folder, measure)
+        curves = {"t": [], "kappa": {}, "guidance": {}}
+        curves = {name: result.numbers.pop(name, none) for name, none in curves.items()}
+        return Result(result.pictures, curves | {"run": result.numbers})
 
 
 @dataclass(frozen=True)
@@ -149,9 +148,10 @@ def residual(study: Study, settings: Settings, inputs: Inputs, random: Generator
 
 def panels(numbers: dict[str, Any]) -> list[Panel]:
     """The two plots of a residual run: choices of κ (Fig. 9, right) and pairs of guidance scales (Fig. 10, left)."""
+    titles = {"kappa": "noise κ", "guidance": "guidance (γ_inv, γ_fwd)"}
     return [
-        Panel("noise κ", numbers["t"], numbers["kappa"]),
-        Panel("guidance (γ_inv, γ_fwd)", numbers["t"], numbers["guidance"]),
+        Panel(title, {name: list(zip(numbers["t"], curve, strict=True)) for name, curve in numbers[curves].items()})
+        for curves, title in titles.items()
     ]
 
 

@@ -1,39 +1,90 @@
-"""Curves over the diffusion time, as the paper plots them."""
+"""Curves over the diffusion time as the paper plots them, and scatter plots."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..contract.job_folder import storage_errors
 
 PANEL_INCHES = (5.5, 4.2)
+PANELS_ACROSS = 3
 DOTS_PER_INCH = 110
+RESIDUAL = "residual of eq. (8), σ·RMS(ε − κ)"
+
+Points = Sequence[tuple[float, float | None]]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot: a title, the times (n,), and curves of n values by name."""
+    """One plot of curves: a title, and by name the pairs (t, value) of each; a value is None where it diverged."""
 
     title: str
-    times: Sequence[float]
-    curves: Mapping[str, Sequence[float]]
+    curves: Mapping[str, Points]
 
 
-def plot_residuals(panels: Sequence[Panel], prompt: str, file: Path) -> None:
+@dataclass(frozen=True)
+class Scatter:
+    """One scatter plot: a title, what is on the y axis, and by name the pairs (x, y) of each group."""
+
+    title: str
+    y: str
+    groups: Mapping[str, Sequence[tuple[float, float]]]
+
+
+def plot_residuals(panels: Sequence[Panel], title: str, file: Path) -> None:
     """Plot residuals of eq. (8) against t, which falls from left to right as in a run; raises StorageError."""
-    width, height = PANEL_INCHES
-    figure = Figure(figsize=(width * len(panels), height), dpi=DOTS_PER_INCH, layout="constrained")
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for name, values in panel.curves.items():
-            points = sorted(zip(panel.times, values, strict=True))
-            axes.plot([t for t, _ in points], [value for _, value in points], marker=".", label=name)
-        axes.set(title=panel.title, xlabel="t", ylabel="residual of eq. (8), σ·RMS(ε − κ)", yscale="log", xlim=(1, 0))
+    figure, places = _figure(len(panels))
+    for axes, panel in zip(places, panels, strict=True):
+        for name, points in panel.curves.items():
+            falling = sorted(points, key=lambda point: -point[0])
+            axes.plot([t for t, _ in falling], [_number(value) for _, value in falling], marker=".", label=name)
+        axes.set(title=panel.title, xlabel="t", ylabel=RESIDUAL, yscale="log", xlim=(1, 0))
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.suptitle(f"“{prompt}”")
+    _save(figure, title, file)
+
+
+def plot_scatters(scatters: Sequence[Scatter], x: str, title: str, file: Path) -> None:
+    """Plot every pair small, and each group's mean large; raises StorageError.
+
+    Args:
+        x: what is on the x axis, which is logarithmic.
+    """
+    figure, places = _figure(len(scatters))
+    for axes, scatter in zip(places, scatters, strict=True):
+        for name, points in scatter.groups.items():
+            xs, ys = zip(*points, strict=True)
+            small = axes.scatter(xs, ys, s=8, alpha=0.3, linewidths=0)
+            mean = (sum(xs) / len(xs), sum(ys) / len(ys))
+            axes.scatter(*mean, s=90, color=small.get_facecolor()[:, :3], edgecolors="black", label=name)
+        axes.set(title=scatter.title, xlabel=x, ylabel=scatter.y, xscale="log")
+        axes.grid(alpha=0.3)
+    places[0].legend()
+    _save(figure, title, file)
+
+
+def _figure(count: int) -> tuple[Figure, list[Axes]]:
+    across = min(count, PANELS_ACROSS)
+    rows = -(-count // across)
+    width, height = PANEL_INCHES
+    figure = Figure(figsize=(width * across, height * rows), dpi=DOTS_PER_INCH, layout="constrained")
+    places = list(figure.subplots(rows, across, squeeze=False).flat)
+    for unused in places[count:]:
+        unused.set_visible(False)
+    return figure, places[:count]
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _save(figure: Figure, title: str, file: Path) -> None:
+    figure.suptitle(title)
     with storage_errors(file.parent):
         figure.savefig(file)

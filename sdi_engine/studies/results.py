@@ -15,6 +15,7 @@ from ..contract.job_folder import storage_errors
 from ..system.files import write_atomically
 from .sheets import squares, strip
 from .study import Report, Study, save_json
+from .unfinished import Unfinished
 
 FOLDER = "runs"
 """A subfolder of a study's folder; the command line continues in a folder that has it."""
@@ -43,8 +44,12 @@ class Run(Protocol):
     def identity(self, study: Study) -> dict[str, Any]:
         """All that the result depends on, as a JSON object."""
 
-    def work(self, study: Study, report: Report) -> Result:
-        """Do the run; raises what its model and its optimisation raise."""
+    def work(self, study: Study, report: Report, folder: Path | None = None) -> Result:
+        """Do the run, or continue it; raises what its model and its optimisation raise.
+
+        Args:
+            folder: stores what an interrupted run continues from; None stores nothing.
+        """
 
 
 class Results:
@@ -59,8 +64,10 @@ class Results:
         """The result of a run, which is done now unless it is finished already."""
         found = self.find(run)
         if found is None:
-            found = run.work(self._study, report)
+            folder = self._folder / self.key(run)
+            found = run.work(self._study, report, folder)
             self.keep(run, found)
+            Unfinished(folder).remove()
         return found
 
     def find(self, run: Run) -> Result | None:

@@ -53,6 +53,10 @@ class Study:
         assert self.settings.guidance_scale is not None
         return self.settings.guidance_scale
 
+    def with_seed(self, seed: int | None) -> Study:
+        """The same study with another seed; None leaves it as it is."""
+        return self if seed is None else dataclasses.replace(self, request=dataclasses.replace(self.request, seed=seed))
+
     def identity(self, prompt: str) -> dict[str, Any]:
         """All that a result for this prompt depends on, except its settings; a JSON object."""
         request = self.request
@@ -82,13 +86,13 @@ def prepare(request: JobRequest, report: Report, load: LoadPrior | None = None) 
     return Study(request, prior, resolve(request, prior.hints, prior.resolution), state_of_weights(request))
 
 
-def reported(phase: str, steps: int, report: Report) -> Iterator[int]:
-    """Yields 0 … steps − 1, and reports each as done when the next one is requested."""
+def reported(phase: str, steps: int, report: Report, first: int = 0) -> Iterator[int]:
+    """Yields first … steps − 1, and reports each as done when the next one is requested."""
     start = time.perf_counter()
-    report(events.Progress(phase, 0, steps))
-    for step in range(steps):
+    report(events.Progress(phase, first, steps))
+    for step in range(first, steps):
         yield step
-        rate = (step + 1) / (time.perf_counter() - start)
+        rate = (step + 1 - first) / (time.perf_counter() - start)
         report(events.Progress(phase, step + 1, steps, rate, (steps - step - 1) / rate))
 
 

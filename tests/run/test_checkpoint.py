@@ -77,6 +77,9 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(prior, preset, tmp_path):
         assert resumed.step == 3
         advance(resumed, 3)
         ends = resumed.representation.state_dict()
+        if file == "now":
+            assert len(resumed.residuals) == 6
+            torch.testing.assert_close(torch.tensor(resumed.residuals), torch.tensor(whole.residuals))
         for name, tensor in whole.representation.state_dict().items():
             assert tensor.isfinite().all()
             torch.testing.assert_close(ends[name], tensor, atol=1e-6, rtol=1e-5, msg=f"{file}: {name}")

@@ -9,6 +9,7 @@ from exact_prior import ExactPrior, ball_images
 from sdi_engine.config.parameters import NOISES
 from sdi_engine.config.ramp import Ramp
 from sdi_engine.config.settings import PRESETS, constant
+from sdi_engine.distillation.target import distillation_target, noise_residual
 from sdi_engine.errors import NoObjectError
 from sdi_engine.radiance.isosurface import extract_surface
 from sdi_engine.run.optimisation import Optimisation
@@ -167,6 +168,25 @@ def test_a_shaded_step_moves_the_field(prior):
     run.advance()
     assert (run.representation.field.grids[0] - before).abs().max() > 0.0
     assert run.representation.field.grids[0].isfinite().all()
+
+
+@pytest.mark.parametrize("noise", ["random", "inversion"])
+def test_a_run_knows_how_far_its_noise_was_from_the_fixed_point(prior, noise, monkeypatch):
+    """What it writes down for nothing is the residual of eq. (8), as a model asked once more would say."""
+    run = Optimisation(prior, "ball", "", settings(noise=noise), seed=0)
+    asked = {}
+
+    def remembered(prior, x0, t, kappa, conditioning, guidance, x=None):
+        asked.update(x0=x0, t=t, kappa=kappa, conditioning=conditioning, guidance=guidance)
+        return distillation_target(prior, x0, t, kappa, conditioning, guidance, x)
+
+    monkeypatch.setattr("sdi_engine.run.guidance.distillation_target", remembered)
+    for step in range(2):
+        run.advance()
+        t, residual = run.residuals[step]
+        assert t == pytest.approx(asked["t"][0].item())
+        assert residual == pytest.approx(noise_residual(prior, **asked).mean().item(), rel=1e-3)
+    assert len(run.residuals) == 2
 
 
 def _run(run):

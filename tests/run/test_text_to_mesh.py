@@ -13,6 +13,7 @@ from sdi_engine.diffusion.prior import ModelHints
 from sdi_engine.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_NO_OBJECT
 from sdi_engine.run import text_to_mesh
 from sdi_engine.run.optimisation import Optimisation
+from sdi_engine.run.text_to_mesh import residual_curve
 from sdi_engine.service import worker
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
@@ -68,7 +69,10 @@ def test_a_run_without_an_object_is_started_over_and_reports_it(folder, poison, 
     assert len(notices) == 1
     assert word in notices[0]
     assert "Starting over (2 of 3)" in notices[0]
-    assert json.loads(folder.result_file.read_text())["attempts"] == 2
+    result = json.loads(folder.result_file.read_text())
+    assert result["attempts"] == 2
+    assert len(result["residuals"]) == 24
+    assert result["residuals"][0][0] > result["residuals"][-1][0] > 0.0, "t falls, and the first attempt does not count"
     assert folder.mesh_file.is_file()
 
 
@@ -105,6 +109,12 @@ def test_a_run_cancelled_in_its_second_attempt_resumes_that_attempt(folder, pois
     assert worker.run(folder.path, resume=True) == EXIT_DONE
     assert steps[0] == (1, 11)
     assert steps[-1] == (1, 29)
+
+
+def test_a_curve_has_a_mean_of_as_many_steps_at_each_of_its_points():
+    assert residual_curve([]) == []
+    assert residual_curve([(0.9, 2.0)]) == [[0.9, 2.0]]
+    assert residual_curve([(0.9, 2.0), (0.7, 4.0), (0.5, 1.0), (0.3, 3.0)], 2) == [[0.8, 3.0], [0.4, 2.0]]
 
 
 KNOWS = {"things": ["ball"], "colours": ["red"]}

@@ -84,6 +84,8 @@ def test_compare_shows_every_noise_and_continues_where_it_was_stopped(command, e
     assert steps.count(NOISES[0]) == 2, "the first was done before the interruption"
     sheet = Image.open(tmp_path / "out" / said["sheet"])
     assert sheet.height > len(NOISES) * 160
+    assert all(len(run["residuals"]) == 2 for run in said["runs"])
+    assert Image.open(tmp_path / "out" / said["residuals"]).width > 400
 
 
 def test_noise_error_writes_curves_and_a_plot(command, exact_model, tmp_path):
@@ -101,7 +103,7 @@ def test_figures_are_made_of_shared_runs_and_resume(command, tmp_path, monkeypat
     out = tmp_path / "out"
     monkeypatch.setattr(kept_results.Results, "keep", _counted(kept_results.Results.keep, kept := []))
     monkeypatch.setattr("sdi_engine.studies.figures.DEFAULT_STEPS", 2)
-    options = ["--model", model, "-o", out, "--prompt", "a mug", "--prompt", "a hat", *SMALL]
+    options = ["--model", model, "-o", out, "--prompt", "a mug", "--prompt", "a hat", "--seeds", 1, *SMALL]
     code, said = command("figures", "1", "8", "11", *options)
     assert code == 0
     figures = said["figures"]
@@ -116,6 +118,59 @@ def test_figures_are_made_of_shared_runs_and_resume(command, tmp_path, monkeypat
 
     assert command("figures", "8", *options)[0] == 0
     assert len(kept) == 2 * (3 + 4 + 4), "nothing is run twice"
+
+
+def test_an_interrupted_run_of_a_figure_is_continued(command, exact_model, tmp_path, monkeypatch):
+    """With the residuals that were measured along it, and with what it has cost so far."""
+    monkeypatch.setattr("sdi_engine.studies.figures.DEFAULT_POINTS", 3)
+    monkeypatch.setattr("sdi_engine.studies.unfinished.CHECKPOINT_SECONDS", 0.0)
+    advance, steps, stops = Optimisation.advance, [], set()
+
+    def counting(optimisation):
+        if len(steps) in stops:
+            stops.remove(len(steps))
+            raise KeyboardInterrupt
+        steps.append(optimisation.step)
+        return advance(optimisation)
+
+    monkeypatch.setattr(Optimisation, "advance", counting)
+    figure = ["figures", "10", "--prompt", "ball", "--preset", "draft", "--steps", 4, "--json", "-o"]
+    code, whole = command(*figure, tmp_path / "whole")
+    assert code == 0
+    assert steps == [0, 1, 2, 3] * 4
+
+    steps.clear()
+    stops.update({2, 7})
+    for wanted in (130, 130, 0):
+        code, said = command(*figure, tmp_path / "out")
+        assert code == wanted
+    assert steps == [0, 1, 2, 3] * 4, "no step is done twice"
+    one, other = said["figures"]["10"], whole["figures"]["10"]
+    for name, curve in one["residuals"]["curves"].items():
+        assert curve == pytest.approx(other["residuals"]["curves"][name], rel=1e-3)
+    for ours, theirs in zip(one["runs"], other["runs"], strict=True):
+        assert [ours[name] for name in ("steps", "evaluations")] == [theirs[name] for name in ("steps", "evaluations")]
+        np.testing.assert_allclose(ours["residuals"], theirs["residuals"], rtol=1e-3)
+        files = [tmp_path / name / "runs" / ours["run"] / "pictures.png" for name in ("out", "whole")]
+        pictures = [np.asarray(Image.open(file), int) for file in files]
+        assert np.abs(pictures[0] - pictures[1]).max() <= 2, "but for rounding"
+    assert not [*tmp_path.rglob("checkpoint.safetensors"), *tmp_path.rglob("unfinished.json")]
+
+
+def test_figure_1_has_intervals_over_prompts_and_seeds(command, exact_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("sdi_engine.studies.figures.DEFAULT_STEPS", 2)
+    options = ["--prompt", "ball", "--prompt", "moon", "--seeds", 2, "-o", tmp_path, *SMALL]
+    code, said = command("figures", "1", *options)
+    assert code == 0
+    figure = said["figures"]["1"]
+    rows = [f"{name}, seed {seed}" for name in ("ball", "moon") for seed in (0, 1)]
+    assert [run["row"] for run in figure["runs"]] == [row for row in rows for _ in range(5)]
+    assert len({run["run"] for run in figure["runs"]}) == 2 * 2 * 5, "another seed is another run"
+    (evaluations,) = [one for one in figure["differences"] if one["number"] == "evaluations"]
+    assert (evaluations["column"], evaluations["minus"]) == ("(e) SDI, 3D", "(d) SDS, 3D")
+    assert 0.0 < evaluations["low"] <= evaluations["mean"] <= evaluations["high"]
+    assert evaluations["prompts"] == 2
+    assert "| (e) SDI, 3D | (d) SDS, 3D | evaluations | +" in (tmp_path / figure["table"]).read_text()
 
 
 def test_figures_with_residuals_measure_them_once(command, exact_model, tmp_path, monkeypatch):
@@ -193,6 +248,7 @@ def test_a_prompt_with_no_word_that_the_model_knows_is_refused(command, exact_mo
         (["distill2d", "a ball", "--guidance-scale", "nan"], "guidance scale"),
         (["compare", "a ball", "--preset", "best"], "draft"),
         (["noise-error", "a ball", "--points", "0"], '"points" is 0'),
+        (["figures", "1", "--prompt", "a ball", "--seeds", "0"], '"seeds" is 0'),
         (["figures", "7"], '"7" does not exist: choose one of 1, 8, 9, 10, 11, all'),
         (["figures", "1", "--prompt", "a ball", "--prompt", "  "], "prompt is empty"),
         (["compare", "a ball", "--model", "notes.ckpt"], ""),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sdi_engine.evaluation.statistics import Interval, paired_bootstrap
+from sdi_engine.studies.statistics import Interval, paired_bootstrap
 
 
 def drawn(rng, prompts=24, seeds=2, mean=0.5, between=1.0, within=0.5):
