@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Generator, Tensor
 from ..config.settings import Settings
 from ..contract.request import JobRequest
 from ..diffusion.prior import Conditioning, Prediction
-from ..distillation.noise import CHOICES
+from ..distillation.noise import CHOICES, NEED_CELLS
 from ..distillation.target import noise_residual
 from ..errors import BadInputError
 from ..randomness import seed_of
@@ -104,21 +105,30 @@ class ResidualRun:
     def work(self, study: Study, report: Report, folder: Path | None = None) -> Result:
         optimisation = self.run.optimisation(study)
         settings = optimisation.settings
-        recorder = _Recorder(optimisation)
-        optimisation.guidance = recorder
-        steps = spread(settings.steps, self.points)
         of_kappa, of_guidance = residual_variants(settings), guidance_variants(settings)
+        on_object = {
+            name: Guidance(study.prior, variant, optimisation.seed)
+            for name, variant in of_kappa.items()
+            if variant.noise in NEED_CELLS
+        }
+        optimisation.guidance = recorder = _Recorder(optimisation, on_object.values())
+        steps = spread(settings.steps, self.points)
 
         def measure(measured: dict[str, Any]) -> None:
+            inputs = recorder.inputs
+
+            def random(name: str) -> Generator:
+                return Generator().manual_seed(seed_of(optimisation.seed, optimisation.step, "residual", name))
+
+            # in every step, since what they know of the object grows from view to view
+            found = {name: residual_on_object(one, inputs, random(name)) for name, one in on_object.items()}
             if optimisation.step - 1 not in steps:
                 return
-            inputs = recorder.inputs
             measured.setdefault("t", []).append(inputs.t[0].item())
             for curves, variants in (("kappa", of_kappa), ("guidance", of_guidance)):
                 for name, variant in variants.items():
-                    random = Generator().manual_seed(seed_of(optimisation.seed, optimisation.step, "residual", name))
                     curve = measured.setdefault(curves, {}).setdefault(name, [])
-                    curve.append(residual(study, variant, inputs, random))
+                    curve.append(found[name] if name in found else residual(study, variant, inputs, random(name)))
 
         result = optimised(study, optimisation, self.name, report, folder, measure)
         curves = {"t": [], "kappa": {}, "guidance": {}}
@@ -128,11 +138,14 @@ class ResidualRun:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A step's inputs to its guidance: renders x0 (B, C, h, w), times (B,) in [0, 1], and their conditioning."""
+    """A step's inputs to its guidance: renders x0 (B, C, h, w), times (B,) in [0, 1], conditioning, and the points
+    of the object that they see, where a κ depends on them.
+    """
 
     x0: Tensor
     t: Tensor
     conditioning: Conditioning
+    surface: SurfacePoints | None = None
 
 
 def residual(study: Study, settings: Settings, inputs: Inputs, random: Generator) -> float:
@@ -146,6 +159,12 @@ def residual(study: Study, settings: Settings, inputs: Inputs, random: Generator
     return errors.mean().item()
 
 
+def residual_on_object(guidance: Guidance, inputs: Inputs, random: Generator) -> float:
+    """As `residual`, of a κ that lives on the object and learns from the model's answer, along the run so far."""
+    target = guidance.target(inputs.x0, inputs.t, inputs.conditioning, random, inputs.surface)
+    return (inputs.x0 - target.x0).square().mean((1, 2, 3)).sqrt().mean().item()
+
+
 def panels(numbers: dict[str, Any]) -> list[Panel]:
     """The two plots of a residual run: choices of κ (Fig. 9, right) and pairs of guidance scales (Fig. 10, left)."""
     titles = {"kappa": "noise κ", "guidance": "guidance (γ_inv, γ_fwd)"}
@@ -156,11 +175,17 @@ def panels(numbers: dict[str, Any]) -> list[Panel]:
 
 
 class _Recorder(Guidance):
-    """The guidance of a run, which keeps the inputs of its last step."""
+    """The guidance of a run, which keeps the inputs of its last step, with the object's points if others need them."""
 
-    def __init__(self, optimisation: Optimisation) -> None:
+    def __init__(self, optimisation: Optimisation, others: Iterable[Guidance]) -> None:
         super().__init__(optimisation.prior, optimisation.settings, optimisation.seed)
         self.inputs: Inputs
+        resolutions = [super().surface_resolution, *(one.surface_resolution for one in others)]
+        self._resolution = max((known for known in resolutions if known is not None), default=None)
+
+    @property
+    def surface_resolution(self) -> int | None:
+        return self._resolution
 
     def target(
         self,
@@ -170,5 +195,5 @@ class _Recorder(Guidance):
         random: Generator,
         surface: SurfacePoints | None = None,
     ) -> Prediction:
-        self.inputs = Inputs(x0, t, conditioning)
+        self.inputs = Inputs(x0, t, conditioning, surface)
         return super().target(x0, t, conditioning, random, surface)

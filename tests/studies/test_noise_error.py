@@ -5,6 +5,8 @@ import torch
 from exact_prior import ExactPrior, ball_images
 
 from sdi_engine.config.parameters import NOISES
+from sdi_engine.distillation.noise import NEED_CELLS
+from sdi_engine.distillation.surface_noise import Footprints
 from sdi_engine.studies.noise_error import Inputs, ResidualRun, guidance_variants, kappa_variants, residual, sdi_run
 
 
@@ -57,6 +59,21 @@ def test_measuring_does_not_disturb_the_run(exact_study, report):
     assert {name: measured.numbers["run"][name] for name in timeless} == {
         name: alone.numbers[name] for name in timeless
     }
+
+
+def test_noise_on_the_object_follows_the_run_whose_renders_it_is_measured_on(exact_study, report, monkeypatch):
+    """It sees the surface in every step, also in those between two measurements, and what it learns stays."""
+    seen = []
+    of_surface = Footprints.of_surface
+
+    def counted(*arguments):
+        seen.append(arguments)
+        return of_surface(*arguments)
+
+    monkeypatch.setattr(Footprints, "of_surface", staticmethod(counted))
+    numbers = ResidualRun(sdi_run(exact_study, "ball"), 3).work(exact_study, report).numbers
+    assert len(seen) == 6 * len(NEED_CELLS)
+    assert all(len(numbers["kappa"][name]) == 3 for name in NEED_CELLS)
 
 
 def test_residuals_are_measured_at_evenly_spaced_steps_of_the_run(exact_study, report):
