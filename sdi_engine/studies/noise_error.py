@@ -130,7 +130,8 @@ class ResidualRun:
                     curve = measured.setdefault(curves, {}).setdefault(name, [])
                     curve.append(found[name] if name in found else residual(study, variant, inputs, random(name)))
 
-        result = optimised(study, optimisation, self.name, report, folder, measure)
+        cells = {name: one.cells for name, one in on_object.items() if one.cells is not None}
+        result = optimised(study, optimisation, self.name, report, folder, measure, cells)
         curves = {"t": [], "kappa": {}, "guidance": {}}
         curves = {name: result.numbers.pop(name, none) for name, none in curves.items()}
         return Result(result.pictures, curves | {"run": result.numbers})

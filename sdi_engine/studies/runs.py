@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..config.settings import Settings
 from ..diffusion.counted_prior import CountedPrior
+from ..distillation.surface_noise import NoiseCells
 from ..errors import NoObjectError
 from ..run.optimisation import Optimisation
 from ..run.previews import to_image
@@ -94,6 +95,7 @@ def optimised(
     report: Report,
     folder: Path | None = None,
     after_step: Callable[[dict[str, Any]], None] = lambda measured: None,
+    cells: Mapping[str, NoiseCells] | None = None,
 ) -> Result:
     """Run an optimisation to its end, or until no object can emerge, and measure the result.
 
@@ -106,11 +108,12 @@ def optimised(
         optimisation: before its first step.
         folder: stores what an interrupted run continues from; None stores nothing.
         after_step: may add to what was measured so far, as JSON allows; its time is not counted.
+        cells: noise on the object that `after_step` keeps, by name; stored with the rest.
     """
     prior = optimisation.prior
     assert isinstance(prior, CountedPrior)
     outcome = "object"
-    unfinished = Unfinished(folder)
+    unfinished = Unfinished(folder, cells)
     measured = {"seconds_2d": 0.0, "seconds_3d": 0.0, "evaluations": 0} | unfinished.load(optimisation)
     for _ in reported(phase, optimisation.settings.steps, report, optimisation.step):
         before = prior.evaluations

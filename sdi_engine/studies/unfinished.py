@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from ..contract.job_folder import storage_errors
+from ..distillation.surface_noise import NoiseCells
 from ..run import checkpoint
 from ..run.optimisation import Optimisation
 from ..system.files import read_json_object
@@ -14,6 +19,7 @@ from .study import save_json
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 MEASURED_FILE = "unfinished.json"
+CELLS_FILES = "cells-*.npz"
 
 CHECKPOINT_SECONDS = 15.0
 """Checkpoints are at least this far apart."""
@@ -27,10 +33,12 @@ class Unfinished:
 
     Args:
         folder: of the run; None stores nothing.
+        cells: noise on the object, by name, that only follows the run and is not its own (`studies.noise_error`).
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, cells: Mapping[str, NoiseCells] | None = None) -> None:
         self._folder = folder
+        self._cells = cells or {}
         self._saved_at = time.monotonic()
         self._by_steps: dict[str, Any] = {}
 
@@ -47,6 +55,10 @@ class Unfinished:
             return {}
         self._by_steps = read_json_object(self._folder / MEASURED_FILE) or {}
         checkpoint.load(run, self._folder / CHECKPOINT_FILE)
+        if self._cells:
+            with storage_errors(self._folder), np.load(self._cells_file(run)) as stored:
+                for name, cells in self._cells.items():
+                    cells.restore(torch.from_numpy(stored[name]))
         return self._by_steps.get(str(run.step), {})
 
     def save_in_time(self, run: Optimisation, measured: dict[str, Any]) -> None:
@@ -57,12 +69,21 @@ class Unfinished:
         with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             save_json(self._by_steps, self._folder / MEASURED_FILE)
+            older = list(self._folder.glob(CELLS_FILES))
+            if self._cells:
+                np.savez(self._cells_file(run), **{name: one.values.cpu().numpy() for name, one in self._cells.items()})
             checkpoint.save(run, self._folder / CHECKPOINT_FILE)
+            for file in older:
+                file.unlink(missing_ok=True)
         self._saved_at = time.monotonic()
 
     def remove(self) -> None:
         """Delete what a finished run needs no more."""
         if self._folder is not None:
             with storage_errors(self._folder):
-                for name in (CHECKPOINT_FILE, MEASURED_FILE):
-                    (self._folder / name).unlink(missing_ok=True)
+                for name in (CHECKPOINT_FILE, MEASURED_FILE, CELLS_FILES):
+                    for file in self._folder.glob(name):
+                        file.unlink(missing_ok=True)
+
+    def _cells_file(self, run: Optimisation) -> Path:
+        return self._folder / CELLS_FILES.replace("*", str(run.step))

@@ -148,13 +148,19 @@ def test_an_interrupted_run_of_a_figure_is_continued(command, exact_model, tmp_p
     one, other = said["figures"]["10"], whole["figures"]["10"]
     for name, curve in one["residuals"]["curves"].items():
         assert curve == pytest.approx(other["residuals"]["curves"][name], rel=1e-3)
+    kappa = {}
+    for name in ("out", "whole"):
+        numbers = [json.loads(file.read_text())["numbers"] for file in (tmp_path / name).glob("runs/*/run.json")]
+        (kappa[name],) = [found["kappa"] for found in numbers if "kappa" in found]
+    for name, curve in kappa["out"].items():
+        assert curve == pytest.approx(kappa["whole"][name], rel=1e-3), name
     for ours, theirs in zip(one["runs"], other["runs"], strict=True):
         assert [ours[name] for name in ("steps", "evaluations")] == [theirs[name] for name in ("steps", "evaluations")]
         np.testing.assert_allclose(ours["residuals"], theirs["residuals"], rtol=1e-3)
         files = [tmp_path / name / "runs" / ours["run"] / "pictures.png" for name in ("out", "whole")]
         pictures = [np.asarray(Image.open(file), int) for file in files]
         assert np.abs(pictures[0] - pictures[1]).max() <= 2, "but for rounding"
-    assert not [*tmp_path.rglob("checkpoint.safetensors"), *tmp_path.rglob("unfinished.json")]
+    assert {file.name for file in tmp_path.glob("*/runs/*/*")} == {"pictures.png", "run.json"}
 
 
 def test_figure_1_has_intervals_over_prompts_and_seeds(command, exact_model, tmp_path, monkeypatch):
