@@ -144,7 +144,7 @@ class Runner:
         self._sort_jobs()
 
     def pause(self, job: Job) -> None:
-        """Pause a job. If it is the only one that this machine's engine is at, the engine ends, which frees memory.
+        """Pause a job. If this machine's engine works on no other, the engine ends, which frees memory.
 
         No job runs then until `go_on`. Otherwise the other jobs continue, and the next one in the queue begins.
 

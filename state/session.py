@@ -183,7 +183,7 @@ class Session:
         redraw()
 
     def pause(self, context: bpy.types.Context, stopped: Job) -> None:
-        """Pause a job, and free the engine's memory if it is at no other; raises StorageError."""
+        """Pause a job, and free the engine's memory if it works on no other; raises StorageError."""
         self.desks.of(context, stopped).pause(stopped)
         self._note_if_over(stopped)
         redraw()
@@ -278,7 +278,7 @@ class Session:
             self.models.refresh(context)
 
     def _note_if_over(self, stopped: Job) -> None:
-        """Show a job that is over at once, since no engine had taken it."""
+        """Show the end of a job that ended at once, since no engine had taken it."""
         if stopped.is_over:
             self.watcher.hear(stopped)
             self.watcher.refresh_library()

@@ -1,4 +1,4 @@
-"""Drawing what shows our news again, where Blender is in a window and where it is in none."""
+"""Redrawing the areas that show our state, with and without a window in Blender's context."""
 
 from types import SimpleNamespace
 
