@@ -32,7 +32,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInputError, JobCancelledError, JobPausedError, StorageError
+from ..errors import BadInputError, EngineError, JobCancelledError, JobPausedError, StorageError
 from ..system import files, processes
 from ..system.files import UnsafeFileError, read_json_object, write_atomically
 from ..system.machine import NoOwnFolderError
@@ -104,12 +104,7 @@ class JobFolder:
         """
         request = request.validated()
         folder = cls(_new_folder(results, name))
-        try:
-            folder._claim(request)
-        except StorageError:
-            with suppress(OSError):
-                folder.remove()
-            raise
+        folder._claim(request)
         return folder
 
     @classmethod
@@ -192,14 +187,18 @@ class JobFolder:
         return not files.is_there(self.path)
 
     def _claim(self, request: JobRequest) -> None:
-        """Write the request into the empty folder; of two processes that try, one succeeds."""
+        """Write the request into the empty folder, or nothing at all; of two processes that try, one succeeds."""
         with storage_errors(self.path):
             try:
                 files.create(self.events_file)
+                write_atomically(self.request_file, request.to_json())
+                self.append(events.StateChanged(events.QUEUED))
             except FileExistsError as error:
                 raise BadInputError(_not_empty(self.path)) from error
-            write_atomically(self.request_file, request.to_json())
-            self.append(events.StateChanged(events.QUEUED))
+            except OSError:
+                with suppress(OSError):
+                    self.remove()
+                raise
 
     def beat(self, started: float) -> None:
         """Say in `status.json` that this process is at the job; `started` is a Unix time in seconds."""
@@ -225,12 +224,13 @@ def make_folder(path: Path, ours: str | None = None) -> None:
 
     Raises:
         BadInputError: it cannot be made or read, or something else is in it.
+        StorageError: the disk is full.
     """
     try:
         files.make_folder_with_parents(path)
         names = {entry.name for entry in path.iterdir()}
     except OSError as error:
-        raise BadInputError(_cannot_be_used(path, error)) from error
+        raise _no_folder(path, error) from error
     if names and ours not in names:
         raise BadInputError(_not_empty(path))
 
@@ -241,9 +241,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(f'The disk of "{folder}" is full: free some space, then resume the job.') from error
-        raise StorageError(_cannot_be_used(folder, error)) from error
+        raise StorageError(_disk_full(folder) if _is_full(error) else _cannot_be_used(folder, error)) from error
 
 
 def _new_folder(results: Path, name: str) -> Path:
@@ -260,7 +258,7 @@ def _new_folder(results: Path, name: str) -> Path:
             else:
                 return path
     except OSError as error:
-        raise BadInputError(_cannot_be_used(path, error)) from error
+        raise _no_folder(path, error) from error
 
 
 def why_not_read(results: Path, error: OSError) -> str:
@@ -269,6 +267,21 @@ def why_not_read(results: Path, error: OSError) -> str:
         return str(error)
     cure = "choose one with a short name." if is_name_too_long(error) else "is its drive connected?"
     return f'The results folder "{results}" cannot be read ({error.strerror or error}): {cure}'
+
+
+def _no_folder(folder: Path, error: OSError) -> EngineError:
+    """For a folder that could not be made."""
+    return StorageError(_disk_full(folder)) if _is_full(error) else BadInputError(_cannot_be_used(folder, error))
+
+
+def _is_full(error: OSError) -> bool:
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _disk_full(folder: Path) -> str:
+    """Only where there is a job already can one be resumed."""
+    cure = "resume the job" if files.is_there(JobFolder(folder).request_file) else "try again"
+    return f'The disk of "{folder}" is full: free some space, then {cure}.'
 
 
 def _not_empty(folder: Path) -> str:

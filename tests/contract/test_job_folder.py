@@ -1,13 +1,15 @@
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from sdi_engine.contract import events
+from sdi_engine.contract import events, job_folder
 from sdi_engine.contract.job_folder import JobFolder, storage_errors
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.errors import BadInputError, StorageError
+from sdi_engine.system import files
 from sdi_engine.system.files import write_atomically
 
 REQUEST = JobRequest("a red mug")
@@ -51,6 +53,38 @@ def test_a_full_disk_is_named_with_its_cure(tmp_path):
         pytest.skip("only Linux has a device that is always full")
     with pytest.raises(StorageError, match=r"is full: free some space"), storage_errors(tmp_path):
         Path("/dev/full").write_bytes(b"x" * 100_000)
+
+
+@pytest.mark.parametrize("refused", ["create", "write_atomically", "append"])
+def test_a_disk_that_is_full_before_there_is_a_job(tmp_path, monkeypatch, refused):
+    """Nothing could be resumed, and what is left of the attempt would be in the way of the next one."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    owner = {"create": files, "write_atomically": job_folder, "append": JobFolder}[refused]
+    with monkeypatch.context() as disk:
+        disk.setattr(owner, refused, full)
+        for create in (
+            lambda: JobFolder.create(tmp_path / "job", REQUEST),
+            lambda: JobFolder.create_new(tmp_path, "job", REQUEST),
+        ):
+            with pytest.raises(StorageError, match="is full: free some space, then try again"):
+                create()
+    folder = JobFolder.create(tmp_path / "job", REQUEST)
+    with pytest.raises(StorageError, match="then resume the job"), storage_errors(folder.path):
+        full()
+
+
+def test_a_disk_that_has_no_room_for_a_folder(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "make_folder_with_parents", full)
+    with pytest.raises(StorageError, match="is full: free some space, then try again"):
+        JobFolder.create(tmp_path / "job", REQUEST)
+    with pytest.raises(StorageError, match="is full: free some space, then try again"):
+        JobFolder.create_new(tmp_path, "job", REQUEST)
 
 
 def test_an_event_after_a_half_written_line_is_not_lost(tmp_path):
