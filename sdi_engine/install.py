@@ -24,7 +24,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -77,7 +77,8 @@ _NO_SPACE = (
 _TOO_DEEP = ("Windows Long Path",)
 _NO_NETWORK = ("Max retries exceeded", "Retrying (Retry(", "ReadTimeoutError", "ConnectionResetError", "ProxyError")
 _PROXY = ("407 Proxy Authentication Required", "Missing dependencies for SOCKS", "Cannot connect to proxy")
-_NO_CERTIFICATE = ("CERTIFICATE_VERIFY_FAILED", "SSLError")
+_PIP_SECTIONS = (":env:", "install", "global")
+"""Of `pip config list`, what counts most first."""
 _NO_MATCH = ("No matching distribution found", "Could not find a version that satisfies", "ResolutionImpossible")
 """The last is what pip says of a constraint that nothing fulfils."""
 _NO_COMPILER = ("Failed building wheel", "Failed to build", "Getting requirements to build wheel did not run")
@@ -358,9 +359,9 @@ def _fill(environment: Path, requirements: Path, torch_index: str) -> None:
         options = [f"--index-url={torch_index}"] if name == "torch" and torch_index else []
         command = [*_pip(environment), "--constraint", str(requirements), *options, f"{name}=={version}"]
         with _watched(downloads, phase, number, steps):
-            code, output = _run(command, _pip_environment(downloads))
+            code, output = _run_patiently(command, _pip_environment(downloads))
         if code != 0:
-            raise _why(output, name, version, environment, bool(options))
+            raise _why(output, name, version, environment, torch_index if options else "")
     shutil.rmtree(downloads, ignore_errors=True)
     _say(events.Progress("Checking it", steps - 1, steps))
     _check(environment, requirements)
@@ -403,8 +404,25 @@ def _pip(environment: Path) -> list[str]:
     return [str(_program(environment)), "-m", "pip", "install", *options]
 
 
-def _run(command: list[str], settings: dict[str, str]) -> tuple[int, list[str]]:
-    """Run pip, pass on what it prints; its exit code and last lines. It dies with us where we are stopped."""
+def _run_patiently(command: list[str], settings: dict[str, str]) -> tuple[int, list[str]]:
+    """`_run` pip, which tries again where a server does not answer, unless it is the certificate that is not trusted.
+
+    Then it asks each index once, since another one may have what is wanted.
+    """
+    code, output = _run(command, settings, network.is_distrust)
+    if code != 0 and any(map(network.is_distrust, output[-1:])):
+        return _run([*command, "--retries=0"], settings)
+    return code, output
+
+
+def _run(
+    command: list[str], settings: dict[str, str], is_hopeless: Callable[[str], bool] = lambda line: False
+) -> tuple[int, list[str]]:
+    """Run pip, pass on what it prints; its exit code and last lines. It dies with us where we are stopped.
+
+    Args:
+        is_hopeless: of a line; after it pip is ended.
+    """
     tail: list[str] = []
     with subprocess.Popen(
         command,
@@ -421,6 +439,9 @@ def _run(command: list[str], settings: dict[str, str]) -> tuple[int, list[str]]:
                 said = redacted(line.rstrip())  # an index's address may hold a password
                 print(said, flush=True)  # with an end of line, or it would swallow our next one
                 tail = [*tail[1 - _TAIL_LINES :], said]
+                if is_hopeless(said):
+                    process.kill()
+                    break
         except BaseException:
             process.kill()
             raise
@@ -467,8 +488,8 @@ def _size(folder: Path) -> int:
     return total
 
 
-def _why(output: list[str], name: str, version: str, environment: Path, has_index: bool) -> EngineError:
-    """One sentence for pip's refusal."""
+def _why(output: list[str], name: str, version: str, environment: Path, index: str) -> EngineError:
+    """One sentence for pip's refusal; `index` is what it was told to ask, "" where it has asked those that it knows."""
     text = "\n".join(output)
 
     def has(signs: tuple[str, ...]) -> bool:
@@ -481,14 +502,11 @@ def _why(output: list[str], name: str, version: str, environment: Path, has_inde
             f'The paths in "{environment}" are too long for this Windows: switch on its "long paths" '
             "(LongPathsEnabled in the registry), then install again."
         )
-    cause = network.why(text, "https://pypi.org", socks_package="PySocks") if has(_PROXY) else ""
-    if cause:
-        return EnvironmentMissingError(f"{name} could not be fetched, since {cause}; then install again.")
-    if has(_NO_CERTIFICATE):
-        return EnvironmentMissingError(
-            f"{name} could not be fetched, because this computer does not trust the server's certificate: "
-            "check the clock and the proxy, then install again."
-        )
+    if has(_PROXY) or network.is_distrust(text):
+        url, proxy = _index_and_proxy(environment)
+        cause = network.why(text, index or url, certificates="PIP_CERT", socks_package="PySocks", own_proxy=proxy)
+        if cause:
+            return EnvironmentMissingError(f"{name} could not be fetched, since {cause}; then install again.")
     if has(_NO_NETWORK):
         return EnvironmentMissingError(
             f"{name} could not be fetched, because the package server cannot be reached: "
@@ -497,7 +515,7 @@ def _why(output: list[str], name: str, version: str, environment: Path, has_inde
     python = ".".join(map(str, sys.version_info[:2]))
     ready_made = " or ".join(".".join(map(str, each)) for each in READY_MADE_FOR)
     if has(_NO_MATCH):
-        if has_index:
+        if index:
             cure = "check the Torch Index"
         elif sys.version_info[:2] in READY_MADE_FOR:
             cure = "check which package index pip is set to use"
@@ -514,6 +532,32 @@ def _why(output: list[str], name: str, version: str, environment: Path, has_inde
         f"pip could not install {name} {version} ({said.removeprefix('ERROR:').strip()}): read the log, "
         "then install again."
     )
+
+
+def _index_and_proxy(environment: Path) -> tuple[str, tuple[str, str] | None]:
+    """The index that pip is set to ask, or "https://" where none is; and what sets a proxy for pip alone, and which."""
+    try:
+        listed = subprocess.run(
+            [str(_program(environment)), "-m", "pip", "config", "list"],
+            env=_pip_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        ).stdout
+    except OSError:
+        return "https://", None
+    settings = dict(re.findall(r"^(.+?)='(.+)'$", listed, re.MULTILINE))
+    indexes, proxies = (
+        [(section, settings[f"{section}.{name}"]) for section in _PIP_SECTIONS if f"{section}.{name}" in settings]
+        for name in ("index-url", "proxy")
+    )
+    url = indexes[0][1] if indexes else "https://"
+    if not proxies:
+        return url, None
+    section, proxy = proxies[0]
+    return url, ("PIP_PROXY" if section == ":env:" else f"{section}.proxy in pip's configuration", proxy)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import tiny_packages
+import untrusted_server
 
 from sdi_engine import doctor, errors, install
 
@@ -434,11 +435,51 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, requirements, ca
 )
 def test_pips_errors_become_one_sentence(said, exit_code, words, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", f"{'socks5' if 'SOCKS' in said else 'http'}://127.0.0.1:1")
-    error = install._why(said.splitlines(), "torch", "2.0", Path("env"), has_index=True)
+    error = install._why(said.splitlines(), "torch", "2.0", Path("env"), "https://torch.example")
     assert error.exit_code == exit_code
     assert words in str(error)
     assert "\n" not in str(error)
     assert ": " in str(error)
+
+
+def test_a_certificate_that_is_not_trusted_is_no_reason_to_try_again(tmp_path, requirements, monkeypatch):
+    """Each index is asked once more, since another one may have what is wanted."""
+    for name, value in tiny_packages.pip_environment(PIP_RETRIES="5").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PIP_CERT", raising=False)
+    monkeypatch.setattr(install, "_make", lambda environment: None)
+    monkeypatch.setattr(install, "_program", lambda environment: Path(sys.executable))
+    (tmp_path / "environment").mkdir()
+    with untrusted_server.untrusted_server(tmp_path) as server:
+        with pytest.raises(errors.EnvironmentMissingError) as caught:
+            install._fill(tmp_path / "environment", requirements, f"{server.address}/simple")
+        asked = server.asked
+    assert f"does not trust the certificate that came for {server.address}" in str(caught.value)
+    assert "set PIP_CERT to the file" in str(caught.value)
+    assert asked == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("HTTPS_PROXY", "http://127.0.0.1:1", "correct or clear HTTPS_PROXY"),
+        ("PIP_PROXY", "http://127.0.0.1:1", "correct or clear PIP_PROXY"),
+        ("PIP_CONFIG_FILE", "[global]\nproxy = http://127.0.0.1:1\n", "clear global.proxy in pip's configuration"),
+    ],
+)
+def test_the_proxy_that_pip_would_use_is_named(tmp_path, monkeypatch, variable, value, named):
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "PIP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    if variable == "PIP_CONFIG_FILE":
+        (tmp_path / "pip.conf").write_text(value)
+        value = str(tmp_path / "pip.conf")
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(install, "_program", lambda environment: Path(sys.executable))
+    said = "ERROR: … ProxyError('Cannot connect to proxy.', NewConnectionError('refused'))"
+    sentence = str(install._why([said], "torch", "2.0", tmp_path, ""))
+    assert "the proxy http://127.0.0.1:1 does not respond" in sentence
+    assert named in sentence
 
 
 def test_pips_log_contains_no_password(tmp_path, requirements):

@@ -41,23 +41,29 @@ _UNREACHABLE = (
 
 
 def why(
-    text: str, url: str, url_setting: str = "", certificates: str = "SSL_CERT_FILE", socks_package: str = "socksio"
+    text: str,
+    url: str,
+    url_setting: str = "",
+    certificates: str = "SSL_CERT_FILE",
+    socks_package: str = "socksio",
+    own_proxy: tuple[str, str] | None = None,
 ) -> str:
     """Cause and cure of a failed download, as the second half of a sentence; "" where it is none of the network's.
 
     Args:
         text: what the libraries said, with the messages of all exceptions that led to each other.
-        url: what was asked for; which proxy is in charge depends on it.
+        url: what was asked for, or only "https://" where that is not known; which proxy is in charge depends on it.
         url_setting: the variable that sets the URL, if one does.
         certificates: the variable that names further certificates to the program that failed.
         socks_package: what that program needs for SOCKS proxies.
+        own_proxy: what sets the proxy of that program alone, and that proxy; None where it uses everybody's.
     """
     text = text.lower()
 
     def has(signs: tuple[str, ...]) -> bool:
         return any(sign.lower() in text for sign in signs)
 
-    setting, proxy = proxy_for(url)
+    setting, proxy = own_proxy or proxy_for(url)
     if proxy and (has(_SOCKS) or has(_ADDRESS)):
         return _unusable_proxy(setting, proxy, socks_package, has_package=False)
     if has(_PASSWORD):
@@ -70,9 +76,9 @@ def why(
             f"the proxy {shown(proxy) or 'of this network'} requires a name and a password (407): put them into "
             f"{setting}, as http://NAME:PASSWORD@HOST:PORT, or ask your network administrator"
         )
-    if has(_CERTIFICATE):
+    if is_distrust(text):
         return (
-            f"this computer does not trust the certificate that came for {shown(url)}, as when a proxy or a virus "
+            f"this computer does not trust the certificate that came for {_named(url)}, as when a proxy or a virus "
             f"scanner opens encrypted connections: set {certificates} to the file (PEM) of its root certificate, and "
             "check the clock"
         )
@@ -81,9 +87,14 @@ def why(
     if has(_PROXY_DEAD) or (proxy and has(_UNREACHABLE)):
         return _dead_proxy(setting, proxy)
     if has(_UNREACHABLE):
-        named = f"{shown(url)} (set by {url_setting})" if url_setting else shown(url)
+        named = f"{_named(url)} (set by {url_setting})" if url_setting else _named(url)
         return f"{named} cannot be reached: check the address, the network and a firewall"
     return ""
+
+
+def is_distrust(text: str) -> bool:
+    """Whether libraries say that they do not trust a certificate, which does not change when they try again."""
+    return any(sign.lower() in text.lower() for sign in _CERTIFICATE)
 
 
 def unreachable(url: str, url_setting: str = "", seconds: float = CONNECT_SECONDS) -> str:
@@ -114,14 +125,17 @@ def unreachable(url: str, url_setting: str = "", seconds: float = CONNECT_SECOND
 
 
 def proxy_for(url: str) -> tuple[str, str]:
-    """What sets the proxy for a URL ("HTTPS_PROXY", or the system's settings), and that proxy; "" where none is set."""
+    """What sets the proxy for a URL ("HTTPS_PROXY", or the system's settings), and that proxy; "" where none is set.
+
+    Of a scheme alone ("https://"), the proxy of all hosts that are no exceptions.
+    """
     scheme, _, rest = url.partition("://")
     scheme = scheme if rest else "https"
     proxies = getproxies()
     host = re.split(r"[/?#]", rest.rpartition("@")[2] or rest)[0]
     name = next((name for name in (scheme, "all") if proxies.get(name)), scheme)
     proxy = proxies.get(name, "")
-    if not proxy or proxy_bypass(host):
+    if not proxy or (host and proxy_bypass(host)):
         return f"{scheme.upper()}_PROXY", ""
     variable = f"{name}_proxy"
     setting = variable.upper() if {variable, variable.upper()} & set(os.environ) else "the system's proxy setting"
@@ -153,6 +167,10 @@ def _address(url: str) -> tuple[str, int]:
     if not parts.hostname or parts.scheme not in _PORTS:
         raise ValueError(url)
     return parts.hostname, parts.port or _PORTS[parts.scheme]
+
+
+def _named(url: str) -> str:
+    return shown(url) if url.partition("://")[2] else "the server"
 
 
 def _no_address(url: str, setting: str) -> str:

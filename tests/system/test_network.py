@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 from huggingface_hub import close_session
+from untrusted_server import untrusted_server
 
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.errors import EXIT_ENVIRONMENT, EnvironmentMissingError
@@ -121,6 +122,17 @@ def test_an_invalid_hub_address(monkeypatch, nobody, endpoint, cause):
     assert cause in refusal()
 
 
+def test_a_certificate_that_is_not_trusted(tmp_path, monkeypatch):
+    """It does not become valid by trying again, which would take half a minute."""
+    with untrusted_server(tmp_path) as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.address)
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        sentence = refusal()
+    assert f"does not trust the certificate that came for {server.address}" in sentence
+    assert "set SSL_CERT_FILE to the file" in sentence
+    assert server.asked == 1
+
+
 @pytest.mark.parametrize(
     ("said", "cause"),
     [
@@ -152,7 +164,7 @@ def test_other_causes(said, cause):
 def test_causes_from_pips_output(monkeypatch, said, cause):
     kind = "socks5" if "SOCKS" in said else "http"
     monkeypatch.setenv("HTTPS_PROXY", f"{kind}://name:secret@proxy.example:3128")
-    sentence = network.why(said, "https://pypi.org", certificates="PIP_CERT", socks_package="PySocks")
+    sentence = network.why(said, "https://", certificates="PIP_CERT", socks_package="PySocks")
     assert cause in sentence
     assert "secret" not in sentence
 
@@ -165,7 +177,8 @@ def test_an_excepted_host_uses_no_proxy(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "huggingface.co,localhost")
     assert network.proxy_for(HUB)[1] == ""
-    assert network.proxy_for("https://pypi.org") == ("HTTPS_PROXY", "http://127.0.0.1:1")
+    for other in ("https://elsewhere.example", "https://"):
+        assert network.proxy_for(other) == ("HTTPS_PROXY", "http://127.0.0.1:1")
 
 
 @pytest.mark.parametrize(

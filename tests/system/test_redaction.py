@@ -20,7 +20,7 @@ SECRET = "s3cr3tPassw0rdOfMine"
         "socks5h://anna:{}@10.0.0.1:1080",
         "http://anna:p@ss/{}@proxy.lan:3128",
         "http://anna:1{}@proxy.lan",
-        "Looking in indexes: https://anna:{}@packages.lan/simple, https://pypi.org/simple",
+        "Looking in indexes: https://anna:{}@packages.lan/simple, https://index.example/simple",
         "the proxy anna:{}@proxy.lan:3128 does not respond",
         "GET https://hub.example/model?download=1&token={} failed",
         "https://cdn.example/m?X-Amz-Signature={}&X-Amz-Date=1",
