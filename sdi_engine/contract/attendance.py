@@ -27,9 +27,12 @@ def is_attended(folder: JobFolder, clock: liveness.Clock = time.monotonic) -> bo
 
 
 def is_ours_to_end(folder: JobFolder) -> bool:
-    """Whether the process that is at the job may be ended for it: here, beyond doubt, and at no other job."""
+    """Whether the process that is at the job may be ended for it: here, beyond doubt, and at no other job.
+
+    Of a copy of the job's folder, made while it ran, the process knows nothing.
+    """
     status = folder.status()
-    if status is None or not processes.is_ours_to_end(status):
+    if status is None or not folder.is_where(status) or not processes.is_ours_to_end(status):
         return False
     jobs = _jobs_of_its_engine(folder, status)
     return jobs is None or jobs == [folder.path.name]

@@ -3,8 +3,9 @@
 request.json    what was asked for
 events.jsonl    what happened, append-only (`events`)
 worker.log      everything the worker printed
-status.json     {"pid": …, "started": …, "heartbeat": …, …}: who is at the job (`processes.ourselves`), since when, and
-                a time that changes while it lives; Unix times in seconds, by that machine's clock
+status.json     {"pid": …, "folder": …, "started": …, "heartbeat": …, …}: who is at the job (`processes.ourselves`), in
+                which folder, since when, and a time that changes while it lives; Unix times in seconds, by that
+                machine's clock
 cancel, finish  flag files: stop now / take the current state
 pause           flag file: stop now, to go on later
 live            flag file: somebody wants to see live.npz
@@ -27,7 +28,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,10 @@ class JobFolder:
             self.path.rmdir()
         return not files.is_there(self.path)
 
+    @property
+    def _place(self) -> str:
+        return os.path.normcase(os.path.realpath(self.path))
+
     def _claim(self, request: JobRequest) -> None:
         """Write the request into the empty folder, or nothing at all; of two processes that try, one succeeds."""
         with storage_errors(self.path):
@@ -202,8 +207,12 @@ class JobFolder:
 
     def beat(self, started: float) -> None:
         """Say in `status.json` that this process is at the job; `started` is a Unix time in seconds."""
-        status = {**processes.ourselves(), "started": started, "heartbeat": time.time()}
+        status = {**processes.ourselves(), "folder": self._place, "started": started, "heartbeat": time.time()}
         write_atomically(self.status_file, json.dumps(status))
+
+    def is_where(self, status: Mapping[str, Any]) -> bool:
+        """Whether a status was written in this very folder, and is no copy of one, as far as it says."""
+        return status.get("folder", self._place) == self._place
 
     def leave(self) -> None:
         """Delete `status.json` where this process wrote it; raises OSError."""

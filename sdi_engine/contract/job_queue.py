@@ -10,9 +10,9 @@ RESULTS/.engine/
         hold            flag file: take no job, and exit; that is how memory is freed while jobs wait
         leave           flag file: exit when no job is running
 
-A results folder may come from somebody else, or be shared: an engine takes only tickets that carry the seal of this
-person on this machine (`machine.seal`). A job is taken by deleting its ticket, which succeeds for one taker only; so
-Blender and the engine need no lock.
+A results folder may come from somebody else, or be shared, or copied: an engine takes only tickets that carry the seal
+of this person on this machine (`machine.seal`) for this very folder. A job is taken by deleting its ticket, which
+succeeds for one taker only; so Blender and the engine need no lock.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class Ticket:
     """A job that waits; those with lower `turn` come first.
 
     Attributes:
-        is_ours: whether this person let it wait on this machine, with the request that it has now.
+        is_ours: whether this person let it wait on this machine, in this folder, with the request that it has now.
         author: the process that did (`processes.ourselves`); empty where the ticket does not say.
     """
 
@@ -295,7 +296,8 @@ class JobQueue:
 
     def _write(self, ticket: Ticket) -> None:
         """Write a ticket's file, atomically, since a reader reads it only once."""
-        sealed = {"author": processes.ourselves(), "seal": machine.seal(*self._sealed_parts(ticket))}
+        place, *_ = self._places
+        sealed = {"author": processes.ourselves(), "seal": machine.seal(*self._sealed_parts(ticket), place)}
         write_atomically(self.tickets_folder / ticket.file_name, json.dumps(sealed))
 
     def _open(self, ticket: Ticket) -> Ticket | None:
@@ -304,7 +306,8 @@ class JobQueue:
         try:
             found = parse_json(read_text(self.tickets_folder / ticket.file_name, _LONGEST_TICKET))
             author, seal = found["author"], found["seal"]
-            is_ours = machine.is_sealed(seal, *self._sealed_parts(ticket))
+            parts = self._sealed_parts(ticket)
+            is_ours = any(machine.is_sealed(seal, *parts, place) for place in self._places)
         except FileNotFoundError:
             return None
         except PermissionError:  # somebody else's, or, on Windows, in use just now
@@ -314,8 +317,16 @@ class JobQueue:
             return unknown
         return dataclasses.replace(ticket, is_ours=is_ours, author=author if isinstance(author, dict) else {})
 
+    @cached_property
+    def _places(self) -> tuple[str, ...]:
+        """Where the results folder is, without links, and then as it is called.
+
+        An engine is called with the former as its Blender sees it; in a file system of its own it may see another.
+        """
+        return tuple(os.path.normcase(place(self.results)) for place in (os.path.realpath, os.path.abspath))
+
     def _sealed_parts(self, ticket: Ticket) -> tuple[str, ...]:
-        """What the seal vouches for: not the turn, which may change."""
+        """What the seal vouches for, besides the place: not the turn, which may change."""
         try:
             request = hashlib.sha256(read_bytes(self.job_folder(ticket).request_file)).hexdigest()
         except _OF_ONE_JOB:  # it was deleted, it may not be read, or its drive is away: opened again next time

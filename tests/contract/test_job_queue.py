@@ -1,13 +1,14 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from sdi_engine.contract import job_queue
-from sdi_engine.contract.attendance import is_attended
+from sdi_engine.contract.attendance import is_attended, is_ours_to_end
 from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.job_queue import RESUME, RUN, SAMPLE, JobQueue, Ticket
 from sdi_engine.contract.request import JobRequest
@@ -140,7 +141,7 @@ def as_somebody_else(queue, monkeypatch, tmp_path, host="nas"):
 
 def write_request(queue, name, prompt="a red mug"):
     folder = queue.results / name
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     (folder / "request.json").write_text(prompt)
 
 
@@ -191,6 +192,43 @@ def test_a_ticket_from_elsewhere_is_sealed_anew_by_queueing_it_again(queue, monk
     assert ours(queue) == []
     queue.add("theirs")
     assert names(queue) == ours(queue) == ["theirs"]
+
+
+def test_a_copy_of_a_running_job_says_nothing_of_who_may_be_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "is_ours_to_end", lambda status: True)
+    folder = JobFolder.create(tmp_path / "results" / "a", JobRequest("a red mug"))
+    folder.beat(1.0)
+    shutil.copytree(tmp_path / "results", tmp_path / "stick")
+    assert is_ours_to_end(folder)
+    assert not is_ours_to_end(JobFolder(tmp_path / "stick" / "a"))
+
+
+def test_what_was_copied_or_moved_waits_from_elsewhere(tmp_path):
+    queue = JobQueue(tmp_path / "results")
+    write_request(queue, "a")
+    queue.add("a")
+    (tmp_path / "link").symlink_to(tmp_path / "results", target_is_directory=True)
+    assert ours(queue) == ours(JobQueue(tmp_path / "link")) == ["a"]
+    shutil.copytree(tmp_path / "results", tmp_path / "stick")
+    copied = JobQueue(tmp_path / "stick")
+    assert ours(copied) == []
+    assert copied.take() is None
+    assert [ticket.host for ticket in copied.waiting()] == [machine.here().host]
+    assert ours(queue) == ["a"]
+    (tmp_path / "results").rename(tmp_path / "moved")
+    moved = JobQueue(tmp_path / "moved")
+    assert ours(moved) == []
+    moved.add("a")  # by the button
+    assert moved.take().name == "a"
+
+
+def test_an_engine_that_sees_another_file_system_knows_the_folder_by_the_name_that_blender_called_it(tmp_path):
+    queue = JobQueue(tmp_path / "results")
+    write_request(queue, "a")
+    queue.add("a")
+    queue.results.rename(tmp_path / "var")
+    tmp_path.joinpath("results").symlink_to(tmp_path / "var", target_is_directory=True)
+    assert ours(JobQueue(tmp_path / "results")) == ["a"]
 
 
 def test_tickets_are_opened_once_and_again_where_their_job_was_away(queue, monkeypatch):
