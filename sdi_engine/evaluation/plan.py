@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import __version__
 from ..config.overrides import parse_override
-from ..config.parameters import PARAMETERS, STARTER_MODEL
+from ..config.parameters import MAX_SEED, PARAMETERS, STARTER_MODEL
 from ..contract.job_folder import storage_errors
 from ..contract.request import JobRequest, Lora, slug
 from ..errors import BadInputError
@@ -231,8 +231,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         BadInputError: there are no seeds, or they are not whole numbers.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words or not all(word.isascii() and word.isdigit() for word in words):
-        raise BadInputError(f'"{text}" is not a list of seeds: give whole numbers, such as 0,1,2.')
+    if not words or not all(word.isascii() and word.isdigit() and len(word) <= len(str(MAX_SEED)) for word in words):
+        raise BadInputError(f'"{text}" is not a list of seeds: give whole numbers up to {MAX_SEED}, such as 0,1,2.')
     return tuple(int(word) for word in words)
 
 

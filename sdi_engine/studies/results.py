@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from ..contract.job_folder import storage_errors
-from ..system.files import write_atomically
+from ..system.files import read_json_object, write_atomically
 from .sheets import squares, strip
 from .study import Report, Study, save_json
 from .unfinished import Unfinished
@@ -71,16 +71,18 @@ class Results:
         return found
 
     def find(self, run: Run) -> Result | None:
-        """The stored result of a run, or None if it is not finished."""
+        """The stored result of a run, or None if it is not finished, or if what is stored is damaged."""
         folder = self._folder / self.key(run)
-        if not (folder / "run.json").is_file():
+        numbers = (read_json_object(folder / "run.json") or {}).get("numbers")
+        if not isinstance(numbers, dict):
             return None
-        with storage_errors(folder):
-            numbers = json.loads((folder / "run.json").read_text(encoding="utf-8"))["numbers"]
-            if not (folder / "pictures.png").is_file():
-                return Result((), numbers)
+        if not (folder / "pictures.png").is_file():
+            return Result((), numbers)
+        try:
             with Image.open(folder / "pictures.png") as joined:
                 return Result(tuple(squares(joined.convert("RGB"))), numbers)
+        except (OSError, ValueError, Image.DecompressionBombError):
+            return None
 
     def keep(self, run: Run, result: Result) -> None:
         """Store a run's result; raises StorageError."""

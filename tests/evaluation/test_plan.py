@@ -74,7 +74,7 @@ def test_a_list_that_cannot_be_read(tmp_path, content):
 
 def test_seeds():
     assert parse_seeds(" 0, 7,3 ") == (0, 7, 3)
-    for text in ("", ",", "a", "1.5", "-1"):
+    for text in ("", ",", "a", "1.5", "-1", "9" * 5000):
         with pytest.raises(BadInputError, match="seeds"):
             parse_seeds(text)
 

@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from sdi_engine.errors import NoObjectError
 from sdi_engine.run.optimisation import Optimisation
@@ -111,3 +112,19 @@ def test_a_2d_run_makes_one_picture(exact_study, report):
     red, green, _ = picture.getpixel((8, 8))
     assert red > green + 100
     assert set(result.numbers) == {"sharpness", "saturation"}
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("run.json", b"{"), ("run.json", b"[]"), ("run.json", b"{}"), ("pictures.png", b""), ("pictures.png", b"\x89PNG")],
+)
+def test_what_is_damaged_is_run_again(exact_study, run, report, tmp_path, monkeypatch, file, content):
+    made = Result((Image.new("RGB", (4, 4)),), {"seconds": 1.0})
+    monkeypatch.setattr(Run3D, "work", lambda *_: made)
+    results = Results(exact_study, tmp_path)
+    results.keep(run, made)
+    assert results.find(run) is not None
+    (tmp_path / "runs" / results.key(run) / file).write_bytes(content)
+    assert results.find(run) is None
+    assert results.get(run, report) == made
+    assert results.find(run) is not None
