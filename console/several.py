@@ -21,6 +21,7 @@ from ..jobs.words import duration
 from ..scene.free_space import step_aside
 from ..scene.importer import ImportFailedError, bounds
 from ..sdi_engine.contract.request import JobRequest
+from ..sdi_engine.diffusion.model_index import check_prompt
 from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EngineError
 from ..sdi_engine.system.untrusted import printable
 from .generate import JobFailedError, fetch, submit
@@ -151,6 +152,7 @@ class _Several:
         begun = _Begun(prompt, label, Placement.at(self._corner, scene=scene, blend_file=bpy.data.filepath))
         try:
             request = self._seeds.give(self._request_of(prompt).validated())
+            check_prompt(request.prompt, request.model)
             self._runner.use(self._engine)
             begun.job = submit(request, self._runner, begun.where)
         except EngineError as error:

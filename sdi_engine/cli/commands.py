@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contract.job_folder import JobFolder
+from ..diffusion.model_index import check_prompt
 from ..errors import EXIT_CANCELLED, EXIT_DONE, EXIT_ENVIRONMENT, EngineError
 from ..service import worker
 from ..system.untrusted import printable_record
@@ -41,7 +42,9 @@ def _log_handler(verbose: bool) -> logging.Handler:
 
 def _generate(options: argparse.Namespace) -> int:
     try:
-        folder = JobFolder.create(options.output, request_of(options, options.prompt))
+        request = request_of(options, options.prompt).validated()
+        check_prompt(request.prompt, request.model)
+        folder = JobFolder.create(options.output, request)
     except EngineError as error:
         log.error("%s", error)
         return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)

@@ -10,7 +10,7 @@ from typing import Any
 from ..config import parameters
 from ..contract.job_folder import make_folder
 from ..contract.request import JobRequest
-from ..diffusion.location import locate
+from ..diffusion.model_index import check_prompt
 from ..errors import BadInputError
 from ..service import worker
 from ..system.untrusted import printable
@@ -71,6 +71,8 @@ def _figures(options: argparse.Namespace, report: worker.Listener) -> dict[str, 
     _check_choices("figure", numbers, (*FIGURES, "all"))
     default_prompts = STARTER_PROMPTS if options.model == parameters.STARTER_MODEL else PAPER_PROMPTS
     prompts = [request_of(options, prompt).validated().prompt for prompt in options.prompts or default_prompts]
+    for prompt in prompts:
+        check_prompt(prompt, options.model)
     asked = _accepted(options, prompts[0], resume=True)
     with worker.device_work(report):
         from ..studies.figures import figures
@@ -89,7 +91,6 @@ def _residuals(options: argparse.Namespace, report: worker.Listener) -> dict[str
 
 
 def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
-    locate(options.model)
     with worker.torch_work():
         from ..evaluation.evaluate import evaluate
         from ..evaluation.plan import DEFAULT_SETTING, PLAN_FILE, Plan, parse_seeds, parse_setting, read_prompts
@@ -105,6 +106,8 @@ def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str,
             weights=state_of_weights(request_of(options, "")),
             samples=options.samples,
         )
+        for prompt in plan.prompts:
+            check_prompt(prompt, plan.model)
         make_folder(options.output, PLAN_FILE)
         result = evaluate(
             plan,
@@ -120,14 +123,14 @@ def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str,
 
 
 def _accepted(options: argparse.Namespace, prompt: str, *, resume: bool = False) -> JobRequest:
-    """The validated request of a study, whose output folder is there now, and whose model has a place.
+    """The validated request of a study, whose model can read it, and whose output folder is there now.
 
     Args:
         resume: the folder may hold runs of an earlier study.
     """
     asked = request_of(options, prompt).validated()
+    check_prompt(asked.prompt, asked.model)
     make_folder(options.output, RUNS_FOLDER if resume else None)
-    locate(asked.model)
     return asked
 
 

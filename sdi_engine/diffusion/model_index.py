@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..contract import vocabulary
 from ..errors import BadInputError
 from . import families
 from .families import Family
-from .location import INDEX_FILE
+from .location import HINTS_FILE, INDEX_FILE, companion_folder, is_safetensors, locate
 
 LIBRARIES = ("diffusers", "transformers")
 """Where the classes of a pipeline's parts may come from. Diffusers imports whatever else an index names, and older
@@ -79,6 +80,20 @@ def check_channels(model: str, folder: Path, index: Mapping[str, Any], family: F
         )
 
 
+def check_weights(model: str, folder: Path, index: Mapping[str, Any], family: Family) -> None:
+    """Refuse a folder in which a network has no weights, or in a format that is never opened here.
+
+    Raises:
+        BadInputError: one has none.
+    """
+    for part in family.networks:
+        if part in present(index) and not any(map(is_safetensors, (folder / part).glob("*"))):
+            raise BadInputError(
+                f'The {part.replace("_", " ")} of the model "{model}" has no weights in the safetensors format, and '
+                "others can run code when they are opened: download another copy of it, or convert it."
+            )
+
+
 def read_object(file: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is none."""
     try:
@@ -86,6 +101,30 @@ def read_object(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}
+
+
+def words_of(folder: Path) -> dict[str, list[str]]:
+    """The words or phrases of a model of a small vocabulary in Diffusers layout, by kind; empty for others."""
+    return vocabulary.sound(read_object(folder / HINTS_FILE).get("knows"))
+
+
+def check_prompt(prompt: str, model: str) -> None:
+    """Refuse before a model is loaded what would be refused after it: nothing but a small file beside it is read.
+
+    Args:
+        model: as in `locate`. Of one on the hub nothing is known before it is loaded.
+
+    Raises:
+        EnvironmentMissingError: there is nothing at this path.
+        BadInputError: what is there is not a model, or it does not know any word of the prompt.
+    """
+    location = locate(model)
+    folder: Path | None = None
+    if location.kind != "hub":
+        path = Path(location.sources[0])
+        folder = path if location.kind == "folder" else companion_folder(path)
+    if folder is not None:
+        vocabulary.check(prompt, words_of(folder))
 
 
 def absent_parts(family: Family, index: Mapping[str, Any]) -> dict[str, None]:

@@ -23,7 +23,7 @@ from ..contract import events
 from ..contract.job_folder import JobFolder
 from ..contract.job_queue import RESUME, RUN, SAMPLE
 from ..contract.request import JobRequest, Lora
-from ..diffusion.location import locate
+from ..diffusion.model_index import check_prompt
 from ..system.files import open_to_append
 from . import worker
 from .device import give_memory_back
@@ -113,7 +113,7 @@ def was_interrupted(outcome: Outcome, job: Path) -> bool:
 
 
 def _sample(folder: JobFolder, request: JobRequest, resume: bool, report: Listener, load: LoadPrior) -> None:
-    locate(request.model)
+    check_prompt(request.prompt, request.model)
     with worker.torch_work():
         from ..studies.sampling import sample
 

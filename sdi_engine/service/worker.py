@@ -20,7 +20,7 @@ from ..contract import events
 from ..contract.attendance import is_attended, machine_elsewhere
 from ..contract.job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
 from ..contract.request import JobRequest
-from ..diffusion.location import locate
+from ..diffusion.model_index import check_prompt
 from ..errors import (
     BadInputError,
     EngineError,
@@ -62,7 +62,7 @@ def make_mesh(
     folder: JobFolder, request: JobRequest, resume: bool, report: Listener, load: LoadPrior | None = None
 ) -> None:
     """The default work of a job: make a mesh; `load` as in `text_to_mesh.make`."""
-    locate(request.model)  # before torch is loaded, which takes seconds
+    check_prompt(request.prompt, request.model)  # before torch is loaded, which takes seconds
     with torch_work():
         from ..run import text_to_mesh
 
@@ -71,7 +71,7 @@ def make_mesh(
 
 def make_mesh_in_turn(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
     """`make_mesh`, once this computer's device is free of this person's other engines."""
-    locate(request.model)  # a missing model is reported before the wait
+    check_prompt(request.prompt, request.model)  # an error is reported before the wait
     with device_taken(report, folder.stop_if_told):
         make_mesh(folder, request, resume, report)
 

@@ -56,6 +56,15 @@ def test_it_continues_after_a_failed_prompt(bpy, command):
     assert len(bpy.data.collections["SDI"].objects) == 2
 
 
+def test_it_goes_on_after_a_prompt_of_which_the_model_knows_no_word(extension, command, results, monkeypatch):
+    monkeypatch.setattr(extension.sdi_engine.diffusion.model_index, "words_of", lambda folder: {"things": ["mug"]})
+    code, said = command("a dragon\na blue mug\n")
+    assert code == 2
+    assert [each["exit_code"] for each in said["objects"]] == [2, 0]
+    assert "does not know any word" in said["objects"][0]["error"]
+    assert len(list(results.glob("2*"))) == 1
+
+
 def test_asking_whether_a_folder_can_be_written_touches_no_file_in_it(extension, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
@@ -106,7 +115,7 @@ def test_paths_that_cannot_be_used_are_bad_input(extension, tmp_path, capsys):
 
 
 def test_the_script_runs_from_a_plain_checkout(bpy, tmp_path, fake_python):
-    (tmp_path / "prompts.txt").write_text("a red mug\nfail 6 here\n")
+    (tmp_path / "prompts.txt").write_text("a red mug\nfail 6 mugs\n")
     environment = {**os.environ, "SDI_ENGINE_PYTHON": str(fake_python)}
     options = ["--prompts", "prompts.txt", "--output", "out.blend", "--results", "results", "--preset", "draft"]
     done = subprocess.run(
@@ -118,7 +127,7 @@ def test_the_script_runs_from_a_plain_checkout(bpy, tmp_path, fake_python):
     )
     assert done.returncode == 6, done.stdout + done.stderr
     assert "1 of 2 objects made" in done.stdout
-    assert "fail 6 here" in done.stdout
+    assert "fail 6 mugs" in done.stdout
     assert (tmp_path / "out.blend").is_file()
     assert not [line for line in done.stderr.splitlines() if "Traceback" in line]
 

@@ -139,6 +139,16 @@ def test_an_empty_prompt_is_refused(bpy, generate, prompt, extension, results):
     assert not results.exists()
 
 
+def test_a_prompt_of_which_the_model_knows_no_word_is_refused_at_the_click(
+    bpy, generate, extension, results, monkeypatch
+):
+    monkeypatch.setattr(extension.sdi_engine.diffusion.model_index, "words_of", lambda folder: {"things": ["mug"]})
+    said = generate("a dragon")
+    assert said.startswith('This model does not know any word of "a dragon"')
+    assert extension.state.current.session().display.complaint == said
+    assert not results.exists()
+
+
 def test_a_prompt_of_ten_thousand_characters_is_refused(generate):
     assert "10000 characters" in generate("a mug " * 1666 + "abcd")
 

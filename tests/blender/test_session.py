@@ -116,6 +116,14 @@ def test_the_pictures_follow_the_job(bpy, desk):
     assert not [image for image in bpy.data.images if "preview" in image.name]
 
 
+def test_no_2d_preview_of_a_prompt_of_which_the_model_knows_no_word(desk, results):
+    model_index = desk.extension.sdi_engine.diffusion.model_index
+    desk.monkeypatch.setattr(model_index, "words_of", lambda folder: {"things": ["mug"]})
+    desk.settings.prompt = "a dragon"
+    assert "does not know any word" in desk.press("preview_2d")
+    assert not list(results.glob("**/request.json"))
+
+
 def test_a_2d_preview_gives_its_seed_and_prompt(desk):
     desk.settings.prompt, desk.settings.seed = PROMPT, 40
     assert not desk.can_press("use_seed")

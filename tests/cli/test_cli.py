@@ -5,6 +5,8 @@ import sys
 import pytest
 from tiny_models import write_stable_diffusion
 
+from sdi_engine.cli.commands import main
+
 
 def sdi_engine(*arguments):
     """The command line in a process of its own: exit code, last line of stdout, stderr."""
@@ -49,6 +51,25 @@ def test_bad_input_is_one_sentence_and_code_2(tmp_path, prompt, options, words):
     assert "Traceback" not in errors
     assert json.loads(last)["exit_code"] == 2
     assert not (tmp_path / "job").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["generate", "a dragon"],
+        ["sample", "a dragon"],
+        ["distill2d", "a dragon"],
+        ["compare", "a dragon"],
+        ["noise-error", "a dragon"],
+        ["figures", "8", "--prompt", "a mug", "--prompt", "a dragon"],
+        ["evaluate", "--prompt", "a mug", "--prompt", "a dragon"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_prompt_of_which_the_model_knows_no_word_is_refused_before_anything_is_done(tmp_path, monkeypatch, command):
+    monkeypatch.setattr("sdi_engine.diffusion.loading.locate", lambda model: pytest.fail("the model was loaded"))
+    assert main([*command, "-o", str(tmp_path / "out")]) == 2
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_impossible_results_folder(tmp_path):

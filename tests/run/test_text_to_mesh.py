@@ -9,6 +9,7 @@ from exact_prior import ExactPrior, ball_images
 from sdi_engine.contract import events
 from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.request import JobRequest
+from sdi_engine.diffusion import model_index
 from sdi_engine.diffusion.prior import ModelHints
 from sdi_engine.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_NO_OBJECT
 from sdi_engine.run import text_to_mesh
@@ -17,6 +18,12 @@ from sdi_engine.run.text_to_mesh import residual_curve
 from sdi_engine.service import worker
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
+
+
+@pytest.fixture(autouse=True)
+def unknown_words(monkeypatch):
+    """The exact prior stands in for the starter prior, and knows other words."""
+    monkeypatch.setattr(model_index, "words_of", lambda folder: {})
 
 
 @pytest.fixture

@@ -245,6 +245,13 @@ def test_the_heartbeat_beats_while_the_job_runs(model, tmp_path, monkeypatch):
     assert len(beats - {None}) > 3
 
 
+def test_a_prompt_of_which_the_model_knows_no_word_is_refused_before_the_model_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_to_mesh, "make", lambda *arguments: pytest.fail("the work was begun"))
+    folder = JobFolder.create(tmp_path / "job", JobRequest("a dragon"))
+    assert worker.run(folder.path, resume=False) == EXIT_BAD_INPUT
+    assert "does not know any word" in next(event for event in seen(folder) if isinstance(event, events.Failed)).message
+
+
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [

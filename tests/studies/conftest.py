@@ -8,6 +8,7 @@ from exact_prior import ExactPrior, ball_images
 
 from sdi_engine.cli import commands as cli
 from sdi_engine.contract.request import JobRequest
+from sdi_engine.diffusion import model_index
 from sdi_engine.run.resolve import resolve
 from sdi_engine.studies import runs, study
 
@@ -17,6 +18,12 @@ RESOLUTION = 16
 @pytest.fixture(autouse=True)
 def small_views(monkeypatch):
     monkeypatch.setattr(runs, "LEAST_VIEW_RESOLUTION", 24)
+
+
+@pytest.fixture(autouse=True)
+def unknown_words(monkeypatch):
+    """The exact prior stands in for the starter prior, and knows other words."""
+    monkeypatch.setattr(model_index, "words_of", lambda folder: {})
 
 
 @pytest.fixture

@@ -184,10 +184,10 @@ def test_what_the_model_knows_is_a_click_away(window, picture):
 
 def test_every_end_is_explained_in_one_sentence(window, picture):
     for prompt, words in (
-        ("crash now", "unexpected error"),
-        ("kill it", "killed (SIGKILL)"),
-        ("fail 5", "It failed as it was told"),
-        ("quit early", "no result"),
+        ("crash mug", "unexpected error"),
+        ("kill mug", "killed (SIGKILL)"),
+        ("fail 5 mugs", "It failed as it was told"),
+        ("quit mug", "no result"),
     ):
         start(window, prompt)
         window.wait_until(
