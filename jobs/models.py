@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..sdi_engine.config.parameters import STARTER_MODEL
-from ..sdi_engine.contract import vocabulary
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.diffusion.families import Family
 from ..sdi_engine.diffusion.header import check_beside_companion, check_is_lora, checked_family, read_header
 from ..sdi_engine.diffusion.location import (
-    HINTS_FILE,
     INDEX_FILE,
     REAL_MODEL,
     STARTER_FOLDER,
@@ -30,7 +28,14 @@ from ..sdi_engine.diffusion.location import (
     locate,
     model_name,
 )
-from ..sdi_engine.diffusion.model_index import check_channels, checked_pipeline, present, read_object
+from ..sdi_engine.diffusion.model_index import (
+    check_channels,
+    check_weights,
+    checked_pipeline,
+    present,
+    read_object,
+    words_of,
+)
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.system.files import is_folder, read_json_object
 from .placement import Placement
@@ -117,7 +122,7 @@ def inspect(model: str, cache: Path | None = None) -> Model:
         return _hub_model(model, name or model, location.sources, cache or hub_cache())
     path = Path(location.sources[0])
     if location.kind == "folder":
-        return Model(model, name or path.name, _label(path, model), _size_of(path), _words_of(path))
+        return Model(model, name or path.name, _label(path, model), _size_of(path), words_of(path))
     header = read_header(path)
     companion = companion_folder(path)
     if companion is None:
@@ -329,11 +334,8 @@ def _folder_family(folder: Path, model: str) -> Family:
 def _label(folder: Path, model: str) -> str:
     """The family's label for a folder; empty for the starter prior, whose name says enough."""
     family = _folder_family(folder, model)
+    check_weights(model, folder, read_object(folder / INDEX_FILE), family)
     return "" if folder == STARTER_FOLDER else family.label
-
-
-def _words_of(folder: Path) -> dict[str, list[str]]:
-    return vocabulary.sound(read_object(folder / HINTS_FILE).get("knows"))
 
 
 def _size_of(folder: Path) -> int:

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -26,7 +26,7 @@ from .families import Family
 from .header import listed
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate
 from .loras import check_loras, fuse_loras
-from .model_index import LIBRARIES, absent_parts, check_channels, checked_pipeline, present, read_index
+from .model_index import LIBRARIES, absent_parts, check_channels, check_weights, checked_pipeline, present, read_index
 from .precision import precision
 from .prior import ModelHints, Prior
 
@@ -39,6 +39,10 @@ _UNUSED = re.compile(
     r"(.*\.)?(position_ids|logit_scale|text_projection(\.weight)?)|(vision_model|visual_projection)\..*"
 )
 """What the folder of a text encoder may also hold: the rest of CLIP, and buffers that later versions compute."""
+
+_PIPELINE_THAT_CORRECTS = "StableDiffusionPipeline"
+_CORRECTED = {"steps_offset": 1, "clip_sample": False}
+"""What that pipeline makes of the configuration of its scheduler, with a long warning for each."""
 
 LoadPrior = Callable[[str, torch.device, Sequence[Lora]], Prior]
 
@@ -71,7 +75,7 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
         if location.kind == "folder":
             return _load_folder(Path(location.sources[0]), model, device, loras)
         if not offline:
-            unreachable = network.unreachable(*_hub())
+            unreachable = network.unreachable(*_hub()) or _distrust(location.sources[0])
             if unreachable:
                 log.warning(
                     "The Hugging Face hub cannot be reached, since %s; only models downloaded before are available.",
@@ -148,6 +152,7 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
     index = read_index(folder / INDEX_FILE, model)
     family = checked_pipeline(model, index, folder)
     check_channels(model, folder, index, family)
+    check_weights(model, folder, index, family)
     absent = absent_parts(family, index)
     dtype = precision(family, device)
     parts = {
@@ -156,7 +161,7 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
         if part in present(index)
     }
     pipeline = getattr(diffusers, family.pipeline).from_pretrained(
-        str(folder), local_files_only=True, **absent, **parts
+        str(folder), local_files_only=True, scheduler=_scheduler(folder, family, index["scheduler"]), **absent, **parts
     )
     return _prior_of(family, pipeline, _hints(folder), device, fuse_loras(pipeline, loras, family))
 
@@ -191,6 +196,18 @@ def _network(folder: Path, model: str, part: str, kind: Sequence[str], dtype: to
                 f"{listed([name])}): it is damaged; download it again, or choose another one."
             )
     return network.eval()
+
+
+def _scheduler(folder: Path, family: Family, kind: Sequence[str]) -> Any:
+    """The scheduler of a model in Diffusers layout, as its pipeline would make it without asking."""
+    library, name = kind
+    scheduler = getattr(importlib.import_module(library), name).from_pretrained(
+        str(folder), subfolder="scheduler", local_files_only=True
+    )
+    if family.pipeline == _PIPELINE_THAT_CORRECTS:
+        known = {name: value for name, value in _CORRECTED.items() if name in scheduler.config}
+        scheduler.register_to_config(**known)
+    return scheduler
 
 
 def _load_file(file: Path, device: torch.device, loras: Sequence[Lora]) -> Prior:
@@ -272,6 +289,23 @@ def _hub() -> tuple[str, str]:
     from huggingface_hub import constants
 
     return str(constants.ENDPOINT), "HF_ENDPOINT" if os.environ.get("HF_ENDPOINT") else ""
+
+
+def _distrust(source: str) -> str:
+    """That the hub's certificate is not trusted, by one attempt; "" where it is, and for any other trouble.
+
+    The hub's library would try again for half a minute, in which no certificate becomes valid.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        asked = hf_hub_url(source, INDEX_FILE, endpoint=_hub()[0])
+        get_hf_file_metadata(asked, timeout=network.CONNECT_SECONDS)
+    except (OSError, ValueError, HTTPError) as error:
+        said = " ".join(str(each) for each in network.chain(error))
+        return network.why(said, *_hub()) if network.is_distrust(said) else ""
+    return ""
 
 
 def _network_cause(error: BaseException) -> str:

@@ -105,6 +105,16 @@ def test_a_damaged_file_is_refused_with_a_sentence(tmp_path, damage):
             look()
 
 
+def test_a_folder_with_other_weights_is_refused_as_the_engine_does(tmp_path):
+    folder = write_folder(tmp_path / "older")
+    weights = folder / "text_encoder" / "model.safetensors"
+    weights.rename(weights.with_name("pytorch_model.bin"))
+    with pytest.raises(
+        BadInputError, match=r"The text encoder of the model .* has no weights in the safetensors format"
+    ):
+        inspect(str(folder))
+
+
 def test_folders_with_and_without_a_model(tmp_path):
     assert inspect(str(write_folder(tmp_path / "old", text_width=768))).kind == "SD 1.x"
     found = inspect(str(write_folder(tmp_path / "new", text_width=1024)))
