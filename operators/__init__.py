@@ -1,6 +1,6 @@
 """The operators behind the buttons. They are thin: read properties, call jobs/ or scene/ through `session`, report."""
 
-from . import asset, generate, job, model, presets, settings, setup, textures
+from . import asset, generate, job, model, presets, renamed, settings, setup, textures
 
 CLASSES = (
     *generate.CLASSES,
@@ -11,4 +11,5 @@ CLASSES = (
     *setup.CLASSES,
     *asset.CLASSES,
     *textures.CLASSES,
+    *renamed.CLASSES,
 )

@@ -184,16 +184,17 @@ class SDI_OT_copy_settings(_FromSource, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class SDI_OT_preview_2d(bpy.types.Operator):
+class Preview2D:
     """See in seconds what the 2D model draws for the prompt, with four seeds, before spending minutes on 3D"""
 
-    bl_idname = "sdi.preview_2d"
     bl_label = "Preview in 2D"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if bpy.app.background:
-            cls.poll_message_set("There is no window to show pictures in: run `python -m sdi_engine sample`")
+            cls.poll_message_set(  # type: ignore[attr-defined]
+                "There is no window to show pictures in: run `python -m sdi_engine sample`"
+            )
             return False
         return True
 
@@ -208,21 +209,23 @@ class SDI_OT_preview_2d(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class SDI_OT_use_seed(bpy.types.Operator):
-    """Use this picture's seed and prompt for the next object"""
-
-    bl_idname = "sdi.use_seed"
-    bl_label = "Use This Seed"
-    bl_options = {"UNDO"}
-
-    number: IntProperty(name="Picture", description="Number of the picture, from 0", min=0)  # type: ignore[valid-type]
+class _OfPreview2D:
+    """Needs the pictures of a 2D preview."""
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if session().display.preview_2d is None:
-            cls.poll_message_set("There are no pictures: press Preview in 2D")
+            cls.poll_message_set("There are no pictures: press Preview in 2D")  # type: ignore[attr-defined]
             return False
         return True
+
+
+class UseSeed(_OfPreview2D):
+    """Use this picture's seed and prompt for the next object"""
+
+    bl_label = "Use This Seed"
+
+    number: IntProperty(name="Picture", description="Number of the picture, from 0", min=0)  # type: ignore[valid-type]
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         preview = session().display.preview_2d
@@ -233,15 +236,10 @@ class SDI_OT_use_seed(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class SDI_OT_close_preview_2d(bpy.types.Operator):
+class ClosePreview2D(_OfPreview2D):
     """Close the 2D preview"""
 
-    bl_idname = "sdi.close_preview_2d"
     bl_label = "Close"
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return SDI_OT_use_seed.poll(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
@@ -249,6 +247,22 @@ class SDI_OT_close_preview_2d(bpy.types.Operator):
         except EngineError as error:
             return refuse(self, str(error))
         return {"FINISHED"}
+
+
+class SDI_OT_preview_2d(Preview2D, bpy.types.Operator):
+    __doc__ = Preview2D.__doc__
+    bl_idname = "sdi.preview_2d"
+
+
+class SDI_OT_use_seed(UseSeed, bpy.types.Operator):
+    __doc__ = UseSeed.__doc__
+    bl_idname = "sdi.use_seed"
+    bl_options = {"UNDO"}
+
+
+class SDI_OT_close_preview_2d(ClosePreview2D, bpy.types.Operator):
+    __doc__ = ClosePreview2D.__doc__
+    bl_idname = "sdi.close_preview_2d"
 
 
 CLASSES = (

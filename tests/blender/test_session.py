@@ -139,6 +139,18 @@ def test_a_2d_preview_gives_its_seed_and_prompt(desk):
     assert not desk.list()  # previews are no history
 
 
+def test_key_maps_and_scripts_find_operators_by_their_former_names(bpy, desk):
+    desk.settings.prompt, desk.settings.seed = PROMPT, 40
+    assert desk.press("look") is None
+    desk.until(lambda: desk.session.display.preview_2d.is_over)
+    assert desk.press("use_look", number=3) is None
+    assert desk.settings.seed == 43
+    assert desk.press("close_looks") is None
+    assert desk.session.display.preview_2d is None
+    for former in desk.extension.operators.renamed.CLASSES:
+        assert "INTERNAL" in former.bl_options, "no search is to find it"
+
+
 def test_cancel_resume_dismiss(bpy, desk):
     desk.generate("slow mug")
     desk.until(lambda: desk.job is not None and desk.job.progress is not None)
