@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ramp:
-    """A number that follows the run's progress (0…1): `first` until `start`, `last` from `end` on, linear between."""
+    """A number that follows the run's progress (0…1): `first` until `start`, `last` from `end` on, linear between.
+
+    Or it follows the diffusion time t in the same way: `first` at the times up to `start`, `last` from `end` on.
+    """
 
     first: float
     last: float

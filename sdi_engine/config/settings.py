@@ -12,6 +12,7 @@ from .limits import Within
 from .ramp import Ramp, constant
 
 OFF = constant(0.0)
+ONE = constant(1.0)
 
 FALLING_TIME = Ramp(0.98, 0.2)
 """The paper's t: from nearly all noise down to where details are made."""
@@ -36,6 +37,10 @@ class Settings:
         t: the diffusion time.
         anneal: t follows its ramp; otherwise it is drawn between the ramp's ends, as in DreamFusion.
         inversion_steps_per_unit: DDIM inversion to time t takes int(this · t) steps.
+        inversion_depth: how much of these steps, by t.
+        inversion_share: in which share of the steps of the run κ is found by inversion, by t; in the others it is fresh
+            noise (`noise.is_inverted`).
+        inversion_guidance: how much of γ_inv, by t; where it is 0, inversion asks the model once instead of twice.
         inversion_start: where inversion starts (`noise.inverted_noise`).
         inversion_overshoot: τ ~ U(0, this).
         inversion_entropy: the factor of H in eq. (11); with `released_code` the η of every step.
@@ -45,6 +50,7 @@ class Settings:
             (`distillation.surface_noise`).
         noise_refresh: γ, which share of the noise attached to the object is forgotten in every step.
         interval: interval score matching inverts to t − this.
+        target_steps: by how many steps of DDIM the target is made, by t, rounded; 1 is eq. (10).
         learning_rate: of Adam; falls to a fifth over the last 40 % of the run where `fade` says so.
         samples_per_ray: intervals along a ray; only those where matter may be are evaluated.
         occupancy_resolution: cells along an edge of the grid that remembers where matter may be.
@@ -75,6 +81,9 @@ class Settings:
     t: Annotated[Ramp, Within(0.0, 1.0)] = FALLING_TIME
     anneal: bool = True
     inversion_steps_per_unit: Annotated[int, Within(1, 1000)] = 10
+    inversion_depth: Annotated[Ramp, Within(0.0, 100.0)] = ONE
+    inversion_share: Annotated[Ramp, Within(0.0, 1.0)] = ONE
+    inversion_guidance: Annotated[Ramp, Within(0.0, 1.0)] = ONE
     inversion_start: Annotated[float, Within(0.0, 1.0)] = 0.0
     inversion_overshoot: Annotated[float, Within(0.0, 1.0)] = 1.0 / 30.0
     inversion_entropy: float = 0.3
@@ -83,6 +92,7 @@ class Settings:
     noise_cell: Annotated[float, Within(0.05, 20.0)] = 0.6
     noise_refresh: Annotated[float, Within(0.0, 1.0)] = 0.1
     interval: Annotated[float, Within(0.0, 1.0)] = 0.05
+    target_steps: Annotated[Ramp, Within(1.0, 100.0)] = ONE
     learning_rate: Annotated[float, Within(0.0, 10.0)] = 1e-2
     fade: bool = False
     samples_per_ray: Annotated[int, Within(1, 4096)] = 64

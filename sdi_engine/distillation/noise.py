@@ -96,6 +96,7 @@ def optimised_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, contex
 def inverted_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context: Context) -> Noise:
     """κ by DDIM inversion, eq. (11): κ = ddim_inversion(x0, t + τ) + H, the noise that x(t + τ) holds beside x0.
 
+    It takes int(`inversion_steps_per_unit` · `inversion_depth`(t) · t) steps, 10 per unit of t in the paper.
     τ ~ U(0, `inversion_overshoot`), 1/30 in the paper; H = `inversion_entropy` · b(t) · N(0, I), 0.3 in the paper.
     Inversion starts at the time `inversion_start`, with fresh noise up to there; the paper's is 0, the clean render.
     (A clean render is not a typical sample of the model, and its inverted noise comes out too small.)
@@ -106,7 +107,7 @@ def inverted_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context
     x = a * x0 + b * standard_normal(x0, random) if settings.inversion_start > 0.0 else x0
     tau = settings.inversion_overshoot * torch.rand(t.shape, generator=random, device=random.device).to(t)
     t_end = (t + tau).clamp(max=1.0)
-    steps = inversion_steps(t[0].item(), settings.inversion_steps_per_unit)
+    steps = inversion_steps(t[0].item(), settings)
     inverted = ddim_invert(prior, x, t_start, t_end, steps, y, context.inversion_guidance)
     kappa = noise_beside(prior, inverted, x0, t_end)
     _, b_t = prior.scales(t)
@@ -121,7 +122,7 @@ def interval_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context
     its answer is compared with κ = ε(x(s), ∅); so x(t) is not a·x0 + b·κ.
     """
     s = (t - context.settings.interval).clamp(min=0.0)
-    steps = inversion_steps(t[0].item(), context.settings.inversion_steps_per_unit)
+    steps = inversion_steps(t[0].item(), context.settings)
     at_s = ddim_invert(prior, x0, torch.zeros_like(s), s, steps, y, 0.0)
     seen = prior.predict(at_s, s, y, 0.0)
     return Noise(seen.noise, ddim_step(prior, seen, t))
@@ -216,6 +217,17 @@ def noise_beside(prior: Prior, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
     return (x - a * x0) / b
 
 
-def inversion_steps(t: float, per_unit: int) -> int:
-    """How many steps the inversion to time t takes: int(per_unit · t), at least 1; the paper's per_unit is 10."""
-    return max(1, int(per_unit * t))
+def is_inverted(t: float, settings: Settings, random: Generator) -> bool:
+    """Whether κ is found by inversion in this step of a run, which is drawn: `inversion_share`(t) is how likely it is.
+
+    A share of 1/k pays for inversion in every k-th step, on average; one that is 0 below or above some t pays at the
+    other times only. In the steps between κ is fresh noise, as in SDS: that of the step before belongs to other views.
+    Not in the paper, whose share is 1.
+    """
+    share = settings.inversion_share(t)
+    return share >= 1.0 or (share > 0.0 and torch.rand((), generator=random).item() < share)
+
+
+def inversion_steps(t: float, settings: Settings) -> int:
+    """How many steps the inversion to time t takes, at least 1; int(10 t) in the paper."""
+    return max(1, int(settings.inversion_steps_per_unit * settings.inversion_depth(t) * t))

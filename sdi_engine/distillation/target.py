@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.prior import Conditioning, Prediction, Prior
+from .ddim import ddim_trajectory
 
 
 @torch.no_grad()
@@ -19,6 +20,7 @@ def distillation_target(
     conditioning: Conditioning,
     guidance: float,
     x: Tensor | None = None,
+    steps: int = 1,
 ) -> Prediction:
     """The update, eq. (10): the next x0 is x0 − σ(t)·[ε(x(t), y) − κ].
 
@@ -30,6 +32,7 @@ def distillation_target(
         guidance: γ of eq. (3).
         x: x(t), (B, C, h, w), for which the model is evaluated; by default a·x0 + b·κ, so that the target is the
             model's one-step estimate of x0.
+        steps: of DDIM from x(t) down, whose last is the one-step estimate (`denoised`); 1 is eq. (10).
 
     Returns:
         The target as `x0`, ε(x(t), y) as `noise`, what guidance added to the target as `by_guidance`, and ε without
@@ -37,10 +40,38 @@ def distillation_target(
     """
     a, b = prior.scales(t)
     if x is None:
-        return prior.predict(a * x0 + b * kappa, t, conditioning, guidance)
-    seen = prior.predict(x, t, conditioning, guidance)
+        return denoised(prior, a * x0 + b * kappa, t, conditioning, guidance, steps)
+    seen = denoised(prior, x, t, conditioning, guidance, steps)
     # the same update without subtracting two large numbers at late t: with x = a·x̂0 + b·ε, σ·(ε − κ) is
     return dataclasses.replace(seen, x0=seen.x0 - (x - a * x0 - b * kappa) / a)
+
+
+def denoised(prior: Prior, x: Tensor, t: Tensor, conditioning: Conditioning, guidance: float, steps: int) -> Prediction:
+    """x0 by DDIM from x(t) down in equal steps of t, of which the last is the one-step estimate, eq. (5).
+
+    The one-step estimate is a mean of all that x(t) may hold, and blurred; steps make it definite, and each costs an
+    evaluation. Source: ReconFusion (Wu et al. 2024), whose targets are samples from x(t) on; the SDI paper takes one.
+
+    Args:
+        x: x(t), (B, C, h, w).
+        t: (B,) in [0, 1], the same for all images.
+        conditioning, guidance: as of `distillation_target`.
+        steps: at least 1, which is the model's prediction in x(t).
+
+    Returns:
+        What it comes to as `x0`, ε(x(t), y) as `noise`, and as `by_guidance` what guidance added in all steps, taking
+        the model to keep what the steps before have added to x̄; each (B, C, h, w).
+    """
+    times = t[0] * (1.0 - torch.arange(steps, device=t.device) / steps)
+    predictions = list(ddim_trajectory(prior, x, times, conditioning, guidance))
+    last = predictions[-1]
+    by_guidance = last.by_guidance
+    if by_guidance is not None:
+        a, b = prior.scales(times)
+        kept = (b[1:] * a[:-1]) / (a[1:] * b[:-1])  # of x̄(t) − x0(t) at the next time: x̄ = x0 + σ·ε
+        for share, prediction in zip(1.0 - kept, predictions, strict=False):
+            by_guidance = by_guidance + share * prediction.by_guidance
+    return Prediction(last.x0, predictions[0].noise, by_guidance)
 
 
 def noise_residual(

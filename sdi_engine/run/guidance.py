@@ -11,7 +11,17 @@ from ..config.settings import Settings
 from ..diffusion.perp_neg import condition_views
 from ..diffusion.prior import Conditioning, Prediction, Prior
 from ..diffusion.views import view_words, with_view
-from ..distillation.noise import AFTERWARDS, CHOICES, CHOICES_2D, NEED_CELLS, Choice, Context, Noise
+from ..distillation.noise import (
+    AFTERWARDS,
+    CHOICES,
+    CHOICES_2D,
+    NEED_CELLS,
+    Choice,
+    Context,
+    Noise,
+    is_inverted,
+    random_noise,
+)
 from ..distillation.surface_noise import Footprints, NoiseCells
 from ..distillation.target import distillation_target
 from ..distillation.threestudio import TRAINING_TIMESTEPS, released_noise, whole_timestep
@@ -82,7 +92,7 @@ class Guidance:
         Args:
             previous: what the model predicted in the step before, where all steps are about the same images.
         """
-        return self._noise(x0, t, conditioning, self._context(x0, random, previous, None))
+        return self._noise(x0, t, conditioning, self._context(x0, t, random, previous, None))
 
     def target(
         self,
@@ -101,9 +111,10 @@ class Guidance:
         Raises:
             BrokenNumbersError: the target is NaN or infinite, although the renders are finite.
         """
-        context = self._context(x0, random, None, surface)
+        context = self._context(x0, t, random, None, surface)
         kappa, x = self._noise(x0, t, conditioning, context)
-        target = distillation_target(self.prior, x0, t, kappa, conditioning, self.guidance_scale, x)
+        steps = round(self.settings.target_steps(t[0].item()))
+        target = distillation_target(self.prior, x0, t, kappa, conditioning, self.guidance_scale, x, steps)
         if is_finite(x0) and not is_finite(target.x0):
             raise broken_model(self.prior)
         if self.settings.noise in AFTERWARDS:
@@ -113,14 +124,17 @@ class Guidance:
     def _noise(self, x0: Tensor, t: Tensor, conditioning: Conditioning, context: Context) -> Noise:
         if self.settings.perp_neg == "prediction":
             conditioning = dataclasses.replace(conditioning, away=())
-        return self._choice(self.prior, x0, t, conditioning, context)
+        choice = self._choice
+        if self.settings.noise == "inversion" and not is_inverted(t[0].item(), self.settings, context.random):
+            choice = random_noise
+        return choice(self.prior, x0, t, conditioning, context)
 
     def _context(
-        self, x0: Tensor, random: Generator, previous: Prediction | None, surface: SurfacePoints | None
+        self, x0: Tensor, t: Tensor, random: Generator, previous: Prediction | None, surface: SurfacePoints | None
     ) -> Context:
         return Context(
             self.guidance_scale,
-            self._inversion_scale,
+            self._inversion_scale * self.settings.inversion_guidance(t[0].item()),
             self.settings,
             random,
             self._fixed_seed,

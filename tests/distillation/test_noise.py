@@ -5,6 +5,7 @@ import torch
 from exact_prior import ExactPrior
 
 from sdi_engine.config.parameters import NOISES, NOISES_2D
+from sdi_engine.config.ramp import Ramp, constant
 from sdi_engine.config.settings import PRESETS
 from sdi_engine.distillation.ddim import ddim_invert, ddim_trajectory
 from sdi_engine.distillation.noise import (
@@ -16,6 +17,7 @@ from sdi_engine.distillation.noise import (
     interval_noise,
     inversion_steps,
     inverted_noise,
+    is_inverted,
     optimised_noise,
     standard_normal,
 )
@@ -106,7 +108,26 @@ def test_entropy_adds_variance_that_shrinks_with_t(prior):
 
 @pytest.mark.parametrize(("t", "steps"), [(0.98, 9), (0.5, 5), (0.19, 1), (0.01, 1)])
 def test_number_of_inversion_steps(t, steps):
-    assert inversion_steps(t, 10) == steps
+    assert inversion_steps(t, PRESETS["paper"]) == steps
+
+
+def test_inversion_may_be_deeper_at_some_times_than_at_others():
+    settings = dataclasses.replace(PRESETS["paper"], inversion_depth=Ramp(0.0, 2.0, start=0.2, end=0.6))
+    assert [inversion_steps(t, settings) for t in (0.1, 0.4, 0.6, 0.9)] == [1, 4, 12, 18]
+
+
+def test_how_often_noise_is_inverted_is_drawn_where_it_is_neither_always_nor_never():
+    def inverted(share, t):
+        settings = dataclasses.replace(PRESETS["paper"], inversion_share=share)
+        return [is_inverted(t, settings, random) for _ in range(2000)]
+
+    random = torch.Generator().manual_seed(0)
+    assert all(inverted(constant(1.0), 0.5))
+    assert not any(inverted(constant(0.0), 0.5))
+    assert all(inverted(Ramp(0.0, 1.0, start=0.3, end=0.3), 0.31))
+    assert not any(inverted(Ramp(0.0, 1.0, start=0.3, end=0.3), 0.29))
+    assert torch.equal(random.get_state(), torch.Generator().manual_seed(0).get_state()), "it has drawn numbers"
+    assert sum(inverted(constant(0.25), 0.5)) / 2000 == pytest.approx(0.25, abs=0.05)
 
 
 def test_fixed_noise_is_one_standard_normal_draw_for_all_images_and_steps():

@@ -1,7 +1,11 @@
+import pytest
 import torch
 from exact_prior import ExactPrior
 
+from sdi_engine.diffusion.prior import Prediction
+from sdi_engine.distillation.ddim import ddim_sample
 from sdi_engine.distillation.target import (
+    denoised,
     distillation_loss,
     distillation_target,
     without_background_shift,
@@ -31,6 +35,45 @@ def test_with_another_noisy_input_the_update_is_still_equation_10():
     expected = x0 - b / a * (prior.predict(x, t, conditioning, 7.5).noise - kappa)
     found = distillation_target(prior, x0, t, kappa, conditioning, 7.5, x)
     torch.testing.assert_close(found.x0, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 7.5])
+def test_a_target_of_several_steps_is_where_ddim_comes_to(guidance):
+    prior = ExactPrior(
+        {"mug": torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(3)), "cup": torch.ones(1, 3, 8, 8)}
+    )
+    conditioning = prior.condition(["a mug"] * 2)
+    x0, kappa = (torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(2))
+    t = torch.full((2,), 0.6)
+    a, b = prior.scales(t)
+    x = a * x0 + b * kappa
+    one, four = (distillation_target(prior, x0, t, kappa, conditioning, guidance, steps=steps) for steps in (1, 4))
+    seen = prior.predict(x, t, conditioning, guidance)
+    assert torch.equal(one.x0, seen.x0)
+    assert torch.equal(one.noise, seen.noise)
+    assert one.by_guidance is None if guidance == 1.0 else torch.equal(one.by_guidance, seen.by_guidance)
+    sampled = ddim_sample(prior, x, torch.tensor([0.6, 0.45, 0.3, 0.15]), conditioning, guidance)
+    torch.testing.assert_close(four.x0, sampled)
+    assert torch.equal(four.noise, seen.noise)
+    assert (four.x0 - one.x0).abs().max() > 1e-2
+
+
+class Keeping(ExactPrior):
+    """It sees in x̄ what is there, and a little more for one prompt than for the other."""
+
+    def predict_unguided(self, x, t, text):
+        a, b = self.scales(t)
+        x0 = x / a + 0.1 * text["shares"][:, 0].view(-1, 1, 1, 1)
+        return Prediction(x0, (x - a * x0) / b)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_what_guidance_added_in_all_steps_is_what_the_target_would_be_without(steps):
+    prior = Keeping({"mug": torch.rand(1, 3, 4, 4), "cup": torch.rand(1, 3, 4, 4)})
+    conditioning = prior.condition(["a mug"])
+    x, t = torch.randn(1, 3, 4, 4), torch.tensor([0.6])
+    guided, plain = (denoised(prior, x, t, conditioning, guidance, steps) for guidance in (7.5, 1.0))
+    torch.testing.assert_close(guided.x0 - guided.by_guidance, plain.x0)
 
 
 def test_background_shift_is_taken_off_and_the_object_is_kept():

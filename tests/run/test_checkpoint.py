@@ -8,6 +8,7 @@ from coloured_ball import ColouredBall
 from exact_prior import ExactPrior, ball_images
 from safetensors.torch import load_file, save_file
 
+from sdi_engine.config.ramp import Ramp, constant
 from sdi_engine.config.settings import PRESETS
 from sdi_engine.errors import BadInputError
 from sdi_engine.run import checkpoint
@@ -64,9 +65,13 @@ def older_form(run, path):
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
 
 
-@pytest.mark.parametrize("preset", ["draft", "paper", "threestudio", "mv-sdi"])
+CHEAPER = {"views": "antithetic", "inversion_share": constant(0.5), "target_steps": Ramp(2.0, 1.0)}
+
+
+@pytest.mark.parametrize("preset", ["draft", "draft, cheaper", "paper", "threestudio", "mv-sdi"])
 def test_a_resumed_run_ends_as_an_uninterrupted_one(prior, preset, tmp_path):
-    chosen = settings() if preset == "draft" else paper(preset)
+    draft = {"draft": {}, "draft, cheaper": CHEAPER}
+    chosen = settings(**draft[preset]) if preset in draft else paper(preset)
     start, whole = run_of(prior, chosen, steps=0), run_of(prior, chosen, steps=3)
     checkpoint.save(whole, tmp_path / "now")
     older_form(whole, tmp_path / "older form")
@@ -83,7 +88,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(prior, preset, tmp_path):
         for name, tensor in whole.representation.state_dict().items():
             assert tensor.isfinite().all()
             torch.testing.assert_close(ends[name], tensor, atol=1e-6, rtol=1e-5, msg=f"{file}: {name}")
-    if preset != "draft":
+    if preset not in draft:
         name = "environment.network.0.weight"
         moved = (whole.representation.state_dict()[name] - start.representation.state_dict()[name]).abs().max()
         assert 0.0 < moved < 6 * 2e-3, "the environment map learns at its own rate"

@@ -92,6 +92,25 @@ def test_perp_neg_costs_four_evaluations_where_it_is_on(perp_neg):
     assert prior.evaluations == 2 * (inversion + prediction)
 
 
+@pytest.mark.parametrize(
+    ("changes", "inversion", "prediction"),
+    [
+        ({}, 2 * (9 + 7 + 5 + 3), 2 * 4),
+        ({"inversion_share": Ramp(0.0, 1.0, start=0.6, end=0.6)}, 2 * (9 + 7), 2 * 4),
+        ({"inversion_share": constant(0.0)}, 0, 2 * 4),
+        ({"inversion_depth": Ramp(0.0, 1.0, start=0.6, end=0.6)}, 2 * (9 + 7 + 1 + 1), 2 * 4),
+        ({"inversion_guidance": constant(0.0)}, 9 + 7 + 5 + 3, 2 * 4),
+        ({"target_steps": Ramp(3.0, 1.0, start=0.6, end=0.6)}, 2 * (9 + 7 + 5 + 3), 2 * (1 + 1 + 3 + 3)),
+    ],
+)
+def test_what_is_cheaper_or_dearer_at_some_times_costs_that(prior, changes, inversion, prediction):
+    """At t of 0.91, 0.71, 0.51 and 0.31, and with guidance, which costs twice."""
+    guided = {"guidance_scale": 3.0, "inversion_guidance_scale": -3.0, "inversion_steps_per_unit": 10}
+    run = Optimisation(prior, "ball", "", settings(steps=4, t=Ramp(0.91, 0.11), **guided, **changes), seed=0)
+    _run(run)
+    assert prior.evaluations == 2 * (inversion + prediction)
+
+
 def test_a_time_that_is_not_annealed_is_drawn_anew_in_every_step(prior):
     run = Optimisation(prior, "ball", "", settings(anneal=False), seed=0)
     random = torch.Generator().manual_seed(0)
