@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from .cameras import CameraRanges
 from .field import FieldConfig, geometric_resolutions
@@ -51,6 +51,9 @@ class Settings:
         noise_refresh: γ, which share of the noise attached to the object is forgotten in every step.
         interval: interval score matching inverts to t − this.
         target_steps: by how many steps of DDIM the target is made, by t, rounded; 1 is eq. (10).
+        loss: where renders and targets are compared; "pixels" decodes the target, and no gradient passes the encoder
+            (HiFA, Zhu et al. 2023, has such a loss beside that of latents). Pixels are on another scale than latents,
+            so the weights of the regularisers count differently.
         learning_rate: of Adam; falls to a fifth over the last 40 % of the run where `fade` says so.
         samples_per_ray: intervals along a ray; only those where matter may be are evaluated.
         occupancy_resolution: cells along an edge of the grid that remembers where matter may be.
@@ -93,6 +96,7 @@ class Settings:
     noise_refresh: Annotated[float, Within(0.0, 1.0)] = 0.1
     interval: Annotated[float, Within(0.0, 1.0)] = 0.05
     target_steps: Annotated[Ramp, Within(1.0, 100.0)] = ONE
+    loss: Literal["latents", "pixels"] = "latents"
     learning_rate: Annotated[float, Within(0.0, 10.0)] = 1e-2
     fade: bool = False
     samples_per_ray: Annotated[int, Within(1, 4096)] = 64

@@ -146,7 +146,8 @@ class Optimisation:
         self, rendering: Rendering, surface: SurfacePoints | None, cameras: Cameras, step: Step
     ) -> Tensor:
         settings = self.settings
-        x0 = self.prior.encode(rendering.images)
+        in_pixels = settings.loss == "pixels"
+        x0 = self.prior.encode(rendering.images.detach() if in_pixels else rendering.images)
         conditioning = self.guidance.conditioning(
             self.prompt, self.negative_prompt, cameras.azimuth.tolist(), cameras.elevation.tolist()
         )
@@ -160,6 +161,10 @@ class Optimisation:
             target = without_colour_shift(target, asked.by_guidance, opacity)
         if settings.fit_background:
             target = without_background_shift(x0.detach(), target, 1.0 - opacity)
+        if in_pixels:
+            decoded = self.prior.decode(target)
+            size = rendering.images.shape[-2:]
+            return distillation_loss(rendering.images, F.interpolate(decoded, size, mode="bilinear"))
         return distillation_loss(x0, target)
 
 

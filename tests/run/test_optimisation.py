@@ -5,10 +5,12 @@ import dataclasses
 import pytest
 import torch
 from exact_prior import ExactPrior, ball_images
+from tiny_models import write_stable_diffusion
 
 from sdi_engine.config.parameters import NOISES
 from sdi_engine.config.ramp import Ramp
 from sdi_engine.config.settings import PRESETS, constant
+from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.distillation.target import distillation_target, noise_residual
 from sdi_engine.errors import NoObjectError
 from sdi_engine.radiance.isosurface import extract_surface
@@ -109,6 +111,30 @@ def test_what_is_cheaper_or_dearer_at_some_times_costs_that(prior, changes, inve
     run = Optimisation(prior, "ball", "", settings(steps=4, t=Ramp(0.91, 0.11), **guided, **changes), seed=0)
     _run(run)
     assert prior.evaluations == 2 * (inversion + prediction)
+
+
+def test_a_loss_in_pixels_makes_the_ball_without_a_gradient_through_the_encoder(prior):
+    encode = prior.encode
+
+    def without_gradient(images):
+        assert not images.requires_grad
+        return encode(images)
+
+    prior.encode = without_gradient
+    run = Optimisation(prior, "ball", "", settings(loss="pixels"), seed=0)
+    _run(run)
+    (view,) = run.view([0.0], 0.0, 32)
+    assert view[:, 16, 16].tolist() == pytest.approx([0.9, 0.1, 0.1], abs=0.12)
+    assert view[:, 0, 0].tolist() == pytest.approx([0.9, 0.9, 0.9], abs=0.05), "there is fog in the corner"
+
+
+def test_a_loss_in_pixels_of_a_model_with_a_vae(tmp_path):
+    """Also where an image is no whole number of latents wide."""
+    prior = load_prior(str(write_stable_diffusion(tmp_path / "model")), torch.device("cpu"))
+    run = Optimisation(prior, "a red mug", "", settings(loss="pixels", steps=1, resolution=19), seed=0)
+    before = run.representation.field.grids[0].detach().clone()
+    assert run.advance().loss > 0.0
+    assert not torch.equal(run.representation.field.grids[0], before)
 
 
 def test_a_time_that_is_not_annealed_is_drawn_anew_in_every_step(prior):
