@@ -71,7 +71,7 @@ def denoised(prior: Prior, x: Tensor, t: Tensor, conditioning: Conditioning, gui
         kept = (b[1:] * a[:-1]) / (a[1:] * b[:-1])  # of x̄(t) − x0(t) at the next time: x̄ = x0 + σ·ε
         for share, prediction in zip(1.0 - kept, predictions, strict=False):
             by_guidance = by_guidance + share * prediction.by_guidance
-    return Prediction(last.x0, predictions[0].noise, by_guidance)
+    return dataclasses.replace(predictions[0], x0=last.x0, by_guidance=by_guidance)
 
 
 def noise_residual(

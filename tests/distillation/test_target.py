@@ -55,6 +55,7 @@ def test_a_target_of_several_steps_is_where_ddim_comes_to(guidance):
     sampled = ddim_sample(prior, x, torch.tensor([0.6, 0.45, 0.3, 0.15]), conditioning, guidance)
     torch.testing.assert_close(four.x0, sampled)
     assert torch.equal(four.noise, seen.noise)
+    assert torch.equal(four.unguided_noise, seen.unguided_noise)
     assert (four.x0 - one.x0).abs().max() > 1e-2
 
 
