@@ -62,6 +62,7 @@ _FORMATS = (
 )
 """Which parts make a change of a weight, and which may come with them; besides alpha, a magnitude and a bias."""
 
+_PATTERNS = ("alpha_pattern", "rank_pattern")
 _OLD_ATTENTION = re.compile(r"\.processor\.to_(q|k|v|out)_lora\.")
 
 
@@ -168,6 +169,17 @@ def _ia3(parts: Parts, weight: Tensor) -> Tensor:
     shape = [1] * weight.dim()
     shape[1 if on_input else 0] = -1
     return weight * difference.reshape(shape)
+
+
+def check_settings(settings: Mapping[str, object]) -> None:
+    """Raise ValueError where a pattern in PEFT's settings of an adapter, which name its layers, is none."""
+    for name in _PATTERNS:
+        patterns = settings.get(name)
+        for end in patterns if isinstance(patterns, dict) else ():
+            try:
+                re.compile(end)
+            except re.error as error:
+                raise ValueError(f"{name}: {error}") from error
 
 
 def scale_of(settings: Mapping[str, object], layer: str) -> float | None:

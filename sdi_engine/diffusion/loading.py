@@ -300,8 +300,7 @@ def _distrust(source: str) -> str:
     from huggingface_hub.errors import HTTPError
 
     try:
-        asked = hf_hub_url(source, INDEX_FILE, endpoint=_hub()[0])
-        get_hf_file_metadata(asked, timeout=network.CONNECT_SECONDS)
+        get_hf_file_metadata(hf_hub_url(source, INDEX_FILE), timeout=network.CONNECT_SECONDS)
     except (OSError, ValueError, HTTPError) as error:
         said = " ".join(str(each) for each in network.chain(error))
         return network.why(said, *_hub()) if network.is_distrust(said) else ""

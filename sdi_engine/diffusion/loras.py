@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..contract.request import Lora
 from ..errors import BadInputError
 from ..system.pasted import as_meant
-from .adapters import Parts, is_whole, scale_of, split_name, weight_change
+from .adapters import Parts, check_settings, is_whole, scale_of, split_name, weight_change
 from .families import Family, supported
 from .header import check_is_lora, listed, lora_family, read_header, shown
 from .location import check_suffix
@@ -73,7 +73,8 @@ def fuse_loras(pipeline: Any, loras: Sequence[Lora], family: Family) -> list[str
         Sentences on tensors that are not used, such as an embedding.
 
     Raises:
-        BadInputError: a file is missing, is not a LoRA, was trained for another family, or is in an unknown format.
+        BadInputError: a file is missing, is not a LoRA, was trained for another family, or is in an unknown format; or
+            the model's numbers do not suffice for what it adds.
     """
     if not loras:
         return []
@@ -82,7 +83,13 @@ def fuse_loras(pipeline: Any, loras: Sequence[Lora], family: Family) -> list[str
     with torch.no_grad():
         for layer in {layer: None for file in files for layer in file.layers}:
             mine = [file for file in files if layer in file.layers]
-            _add(pipeline, layer, [_changes(pipeline, layer, file.layers[layer], file.lora.weight) for file in mine])
+            changes = [_changes(pipeline, layer, file.layers[layer], file.lora.weight) for file in mine]
+            if not _add(pipeline, layer, changes):
+                named = " and ".join(f'"{file.path.name}"' for file in mine)
+                raise BadInputError(
+                    f"With the LoRA {named} weights of the model become NaN or infinite (in {listed(layer.names)}): "
+                    "give it a weight nearer to 0, or remove it."
+                )
     return [
         f'The LoRA "{file.path.name}" also contains what this model does not use: {listed(file.unused)}.'
         for file in files
@@ -162,12 +169,12 @@ def _read(pipeline: Any, lora: Lora, known: Mapping[str, Layer], family: Family)
         reason = f"it has no place for {listed(homeless)}"
         raise _unfit(file.path, family, _other_family(family, tensors) or reason)
     for layer, kinds in parts.items():
-        if not all(bool(tensor.float().isfinite().all()) for tensor in kinds.values()):
+        file.layers[layer] = _with_scale(kinds, layer, settings)
+        if not all(bool(tensor.float().isfinite().all()) for tensor in file.layers[layer].values()):
             raise BadInputError(
                 f'The LoRA "{file.path}" holds values that are NaN or infinite (in {listed([sources[layer]])}): it is '
                 "damaged; download it again."
             )
-        file.layers[layer] = _with_scale(kinds, layer, settings)
         try:
             _check_shapes(pipeline, layer, file.layers[layer])
         except (ValueError, RuntimeError) as error:
@@ -207,6 +214,8 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
         for name, value in json.loads(metadata.get(_PEFT_METADATA, "{}")).items():
             part, _, setting = name.partition(".")
             settings[part][setting] = value
+        for each in settings.values():
+            check_settings(each)
     except (ValueError, AttributeError, RecursionError) as error:
         raise BadInputError(f'The LoRA file "{path}" has damaged metadata: download it again.') from error
     return tensors, settings
@@ -240,8 +249,9 @@ def _changes(pipeline: Any, layer: Layer, parts: Parts, amount: float, device: s
     return changes
 
 
-def _add(pipeline: Any, layer: Layer, changes: Sequence[Mapping[str, Tensor]]) -> None:
-    """Add up what all files change, and only then round it to the layer's precision."""
+def _add(pipeline: Any, layer: Layer, changes: Sequence[Mapping[str, Tensor]]) -> bool:
+    """Add up what all files change, and only then round it to the layer's precision; whether all of it is finite."""
+    is_finite = True
     for kind in ("weight", "bias"):
         of_kind = [change[kind] for change in changes if kind in change]
         if not of_kind:
@@ -252,6 +262,8 @@ def _add(pipeline: Any, layer: Layer, changes: Sequence[Mapping[str, Tensor]]) -
         for parameter, values in zip(_parameters(pipeline, layer, kind), rows, strict=True):
             # Another memory: the weights may lie in the model's file.
             parameter.data = values.to(parameter.dtype).clone()
+            is_finite = is_finite and bool(parameter.data.isfinite().all())
+    return is_finite
 
 
 def _tensor(pipeline: Any, layer: Layer, kind: str) -> Tensor:

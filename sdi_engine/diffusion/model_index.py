@@ -52,8 +52,7 @@ def checked_pipeline(model: str, index: Mapping[str, Any], folder: Path | None =
             f'The model "{model}" asks for code from outside {" and ".join(LIBRARIES)} (in its {INDEX_FILE}), which is '
             "never run here: choose another copy of it."
         )
-    width = read_object(folder / "text_encoder" / "config.json").get("hidden_size") if folder else None
-    family = families.of_pipeline(name, width)
+    family = families.of_pipeline(name, _text_width(folder) if folder else None)
     missing = sorted(set(family.required) - present(index)) if family else []
     if family is None or missing:
         lack = f" without {' and '.join(missing)}" if missing else ""
@@ -65,10 +64,10 @@ def checked_pipeline(model: str, index: Mapping[str, Any], folder: Path | None =
 
 
 def check_channels(model: str, folder: Path, index: Mapping[str, Any], family: Family) -> None:
-    """Refuse a model whose denoiser takes more than an image, by the configurations in its folder.
+    """Refuse a model whose parts do not go together, by the configurations in its folder.
 
     Raises:
-        BadInputError: it does, or its output is of another size.
+        BadInputError: its denoiser takes more than an image, gives another one, or takes another text than it gets.
     """
     denoiser = read_object(folder / family.denoiser / "config.json")
     takes, gives = denoiser.get("in_channels"), denoiser.get("out_channels")
@@ -77,6 +76,12 @@ def check_channels(model: str, folder: Path, index: Mapping[str, Any], family: F
         raise BadInputError(
             f'The model "{model}" takes {takes} channels for images of {image}, as those for inpainting, depth or '
             "editing do: choose the plain text-to-image model it was made from."
+        )
+    told, width = denoiser.get("cross_attention_dim"), _text_width(folder)
+    if len(family.text_encoders) == 1 and isinstance(told, int) and isinstance(width, int) and told != width:
+        raise BadInputError(
+            f'The text encoder of the model "{model}" gives {width} numbers for a word, and its denoiser takes {told}: '
+            "they belong to two models; download one of them as a whole."
         )
 
 
@@ -136,6 +141,11 @@ def absent_parts(family: Family, index: Mapping[str, Any]) -> dict[str, None]:
 def present(index: Mapping[str, Any]) -> set[str]:
     """The parts that a pipeline has, by its index."""
     return {part for part, value in index.items() if isinstance(value, list) and value[0] is not None}
+
+
+def _text_width(folder: Path) -> Any:
+    """How many numbers the (first) text encoder gives for a word, where its configuration says so."""
+    return read_object(folder / "text_encoder" / "config.json").get("hidden_size")
 
 
 def _is_trusted(value: Any) -> bool:

@@ -201,6 +201,16 @@ def test_vae_stays_in_float32_beside_a_model_in_half_precision(model, request, m
     assert prediction.x0.dtype == prediction.noise.dtype == torch.float32
 
 
+@pytest.mark.parametrize("part", ["text_encoder", "unet"])
+def test_parts_of_two_models_are_refused(latent_model, tmp_path, part):
+    folder = shutil.copytree(latent_model, tmp_path / "mixed")
+    file = folder / part / "config.json"
+    name = {"text_encoder": "hidden_size", "unet": "cross_attention_dim"}[part]
+    file.write_text(json.dumps(json.loads(file.read_text()) | {name: 768}))
+    with pytest.raises(BadInputError, match="they belong to two models"):
+        load_prior(str(folder), CPU)
+
+
 def test_what_the_pipeline_corrects_is_correct_before_it_can_complain(latent_model, tmp_path):
     folder = shutil.copytree(latent_model, tmp_path / "older")
     file = folder / "scheduler" / "scheduler_config.json"

@@ -1,4 +1,5 @@
 import copy
+import json
 
 import pytest
 import torch
@@ -345,6 +346,33 @@ def test_what_cannot_be_used_whole_is_refused_with_the_reason_and_changes_nothin
     assert "bad.safetensors" in str(caught.value)
     assert "good.safetensors" not in str(caught.value)
     assert_changed(pipeline, before, {})
+
+
+@pytest.mark.parametrize(
+    ("metadata", "sentence"),
+    [
+        ({"unet.r": 2, "unet.alpha_pattern": {"(": 4}}, "damaged metadata"),
+        ({"unet.r": 2, "unet.lora_alpha": float("inf")}, "NaN or infinite"),
+    ],
+)
+def test_settings_of_peft_that_cannot_be_are_refused(metadata, sentence, models, tmp_path):
+    layer = f"unet.{TO_Q}"
+    tensors = {f"{layer}.lora_A.weight": torch.randn(2, 32), f"{layer}.lora_B.weight": torch.randn(32, 2)}
+    file = tmp_path / "lora.safetensors"
+    save_file(tensors, file, metadata={"lora_adapter_metadata": json.dumps(metadata)})
+    pipeline = pipeline_of(models, "sd1")
+    with pytest.raises(BadInputError, match=sentence):
+        fuse_loras(pipeline, [Lora(str(file), 1.0)], of(pipeline))
+
+
+def test_a_change_for_which_the_models_numbers_do_not_suffice_is_blamed_on_its_file(models, tmp_path):
+    tensors = {f"{FLAT_TO_Q}.diff": torch.full((32, 32), 1e5)}
+    file = tmp_path / "strong.safetensors"
+    save_file(tensors, file)
+    pipeline = pipeline_of(models, "sd1")
+    pipeline.unet.half()
+    with pytest.raises(BadInputError, match=r'With the LoRA "strong.safetensors" weights .* become NaN or infinite'):
+        fuse_loras(pipeline, [Lora(str(file), 1.0)], of(pipeline))
 
 
 def test_several_add_up_and_a_weight_of_zero_changes_nothing(models, tmp_path):

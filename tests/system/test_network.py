@@ -125,6 +125,8 @@ def test_an_invalid_hub_address(monkeypatch, nobody, endpoint, cause):
 def test_a_certificate_that_is_not_trusted(tmp_path, monkeypatch):
     """It does not become valid by trying again, which would take half a minute."""
     with untrusted_server(tmp_path) as server:
+        template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.address)
         monkeypatch.setenv("HF_ENDPOINT", server.address)
         sentence = refusal()
