@@ -91,13 +91,17 @@ def _residuals(options: argparse.Namespace, report: worker.Listener) -> dict[str
 
 
 def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
+    from ..evaluation.plan import DEFAULT_SETTING, PLAN_FILE, Plan, parse_seeds, parse_setting, read_prompts
+
+    prompts = read_prompts(options.lists, options.prompts)
+    for prompt in prompts:
+        check_prompt(prompt, options.model)
     with worker.torch_work():
         from ..evaluation.evaluate import evaluate
-        from ..evaluation.plan import DEFAULT_SETTING, PLAN_FILE, Plan, parse_seeds, parse_setting, read_prompts
         from ..studies.study import state_of_weights
 
         plan = Plan(
-            prompts=read_prompts(options.lists, options.prompts),
+            prompts=prompts,
             seeds=parse_seeds(options.seeds),
             settings=tuple(parse_setting(text) for text in options.settings or [DEFAULT_SETTING]),
             model=options.model,
@@ -106,8 +110,6 @@ def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str,
             weights=state_of_weights(request_of(options, "")),
             samples=options.samples,
         )
-        for prompt in plan.prompts:
-            check_prompt(prompt, plan.model)
         make_folder(options.output, PLAN_FILE)
         result = evaluate(
             plan,

@@ -190,15 +190,26 @@ def _types_of(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)  # which takes longer than all the rest of a check
 
 
+_NAMES_OF_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    tuple: "a list",
+    dict: "values by name",
+    type(None): "nothing",
+}
+
+
 def _check_types(item: JobRequest | Lora) -> None:
     for name, expected in _types_of(type(item)).items():
         value = getattr(item, name)
         allowed = typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
         allowed = tuple(typing.get_origin(kind) or kind for kind in allowed)
+        kinds = " or ".join(_NAMES_OF_KINDS[kind] for kind in allowed)
         if float in allowed:
             allowed += (int,)
         if (isinstance(value, bool) and bool not in allowed) or not isinstance(value, allowed):
-            kinds = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in allowed)
             raise BadInputError(f'The setting "{name.replace("_", " ")}" is {shown(value)}: it must be {kinds}.')
 
 
