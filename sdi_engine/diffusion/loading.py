@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
+from ..config.overrides import override
 from ..config.parameters import STARTER_MODEL
 from ..contract import vocabulary
 from ..contract.request import Lora
@@ -88,7 +88,7 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
         ) from error
     except EngineError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, MemoryError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # there is no telling what the libraries raise for damaged files
         if is_out_of_memory(error):
             raise OutOfMemoryError(
                 f'There is not enough memory for the model "{model}": close other programs, or choose the device cpu.'
@@ -254,10 +254,11 @@ def _hints(folder: Path) -> ModelHints:
     if not file.is_file():
         return ModelHints()
     try:
-        hints = ModelHints(**json.loads(file.read_text(encoding="utf-8")))
-        return dataclasses.replace(hints, knows=vocabulary.sound(hints.knows))
-    except (ValueError, TypeError) as error:
-        raise BadInputError(f'The file "{file}" is damaged ({error}): repair or delete it.') from error
+        said = dict(json.loads(file.read_text(encoding="utf-8")))
+        knows = vocabulary.sound(said.pop("knows", {}))
+        return dataclasses.replace(override(ModelHints(), said), knows=knows)
+    except (ValueError, TypeError, BadInputError) as error:
+        raise BadInputError(f'The file "{file}" is damaged ({str(error).rstrip(".")}): repair or delete it.') from error
 
 
 def _explained(model: str, location: ModelLocation, error: Exception, unreachable: str) -> EngineError:

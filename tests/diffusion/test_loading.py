@@ -211,6 +211,25 @@ def test_parts_of_two_models_are_refused(latent_model, tmp_path, part):
         load_prior(str(folder), CPU)
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("unet/config.json", "[]"),
+        ("unet/config.json", '{"_class_name": "UNet2DConditionModel", "norm_num_groups": 0}'),
+        ("scheduler/scheduler_config.json", "[1]"),
+        ("text_encoder/config.json", '{"architectures": 7, "hidden_size": 32, "num_attention_heads": 0}'),
+        ("tokenizer/tokenizer.json", "[]"),
+        ("tokenizer/tokenizer_config.json", "[]"),
+    ],
+)
+def test_a_damaged_configuration_is_one_sentence(latent_model, tmp_path, file, content):
+    folder = shutil.copytree(latent_model, tmp_path / "damaged")
+    (folder / file).write_text(content)
+    with pytest.raises(BadInputError, match="damaged") as caught:
+        load_prior(str(folder), CPU)
+    assert "\n" not in str(caught.value)
+
+
 def test_what_the_pipeline_corrects_is_correct_before_it_can_complain(latent_model, tmp_path):
     folder = shutil.copytree(latent_model, tmp_path / "older")
     file = folder / "scheduler" / "scheduler_config.json"
@@ -219,6 +238,24 @@ def test_what_the_pipeline_corrects_is_correct_before_it_can_complain(latent_mod
         warnings.simplefilter("error", FutureWarning)
         older = load_prior(str(folder), CPU)
     assert torch.equal(older.sampling_times(7), load_prior(str(latent_model), CPU).sampling_times(7))
+
+
+@pytest.mark.parametrize(
+    "hints",
+    [
+        '{"resolution": "64"}',
+        '{"resolution": 0}',
+        '{"guidance_scale": NaN}',
+        '{"view_vocabulary": "six"}',
+        "[]1",
+        "[1]",
+    ],
+)
+def test_hints_that_cannot_be_are_refused(pixel_model, tmp_path, hints):
+    folder = shutil.copytree(pixel_model, tmp_path / "model")
+    (folder / "sdi_engine.json").write_text(hints)
+    with pytest.raises(BadInputError, match=r"sdi_engine\.json. is damaged \(.*\): repair or delete it"):
+        load_prior(str(folder), CPU)
 
 
 def test_hints_beside_the_model_are_read(pixel_model, tmp_path):
