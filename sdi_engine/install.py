@@ -78,7 +78,7 @@ _TOO_DEEP = ("Windows Long Path",)
 _NO_NETWORK = ("Max retries exceeded", "Retrying (Retry(", "ReadTimeoutError", "ConnectionResetError", "ProxyError")
 _PROXY = ("407 Proxy Authentication Required", "Missing dependencies for SOCKS", "Cannot connect to proxy")
 _PIP_SECTIONS = (":env:", "install", "global")
-"""Of `pip config list`, what counts most first."""
+"""Sections of `pip config list`, by precedence."""
 _NO_MATCH = ("No matching distribution found", "Could not find a version that satisfies", "ResolutionImpossible")
 """The last is what pip says of a constraint that nothing fulfils."""
 _NO_COMPILER = ("Failed building wheel", "Failed to build", "Getting requirements to build wheel did not run")

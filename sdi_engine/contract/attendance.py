@@ -27,7 +27,7 @@ def is_attended(folder: JobFolder, clock: liveness.Clock = time.monotonic) -> bo
 
 
 def is_ours_to_end(folder: JobFolder) -> bool:
-    """Whether the process that is at the job may be ended for it: here, beyond doubt, and at no other job.
+    """Whether the process that works on the job may be ended for it: here, beyond doubt, and on no other job.
 
     Of a copy of the job's folder, made while it ran, the process knows nothing.
     """

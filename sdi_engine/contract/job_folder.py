@@ -279,7 +279,7 @@ def why_not_read(results: Path, error: OSError) -> str:
 
 
 def _no_folder(folder: Path, error: OSError) -> EngineError:
-    """For a folder that could not be made."""
+    """The error for a folder that could not be made."""
     return StorageError(_disk_full(folder)) if _is_full(error) else BadInputError(_cannot_be_used(folder, error))
 
 
@@ -288,7 +288,7 @@ def _is_full(error: OSError) -> bool:
 
 
 def _disk_full(folder: Path) -> str:
-    """Only where there is a job already can one be resumed."""
+    """For a full disk; the cure is to resume only where the job already exists."""
     cure = "resume the job" if files.is_there(JobFolder(folder).request_file) else "try again"
     return f'The disk of "{folder}" is full: free some space, then {cure}.'
 

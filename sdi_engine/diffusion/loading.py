@@ -42,7 +42,7 @@ _UNUSED = re.compile(
 
 _PIPELINE_THAT_CORRECTS = "StableDiffusionPipeline"
 _CORRECTED = {"steps_offset": 1, "clip_sample": False}
-"""What that pipeline makes of the configuration of its scheduler, with a long warning for each."""
+"""The values that this pipeline puts into its scheduler's configuration, with a long warning for each."""
 
 LoadPrior = Callable[[str, torch.device, Sequence[Lora]], Prior]
 
@@ -199,7 +199,7 @@ def _network(folder: Path, model: str, part: str, kind: Sequence[str], dtype: to
 
 
 def _scheduler(folder: Path, family: Family, kind: Sequence[str]) -> Any:
-    """The scheduler of a model in Diffusers layout, as its pipeline would make it without asking."""
+    """The scheduler of a model in Diffusers layout, with the corrections that its pipeline would make."""
     library, name = kind
     scheduler = getattr(importlib.import_module(library), name).from_pretrained(
         str(folder), subfolder="scheduler", local_files_only=True
@@ -293,9 +293,9 @@ def _hub() -> tuple[str, str]:
 
 
 def _distrust(source: str) -> str:
-    """That the hub's certificate is not trusted, by one attempt; "" where it is, and for any other trouble.
+    """A sentence if the hub's certificate is not trusted, after one attempt; "" if it is, and for any other error.
 
-    The hub's library would try again for half a minute, in which no certificate becomes valid.
+    The hub's library would try again for half a minute, and no certificate becomes valid by that.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HTTPError

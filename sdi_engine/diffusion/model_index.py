@@ -89,7 +89,7 @@ def check_weights(model: str, folder: Path, index: Mapping[str, Any], family: Fa
     """Refuse a folder in which a network has no weights, or in a format that is never opened here.
 
     Raises:
-        BadInputError: one has none.
+        BadInputError: a network has no weights in the safetensors format; the sentence names it.
     """
     for part in family.networks:
         if part in present(index) and not any(map(is_safetensors, (folder / part).glob("*"))):

@@ -218,7 +218,7 @@ def noise_beside(prior: Prior, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
 
 
 def is_inverted(t: float, settings: Settings, random: Generator) -> bool:
-    """Whether κ is found by inversion in this step of a run, which is drawn: `inversion_share`(t) is how likely it is.
+    """Whether κ is found by inversion in this step of a run, at random with the probability `inversion_share`(t).
 
     A share of 1/k pays for inversion in every k-th step, on average; one that is 0 below or above some t pays at the
     other times only. In the steps between κ is fresh noise, as in SDS: that of the step before belongs to other views.

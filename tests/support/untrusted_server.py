@@ -23,7 +23,7 @@ zj0EAwIDSQAwRgIhAM2jR28mrEltd1T7ChsInr45c8HQqVIGDJcYR9cd5h80AiEA
 7imXQXGzQ+eWS7TVsRr+tCaDJ/3CBDykCOw/XSwz7ac=
 -----END CERTIFICATE-----
 """
-"""Of localhost, signed by itself, with its key, which protects nothing."""
+"""A self-signed certificate of localhost, with its private key, which protects nothing."""
 
 
 class UntrustedServer:
@@ -38,13 +38,13 @@ class UntrustedServer:
         self._listening, self._context = listening, context
 
     def serve(self):
-        """Until the socket is closed."""
+        """Answer connections until the socket is closed."""
         with contextlib.suppress(OSError):
             while True:
                 self._shake_hands(self._listening.accept()[0])
 
     def _shake_hands(self, connection):
-        """Whoever says nothing has only looked whether somebody is here."""
+        """A client that sends nothing has only checked that the port is open."""
         with connection:
             connection.settimeout(10.0)
             with contextlib.suppress(OSError):
