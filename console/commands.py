@@ -14,16 +14,16 @@ from pathlib import Path
 
 import bpy
 
-from ..jobs.engine import find_python
+from ..jobs.engine import Engine, find_python
 from ..jobs.prompts import read_prompts
 from ..jobs.runner import Runner
 from ..jobs.words import duration
-from ..sdi_engine.cli.options import add_options, request_of
-from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_STORAGE, BadInputError
+from ..sdi_engine.cli.options import add_options, add_processes, request_of
+from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_STORAGE, BadInputError, EngineError
 from ..sdi_engine.system.untrusted import printable
 from ..state import preferences
 from ..state.desks import BACKGROUND_IDLE_MINUTES
-from .several import Outcome, make_several, shown
+from .several import Outcome, Several, earlier_jobs, shown
 
 COMMAND = "sdi"
 
@@ -49,11 +49,13 @@ def main(arguments: Sequence[str], program: str = f"blender --command {COMMAND}"
     try:
         prompts = read_prompts(options.prompts)
         request_of(options, "an object").validated()  # or every line would fail for the same reason
+        engine = _engine(bpy.context, options)
+        engine.check()
         output = _writable(options.output)
-    except BadInputError as error:
+        outcomes = _make(bpy.context, prompts, options, engine)
+    except EngineError as error:
         print(f"error: {printable(str(error))}")
         return error.exit_code
-    outcomes = _make(bpy.context, prompts, options)
     exit_code = _exit_code(outcomes)
     saved = any(outcome.object for outcome in outcomes)
     if saved:
@@ -87,19 +89,13 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--spacing", type=float, default=0.5, help="gap between two objects, in the scene's units (default: 0.5)"
     )
+    add_processes(parser, 1)
     parser.add_argument(
-        "--processes", type=_count, default=1, help="objects made at once, each with a model of its own (default: 1)"
+        "--resume", action="store_true", help="continue what an earlier call has begun, and import what it has made"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object last")
     add_options(parser, "object", _HELPS)
     return parser
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
 
 
 def _writable(output: Path) -> Path:
@@ -120,19 +116,25 @@ def _writable(output: Path) -> Path:
     return output
 
 
-def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Namespace) -> list[Outcome]:
-    """Make the objects along X from the 3D cursor; Ctrl+C ends it early."""
-    results = (options.results or preferences.results_folder(context)).expanduser().absolute()
-    engine = preferences.engine(context)
+def _engine(context: bpy.types.Context, options: argparse.Namespace) -> Engine:
+    """How to run the engine, by the preferences and the options."""
+    engine = dataclasses.replace(preferences.engine(context), processes=options.processes)
     if options.engine_python:
         engine = dataclasses.replace(engine, python=find_python(options.engine_python))
-    engine = dataclasses.replace(engine, processes=options.processes)
     if options.cluster is not None:
         engine = dataclasses.replace(engine, cluster=options.cluster.strip())
+    return engine
+
+
+def _make(context: bpy.types.Context, prompts: list[str], options: argparse.Namespace, engine: Engine) -> list[Outcome]:
+    """Make the objects along X from the 3D cursor; Ctrl+C ends it early. Raises StorageError."""
+    results = (options.results or preferences.results_folder(context)).expanduser().absolute()
+    runner = Runner(results, BACKGROUND_IDLE_MINUTES)
+    earlier = earlier_jobs(runner) if options.resume else ()
     if not bpy.data.filepath:
         _remove_meshes(context.scene)
-    runner = Runner(results, BACKGROUND_IDLE_MINUTES)
-    outcomes = make_several(context, prompts, functools.partial(request_of, options), runner, engine, options.spacing)
+    requests = functools.partial(request_of, options)
+    outcomes = Several(context, prompts, requests, runner, engine, options.spacing, earlier).make()
     runner.close()
     return outcomes
 
@@ -159,6 +161,8 @@ def _print_table(outcomes: list[Outcome], output: Path | None) -> None:
         print(f"  {duration(outcome.seconds):>8}  {shown(outcome.prompt)}")
     if not failed:
         return
+    if any(outcome.exit_code == EXIT_CANCELLED for outcome in failed):
+        print("\nStopped: the same command with --resume continues from here.")
     width = max(40, shutil.get_terminal_size().columns - 10)
     print(f"\n{len(failed)} failed\n  exit code  prompt and cause")
     for outcome in failed:

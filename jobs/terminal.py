@@ -1,10 +1,11 @@
-"""A job's progress in a terminal: a progress bar, or, if the output is a file, a line now and then."""
+"""Jobs' progress in a terminal: a line that is overwritten, or, if the output is a file, a line now and then."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import time
+from dataclasses import dataclass
 from typing import TextIO
 
 from ..sdi_engine.system.untrusted import printable
@@ -15,39 +16,41 @@ BAR_WIDTH = 24
 SECONDS_BETWEEN_LINES = 5.0
 
 
+@dataclass
+class _Printed:
+    """What was printed of a job."""
+
+    label: str = ""
+    phase: str = ""
+    text: str = ""
+    share: str = ""
+    at: float = float("-inf")
+    notices: int = 0
+
+
 class ProgressDisplay:
-    """Prints a job's new notices and progress; call it after every change, and `close` at the end."""
+    """Prints jobs' new notices and progress; call it after every change, and `close` before anything else is printed.
+
+    A single job has a progress bar. Jobs that are made at once have labels, with which their lines begin; in a terminal
+    they share one line with the percentage of each.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
         self._moves = self._stream.isatty()
-        self._phase = ""
-        self._shown = ""
+        self._printed: dict[str, _Printed] = {}
         self._line_length = 0
-        self._printed_at = float("-inf")
-        self._notices = 0
 
-    def __call__(self, job: Job) -> None:
-        for notice in job.notices[self._notices :]:
-            self._print_line(notice)
-        self._notices = len(job.notices)
-        progress = job.progress
-        if progress is None:
-            return
-        new_phase = progress.phase != self._phase
-        done = progress.step >= progress.steps
-        now = time.monotonic()
-        if new_phase and self._moves:
-            self.close()
-        if self._moves or new_phase or done or now - self._printed_at >= SECONDS_BETWEEN_LINES:
-            filled = round(BAR_WIDTH * words.fraction(progress))
-            bar = "#" * filled + "-" * (BAR_WIDTH - filled)
-            text = f"{progress.phase:<20} [{bar}] {words.steps(progress)}"
-            if text != self._shown:
-                self._show(text)
-            self._shown = text
-            self._printed_at = now
-        self._phase = progress.phase
+    def __call__(self, job: Job, label: str = "") -> None:
+        printed = self._printed.setdefault(job.name, _Printed())
+        printed.label = label
+        for notice in job.notices[printed.notices :]:
+            self._print_line(f"{label} {notice}".lstrip())
+        printed.notices = len(job.notices)
+        if job.progress is not None:
+            self._show_progress(job, printed)
+        if job.is_over:
+            del self._printed[job.name]
 
     def close(self) -> None:
         """End the bar's line."""
@@ -56,10 +59,32 @@ class ProgressDisplay:
             self._stream.flush()
         self._line_length = 0
 
+    def _show_progress(self, job: Job, printed: _Printed) -> None:
+        progress = job.progress
+        assert progress is not None
+        new_phase = progress.phase != printed.phase
+        done = progress.step >= progress.steps
+        now = time.monotonic()
+        if new_phase and self._moves and not printed.label:
+            self.close()
+        if self._moves or new_phase or done or now - printed.at >= SECONDS_BETWEEN_LINES:
+            fraction = words.fraction(progress)
+            filled = round(BAR_WIDTH * fraction)
+            bar = "#" * filled + "-" * (BAR_WIDTH - filled)
+            text = f"{printed.label} {progress.phase:<20} [{bar}] {words.steps(progress)}".lstrip()
+            printed.share = f"{printed.label} {progress.phase} {fraction:.0%}"
+            if text != printed.text:
+                self._show(text)
+            printed.text = text
+            printed.at = now
+        printed.phase = progress.phase
+
     def _show(self, text: str) -> None:
         if not self._moves:
             self._print_line(text)
             return
+        if any(each.label for each in self._printed.values()):
+            text = " | ".join(each.share for each in self._printed.values() if each.share)
         text = _shown(text, self._stream)[: shutil.get_terminal_size().columns - 1]
         self._stream.write("\r" + text.ljust(self._line_length))
         self._stream.flush()

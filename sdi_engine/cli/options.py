@@ -29,6 +29,18 @@ def add_options(parser: argparse.ArgumentParser, scope: Scope, helps: Mapping[st
             parser.add_argument(parameter.flag, **_reading(parameter), help=text.replace("%", "%%"))
 
 
+def add_processes(parser: argparse.ArgumentParser, default: int | None) -> None:
+    """Give a command the option `--processes`, whose value None stands for "auto" (`pools.suitable_processes`)."""
+    parser.add_argument(
+        "--processes",
+        type=_processes,
+        default=default,
+        metavar="N|auto",
+        help="objects made at once, each with a model of its own; auto for one per core of the processor, or one "
+        f"on a GPU (default: {default or 'auto'})",
+    )
+
+
 def request_of(options: argparse.Namespace, prompt: str) -> JobRequest:
     """A request of what the command has options for, not validated.
 
@@ -53,6 +65,10 @@ def _reading(parameter: Parameter) -> dict[str, Any]:
         del how["metavar"]
         return how | {"action": argparse.BooleanOptionalAction}
     return how | {"type": model_named_here if parameter.name == "model" else parameter.kind}
+
+
+def _processes(text: str) -> int | None:
+    return None if text == "auto" else int(text)
 
 
 def _help(parameter: Parameter) -> str:

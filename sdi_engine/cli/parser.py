@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import __version__
 from ..config.parameters import NOISES_2D
-from .options import add_options
+from .options import add_options, add_processes
 
 FIGURES = ("1", "8", "9", "10", "11")
 
@@ -49,10 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=10.0,
         help="leave when no job has come for so long (default: %(default)s)",
     )
-    serve.add_argument(
-        "--processes", type=int, default=1, help="objects at once, each with a model of its own (default: %(default)s)"
-    )
-
+    add_processes(serve, 1)
     add_cluster(serve)
 
     doctor = commands.add_parser("doctor", parents=[common], help="what is installed, what is missing, how to fix it")
@@ -146,7 +143,7 @@ def _add_evaluation_options(parser: argparse.ArgumentParser) -> None:
         help="a column of the table, such as SDS: preset=standard noise=random set.t=[0.98,0.02] equal_time=SDI; may "
         "be given several times, and the others are compared with the first (default: standard: preset=standard)",
     )
-    add("--processes", type=int, help="objects at once (default: one for each core, or one on a GPU)")
+    add_processes(parser, None)
     add_cluster(parser)
     add("--samples", type=int, default=4, help="2D pictures of each prompt (default: %(default)s)")
     add("--clip", type=Path, metavar="FOLDER", help="a CLIP model, for its score of results; needs no other truth")

@@ -19,11 +19,9 @@ from ..contract.job_folder import JobFolder, storage_errors
 from ..diffusion.loading import LoadPrior
 from ..errors import BadInputError
 from ..run.previews import to_image
-from ..run.text_to_mesh import choose_device
 from ..service.device import device_taken
-from ..service.local_pool import core_count
 from ..service.pool import check_processes
-from ..service.pools import open_pool
+from ..service.pools import open_pool, suitable_processes
 from ..starter.world import Subject
 from ..studies.sheets import Cell, Row, contact_sheet
 from ..studies.study import save_json, save_picture
@@ -83,7 +81,7 @@ def evaluate(
         KeyboardInterrupt: it was stopped; the same call continues it.
     """
     if processes is None:
-        processes = core_count() if choose_device(plan.device).type == "cpu" else 1
+        processes = suitable_processes(plan.device)
     check_processes(processes)
     examiner = examiner or Examiner(plan.prompts, clip)  # a missing judge is reported before hours of work
     other = Plan.load(baseline) if baseline is not None else None

@@ -3,14 +3,17 @@
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
+from fake_cluster import ADDRESS, NO_ANSWER, NOBODY
 
 import headless
+from sdi_engine.contract import events
 
 
 @pytest.fixture
@@ -158,3 +161,80 @@ def test_several_at_once_stand_in_the_order_of_their_lines(bpy, command, results
     lefts = [bpy.data.objects[name].location.x for name in ("slow mug", "a green mug", "a red mug")]
     assert lefts == sorted(lefts)
     assert command("a red mug", "--processes", "0")[0] == 2
+
+
+def said_in(results, kind):
+    """All events of a kind, of all jobs."""
+    files = sorted(results.glob("*/events.jsonl"))
+    return [event for file in files for event in events.read_new(file, 0)[0] if isinstance(event, kind)]
+
+
+class TestOnACluster:
+    @pytest.mark.parametrize("by", ["option", "preferences"])
+    def test_the_one_at_the_address_makes_the_objects(self, bpy, extension, command, results, by):
+        options = ["--cluster", ADDRESS]
+        if by == "preferences":
+            extension.state.preferences.of(bpy.context).cluster, options = ADDRESS, []
+        code, said = command("a red mug\na blue mug\n", *options)
+        assert code == 0, said
+        assert [each["object"] for each in said["objects"]] == ["a red mug", "a blue mug"]
+        assert [notice.message for notice in said_in(results, events.Notice)] == ["This is done on the cluster."] * 2
+
+    def test_where_nobody_answers_each_says_so_and_is_made_at_another_address(self, command, results):
+        code, said = command("a red mug\na blue mug\n", "--cluster", NOBODY)
+        assert code == 3
+        assert [each["error"] for each in said["objects"]] == [NO_ANSWER] * 2
+        folders = sorted(results.glob("2*"))
+        code, said = command("a red mug\na blue mug\n", "--cluster", ADDRESS, "--resume")
+        assert code == 0, said
+        assert sorted(results.glob("2*")) == folders
+        assert sorted(each["folder"] for each in said["objects"]) == [str(folder) for folder in folders]
+
+    def test_what_is_no_address_is_bad_input(self, command, results):
+        code, said = command("a red mug\n", "--cluster", "no address")
+        assert code == 2
+        assert said.startswith('error: "no address" is no address of a Ray cluster')
+        assert not results.exists()
+
+
+def test_ctrl_c_pauses_all_that_are_at_work_and_the_same_call_goes_on(bpy, command, results):
+    def interrupt_when_two_run():
+        while len(list(results.glob("*slow*/preview.png"))) < 2:
+            time.sleep(0.02)
+        signal.raise_signal(signal.SIGINT)
+
+    prompts, options = "a red mug\nslow one\nslow two\nlater\n", ["--processes", "2"]
+    watcher = threading.Thread(target=interrupt_when_two_run, daemon=True)
+    watcher.start()
+    code, said = command(prompts, *options)
+    watcher.join()
+    assert code == 130
+    assert [each["exit_code"] for each in said["objects"]] == [0, 130, 130]
+    assert "was paused; its progress is kept" in said["objects"][1]["error"]
+    assert said_in(results, events.StateChanged)[-1].state == events.PAUSED
+    assert not list(results.glob(".engine/engines/*/hold"))
+    folders = sorted(results.glob("2*"))
+
+    bpy.ops.wm.read_homefile()
+    code, said = command(prompts, *options, "--resume")
+    assert code == 0, said
+    assert [each["object"] for each in said["objects"]] == ["a red mug", "slow one", "slow two", "later"]
+    assert set(folders) < set(results.glob("2*"))
+    ends = [event for event in said_in(results, events.StateChanged) if event.state == events.DONE]
+    assert len(ends) == 4, "and none twice"
+
+
+def test_without_resume_an_earlier_call_is_left_alone(command, results):
+    command("a red mug")
+    command("a red mug")
+    assert len(list(results.glob("2*"))) == 2
+
+
+def test_lines_of_those_made_at_once_name_their_prompt(extension, tmp_path, capsys):
+    (tmp_path / "prompts.txt").write_text("a red mug\na blue mug\n")
+    arguments = ["--prompts", str(tmp_path / "prompts.txt"), "--output", str(tmp_path / "out.blend")]
+    assert extension.console.commands.main([*arguments, "--processes", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for number in (1, 2):
+        assert any(line.startswith(f"[{number}/2] Optimising") for line in lines), lines
+        assert any(line.startswith(f"[{number}/2] made in") for line in lines)

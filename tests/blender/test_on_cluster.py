@@ -12,6 +12,12 @@ def preferences(desk, bpy):
     return found
 
 
+def choose(desk, prompt):
+    """Click on a job in the list, which is drawn before it may be."""
+    desk.until(lambda: prompt in desk.list())
+    desk.bpy.context.window_manager.sdi_job_index = desk.list().index(prompt)
+
+
 def test_the_one_at_the_address_makes_the_object(bpy, desk, preferences):
     desk.generate()
     desk.to_the_end()
@@ -50,6 +56,8 @@ def test_pause_stops_one_of_several_and_the_next_takes_its_place(bpy, desk, pref
     desk.until(lambda: "a red mug" in bpy.data.objects)
     assert [jobs[prompt].state for prompt in ("slow one", "slow two")] == ["paused", "running"]
     assert not runner.is_held
+    choose(desk, "slow one")
+    desk.until(lambda: desk.can_press("resume_job"))
     assert desk.press("resume_job", job=jobs["slow one"].name) is None
     desk.until(lambda: "slow one" in bpy.data.objects)
     assert jobs["slow two"].state == "running"
@@ -68,6 +76,8 @@ def test_pause_of_a_job_that_waits_takes_it_from_the_queue(desk, preferences):
     assert desk.press("pause_job", job=waiting.name) is None
     assert waiting.state == "paused"
     assert not runner.queue.waiting()
+    choose(desk, PROMPT)
+    desk.until(lambda: desk.can_press("resume_job"))
     assert desk.press("resume_job", job=waiting.name) is None
     assert [ticket.name for ticket in runner.queue.waiting()] == [waiting.name]
     for job in list(runner.jobs.values()):

@@ -30,3 +30,39 @@ def test_a_job_from_elsewhere_cannot_control_the_terminal(tmp_path, stream):
     assert first == r"look \x1b]0;owned\x07\nERROR forged \u202eback"
     assert r"Optimising\x1b[2J" in written.getvalue()
     assert "\x1b" not in written.getvalue()
+
+
+@pytest.fixture
+def two_jobs(tmp_path):
+    jobs = []
+    for number, step in enumerate((25, 50), 1):
+        folder = JobFolder.create(tmp_path / f"job {number}", JobRequest("a mug"))
+        folder.append(events.Progress("Optimising", step, 100))
+        jobs.append(Job(folder))
+        jobs[-1].refresh(waits=True)
+    return jobs
+
+
+def test_jobs_made_at_once_have_lines_of_their_own_in_a_file(two_jobs):
+    written = io.StringIO()
+    display = ProgressDisplay(written)
+    for number, job in enumerate(two_jobs, 1):
+        display(job, f"[{number}/2]")
+    assert [line.split() for line in written.getvalue().splitlines()] == [
+        ["[1/2]", "Optimising", "[######------------------]", "25/100"],
+        ["[2/2]", "Optimising", "[############------------]", "50/100"],
+    ]
+
+
+def test_jobs_made_at_once_share_a_line_in_a_terminal_until_they_are_over(two_jobs):
+    written = Terminal()
+    display = ProgressDisplay(written)
+    for number, job in enumerate(two_jobs, 1):
+        display(job, f"[{number}/2]")
+    assert written.getvalue().rpartition("\r")[2] == "[1/2] Optimising 25% | [2/2] Optimising 50%"
+    two_jobs[0].withdraw()
+    display(two_jobs[0], "[1/2]")
+    two_jobs[1].progress = events.Progress("Optimising", 75, 100)
+    display(two_jobs[1], "[2/2]")
+    assert written.getvalue().rpartition("\r")[2].rstrip() == "[2/2] Optimising 75%"
+    assert "\n" not in written.getvalue()

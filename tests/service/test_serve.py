@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from fake_cluster import ADDRESS, NO_ANSWER, NOBODY, FakeCluster
 from tiny_models import write_stable_diffusion
 
 from sdi_engine import __version__
+from sdi_engine.cli import commands
+from sdi_engine.cli.parser import make_parser
 from sdi_engine.contract import events, identity
 from sdi_engine.contract.attendance import is_attended
 from sdi_engine.contract.identity import Identity
@@ -23,9 +26,18 @@ from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.job_queue import RESUME, SAMPLE, JobQueue
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion import loading
-from sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_OUT_OF_MEMORY, EXIT_STORAGE, OutOfMemoryError
+from sdi_engine.errors import (
+    EXIT_CANCELLED,
+    EXIT_DONE,
+    EXIT_ENVIRONMENT,
+    EXIT_OUT_OF_MEMORY,
+    EXIT_STORAGE,
+    OutOfMemoryError,
+)
 from sdi_engine.run import text_to_mesh
-from sdi_engine.service import worker
+from sdi_engine.service import cluster, pools, worker
+from sdi_engine.service import serve as serve_module
+from sdi_engine.service.device import Device
 from sdi_engine.service.own_process import OwnProcess
 from sdi_engine.service.pool import Outcome
 from sdi_engine.service.serve import serve
@@ -445,3 +457,66 @@ def test_a_pool_of_several_has_as_many_jobs_as_it_does_at_once(tmp_path):
     device = ProcessLock("device")
     assert device.acquire(), "it was given back"
     device.release()
+
+
+class TestOnACluster:
+    @pytest.fixture
+    def nodes(self, monkeypatch):
+        """A cluster that does nothing but say so."""
+
+        class Nodes(FakeCluster):
+            @staticmethod
+            def do(job, verb, listener, pausing):
+                JobFolder(job).result_file.write_text("{}")
+                return Outcome(EXIT_DONE)
+
+        monkeypatch.setattr(cluster, "ClusterPool", Nodes)
+        monkeypatch.setattr(serve_module, "step_back", lambda: None)
+        return Nodes
+
+    @pytest.fixture
+    def queue(self, tmp_path):
+        queue = JobQueue(tmp_path / "results")
+        for name in ("one", "two"):
+            JobFolder.create(queue.results / name, request("starter"))
+            queue.add(name)
+        return queue
+
+    def command(self, queue, address):
+        return commands.main(["serve", str(queue.results), "--idle-minutes", "0", "--cluster", address])
+
+    def test_the_one_at_the_address_does_the_queues_jobs_and_the_device_here_is_free(self, nodes, queue, monkeypatch):
+        monkeypatch.setattr(Device, "acquire", lambda self: pytest.fail("The device was taken."))
+        assert self.command(queue, ADDRESS) == EXIT_DONE
+        assert nodes.opened == 1
+        assert [JobFolder(queue.results / name).result() for name in ("one", "two")] == [{}, {}]
+        assert not queue.waiting()
+
+    def test_where_nobody_answers_all_jobs_wait_for_an_engine_that_does(self, nodes, queue, caplog):
+        assert self.command(queue, NOBODY) == EXIT_ENVIRONMENT
+        assert caplog.messages == [NO_ANSWER]
+        assert [ticket.name for ticket in queue.waiting()] == ["one", "two"]
+        assert self.command(queue, ADDRESS) == EXIT_DONE
+        assert not queue.waiting()
+
+
+def test_a_2d_preview_is_stopped_as_any_job_is(model, tmp_path):
+    folder = JobFolder.create(tmp_path / "look", request(model, steps=None))
+    said = []
+
+    def pause(event):
+        said.append(event)
+        folder.pause_flag.touch()
+
+    assert OwnProcess().do(folder.path, SAMPLE, pause).exit_code == EXIT_CANCELLED
+    assert states(folder)[-1] == events.PAUSED
+    assert folder.result() is None
+
+
+def test_processes_that_suit_are_one_a_core_or_one_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(pools, "core_count", lambda: 5)
+    for device, count in (("cpu", 5), ("cuda", 1), ("mps", 1)):
+        monkeypatch.setattr(text_to_mesh, "choose_device", lambda name, device=device: torch.device(device))
+        with pools.open_pool(None) as pool:
+            assert pool.capacity == count
+    assert make_parser().parse_args(["serve", "results", "--processes", "auto"]).processes is None
