@@ -75,6 +75,8 @@ def test_what_guidance_added_in_all_steps_is_what_the_target_would_be_without(st
     x, t = torch.randn(1, 3, 4, 4), torch.tensor([0.6])
     guided, plain = (denoised(prior, x, t, conditioning, guidance, steps) for guidance in (7.5, 1.0))
     torch.testing.assert_close(guided.x0 - guided.by_guidance, plain.x0)
+    times = torch.linspace(0.6, 0.0, steps + 1)[:-1]
+    torch.testing.assert_close(guided.x0, ddim_sample(prior, x, times, conditioning, 7.5))
 
 
 def test_background_shift_is_taken_off_and_the_object_is_kept():
