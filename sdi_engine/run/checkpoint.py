@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import BadInputError
 from ..system.files import make_folder_of_ours, write_atomically
@@ -65,9 +65,10 @@ def load(run: Optimisation, path: Path) -> None:
         for name, tensor in _below(OPTIMIZER, tensors).items():
             parameter, _, key = name.rpartition(".")
             state.setdefault(index_of[parameter], {})[key] = tensor
+        _check(state, [parameter for group in run.optimizer.param_groups for parameter in group["params"]])
         run.optimizer.load_state_dict(run.optimizer.state_dict() | {"state": state})
         residuals = [(t, residual) for t, residual in tensors.get("residuals", torch.zeros(0, 2)).tolist()]
-    except (SafetensorError, KeyError, ValueError, RuntimeError, IndexError) as error:
+    except (SafetensorError, KeyError, ValueError, RuntimeError, IndexError, OverflowError, TypeError) as error:
         raise _damaged(path) from error
     run.step, run.residuals = step, residuals
     run.representation.resume((step - 1) / run.settings.steps)
@@ -82,8 +83,23 @@ def attempt_of(path: Path) -> int:
     try:
         with safe_open(path, framework="pt") as file:
             return int(file.get_tensor("attempt"))
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, OSError, RuntimeError, OverflowError) as error:
         raise _damaged(path) from error
+
+
+def _check(state: dict[int, dict[str, Tensor]], parameters: list[nn.Parameter]) -> None:
+    """Raise ValueError unless each entry of the optimiser's state is all that Adam keeps of a parameter of that shape.
+
+    The optimiser itself would take it, and end in an unexpected error at its next step.
+    """
+    for index, kept in state.items():
+        shape = parameters[index].shape
+        if {key: tensor.shape for key, tensor in kept.items()} != {
+            "step": torch.Size(),
+            "exp_avg": shape,
+            "exp_avg_sq": shape,
+        }:
+            raise ValueError(f"the optimiser's state of parameter {index} is not Adam's")
 
 
 def _parameter_names(run: Optimisation) -> list[str]:

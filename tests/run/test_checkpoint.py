@@ -175,3 +175,32 @@ def test_a_checkpoint_of_other_settings_is_refused_in_a_sentence(prior, write, t
     write(run_of(prior, paper(), steps=1), path)
     with pytest.raises(BadInputError, match="delete it to start the job over"):
         checkpoint.load(Optimisation(prior, "ball", "", settings(), seed=0), path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda tensors, name: tensors.pop(f"{name}.exp_avg"), id="a missing key"),
+        pytest.param(lambda tensors, name: tensors.update({f"{name}.exp_avg": torch.zeros(2)}), id="another shape"),
+        pytest.param(lambda tensors, name: tensors.update({f"{name}.more": torch.zeros(())}), id="another key"),
+        pytest.param(lambda tensors, name: tensors.update(step=torch.tensor(float("inf"))), id="an infinite step"),
+        pytest.param(lambda tensors, name: tensors.update(residuals=torch.zeros(3)), id="residuals of another shape"),
+    ],
+)
+def test_a_damaged_state_is_refused_before_the_next_step_fails_with_it(prior, damage, tmp_path):
+    path = tmp_path / "state.safetensors"
+    checkpoint.save(run_of(prior, settings(), steps=1), path)
+    tensors = load_file(path)
+    name = next(name for name in tensors if name.endswith(".exp_avg")).removesuffix(".exp_avg")
+    damage(tensors, name)
+    save_file(tensors, path)
+    with pytest.raises(BadInputError, match="delete it to start the job over"):
+        checkpoint.load(Optimisation(prior, "ball", "", settings(), seed=0), path)
+
+
+@pytest.mark.parametrize("attempt", [torch.zeros(2), torch.tensor(float("inf")), torch.tensor(float("nan"))])
+def test_a_damaged_number_of_the_attempt_is_refused(attempt, tmp_path):
+    path = tmp_path / "state.safetensors"
+    save_file({"attempt": attempt}, path)
+    with pytest.raises(BadInputError, match="delete it to start the job over"):
+        checkpoint.attempt_of(path)
