@@ -84,6 +84,10 @@ class Guidance:
         """In so many pixels κ wants to know which points of the object the renders see; None if not at all."""
         return None if self.cells is None else self._noise_resolution
 
+    def target_steps(self, t: float) -> int:
+        """By how many steps of DDIM the target is made at a time; 1 is eq. (10)."""
+        return round(self.settings.target_steps(t))
+
     def noise(
         self, x0: Tensor, t: Tensor, conditioning: Conditioning, random: Generator, previous: Prediction | None = None
     ) -> Noise:
@@ -113,7 +117,7 @@ class Guidance:
         """
         context = self._context(x0, t, random, None, surface)
         kappa, x = self._noise(x0, t, conditioning, context)
-        steps = round(self.settings.target_steps(t[0].item()))
+        steps = self.target_steps(t[0].item())
         target = distillation_target(self.prior, x0, t, kappa, conditioning, self.guidance_scale, x, steps)
         if is_finite(x0) and not is_finite(target.x0):
             raise broken_model(self.prior)

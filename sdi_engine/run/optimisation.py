@@ -52,9 +52,10 @@ class StepReport:
 class Optimisation:
     """One run: a prompt, a prior, settings, a seed; `representation` is its result.
 
-    `residuals` are the pairs (t, residual of eq. (8)) of all steps so far: how far the run's own κ was from the fixed
-    point, as `target.noise_residual` measures it. It costs nothing, since it is the distance from the renders to their
-    targets. (Where x(t) is not a·x0 + b·κ, that distance is still σ·‖ε − κ‖, the length of the update by eq. (10).)
+    `residuals` are the pairs (t, residual of eq. (8)) of all steps whose target is that of eq. (10): how far the run's
+    own κ was from the fixed point, as `target.noise_residual` measures it. It costs nothing, since it is the distance
+    from the renders to their targets. (Where x(t) is not a·x0 + b·κ, that distance is still σ·‖ε − κ‖, the length of
+    the update by eq. (10).)
 
     All randomness comes from (seed, attempt, step), so a run that goes on from a checkpoint (`run.checkpoint`) equals
     one that was never interrupted; on a GPU nearly, since it adds gradients up in any order.
@@ -153,8 +154,9 @@ class Optimisation:
         )
         t = torch.full((len(cameras),), self.guidance.time(step.progress, step.random), device=self.device)
         asked = self.guidance.target(x0.detach(), t, conditioning, step.random, surface)
-        residual = (asked.x0 - x0.detach()).square().mean((1, 2, 3)).sqrt().mean()
-        self.residuals.append((t[0].item(), residual.item()))
+        if self.guidance.target_steps(t[0].item()) == 1:
+            residual = (asked.x0 - x0.detach()).square().mean((1, 2, 3)).sqrt().mean()
+            self.residuals.append((t[0].item(), residual.item()))
         target = asked.x0
         opacity = F.adaptive_avg_pool2d(rendering.opacity, x0.shape[-2:])
         if settings.fit_object and asked.by_guidance is not None:

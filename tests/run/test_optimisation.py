@@ -221,9 +221,9 @@ def test_a_run_knows_how_far_its_noise_was_from_the_fixed_point(prior, noise, mo
     run = Optimisation(prior, "ball", "", settings(noise=noise), seed=0)
     asked = {}
 
-    def remembered(prior, x0, t, kappa, conditioning, guidance, x=None):
+    def remembered(prior, x0, t, kappa, conditioning, guidance, x=None, steps=1):
         asked.update(x0=x0, t=t, kappa=kappa, conditioning=conditioning, guidance=guidance)
-        return distillation_target(prior, x0, t, kappa, conditioning, guidance, x)
+        return distillation_target(prior, x0, t, kappa, conditioning, guidance, x, steps)
 
     monkeypatch.setattr("sdi_engine.run.guidance.distillation_target", remembered)
     for step in range(2):
@@ -232,6 +232,14 @@ def test_a_run_knows_how_far_its_noise_was_from_the_fixed_point(prior, noise, mo
         assert t == pytest.approx(asked["t"][0].item())
         assert residual == pytest.approx(noise_residual(prior, **asked).mean().item(), rel=1e-3)
     assert len(run.residuals) == 2
+
+
+def test_the_way_to_a_target_of_several_steps_is_no_residual(prior):
+    run = Optimisation(prior, "ball", "", settings(target_steps=Ramp(1.0, 2.0, 0.5, 0.5), steps=4), seed=0)
+    _run(run)
+    assert run.residuals
+    assert len(run.residuals) < 4
+    assert all(run.guidance.target_steps(t) == 1 for t, _ in run.residuals)
 
 
 def _run(run):
