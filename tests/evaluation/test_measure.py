@@ -154,7 +154,7 @@ def test_an_empty_mesh_is_refused(judge, truths, tmp_path):
     about = b'{"asset": {"version": "2.0"}, "scene": 0, "scenes": [{"nodes": []}]}    '
     header = struct.pack("<4sIIII", b"glTF", 2, 20 + len(about), len(about), 0x4E4F534A)
     (tmp_path / "mesh.glb").write_bytes(header + about)
-    with pytest.raises(BadInputError, match="holds 0 meshes"):
+    with pytest.raises(BadInputError, match="has 0 meshes"):
         measure(tmp_path / "mesh.glb", CAR, judge, truths)
 
 

@@ -87,6 +87,15 @@ def test_where_nobody_answers_it_says_so_and_goes_on_at_another_address(evaluate
     assert sorted(nodes.did) == sorted((prompt, RUN) for prompt in PROMPTS)  # and none twice
 
 
+@pytest.fixture
+def heard_ctrl_c():
+    """SIGINT as in a terminal: a shell that starts the tests in the background lets them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_ctrl_c")
 def test_ctrl_c_pauses_what_is_at_work_and_the_same_call_goes_on(evaluate, nodes, tmp_path, monkeypatch):
     do = nodes.do
 

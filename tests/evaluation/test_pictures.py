@@ -88,7 +88,7 @@ def test_files_without_one_textured_mesh_are_refused_with_the_reason(tmp_path):
         (tmp_path / "nowhere.glb", "cannot be read"),
         (tmp_path / "noise.glb", "cannot be read"),
         (tmp_path / "cut.glb", "cannot be read"),
-        (glb(tmp_path / "two.glb", red_box, red_box.copy()), "holds 2 meshes"),
+        (glb(tmp_path / "two.glb", red_box, red_box.copy()), "has 2 meshes"),
         (glb(tmp_path / "bare.glb", box), "no texture"),
         (glb(tmp_path / "flat.glb", square), "is flat"),
         (glb(tmp_path / "line.glb", line), "is empty"),

@@ -122,7 +122,7 @@ def test_pause_resume_cancel(window, picture):
     window.press("sdi.resume_job")
     window.wait_until("'slow mug' in bpy.data.objects", timeout=30)
 
-    start(window, "hang on")
+    start(window, "hang mug")
     until_running(window)
     window.press("sdi.cancel_job")
     window.wait_until(f"{SESSION}.display.job.is_over", timeout=30)  # it ignores the flag, and is killed
@@ -201,7 +201,7 @@ def test_every_end_is_explained_in_one_sentence(window, picture):
 
 def test_an_invalid_mesh_is_reported_and_changes_nothing(window, picture):
     before = window.ask("objects()")
-    start(window, "garbage")
+    start(window, "garbage mug")
     window.wait_until(f"{ARRIVALS}.complaint", timeout=30)
     assert "cannot be read" in window.ask(f"{ARRIVALS}.complaint")
     picture(window, "13-garbage")
