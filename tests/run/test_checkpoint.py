@@ -83,7 +83,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(prior, preset, tmp_path):
         advance(resumed, 3)
         ends = resumed.representation.state_dict()
         if file == "now":
-            assert len(resumed.residuals) == 6
+            assert resumed.residuals
             torch.testing.assert_close(torch.tensor(resumed.residuals), torch.tensor(whole.residuals))
         for name, tensor in whole.representation.state_dict().items():
             assert tensor.isfinite().all()
