@@ -220,13 +220,14 @@ class Parameters:
             Choice(
                 "attached",
                 "Attached to the Surface",
-                "Random noise that sticks to the object, so that all sides agree on it: clear patterns; faster than "
-                "inversion",
+                "Random noise that sticks to the object, so that all sides agree on it; asks the model less often in "
+                "each step than inversion",
             ),
             Choice(
                 "cached-3d",
                 "Cached on the Surface",
-                "Noise that the model saw on the object in earlier steps: clear patterns; faster than inversion",
+                "Noise that the model saw on the object in earlier steps; asks the model less often in each step "
+                "than inversion",
             ),
         ),
         scope="object",
