@@ -263,9 +263,8 @@ def _in_folder(folder: Path, go_on: Callable[[], bool], depth: int = 0) -> Itera
             yield str(path)
         elif not path.name.startswith(".") and path.is_dir():
             if (path / INDEX_FILE).is_file():
-                if not any(
-                    path.with_name(f"{path.name}{suffix}").is_file() for suffix in SUFFIXES
-                ):  # or it is that file's companion
+                is_companion = any(path.with_name(f"{path.name}{suffix}").is_file() for suffix in SUFFIXES)
+                if not is_companion:
                     yield str(path)
             elif depth < MAX_DEPTH:
                 yield from _in_folder(path, go_on, depth + 1)

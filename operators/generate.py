@@ -15,7 +15,7 @@ from ..jobs.seeds import UnusedSeeds
 from ..scene.importer import ImportFailedError
 from ..sdi_engine.config.parameters import MAX_SEED
 from ..sdi_engine.contract.request import JobRequest
-from ..sdi_engine.diffusion.model_index import check_prompt
+from ..sdi_engine.diffusion.model_index import check_prompt, check_prompts
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.system.pasted import as_meant
 from ..sdi_engine.system.untrusted import printable
@@ -34,8 +34,8 @@ def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: l
         )
     where = session().arrivals.placements_at_cursor(context, [request.height for request in requests])
     try:
-        for prompt, model in dict.fromkeys((request.prompt, request.model) for request in requests):
-            check_prompt(prompt, model)
+        for model in dict.fromkeys(request.model for request in requests):
+            check_prompts([request.prompt for request in requests if request.model == model], model)
         if bpy.app.background:
             desk, engine = session().desks.desk(context), preferences.engine(context)
             for request, placement in zip(requests, where, strict=True):

@@ -10,7 +10,7 @@ from typing import Any
 from ..config import parameters
 from ..contract.job_folder import make_folder
 from ..contract.request import JobRequest
-from ..diffusion.model_index import check_prompt
+from ..diffusion.model_index import check_prompt, check_prompts
 from ..errors import BadInputError
 from ..service import worker
 from ..system.untrusted import printable
@@ -71,8 +71,7 @@ def _figures(options: argparse.Namespace, report: worker.Listener) -> dict[str, 
     _check_choices("figure", numbers, (*FIGURES, "all"))
     default_prompts = STARTER_PROMPTS if options.model == parameters.STARTER_MODEL else PAPER_PROMPTS
     prompts = [request_of(options, prompt).validated().prompt for prompt in options.prompts or default_prompts]
-    for prompt in prompts:
-        check_prompt(prompt, options.model)
+    check_prompts(prompts, options.model)
     asked = _accepted(options, prompts[0], resume=True)
     with worker.device_work(report):
         from ..studies.figures import figures
@@ -94,8 +93,7 @@ def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str,
     from ..evaluation.plan import DEFAULT_SETTING, PLAN_FILE, Plan, parse_seeds, parse_setting, read_prompts
 
     prompts = read_prompts(options.lists, options.prompts)
-    for prompt in prompts:
-        check_prompt(prompt, options.model)
+    check_prompts(prompts, options.model)
     with worker.torch_work():
         from ..evaluation.evaluate import evaluate
         from ..studies.study import state_of_weights

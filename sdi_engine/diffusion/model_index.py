@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +114,19 @@ def words_of(folder: Path) -> dict[str, list[str]]:
 
 
 def check_prompt(prompt: str, model: str) -> None:
-    """Refuse before a model is loaded what would be refused after it: nothing but a small file beside it is read.
+    """`check_prompts` of one."""
+    check_prompts([prompt], model)
+
+
+def check_prompts(prompts: Iterable[str], model: str) -> None:
+    """Refuse before a model is loaded what would be refused after it: nothing but a small file beside it is read, once.
 
     Args:
         model: as in `locate`. Of one on the hub nothing is known before it is loaded.
 
     Raises:
         EnvironmentMissingError: there is nothing at this path.
-        BadInputError: what is there is not a model, or it does not know any word of the prompt.
+        BadInputError: what is there is not a model, or it does not know any word of a prompt.
     """
     location = locate(model)
     folder: Path | None = None
@@ -129,7 +134,9 @@ def check_prompt(prompt: str, model: str) -> None:
         path = Path(location.sources[0])
         folder = path if location.kind == "folder" else companion_folder(path)
     if folder is not None:
-        vocabulary.check(prompt, words_of(folder))
+        words = words_of(folder)
+        for prompt in prompts:
+            vocabulary.check(prompt, words)
 
 
 def absent_parts(family: Family, index: Mapping[str, Any]) -> dict[str, None]:

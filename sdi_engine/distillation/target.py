@@ -79,7 +79,7 @@ def noise_residual(
 ) -> Tensor:
     """How far κ is from solving eq. (8), rescaled to x0: the root mean square of σ(t)·[ε(a·x0 + b·κ, y) − κ].
 
-    That is the distance from a render to its target, since x0 − x̂0 = σ·(ε − κ).
+    That is the distance from a render to its target (`distance_to_target`).
 
     Args:
         x0, t, kappa, conditioning, guidance: as of `distillation_target`.
@@ -87,7 +87,18 @@ def noise_residual(
     Returns:
         (B,), one residual for each image.
     """
-    target = distillation_target(prior, x0, t, kappa, conditioning, guidance).x0
+    return distance_to_target(x0, distillation_target(prior, x0, t, kappa, conditioning, guidance).x0)
+
+
+def distance_to_target(x0: Tensor, target: Tensor) -> Tensor:
+    """The root mean square of x0 − x̂0 = σ·(ε − κ) in each image, by which `noise_residual` is known for free.
+
+    Args:
+        x0, target: (B, C, h, w).
+
+    Returns:
+        (B,).
+    """
     return (x0 - target).square().mean((1, 2, 3)).sqrt()
 
 

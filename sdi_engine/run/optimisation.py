@@ -19,7 +19,12 @@ from torch import Tensor
 from ..cameras import SAMPLERS, Cameras, orbit
 from ..config.settings import Settings
 from ..diffusion.prior import Prior
-from ..distillation.target import distillation_loss, without_background_shift, without_colour_shift
+from ..distillation.target import (
+    distance_to_target,
+    distillation_loss,
+    without_background_shift,
+    without_colour_shift,
+)
 from ..randomness import seed_of
 from ..representation import START, Rendering, Step, SurfacePoints, broken_down
 from .guidance import Guidance
@@ -154,9 +159,9 @@ class Optimisation:
         )
         t = torch.full((len(cameras),), self.guidance.time(step.progress, step.random), device=self.device)
         asked = self.guidance.target(x0.detach(), t, conditioning, step.random, surface)
-        if self.guidance.target_steps(t[0].item()) == 1:
-            residual = (asked.x0 - x0.detach()).square().mean((1, 2, 3)).sqrt().mean()
-            self.residuals.append((t[0].item(), residual.item()))
+        now = t[0].item()
+        if self.guidance.target_steps(now) == 1:
+            self.residuals.append((now, distance_to_target(x0.detach(), asked.x0).mean().item()))
         target = asked.x0
         opacity = F.adaptive_avg_pool2d(rendering.opacity, x0.shape[-2:])
         if settings.fit_object and asked.by_guidance is not None:

@@ -14,7 +14,7 @@ from ..config.settings import Settings
 from ..contract.request import JobRequest
 from ..diffusion.prior import Conditioning, Prediction
 from ..distillation.noise import CHOICES, NEED_CELLS
-from ..distillation.target import noise_residual
+from ..distillation.target import distance_to_target, noise_residual
 from ..errors import BadInputError
 from ..randomness import seed_of
 from ..representation import SurfacePoints
@@ -163,7 +163,7 @@ def residual(study: Study, settings: Settings, inputs: Inputs, random: Generator
 def residual_on_object(guidance: Guidance, inputs: Inputs, random: Generator) -> float:
     """As `residual`, of a κ that lives on the object and learns from the model's answer, along the run so far."""
     target = guidance.target(inputs.x0, inputs.t, inputs.conditioning, random, inputs.surface)
-    return (inputs.x0 - target.x0).square().mean((1, 2, 3)).sqrt().mean().item()
+    return distance_to_target(inputs.x0, target.x0).mean().item()
 
 
 def panels(numbers: dict[str, Any]) -> list[Panel]:
