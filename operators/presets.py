@@ -7,13 +7,15 @@ from pathlib import Path
 import bpy
 from bl_operators.presets import AddPresetBase
 
-from ..sdi_engine.config.parameters import PARAMETERS
 from ..state import properties
 
 SUBFOLDER = "sdi_text_to_3d"
 
 SAVED = tuple(
-    name for parameter in PARAMETERS.values() if parameter.is_saved for name in properties.properties_of(parameter)
+    name
+    for parameter in properties.IN_BLENDER.values()
+    if parameter.is_saved
+    for name in properties.properties_of(parameter)
 )
 """The properties that a preset stores: how objects are made, but not which."""
 

@@ -22,11 +22,14 @@ from bpy.props import (
 
 from ..sdi_engine.config.limits import Within
 from ..sdi_engine.config.overrides import parse_overrides, written
-from ..sdi_engine.config.parameters import LORA_PARAMETERS, PARAMETERS, Lora, Parameter
+from ..sdi_engine.config.parameters import LORA_PARAMETERS, PARAMETERS, Lora, Parameter, Task
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.diffusion.location import model_name
 from ..sdi_engine.system.pasted import as_meant
 from .current import session
+
+IN_BLENDER = {name: parameter for name, parameter in PARAMETERS.items() if parameter.section is not None}
+"""The parameters that have properties."""
 
 _AS_PRESET = ("preset", "As Preset", "What the preset recommends")
 """The additional item of an optional choice, which leaves it to the preset."""
@@ -73,7 +76,7 @@ class SDI_PG_settings(bpy.types.PropertyGroup):
 
     def use_recommended(self) -> None:
         """Leave all optional settings to preset and model; preset files call this first."""
-        for parameter in PARAMETERS.values():
+        for parameter in IN_BLENDER.values():
             if parameter.is_optional or parameter.kind is dict:
                 for name in properties_of(parameter):
                     self.property_unset(name)
@@ -146,7 +149,7 @@ def _may_be_zero(parameter: Parameter) -> bool:
     return is_open_at_zero and limits is not None and limits.low <= 0.0 <= limits.high
 
 
-for _group, _table in ((SDI_PG_lora, LORA_PARAMETERS), (SDI_PG_settings, PARAMETERS)):
+for _group, _table in ((SDI_PG_lora, LORA_PARAMETERS), (SDI_PG_settings, IN_BLENDER)):
     for _parameter in _table.values():
         _group.__annotations__.update(_declared(_parameter))
 
@@ -163,22 +166,24 @@ def detach() -> None:
     del bpy.types.Scene.sdi
 
 
-def request_from(scene: Any, prompt: str | None = None) -> JobRequest:
-    """The request that a scene's settings describe, with another prompt if one is given.
+def request_from(scene: Any, prompt: str | None = None, task: Task = "object") -> JobRequest:
+    """The request for a job of this task that a scene's settings describe, with another prompt if one is given.
 
     Raises:
         BadInputError: a setting is invalid.
     """
-    fields = {name: _value_in(scene, parameter) for name, parameter in PARAMETERS.items()}
+    used = {name: parameter for name, parameter in IN_BLENDER.items() if parameter.is_used_by(task)}
+    fields = {name: _value_in(scene, parameter) for name, parameter in used.items()}
     if prompt is not None:
         fields["prompt"] = prompt
-    return JobRequest(**fields).validated()
+    return JobRequest(**fields, task=task).validated()
 
 
 def apply_request(scene: Any, request: JobRequest) -> None:
-    """Set a scene's settings so that they describe the request."""
-    for name, parameter in PARAMETERS.items():
-        _set_in(scene, parameter, getattr(request, name))
+    """Set a scene's settings so that they describe the request; what its task does not use stays as it is."""
+    for name, parameter in IN_BLENDER.items():
+        if parameter.is_used_by(request.task):
+            _set_in(scene, parameter, getattr(request, name))
 
 
 def model_of(settings: Any) -> str:

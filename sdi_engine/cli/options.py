@@ -10,21 +10,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config.overrides import parse_override
-from ..config.parameters import PARAMETERS, SCOPES, Lora, Parameter, Scope
+from ..config.parameters import PARAMETERS, SCOPES, Lora, Parameter, Scope, Task
 from ..contract.request import JobRequest
 from ..diffusion.location import model_named_here
 from ..system.pasted import as_meant_here
 
 
-def add_options(parser: argparse.ArgumentParser, scope: Scope, helps: Mapping[str, str] | None = None) -> None:
+def add_options(
+    parser: argparse.ArgumentParser, scope: Scope, helps: Mapping[str, str] | None = None, task: Task = "object"
+) -> None:
     """Give a command the options that commands of its scope have.
 
     Args:
         helps: what some are called here, by name, instead of what the table says.
+        task: what the command's jobs make; what they do not use is no option.
     """
     within = SCOPES[: SCOPES.index(scope) + 1]
     for parameter in PARAMETERS.values():
-        if parameter.scope in within:
+        if parameter.scope in within and parameter.is_used_by(task):
             text = (helps or {}).get(parameter.name) or _help(parameter)
             parser.add_argument(parameter.flag, **_reading(parameter), help=text.replace("%", "%%"))
 

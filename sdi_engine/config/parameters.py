@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from .limits import Within
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """A version that adds a field, without which the object would be another one, counts on: what older versions read in
 spite of an unknown field is then still what was asked for. Older requests are read, newer ones are not."""
 
@@ -28,8 +28,12 @@ Scope = Literal["model", "image", "distillation", "3d", "object"]
 SCOPES: tuple[Scope, ...] = typing.get_args(Scope)
 """What a command makes, from the least to the most: it has the options of its own scope and of those before it."""
 
-Section = Literal["prompt", "basic", "loras", "optimisation", "mesh", "device"]
-"""Where a setting shows in Blender: "prompt" and "basic" in the panel, the others below Advanced."""
+Task = Literal["object", "texture"]
+"""What a job makes: an object of its own, or the look of a mesh that there is."""
+
+Section = Literal["prompt", "basic", "texture", "loras", "optimisation", "mesh", "device"]
+"""Where a setting shows in Blender: "prompt" and "basic" in the panel, "texture" where meshes are textured, the others
+below Advanced."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,12 @@ class Parameter:
         choices: the words that it may be.
         recommended_by: who says what None means: "preset" or "model".
         unit: "pixels", or "metres", which Blender shows in the scene's unit.
-        section: where it shows in Blender.
+        section: where it shows in Blender; None for what follows from the button that was pressed, and has no property.
         prop: the name of Blender's property, which .blend files and people's presets hold; by default the field's.
         switch: the name of a second property of Blender's, without which the value is None; "" where the value 0 of a
             number says so, or a choice of its own ("preset").
         is_saved: Blender's presets keep it: it says how objects are made, not which.
+        task: the jobs that use it; None for all.
         scope: which commands have an option for it; None for none.
         flag: that option; made from the name by default. It may be given several times for a list or a dictionary.
         metavar: what stands for the option's value in the help.
@@ -81,10 +86,11 @@ class Parameter:
     choices: tuple[Choice, ...] = ()
     recommended_by: Literal["preset", "model"] = "preset"
     unit: Literal["", "pixels", "metres"] = ""
-    section: Section = "optimisation"
+    section: Section | None = "optimisation"
     prop: str = ""
     switch: str = ""
     is_saved: bool = True
+    task: Task | None = None
     scope: Scope | None = "3d"
     flag: str = ""
     metavar: str | None = None
@@ -98,6 +104,10 @@ class Parameter:
     def words(self) -> tuple[str, ...]:
         """The values of its choices."""
         return tuple(choice.value for choice in self.choices)
+
+    def is_used_by(self, task: str) -> bool:
+        """Whether a job of this task depends on it."""
+        return self.task in (None, task)
 
 
 def parameter(default: Any, label: str, help: str, **more: Any) -> Any:
@@ -142,6 +152,8 @@ class Parameters:
         inversion_guidance_scale: γ_inv of eq. (3) for DDIM inversion; where the model says nothing, −γ.
         resolution: of the renders.
         views: how the cameras of a step are drawn (`cameras.SAMPLERS`).
+        strength: how much of the look of before gives way (SDEdit's sense): the share of the schedule of t that is run.
+        front: by how much the cameras' front is turned about Z, seen from above counter-clockwise; 0 is −Y, 90 is +X.
         overrides: single numbers of `settings.Settings` by name, as JSON allows (`config.overrides`).
     """
 
@@ -150,6 +162,19 @@ class Parameters:
         "Prompt",
         'What to make, in words, for example "a red mug"',
         section="prompt",
+        is_saved=False,
+        scope=None,
+        is_compared=False,
+    )
+    task: str = parameter(
+        "object",
+        "Task",
+        "What to make",
+        choices=(
+            Choice("object", "Object", "A new object"),
+            Choice("texture", "Texture", "A new look for a mesh"),
+        ),
+        section=None,
         is_saved=False,
         scope=None,
         is_compared=False,
@@ -321,6 +346,7 @@ class Parameters:
         limits=Within(100, 2_000_000),
         usual=Within(100, 200_000),
         section="mesh",
+        task="object",
         scope="object",
     )
     texture_size: int = parameter(
@@ -340,6 +366,30 @@ class Parameters:
         usual=Within(0.01, 10.0),
         unit="metres",
         section="basic",
+        task="object",
+        scope="object",
+        is_compared=False,
+    )
+    strength: float = parameter(
+        1.0,
+        "Strength",
+        "How far the new look may go from the one that the mesh has: 0 leaves it as it is, 1 starts from nothing",
+        limits=Within(0.0, 1.0),
+        section="texture",
+        is_saved=False,
+        task="texture",
+        scope="object",
+        is_compared=False,
+    )
+    front: float = parameter(
+        0.0,
+        "Front",
+        "Where the mesh's front is, in degrees about Z: 0 where it faces −Y, 90 where it faces +X",
+        limits=Within(-360.0, 360.0),
+        usual=Within(-180.0, 180.0),
+        section="texture",
+        is_saved=False,
+        task="texture",
         scope="object",
         is_compared=False,
     )

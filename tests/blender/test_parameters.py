@@ -7,6 +7,8 @@ import pytest
 
 from sdi_engine.config.parameters import PARAMETERS
 
+IN_BLENDER = [parameter for parameter in PARAMETERS.values() if parameter.section is not None]
+
 
 @pytest.fixture
 def other(extension):
@@ -26,7 +28,7 @@ def other(extension):
             value = not parameter.default
         else:
             value = parameter.kind(parameter.limits.high)
-        return dataclasses.replace(JobRequest("a mug"), **{name: value}).validated()
+        return dataclasses.replace(JobRequest("a mug", task=parameter.task or "object"), **{name: value}).validated()
 
     return request
 
@@ -51,7 +53,8 @@ class Drawn:
 
 def test_each_is_a_property(bpy, extension):
     known = bpy.context.scene.sdi.bl_rna.properties
-    for parameter in PARAMETERS.values():
+    assert "task" not in known  # which button was pressed says it
+    for parameter in IN_BLENDER:
         shown = known[parameter.prop]
         assert (shown.name, shown.description.startswith(parameter.help)) == (parameter.label, True)
         if parameter.choices:
@@ -66,7 +69,15 @@ def test_a_request_comes_back_from_the_scene_as_it_was(bpy, extension, other):
     for name in PARAMETERS:
         asked = other(name)
         properties.apply_request(bpy.context.scene, asked)
-        assert properties.request_from(bpy.context.scene) == asked, name
+        assert properties.request_from(bpy.context.scene, task=asked.task) == asked, name
+
+
+def test_settings_for_another_task_stay_as_they_are(bpy, extension, other):
+    properties = extension.state.properties
+    properties.apply_request(bpy.context.scene, other("strength"))
+    properties.apply_request(bpy.context.scene, other("height"))
+    assert properties.request_from(bpy.context.scene) == other("height")
+    assert bpy.context.scene.sdi.strength == other("strength").strength
 
 
 def test_a_guidance_of_exactly_zero_is_not_taken_for_the_recommended_one(bpy, extension, tmp_path):
@@ -100,7 +111,9 @@ def test_it_shows_once_in_the_panel(bpy, extension):
     settings = extension.panels.settings
     settings.draw_settings(basic, bpy.context)
     settings.SDI_PT_advanced.draw(Advanced, bpy.context)
-    for parameter in PARAMETERS.values():
+    for parameter in IN_BLENDER:
+        if parameter.section == "texture":
+            continue
         here, elsewhere = basic.names, Advanced.layout.names
         if parameter.section not in ("prompt", "basic"):
             here, elsewhere = elsewhere, here
@@ -111,7 +124,7 @@ def test_it_shows_once_in_the_panel(bpy, extension):
 
 def test_presets_keep_how_objects_are_made_and_not_which(extension):
     kept = set(extension.operators.presets.SAVED)
-    for parameter in PARAMETERS.values():
+    for parameter in IN_BLENDER:
         assert kept.issuperset(filter(None, (parameter.prop, parameter.switch))) == parameter.is_saved
     assert kept.isdisjoint({"prompt", "seed"})
 
@@ -132,7 +145,8 @@ def test_the_command_has_all_of_them(extension, capsys):
     assert extension.console.commands.main(["--help"]) == 0
     helped = capsys.readouterr().out
     for parameter in PARAMETERS.values():
-        assert parameter.scope is None or re.search(rf"^  {parameter.flag}\b", helped, re.MULTILINE), parameter.name
+        is_there = re.search(rf"^  {parameter.flag}\b", helped, re.MULTILINE) is not None
+        assert is_there == (parameter.scope is not None and parameter.is_used_by("object")), parameter.name
 
 
 @pytest.mark.parametrize(

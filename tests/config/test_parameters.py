@@ -52,9 +52,13 @@ def as_typed(parameter, value):
 @pytest.fixture
 def command():
     """The command line of an object, which returns its request."""
-    parser = argparse.ArgumentParser()
-    add_options(parser, "object")
-    return lambda *arguments: request_of(parser.parse_args(arguments), "a mug")
+
+    def request(task, *arguments):
+        parser = argparse.ArgumentParser()
+        add_options(parser, "object", task=task or "object")
+        return request_of(parser.parse_args(arguments), "a mug")
+
+    return request
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS.values(), ids=PARAMETERS)
@@ -87,21 +91,32 @@ def test_a_request_keeps_it_and_refuses_invalid_values(parameter):
 @pytest.mark.parametrize("parameter", [each for each in PARAMETERS.values() if each.scope], ids=lambda each: each.name)
 def test_a_command_line_has_it_and_asks_for_it(parameter, command):
     value = other_value(parameter)
-    assert getattr(command(), parameter.name) == getattr(JobRequest("a mug"), parameter.name)
-    assert getattr(command(*as_typed(parameter, value)), parameter.name) == value
+    task = parameter.task
+    assert getattr(command(task), parameter.name) == getattr(JobRequest("a mug"), parameter.name)
+    assert getattr(command(task, *as_typed(parameter, value)), parameter.name) == value
 
 
 @pytest.mark.parametrize("parameter", [each for each in PARAMETERS.values() if each.scope], ids=lambda each: each.name)
 def test_commands_have_the_options_of_their_scope_and_of_those_before(parameter):
     for scope in SCOPES:
         parser = argparse.ArgumentParser()
-        add_options(parser, scope)
+        add_options(parser, scope, task=parameter.task or "object")
         is_there = SCOPES.index(parameter.scope) <= SCOPES.index(scope)
         assert (f"{parameter.flag} " in parser.format_help().replace("\n", " ")) == is_there
 
 
-def test_nothing_that_a_person_can_set_is_without_an_option_but_the_prompt():
-    assert [name for name, parameter in PARAMETERS.items() if parameter.scope is None] == ["prompt"]
+@pytest.mark.parametrize(
+    ("task", "others"), [("object", {"strength", "front"}), ("texture", {"face_budget", "height"})]
+)
+def test_commands_have_no_option_that_their_jobs_do_not_use(task, others):
+    parser = argparse.ArgumentParser()
+    add_options(parser, "object", task=task)
+    options = set(vars(parser.parse_args([])))
+    assert options == {name for name, each in PARAMETERS.items() if each.scope} - others
+
+
+def test_nothing_that_a_person_can_set_is_without_an_option_but_prompt_and_task():
+    assert [name for name, parameter in PARAMETERS.items() if parameter.scope is None] == ["prompt", "task"]
 
 
 def test_a_request_is_the_table_and_a_version():
@@ -109,8 +124,9 @@ def test_a_request_is_the_table_and_a_version():
     assert JobRequest("a mug").schema == SCHEMA_VERSION
 
 
-def test_a_request_without_a_preset_means_what_it_always_meant():
-    assert JobRequest.from_json('{"prompt": "a mug"}').preset == "standard"
+def test_a_request_of_before_means_what_it_always_meant():
+    request = JobRequest.from_json('{"prompt": "a mug", "schema": 2}')
+    assert (request.preset, request.task) == ("standard", "object")
 
 
 @pytest.mark.parametrize("name", sorted(PARAMETERS.keys() & {field.name for field in dataclasses.fields(Settings)}))
