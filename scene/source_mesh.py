@@ -1,0 +1,243 @@
+"""The mesh of an object of the scene, as a texture job needs it: triangles in world space, UVs, normals, and its look.
+
+The mesh is taken as the viewport shows it: with modifiers, shape keys, armature and parents; in Edit Mode with what has
+been edited so far. Its UV map is the one that is active in the list of the Data tab, which the UV Editor shows, too.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bpy
+
+from ..sdi_engine.contract.job_folder import storage_errors
+from ..sdi_engine.errors import BadInputError
+from ..sdi_engine.system.files import write_atomically
+
+if TYPE_CHECKING:
+    import numpy as np  # imported in the functions: that takes longer than importing all of the extension
+
+_CONVERTIBLE = {
+    "CURVE": "a curve",
+    "FONT": "a text",
+    "META": "a metaball",
+    "SURFACE": "a surface",
+}
+"""Types of objects that Blender makes a mesh of by Object ▸ Convert."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """F triangles with V vertices: the arrays of `source.npz`, and what Blender needs to use the result.
+
+    Attributes:
+        vertices: (V, 3) float32, world space, in the scene's units.
+        faces: (F, 3) int32, counter-clockwise seen from outside.
+        normals: (F, 3, 3) float32 per corner, unit vectors, as shaded.
+        corners: (F, 3) int32, which loop of the evaluated mesh a triangle's corner is.
+        topology: (4,) int64, `topology_of` the evaluated mesh.
+        uv: (F, 3, 2) float32 per corner; None without a UV map.
+        uv_name: the UV map's name; empty without one.
+        painted: (F,) bool, the triangles that get a new look; None: all.
+        look: (n, n, 3) uint8, sRGB, the base colour on the UV map, row 0 at v = 1; None if unknown.
+        look_corners: (F, 3, 3) uint8, sRGB, the base colour per corner, where there can be no picture; None if unknown.
+        notices: sentences for the person, such as why the look of before is unknown.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    normals: np.ndarray
+    corners: np.ndarray
+    topology: np.ndarray
+    uv: np.ndarray | None = None
+    uv_name: str = ""
+    painted: np.ndarray | None = None
+    look: np.ndarray | None = None
+    look_corners: np.ndarray | None = None
+    notices: tuple[str, ...] = field(default=())
+
+    def write(self, path: Path) -> None:
+        """Write the arrays as a job's `source.npz`; raises StorageError."""
+        import numpy as np
+
+        names = ("vertices", "faces", "normals", "uv", "painted", "look", "look_corners", "corners", "topology")
+        arrays = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        with storage_errors(path.parent):
+            write_atomically(path, content.getvalue())
+
+
+def check(thing: bpy.types.Object) -> str:
+    """Why an object cannot be textured, as one sentence with the cure; empty if nothing is known against it.
+
+    Only what is known without evaluating the object, so that an operator's poll may ask.
+    """
+    name = f'"{thing.name}"'
+    if thing.type in _CONVERTIBLE:
+        return f"{name} is {_CONVERTIBLE[thing.type]}, not a mesh: convert a copy with Object ▸ Convert ▸ Mesh."
+    if thing.type == "EMPTY" and thing.instance_collection is not None:
+        return f"{name} is an instance of a collection: choose an object in it, or use Make Instances Real first."
+    if thing.type != "MESH":
+        return f"{name} is not a mesh: choose a mesh object."
+    for each in (thing, thing.data):
+        if each.library is not None:
+            return (
+                f'{name} is linked from "{each.library.name}": make it local first (Object ▸ Relations ▸ Make Local).'
+            )
+    if not thing.data.polygons and not thing.modifiers and thing.mode != "EDIT":
+        return f"{name} has no faces: choose a mesh with faces."
+    return ""
+
+
+def capture(
+    context: bpy.types.Context,
+    thing: bpy.types.Object,
+    *,
+    only_selected: bool = False,
+    vertex_group: str = "",
+    look_size: int = 0,
+) -> Source:
+    """The mesh of an object as the context's view layer shows it. The scene stays as it is.
+
+    Args:
+        context: its scene and view layer are used.
+        thing: a mesh object in the view layer.
+        only_selected: only the faces selected in Edit Mode get a new look.
+        vertex_group: only the faces with all their vertices in this group get a new look; empty: all.
+        look_size: edge of the picture of the base colour of before, in pixels; 0: it is not wanted.
+
+    Raises:
+        BadInputError: it cannot be textured (`check`), is hidden, or has nothing to texture.
+    """
+    complaint = check(thing)
+    if complaint:
+        raise BadInputError(complaint)
+    with _evaluated(context, thing) as (evaluated, mesh):
+        return _source(evaluated, mesh, thing, only_selected, vertex_group)
+
+
+def topology_of(mesh: bpy.types.Mesh) -> np.ndarray:
+    """(4,) int64: the numbers of vertices, polygons and loops, and a checksum of which loop is at which vertex.
+
+    If it is that of a `Source`, the source's `corners` are loops of this mesh.
+    """
+    import numpy as np
+
+    polygons = np.empty(len(mesh.polygons), np.int32)
+    mesh.polygons.foreach_get("loop_start", polygons)
+    loops = np.empty(len(mesh.loops), np.int32)
+    mesh.loops.foreach_get("vertex_index", loops)
+    checksum = zlib.crc32(loops.tobytes(), zlib.crc32(polygons.tobytes()))
+    return np.array([len(mesh.vertices), len(polygons), len(loops), checksum], np.int64)
+
+
+@contextmanager
+def _evaluated(
+    context: bpy.types.Context, thing: bpy.types.Object
+) -> Iterator[tuple[bpy.types.Object, bpy.types.Mesh]]:
+    """The evaluated object and its mesh, which exist during the block."""
+    if thing.mode == "EDIT":
+        thing.update_from_editmode()
+    depsgraph = context.evaluated_depsgraph_get()
+    evaluated = thing.evaluated_get(depsgraph)
+    if not evaluated.is_evaluated:
+        raise BadInputError(f'"{thing.name}" is hidden, or not in the scene: show it first.')
+    mesh = evaluated.to_mesh(preserve_all_data_layers=True, depsgraph=depsgraph)
+    try:
+        yield evaluated, mesh
+    finally:
+        evaluated.to_mesh_clear()
+
+
+def _source(
+    evaluated: bpy.types.Object, mesh: bpy.types.Mesh, thing: bpy.types.Object, only_selected: bool, vertex_group: str
+) -> Source:
+    import numpy as np
+
+    mesh.calc_loop_triangles()
+    corners = _numbers(mesh.loop_triangles, "loops", 3, np.int32)
+    if not len(corners):
+        raise BadInputError(_why_no_faces(evaluated, thing))
+    world = np.array(evaluated.matrix_world, np.float64)
+    if np.linalg.det(world[:3, :3]) < 0.0:
+        corners = corners[:, ::-1]
+    vertices = (_numbers(mesh.vertices, "co", 3, np.float32) @ world[:3, :3].T + world[:3, 3]).astype(np.float32)
+    at = _numbers(mesh.loops, "vertex_index", 1, np.int32)[:, 0]
+    uv_map = mesh.uv_layers.active
+    polygons = _numbers(mesh.loop_triangles, "polygon_index", 1, np.int32)[:, 0]
+    chosen = _chosen_polygons(mesh, thing, only_selected, vertex_group)
+    return Source(
+        vertices=vertices,
+        faces=at[corners],
+        normals=_normals(mesh, world[:3, :3])[corners],
+        corners=corners,
+        topology=topology_of(mesh),
+        uv=_numbers(uv_map.uv, "vector", 2, np.float32)[corners] if uv_map is not None else None,
+        uv_name=uv_map.name if uv_map is not None else "",
+        painted=chosen[polygons] if chosen is not None else None,
+    )
+
+
+def _numbers(items: bpy.types.bpy_prop_collection, name: str, width: int, kind: type) -> np.ndarray:
+    """A property of all items, (N, width)."""
+    import numpy as np
+
+    values = np.empty(width * len(items), kind)
+    items.foreach_get(name, values)
+    return values.reshape(-1, width)
+
+
+def _normals(mesh: bpy.types.Mesh, linear: np.ndarray) -> np.ndarray:
+    """The corners' normals (L, 3) float32 in world space; `linear` (3, 3) takes positions there."""
+    import numpy as np
+
+    cofactors = np.stack([np.cross(linear[(row + 1) % 3], linear[(row + 2) % 3]) for row in range(3)])
+    sign = -1.0 if np.linalg.det(linear) < 0.0 else 1.0
+    normals = _numbers(mesh.corner_normals, "vector", 3, np.float32) @ (sign * cofactors.T)
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 0.0).astype(np.float32)
+
+
+def _chosen_polygons(
+    mesh: bpy.types.Mesh, thing: bpy.types.Object, only_selected: bool, vertex_group: str
+) -> np.ndarray | None:
+    """Which polygons get a new look, (P,) bool; None: all."""
+    import numpy as np
+
+    if not only_selected and not vertex_group:
+        return None
+    if only_selected:
+        chosen = _numbers(mesh.polygons, "select", 1, bool)[:, 0]
+        if not chosen.any() and any(polygon.select for polygon in thing.data.polygons):
+            raise BadInputError(
+                f'The modifiers of "{thing.name}" do not keep its selected faces apart: apply them, or use all faces.'
+            )
+        if not chosen.any():
+            raise BadInputError(f'No face of "{thing.name}" is selected: select some in Edit Mode, or use all faces.')
+        return chosen
+    group = thing.vertex_groups.get(vertex_group)
+    if group is None:
+        raise BadInputError(f'"{thing.name}" has no vertex group "{vertex_group}": choose one of its own.')
+    inside = np.array([_is_in(vertex, group.index) for vertex in mesh.vertices], bool)
+    at = inside[_numbers(mesh.loops, "vertex_index", 1, np.int32)[:, 0]]
+    chosen = np.logical_and.reduceat(at, _numbers(mesh.polygons, "loop_start", 1, np.int32)[:, 0])
+    if not chosen.any():
+        raise BadInputError(f'No face of "{thing.name}" is in the vertex group "{vertex_group}": add all its vertices.')
+    return chosen
+
+
+def _is_in(vertex: bpy.types.MeshVertex, group: int) -> bool:
+    return any(each.group == group and each.weight > 0.0 for each in vertex.groups)
+
+
+def _why_no_faces(evaluated: bpy.types.Object, thing: bpy.types.Object) -> str:
+    if thing.data.polygons:
+        return f'The modifiers of "{thing.name}" leave no faces: a mesh of instances needs a Realize Instances node.'
+    return f'"{thing.name}" has no faces: choose a mesh with faces.'
