@@ -1,5 +1,5 @@
-"""Measures each result: by the judge and by geometry if its prompt is of the starter world, and by CLIP if there is a
-CLIP model.
+"""Measures each result: the mesh as such, the thing by judge and geometry if its prompt is of the starter world, and by
+CLIP if there is a CLIP model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from .clip_score import ClipScore
 from .commitment import Commitment
 from .judge import Judge, Verdict, load_judge
 from .measure import Measured, Truths, measure
-from .pictures import ALL_AROUND, load_mesh
+from .mesh_quality import MeshQuality
+from .pictures import ALL_AROUND, load_mesh, read_mesh
 from .portraits import portraits
 from .ranking import r_precision
 
@@ -98,7 +99,7 @@ class Examiner:
         Raises:
             BadInputError: it is empty or broken.
         """
-        values: dict[str, float] = {}
+        values = _mesh_quality(mesh)
         subject = self.subjects[prompt]
         if self._clip is not None:
             values |= self._clip.judge(portraits(load_mesh(mesh), ALL_AROUND, self._clip.size), prompt)
@@ -169,10 +170,22 @@ class Examiner:
         return values
 
 
+def _mesh_quality(mesh: Path) -> dict[str, float]:
+    read = read_mesh(mesh)
+    quality = MeshQuality.of(read.vertices, read.faces, read.uv)
+    return {
+        "non_manifold": float(quality.non_manifold_edges),
+        "charts": float(quality.charts),
+        "stretch": quality.stretch,
+        "texture_fill": quality.texture_fill,
+    }
+
+
 def _fingerprint(judge: Judge | None, others: str) -> str:
     digest = hashlib.sha256(others.encode())
     here = Path(__file__).parent
-    for file in (*sorted(here.glob("*.py")), *sorted((here.parent / "starter").rglob("*.py"))):
+    others_code = (here.parent / "mesh" / "topology.py", *sorted((here.parent / "starter").rglob("*.py")))
+    for file in (*sorted(here.glob("*.py")), *others_code):
         digest.update(file.read_bytes())
     for tensor in judge.state_dict().values() if judge is not None else ():
         digest.update(tensor.contiguous().numpy().tobytes())

@@ -30,10 +30,10 @@ GREY = 0.75
 
 @dataclass(frozen=True)
 class TexturedMesh:
-    """A mesh in the world's canonical pose: Z up, the front faces -Y, standing on the ground.
+    """A mesh, Z up, the front faces -Y; from `load_mesh` and `textured_mesh` in the world's canonical pose.
 
     Attributes:
-        vertices: (V, 3) float64, scaled as `world.canonical` does.
+        vertices: (V, 3) float64, in the canonical pose scaled as `world.canonical` does and standing on the ground.
         faces: (F, 3) int64.
         uv: (V, 2) float64, origin at the texture's bottom left.
         texture: (H, W, 3) float32 in 0...1, sRGB, row 0 at the top.
@@ -57,10 +57,20 @@ class TexturedMesh:
 
 
 def load_mesh(file: Path) -> TexturedMesh:
-    """A `mesh.glb` as the engine writes it (`mesh.export`).
+    """A `mesh.glb` as the engine writes it (`mesh.export`), in the canonical pose.
 
     Raises:
         BadInputError: it cannot be read, has no surface or no texture, or its coordinates are NaN or infinite.
+    """
+    mesh = read_mesh(file)
+    return textured_mesh(mesh.vertices, mesh.faces, mesh.uv, mesh.texture, f'"{file}"')
+
+
+def read_mesh(file: Path) -> TexturedMesh:
+    """The same as it is in the file, in place, size and every face, but with Z up.
+
+    Raises:
+        BadInputError: it cannot be read, or has no texture.
     """
     try:
         scene = trimesh.load_scene(file, process=False)
@@ -74,10 +84,12 @@ def load_mesh(file: Path) -> TexturedMesh:
     uv = getattr(mesh.visual, "uv", None)
     if not isinstance(image, Image.Image) or uv is None:
         raise BadInputError(f'"{file}" has no texture: give a mesh.glb of this engine, which has one.')
-    vertices = _z_up(np.asarray(mesh.vertices, dtype=np.float64))
-    faces = np.asarray(mesh.faces, dtype=np.int64)
-    texture = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
-    return textured_mesh(vertices, faces, np.asarray(uv, dtype=np.float64), texture, f'"{file}"')
+    return TexturedMesh(
+        vertices=_z_up(np.asarray(mesh.vertices, dtype=np.float64)),
+        faces=np.asarray(mesh.faces, dtype=np.int64),
+        uv=np.asarray(uv, dtype=np.float64),
+        texture=np.asarray(image.convert("RGB"), dtype=np.float32) / 255,
+    )
 
 
 def textured_mesh(

@@ -27,7 +27,8 @@ class Metric:
     Attributes:
         name: its key in `Object.values`.
         label: its name for readers.
-        kind: a "share" is 0 or 1 for each object and shown in %; a "ratio" to the truth is best at 1.
+        kind: a "share" is in 0...1 for each object, mostly one of them, and shown in %; a "ratio" to the truth is best
+            at 1.
         higher_is_better: False for ratios, which are compared by their distance from 1.
         of_failures: the value of a failed object; None leaves failed objects out.
     """
@@ -58,6 +59,10 @@ METRICS = (
     Metric("sharpness", "sharpness (truth 1)", "ratio", higher_is_better=False),
     Metric("saturation", "saturation (truth 1)", "ratio", higher_is_better=False),
     Metric("contrast", "contrast (truth 1)", "ratio", higher_is_better=False),
+    Metric("non_manifold", "non-manifold edges", "count", higher_is_better=False),
+    Metric("charts", "UV charts", "count", higher_is_better=False),
+    Metric("stretch", "stretch of the UV map (least 1)", "number", higher_is_better=False),
+    Metric("texture_fill", "texture that is used", "share"),
     Metric("clip", "CLIP score", "number"),
     Metric("clip_r", "CLIP R-precision", "share", of_failures=0.0),
     Metric("failed", "failed", "share", higher_is_better=False),
