@@ -6,7 +6,6 @@ files elsewhere. So nothing is opened that the engine could not have written. St
 
 from __future__ import annotations
 
-import ast
 import io
 import math
 import os
@@ -22,6 +21,8 @@ from typing import Any, BinaryIO
 
 from ..sdi_engine.system.files import is_folder, open_to_read, read_bytes
 from ..sdi_engine.system.untrusted import is_plain_name, parse_json
+from . import arrays
+from .arrays import UnsoundFileError
 
 MAX_PICTURE_EDGE = 2048
 """Pixels; for previews and the like, which are never larger than the 2D model's images."""
@@ -60,14 +61,7 @@ _POSITION_COMPONENT = 5126
 _TRIANGLES = 4
 
 _LIVE_ARRAYS = {"vertices.npy": "<f4", "faces.npy": "<i4", "colours.npy": "|u1"}
-_DAMAGES = (zipfile.BadZipFile, ValueError, TypeError, KeyError, EOFError, RuntimeError, SyntaxError, struct.error)
-"""Errors that reading a damaged live mesh may raise."""
-_DESCRIPTION = re.compile(rb"\x93NUMPY\x01\x00(..)", re.DOTALL)
 _SIDE = re.compile(r"side-\d{1,3}\.png")
-
-
-class UnsoundFileError(Exception):
-    """A file that Blender must not open; `str(error)` says why, as a part of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -167,30 +161,12 @@ def read_live_mesh(file: Path) -> LiveMesh:
                 raise UnsoundFileError("it has other arrays than a live mesh")
             if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
                 raise UnsoundFileError("it is compressed, which a live mesh never is")
-            vertices, faces, colours = (_rows(archive.read(name), kind) for name, kind in _LIVE_ARRAYS.items())
-    except _DAMAGES as error:
+            vertices, faces, colours = (
+                arrays.rows(archive.read(name), kind, (3,)) for name, kind in _LIVE_ARRAYS.items()
+            )
+    except arrays.DAMAGES as error:
         raise UnsoundFileError("it is damaged") from error
     return _checked(LiveMesh(vertices, faces, colours))
-
-
-def _rows(content: bytes, kind: str) -> bytes:
-    """The data of an array of shape (N, 3) in numpy's format."""
-    match = _DESCRIPTION.match(content)
-    if match is None:
-        raise UnsoundFileError("an array without a header")
-    begin = match.end()
-    end = begin + int.from_bytes(match[1], "little")
-    if end - begin > 256:
-        raise UnsoundFileError("an array with too long a header")
-    description = ast.literal_eval(content[begin:end].decode("ascii").strip())
-    count, width = description["shape"]
-    size = struct.calcsize({"<f4": "f", "<i4": "i", "|u1": "B"}[kind])
-    numbers = content[end:]
-    if description["descr"] != kind or description["fortran_order"] is not False or width != 3:
-        raise UnsoundFileError("an array of another type than a live mesh has")
-    if not isinstance(count, int) or len(numbers) != 3 * count * size or count < 1:
-        raise UnsoundFileError("an array of another size than its header says")
-    return numbers
 
 
 def _checked(mesh: LiveMesh) -> LiveMesh:

@@ -1,5 +1,5 @@
-"""The scene and the location that a result belongs to, which only Blender knows; stored with the job in
-`placement.json`.
+"""The scene and the location that a result belongs to, or the object that a texture is for: what only Blender knows;
+stored with the job in `placement.json`.
 
 So a job that ends after Blender was closed, or crashed, still lands where it was started.
 """
@@ -31,13 +31,34 @@ IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0
 
 
 @dataclass(frozen=True)
+class Target:
+    """The object that a texture is for.
+
+    Attributes:
+        identity: the object's own, which it keeps when it is renamed (`scene.target`).
+        name: its name when the job was started.
+        uv_map: the name of the UV map that the texture is made for; empty if the mesh had none.
+    """
+
+    identity: str
+    name: str
+    uv_map: str = ""
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(text, str) for text in (self.identity, self.name, self.uv_map)):
+            raise TypeError("not a target")
+
+
+@dataclass(frozen=True)
 class Placement:
     """Attributes:
-    matrix: world matrix of the centre of the object's base, in the scene's units: 16 numbers, row by row.
+    matrix: world matrix of the centre of the object's base, in the scene's units: 16 numbers, row by row; of a
+        texture's object, its own when the job was started.
     scene: the scene's name.
     blend_file: path of the open file; empty if it had not been saved.
     owner: the Blender that imports the result into its scene (`processes.ourselves`).
     fate: `PENDING`, `IMPORTED`, or `DISMISSED` by the person.
+    target: the object that a texture is for; None for an object of its own.
     seal: proves that this person wrote it on this machine; empty until it is written.
     """
 
@@ -46,6 +67,7 @@ class Placement:
     blend_file: str = ""
     owner: dict[str, Any] = dataclasses.field(default_factory=processes.ourselves)
     fate: str = PENDING
+    target: Target | None = None
     seal: str = dataclasses.field(default="", compare=False)
 
     @classmethod
@@ -73,6 +95,8 @@ class Placement:
             matrix = cls.at(_numbers(location, 3)).matrix if location is not None else fields["matrix"]
             if not isinstance(fields.get("owner"), dict):
                 fields["owner"] = {}  # earlier versions wrote only a process id, which identifies nobody
+            if fields.get("target") is not None:
+                fields["target"] = Target(**{each: fields["target"][each] for each in Target.__dataclass_fields__})
             known = {field.name for field in dataclasses.fields(cls)}
             read = cls(**{name: value for name, value in fields.items() if name in known})
             return dataclasses.replace(read, matrix=_numbers(matrix, len(IDENTITY)))._checked()
@@ -104,6 +128,8 @@ class Placement:
 
     def _sealed_parts(self, folder: JobFolder) -> tuple[str, ...]:
         fields = {**dataclasses.asdict(self), "matrix": [float(number) for number in self.matrix], "seal": ""}
+        if self.target is None:
+            del fields["target"]  # as earlier versions sealed it
         try:
             request = hashlib.sha256(read_bytes(folder.request_file)).hexdigest()
         except OSError:

@@ -2,8 +2,9 @@ import dataclasses
 import json
 
 import pytest
-from sdi_text_to_3d.jobs.placement import IDENTITY, IMPORTED, Placement
+from sdi_text_to_3d.jobs.placement import IDENTITY, IMPORTED, Placement, Target
 from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
+from sdi_text_to_3d.sdi_engine.system import machine
 
 MATRIX = (0.0, -2.0, 0.0, 1.0, 2.0, 0.0, 0.0, 2.0, 0.0, 0.0, 2.0, 3.0, 0.0, 0.0, 0.0, 1.0)
 
@@ -18,6 +19,27 @@ def test_what_is_written_is_read(folder):
     written.write(folder)
     assert Placement.read(folder) == written
     assert written.location == (1.0, 2.0, 3.0)
+
+
+def test_the_target_of_a_texture_is_read_and_sealed(folder):
+    target = Target("0123", "Chair", "UVMap")
+    written = Placement(MATRIX, target=target)
+    written.write(folder)
+    read = Placement.read(folder)
+    assert read == written
+    assert read.is_ours(folder)
+    moved_on = dataclasses.replace(read, target=dataclasses.replace(target, name="Table"))
+    assert not moved_on.is_ours(folder)
+
+
+def test_the_seal_of_an_earlier_version_holds(folder):
+    """Which knew no target."""
+    written = Placement(MATRIX)
+    fields = {**dataclasses.asdict(written), "matrix": list(MATRIX), "seal": ""}
+    del fields["target"]
+    seal = machine.seal("placement", folder.path.name, "", json.dumps(fields, sort_keys=True))
+    (folder.path / "placement.json").write_text(json.dumps({**fields, "seal": seal}))
+    assert Placement.read(folder).is_ours(folder)
 
 
 def test_a_location_alone_is_upright(folder):
@@ -71,6 +93,9 @@ def test_files_that_are_no_placement_are_ignored(folder, text):
         {"matrix": list(IDENTITY), "fate": "sold"},
         {"matrix": list(IDENTITY), "owner": {"pid": 10**40}},
         {"matrix": list(IDENTITY), "seal": 5},
+        {"matrix": list(IDENTITY), "target": "Chair"},
+        {"matrix": list(IDENTITY), "target": {"name": "Chair"}},
+        {"matrix": list(IDENTITY), "target": {"identity": "0123", "name": 5, "uv_map": ""}},
     ],
 )
 def test_invalid_fields_are_ignored(folder, fields):
