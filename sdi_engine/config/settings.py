@@ -13,6 +13,7 @@ from .ramp import Ramp, constant
 
 OFF = constant(0.0)
 ONE = constant(1.0)
+A_TENTH = constant(0.1)
 
 FALLING_TIME = Ramp(0.98, 0.2)
 """The paper's t: from nearly all noise down to where details are made."""
@@ -48,7 +49,8 @@ class Settings:
         noise_learning_rate: of gradient descent for κ.
         noise_cell: edge of the cells of noise on the object, in pixels of the noise in the middle of the camera ranges
             (`distillation.surface_noise`).
-        noise_refresh: γ, which share of the noise attached to the object is forgotten in every step.
+        noise_refresh: γ, which share of the noise attached to the object is forgotten before every step, by t.
+        cache_refresh: the same of the noise that is cached on the object.
         interval: interval score matching inverts to t − this.
         target_steps: by how many steps of DDIM the target is made, by t, rounded; 1 is eq. (10).
         loss: where renders and targets are compared; "pixels" decodes the target, and no gradient passes the encoder
@@ -93,7 +95,8 @@ class Settings:
     noise_rounds: Annotated[int, Within(1, 1000)] = 10
     noise_learning_rate: float = 0.1
     noise_cell: Annotated[float, Within(0.05, 20.0)] = 0.6
-    noise_refresh: Annotated[float, Within(0.0, 1.0)] = 0.1
+    noise_refresh: Annotated[Ramp, Within(0.0, 1.0)] = A_TENTH
+    cache_refresh: Annotated[Ramp, Within(0.0, 1.0)] = OFF
     interval: Annotated[float, Within(0.0, 1.0)] = 0.05
     target_steps: Annotated[Ramp, Within(1.0, 100.0)] = ONE
     loss: Literal["latents", "pixels"] = "latents"

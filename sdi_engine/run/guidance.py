@@ -30,6 +30,9 @@ from ..mesh.eight_bit import is_finite
 from ..randomness import generator_of, seed_of
 from ..representation import SurfacePoints
 
+PIXELS_PER_SURFACE_POINT = 2
+"""Pixels of κ, across and down, for each point of the surface that is looked up; between them it is interpolated."""
+
 
 class Guidance:
     """A frozen prior, evaluated as a run's settings say.
@@ -82,7 +85,7 @@ class Guidance:
     @property
     def surface_resolution(self) -> int | None:
         """In so many pixels κ wants to know which points of the object the renders see; None if not at all."""
-        return None if self.cells is None else self._noise_resolution
+        return None if self.cells is None else max(1, self._noise_resolution // PIXELS_PER_SURFACE_POINT)
 
     def target_steps(self, t: float) -> int:
         """By how many steps of DDIM the target is made at a time; 1 is eq. (10)."""

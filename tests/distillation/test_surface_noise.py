@@ -9,6 +9,7 @@ from exact_prior import ExactPrior, ball_images
 from tiny_models import write_stable_diffusion
 
 from sdi_engine.cameras import orbit
+from sdi_engine.config.ramp import Ramp
 from sdi_engine.config.settings import PRESETS
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion.counted_prior import CountedPrior
@@ -18,6 +19,7 @@ from sdi_engine.distillation.noise import AFTERWARDS, CHOICES, NEED_CELLS, Conte
 from sdi_engine.distillation.surface_noise import ENTRIES, Footprints, NoiseCells, standardised
 from sdi_engine.errors import BadInputError
 from sdi_engine.representation import START, Step
+from sdi_engine.run.guidance import PIXELS_PER_SURFACE_POINT
 from sdi_engine.run.optimisation import Optimisation
 
 CPU = torch.device("cpu")
@@ -186,12 +188,25 @@ def test_the_prediction_of_a_view_is_its_noise_in_the_next_step():
     pixels = footprints(*wall(), cell=1.0)
     context = Context(7.5, -7.5, PRESETS["draft"], random(), 0, cells=cells(channels=3), pixels=pixels)
     x0 = torch.zeros(1, 3, N, N)
-    kappa = CHOICES["cached-3d"](prior, x0, None, None, context).kappa
+    kappa = CHOICES["cached-3d"](prior, x0, torch.tensor([0.5]), None, context).kappa
     said, guided = (torch.randn(x0.shape, generator=random(seed)) for seed in (5, 6))
     AFTERWARDS["cached-3d"](prior, kappa, Prediction(x0, guided, x0, conditional_noise=said), context)
-    following = CHOICES["cached-3d"](prior, x0, None, None, context).kappa
+    following = CHOICES["cached-3d"](prior, x0, torch.tensor([0.5]), None, context).kappa
     assert correlation(following, standardised(said, pixels.opacity)) > 0.9
     assert abs(correlation(following, guided)) < 0.1
+
+
+@pytest.mark.parametrize(("share", "left"), [(0.0, 1.0), (0.19, 0.9), (1.0, 0.0)])
+def test_the_cache_forgets_by_t_what_the_settings_say(share, left):
+    """At the times above 0.5 here, and nothing below."""
+    prior, pixels, x0 = ExactPrior({"ball": ball_images(N)}), footprints(*wall(), cell=1.0), torch.zeros(1, 3, N, N)
+    chosen = dataclasses.replace(PRESETS["draft"], cache_refresh=Ramp(0.0, share, start=0.5, end=0.5))
+    context = Context(7.5, -7.5, chosen, random(), 0, cells=cells(channels=3), pixels=pixels)
+    first, later, last = (
+        CHOICES["cached-3d"](prior, x0, torch.tensor([t]), None, context).kappa for t in (0.3, 0.9, 0.3)
+    )
+    assert correlation(first, later) == pytest.approx(left, abs=0.1)
+    assert torch.equal(later, last)
 
 
 def folded_prior(folder):
@@ -241,7 +256,7 @@ def test_it_works_at_the_grain_of_every_models_noise_and_costs_what_random_noise
     grain = counted.unfolded(x)
     assert torch.equal(counted.folded(grain), x)
     assert run.guidance.cells.values.shape == (ENTRIES, grain.shape[1])
-    assert run.guidance.surface_resolution == grain.shape[2]
+    assert run.guidance.surface_resolution == grain.shape[2] // PIXELS_PER_SURFACE_POINT
     assert grain.shape[1:] == (tuple(x.shape[1:]) if kind == "latents" else (3, prior.resolution, prior.resolution))
 
 
