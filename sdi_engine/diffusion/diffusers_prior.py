@@ -7,14 +7,16 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..contract import vocabulary
+from ..errors import BadInputError
 from .latents import Latents, PixelLatents, VaeLatents
 from .prior import ModelHints, Prior, Text
-from .prompt_weights import Fragment, parse
+from .prompt_weights import Fragment, parse, plain
 from .reading import Reading, WeighingEncoder, counter, read
-from .views import all_view_words, with_view, without_view
+from .views import longest_view, with_view, without_view
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
@@ -23,8 +25,18 @@ class DiffusersPrior(Prior):
     """A frozen text-to-image pipeline; which denoiser it has and what that predicts is the subclass's matter.
 
     The denoiser and the text encoders run in the precision that they were loaded in, the VAE and all arithmetic around
-    the denoiser in float32.
+    the denoiser in float32. What is here of texts is right for CLIP; a family whose text encoder is another overrides
+    `_room` and `_encode`, and says in `_reads_pieces` and `_reads_weights` what it cannot do.
     """
+
+    _patch: int = 1
+    """Cells of x along the edge of a patch that the denoiser takes for one token: x must have whole ones."""
+
+    _reads_pieces: bool = True
+    """Whether what is too long for one pass through the text encoders can be read in several."""
+
+    _reads_weights: bool = True
+    """Whether the embeddings of single words can be made stronger or weaker."""
 
     def __init__(self, pipeline: Any, denoiser: torch.nn.Module, hints: ModelHints, device: torch.device) -> None:
         """
@@ -44,17 +56,31 @@ class DiffusersPrior(Prior):
         for part in (denoiser, *(getattr(pipeline, name, None) for name in TEXT_ENCODERS)):
             if part is not None:
                 part.to(device).requires_grad_(False).eval()
-        vae = getattr(pipeline, "vae", None)
-        channels = int(denoiser.config.in_channels)
-        self._latents: Latents = PixelLatents(channels) if vae is None else VaeLatents(vae, device)
-        self.resolution = hints.resolution or int(denoiser.config.sample_size) * self._latents.pixels_per_cell
+        self._latents = self._latents_of(getattr(pipeline, "vae", None))
+        self.resolution = hints.resolution or self._cells * self._latents.pixels_per_cell
         self._texts: dict[str, Text] = {}
+
+    def _latents_of(self, vae: Any) -> Latents:
+        """The model's own space, by its VAE or None."""
+        return PixelLatents(int(self._denoiser.config.in_channels)) if vae is None else VaeLatents(vae, self.device)
+
+    @property
+    def _cells(self) -> int:
+        """Cells of x along the edge of the images that the model was made for."""
+        return int(self._denoiser.config.sample_size)
 
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
         side = resolution // self._latents.pixels_per_cell
+        if side % self._patch:
+            pixels = self._patch * self._latents.pixels_per_cell
+            raise BadInputError(
+                f"This model draws images whose sides are multiples of {pixels} pixels, and {resolution} is none: "
+                f"choose the resolution {max(resolution // pixels, 1) * pixels}."
+            )
         return self._latents.channels, side, side
 
     def encode(self, images: Tensor) -> Tensor:
+        self.latent_shape(images.shape[-1])
         return self._latents.encode(images.float() * 2.0 - 1.0)
 
     def decode(self, x0: Tensor) -> Tensor:
@@ -71,28 +97,31 @@ class DiffusersPrior(Prior):
     def text(self, prompts: list[str]) -> Text:
         """Embeddings, cached by prompt, since view-dependent prompts come back again and again.
 
-        Those of shorter prompts are padded with the empty prompt's to the length of the longest.
+        Those of shorter prompts are padded to the length of the longest: with the empty prompt's, or where there is a
+        "mask" with nothing.
         """
         for prompt in prompts:
             if prompt not in self._texts:
                 self._texts[prompt] = self._encode(prompt)
         rows = [self._texts[prompt] for prompt in prompts]
         length = max(row["embedding"].shape[1] for row in rows)
-        return {
-            name: torch.cat([self._filled(row[name], length) if name == "embedding" else row[name] for row in rows])
-            for name in rows[0]
-        }
+        rows = [self._filled(row, length) for row in rows]
+        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
     def remarks(self, prompt: str) -> list[str]:
-        reading = self._read(with_view(prompt, max(all_view_words(), key=len)))
+        reading = self._read(self._with_longest_view(prompt))
         remarks = []
-        if self.hints.knows and any(fragment.weight != 1.0 for fragment in parse(prompt)):
-            remarks.append(
-                f'This model ignores weights of words: it reads "{vocabulary.as_read(prompt, self.hints.knows)}".'
-            )
+        ignores_weights = self.hints.knows or not self._reads_weights
+        if ignores_weights and any(fragment.weight != 1.0 for fragment in parse(prompt)):
+            words = vocabulary.as_read(prompt, self.hints.knows) if self.hints.knows else plain(prompt)
+            remarks.append(f'This model ignores weights of words: it reads "{words}".')
         if reading.unread:
             remarks.append(f'The prompt is too long for this model, which ignores "{reading.unread}".')
         return remarks
+
+    def _with_longest_view(self, prompt: str) -> str:
+        """The prompt with the longest words for a view that it can be asked with."""
+        return with_view(prompt, longest_view(self.hints.view_vocabulary))
 
     def _read(self, prompt: str) -> Reading:
         """How the (first) text encoder gets a prompt. A model of a small vocabulary has never seen two pieces."""
@@ -100,7 +129,18 @@ class DiffusersPrior(Prior):
             text, view = without_view(prompt)
             known = vocabulary.as_read(text, self.hints.knows)
             prompt = with_view(known, view) if view else known
-        return read(prompt, counter(self._pipeline.tokenizer), self._piece_length - 2, in_pieces=not self.hints.knows)
+        in_pieces = self._reads_pieces and not self.hints.knows
+        return read(prompt, counter(self._tokenizer), self._room, in_pieces)
+
+    @property
+    def _tokenizer(self) -> Any:
+        """Of the text encoder that decides how long a prompt may be."""
+        return self._pipeline.tokenizer
+
+    @property
+    def _room(self) -> int:
+        """Tokens of a prompt that the (first) text encoder reads at once, without those around it."""
+        return self._piece_length - 2
 
     @property
     def _piece_length(self) -> int:
@@ -110,15 +150,22 @@ class DiffusersPrior(Prior):
 
     @abstractmethod
     def _encode(self, prompt: str) -> Text:
-        """The conditioning for one prompt, each tensor (1, …); "embedding" is (1, tokens, C)."""
+        """The conditioning for one prompt, each tensor (1, …); "embedding" is (1, tokens, C).
 
-    def _filled(self, embedding: Tensor, length: int) -> Tensor:
-        """An embedding (1, n, C), padded with empty pieces to (1, length, C)."""
-        if embedding.shape[1] == length:
-            return embedding
-        missing = (length - embedding.shape[1]) // self._piece_length
+        A family whose denoiser does not attend to all tokens has a "mask" (1, tokens) of booleans besides.
+        """
+
+    def _filled(self, text: Text, length: int) -> Text:
+        """One prompt's conditioning with an "embedding" (1, n, C) that is padded to (1, length, C)."""
+        embedding = text["embedding"]
+        missing = length - embedding.shape[1]
+        if missing == 0:
+            return text
+        if "mask" in text:
+            padded = F.pad(embedding, (0, 0, 0, missing))
+            return text | {"embedding": padded, "mask": F.pad(text["mask"], (0, missing))}
         empty = self.text([""])["embedding"][:, : self._piece_length]
-        return torch.cat([embedding, *[empty] * missing], dim=1)
+        return text | {"embedding": torch.cat([embedding, *[empty] * (missing // self._piece_length)], dim=1)}
 
     def _weighed(self, piece: Iterable[Fragment], penultimate: bool) -> Tensor:
         """(1, piece, C): the embeddings of a piece by all CLIP text encoders, side by side."""

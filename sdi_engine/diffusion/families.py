@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .views import ViewVocabulary
+
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of the tensors in a file, by name."""
 
@@ -72,11 +74,15 @@ class Family:
         prior: (pipeline, hints, device) → `Prior`.
         denoiser: the pipeline's part that predicts, "unet" or "transformer".
         layout: (denoiser, prefix) → what the original code calls its tensors (`original_names.Layout`).
-        first: a tensor that every single file of the family holds.
+        first: a tensor that every single file of the family holds; "" where single files cannot be loaded.
         text_encoders: those of a single file, in the pipeline's order; the last one's prefix is the family's own.
         required: parts of the pipeline that it cannot do without.
         optional: parts that it may lack.
         unused: parts that are never loaded here.
+        views: the words that tell its models from which side they look (`views.view_words`).
+        guidance: the γ that suits its models; None for the paper's.
+        folded: cells of the latents along the edge of a patch that the denoiser takes for one, with as many more
+            channels.
         channels: of the latents, by which models for inpainting are told from those for text to image; None asks no
             file.
         only: a tensor that no other family with the same `first` has; or "".
@@ -104,6 +110,9 @@ class Family:
     required: tuple[str, ...]
     optional: tuple[str, ...] = ("vae",)
     unused: tuple[str, ...] = ("feature_extractor", "image_encoder")
+    views: ViewVocabulary = "four"
+    guidance: float | None = None
+    folded: int = 1
     channels: int | None = None
     only: str = ""
     text_width: int | None = None
@@ -200,7 +209,7 @@ SD3 = Family(
     name="sd3",
     label="SD 3",
     pipeline="StableDiffusion3Pipeline",
-    prior=lazy("flow_prior", "FlowPrior"),
+    prior=lazy("sd3_prior", "SD3Prior"),
     denoiser="transformer",
     layout=lazy("original_names", "sd3_layout"),
     first=f"{DENOISER}x_embedder.proj.weight",
@@ -224,7 +233,42 @@ SD3 = Family(
     unread_in_loras=r"(lora_te3_|text_encoder_3\.|text_encoders\.t5xxl\.|t5xxl\.).*",
 )
 
-FAMILIES = (SD1, SD2, SDXL, SD3)
+_flux_family = functools.partial(
+    Family,
+    denoiser="transformer",
+    layout=lazy("flux_names", "flux_layout"),
+    first="",
+    folded=2,
+    # Trained on captions that vision-language models wrote in prose, and read by T5.
+    views="sentences",
+    dtype="bfloat16",
+)
+FLUX = _flux_family(
+    name="flux",
+    label="FLUX.1",
+    pipeline="FluxPipeline",
+    prior=lazy("flux_prior", "FluxPrior"),
+    text_encoders=(TextEncoder("text_encoder", "tokenizer", "text_encoders.clip_l.transformer."),),
+    required=("transformer", "scheduler", "vae", "text_encoder", "tokenizer", *_SECOND_ENCODER),
+    optional=(),
+    guidance=3.5,
+    loras=r"double_blocks|single_(transformer_)?blocks",
+    unread_in_loras=r"(lora_te[23]_|text_encoder_2\.|text_encoders\.t5xxl\.|t5xxl\.).*",
+)
+CHROMA = _flux_family(
+    name="chroma",
+    label="Chroma",
+    pipeline="ChromaPipeline",
+    prior=lazy("flux_prior", "ChromaPrior"),
+    text_encoders=(),
+    required=("transformer", "scheduler", "vae", "text_encoder", "tokenizer"),
+    optional=(),
+    guidance=5.0,
+    loras=r"distilled_guidance_layer",
+    unread_in_loras=r"(lora_te\d?_|text_encoder\.|text_encoders\.t5xxl\.|t5xxl\.).*",
+)
+
+FAMILIES = (SD1, SD2, SDXL, SD3, FLUX, CHROMA)
 
 UNSUPPORTED = (
     (r"(.*\.)?double_blocks\..*|(.*\.)?single_transformer_blocks\..*", "is a FLUX model, or one of its architecture"),
@@ -243,9 +287,6 @@ UNSUPPORTED = (
 )
 """Other files that people download: a pattern for the name of one of their tensors, and a predicate for messages."""
 
-UNSUPPORTED_LORAS = {"FLUX": r"double_blocks|single_(transformer_)?blocks"}
-"""Labels of families whose LoRAs are recognised though their models are not supported, and patterns as `loras`."""
-
 
 def of_pipeline(pipeline: str, text_width: int | None = None) -> Family | None:
     """The family of a pipeline class of Diffusers; of several, the one with this width of the text encoder, or the
@@ -255,7 +296,7 @@ def of_pipeline(pipeline: str, text_width: int | None = None) -> Family | None:
     return next(iter(by_width or families), None)
 
 
-def supported(conjunction: str = " or ") -> str:
-    """The labels of all families in one phrase: "SD 1.x, SD 2.x, SDXL or SD 3"."""
-    *others, last = (family.label for family in FAMILIES)
+def supported(conjunction: str = " or ", single_files: bool = False) -> str:
+    """The labels of all families in one phrase: "SD 1.x, SD 2.x, SDXL or SD 3"; or of those with single files."""
+    *others, last = (family.label for family in FAMILIES if family.first or not single_files)
     return f"{', '.join(others)}{conjunction}{last}"

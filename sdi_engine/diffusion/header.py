@@ -138,6 +138,11 @@ def check_beside_companion(file: Path, header: Header, pipeline: str, parts: Ite
     """
     header = {current_name(name): entry for name, entry in header.items()}
     candidates = [family for family in families.FAMILIES if family.pipeline == pipeline]
+    if not candidates[0].first:
+        raise BadInputError(
+            f'The file "{file}" is of a {candidates[0].label} model, which cannot be loaded from a single file: choose '
+            "the model's folder in Diffusers layout."
+        )
     family = next((family for family in candidates if _has_encoder(family, header)), candidates[0])
     starts = {"its denoiser": DENOISER} | ({"its VAE": VAE} if "vae" in parts else {})
     _check_parts(file, header, starts | _text_encoders(family))
@@ -151,8 +156,8 @@ def family_of(shapes: Shapes, who: str = "This file") -> Family:
     Raises:
         BadInputError: none that is supported; the sentence begins with `who`.
     """
-    choose = f"choose a checkpoint of {families.supported()} for text to image."
-    candidates = [family for family in families.FAMILIES if family.first in shapes]
+    choose = f"choose a checkpoint of {families.supported(single_files=True)} for text to image."
+    candidates = [family for family in families.FAMILIES if family.first and family.first in shapes]
     if not candidates:
         if is_lora(shapes):
             raise BadInputError(f"{who} is a LoRA: give it as a LoRA, and as the model {choose}")
@@ -185,7 +190,7 @@ def _closest(candidates: Sequence[Family], shapes: Shapes) -> Family:
 
 
 def _has_encoder(family: Family, names: Iterable[str]) -> bool:
-    return any(name.startswith(family.text_encoders[-1].prefix) for name in names)
+    return any(name.startswith(encoder.prefix) for encoder in family.text_encoders[-1:] for name in names)
 
 
 def kind_of(names: Iterable[str]) -> str:
@@ -208,7 +213,7 @@ def check_is_lora(file: Path, header: Header) -> None:
     Raises:
         BadInputError: it does not; the sentence says what it is, where that is known.
     """
-    if any(family.first in header for family in families.FAMILIES):
+    if any(family.first in header for family in families.FAMILIES if family.first):
         raise BadInputError(f'The file "{file}" is a model, not a LoRA: give it as the model.')
     if not is_lora(header):
         raise BadInputError(f'The file "{file}" {kind_of(header)}, and is not a LoRA: choose another one.')
@@ -216,10 +221,9 @@ def check_is_lora(file: Path, header: Header) -> None:
 
 def lora_family(shapes: Shapes) -> str | None:
     """The label of the family that a LoRA was trained for, as far as its names and the width of its text tell."""
-    patterns = families.UNSUPPORTED_LORAS | {family.label: family.loras for family in families.FAMILIES if family.loras}
-    for label, pattern in patterns.items():
-        if any(re.search(pattern, name) for name in shapes):
-            return label
+    for family in families.FAMILIES:
+        if family.loras and any(re.search(family.loras, name) for name in shapes):
+            return family.label
     for name, shape in shapes.items():
         if _TEXT_LAYER_OF_LORA.search(name) and len(shape) > 1:
             return next((family.label for family in families.FAMILIES if family.text_width == shape[1]), None)

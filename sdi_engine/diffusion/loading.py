@@ -163,7 +163,7 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
     pipeline = getattr(diffusers, family.pipeline).from_pretrained(
         str(folder), local_files_only=True, scheduler=_scheduler(folder, family, index["scheduler"]), **absent, **parts
     )
-    return _prior_of(family, pipeline, _hints(folder), device, fuse_loras(pipeline, loras, family))
+    return _prior_of(family, pipeline, _hints(folder, family), device, fuse_loras(pipeline, loras, family))
 
 
 def _network(folder: Path, model: str, part: str, kind: Sequence[str], dtype: torch.dtype) -> nn.Module:
@@ -217,11 +217,11 @@ def _load_file(file: Path, device: torch.device, loras: Sequence[Lora]) -> Prior
     notices += fuse_loras(pipeline, loras, family)
     companion = companion_folder(file)
     if companion:
-        return _prior_of(family, pipeline, _hints(companion), device, notices)
-    prior = _prior_of(family, pipeline, ModelHints(), device, notices)
+        return _prior_of(family, pipeline, _hints(companion, family), device, notices)
+    prior = _prior_of(family, pipeline, _hints(None, family), device, notices)
     if family.may_predict_velocity and predicts_velocity(prior):
         set_velocity(pipeline, family)
-        return _prior_of(family, pipeline, ModelHints(), device, notices)
+        return _prior_of(family, pipeline, _hints(None, family), device, notices)
     return prior
 
 
@@ -249,14 +249,16 @@ def _quieten() -> None:
         library.utils.logging.disable_progress_bar()
 
 
-def _hints(folder: Path) -> ModelHints:
-    file = folder / HINTS_FILE
-    if not file.is_file():
-        return ModelHints()
+def _hints(folder: Path | None, family: Family) -> ModelHints:
+    """What a model's folder says of it, if there is one, and for the rest what suits its family."""
+    of_family = ModelHints(guidance_scale=family.guidance, view_vocabulary=family.views)
+    file = folder / HINTS_FILE if folder else None
+    if file is None or not file.is_file():
+        return of_family
     try:
         said = dict(json.loads(file.read_text(encoding="utf-8")))
         knows = vocabulary.sound(said.pop("knows", {}))
-        return dataclasses.replace(override(ModelHints(), said), knows=knows)
+        return dataclasses.replace(override(of_family, said), knows=knows)
     except (ValueError, TypeError, BadInputError) as error:
         raise BadInputError(f'The file "{file}" is damaged ({str(error).rstrip(".")}): repair or delete it.') from error
 

@@ -72,6 +72,8 @@ def check_channels(model: str, folder: Path, index: Mapping[str, Any], family: F
     denoiser = read_object(folder / family.denoiser / "config.json")
     takes, gives = denoiser.get("in_channels"), denoiser.get("out_channels")
     image = read_object(folder / "vae" / "config.json").get("latent_channels") if "vae" in present(index) else takes
+    if isinstance(image, int):
+        image *= family.folded**2
     if takes is not None and image is not None and (takes != image or gives not in (image, None)):
         raise BadInputError(
             f'The model "{model}" takes {takes} channels for images of {image}, as those for inpainting, depth or '

@@ -1,7 +1,7 @@
 """Perp-Neg (Armandpour et al. 2023): between views the prompt is interpolated, and the other views are kept away from.
 
-Without it a model that likes fronts puts one on every side (the Janus problem). The words are those of four views;
-`prior.Prior.predict` does what the weights ask for.
+Without it a model that likes fronts puts one on every side (the Janus problem). There are four views, in the model's
+words for them; `prior.Prior.predict` does what the weights ask for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from .prior import Conditioning, Prior, mix, parts
-from .views import OVERHEAD_ELEVATION_DEG, with_view
+from .views import OVERHEAD_ELEVATION_DEG, in_vocabulary, with_view
 
 FRONT, SIDE, BACK, OVERHEAD, NOTHING = "front view", "side view", "back view", "overhead view", ""
 
@@ -59,7 +59,8 @@ def condition_views(
     views = [view_mixture(*angles) for angles in zip(azimuths_deg, elevations_deg, strict=True)]
 
     def told(words: list[str]) -> list[str]:
-        return [with_view(prompt, view) if view else negative_prompt for view in words]
+        in_its_words = (in_vocabulary(view, prior.hints.view_vocabulary) for view in words)
+        return [with_view(prompt, view) if view else negative_prompt for view in in_its_words]
 
     one, other, first, second, negative = parts(
         prior.text(

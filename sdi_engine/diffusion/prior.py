@@ -11,7 +11,10 @@ from torch import Tensor
 from .views import ViewVocabulary
 
 Text = dict[str, Tensor]
-"""Encoded texts for B images, each tensor (B, …); which tensors there are depends on the prior."""
+"""Encoded texts for B images, each tensor (B, …); which tensors there are depends on the prior.
+
+Texts of different lengths have a "mask" (B, tokens) of booleans beside their "embedding" (B, tokens, C).
+"""
 
 
 @dataclass(frozen=True)
@@ -177,11 +180,22 @@ def parts(text: Text, count: int = 2) -> list[Text]:
 
 
 def mix(one: Text, other: Text, share: Tensor) -> Text:
-    """(1 − share)·one + share·other, image by image; share: (B,) in 0…1."""
-    return {
+    """(1 − share)·one + share·other, image by image; share: (B,) in 0…1.
+
+    A token that only the longer of two texts of different lengths has is that text's own.
+    """
+    mixed = {
         name: torch.lerp(tensor, other[name], share.to(tensor).view(-1, *[1] * (tensor.dim() - 1)))
         for name, tensor in one.items()
+        if name != "mask"
     }
+    if "mask" in one:
+        share = share.to(one["mask"].device)[:, None]
+        first, second = one["mask"] & (share < 1.0), other["mask"] & (share > 0.0)
+        alone = torch.where(first[..., None], one["embedding"], other["embedding"])
+        mixed["embedding"] = torch.where((first & second)[..., None], mixed["embedding"], alone)
+        mixed["mask"] = first | second
+    return mixed
 
 
 def _component(of: Tensor, along: Tensor) -> Tensor:

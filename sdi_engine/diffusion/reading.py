@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import BadInputError
 from .prompt_weights import Fragment, parse
-from .views import without_view
+from .views import joined, without_view
 
 MAX_WEIGHT = 10.0
 """The embeddings of a word that weighs more are far from all that a model has ever seen."""
@@ -68,7 +68,7 @@ def read(prompt: str, count: Count, room: int, in_pieces: bool) -> Reading:
                 f'The weight of "{fragment.text.strip()}" in the prompt is {fragment.weight:g}: it must be between 0 '
                 f"and {MAX_WEIGHT:g}, as in (word:1.3); write an ordinary bracket with a backslash before it."
             )
-    tail = f", {view}" if view else ""
+    tail = joined(view)
     whole = "".join(fragment.text for fragment in fragments) + tail
     if count(whole) <= room:
         return Reading((_of_one_weight([*fragments, Fragment(tail)]),), whole)

@@ -1,9 +1,12 @@
+import dataclasses
+
 import pytest
 import torch
 from exact_prior import ExactPrior
 
 from sdi_engine.diffusion.perp_neg import condition_views, view_mixture
-from sdi_engine.diffusion.prior import Conditioning
+from sdi_engine.diffusion.prior import Conditioning, mix
+from sdi_engine.diffusion.views import view_words
 
 
 @pytest.mark.parametrize(
@@ -95,3 +98,23 @@ def test_keeping_away_from_the_prompts_own_direction_changes_nothing(prior):
     torch.testing.assert_close(
         prior.predict(x, t, same, 3.0).noise, prior.predict(x, t, told, 3.0).noise, atol=1e-4, rtol=1e-4
     )
+
+
+def test_texts_of_different_lengths_are_mixed_token_by_token():
+    short = {"embedding": torch.tensor([[[1.0], [0.0]]]), "mask": torch.tensor([[True, False]])}
+    long = {"embedding": torch.tensor([[[3.0], [5.0]]]), "mask": torch.tensor([[True, True]])}
+    halfway = mix(short, long, torch.tensor([0.5]))
+    assert halfway["embedding"].flatten().tolist() == [2.0, 5.0]
+    assert halfway["mask"].tolist() == [[True, True]]
+    alone = mix(short, long, torch.tensor([0.0]))
+    assert (alone["embedding"][0, 0].item(), alone["mask"].tolist()) == (1.0, [[True, False]])
+    assert mix(long, short, torch.tensor([1.0]))["mask"].tolist() == [[True, False]]
+
+
+def test_views_are_told_in_the_words_of_the_model(prior):
+    asked = []
+    prior.hints = dataclasses.replace(prior.hints, view_vocabulary="sentences")
+    prior.text = lambda prompts: asked.extend(prompts) or {"embedding": torch.zeros(len(prompts), 1, 1)}
+    condition_views(prior, "a dog", "ugly", [0.0], [0.0])
+    assert asked[0] == f"a dog. {view_words(0.0, 0.0, 'sentences')}"
+    assert asked[-1] == "ugly"

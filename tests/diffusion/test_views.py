@@ -1,6 +1,6 @@
 import pytest
 
-from sdi_engine.diffusion.views import all_view_words, view_words
+from sdi_engine.diffusion.views import all_view_words, longest_view, view_words, with_view, without_view
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,13 @@ def test_every_phrase_is_listed():
         for vocabulary in ("four", "eight")
     }
     assert seen == set(all_view_words())
+
+
+def test_sentences_follow_the_camera_and_end_the_prompt():
+    told = {view_words(azimuth, elevation, "sentences") for azimuth in range(0, 360, 5) for elevation in (0, 80)}
+    assert len(told) == 4
+    assert all(view_words(azimuth, 0.0) in view_words(azimuth, 0.0, "sentences") for azimuth in (0, 90, 180))
+    for words in told:
+        assert with_view("A red mug.", words) == f"A red mug. {words}"
+        assert without_view(with_view("a red mug", words)) == ("a red mug", words)
+        assert len(words) <= len(longest_view("sentences"))

@@ -55,8 +55,8 @@ def write_stable_diffusion(
     torch.manual_seed(0)
     channels = 4 if vae else 12
     pipeline = StableDiffusionPipeline(
-        vae=_vae() if vae else None,
-        text_encoder=CLIPTextModel(_text_config(WIDTH, "quick_gelu" if version == 1 else "gelu")),
+        vae=tiny_vae() if vae else None,
+        text_encoder=CLIPTextModel(tiny_text_config(WIDTH, "quick_gelu" if version == 1 else "gelu")),
         tokenizer=tiny_tokenizer(folder.parent / "vocabulary"),
         unet=_unet(channels, cross_attention_dim=WIDTH, use_linear_projection=version == 2),
         scheduler=DDIMScheduler(**SCHEDULE | {"prediction_type": prediction_type} | schedule),
@@ -82,9 +82,9 @@ def write_sdxl(folder: Path, prediction_type: str = "epsilon") -> Path:
         projection_class_embeddings_input_dim=WIDTH_2 + 6 * 8,
     )
     pipeline = StableDiffusionXLPipeline(
-        vae=_vae(force_upcast=True),
-        text_encoder=CLIPTextModel(_text_config(WIDTH, "quick_gelu")),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config(WIDTH_2, "gelu")),
+        vae=tiny_vae(force_upcast=True),
+        text_encoder=CLIPTextModel(tiny_text_config(WIDTH, "quick_gelu")),
+        text_encoder_2=CLIPTextModelWithProjection(tiny_text_config(WIDTH_2, "gelu")),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         unet=unet,
@@ -97,9 +97,9 @@ def write_sdxl(folder: Path, prediction_type: str = "epsilon") -> Path:
 def write_sd3(folder: Path, version: float = 3.0, t5: bool = False, **schedule) -> Path:
     """A pipeline of the Stable Diffusion 3 kind; from version 3.5 on with normalised keys and queries."""
     torch.manual_seed(0)
-    text_encoder_3, tokenizer_3 = _t5(width=48) if t5 else (None, None)
+    text_encoder_3, tokenizer_3 = tiny_t5(width=48) if t5 else (None, None)
     tokenizer = tiny_tokenizer(folder.parent / "vocabulary")
-    text_encoder = CLIPTextModelWithProjection(_text_config(WIDTH, "quick_gelu"))
+    text_encoder = CLIPTextModelWithProjection(tiny_text_config(WIDTH, "quick_gelu"))
     torch.nn.init.eye_(text_encoder.text_projection.weight)  # as in all published models
     transformer = SD3Transformer2DModel(
         sample_size=8,
@@ -116,9 +116,9 @@ def write_sd3(folder: Path, version: float = 3.0, t5: bool = False, **schedule) 
         dual_attention_layers=(0,) if version >= 3.5 else (),
     )
     pipeline = StableDiffusion3Pipeline(
-        vae=_vae(shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
+        vae=tiny_vae(shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
         text_encoder=text_encoder,
-        text_encoder_2=CLIPTextModelWithProjection(_text_config(WIDTH_2, "gelu")),
+        text_encoder_2=CLIPTextModelWithProjection(tiny_text_config(WIDTH_2, "gelu")),
         text_encoder_3=text_encoder_3,
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
@@ -145,7 +145,7 @@ def write_lora(file: Path, model: Path) -> Path:
     return file
 
 
-def _text_config(width: int, activation: str) -> CLIPTextConfig:
+def tiny_text_config(width: int, activation: str) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=2 + 2 * (127 - 33),
         hidden_size=width,
@@ -161,11 +161,12 @@ def _text_config(width: int, activation: str) -> CLIPTextConfig:
     )
 
 
-def _t5(width: int) -> tuple[T5EncoderModel, T5Tokenizer]:
-    """Stable Diffusion 3's third text encoder, with a token for every letter."""
+def tiny_t5(width: int, length: int | None = None) -> tuple[T5EncoderModel, T5Tokenizer]:
+    """A text encoder with a token for every letter, which reads `length` of them, and its tokenizer."""
     letters = ["▁", *(chr(code) for code in range(33, 127))]
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((letter, -1.0) for letter in letters)]
-    tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0)
+    more = {} if length is None else {"model_max_length": length}
+    tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0, **more)
     config = T5Config(
         vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2, dropout_rate=0.0
     )
@@ -187,7 +188,7 @@ def _unet(channels: int, **more) -> UNet2DConditionModel:
     )
 
 
-def _vae(**more) -> AutoencoderKL:
+def tiny_vae(**more) -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
         up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
