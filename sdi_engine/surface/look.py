@@ -1,0 +1,51 @@
+"""The base colour that a mesh has before it is painted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .source import SourceMesh
+
+UNKNOWN = 0.6
+"""sRGB of a surface of which no colour is known: a light grey."""
+
+
+class Look:
+    """Base colours at points of the surface: from the picture on the UV map, or from the corners, or grey."""
+
+    def __init__(self, source: SourceMesh, device: torch.device) -> None:
+        """Take the source's picture and UV map to a device."""
+        self.is_known = source.look_corners is not None or (source.look is not None and source.uv is not None)
+        self._picture = self._uv = self._corners = None
+        if source.look is not None and source.uv is not None:
+            self._picture = torch.from_numpy(source.look).to(device)
+            self._uv = torch.from_numpy(source.uv).to(device).nan_to_num()
+        elif source.look_corners is not None:
+            self._corners = torch.from_numpy(source.look_corners).to(device)
+
+    def colours(self, face: Tensor, barycentric: Tensor) -> Tensor:
+        """sRGB in 0…1, (N, 3), at points in triangles; without gradients.
+
+        Args:
+            face: (N,), integers.
+            barycentric: (N, 3), weights of the triangle's corners.
+        """
+        if self._picture is not None:
+            uv = (self._uv[face] * barycentric[..., None]).sum(dim=1)
+            return _sampled(self._picture, uv)
+        if self._corners is not None:
+            return (self._corners[face] / 255.0 * barycentric[..., None]).sum(dim=1).clamp(0.0, 1.0)
+        return torch.full_like(barycentric, UNKNOWN)
+
+
+def _sampled(picture: Tensor, uv: Tensor) -> Tensor:
+    """Bilinear samples (N, 3) in 0…1 of a picture (n, n, 3) of bytes that repeats; v = 0 is at the bottom."""
+    n = len(picture)
+    x, y = uv[:, 0] * n - 0.5, (1.0 - uv[:, 1]) * n - 0.5
+    left, top = x.floor(), y.floor()
+    across, down = (x - left)[:, None], (y - top)[:, None]
+    columns = [(left + step).long() % n for step in (0, 1)]
+    rows = [(top + step).long() % n for step in (0, 1)]
+    (a, b), (c, d) = ([picture[row, column].float() for column in columns] for row in rows)
+    return (torch.lerp(torch.lerp(a, b, across), torch.lerp(c, d, across), down)) / 255.0

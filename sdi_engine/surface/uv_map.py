@@ -1,0 +1,160 @@
+"""The UV map that a texture is painted on: the mesh's own, if it can hold one, or else a new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+from ..errors import BadInputError
+from ..mesh.unwrap import unwrap
+from .islands import islands_of, shared_edges
+from .source import Place, SourceMesh
+from .texels import claims, texel_coordinates
+
+PADDING = 4
+"""Pixels between the charts of a new map; half as many at the texture's border, beyond which it repeats."""
+
+MAX_TILES = 64
+"""A map that repeats the texture over more squares than this shows any of it too small to paint."""
+
+LEAST_COVERED = 0.01
+"""A map that covers less of the texture than this has no room for a picture: often all of it is one palette's dots."""
+
+MOST_DEGENERATE = 0.01
+"""Share of the surface that may have no area on the map."""
+
+_CHECKED_SIZE = 512
+"""Width of the picture on which overlaps are looked for."""
+
+_SAME_PLACE = 0.01
+"""Points closer than this, as a share of the mesh's size, are no overlap."""
+
+
+@dataclass(frozen=True)
+class UvMap:
+    """Attributes:
+    uv: (F, 3, 2) of every corner in the source's order; finite, v = 0 at the bottom. Outside 0…1 the texture repeats.
+    rank: (F,), which triangle has a texel that several claim: that with the lowest.
+    is_new: whether it was made here, and the source has another or none.
+    overlap: share of the covered texels that more than one place of the surface claims.
+    notices: what a person should know of it, a sentence each.
+    """
+
+    uv: NDArray[np.float32]
+    rank: NDArray[np.int64]
+    is_new: bool
+    overlap: float
+    notices: tuple[str, ...]
+
+
+def uv_map_for(source: SourceMesh, place: Place, texture_size: int) -> UvMap:
+    """The source's own map or, with a notice, a new one.
+
+    Raises:
+        BadInputError: the map is spread over UDIM tiles.
+    """
+    if source.uv is None:
+        return _new_map(source, texture_size, "The mesh has no UV map, so a new one was made.")
+    reason = _reason_against(source)
+    if reason:
+        return _new_map(source, texture_size, f"{reason}, so a new one was made.")
+    uv = source.uv.astype(np.float64)
+    uv = (uv - np.floor(uv.reshape(-1, 2).mean(axis=0))).astype(np.float32)
+    notices = []
+    if uv.min() < -1e-3 or uv.max() > 1.0 + 1e-3:
+        notices.append("The UV map reaches outside its square, where the texture repeats: what is there repeats, too.")
+    overlap = overlap_of(uv, place.normalised(source.vertices)[source.faces])
+    rank = (~source.painted_faces).astype(np.int64) * len(uv)
+    if overlap > 0.005:
+        rank += _front_first(source, place, uv)
+        notices.append(
+            f"{overlap:.0%} of the UV map is used by more than one part of the surface (overlapping or mirrored): such "
+            "parts show the same picture, that of the part in front."
+        )
+    return UvMap(uv, rank, is_new=False, overlap=overlap, notices=tuple(notices))
+
+
+def overlap_of(uv: NDArray[np.float32], corners: NDArray[np.float32]) -> float:
+    """Share of the covered texels that different places claim, of a small picture.
+
+    Args:
+        uv: (F, 3, 2), finite.
+        corners: (F, 3, 3), scene units.
+    """
+    pixels = texel_coordinates(uv, _CHECKED_SIZE)
+    low = np.full((_CHECKED_SIZE**2, 3), np.inf, np.float32)
+    high = -low
+    middle = corners.mean(axis=1)
+    flat_middle = pixels.mean(axis=1)
+    # the place of a texel in its triangle, by the triangle's own affine map
+    a, b = pixels[:, 1] - pixels[:, 0], pixels[:, 2] - pixels[:, 0]
+    area = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+    area = np.where(np.abs(area) > 1e-9, area, 1.0)
+    along, across = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    by_column = (b[:, 1, None] * along - a[:, 1, None] * across) / area[:, None]
+    by_row = (a[:, 0, None] * across - b[:, 0, None] * along) / area[:, None]
+    for face, column, row in claims(pixels, np.arange(len(uv))):
+        index = row % _CHECKED_SIZE * _CHECKED_SIZE + column % _CHECKED_SIZE
+        offset = np.stack([column, row], axis=1) - flat_middle[face]
+        position = middle[face] + by_column[face] * offset[:, :1] + by_row[face] * offset[:, 1:]
+        np.minimum.at(low, index, position.astype(np.float32))
+        np.maximum.at(high, index, position.astype(np.float32))
+    covered = np.isfinite(low[:, 0])
+    size = np.ptp(corners.reshape(-1, 3), axis=0).max()
+    spread = np.linalg.norm(high[covered] - low[covered], axis=1)
+    return float((spread > _SAME_PLACE * size).mean()) if covered.any() else 0.0
+
+
+def _reason_against(source: SourceMesh) -> str:
+    """Why the source's own map cannot hold a texture, as the beginning of a sentence; empty if it can."""
+    uv = source.uv.astype(np.float64)
+    if not np.isfinite(uv).all() or np.abs(uv).max() > 1e4:
+        return "The UV map has coordinates that are NaN, infinite or far too large"
+    along, across = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
+    flat = np.abs(along[:, 0] * across[:, 1] - along[:, 1] * across[:, 0]) / 2.0
+    corners = source.vertices.astype(np.float64)[source.faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    surface = max(area.sum(), 1e-300)
+    if area[flat < 1e-12].sum() > MOST_DEGENERATE * surface:
+        return "Parts of the UV map have no area"
+    low, high = (np.floor(uv.min(axis=1) + 1e-4), np.ceil(uv.max(axis=1) - 1e-4))
+    tiles = np.unique(low[flat >= 1e-12], axis=0)
+    if (high - low <= 1.0).all() and len(tiles) > 1 and tiles.min() >= 0.0 and tiles[:, 0].max() < 10.0:
+        raise BadInputError(
+            f"The UV map lies in {len(tiles)} UDIM tiles, and only one can be painted: pack its islands into one tile, "
+            "or remove the UV map to have a new one made."
+        )
+    if flat.sum() > MAX_TILES:
+        return f"The UV map repeats its texture {flat.sum():,.0f} times"
+    if flat.sum() < LEAST_COVERED:
+        return f"The UV map uses only {max(flat.sum(), 0.0001):.2%} of the texture"
+    return ""
+
+
+def _new_map(source: SourceMesh, texture_size: int, notice: str) -> UvMap:
+    """A map by xatlas, in the order of the source's faces."""
+    vertices = SourceMesh(source.vertices, source.faces).place().normalised(source.vertices)
+    mesh = unwrap(trimesh.Trimesh(vertices, source.faces, process=False, validate=False), texture_size, PADDING)
+    if len(mesh.faces) != len(source.faces) or not np.array_equal(mesh.vertices[mesh.faces], vertices[source.faces]):
+        raise RuntimeError("xatlas has changed the order of the triangles")
+    margin = PADDING / 2.0 / texture_size
+    uv = (margin + np.nan_to_num(mesh.uv[mesh.faces]) * (1.0 - 2.0 * margin)).astype(np.float32)
+    return UvMap(uv, np.zeros(len(uv), np.int64), is_new=True, overlap=0.0, notices=(notice,))
+
+
+def _front_first(source: SourceMesh, place: Place, uv: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(F,), the rank of each triangle's island: those that face the front come first, as a whole, so that a texture
+    is not patched together of two pictures."""
+    island = islands_of(uv, shared_edges(source.vertices, source.faces))
+    corners = place.normalised(source.vertices)[source.faces].astype(np.float64)
+    doubled = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(doubled, axis=1)
+    whole = np.bincount(island, area).clip(1e-30)
+    depth = np.bincount(island, corners.mean(axis=1)[:, 1] * area) / whole
+    order = np.argsort(np.round(depth, 3), kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return rank[island]
