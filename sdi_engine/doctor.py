@@ -33,7 +33,7 @@ SUITABLE_PYTHONS = "Python 3.11, 3.12 or 3.13"
 ENOUGH_MEMORY_GIB = 8.0
 """Memory that loading a Stable Diffusion model takes, beside Blender."""
 
-_REQUIREMENT = re.compile(r'([\w.\-]+)==([\w.]+)(?:; python_version (<|>=) "([\d.]+)")?')
+_REQUIREMENT = re.compile(r'([\w.\-]+)==([\w.]+)(?:; (\w+) (<|>=|!=) "([\w.]+)")?')
 _MODULES = {
     "PyMCubes": "mcubes",
     "scikit-image": "skimage",
@@ -88,19 +88,25 @@ def glance() -> dict[str, Any]:
 
 
 def pinned(file: Path = REQUIREMENTS_FILE) -> list[tuple[str, str]]:
-    """(name, version) of each line of requirements.txt that is meant for this Python."""
+    """(name, version) of each line of requirements.txt that is meant for this Python and this machine."""
     requirements = []
     for line in file.read_text(encoding="utf-8").splitlines():
         match = _REQUIREMENT.fullmatch(line.strip())
         if match is None:
             continue
-        name, version, relation, bound = match.groups()
-        if bound is not None:
-            older = sys.version_info < tuple(map(int, bound.split(".")))
-            if older != (relation == "<"):
-                continue
-        requirements.append((name, version))
+        name, version, *marker = match.groups()
+        if marker[0] is None or _holds(*marker):
+            requirements.append((name, version))
     return requirements
+
+
+def _holds(what: str, relation: str, bound: str) -> bool:
+    """Whether a marker of a requirement is true here, such as python_version < "3.13"."""
+    if what == "python_version":
+        older = sys.version_info < tuple(map(int, bound.split(".")))
+        return older == (relation == "<")
+    here = {"sys_platform": sys.platform, "platform_machine": platform.machine()}[what]
+    return here != bound
 
 
 def report_lines(report: dict[str, Any]) -> list[str]:

@@ -1,0 +1,97 @@
+"""Rays against triangle meshes: every way of casting them finds the same points."""
+
+import os
+
+import pytest
+import torch
+import trimesh
+
+from sdi_engine.cameras import orbit
+from sdi_engine.config.settings import PRESETS
+from sdi_engine.surface import rays
+from sdi_engine.surface.rays import EmbreeRayCaster, Hits, TorchRayCaster, WarpRayCaster, ray_caster
+
+CPU = torch.device("cpu")
+
+
+def corners_of(mesh):
+    return torch.tensor(mesh.vertices[mesh.faces], dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def ball_before_box():
+    """A ball, and a box around its middle with a lid that has no area."""
+    ball = trimesh.creation.icosphere(2, 0.4)
+    box = trimesh.creation.box((0.9, 0.5, 0.2))
+    nothing = torch.zeros(1, 3, 3)
+    return torch.cat([corners_of(ball), corners_of(box), nothing])
+
+
+@pytest.fixture(scope="module")
+def views():
+    return orbit(PRESETS["standard"].cameras, [0.0, 50.0], 25.0, CPU).rays(40)
+
+
+def test_embree_finds_what_plain_torch_finds(ball_before_box, views):
+    pytest.importorskip("embreex")
+    assert_alike(EmbreeRayCaster(ball_before_box), ball_before_box, views)
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() and not os.environ.get("SDI_TEST_WARP"),
+    reason="Warp compiles for ten seconds: where it is used, on CUDA, or with SDI_TEST_WARP=1",
+)
+def test_warp_finds_what_plain_torch_finds(ball_before_box, views, monkeypatch, tmp_path, capfd):
+    warp = pytest.importorskip("warp")
+    monkeypatch.setattr(warp.config, "kernel_cache_dir", str(tmp_path))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assert_alike(WarpRayCaster(ball_before_box.to(device)), ball_before_box, views)
+    assert capfd.readouterr().out == ""
+
+
+def assert_alike(caster, corners, views):
+    twin = TorchRayCaster(corners).first_hits(*views)
+    hits = caster.first_hits(*(rays.to(caster.corners.device) for rays in views))
+    hits = Hits(hits.face.cpu(), hits.barycentric.cpu(), hits.distance.cpu())
+    assert 0.2 < twin.is_hit.float().mean() < 0.8
+    # a ray that passes an edge within rounding may be said to hit either face, or to miss a silhouette
+    same = hits.face == twin.face
+    assert same.float().mean() > 0.99
+    torch.testing.assert_close(hits.distance[same], twin.distance[same], atol=1e-5, rtol=0)
+    torch.testing.assert_close(hits.barycentric[same], twin.barycentric[same], atol=1e-4, rtol=0)
+
+
+def test_the_points_lie_on_the_ray_and_on_the_surface(ball_before_box, views):
+    origins, directions = views
+    hits = ray_caster(ball_before_box).first_hits(origins, directions)
+    points = hits.interpolate(ball_before_box)
+    expected = origins + hits.distance[..., None] * directions
+    torch.testing.assert_close(points[hits.is_hit], expected[hits.is_hit], atol=1e-5, rtol=0)
+    assert (hits.barycentric[~hits.is_hit] == 0.0).all()
+    assert (hits.face[~hits.is_hit] == -1).all()
+
+
+def test_the_nearer_of_two_triangles_is_hit_from_either_side():
+    square = torch.tensor([[-1.0, -1.0, 0.0], [3.0, -1.0, 0.0], [-1.0, 3.0, 0.0]])
+    corners = torch.stack([square, square + torch.tensor([0.0, 0.0, 1.0])])
+    origins = torch.tensor([[0.1, 0.2, 5.0], [0.1, 0.2, -5.0], [9.0, 9.0, 5.0]]).view(1, 1, 3, 3)
+    directions = torch.tensor([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]).view(1, 1, 3, 3)
+    for caster in (TorchRayCaster(corners), ray_caster(corners)):
+        hits = caster.first_hits(origins, directions)
+        assert hits.face.flatten().tolist() == [1, 0, -1]
+        torch.testing.assert_close(hits.distance.flatten(), torch.tensor([4.0, 5.0, 0.0]))
+
+
+def test_plain_torch_forgets_no_triangle_when_it_looks_at_few(ball_before_box, views, monkeypatch):
+    """Blocks of rays meet only what is in a cone around them, some triangles at a time: nothing may be lost by that."""
+    twin = TorchRayCaster(ball_before_box)
+    in_blocks = twin.first_hits(*views)
+    monkeypatch.setattr(rays, "PAIRS_AT_ONCE", 5000)
+    monkeypatch.setattr(TorchRayCaster, "_near", lambda self, *_rays: torch.arange(len(self.corners)))
+    assert torch.equal(twin.first_hits(*views).face, in_blocks.face)
+
+
+def test_what_is_installed_is_taken(ball_before_box, monkeypatch):
+    for missing, expected in ((set(), EmbreeRayCaster), ({"embreex", "warp"}, TorchRayCaster)):
+        monkeypatch.setattr(rays, "_is_installed", lambda package, missing=missing: package not in missing)
+        assert type(ray_caster(ball_before_box)) is expected
