@@ -10,10 +10,17 @@ from . import operators, panels
 from .console import commands
 from .operators import shortcut
 from .panels import status_bar
+from .scene import looks
 from .state import current, job_list, logs, properties
 from .state.session import Session
 
-CLASSES: tuple[type, ...] = (*properties.CLASSES, *job_list.CLASSES, *operators.CLASSES, *panels.CLASSES)
+CLASSES: tuple[type, ...] = (
+    *properties.CLASSES,
+    *job_list.CLASSES,
+    *looks.CLASSES,
+    *operators.CLASSES,
+    *panels.CLASSES,
+)
 
 _registered = ExitStack()
 """Undoes what `register` has done, the last step first."""
@@ -29,7 +36,7 @@ def register() -> None:
         for cls in CLASSES:
             bpy.utils.register_class(cls)
             undo.callback(bpy.utils.unregister_class, cls)
-        for part in (properties, job_list, status_bar, operators.presets, panels.menus):
+        for part in (properties, job_list, looks, status_bar, operators.presets, panels.menus):
             part.attach()
             undo.callback(part.detach)
         undo.callback(commands.attach())

@@ -83,7 +83,7 @@ def is_picture(file: Path) -> bool:
     """Whether a file is a PNG of at most `MAX_PICTURE_EDGE` and `MAX_PICTURE_BYTES`, by its header."""
     try:
         with open_to_read(file) as opened:
-            header = opened.read(_PNG_HEADER_BYTES)
+            header = opened.read(PNG_HEADER_BYTES)
             size = opened.seek(0, os.SEEK_END)
         check_png(header, MAX_PICTURE_EDGE)
     except (OSError, ValueError, UnsoundFileError):
@@ -115,7 +115,7 @@ def check_png(header: bytes, max_edge: int) -> None:
     Raises:
         UnsoundFileError: they are not.
     """
-    if len(header) < _PNG_HEADER_BYTES or not header.startswith(_PNG_BEGINNING):
+    if len(header) < PNG_HEADER_BYTES or not header.startswith(_PNG_BEGINNING):
         raise UnsoundFileError("a picture that is no PNG")
     width, height, depth, colour, *methods = struct.unpack_from(">II5B", header, len(_PNG_BEGINNING))
     if not (1 <= width <= max_edge and 1 <= height <= max_edge):
@@ -125,7 +125,7 @@ def check_png(header: bytes, max_edge: int) -> None:
 
 
 _PNG_BEGINNING = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"
-_PNG_HEADER_BYTES = len(_PNG_BEGINNING) + 13
+PNG_HEADER_BYTES = len(_PNG_BEGINNING) + 13
 
 
 def check_glb(file: Path) -> None:
@@ -170,7 +170,7 @@ def read_live_mesh(file: Path) -> LiveMesh:
 
 
 def _checked(mesh: LiveMesh) -> LiveMesh:
-    vertices, faces, count = _numbers("f", mesh.vertices), _numbers("i", mesh.faces), len(mesh.colours) // 3
+    vertices, faces, count = numbers("f", mesh.vertices), numbers("i", mesh.faces), len(mesh.colours) // 3
     if len(vertices) != 3 * count or count > MAX_LIVE_VERTICES or len(faces) > 3 * MAX_LIVE_FACES:
         raise UnsoundFileError("it has more vertices or faces than a live mesh, or not one colour per vertex")
     if min(faces) < 0 or max(faces) >= count:
@@ -180,12 +180,12 @@ def _checked(mesh: LiveMesh) -> LiveMesh:
     return mesh
 
 
-def _numbers(code: str, content: bytes) -> array[Any]:
+def numbers(code: str, content: bytes) -> array[Any]:
     """Little endian numbers, as both glTF and our arrays have them."""
-    numbers = array(code, content)
+    values = array(code, content)
     if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers
+        values.byteswap()
+    return values
 
 
 def _check_glb(opened: BinaryIO) -> None:
@@ -279,7 +279,7 @@ class _Binary:
         begin, length = self._view(image["bufferView"])
         if image["mimeType"] != "image/png":
             raise UnsoundFileError("a picture that is no PNG")
-        check_png(self._read(begin, min(length, _PNG_HEADER_BYTES)), MAX_TEXTURE_EDGE)
+        check_png(self._read(begin, min(length, PNG_HEADER_BYTES)), MAX_TEXTURE_EDGE)
 
     def check_primitive(self, primitive: Any) -> None:
         if set(primitive) - _PRIMITIVE_KEYS or primitive.get("mode", _TRIANGLES) != _TRIANGLES:
@@ -306,7 +306,7 @@ class _Binary:
         if accessor["componentType"] != component or accessor["type"] != kind:
             raise UnsoundFileError("its vertices are of another type than this engine writes")
         count, begin, length = self._accessor(number)
-        return count, _numbers(code, self._read(begin, length))
+        return count, numbers(code, self._read(begin, length))
 
     def _accessor(self, number: int) -> tuple[int, int, int]:
         """An accessor's count of items, offset in the file and length in bytes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..jobs.placement import Placement
+from . import target
 
 _RENDER_JOBS = ("RENDER", "OBJECT_BAKE")
 
@@ -38,19 +39,24 @@ def reason_to_wait(context: bpy.types.Context, placement: Placement) -> str:
     Modes other than Object Mode have an undo history of their own, in which a new object would be lost. So the result
     waits, and does not interrupt the person.
     """
+    comes = "The object is ready: it comes into the scene"
     scene = scene_of(context, placement)
-    active = view_layer_of(context, scene).objects.active
-    if active is not None and active.mode != "OBJECT":
-        mode = active.bl_rna.properties["mode"].enum_items[active.mode].name
-        return f"The object is ready: it comes into the scene when you leave {mode}."
+    in_use = view_layer_of(context, scene).objects.active
+    if placement.target is not None:
+        thing = target.find(placement.target)
+        comes = f"The texture is ready: it comes onto “{thing.name if thing is not None else placement.target.name}”"
+        in_use = thing if thing is not None and thing.mode != "OBJECT" else in_use
+    if in_use is not None and in_use.mode != "OBJECT":
+        mode = in_use.bl_rna.properties["mode"].enum_items[in_use.mode].name
+        return f"{comes} when you leave {mode}."
     if is_rendering():
-        return "The object is ready: it comes into the scene when the render is done."
+        return f"{comes} when the render is done."
     if any(
         operator.bl_idname.startswith("TRANSFORM_OT") or "_move" in operator.bl_idname
         for window in context.window_manager.windows
         for operator in window.modal_operators
     ):
-        return "The object is ready: it comes into the scene when you have finished the transformation."
+        return f"{comes} when you have finished the transformation."
     return ""
 
 

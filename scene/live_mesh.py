@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import bpy
 from mathutils import Matrix
@@ -17,7 +17,7 @@ from ..jobs.inspection import UnsoundFileError, read_live_mesh
 from ..jobs.placement import Placement
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.errors import EngineError
-from . import destination, markers, textures
+from . import destination, markers, materials, textures
 from .collection import collection_for_helpers
 from .names import object_name
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import numpy as np  # imported in the functions: that takes longer than importing all of the extension
 
 COLOURS = "Color"
-ROUGHNESS = 0.8
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def show(context: bpy.types.Context, folder: JobFolder) -> bool:
     """
     if destination.is_rendering():
         return False
-    geometry = _read(folder)
+    geometry = read(folder)
     if geometry is None:
         return False
     job_name = folder.path.name
@@ -76,14 +75,14 @@ def show(context: bpy.types.Context, folder: JobFolder) -> bool:
     return True
 
 
-def make(scene: bpy.types.Scene, job_name: str, prompt: str) -> bpy.types.Object:
-    """A new live mesh without geometry."""
+def make(scene: bpy.types.Scene, job_name: str, prompt: str, part: str = markers.LIVE) -> bpy.types.Object:
+    """A new live mesh without geometry; `part`: which of the job's helpers it is."""
     name = object_name(prompt, " (live)")
     mesh = bpy.data.meshes.new(name)
     material = _material(name)
     mesh.materials.append(material)
     mesh_object = bpy.data.objects.new(name, mesh)
-    mesh_object[markers.PART] = markers.LIVE
+    mesh_object[markers.PART] = part
     for each in (mesh_object, mesh, material):
         each[markers.JOB] = job_name
     mesh_object.hide_select = True
@@ -143,7 +142,8 @@ def geometry_of(mesh: bpy.types.Mesh) -> Geometry | None:
     return Geometry(vertices.reshape(-1, 3), faces.reshape(-1, 3), whole)
 
 
-def _read(folder: JobFolder) -> Geometry | None:
+def read(folder: JobFolder) -> Geometry | None:
+    """The geometry in a job's `live.npz`; None if there is none, or it is damaged."""
     import numpy as np
 
     try:
@@ -157,14 +157,8 @@ def _read(folder: JobFolder) -> Geometry | None:
 
 def _material(name: str) -> bpy.types.Material:
     """A Principled BSDF whose base colour is the colour attribute."""
-    material = bpy.data.materials.new(name)
-    if material.node_tree is None:  # before Blender 5.0
-        material.use_nodes = True
-    nodes: Any = material.node_tree.nodes
-    shader = next(node for node in nodes if node.bl_idname == "ShaderNodeBsdfPrincipled")
-    shader.inputs["Roughness"].default_value = ROUGHNESS
-    colours = nodes.new("ShaderNodeVertexColor")
+    material, shader = materials.principled(name)
+    colours = material.node_tree.nodes.new("ShaderNodeVertexColor")
     colours.layer_name = COLOURS
-    colours.location = shader.location.x - 200.0, shader.location.y
-    material.node_tree.links.new(colours.outputs["Color"], shader.inputs["Base Color"])
+    materials.connect_colour(material, colours, shader)
     return material

@@ -20,8 +20,8 @@ from .names import object_name
 
 JOB = "sdi_job"
 PART = "sdi_part"
-MARKER, BOX, LIVE = "marker", "box", "live"
-"""Values of `PART`: which of a job's helpers an object is; `live_mesh` makes the last."""
+MARKER, BOX, LIVE, OVERLAY = "marker", "box", "live", "overlay"
+"""Values of `PART`: which of a job's helpers an object is; `live_mesh` and `texture_preview` make the last two."""
 
 _AXES_OF_HEIGHT = 0.4
 

@@ -1,4 +1,4 @@
-"""Records how an object was made in its custom properties, so that it can be made again.
+"""Records how an object, or a texture's material, was made in its custom properties, so that it can be made again.
 
 sdi_prompt, sdi_seed, sdi_model    the request's most important fields
 sdi_request                        the whole request, from `JobRequest.to_json`
@@ -31,8 +31,8 @@ FOLDER = "sdi_job_folder"
 _MANIFEST = Path(__file__).resolve().parent.parent / "blender_manifest.toml"
 
 
-def describe(placed: bpy.types.Object, folder: JobFolder, request: JobRequest) -> None:
-    """Set the object's custom properties from its job."""
+def describe(placed: bpy.types.Object | bpy.types.Material, folder: JobFolder, request: JobRequest) -> None:
+    """Set the custom properties of an object, or of a texture's material, from its job."""
     result = folder.result() or {}
     settings: dict[str, Any] = json.loads(request.to_json())
     settings |= _object_in(result, "settings")

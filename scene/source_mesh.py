@@ -119,7 +119,7 @@ def capture(
     complaint = check(thing)
     if complaint:
         raise BadInputError(complaint)
-    with _evaluated(context, thing) as (evaluated, mesh):
+    with evaluated_mesh(context, thing) as (evaluated, mesh):
         return _source(evaluated, mesh, thing, only_selected, vertex_group)
 
 
@@ -139,7 +139,7 @@ def topology_of(mesh: bpy.types.Mesh) -> np.ndarray:
 
 
 @contextmanager
-def _evaluated(
+def evaluated_mesh(
     context: bpy.types.Context, thing: bpy.types.Object
 ) -> Iterator[tuple[bpy.types.Object, bpy.types.Mesh]]:
     """The evaluated object and its mesh, which exist during the block."""

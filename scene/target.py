@@ -32,13 +32,20 @@ def placement_on(thing: bpy.types.Object, uv_map: str, scene: str = "") -> Place
     return Placement(numbers, scene=scene, blend_file=bpy.data.filepath, target=target)
 
 
-def find(target: Target) -> bpy.types.Object | None:
-    """The object in the open file; None if it has been deleted."""
+def find(target: Target, preferred: bpy.types.Object | None = None) -> bpy.types.Object | None:
+    """The object in the open file, or its copy `preferred` if that is one; None if it has been deleted."""
     ours = [each for each in bpy.data.objects if each.library is None and each.type == "MESH"]
     same = [each for each in ours if each.get(IDENTITY) == target.identity]
     if not same:  # an undo may have taken the property away
         same = [each for each in ours if each.name == target.name and IDENTITY not in each]
+    if preferred is not None and preferred in same:
+        return preferred
     return next((each for each in same if each.name == target.name), next(iter(same), None))
+
+
+def is_in_file(target: Target) -> bool:
+    """Whether the open file has the object, or a copy of it, under whatever name."""
+    return any(each.get(IDENTITY) == target.identity and each.library is None for each in bpy.data.objects)
 
 
 def matrix_at_start(where: Placement) -> Matrix:

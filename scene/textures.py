@@ -95,24 +95,30 @@ def show_in_solid_shading(placed: bpy.types.Object) -> None:
     for material in placed.data.materials:
         for node in nodes_of(material):
             if any("Color" in link.to_socket.name for output in node.outputs for link in output.links):
-                colour = _colour_on(placed.data, node.image)
+                colour = colour_on(placed.data, node.image)
                 if colour is not None:
                     material.diffuse_color = colour
                 break
 
 
-def _colour_on(mesh: bpy.types.Mesh, image: bpy.types.Image) -> tuple[float, float, float, float] | None:
-    """The mean of the texels at the mesh's corners, linear RGBA; None without UVs or pixels."""
+def colour_on(
+    mesh: bpy.types.Mesh, image: bpy.types.Image, uv_map: str = ""
+) -> tuple[float, float, float, float] | None:
+    """The mean of the texels at the mesh's corners, by the UV map of this name or else the active one, linear RGBA.
+
+    None without UVs or pixels.
+    """
     import numpy as np
 
-    if mesh.uv_layers.active is None or not mesh.loops:
+    uv_layer = mesh.uv_layers.get(uv_map) or mesh.uv_layers.active
+    if uv_layer is None or not mesh.loops:
         return None
     pixels = _pixels_of(image)
     if pixels is None:
         return None
     height, width = pixels.shape[:2]
     uvs = np.empty(2 * len(mesh.loops), dtype=np.float32)
-    mesh.uv_layers.active.uv.foreach_get("vector", uvs)
+    uv_layer.uv.foreach_get("vector", uvs)
     columns, rows = (uvs.reshape(-1, 2) % 1.0 * (width, height)).astype(int).T
     texels = pixels[np.minimum(rows, height - 1), np.minimum(columns, width - 1)]
     return linear(texels[:, :3].mean(axis=0))

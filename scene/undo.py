@@ -3,7 +3,8 @@
 Undo keeps every datablock that is the same in the step that it goes to, such as the collection "SDI", with all that it
 refers to now. If that includes an object that the step does not have, Blender crashes. So markers and live meshes are
 unlinked from their collections before every undo and redo, and linked again afterwards: as they are in the step, so
-that a move of the marker can be undone, or made anew if the step is older than they are.
+that a move of the marker can be undone, or made anew if the step is older than they are. Overlays of textures are
+removed: they come back with the next step of their job.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import bpy
 from mathutils import Matrix
 
-from . import destination, live_mesh, markers
+from . import destination, live_mesh, markers, texture_preview
 from .collection import collection_for_helpers, discard_if_empty, link_again
 from .handlers import Handlers
 
@@ -70,6 +71,7 @@ class UndoGuard:
         self._handlers.end()
 
     def _put_aside(self, *_: object) -> None:
+        texture_preview.remove_all()
         helpers = markers.helpers()
         self._aside = [_remember(name) for name in sorted({str(each[markers.JOB]) for each in helpers})]
         for each in helpers:

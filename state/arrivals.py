@@ -1,5 +1,7 @@
 """Brings jobs into the scene: markers where objects will stand, live meshes while they grow, finally the results.
 
+A texture has no marker: it comes onto the object that it was made for.
+
 The person is never interrupted: a result that is ready at a bad moment is imported later.
 """
 
@@ -15,12 +17,13 @@ from mathutils import Vector
 from ..jobs.guard import Guard
 from ..jobs.job import Job
 from ..jobs.placement import DISMISSED, IMPORTED, PENDING, Placement
-from ..scene import destination, live_mesh, markers
+from ..scene import destination, live_mesh, markers, target, texture_preview, texture_result
 from ..scene.free_space import Box, Floor, step_aside
 from ..scene.handlers import Handlers
 from ..scene.importer import ImportFailedError, put_into_scene
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.job_folder import JobFolder, storage_errors
+from ..sdi_engine.errors import EngineError
 from .redraw import redraw
 from .timer import Timer
 
@@ -36,11 +39,13 @@ class Arrivals:
     Attributes:
         waits_for: what finished results wait for before they are imported, as one sentence; empty if none wait.
         complaint: why the last result could not be imported, as one sentence.
+        told: what the person should know of an imported texture, as sentences, by the job's name.
     """
 
     def __init__(self) -> None:
         self.waits_for = ""
         self.complaint = ""
+        self.told: dict[str, list[str]] = {}
         self._placements: dict[str, Placement] = {}
         """The placements of jobs whose results this Blender will import or has imported, by name."""
         self._ready: dict[str, JobFolder] = {}
@@ -52,11 +57,14 @@ class Arrivals:
         self._unmarked: set[str] = set()
         """Names of the jobs in the open file that will get their marker when they begin."""
         self._shown_steps: dict[str, int | None] = {}
+        self._overlaid: set[str] = set()
+        """Names of the jobs whose texture is shown on its object as it grows."""
         self._guarded = Guard()
         self._cleaner = Timer(self.remove_stale)
         of = bpy.app.handlers
         self._handlers = Handlers(
             (of.load_post, self._another_file_was_opened),
+            (of.save_pre, self._file_will_be_saved),
             (of.save_post, self._file_was_saved),
             (of.undo_post, self._undo_was_used),
             (of.redo_post, self._undo_was_used),
@@ -117,6 +125,9 @@ class Arrivals:
         """Update marker, live mesh and result of a job that has changed."""
         if not self.wants(job.name) or job.name not in self._in_open_file:
             return
+        if is_texture(job):
+            self._hear_of_texture(job)
+            return
         markers.tidy()
         if job.name in self._unmarked and job.state not in (events.QUEUED, *events.FINAL_STATES):
             self._mark(bpy.context, job, self._placements[job.name])
@@ -127,6 +138,24 @@ class Arrivals:
             self._take_marker_away(job.name, job.folder)
         elif self._shown_steps.get(job.name) != job.live_step and live_mesh.show(bpy.context, job.folder):
             self._shown_steps[job.name] = job.live_step
+
+    def _hear_of_texture(self, job: Job) -> None:
+        if job.state == events.DONE:
+            self._ready[job.name] = job.folder
+        if job.is_over:
+            self.hide_overlay(job.name)
+        elif job.live_step is not None and self._shown_steps.get(job.name) != job.live_step:
+            where = self._placements[job.name]
+            if texture_preview.show(job.folder, where, job.request.prompt):
+                self._shown_steps[job.name] = job.live_step
+                self._overlaid.add(job.name)
+
+    def hide_overlay(self, name: str) -> None:
+        """Do not show on its object how a job's texture grows, until the next step."""
+        self._shown_steps.pop(name, None)
+        if name in self._overlaid:
+            self._overlaid.discard(name)
+            markers.remove(name)
 
     def bring_in(self) -> list[str]:
         """Import the waiting results, unless this is a bad moment; returns the names of the imported ones."""
@@ -148,7 +177,16 @@ class Arrivals:
         return came
 
     def put(self, context: bpy.types.Context, name: str, folder: JobFolder) -> bpy.types.Object | None:
-        """Import a result now, as one undo step; returns None if that failed, and `complaint` then says why."""
+        """Import a result now, as one undo step; returns None if that failed, and `complaint` then says why.
+
+        A texture comes onto the object that it was made for.
+        """
+        try:
+            if folder.request().task == "texture":
+                return self.put_texture(context, name, folder)
+        except EngineError as error:
+            self.complaint = str(error)
+            return None
         where = self._placements.get(name) or Placement.read(folder)
         if where is None or (where.fate == IMPORTED and markers.find(name) is None):
             where = self.placement_at_cursor(context)
@@ -166,6 +204,38 @@ class Arrivals:
         self._in_open_file.add(name)
         self._settle(name, folder, dataclasses.replace(where, blend_file=bpy.data.filepath), IMPORTED)
         return placed
+
+    def put_texture(
+        self, context: bpy.types.Context, name: str, folder: JobFolder, chosen: bpy.types.Object | None = None
+    ) -> bpy.types.Object | None:
+        """Like `put`, for a texture; returns the object that has it now.
+
+        Args:
+            context: its view layer is used.
+            name: of the job.
+            folder: of the job.
+            chosen: the object that the person has chosen: used if it is a copy of the one that the texture was made
+                for, or if that one is not in the file.
+        """
+        where = self._placements.get(name) or Placement.read(folder) or Placement()
+        meant = where.target if where.is_ours(folder) or name in self._placements else None
+        thing = (target.find(meant, chosen) if meant is not None else None) or chosen
+        self.hide_overlay(name)
+        try:
+            if thing is None:
+                raise ImportFailedError(_not_here(where))
+            applied = texture_result.apply(context, thing, folder)
+        except ImportFailedError as error:
+            self.complaint = str(error)
+            self._settle(name, folder, where, DISMISSED)
+            return None
+        bpy.ops.ed.undo_push(message=f"Texture {applied.thing.name}")
+        self.complaint = ""
+        self.told[name] = applied.notices
+        self._ready.pop(name, None)
+        self._in_open_file.add(name)
+        self._settle(name, folder, dataclasses.replace(where, blend_file=bpy.data.filepath), IMPORTED)
+        return applied.thing
 
     def dismiss(self, name: str, folder: JobFolder) -> None:
         """Do not import a job's result automatically, and remove its marker."""
@@ -185,7 +255,14 @@ class Arrivals:
 
     def remove_stale(self) -> None:
         """Remove the markers and live meshes of jobs whose result was imported or dismissed."""
-        markers.remove_stale(lambda name: name in self._placements and self._placements[name].fate != PENDING)
+        markers.remove_stale(self._shows_nothing)
+
+    def _shows_nothing(self, name: str) -> bool:
+        """Whether the job has neither a marker nor a live mesh."""
+        where = self._placements.get(name)
+        return where is not None and (
+            where.fate != PENDING or (where.target is not None and name not in self._overlaid)
+        )
 
     def placement_at_cursor(self, context: bpy.types.Context, height: float = 1.0) -> Placement:
         """A placement for one result of `height` metres, from `placements_at_cursor`."""
@@ -214,6 +291,8 @@ class Arrivals:
 
     def _mark_soon(self, context: bpy.types.Context, job: Job, where: Placement) -> None:
         """Show a marker now, or, if there are many already, when the job begins."""
+        if is_texture(job):
+            return
         if job.state != events.QUEUED or markers.count() < MAX_MARKERS:
             self._mark(context, job, where)
         else:
@@ -247,12 +326,19 @@ class Arrivals:
             log.warning("Could not record that the job in %s is %s: %s", folder.path, fate, error)
 
     def _another_file_was_opened(self, *_: object) -> None:
+        texture_preview.remove_all()  # of a file that Blender has saved by itself
+        self._overlaid.clear()
         self._in_open_file.clear()
         self._in_open_file.update(name for name, where in self._placements.items() if _is_here(name, where))
         self._shown_steps.clear()
         self._unmarked.clear()
         for name in set(self._ready) - self._in_open_file:
             del self._ready[name]
+
+    def _file_will_be_saved(self, *_: object) -> None:
+        """Keep what only shows how a texture grows out of the file."""
+        for name in list(self._overlaid):
+            self.hide_overlay(name)
 
     def _file_was_saved(self, *_: object) -> None:
         """After the first save or a Save As the file's jobs belong to its new path."""
@@ -262,10 +348,28 @@ class Arrivals:
     def _undo_was_used(self, *_: object) -> None:
         """Undo and redo may bring back markers of jobs that are over; remove them once Blender has finished."""
         self._shown_steps.clear()
+        self._overlaid.clear()
         if not bpy.app.background:
             self._cleaner.start(0.0, persistent=False)
 
 
+def is_texture(job: Job) -> bool:
+    """Whether the job makes a texture for an object that there is, instead of an object."""
+    return job.request.task == "texture"
+
+
 def _is_here(name: str, where: Placement) -> bool:
     """Whether the open file is the one in which the job was started."""
-    return (bool(where.blend_file) and where.blend_file == bpy.data.filepath) or markers.find(name) is not None
+    if bool(where.blend_file) and where.blend_file == bpy.data.filepath:
+        return True
+    if where.target is not None:  # as in a file that was saved under another name, or recovered
+        return target.is_in_file(where.target)
+    return markers.find(name) is not None
+
+
+def _not_here(where: Placement) -> str:
+    name = f"“{where.target.name}”" if where.target is not None else "its object"
+    return (
+        f"The texture is ready, but {name} is no longer in this file: it is kept in Queue and History, to be put on "
+        "another object with the same mesh."
+    )

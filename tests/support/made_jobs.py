@@ -29,6 +29,22 @@ def make_job(extension, results, name="job-1", prompt=PROMPT, height=1.0, at=(0.
     return folder
 
 
+def make_texture_job(extension, bpy, results, thing, name="job-1", prompt=PROMPT, new_uv=None, seed=0, **chosen):
+    """A finished texture job for an object of the scene; `chosen` says which faces, as for `source_mesh.capture`."""
+    engine, scene = extension.sdi_engine, extension.scene
+    source = scene.source_mesh.capture(bpy.context, thing, **chosen)
+    request = engine.contract.request.JobRequest(prompt, task="texture", seed=seed)
+    folder = engine.contract.job_folder.JobFolder.create(results / name, request)
+    scene.target.placement_on(thing, source.uv_name, "Scene").write(folder)
+    source.write(folder.source_file)
+    folder.texture_file.write_bytes(fake_worker.png(64, (200, 20, 30)))
+    folder.preview_file.write_bytes(fake_worker.png(64, (200, 20, 30)))
+    if new_uv is not None:
+        np.savez(folder.uv_file, uv=np.asarray(new_uv, np.float32))
+    folder.result_file.write_text(json.dumps({"task": "texture", "settings": {"steps": 4}}))
+    return folder
+
+
 def write_live(folder, vertices=((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)), faces=None, colours=None, **more):
     """Write a live mesh: by default a red tetrahedron."""
     faces = ((0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3)) if faces is None else faces

@@ -1,0 +1,72 @@
+"""What Blender reads of a job that has textured a mesh, checked before use. Standard library only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..sdi_engine.contract import source_mesh
+from ..sdi_engine.contract.job_folder import JobFolder
+from ..sdi_engine.system.files import is_there, open_to_read
+from .arrays import UnsoundFileError, read_array
+from .inspection import MAX_TEXTURE_EDGE, PNG_HEADER_BYTES, check_png, numbers
+
+CORNERS = "corners"
+TOPOLOGY = "topology"
+
+
+@dataclass(frozen=True)
+class TextureFiles:
+    """F triangles of the source, in its order, as bytes of little endian numbers.
+
+    Attributes:
+        corners: (F, 3) int32, which loop of the evaluated mesh a triangle's corner is; none is negative.
+        topology: (4,) int64, `scene.source_mesh.topology_of` that mesh.
+        uv: (F, 3, 2) float32 per corner, finite, of the UV map that the source had; None if it had none.
+        new_uv: the same of the UV map that was made for the texture; None if it is on the source's own.
+        painted: (F,) bool, the triangles that got a new look; None: all.
+    """
+
+    corners: bytes
+    topology: bytes
+    uv: bytes | None
+    new_uv: bytes | None
+    painted: bytes | None
+
+
+def check_texture(folder: JobFolder) -> None:
+    """Check that a job's texture is a PNG of a size that can be asked for.
+
+    Raises:
+        UnsoundFileError: it is not.
+        OSError: there is none, or it cannot be read.
+    """
+    with open_to_read(folder.texture_file) as opened:
+        check_png(opened.read(PNG_HEADER_BYTES), MAX_TEXTURE_EDGE)
+
+
+def read(folder: JobFolder) -> TextureFiles:
+    """The arrays of a job's source, and those of its new UV map.
+
+    Raises:
+        UnsoundFileError: a file is damaged, or does not fit the others.
+        OSError: the source is missing, or a file cannot be read.
+    """
+    most = source_mesh.MAX_FACES
+    source = folder.source_file
+    corners = read_array(source, CORNERS, "<i4", (3,), most)
+    topology = read_array(source, TOPOLOGY, "<i8", (), 4)
+    if corners is None or topology is None or len(topology) != 4 * 8:
+        raise UnsoundFileError("it was not written by Blender")
+    if min(numbers("i", corners)) < 0:
+        raise UnsoundFileError("a corner does not exist")
+    faces = len(corners) // 12
+    uv = read_array(source, source_mesh.UV, "<f4", (3, 2), most)
+    painted = read_array(source, source_mesh.PAINTED, "|b1", (), most)
+    new_uv = read_array(folder.uv_file, source_mesh.UV, "<f4", (3, 2), most) if is_there(folder.uv_file) else None
+    for name, content, size in (("uv", uv, 24), ("new UV map", new_uv, 24), ("painted", painted, 1)):
+        if content is not None and len(content) != faces * size:
+            raise UnsoundFileError(f"its {name} is of another mesh")
+    if any(content is not None and not math.isfinite(sum(numbers("f", content))) for content in (uv, new_uv)):
+        raise UnsoundFileError("a UV is NaN or infinite")
+    return TextureFiles(corners, topology, uv, new_uv, painted)

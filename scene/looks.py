@@ -1,0 +1,231 @@
+"""The looks of an object: its materials of before, and those of the textures that were made for it.
+
+A look is what the object's material slots hold, and which face has which slot. Each look keeps its materials in the
+file while another one is shown. Leaving a look notes its present state first, so that changes to it are not lost.
+
+Which slot a face has is noted in an attribute of the mesh, so that it survives editing the mesh.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bpy
+from bpy.props import CollectionProperty, IntProperty, PointerProperty, StringProperty
+
+from ..sdi_engine.contract.request import JobRequest
+from . import origin
+
+if TYPE_CHECKING:
+    import numpy as np  # imported in the functions: that takes longer than importing all of the extension
+
+BEFORE = "Before"
+_ATTRIBUTE = "sdi_look"
+
+
+class SDI_PG_slot(bpy.types.PropertyGroup):
+    """What a material slot holds."""
+
+    material: PointerProperty(name="Material", type=bpy.types.Material)  # type: ignore[valid-type]
+    link: StringProperty(name="Link", description="OBJECT or DATA")  # type: ignore[valid-type]
+
+
+class SDI_PG_look(bpy.types.PropertyGroup):
+    """A look; its `name` is the prompt of its texture."""
+
+    job: StringProperty(name="Job", description="The folder of the job that made it; empty: it is that of before")  # type: ignore[valid-type]
+    seed: IntProperty(name="Seed", description="The seed that its texture was made with")  # type: ignore[valid-type]
+    slots: CollectionProperty(type=SDI_PG_slot)  # type: ignore[valid-type]
+    faces: StringProperty(name="Faces", description="The attribute that notes which slot a face has")  # type: ignore[valid-type]
+
+
+CLASSES = (SDI_PG_slot, SDI_PG_look)
+
+
+def attach() -> None:
+    """Called when the extension is enabled."""
+    bpy.types.Object.sdi_looks = CollectionProperty(type=SDI_PG_look)
+    bpy.types.Object.sdi_look = IntProperty(name="Look", description="The look that is shown")
+
+
+def detach() -> None:
+    """Called when the extension is disabled."""
+    del bpy.types.Object.sdi_looks
+    del bpy.types.Object.sdi_look
+
+
+def of(thing: bpy.types.Object | None) -> list[SDI_PG_look]:
+    """An object's looks, that of before first; empty if it was never textured by us."""
+    return list(thing.sdi_looks) if thing is not None and thing.type == "MESH" else []
+
+
+def shown(thing: bpy.types.Object | None) -> int:
+    """The index of the look that is shown; −1 if there are none."""
+    count = len(of(thing))
+    return min(max(thing.sdi_look, 0), count - 1) if count else -1
+
+
+def index_of(thing: bpy.types.Object, job: Path) -> int:
+    """The index of the look that a job made; −1 if the object has none of it."""
+    return next((index for index, look in enumerate(of(thing)) if look.job == str(job)), -1)
+
+
+def last_of_ours(thing: bpy.types.Object | None) -> int:
+    """The index of the newest look that we made; −1 if there is none."""
+    return max((index for index, look in enumerate(of(thing)) if look.job), default=-1)
+
+
+def before(thing: bpy.types.Object | None) -> int:
+    """The index of the look of before; −1 if the object has none."""
+    return next((index for index, look in enumerate(of(thing)) if not look.job), -1)
+
+
+def add(
+    thing: bpy.types.Object,
+    job: Path,
+    request: JobRequest,
+    material: bpy.types.Material,
+    faces: np.ndarray | None = None,
+) -> None:
+    """Give an object a further look, and show it.
+
+    Args:
+        thing: a mesh object in Object Mode; the only user of its mesh if `faces` are given.
+        job: the folder of the job that made it.
+        request: of the job.
+        material: of the faces.
+        faces: (P,) bool, the polygons that get the material, while the others keep theirs; None: all.
+    """
+    if not of(thing):
+        thing.sdi_looks.add().name = BEFORE
+        thing.sdi_look = 0
+    _note(thing)
+    if faces is None:
+        _put_on_all(thing, material)
+    else:
+        _put_on_some(thing, material, faces)
+    look = thing.sdi_looks.add()
+    look.name, look.job, look.seed = request.prompt, str(job), request.seed
+    thing.sdi_look = len(thing.sdi_looks) - 1
+    _note(thing)
+
+
+def show(thing: bpy.types.Object, index: int) -> None:
+    """Show another look of an object in Object Mode."""
+    if index == shown(thing):
+        return
+    _note(thing)
+    look = thing.sdi_looks[index]
+    mesh = thing.data
+    while len(mesh.materials) < len(look.slots):
+        mesh.materials.append(None)
+    _show_faces(mesh, look)
+    if not is_shared(mesh):
+        _remove_slots_after(mesh, len(look.slots))
+    for number, slot in enumerate(thing.material_slots):
+        if number < len(look.slots):
+            slot.link, slot.material = look.slots[number].link, look.slots[number].material
+        else:  # other objects use the mesh, and its slots
+            slot.link, slot.material = "OBJECT", None
+    thing.sdi_look = index
+
+
+def _remove_slots_after(mesh: bpy.types.Mesh, count: int) -> None:
+    if count == 0:
+        mesh.materials.clear()  # after `pop` Blender would still list the last one on the object
+    while len(mesh.materials) > count:
+        mesh.materials.pop()
+
+
+def remove(thing: bpy.types.Object, index: int) -> None:
+    """Forget a look that is not shown; its material leaves the file with the next saving, if nothing else uses it."""
+    noted = thing.data.attributes.get(thing.sdi_looks[index].faces)
+    if noted is not None:
+        thing.data.attributes.remove(noted)
+    thing.sdi_looks.remove(index)
+    if thing.sdi_look > index:
+        thing.sdi_look -= 1
+
+
+def is_shared(mesh: bpy.types.Mesh) -> bool:
+    """Whether several objects use the mesh."""
+    return mesh.users - mesh.use_fake_user > 1
+
+
+def _note(thing: bpy.types.Object) -> None:
+    """Note the state of the look that is shown."""
+    look = thing.sdi_looks[shown(thing)]
+    look.slots.clear()
+    for slot in thing.material_slots:
+        noted = look.slots.add()
+        noted.material, noted.link = slot.material, slot.link
+    if len(thing.material_slots) > 1 or look.faces:
+        look.faces = _note_faces(thing.data, look.faces)
+
+
+def _note_faces(mesh: bpy.types.Mesh, name: str) -> str:
+    """Note which slot each face has in the attribute of this name, or in a new one; returns its name."""
+    noted = mesh.attributes.get(name) if name else None
+    if noted is None or noted.domain != "FACE" or noted.data_type != "INT":
+        noted = mesh.attributes.new(_ATTRIBUTE, "INT", "FACE")
+    name = noted.name
+    noted.data.foreach_set("value", slots_of_faces(mesh))
+    return name
+
+
+def _show_faces(mesh: bpy.types.Mesh, look: SDI_PG_look) -> None:
+    """Give each face the slot that it has in a look."""
+    import numpy as np
+
+    noted = mesh.attributes.get(look.faces) if look.faces else None
+    if noted is None or noted.domain != "FACE" or noted.data_type != "INT":
+        return
+    slots = np.empty(len(mesh.polygons), np.int32)
+    noted.data.foreach_get("value", slots)
+    _give_slots(mesh, np.clip(slots, 0, max(0, len(look.slots) - 1)))
+
+
+def slots_of_faces(mesh: bpy.types.Mesh) -> np.ndarray:
+    """(P,) int32: the slot of each polygon."""
+    import numpy as np
+
+    slots = np.empty(len(mesh.polygons), np.int32)
+    mesh.polygons.foreach_get("material_index", slots)
+    return slots
+
+
+def _give_slots(mesh: bpy.types.Mesh, slots: np.ndarray) -> None:
+    mesh.polygons.foreach_set("material_index", slots)
+    mesh.update()
+
+
+def _put_on_all(thing: bpy.types.Object, material: bpy.types.Material) -> None:
+    """Put the material into every slot, so that the faces keep their slots, also those of other users of the mesh."""
+    mesh = thing.data
+    if not mesh.materials:
+        mesh.materials.append(None)
+    for slot in thing.material_slots:
+        if is_shared(mesh):
+            slot.link = "OBJECT"
+        slot.material = material
+
+
+def _put_on_some(thing: bpy.types.Object, material: bpy.types.Material, faces: np.ndarray) -> None:
+    """Put the material into a slot of its own, and give these faces that slot. The object is the mesh's only user."""
+    mesh = thing.data
+    slots = slots_of_faces(mesh)
+    if not mesh.materials:
+        mesh.materials.append(None)  # of the other faces, which have no material
+    kept = set(slots[~faces].tolist())
+    free = [
+        number
+        for number, slot in enumerate(thing.material_slots)
+        if number not in kept and slot.material is not None and origin.FOLDER in slot.material
+    ]  # of an earlier texture of the same faces
+    if not free:
+        mesh.materials.append(None)
+        free = [len(mesh.materials) - 1]
+    thing.material_slots[free[0]].material = material
+    slots[faces] = free[0]
+    _give_slots(mesh, slots)

@@ -1,0 +1,326 @@
+"""Puts a texture onto the object that it was made for: a further look, while its materials of before stay in the file.
+
+On a mesh as it was when the job was started, everything fits. A mesh that was edited since still has its UV map, so
+that a texture on that map still comes; where the faces must be the same ones, it does not, and nothing is changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import bpy
+
+from ..jobs import texture_files
+from ..jobs.arrays import UnsoundFileError
+from ..jobs.placement import Placement
+from ..sdi_engine.contract.job_folder import JobFolder
+from ..sdi_engine.errors import EngineError
+from ..sdi_engine.system.files import is_there
+from . import looks, target, texture_material, textures
+from .importer import ImportFailedError
+from .source_mesh import check, evaluated_mesh, topology_of
+
+if TYPE_CHECKING:
+    import numpy as np  # imported in the functions: that takes longer than importing all of the extension
+
+NEW_UV_MAP = "SDI"
+"""The name of UV maps that were made for a texture."""
+
+_MOST_UV_MAPS = 8
+"""That a mesh can have in Blender."""
+
+_POLYGON = "sdi_polygon"
+"""An attribute for a moment: which polygon of the mesh one of the evaluated mesh comes from."""
+
+
+@dataclass
+class Applied:
+    """Attributes:
+    thing: the object that has the texture now: the one that was meant, or a copy of it.
+    notices: what the person should know, as sentences.
+    """
+
+    thing: bpy.types.Object
+    notices: list[str] = field(default_factory=list)
+
+
+def apply(context: bpy.types.Context, thing: bpy.types.Object, folder: JobFolder) -> Applied:
+    """Give an object the texture of a finished job as a further look (`looks`); the caller makes the undo step.
+
+    If the object has the job's look already, that is shown.
+
+    Args:
+        context: its view layer gives the evaluated mesh, where that is needed.
+        thing: a mesh object of this file in Object Mode.
+        folder: of the job.
+
+    Raises:
+        ImportFailedError: the texture cannot be put onto the object, which is as before then; one sentence.
+    """
+    _refuse(thing)
+    index = looks.index_of(thing, folder.path)
+    if index >= 0:
+        looks.show(thing, index)
+        return Applied(thing)
+    try:
+        request = folder.request()
+    except EngineError as error:
+        raise ImportFailedError(str(error)) from error
+    if not is_there(folder.texture_file):
+        raise ImportFailedError(f'The job in "{folder.path}" has no texture.png: run it again.')
+    try:
+        files = _read(folder)
+        fitting = _fit(context, thing, files, _uv_map_of(folder))
+        image = texture_material.load(folder, request.prompt)
+    except (UnsoundFileError, OSError) as error:
+        cause = getattr(error, "strerror", None) or error
+        raise ImportFailedError(
+            f'The texture in "{folder.path}" cannot be read ({cause}): run the job again.'
+        ) from error
+    except EngineError as error:
+        raise ImportFailedError(str(error)) from error
+    applied = Applied(thing, fitting.notices)
+    if fitting.needs_copy:
+        applied.thing = thing = _copy_as_evaluated(context, thing, applied.notices)
+    if fitting.faces is not None and looks.is_shared(thing.data):
+        thing.data = thing.data.copy()
+        applied.notices.append(f"“{thing.name}” has a mesh of its own now, since other objects used the same one.")
+    uv_map = fitting.uv_map if fitting.new_uv is None else _uv_map_with(thing.data, fitting.new_uv)
+    material = texture_material.make(image, uv_map, folder, request)
+    colour = textures.colour_on(thing.data, image, uv_map)
+    if colour is not None:
+        material.diffuse_color = colour  # which Solid shading shows
+    looks.add(thing, folder.path, request, material, fitting.faces)
+    return applied
+
+
+def _refuse(thing: bpy.types.Object) -> None:
+    refusal = check(thing)
+    if refusal:
+        raise ImportFailedError(refusal)
+    if thing.mode != "OBJECT":
+        raise ImportFailedError(f'"{thing.name}" is not in Object Mode: switch to it first.')
+
+
+def _uv_map_of(folder: JobFolder) -> str:
+    """The name of the UV map that the job's mesh had; empty if it is unknown."""
+    where = Placement.read(folder)
+    return where.target.uv_map if where is not None and where.target is not None else ""
+
+
+@dataclass(frozen=True)
+class _Files:
+    """`TextureFiles` as numpy's arrays: (F, 3) and (4,) integers, (F, 3, 2) float32, (F,) bool."""
+
+    corners: np.ndarray
+    topology: np.ndarray
+    uv: np.ndarray | None
+    new_uv: np.ndarray | None
+    painted: np.ndarray | None
+
+
+def _read(folder: JobFolder) -> _Files:
+    import numpy as np
+
+    read = texture_files.read(folder)
+    return _Files(
+        np.frombuffer(read.corners, "<i4").reshape(-1, 3),
+        np.frombuffer(read.topology, "<i8"),
+        np.frombuffer(read.uv, "<f4").reshape(-1, 3, 2) if read.uv is not None else None,
+        np.frombuffer(read.new_uv, "<f4").reshape(-1, 3, 2) if read.new_uv is not None else None,
+        np.frombuffer(read.painted, "u1").astype(bool) if read.painted is not None else None,
+    )
+
+
+@dataclass
+class _Fitting:
+    """How a texture fits a mesh.
+
+    Attributes:
+        uv_map: the name of the mesh's UV map that it is on; of no meaning with `new_uv`.
+        new_uv: (L, 2) float32, the new UV map of the mesh, or of the copy; None if it is on one that there is.
+        faces: (P,) bool, the polygons that get it; None: all.
+        needs_copy: whether it only fits the mesh with its modifiers applied.
+        notices: sentences for the person.
+    """
+
+    uv_map: str = ""
+    new_uv: np.ndarray | None = None
+    faces: np.ndarray | None = None
+    needs_copy: bool = False
+    notices: list[str] = field(default_factory=list)
+
+
+def _fit(context: bpy.types.Context, thing: bpy.types.Object, files: _Files, uv_map: str) -> _Fitting:
+    """Raises ImportFailedError where it does not fit; EngineError where the mesh cannot be evaluated."""
+    import numpy as np
+
+    mesh = thing.data
+    if np.array_equal(topology_of(mesh), files.topology):
+        fitting = _fit_to(mesh, files, thing.name)
+    elif files.new_uv is not None:
+        with evaluated_mesh(context, thing) as (_, evaluated):
+            _refuse_edited(evaluated, files, thing)
+            fitting = _fit_to(evaluated, files, thing.name)
+        fitting.needs_copy = True
+    elif files.painted is not None:
+        fitting = _Fitting(faces=_faces_before_modifiers(context, thing, files))
+    else:
+        fitting = _Fitting()
+        if not thing.modifiers:
+            fitting.notices.append(
+                f"“{thing.name}” has been edited since: where its UV map is another one now, the texture does not fit."
+            )
+    if files.new_uv is None:
+        fitting.uv_map = _present_uv_map(thing, uv_map)
+        if _has_moved(mesh, fitting.uv_map, files):
+            fitting.notices.append(
+                f"The UV map of “{thing.name}” has been changed since: where it has, the texture does not fit."
+            )
+    return fitting
+
+
+def _fit_to(mesh: bpy.types.Mesh, files: _Files, name: str) -> _Fitting:
+    """The fitting for a mesh of the source's topology."""
+    import numpy as np
+
+    if files.corners.max() >= len(mesh.loops):
+        raise ImportFailedError(f'The job\'s source.npz is not of "{name}": texture the object again.')
+    fitting = _Fitting()
+    if files.new_uv is not None:
+        fitting.new_uv = np.zeros((len(mesh.loops), 2), np.float32)
+        fitting.new_uv[files.corners] = files.new_uv
+        if len(mesh.uv_layers) >= _MOST_UV_MAPS and _uv_map_like(mesh, fitting.new_uv) is None:
+            raise ImportFailedError(f'"{name}" has as many UV maps as Blender allows, and needs one more: remove one.')
+    if files.painted is not None:
+        fitting.faces = np.zeros(len(mesh.polygons), bool)
+        fitting.faces[_polygons_of(mesh, files)[files.painted]] = True
+    return fitting
+
+
+def _polygons_of(mesh: bpy.types.Mesh, files: _Files) -> np.ndarray:
+    """(F,): the polygon of each triangle."""
+    import numpy as np
+
+    starts = np.empty(len(mesh.polygons), np.int32)
+    mesh.polygons.foreach_get("loop_start", starts)
+    return np.searchsorted(starts, files.corners[:, 0], side="right") - 1
+
+
+def _refuse_edited(evaluated: bpy.types.Mesh, files: _Files, thing: bpy.types.Object) -> None:
+    import numpy as np
+
+    if not np.array_equal(topology_of(evaluated), files.topology) or files.corners.max() >= len(evaluated.loops):
+        raise ImportFailedError(
+            f'"{thing.name}" has been edited since, and the texture no longer fits its faces: undo that and use '
+            "Put on Object in the list of jobs, or texture it again."
+        )
+
+
+def _faces_before_modifiers(context: bpy.types.Context, thing: bpy.types.Object, files: _Files) -> np.ndarray:
+    """(P,) bool: the mesh's own polygons from which the painted ones come."""
+    import numpy as np
+
+    mesh = thing.data
+    name = mesh.attributes.new(_POLYGON, "INT", "FACE").name
+    try:
+        mesh.attributes[name].data.foreach_set("value", np.arange(len(mesh.polygons), dtype=np.int32))
+        thing.update_tag(refresh={"DATA"})
+        with evaluated_mesh(context, thing) as (_, evaluated):
+            _refuse_edited(evaluated, files, thing)
+            noted = evaluated.attributes.get(name)
+            if noted is None or noted.domain != "FACE":
+                raise ImportFailedError(
+                    f'The modifiers of "{thing.name}" do not tell which faces theirs come from: apply them, and '
+                    "texture the faces again."
+                )
+            origins = np.empty(len(evaluated.polygons), np.int32)
+            noted.data.foreach_get("value", origins)
+            painted = origins[_polygons_of(evaluated, files)[files.painted]]
+    finally:
+        mesh.attributes.remove(mesh.attributes[name])
+        thing.update_tag(refresh={"DATA"})
+    faces = np.zeros(len(mesh.polygons), bool)
+    faces[painted[(painted >= 0) & (painted < len(faces))]] = True
+    return faces
+
+
+def _present_uv_map(thing: bpy.types.Object, uv_map: str) -> str:
+    """The name of the UV map, or, where it is unknown or gone, that of the active one."""
+    layers = thing.data.uv_layers
+    if uv_map and (uv_map in layers or thing.modifiers):  # modifiers may make it
+        return uv_map
+    if uv_map:
+        raise ImportFailedError(
+            f'"{thing.name}" has no UV map "{uv_map}" any more, which the texture is on: rename or undo, and use Put '
+            "on Object in the list of jobs."
+        )
+    return layers.active.name if layers.active is not None else ""
+
+
+def _has_moved(mesh: bpy.types.Mesh, uv_map: str, files: _Files) -> bool:
+    """Whether the UV map of a mesh of the source's topology is not the source's."""
+    import numpy as np
+
+    layer = mesh.uv_layers.get(uv_map)
+    if layer is None or files.uv is None or not np.array_equal(topology_of(mesh), files.topology):
+        return False
+    return not np.allclose(_uvs(layer)[files.corners], files.uv, atol=1e-5)
+
+
+def _uvs(layer: bpy.types.MeshUVLoopLayer) -> np.ndarray:
+    """(L, 2) float32."""
+    import numpy as np
+
+    values = np.empty(2 * len(layer.uv), np.float32)
+    layer.uv.foreach_get("vector", values)
+    return values.reshape(-1, 2)
+
+
+def _uv_map_like(mesh: bpy.types.Mesh, uvs: np.ndarray) -> str | None:
+    """The name of a UV map with these values, (L, 2); None if there is none."""
+    import numpy as np
+
+    return next((layer.name for layer in mesh.uv_layers if np.array_equal(_uvs(layer), uvs)), None)
+
+
+def _uv_map_with(mesh: bpy.types.Mesh, uvs: np.ndarray) -> str:
+    """The name of a UV map with these values; a further one unless there is one. Others stay, and stay active."""
+    import numpy as np
+
+    known = _uv_map_like(mesh, uvs)
+    if known is not None:
+        return known
+    layer = mesh.uv_layers.new(name=NEW_UV_MAP, do_init=False)
+    layer.uv.foreach_set("vector", np.ascontiguousarray(uvs).ravel())
+    mesh.update()
+    return layer.name
+
+
+def _copy_as_evaluated(context: bpy.types.Context, thing: bpy.types.Object, notices: list[str]) -> bpy.types.Object:
+    """A copy of the object with its modifiers applied, in its place; the object itself is hidden.
+
+    Further textures of the object go onto the copy.
+    """
+    depsgraph = context.evaluated_depsgraph_get()
+    mesh = bpy.data.meshes.new_from_object(
+        thing.evaluated_get(depsgraph), preserve_all_data_layers=True, depsgraph=depsgraph
+    )
+    mesh.name = thing.data.name
+    copy = thing.copy()
+    copy.name = f"{thing.name} (textured)"
+    copy.data = mesh
+    copy.modifiers.clear()
+    for collection in thing.users_collection:
+        collection.objects.link(copy)
+    thing.pop(target.IDENTITY, None)
+    view_layer = context.view_layer
+    if thing.name in view_layer.objects:
+        thing.hide_set(True, view_layer=view_layer)
+    thing.hide_render = True
+    notices.append(
+        f"“{thing.name}” needs a new UV map, and its modifiers change its faces: the texture is on “{copy.name}”, "
+        "with the modifiers applied; the object itself is hidden."
+    )
+    return copy
