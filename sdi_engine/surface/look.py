@@ -33,19 +33,19 @@ class Look:
         """
         if self._picture is not None:
             uv = (self._uv[face] * barycentric[..., None]).sum(dim=1)
-            return _sampled(self._picture, uv)
+            return sampled(self._picture, uv)
         if self._corners is not None:
             return (self._corners[face] / 255.0 * barycentric[..., None]).sum(dim=1).clamp(0.0, 1.0)
         return torch.full_like(barycentric, UNKNOWN)
 
 
-def _sampled(picture: Tensor, uv: Tensor) -> Tensor:
-    """Bilinear samples (N, 3) in 0…1 of a picture (n, n, 3) of bytes that repeats; v = 0 is at the bottom."""
-    n = len(picture)
-    x, y = uv[:, 0] * n - 0.5, (1.0 - uv[:, 1]) * n - 0.5
+def sampled(picture: Tensor, uv: Tensor) -> Tensor:
+    """Bilinear samples (N, 3) in 0…1 of a picture (h, w, 3) of bytes that repeats; v = 0 is at the bottom."""
+    height, width, _ = picture.shape
+    x, y = uv[:, 0] * width - 0.5, (1.0 - uv[:, 1]) * height - 0.5
     left, top = x.floor(), y.floor()
     across, down = (x - left)[:, None], (y - top)[:, None]
-    columns = [(left + step).long() % n for step in (0, 1)]
-    rows = [(top + step).long() % n for step in (0, 1)]
-    (a, b), (c, d) = ([picture[row, column].float() for column in columns] for row in rows)
-    return (torch.lerp(torch.lerp(a, b, across), torch.lerp(c, d, across), down)) / 255.0
+    columns = [(left + step).long() % width for step in (0, 1)]
+    rows = [(top + step).long() % height for step in (0, 1)]
+    (a, b), (c, d) = ([picture[row, column].to(uv.dtype) for column in columns] for row in rows)
+    return torch.lerp(torch.lerp(a, b, across), torch.lerp(c, d, across), down) / 255.0

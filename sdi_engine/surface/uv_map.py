@@ -29,8 +29,8 @@ MOST_DEGENERATE = 0.01
 _CHECKED_SIZE = 512
 """Width of the picture on which overlaps are looked for."""
 
-_SAME_PLACE = 0.01
-"""Points closer than this, as a share of the mesh's size, are no overlap."""
+SAME_PLACE = 0.01
+"""Points of the surface that are closer than this do not count as overlapping; scene units, and a mesh is about 1."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def uv_map_for(source: SourceMesh, place: Place, texture_size: int) -> UvMap:
     notices = []
     if uv.min() < -1e-3 or uv.max() > 1.0 + 1e-3:
         notices.append("The UV map reaches outside its square, where the texture repeats: what is there repeats, too.")
-    overlap = overlap_of(uv, place.normalised(source.vertices)[source.faces])
+    overlap = overlap_of(uv, place.normalised(source.vertices)[source.faces], SAME_PLACE)
     rank = (~source.painted_faces).astype(np.int64) * len(uv)
     if overlap > 0.005:
         rank += _front_first(source, place, uv)
@@ -77,12 +77,13 @@ def uv_map_for(source: SourceMesh, place: Place, texture_size: int) -> UvMap:
     return UvMap(uv, rank, is_new=False, overlap=overlap, notices=tuple(notices))
 
 
-def overlap_of(uv: NDArray[np.float32], corners: NDArray[np.float32]) -> float:
+def overlap_of(uv: NDArray[np.float32], corners: NDArray[np.float32], apart: float) -> float:
     """Share of the covered texels that different places claim, of a small picture.
 
     Args:
         uv: (F, 3, 2), finite.
-        corners: (F, 3, 3), scene units.
+        corners: (F, 3, 3), the triangles' corners in space.
+        apart: places further than this from each other are different.
     """
     pixels = texel_coordinates(uv, _CHECKED_SIZE)
     low = np.full((_CHECKED_SIZE**2, 3), np.inf, np.float32)
@@ -103,9 +104,8 @@ def overlap_of(uv: NDArray[np.float32], corners: NDArray[np.float32]) -> float:
         np.minimum.at(low, index, position.astype(np.float32))
         np.maximum.at(high, index, position.astype(np.float32))
     covered = np.isfinite(low[:, 0])
-    size = np.ptp(corners.reshape(-1, 3), axis=0).max()
     spread = np.linalg.norm(high[covered] - low[covered], axis=1)
-    return float((spread > _SAME_PLACE * size).mean()) if covered.any() else 0.0
+    return float((spread > apart).mean()) if covered.any() else 0.0
 
 
 def _reason_against(source: SourceMesh) -> str:

@@ -1,0 +1,85 @@
+"""glTF's description looked at, before trimesh reads what it says."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+from ..contract.source_mesh import MAX_FACES
+from ..errors import BadInputError
+from ..system.untrusted import parse_json
+
+NO_MATERIAL = "no material"
+"""Name of the material that primitives without one are given: trimesh keeps UV coordinates only along with one."""
+
+_HARMLESS = ("KHR_materials_", "KHR_lights_", "KHR_texture_transform", "EXT_texture_webp", "KHR_xmp")
+"""Extensions that a file may require: none of them changes the geometry."""
+
+_FLOAT = 5126
+_JSON = 0x4E4F534A
+
+
+def ready_gltf(content: bytes, kind: str, name: str) -> bytes:
+    """A file's bytes for trimesh, with a material for every primitive.
+
+    Args:
+        kind: ".glb" or ".gltf".
+        name: the file's, for messages.
+
+    Raises:
+        BadInputError: it is damaged, or compressed in a way that cannot be read.
+    """
+    text, rest = _taken_apart(content, name) if kind == ".glb" else (content, b"")
+    try:
+        document = parse_json(text.decode("utf-8-sig"))
+        _check(document, name)
+        _give_materials(document)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise BadInputError(f'"{name}" is damaged, or no glTF file: export it again.') from error
+    written = json.dumps(document).encode()
+    if kind == ".gltf":
+        return written
+    written += b" " * (-len(written) % 4)
+    length = 20 + len(written) + len(rest)
+    return struct.pack("<4sIIII", b"glTF", 2, length, len(written), _JSON) + written + rest
+
+
+def _taken_apart(content: bytes, name: str) -> tuple[bytes, bytes]:
+    """The JSON of a GLB file, and all that follows it."""
+    if len(content) < 20 or content[:4] != b"glTF":
+        raise BadInputError(f'"{name}" is damaged, or no GLB file: export it again.')
+    version, length, json_length, json_kind = struct.unpack("<IIII", content[4:20])
+    if version != 2:
+        raise BadInputError(f'"{name}" is glTF {version}, and only glTF 2 can be read: export it again.')
+    if length > len(content) or json_kind != _JSON or json_length > len(content) - 20:
+        raise BadInputError(f'"{name}" is not complete: copy or export it again.')
+    return content[20 : 20 + json_length], content[20 + json_length : length]
+
+
+def _check(document: Any, name: str) -> None:
+    for extension in document.get("extensionsRequired", []):
+        if not extension.startswith(_HARMLESS):
+            raise BadInputError(
+                f'"{name}" needs the extension {extension!r:.60}, which cannot be read: export it without compression.'
+            )
+    for accessor in document.get("accessors", []):
+        if not 0 <= int(accessor["count"]) <= 3 * MAX_FACES:
+            raise BadInputError(f'"{name}" has more than {MAX_FACES:,} triangles: simplify the mesh.')
+    for primitive in _primitives(document):
+        coordinates = primitive["attributes"].get("TEXCOORD_0")
+        if coordinates is not None and document["accessors"][coordinates]["componentType"] != _FLOAT:
+            raise BadInputError(f'"{name}" has compressed UV coordinates: export it without compression.')
+
+
+def _give_materials(document: Any) -> None:
+    without = [primitive for primitive in _primitives(document) if "material" not in primitive]
+    if without:
+        materials = document.setdefault("materials", [])
+        materials.append({"name": NO_MATERIAL})
+        for primitive in without:
+            primitive["material"] = len(materials) - 1
+
+
+def _primitives(document: Any) -> list[Any]:
+    return [primitive for mesh in document.get("meshes", []) for primitive in mesh["primitives"]]

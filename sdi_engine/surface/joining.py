@@ -1,0 +1,149 @@
+"""Several meshes, each with its own UV coordinates and look, as one mesh with one UV map and one look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from .look import UNKNOWN, sampled
+from .looks import MAX_PICTURE_EDGE, PartLook
+from .source import SourceMesh
+from .texels import filled, texels_of
+from .uv_map import overlap_of
+
+MAX_CELLS = 16
+"""Pictures that share a map side by side; more of them would have too little room."""
+
+CELL_MARGIN = 0.02
+"""Share of a cell that is left free on each side."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Attributes:
+    vertices: (V, 3) float64, in place, Z up.
+    faces: (F, 3), at least one, of existing vertices.
+    uv: (F, 3, 2) of every corner; None: the part has no UV map.
+    look: its base colour.
+    """
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+    uv: NDArray[np.float64] | None
+    look: PartLook
+
+    def mirrored(self) -> Part:
+        """The same part with its triangles turned over."""
+        uv = None if self.uv is None else self.uv[:, ::-1]
+        corners = None if self.look.corners is None else self.look.corners[:, ::-1]
+        return replace(self, faces=self.faces[:, ::-1], uv=uv, look=replace(self.look, corners=corners))
+
+
+def joined(parts: Sequence[Part]) -> tuple[SourceMesh, tuple[str, ...]]:
+    """All parts as one mesh, in their order, and what a person should know of it, a sentence each.
+
+    UV coordinates are kept where those of different parts do not lie on top of each other, or the parts show the same
+    picture. Else every picture gets a square of a common map; without pictures, with many, or where a part has no UV
+    coordinates, the mesh has no map.
+    """
+    offsets = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        vertices = np.concatenate([part.vertices for part in parts]).astype(np.float32)
+    faces = np.concatenate([part.faces + offset for part, offset in zip(parts, offsets, strict=True)]).astype(np.int32)
+    uv, notices = _common_map(parts)
+    mesh = SourceMesh(vertices, faces, uv)
+    if not any(part.look.is_known for part in parts):
+        return mesh, notices
+    if uv is None or all(part.look.picture is None for part in parts):
+        return replace(mesh, look_corners=np.concatenate([_corner_colours(part) for part in parts])), notices
+    if len({part.look.shown for part in parts}) == 1:
+        return replace(mesh, look=_square(parts[0].look.picture)), notices
+    return replace(mesh, look=_redrawn(parts, mesh)), notices
+
+
+def _common_map(parts: Sequence[Part]) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
+    """UV coordinates (F, 3, 2) of all parts, None if they have none together, and what is to be said of it."""
+    have = [part.uv is not None for part in parts]
+    if not all(have):
+        return None, ("Some parts of the mesh have no UV map.",) if any(have) else ()
+    uv = np.concatenate([part.uv for part in parts]).astype(np.float32)
+    shown = [index if part.look.shown is None else part.look.shown for index, part in enumerate(parts)]
+    groups = {name: number for number, name in enumerate(dict.fromkeys(shown))}
+    group = [groups[name] for name in shown]
+    if len(groups) == 1 or not _overlap(uv, parts, group):
+        return uv, ()
+    if len(groups) > MAX_CELLS or all(part.look.picture is None for part in parts):
+        return None, (f"The UV maps of the mesh's {len(groups)} parts lie on top of each other.",)
+    notice = f"The UV maps of the mesh's {len(groups)} parts lay on top of each other; they were put side by side."
+    return _side_by_side(parts, group), (notice,)
+
+
+def _overlap(uv: NDArray[np.float32], parts: Sequence[Part], group: Sequence[int]) -> bool:
+    """Whether the UV coordinates of different groups lie on top of each other, or it cannot be told."""
+    if not np.isfinite(uv).all() or uv.min() < -1e-3 or uv.max() > 1.001:
+        return True
+    number = np.repeat(np.array(group, np.float32), [len(part.faces) for part in parts])
+    # "places" that are apart for different groups, and only for those
+    return overlap_of(uv, np.broadcast_to(number[:, None, None], (len(uv), 3, 3)), apart=0.5) > 0.005
+
+
+def _side_by_side(parts: Sequence[Part], group: Sequence[int]) -> NDArray[np.float32]:
+    """UV coordinates (F, 3, 2) with a square for each group."""
+    across = math.ceil(math.sqrt(max(group) + 1))
+    placed: list[NDArray[np.float64]] = []
+    for part, number in zip(parts, group, strict=True):
+        corners = np.concatenate(
+            [each.uv.reshape(-1, 2) for each, of in zip(parts, group, strict=True) if of == number]
+        )
+        corners = np.concatenate([corners[np.isfinite(corners).all(axis=1)], [[0.0, 0.0], [1.0, 1.0]]])
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        inner = CELL_MARGIN + (part.uv - low) / (high - low).max() * (1.0 - 2.0 * CELL_MARGIN)
+        placed.append((inner + np.array([number % across, number // across])) / across)
+    return np.concatenate(placed).astype(np.float32)
+
+
+def _redrawn(parts: Sequence[Part], mesh: SourceMesh) -> NDArray[np.uint8]:
+    """The looks of all parts as one picture (n, n, 3) on the mesh's UV map."""
+    edges = [max(part.look.picture.shape[:2]) for part in parts if part.look.picture is not None]
+    pictures = {part.look.shown for part in parts}
+    size = min(MAX_PICTURE_EDGE, 2 ** math.ceil(math.log2(max(64, *edges) * math.sqrt(len(pictures)))))
+    uv = np.nan_to_num(mesh.uv)
+    texels = texels_of(uv, size, np.zeros(len(uv), np.int64), mesh.vertices[mesh.faces])
+    colours = np.zeros((len(texels), 3), np.float32)
+    first = 0
+    for part in parts:
+        ours = np.flatnonzero((first <= texels.face) & (texels.face < first + len(part.faces)))
+        face, weights = texels.face[ours] - first, texels.barycentric[ours]
+        if part.look.picture is not None:
+            at = np.einsum("tk,tkc->tc", weights, np.nan_to_num(part.uv)[face])
+            colours[ours] = sampled(torch.from_numpy(np.array(part.look.picture)), torch.from_numpy(at)).numpy() * 255.0
+        else:
+            colours[ours] = np.einsum("tk,tkc->tc", weights, _corner_colours(part)[face].astype(np.float32))
+        first += len(part.faces)
+    return (filled(texels, colours).clip(0.0, 255.0) + 0.5).astype(np.uint8)
+
+
+def _corner_colours(part: Part) -> NDArray[np.uint8]:
+    """(F, 3, 3), sRGB."""
+    if part.look.corners is not None:
+        return part.look.corners
+    if part.look.picture is None or part.uv is None:
+        return np.full((len(part.faces), 3, 3), round(255 * UNKNOWN), np.uint8)
+    uv = torch.from_numpy(np.nan_to_num(part.uv.reshape(-1, 2)))
+    colours = sampled(torch.from_numpy(np.array(part.look.picture)), uv)
+    return (colours.numpy().reshape(-1, 3, 3) * 255.0 + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _square(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture (n, n, 3), its shorter side stretched."""
+    height, width, _ = picture.shape
+    if height == width:
+        return picture
+    n = max(height, width)
+    return np.asarray(Image.fromarray(picture).resize((n, n), Image.Resampling.BICUBIC))

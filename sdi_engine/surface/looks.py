@@ -1,0 +1,116 @@
+"""The base colours that trimesh has read: a picture, one colour, or one of every vertex or face."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from PIL import Image
+from trimesh.visual import ColorVisuals, TextureVisuals
+from trimesh.visual.material import PBRMaterial
+
+from ..contract.source_mesh import MAX_LOOK_EDGE
+from .gltf import NO_MATERIAL
+
+MAX_PICTURE_EDGE = 4096
+"""Pixels; larger pictures are made smaller."""
+
+
+@dataclass(frozen=True)
+class PartLook:
+    """The base colour of a part of a mesh; nothing is known of it where all are None.
+
+    Attributes:
+        picture: (h, w, 3), sRGB, on the part's UV map, row 0 at v = 1.
+        corners: (F, 3, 3), sRGB, of every corner.
+    """
+
+    picture: NDArray[np.uint8] | None = None
+    corners: NDArray[np.uint8] | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is any colour."""
+        return self.picture is not None or self.corners is not None
+
+    @cached_property
+    def shown(self) -> tuple[int, ...] | None:
+        """What is equal for parts that show the same picture; None where there is none."""
+        return None if self.picture is None else (*self.picture.shape, zlib.crc32(self.picture))
+
+
+def look_of(mesh: trimesh.Trimesh, kind: str) -> PartLook:
+    """The base colour of a mesh that trimesh has read from a file of this kind (".glb")."""
+    visual, faces = mesh.visual, np.asarray(mesh.faces)
+    is_linear = kind in (".glb", ".gltf")
+    if isinstance(visual, TextureVisuals):
+        picture, factor = _material(visual, kind)
+        if picture is not None and _is_placeholder(picture):
+            return PartLook()
+        if picture is not None and visual.uv is not None:
+            return PartLook(picture=_picture(picture, factor))
+        colours = visual.vertex_attributes.get("color") if visual.vertex_attributes else None
+        if colours is not None and len(colours) == len(mesh.vertices):
+            colours = trimesh.visual.color.to_rgba(colours)[:, :3] / 255.0
+            return PartLook(corners=_bytes(srgb_of(colours * factor))[faces])
+        if getattr(visual.material, "name", None) == NO_MATERIAL or not kind.startswith((".g", ".o")):
+            return PartLook()
+        return PartLook(corners=np.broadcast_to(_bytes(srgb_of(factor)), (len(faces), 3, 3)))
+    if isinstance(visual, ColorVisuals) and visual.kind == "face":
+        return PartLook(corners=np.repeat(visual.face_colors[:, None, :3], 3, axis=1))
+    if isinstance(visual, ColorVisuals) and visual.kind == "vertex":
+        colours = np.asarray(visual.vertex_colors[:, :3])
+        return PartLook(corners=(_bytes(srgb_of(colours / 255.0)) if is_linear else colours)[faces])
+    return PartLook()
+
+
+def srgb_of(linear: NDArray[np.floating]) -> NDArray[np.float64]:
+    """sRGB of linear colours, both in 0…1."""
+    linear = np.clip(np.nan_to_num(linear), 0.0, 1.0)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1.0 / 2.4) - 0.055)
+
+
+def linear_of(srgb: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Linear colours of sRGB ones, both in 0…1."""
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def _material(visual: TextureVisuals, kind: str) -> tuple[Image.Image | None, NDArray[np.float64]]:
+    """A material's picture, and the linear colour by which it is multiplied."""
+    material = visual.material
+    if isinstance(material, PBRMaterial):
+        factor = material.baseColorFactor  # bytes, or None
+        picture = material.baseColorTexture
+    else:
+        factor, picture = getattr(material, "diffuse", None), getattr(material, "image", None)
+        if picture is not None or kind == ".ply":
+            factor = None  # OBJ's picture stands for the colour
+    white = np.ones(3)
+    return picture, white if factor is None else np.asarray(factor, float)[:3] / 255.0
+
+
+def _is_placeholder(picture: Image.Image) -> bool:
+    """Whether trimesh has made up the picture, since there is none."""
+    return picture.format is None and max(picture.size) <= 2
+
+
+def _picture(picture: Image.Image, factor: NDArray[np.float64]) -> NDArray[np.uint8]:
+    width, height = picture.size
+    if max(width, height) > 2 * MAX_LOOK_EDGE:
+        raise ValueError("a picture that is too large")
+    picture = picture.convert("RGB")
+    if max(width, height) > MAX_PICTURE_EDGE:
+        picture.thumbnail((MAX_PICTURE_EDGE, MAX_PICTURE_EDGE))
+    colours = np.ascontiguousarray(picture)
+    if np.allclose(factor, 1.0):
+        return colours
+    table = srgb_of(linear_of(np.arange(256)[:, None] / 255.0) * factor)
+    return np.stack([_bytes(table[:, channel])[colours[..., channel]] for channel in range(3)], axis=-1)
+
+
+def _bytes(colours: NDArray[np.floating]) -> NDArray[np.uint8]:
+    return (np.clip(colours, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)

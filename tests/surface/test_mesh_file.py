@@ -1,0 +1,167 @@
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from sources import cube
+from trimesh.visual import ColorVisuals, TextureVisuals
+from trimesh.visual.material import PBRMaterial
+
+from sdi_engine.errors import BadInputError
+from sdi_engine.surface.look import Look
+from sdi_engine.surface.mesh_file import source_from_file
+
+
+def wedge(**visual):
+    """A tetrahedron whose top lies at z = 2 and whose front at y = -1, in Blender's axes."""
+    vertices = np.array([[-1, 1, 0], [1, 1, 0], [0, -1, 0], [0, 0, 2]], float)
+    return trimesh.Trimesh(vertices, [[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0]], process=False, **visual)
+
+
+def in_y_up(mesh):
+    mesh = mesh.copy()
+    mesh.vertices = mesh.vertices[:, [0, 2, 1]] * [1, 1, -1]
+    return mesh
+
+
+def textured(mesh, colour, uv=None):
+    """The mesh with a picture of one colour."""
+    uv = np.random.default_rng(0).uniform(0.1, 0.9, (len(mesh.vertices), 2)) if uv is None else uv
+    material = PBRMaterial(baseColorTexture=Image.new("RGB", (8, 8), colour))
+    mesh.visual = TextureVisuals(uv=uv, material=material)
+    return mesh
+
+
+def look_at_middles(source):
+    faces = torch.arange(len(source.faces))
+    return Look(source, torch.device("cpu")).colours(faces, torch.full((len(faces), 3), 1 / 3)).numpy() * 255
+
+
+@pytest.mark.parametrize("kind", ["glb", "obj", "ply", "stl"])
+def test_every_kind_of_file_stands_upright(tmp_path, kind):
+    mesh = in_y_up(wedge()) if kind in ("glb", "obj") else wedge()
+    mesh.export(tmp_path / f"mesh.{kind.upper()}", file_type=kind)
+    source, _ = source_from_file(tmp_path / f"mesh.{kind.upper()}")
+    corners = source.vertices[source.faces]
+    np.testing.assert_allclose(corners.reshape(-1, 3).min(axis=0), [-1, -1, 0], atol=1e-6)
+    np.testing.assert_allclose(corners.reshape(-1, 3).max(axis=0), [1, 1, 2], atol=1e-6)
+    assert np.linalg.det(corners).sum() > 0  # its volume: the triangles look outwards
+
+
+def test_objects_stand_in_their_places_also_mirrored_ones(tmp_path):
+    scene = trimesh.Scene()
+    scene.add_geometry(in_y_up(wedge()), transform=trimesh.transformations.translation_matrix([0, 5, 0]))
+    scene.add_geometry(in_y_up(wedge()), transform=np.diag([-2.0, 1.0, 1.0, 1.0]))
+    scene.export(tmp_path / "two.glb")
+    source, _ = source_from_file(tmp_path / "two.glb")
+    second, first = source.vertices[source.faces[:4]], source.vertices[source.faces[4:]]  # trimesh's order
+    assert first[..., 2].min() == pytest.approx(5)
+    assert np.ptp(second[..., 0]) == pytest.approx(4)
+    assert np.linalg.det(first).sum() > 0
+    assert np.linalg.det(second).sum() > 0
+
+
+def test_uv_coordinates_are_kept_without_a_material_and_without_a_look(tmp_path):
+    source = cube()
+    mesh = trimesh.Trimesh(
+        source.vertices[source.faces].reshape(-1, 3), np.arange(len(source.faces) * 3).reshape(-1, 3), process=False
+    )
+    mesh.visual = TextureVisuals(uv=source.uv.reshape(-1, 2), material=PBRMaterial())
+    content = mesh.export(file_type="glb")
+    length = struct.unpack("<I", content[12:16])[0]
+    document = json.loads(content[20 : 20 + length])
+    del document["meshes"][0]["primitives"][0]["material"]
+    text = json.dumps(document, separators=(",", ":")).encode().ljust(length)
+    (tmp_path / "cube.glb").write_bytes(content[:20] + text + content[20 + length :])
+    read, _ = source_from_file(tmp_path / "cube.glb")
+    np.testing.assert_allclose(read.uv, source.uv, atol=1e-6)
+    assert read.look is None
+    assert read.look_corners is None
+
+
+def test_pictures_on_top_of_each_other_are_put_side_by_side(tmp_path):
+    scene = trimesh.Scene([textured(wedge(), (250, 0, 0)), textured(wedge(), (0, 0, 250))])
+    scene.export(tmp_path / "two.glb")
+    source, notices = source_from_file(tmp_path / "two.glb")
+    colours = look_at_middles(source)
+    np.testing.assert_allclose(colours[:4], np.broadcast_to([0, 0, 250], (4, 3)), atol=1)
+    np.testing.assert_allclose(colours[4:], np.broadcast_to([250, 0, 0], (4, 3)), atol=1)
+    assert "side by side" in notices[0]
+    assert source.uv.min() >= 0
+    assert source.uv.max() <= 1
+
+
+def test_one_picture_for_several_meshes_is_no_reason_to_move_their_islands(tmp_path):
+    trimesh.Scene([textured(wedge(), (9, 9, 9)), textured(wedge(), (9, 9, 9))]).export(tmp_path / "two.glb")
+    source, notices = source_from_file(tmp_path / "two.glb")
+    assert notices == ()
+    np.testing.assert_allclose(source.uv[:4], source.uv[4:])
+
+
+def test_colours_of_vertices_and_materials(tmp_path):
+    mesh = wedge()
+    mesh.visual = ColorVisuals(mesh, vertex_colors=np.tile([200, 100, 0, 255], (4, 1)).astype(np.uint8))
+    mesh.export(tmp_path / "colours.ply")
+    source, _ = source_from_file(tmp_path / "colours.ply")
+    np.testing.assert_allclose(look_at_middles(source), np.broadcast_to([200, 100, 0], (4, 3)), atol=1)
+
+    mesh.visual = TextureVisuals(material=PBRMaterial(baseColorFactor=[0.5, 0.0, 1.0, 1.0]))
+    mesh.export(tmp_path / "factor.glb")
+    source, _ = source_from_file(tmp_path / "factor.glb")
+    np.testing.assert_allclose(look_at_middles(source)[0], [188, 0, 255], atol=1)  # 0.5 is a linear colour
+
+
+def test_pictures_are_read_from_the_files_folder_only(tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (8, 8), (7, 8, 9)).save(tmp_path / "picture.png")
+    for where, is_read in (("../picture.png", False), (str(tmp_path / "picture.png"), False), ("near.png", True)):
+        Image.new("RGB", (8, 8), (7, 8, 9)).save(tmp_path / "in" / "near.png")
+        (tmp_path / "in" / "a.mtl").write_text(f"newmtl a\nmap_Kd {where}\n")
+        (tmp_path / "in" / "a.obj").write_text(
+            "mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 0 1\nusemtl a\nf 1/1 2/2 3/3\n"
+        )
+        source, _ = source_from_file(tmp_path / "in" / "a.obj")
+        assert (source.look is not None) == is_read
+
+
+def triangle(*lines):
+    return "\n".join(["v 0 0 0", "v 1 0 0", "v 0 1 0", *lines])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.fbx", b"1", "no mesh file that can be read"),
+        ("a.glb", b"", "is empty"),
+        ("a.glb", b"hello, I am no mesh at all", "damaged, or no GLB"),
+        ("a.stl", b"solid hello", "no faces|damaged"),
+        ("a.ply", b"ply\nformat ascii 1.0\nelement vertex 99999999999\nend_header\n", "damaged|no faces"),
+        ("a.obj", b"hello", "no faces|damaged"),
+        ("a.obj", triangle().encode(), "no faces"),
+        ("a.obj", triangle("l 1 2").encode(), "no faces"),
+        ("a.obj", triangle("f 1 2 9").encode(), "does not exist|damaged"),
+        ("a.obj", triangle("f 1 2 3", "v nan 0 0", "f 1 2 4").encode(), "NaN"),
+        ("a.obj", triangle("f -1 -2 -3", "v 1 1 1", "f -1 -2 -3").encode(), "backwards"),
+        ("a.gltf", b'{"asset": {"version": "2.0"}, "meshes": []}', "no faces"),
+        ("a.gltf", b'{"asset": {"version": "2.0"}, "extensionsRequired": ["KHR_draco_mesh_compression"]}', "draco"),
+        ("a.gltf", b'{"asset": {"version": "2.0"}, "accessors": [{"count": 99999999999}]}', "more than"),
+        ("a.gltf", b'{"buffers": [{"uri": "http://127.0.0.1/a.bin", "byteLength": 4}]}', "damaged"),
+        ("a.gltf", b"[" * 100_000, "damaged"),
+    ],
+)
+def test_a_file_that_is_no_mesh_gets_a_sentence(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInputError, match=said):
+        source_from_file(tmp_path / name)
+
+
+def test_half_a_file_a_folder_and_no_file(tmp_path):
+    content = wedge().export(file_type="glb")
+    (tmp_path / "half.glb").write_bytes(content[: len(content) // 2])
+    (tmp_path / "folder.glb").mkdir()
+    for name in ("half.glb", "folder.glb", "missing.glb", "nul\0.glb"):
+        with pytest.raises(BadInputError):
+            source_from_file(tmp_path / name)
