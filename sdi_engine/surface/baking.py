@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ..mesh.bake import ColoursAt
 from ..mesh.eight_bit import eight_bit
 from .look import Look
+from .seams import seam_points, without_seams
 from .source import Place, SourceMesh
 from .texels import filled, texels_of
 from .uv_map import UvMap
@@ -25,7 +26,7 @@ def bake(
 ) -> NDArray[np.uint8]:
     """A texture that shows at each texel the colour of the texel's own point, also of those that no camera saw.
 
-    Triangles that are not painted keep their look of before.
+    Triangles that are not painted keep their look of before. Both sides of a seam show the same (`seams`).
 
     Args:
         ask: asked without gradients, for `patch` texels at a time, with tensors on `device`; scene units.
@@ -58,4 +59,11 @@ def bake(
             if len(old):
                 weights = torch.from_numpy(texels.barycentric[part][old]).to(device)
                 some[old] = look.colours(torch.from_numpy(face[old]).long().to(device), weights).cpu()
-    return eight_bit(torch.from_numpy(filled(texels, colours))).numpy()
+    if not np.isfinite(colours).all():
+        return eight_bit(torch.from_numpy(colours)).numpy()  # which says so
+    texture = filled(texels, colours)
+    free = np.ones(texture_size**2, bool)
+    free[texels.index] = painted[texels.face]
+    points = seam_points(source, uv_map.uv, texture_size)
+    texture = without_seams(texture, points, free.reshape(texture.shape[:2]))
+    return eight_bit(torch.from_numpy(texture)).numpy()

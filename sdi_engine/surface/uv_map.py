@@ -120,18 +120,34 @@ def _reason_against(source: SourceMesh) -> str:
     surface = max(area.sum(), 1e-300)
     if area[flat < 1e-12].sum() > MOST_DEGENERATE * surface:
         return "Parts of the UV map have no area"
-    low, high = (np.floor(uv.min(axis=1) + 1e-4), np.ceil(uv.max(axis=1) - 1e-4))
-    tiles = np.unique(low[flat >= 1e-12], axis=0)
-    if (high - low <= 1.0).all() and len(tiles) > 1 and tiles.min() >= 0.0 and tiles[:, 0].max() < 10.0:
+    tiles = _udim_tiles(source, flat)
+    if tiles > 1:
         raise BadInputError(
-            f"The UV map lies in {len(tiles)} UDIM tiles, and only one can be painted: pack its islands into one tile, "
-            "or remove the UV map to have a new one made."
+            f"The UV map lies in {tiles} UDIM tiles, and only one can be painted: pack its islands into one tile, or "
+            "remove the UV map to have a new one made."
         )
     if flat.sum() > MAX_TILES:
         return f"The UV map repeats its texture {flat.sum():,.0f} times"
     if flat.sum() < LEAST_COVERED:
         return f"The UV map uses only {max(flat.sum(), 0.0001):.2%} of the texture"
     return ""
+
+
+def _udim_tiles(source: SourceMesh, flat: NDArray[np.float64]) -> int:
+    """How many UDIM tiles a map lies in: 1 if it has none, since islands lie across the borders of squares.
+
+    Args:
+        flat: (F,), the triangles' areas on the map.
+    """
+    uv = source.uv.astype(np.float64)
+    low, high = np.floor(uv.min(axis=1) + 1e-4), np.ceil(uv.max(axis=1) - 1e-4)
+    used = flat >= 1e-12
+    tiles = np.unique(low[used], axis=0)
+    if len(tiles) < 2 or (high - low > 1.0).any() or tiles.min() < 0.0 or tiles[:, 0].max() >= 10.0:
+        return 1
+    island = islands_of(source.uv, shared_edges(source.vertices, source.faces))[used]
+    spread = np.unique(np.column_stack([island, low[used]]), axis=0)
+    return len(tiles) if len(spread) == len(np.unique(island)) else 1
 
 
 def _new_map(source: SourceMesh, texture_size: int, notice: str) -> UvMap:

@@ -3,7 +3,10 @@ import pytest
 import torch
 from sources import cube, grid
 
+from sdi_engine.errors import BrokenNumbersError
 from sdi_engine.surface.baking import bake
+from sdi_engine.surface.seams import seam_difference, seam_points
+from sdi_engine.surface.texels import texels_of
 from sdi_engine.surface.uv_map import uv_map_for
 
 CPU = torch.device("cpu")
@@ -39,3 +42,59 @@ def test_every_point_of_the_surface_shows_its_own_colour(source):
     points = np.einsum("fsk,fkc->fsc", weights, place.normalised(source.vertices)[source.faces]).reshape(-1, 3)
     uv = np.einsum("fsk,fkc->fsc", weights, uv_map.uv).reshape(-1, 2)
     np.testing.assert_allclose(shown(texture, uv), points * 0.5 + 0.5, atol=0.012)
+
+
+def stripes(points, normals):
+    """As hard as a picture can be: black and white, without anything between."""
+    return ((points.sum(dim=1, keepdim=True) * 5).floor() % 2).expand(-1, 3)
+
+
+@pytest.mark.parametrize("uv", ["own", "new"])
+def test_both_sides_of_a_seam_show_the_same(uv):
+    source = cube() if uv == "own" else cube(uv=None)
+    for ask, most in ((place_as_colour, 2.0), (stripes, 4.0)):
+        texture, uv_map, _ = baked(source, ask, 128)
+        difference = seam_difference(texture, seam_points(source, uv_map.uv, 128))
+        assert len(difference) > 200
+        assert difference.max() <= most
+        assert np.quantile(difference, 0.99) <= 2.0
+
+
+def test_a_seam_that_shows_is_measured():
+    source = cube()
+    texture = np.zeros((64, 64, 3), np.uint8)
+    texture[:32] = 200  # three sides of the cube, and the other three
+    difference = seam_difference(texture, seam_points(source, source.uv, 64))
+    assert difference.max() == pytest.approx(200)
+    assert difference.min() == 0
+
+
+def test_what_is_not_painted_keeps_its_look():
+    look = np.zeros((64, 64, 3), np.uint8)
+    look[..., 0], look[..., 1] = np.arange(64)[:, None], np.arange(64)
+    plain = cube(look=look)
+    painted = np.arange(len(plain.faces)) < 4
+    source = cube(look=look, painted=painted)
+    texture, uv_map, _ = baked(source, lambda points, normals: torch.ones_like(points))
+    texels = texels_of(uv_map.uv, 64, uv_map.rank, source.vertices[source.faces])
+    new = painted[texels.face]
+    assert new.any()
+    flat = texture.reshape(-1, 3)[texels.index]
+    np.testing.assert_array_equal(flat[new], 255)
+    np.testing.assert_array_equal(flat[~new], look.reshape(-1, 3)[texels.index[~new]])
+
+
+def test_without_a_look_what_is_not_painted_is_grey():
+    source = cube(painted=np.arange(12) < 1)
+    texture, _, _ = baked(source, lambda points, normals: torch.ones_like(points))
+    assert set(np.unique(texture)) == {153, 255}
+
+
+def test_broken_numbers_are_named():
+    with pytest.raises(BrokenNumbersError, match="NaN"):
+        baked(grid(), lambda points, normals: points * float("nan"))
+
+
+def test_no_texel_of_a_chart_is_left_out_and_none_shows_a_background():
+    texture, _, _ = baked(cube(), lambda points, normals: torch.full_like(points, 0.5))
+    assert (texture == 128).all()

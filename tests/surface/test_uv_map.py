@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+import torch
+from sources import cube, grid
+
+from sdi_engine.errors import BadInputError
+from sdi_engine.surface.baking import bake
+from sdi_engine.surface.source import SourceMesh
+from sdi_engine.surface.texels import texels_of
+from sdi_engine.surface.uv_map import uv_map_for
+
+SIZE = 64
+
+
+def mapped(source, size=SIZE):
+    return uv_map_for(source, source.place(), size)
+
+
+def test_a_sound_map_is_kept_and_nothing_is_said():
+    source = cube()
+    uv_map = mapped(source)
+    assert uv_map.uv is not None
+    np.testing.assert_allclose(uv_map.uv, source.uv, atol=1e-6)
+    assert (uv_map.is_new, uv_map.overlap, uv_map.notices) == (False, 0.0, ())
+
+
+def with_nan(uv):
+    uv[0, 0] = np.nan
+    return uv
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (None, "has no UV map"),
+        (with_nan, "NaN"),
+        (lambda uv: uv * 0 + 0.5, "no area"),
+        (lambda uv: uv * [1, 0], "no area"),
+        (lambda uv: uv * 0.05, "only 0."),
+        (lambda uv: uv * 20, "repeats its texture"),
+    ],
+)
+def test_a_map_that_cannot_hold_a_picture_is_replaced_and_that_is_said(change, said):
+    source = cube(uv=None if change is None else change(cube().uv.copy()).astype(np.float32))
+    uv_map = mapped(source)
+    assert uv_map.is_new
+    assert said in uv_map.notices[0]
+    assert "new one was made" in uv_map.notices[0]
+    assert uv_map.uv.min() > 0.0
+    assert uv_map.uv.max() < 1.0
+    area = np.abs(np.linalg.det(uv_map.uv[:, 1:] - uv_map.uv[:, :1]))
+    assert (area > 1e-3).all()
+
+
+def test_tiles_beside_each_other_are_refused_and_one_tile_elsewhere_is_not():
+    source = cube()
+    spread = source.uv + np.array([1, 0], np.float32) * (np.arange(12) < 6)[:, None, None]
+    with pytest.raises(BadInputError, match="2 UDIM tiles"):
+        mapped(cube(uv=spread.astype(np.float32)))
+    moved = mapped(cube(uv=source.uv + np.float32(3.0)))
+    np.testing.assert_allclose(moved.uv, source.uv, atol=1e-5)
+
+
+def test_a_map_that_reaches_outside_repeats_and_that_is_said():
+    source = grid()
+    uv_map = mapped(grid(uv=source.uv * 2))
+    assert "texture repeats" in uv_map.notices[0]
+    texels = texels_of(uv_map.uv, SIZE, uv_map.rank, source.vertices[source.faces])
+    assert len(texels) == SIZE**2
+
+
+def test_mirrored_halves_show_the_picture_of_the_one_in_front_and_that_is_said():
+    front, back = grid(), grid()
+    vertices = np.concatenate([back.vertices + np.array([0, 1, 0]), front.vertices]).astype(np.float32)
+    faces = np.concatenate([back.faces[:, ::-1], front.faces + len(back.vertices)]).astype(np.int32)
+    source = SourceMesh(vertices, faces, np.concatenate([back.uv[:, ::-1], front.uv]))
+    uv_map = mapped(source)
+    assert uv_map.overlap > 0.9
+    assert "more than one part" in uv_map.notices[0]
+    place = source.place()
+    texture = bake(lambda points, _: (points[:, 1:2] > 0).float().expand(-1, 3), source, place, uv_map, SIZE, CPU)
+    assert texture.max() == 0  # y < 0 is in front
+    turned = source.place(180.0)
+    uv_map = uv_map_for(source, turned, SIZE)
+    texture = bake(lambda points, _: (points[:, 1:2] > 0).float().expand(-1, 3), source, turned, uv_map, SIZE, CPU)
+    assert texture.max() == 0
+
+
+CPU = torch.device("cpu")
+
+
+def test_what_is_painted_goes_before_what_is_not_where_both_share_texels():
+    once = grid()
+    source = SourceMesh(
+        np.concatenate([once.vertices - [0, 1, 0], once.vertices]).astype(np.float32),
+        np.concatenate([once.faces, once.faces + len(once.vertices)]).astype(np.int32),
+        np.concatenate([once.uv, once.uv]),
+        painted=np.repeat([False, True], len(once.faces)),
+    )
+    uv_map = mapped(source)
+    texture = bake(lambda points, _: torch.ones_like(points), source, source.place(), uv_map, SIZE, CPU)
+    assert texture.min() == 255
+
+
+ODD = {
+    "one triangle": ([[0, 0, 0], [1, 0, 0], [0, 0, 1]], [[0, 1, 2]]),
+    "duplicate vertices": ([[0, 0, 0], [1, 0, 0], [0, 0, 1], [1, 0, 0], [1, 0, 1], [0, 0, 1]], [[0, 1, 2], [3, 4, 5]]),
+    "a triangle without an area": ([[0, 0, 0], [1, 0, 0], [0, 0, 1], [2, 0, 0]], [[0, 1, 3], [0, 1, 2], [2, 2, 2]]),
+    "three triangles on one edge": (
+        [[0, 0, 0], [0, 0, 1], [1, 0, 0], [-1, 1, 0], [-1, -1, 0]],
+        [[0, 1, 2], [0, 1, 3], [0, 1, 4]],
+    ),
+    "a millimetre": ([[0, 0, 0], [1e-3, 0, 0], [0, 0, 1e-3]], [[0, 1, 2]]),
+    "a kilometre, far away": ([[1e5, 0, 0], [1e5 + 1e3, 0, 0], [1e5, 0, 1e3]], [[0, 1, 2]]),
+    "an unused vertex at the end of the world": ([[0, 0, 0], [1, 0, 0], [0, 0, 1], [1e9, 0, 0]], [[0, 1, 2]]),
+    "the same triangle twice": ([[0, 0, 0], [1, 0, 0], [0, 0, 1]], [[0, 1, 2], [2, 1, 0]]),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_meshes_get_a_map_in_their_own_order_and_a_texture(name):
+    vertices, faces = (np.array(array, kind) for array, kind in zip(ODD[name], (np.float32, np.int32), strict=True))
+    source = SourceMesh(vertices, faces)
+    place = source.place()
+    uv_map = uv_map_for(source, place, SIZE)
+    texture = bake(lambda points, _: points.clamp(-1, 1) * 0.4 + 0.5, source, place, uv_map, SIZE, CPU)
+    corners = place.normalised(source.vertices)[faces]
+    assert np.abs(corners).max() <= 0.61
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    middle = uv_map.uv.mean(axis=1)
+    row, column = ((1 - middle[:, 1]) * SIZE).astype(int), (middle[:, 0] * SIZE).astype(int)
+    shown = texture[row, column] / 255
+    np.testing.assert_allclose(shown[area > 1e-6], (corners.mean(axis=1) * 0.4 + 0.5)[area > 1e-6], atol=0.03)
+    assert np.isfinite(source.shading_normals).all()
