@@ -86,6 +86,8 @@ class Family:
         channels: of the latents, by which models for inpainting are told from those for text to image; None asks no
             file.
         only: a tensor that no other family with the same `first` has; or "".
+        named: a pattern for names of tensors of a transformer of its own, by which a file that cannot be loaded is
+            named; or "".
         text_width: of what the denoiser is told; None where that tells nothing.
         refused: variants that are not supported: a pattern for the name of one of their tensors, and what they are.
         harmless: a pattern for the names of tensors that a file may hold although the model has no place for them.
@@ -115,6 +117,7 @@ class Family:
     folded: int = 1
     channels: int | None = None
     only: str = ""
+    named: str = ""
     text_width: int | None = None
     refused: tuple[tuple[str, str], ...] = ()
     harmless: str = ""
@@ -268,13 +271,79 @@ CHROMA = _flux_family(
     unread_in_loras=r"(lora_te\d?_|text_encoder\.|text_encoders\.t5xxl\.|t5xxl\.).*",
 )
 
-FAMILIES = (SD1, SD2, SDXL, SD3, FLUX, CHROMA)
+_language_family = functools.partial(
+    Family,
+    denoiser="transformer",
+    layout=lazy("original_names", "own_layout"),
+    first="",
+    text_encoders=(),
+    required=("transformer", "scheduler", "vae", "text_encoder", "tokenizer"),
+    optional=(),
+    unused=(),
+    # A language model reads prose; the source for it is at each entry.
+    views="sentences",
+    dtype="bfloat16",
+)
+Z_IMAGE = _language_family(
+    name="z-image",
+    label="Z-Image",
+    pipeline="ZImagePipeline",
+    prior=lazy("z_image_prior", "ZImagePrior"),
+    layout=lazy("z_image_names", "z_image_layout"),
+    # Captions by a vision-language model (Z-Image Team 2025, arXiv:2511.22699).
+    guidance=5.0,  # in its pipeline's words 4
+    named=r"(.*\.)?(noise_refiner|layers)\.\d+\.adaLN_modulation\.0\..*",
+    loras=r"(layers|noise_refiner|context_refiner)[._]\d+[._]attention[._](to_|qkv|out)",
+)
+FLUX2_KLEIN = _language_family(
+    name="flux2-klein",
+    label="FLUX.2 klein",
+    pipeline="Flux2KleinPipeline",
+    prior=lazy("flux2_prior", "Flux2KleinPrior"),
+    layout=lazy("flux2_names", "flux2_layout"),
+    folded=2,
+    # Black Forest Labs' guide to prompts asks for descriptive prose (docs.bfl.ai).
+    guidance=4.0,
+    named=r"(.*\.)?(single|double)_stream_modulation(_img|_txt)?\..*",
+    loras=r"to_qkv_mlp_proj|(single|double)_stream_modulation|ff(_context)?[._]linear_(in|out)",
+)
+QWEN_IMAGE = _language_family(
+    name="qwen-image",
+    label="Qwen-Image",
+    pipeline="QwenImagePipeline",
+    prior=lazy("qwen_image_prior", "QwenImagePrior"),
+    folded=2,
+    # Captions up to whole paragraphs (Wu et al. 2025, arXiv:2508.02324).
+    guidance=4.0,
+    named=r"(.*\.)?transformer_blocks\.\d+\.img_mlp\..*",
+    loras=r"transformer_blocks[._]\d+[._](img|txt)_(mlp|mod)",
+)
+SANA = _language_family(
+    name="sana",
+    label="Sana",
+    pipeline="SanaPipeline",
+    prior=lazy("sana_prior", "SanaPrior"),
+    named=r"(.*\.)?(blocks\.\d+\.cross_attn\.kv_linear|transformer_blocks\.\d+\.ff\.conv_inverted)\..*",
+    # Captions by several vision-language models, and an instruction that asks for prose (Xie et al. 2024).
+    guidance=4.5,
+)
+PRX_PIXEL = _language_family(
+    name="prx-pixel",
+    label="PRXPixel",
+    pipeline="PRXPixelPipeline",
+    prior=lazy("prx_prior", "PRXPixelPrior"),
+    required=("transformer", "scheduler", "text_encoder", "tokenizer"),
+    named=r"(.*\.)?resolution_embedder\..*",
+    # "Works best with detailed prompts in natural language" (Diffusers' documentation of PRX).
+    guidance=5.0,
+)
+
+FAMILIES = (SD1, SD2, SDXL, SD3, FLUX, CHROMA, Z_IMAGE, FLUX2_KLEIN, QWEN_IMAGE, SANA, PRX_PIXEL)
 
 UNSUPPORTED = (
     (r"(.*\.)?double_blocks\..*|(.*\.)?single_transformer_blocks\..*", "is a FLUX model, or one of its architecture"),
     (r"(.*\.)?double_layers\..*", "is an AuraFlow model"),
-    (r"(.*\.)?transformer_blocks\.\d+\.img_mlp\..*", "is a Qwen-Image model"),
-    (r"(.*\.)?cap_embedder\..*", "is a Lumina or Z-Image model"),
+    (r"(.*\.)?cap_embedder\..*", "is a Lumina model"),
     (r"(.*\.)?blocks\.\d+\.(cross_attn|self_attn|adaln_.*)\..*", "is a video model, or another transformer"),
     (r".*motion_modules\..*", "is a motion module for AnimateDiff"),
     (r"(.*\.)?(control_model|controlnet_cond_embedding|input_hint_block|controlnet_blocks)\..*", "is a ControlNet"),
@@ -283,7 +352,11 @@ UNSUPPORTED = (
     (r"(emb_params|string_to_param.*|clip_[lg])", "is an embedding (textual inversion)"),
     (r"(.*\.)?encoder\.block\..*|shared\.weight", "is only a text encoder (T5)"),
     (r"(.*\.)?(text_model|resblocks)\..*", "is only a text encoder"),
-    (r"(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv_in|mid|mid_block|down|up)\..*", "is only a VAE"),
+    (r"(.*\.)?layers\.\d+\.self_attn\.q_proj\..*", "is only a text encoder (a language model)"),
+    (
+        r"(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv_in|conv1|project_in|mid|mid_block|down|up)\..*",
+        "is only a VAE",
+    ),
 )
 """Other files that people download: a pattern for the name of one of their tensors, and a predicate for messages."""
 

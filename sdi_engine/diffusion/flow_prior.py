@@ -33,7 +33,10 @@ class FlowPrior(DiffusersPrior):
                 f"This model's transformer takes {takes} channels for images of {self._latents.channels}, as those for "
                 "inpainting do: choose a plain text-to-image model."
             )
-        self._scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipeline.scheduler.config)
+        self._scheduler = self._scheduler_class.from_config(pipeline.scheduler.config)
+
+    _scheduler_class: Any = FlowMatchEulerDiscreteScheduler
+    """What says at which times the model is sampled."""
 
     @abstractmethod
     def _velocity(self, x: Tensor, t: Tensor, text: Text) -> Tensor:

@@ -161,6 +161,12 @@ def family_of(shapes: Shapes, who: str = "This file") -> Family:
     if not candidates:
         if is_lora(shapes):
             raise BadInputError(f"{who} is a LoRA: give it as a LoRA, and as the model {choose}")
+        for family in families.FAMILIES:
+            if family.named and any(re.fullmatch(family.named, name) for name in shapes):
+                raise BadInputError(
+                    f"{who} is of a {family.label} model, which cannot be loaded from a single file: choose the "
+                    "model's folder in Diffusers layout."
+                )
         raise BadInputError(f"{who} {kind_of(shapes)}: {choose}")
     family = _closest(candidates, shapes)
     first = shapes[family.first]
@@ -221,7 +227,7 @@ def check_is_lora(file: Path, header: Header) -> None:
 
 def lora_family(shapes: Shapes) -> str | None:
     """The label of the family that a LoRA was trained for, as far as its names and the width of its text tell."""
-    for family in families.FAMILIES:
+    for family in reversed(families.FAMILIES):  # the later ones have some names of earlier ones, too
         if family.loras and any(re.search(family.loras, name) for name in shapes):
             return family.label
     for name, shape in shapes.items():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
-from torch import Tensor
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLFlux2, AutoencoderKLQwenImage
+from torch import Tensor, nn
 
 from ..errors import BadInputError
 
@@ -28,15 +28,17 @@ class Latents(Protocol):
     def fold(self, x: Tensor) -> Tensor: ...
 
 
-class VaeLatents:
-    """A VAE's latents, shifted and scaled to what the denoiser was trained on.
+def _frozen(vae: nn.Module, device: torch.device) -> Any:
+    """A VAE in float32 on every device, because those of Stable Diffusion, and SDXL's original one above all, overflow
+    in float16."""
+    return vae.to(device).float().requires_grad_(False).eval()
 
-    The VAE runs in float32 on every device, because those of Stable Diffusion, and SDXL's original one above all,
-    overflow in float16.
-    """
+
+class VaeLatents:
+    """A VAE's latents, shifted and scaled to what the denoiser was trained on."""
 
     def __init__(self, vae: AutoencoderKL, device: torch.device) -> None:
-        self._vae = vae.to(device).float().requires_grad_(False).eval()
+        self._vae = _frozen(vae, device)
         self._scale = float(vae.config.scaling_factor)
         self._shift = float(vae.config.get("shift_factor") or 0.0)
         self.channels = int(vae.config.latent_channels)
@@ -47,6 +49,100 @@ class VaeLatents:
 
     def decode(self, x0: Tensor) -> Tensor:
         return self._vae.decode(x0.float() / self._scale + self._shift).sample
+
+    def unfold(self, x: Tensor) -> Tensor:
+        return x
+
+    def fold(self, x: Tensor) -> Tensor:
+        return x
+
+
+class BatchNormLatents:
+    """FLUX.2's: folded by 2 × 2, then normalised by the mean and the variance of each channel that a batch
+    normalisation has learnt."""
+
+    def __init__(self, vae: AutoencoderKLFlux2, device: torch.device) -> None:
+        self._vae = _frozen(vae, device)
+        variance: Tensor = self._vae.bn.running_var + vae.config.batch_norm_eps
+        self._mean, self._deviation = (each.view(1, -1, 1, 1) for each in (self._vae.bn.running_mean, variance.sqrt()))
+        self._fold = 2
+        self.channels = int(vae.config.latent_channels) * self._fold**2
+        self.pixels_per_cell = self._fold * 2 ** (len(vae.config.block_out_channels) - 1)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return (self.fold(self._vae.encode(images).latent_dist.mode()) - self._mean) / self._deviation
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return self._vae.decode(self.unfold(x0.float() * self._deviation + self._mean)).sample
+
+    def unfold(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(x, self._fold)
+
+    def fold(self, x: Tensor) -> Tensor:
+        return F.pixel_unshuffle(x, self._fold)
+
+
+class VideoLatents:
+    """Qwen-Image's: a video VAE's for a single frame, normalised by the mean and the deviation of each channel."""
+
+    def __init__(self, vae: AutoencoderKLQwenImage, device: torch.device) -> None:
+        self._vae = _frozen(vae, device)
+        self._mean, self._deviation = (
+            torch.tensor(each, device=device).view(1, -1, 1, 1)
+            for each in (vae.config.latents_mean, vae.config.latents_std)
+        )
+        self.channels = int(vae.config.z_dim)
+        self.pixels_per_cell = 2 ** len(vae.config.temperal_downsample)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return (self._vae.encode(images[:, :, None]).latent_dist.mode()[:, :, 0] - self._mean) / self._deviation
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return self._vae.decode((x0.float() * self._deviation + self._mean)[:, :, None]).sample[:, :, 0]
+
+    def unfold(self, x: Tensor) -> Tensor:
+        return x
+
+    def fold(self, x: Tensor) -> Tensor:
+        return x
+
+
+class DeepLatents:
+    """Sana's: a deep compression autoencoder's, which has no distribution, scaled."""
+
+    def __init__(self, vae: AutoencoderDC, device: torch.device) -> None:
+        self._vae = _frozen(vae, device)
+        self._scale = float(vae.config.scaling_factor)
+        self.channels = int(vae.config.latent_channels)
+        self.pixels_per_cell = 2 ** (len(vae.config.encoder_block_out_channels) - 1)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self._vae.encode(images).latent * self._scale
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return self._vae.decode(x0.float() / self._scale).sample
+
+    def unfold(self, x: Tensor) -> Tensor:
+        return x
+
+    def fold(self, x: Tensor) -> Tensor:
+        return x
+
+
+class ScaledPixels:
+    """Pixels themselves, times a factor."""
+
+    channels = 3
+    pixels_per_cell = 1
+
+    def __init__(self, scale: float) -> None:
+        self._scale = scale
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images * self._scale
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return x0 / self._scale
 
     def unfold(self, x: Tensor) -> Tensor:
         return x

@@ -106,6 +106,7 @@ def _known_layers(pipeline: Any, family: Family) -> dict[str, Layer]:
         layer, flat = Layer(denoiser, (name,)), name.replace(".", "_")
         flat_names = (f"lora_unet_{flat}", f"lora_{denoiser}_{flat}", f"lycoris_{flat}")
         starts = ("", "unet.", "lora_unet.", f"{denoiser}.", "base_model.model.", f"{denoiser}.base_model.model.")
+        starts += ("diffusion_model.",)
         known |= dict.fromkeys((*flat_names, *(start + name for start in starts)), layer)
     for original, held in family.layout(module, "").items():
         if not original.endswith(".weight") or held.change is not as_it_is:

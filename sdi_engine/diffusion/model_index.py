@@ -71,10 +71,10 @@ def check_channels(model: str, folder: Path, index: Mapping[str, Any], family: F
     """
     denoiser = read_object(folder / family.denoiser / "config.json")
     takes, gives = denoiser.get("in_channels"), denoiser.get("out_channels")
-    image = read_object(folder / "vae" / "config.json").get("latent_channels") if "vae" in present(index) else takes
+    image = latents = _latent_channels(folder) if "vae" in present(index) else takes
     if isinstance(image, int):
         image *= family.folded**2
-    if takes is not None and image is not None and (takes != image or gives not in (image, None)):
+    if takes is not None and image is not None and (takes != image or gives not in (image, latents, None)):
         raise BadInputError(
             f'The model "{model}" takes {takes} channels for images of {image}, as those for inpainting, depth or '
             "editing do: choose the plain text-to-image model it was made from."
@@ -155,6 +155,12 @@ def present(index: Mapping[str, Any]) -> set[str]:
 def _text_width(folder: Path) -> Any:
     """How many numbers the (first) text encoder gives for a word, where its configuration says so."""
     return read_object(folder / "text_encoder" / "config.json").get("hidden_size")
+
+
+def _latent_channels(folder: Path) -> Any:
+    """Of the VAE, where its configuration says so; video VAEs call them z."""
+    config = read_object(folder / "vae" / "config.json")
+    return config.get("latent_channels", config.get("z_dim"))
 
 
 def _is_trusted(value: Any) -> bool:

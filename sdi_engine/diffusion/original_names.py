@@ -49,6 +49,11 @@ Layout = dict[str, Held]
 """By the original name of each tensor, what it holds."""
 
 
+def own_layout(part: Any, prefix: str = DENOISER) -> Layout:
+    """For models whose original code calls everything as Diffusers does."""
+    return {prefix + name: Held((name,)) for name in part.state_dict()}
+
+
 def unet_layout(unet: Any, prefix: str = DENOISER) -> Layout:
     """Stable Diffusion 1.x, 2.x and SDXL: blocks are numbered through, a down- or upsampler ends its block."""
     per_block = unet.config.layers_per_block + 1

@@ -1,0 +1,147 @@
+"""Families that are told their prompts by a language model: each is asked as Diffusers' own pipeline asks it.
+
+`pytest -s` prints the table of differences.
+"""
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.pipelines.prx import pipeline_prx_pixel
+from tiny_language_models import (
+    RESOLUTION,
+    write_flux2_klein,
+    write_prx_pixel,
+    write_qwen_image,
+    write_sana,
+    write_z_image,
+)
+
+from sdi_engine.diffusion.flow_prior import latents_of, tokens_of
+from sdi_engine.diffusion.loading import load_prior
+from sdi_engine.distillation.ddim import ddim_trajectory
+from sdi_engine.distillation.noise import CHOICES_2D, Context
+from sdi_engine.studies.distill2d import SAME, score_distillation
+from sdi_engine.studies.sampling import starting_noise
+
+CPU = torch.device("cpu")
+PROMPTS = ["a red mug", "a blue car. The camera is behind it."]
+FAMILIES = {
+    "Z-Image": write_z_image,
+    "FLUX.2 klein": write_flux2_klein,
+    "Qwen-Image": write_qwen_image,
+    "Sana": write_sana,
+    "PRXPixel": write_prx_pixel,
+}
+SCALE = 4.0
+
+
+def asked(family, guidance):
+    """How a family's pipeline is told γ; without guidance it asks once."""
+    guided = guidance != 1.0
+    if family == "Z-Image":
+        return {"guidance_scale": guidance - 1.0}
+    if family == "Qwen-Image":
+        return {"true_cfg_scale": guidance, **({"negative_prompt": "ugly"} if guided else {})}
+    more = {"use_resolution_binning": False} if family in ("Sana", "PRXPixel") else {}
+    return {"guidance_scale": guidance, **more}
+
+
+def packed(family, x):
+    """x of the prior as the pipeline takes it."""
+    if family == "Qwen-Image":
+        return tokens_of(x)
+    return x * 2.0 if family == "PRXPixel" else x
+
+
+def unpacked(family, x, like):
+    """The reverse, for what a pipeline hands its scheduler."""
+    if family in ("Qwen-Image", "FLUX.2 klein"):
+        return latents_of(x, like.shape, 2 if family == "Qwen-Image" else 1)
+    return x / 2.0 if family == "PRXPixel" else x
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request, tmp_path_factory):
+    """The name of a family, the prior of its tiny model, and Diffusers' own pipeline of it."""
+    folder = FAMILIES[request.param](tmp_path_factory.mktemp("models") / "model")
+    pipeline = DiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return request.param, load_prior(str(folder), CPU), pipeline
+
+
+@pytest.mark.parametrize("guidance", [1.0, SCALE])
+def test_predictions_are_those_of_diffusers(family, guidance, monkeypatch):
+    """At every latent and time that its own sampler comes by, and so are the times and the images."""
+    name, prior, pipeline = family
+    if name == "PRXPixel":  # ftfy, which repairs broken characters, is not installed
+        monkeypatch.setattr(pipeline_prx_pixel, "_basic_clean", lambda text: text)
+    prompts = PROMPTS[:1] if name == "PRXPixel" else PROMPTS  # of more it cannot make guided images
+    x = torch.randn(len(prompts), *prior.latent_shape(RESOLUTION), generator=torch.Generator().manual_seed(3))
+    steps, step = [], pipeline.scheduler.step
+
+    def watched(output, t, sample, *arguments, **options):
+        after = step(output, t, sample, *arguments, **options)
+        steps.append((output, t, sample, after[0] if isinstance(after, tuple) else after.prev_sample))
+        return after
+
+    monkeypatch.setattr(pipeline.scheduler, "step", watched)
+    with torch.no_grad():
+        image = pipeline(
+            prompt=list(prompts),  # Z-Image's puts its template around them in place
+            height=RESOLUTION,
+            width=RESOLUTION,
+            num_inference_steps=3,
+            latents=packed(name, x),
+            output_type="pt",
+            **asked(name, guidance),
+        ).images
+        conditioning = prior.condition(prompts, "ugly" if name == "Qwen-Image" else "")
+        largest = by_guidance = 0.0
+        for output, t, sample, _ in steps:
+            time = (t / 1000).float().expand(len(x))
+            ours = prior.predict(unpacked(name, sample, x), time, conditioning, guidance)
+            theirs = unpacked(name, output, x)
+            assert theirs.std() > 0.1
+            if guidance != 1.0:
+                by_guidance = max(by_guidance, ours.by_guidance.std().item())
+            largest = max(largest, (ours.noise - ours.x0 - theirs).abs().max().item())
+        ours_image = prior.decode(unpacked(name, steps[-1][-1], x))
+    print(f"{name:12} guidance {guidance:3} largest difference {largest:.1e}")
+    assert len(steps) == 3
+    assert largest <= 1e-4
+    assert guidance == 1.0 or by_guidance > 0.01  # the prompt says something to the tiny model
+    torch.testing.assert_close(prior.sampling_times(3), pipeline.scheduler.sigmas[:-1].float())
+    theirs_image = image * 0.5 + 0.5 if name == "PRXPixel" else image
+    torch.testing.assert_close(ours_image, theirs_image.clamp(0.0, 1.0), atol=1e-4, rtol=0.0)
+
+
+def test_encoding_is_the_inverse_of_the_decoding_that_is_diffusers_own(family):
+    name, prior, pipeline = family
+    images = torch.rand(2, 3, RESOLUTION, RESOLUTION, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours = prior.decode(prior.encode(images))
+        if name == "PRXPixel":
+            theirs = images
+        else:
+            frames = images[:, :, None] if name == "Qwen-Image" else images
+            encoded = pipeline.vae.encode(frames * 2.0 - 1.0)
+            latents = encoded.latent if name == "Sana" else encoded.latent_dist.mode()
+            theirs = pipeline.vae.decode(latents).sample.view(images.shape) * 0.5 + 0.5
+    torch.testing.assert_close(ours, theirs.clamp(0.0, 1.0), atol=1e-5, rtol=0.0)
+    assert prior.encode(images).shape[1:] == prior.latent_shape(RESOLUTION)
+
+
+@pytest.mark.parametrize("guidance", [1.0, SCALE])
+def test_with_cached_noise_score_distillation_is_ddim(family, guidance):
+    _, prior, _ = family
+    times = prior.sampling_times(4)
+    conditioning = prior.condition(["a mug"])
+    x = starting_noise(prior, [0], RESOLUTION)
+
+    def cached(x0, t, previous):
+        return CHOICES_2D["cached"](None, x0, t, None, Context(0.0, 0.0, None, None, 0, previous))
+
+    ddim = ddim_trajectory(prior, x, times, conditioning, guidance)
+    distilled = score_distillation(prior, x, times, conditioning, guidance, cached)
+    for one, other in zip(ddim, distilled, strict=True):
+        assert (one.x0 - other.x0).abs().max() <= SAME
