@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..sdi_engine.contract import source_mesh
-from ..sdi_engine.contract.job_folder import JobFolder
-from ..sdi_engine.system.files import is_there, open_to_read
+from ..sdi_engine.contract.job_folder import JobFolder, storage_errors
+from ..sdi_engine.system.files import is_there, open_to_read, read_bytes, write_atomically
 from .arrays import UnsoundFileError, read_array
 from .inspection import MAX_TEXTURE_EDGE, PNG_HEADER_BYTES, check_png, numbers
 
 CORNERS = "corners"
 TOPOLOGY = "topology"
+
+MAX_SOURCE_BYTES = 2**30
+"""Five million triangles and the largest picture take less."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,18 @@ class TextureFiles:
     uv: bytes | None
     new_uv: bytes | None
     painted: bytes | None
+
+
+@dataclass(frozen=True)
+class SourceOf:
+    """The mesh of a job, for another job."""
+
+    folder: JobFolder
+
+    def write(self, path: Path) -> None:
+        """Write the same as another job's `source.npz`; raises StorageError."""
+        with storage_errors(self.folder.path):
+            write_atomically(path, read_bytes(self.folder.source_file, MAX_SOURCE_BYTES))
 
 
 def check_texture(folder: JobFolder) -> None:

@@ -34,6 +34,18 @@ def short_model(model: str) -> str:
     return model.replace("\\", "/").rstrip("/").rpartition("/")[2] or model
 
 
+def icon_of(task: str) -> str:
+    """The name of Blender's icon for jobs of this task."""
+    return "TEXTURE" if task == "texture" else "OBJECT_DATA"
+
+
+def import_label(task: str, is_imported: bool = False) -> str:
+    """What the button says that brings a result into the scene."""
+    if task == "texture":
+        return "Put on Object"
+    return "Import Again" if is_imported else "Put into Scene"
+
+
 def before_any_news(state: str, engine_is_there: bool) -> str:
     """The status text of a job that has not reported any progress yet."""
     if not engine_is_there:

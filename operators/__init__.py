@@ -1,6 +1,6 @@
 """The operators behind the buttons. They are thin: read properties, call jobs/ or scene/ through `session`, report."""
 
-from . import asset, generate, job, model, presets, renamed, settings, setup, textures
+from . import asset, generate, job, model, presets, renamed, settings, setup, texture, textures
 
 CLASSES = (
     *generate.CLASSES,
@@ -10,6 +10,7 @@ CLASSES = (
     *presets.CLASSES,
     *setup.CLASSES,
     *asset.CLASSES,
+    *texture.CLASSES,
     *textures.CLASSES,
     *renamed.CLASSES,
 )

@@ -21,6 +21,7 @@ from ..sdi_engine.system.pasted import as_meant
 from ..sdi_engine.system.untrusted import printable
 from ..state import job_list, preferences, properties
 from ..state.current import session
+from .texture_jobs import start_variations
 
 
 def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: list[JobRequest]) -> set[str]:
@@ -136,12 +137,12 @@ def _has_request(thing: bpy.types.Object | None) -> bool:
 
 
 class SDI_OT_variations(_FromSource, bpy.types.Operator):
-    """Make the same again with other seeds: other objects from the same prompt"""
+    """Make the same again with other seeds: other objects from the same prompt, or further textures of an object"""
 
     bl_idname = "sdi.variations"
     bl_label = "Variations"
 
-    count: IntProperty(name="Count", description="How many objects", default=3, min=1, max=20)  # type: ignore[valid-type]
+    count: IntProperty(name="Count", description="How many objects or textures", default=3, min=1, max=20)  # type: ignore[valid-type]
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         return context.window_manager.invoke_props_dialog(self)
@@ -152,7 +153,16 @@ class SDI_OT_variations(_FromSource, bpy.types.Operator):
         except EngineError as error:
             return refuse(self, str(error))
         seeds = random.sample(range(MAX_SEED), self.count)
-        return submit(self, context, [dataclasses.replace(request, seed=seed) for seed in seeds])
+        requests = [dataclasses.replace(request, seed=seed) for seed in seeds]
+        found = session().find(context, self.job) if self.job else None
+        if found is None or request.task != "texture":
+            return submit(self, context, requests)
+        session().display.complain("")
+        try:
+            start_variations(context, found, requests)
+        except EngineError as error:
+            return refuse(self, str(error))
+        return {"FINISHED"}
 
 
 class SDI_OT_regenerate(_FromSource, bpy.types.Operator):

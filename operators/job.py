@@ -158,7 +158,8 @@ class SDI_OT_dismiss_job(bpy.types.Operator):
 
 
 class SDI_OT_import_result(_JobOperator, bpy.types.Operator):
-    """Import the finished object into the current scene"""
+    """Import the finished object into the current scene, or put the finished texture onto its object, or, if that is \
+not in this file, onto the active one"""
 
     bl_idname = "sdi.import_result"
     bl_label = "Put into Scene"
@@ -175,7 +176,13 @@ class SDI_OT_import_result(_JobOperator, bpy.types.Operator):
         return True
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
-        if session().arrivals.put(context, found.name, found.folder) is None:
+        arrivals = session().arrivals
+        if found.request.task == "texture":
+            chosen = context.active_object if context.active_object in context.selected_objects else None
+            placed = arrivals.put_texture(context, found.name, found.folder, chosen)
+        else:
+            placed = arrivals.put(context, found.name, found.folder)
+        if placed is None:
             return refuse(self, session().arrivals.complaint)
         session().watcher.refresh_library()
         return {"FINISHED"}

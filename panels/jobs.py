@@ -49,7 +49,9 @@ class SDI_UL_jobs(bpy.types.UIList):
         state = session().state_of(item.name)
         row = layout.row(align=True)
         thumbnail = session().display.pictures.thumbnail(item.name)
-        row.label(text=item.prompt, **({"icon_value": thumbnail} if thumbnail else {"icon": "OBJECT_DATA"}))
+        entry = session().desks.entry(item.name)
+        task = entry.request.task if entry is not None and entry.request is not None else "object"
+        row.label(text=item.prompt, **({"icon_value": thumbnail} if thumbnail else {"icon": words.icon_of(task)}))
         row.label(text="", icon=STATE_ICONS.get(state, "QUESTION"))
 
     def filter_items(
@@ -110,7 +112,8 @@ def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, entry: 
         wrapped_label(layout, context, f"Made for {bpy.path.basename(made_for)}", "FILE_BLEND")
     row = layout.row(align=True)
     if state == events.DONE:
-        row.operator("sdi.import_result", text="Import Again" if entry.is_imported else None, icon="IMPORT").job = name
+        task = entry.request.task if entry.request is not None else "object"
+        row.operator("sdi.import_result", text=words.import_label(task, entry.is_imported), icon="IMPORT").job = name
     elif state in _RESUMABLE:
         row.operator("sdi.resume_job", icon="PLAY").job = name
     elif state:

@@ -13,6 +13,7 @@ from .presets import draw_header_preset
 from .settings import draw_settings
 from .tab import Tab
 from .text import wrapped_label
+from .texture import draw_button
 
 if TYPE_CHECKING:
     from ..jobs.job import Job
@@ -45,6 +46,7 @@ class SDI_PT_generate(Tab, bpy.types.Panel):
         row.operator("sdi.generate", text="Add to Queue" if busy else "Generate", icon="SHADERFX")
         row.operator("sdi.preview_2d", text="", icon="IMAGE_DATA")
         row.operator("sdi.generate_from_file", text="", icon="TEXT")
+        draw_button(layout, context)
         display = session().display
         for sentence in filter(None, dict.fromkeys([display.complaint, session().arrivals.complaint])):
             alert(layout, context, sentence)
@@ -116,7 +118,10 @@ def _draw_submissions(layout: bpy.types.UILayout, context: bpy.types.Context) ->
 
 def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
     """Draw a job, the buttons first, so that no picture pushes them out of sight."""
-    wrapped_label(layout, context, job.request.prompt, "OBJECT_DATA")
+    wrapped_label(layout, context, job.request.prompt, words.icon_of(job.request.task))
+    where = session().arrivals.placement_of(job.name)
+    if where is not None and where.target is not None:
+        wrapped_label(layout, context, f"Texture for “{where.target.name}”", "BLANK1")
     if session().desks.is_elsewhere(job):
         wrapped_label(layout, context, f"In another results folder: {job.folder.path.parent}", "FILE_FOLDER")
     if not job.is_over:
@@ -167,7 +172,9 @@ def _draw_done(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job)
         sentence, is_seen = session().whereabouts.of(context, job)
         wrapped_label(layout, context, sentence, "CHECKMARK" if is_seen else "INFO")
         if not is_seen:
-            layout.operator("sdi.import_result", icon="IMPORT")
+            layout.operator("sdi.import_result", text=words.import_label(job.request.task), icon="IMPORT")
+    for sentence in arrivals.told.get(job.name, ()):
+        wrapped_label(layout, context, sentence, "INFO")
     row = layout.row()
     row.operator("sdi.open_job", text="Open Folder", icon="FILE_FOLDER").what = "FOLDER"
     row.operator("sdi.dismiss_job", icon="X")

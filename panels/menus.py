@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import bpy
 
-from ..scene import origin
+from ..scene import looks, origin
 
 
 class SDI_MT_object(bpy.types.Menu):
-    """Objects from text"""
+    """Objects and textures from text"""
 
     bl_idname = "SDI_MT_object"
     bl_label = "SDI Text to 3D"
@@ -18,6 +18,9 @@ class SDI_MT_object(bpy.types.Menu):
         layout.operator_context = "INVOKE_DEFAULT"
         layout.operator("sdi.from_text", icon="SHADERFX")
         layout.operator("sdi.generate_from_file", text="Generate from List of Prompts…", icon="TEXT")
+        layout.separator()
+        layout.operator("sdi.texture", text="Texture Selected", icon="TEXTURE")
+        layout.operator("sdi.restore_materials", icon="LOOP_BACK")
         layout.separator()
         layout.operator("sdi.regenerate", icon="FILE_REFRESH")
         layout.operator("sdi.variations", text="Variations…", icon="DUPLICATE")
@@ -84,5 +87,5 @@ def _draw_in_object_menu(self: bpy.types.Menu, context: bpy.types.Context) -> No
 
 
 def _draw_in_context_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
-    if origin.is_ours(context.active_object):
+    if origin.is_ours(context.active_object) or looks.of(context.active_object):
         _draw_in_object_menu(self, context)

@@ -67,6 +67,19 @@ class SDI_PG_settings(bpy.types.PropertyGroup):
         description="The LoRA that the buttons beside the list are for",
         min=0,
     )  # type: ignore[valid-type]
+    texture_only: EnumProperty(
+        name="Only",
+        description="Which faces of the selected meshes get the texture; the others keep their look",
+        items=[
+            ("ALL", "All Faces", "The whole mesh"),
+            ("SELECTED", "Selected Faces", "The faces that are selected in Edit Mode"),
+            ("GROUP", "Vertex Group", "The faces whose vertices are all in a vertex group"),
+        ],
+    )  # type: ignore[valid-type]
+    texture_group: StringProperty(
+        name="Group",
+        description="The vertex group; every selected object needs one of this name",
+    )  # type: ignore[valid-type]
     live: BoolProperty(
         name="Live Object",
         description="Show a light mesh of the object in the scene as it grows",

@@ -14,14 +14,14 @@ engine_setup     the engine's Python and environment
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import bpy
 
 from ..jobs.job import Job
 from ..jobs.library import Library
-from ..jobs.placement import Placement
+from ..jobs.placement import Placement, Target
 from ..scene import assets
 from ..scene.handlers import Handlers
 from ..scene.undo import UndoGuard
@@ -36,7 +36,7 @@ from .display import Display
 from .engine_setup import EngineSetup
 from .model_list import ModelList
 from .redraw import redraw
-from .submissions import Submissions, set_live
+from .submissions import SourceMesh, Submissions, set_live
 from .watcher import Watcher
 from .whereabouts import Whereabouts
 
@@ -82,7 +82,12 @@ class Session:
         self._catalog_handlers.end()
 
     def start(
-        self, context: bpy.types.Context, requests: Iterable[JobRequest], where: Iterable[Placement], live: bool
+        self,
+        context: bpy.types.Context,
+        requests: Sequence[JobRequest],
+        where: Iterable[Placement],
+        live: bool,
+        sources: Iterable[SourceMesh] | None = None,
     ) -> None:
         """Queue jobs and watch them; with `live`, show them in the scene as they grow.
 
@@ -91,13 +96,14 @@ class Session:
             requests: one for each job.
             where: the placements of the results, one for each request.
             live: whether the engine saves live meshes.
+            sources: the meshes of jobs that make textures, one for each request.
 
         Raises:
             EngineError: a request is not valid, or a job's folder cannot be made.
         """
         desk = self.desks.desk(context)
         desk.use(preferences.engine(context))
-        self.submissions.ask(desk, requests, where, live)
+        self.submissions.ask(desk, requests, where, live, sources)
         self.watcher.add_some(context)
         self.watcher.poll_soon()
         if not self.submissions.has_more:
@@ -115,9 +121,12 @@ class Session:
         self.watcher.refresh_library()
         redraw()
 
-    def is_made(self, request: JobRequest) -> bool:
-        """Whether this Blender has submitted the same request before, and it was neither cancelled nor failed."""
-        same = self.submissions.asked.get(repr(request))
+    def is_made(self, request: JobRequest, target: Target | None = None) -> bool:
+        """Whether this Blender has submitted the same request, for the same object if it is a texture, before.
+
+        Those that were cancelled or have failed do not count.
+        """
+        same = self.submissions.asked(request, target)
         return same is not None and (self.state_of(same.name) or same.state) not in (events.CANCELLED, events.FAILED)
 
     def start_preview_2d(self, context: bpy.types.Context, request: JobRequest) -> None:
@@ -215,6 +224,8 @@ class Session:
                 for watched in each.jobs.values():
                     if self.arrivals.wants(watched.name):
                         set_live(watched, live)
+                    if not live:
+                        self.arrivals.hide_overlay(watched.name)
         except EngineError as error:  # a property's update function cannot report it
             self.display.complain(str(error))
 
@@ -234,7 +245,7 @@ class Session:
         if doomed.name in where.jobs:
             where.cancel(where.jobs[doomed.name])
             where.jobs.pop(doomed.name, None)
-        self.submissions.asked.pop(repr(doomed.request), None)
+        self.submissions.forget(doomed.name)
         if self.display.job is not None and self.display.job.name == doomed.name:
             self.display.show_nothing()
         self._delete_folder(where.results, doomed.name)

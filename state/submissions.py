@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import bpy
 
 from ..jobs.job import Job
-from ..jobs.placement import Placement
+from ..jobs.placement import Placement, Target
 from ..jobs.runner import Runner
 from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.request import JobRequest
@@ -26,12 +28,20 @@ SECONDS_AT_ONCE = 0.05
 """How long one tick may block Blender."""
 
 
+class SourceMesh(Protocol):
+    """The mesh that a texture is for."""
+
+    def write(self, path: Path) -> None:
+        """Write it as a job's `source.npz`; raises StorageError."""
+
+
 @dataclass
 class _Wanted:
     desk: Runner
     request: JobRequest
     where: Placement
     live: bool
+    source: SourceMesh | None
     job: Job | None = None
 
 
@@ -40,12 +50,12 @@ class Submissions:
 
     Attributes:
         complaint: why no more jobs could be added, and how many were, as one sentence.
-        asked: the jobs that this Blender has queued, by the `repr` of their requests.
     """
 
     def __init__(self, arrivals: Arrivals) -> None:
         self.complaint = ""
-        self.asked: dict[str, Job] = {}
+        self._asked: dict[str, Job] = {}
+        """The jobs that this Blender has queued, by `_key_of`."""
         self._arrivals = arrivals
         self._wanted: deque[_Wanted] = deque()
         """The jobs that are not in the queue yet, the next one first."""
@@ -71,11 +81,27 @@ class Submissions:
         """The names of the jobs that have a folder but are not in the queue yet."""
         return {wanted.job.name for wanted in self._wanted if wanted.job is not None}
 
-    def ask(self, desk: Runner, requests: Iterable[JobRequest], where: Iterable[Placement], live: bool) -> None:
-        """Accept jobs to add; `go_on` adds them."""
+    def asked(self, request: JobRequest, target: Target | None = None) -> Job | None:
+        """The job that this Blender has queued for the same request, and the same object if it is a texture."""
+        return self._asked.get(_key_of(request, target))
+
+    def forget(self, name: str) -> None:
+        """Forget that a job was asked for, since it was deleted."""
+        self._asked = {key: job for key, job in self._asked.items() if job.name != name}
+
+    def ask(
+        self,
+        desk: Runner,
+        requests: Sequence[JobRequest],
+        where: Iterable[Placement],
+        live: bool,
+        sources: Iterable[SourceMesh | None] | None = None,
+    ) -> None:
+        """Accept jobs to add, each with its mesh if it makes a texture; `go_on` adds them."""
         if not self._wanted:
             self._count = 0
-        new = [_Wanted(desk, request, place, live) for request, place in zip(requests, where, strict=True)]
+        each = zip(requests, where, sources or [None] * len(requests), strict=True)
+        new = [_Wanted(desk, request, place, live, source) for request, place, source in each]
         self._wanted.extend(new)
         self._count += len(new)
 
@@ -95,7 +121,6 @@ class Submissions:
                 self.drop()
                 raise
             self.complaint = f"{done} of {every} objects are in the queue, the other {every - done} are not: {error}"
-        self.asked.update((repr(job.request), job) for job in added)
         return added
 
     def drop(self) -> None:
@@ -118,6 +143,8 @@ class Submissions:
                     break
                 if wanted.job is None:
                     wanted.job = desk.create(wanted.request)
+                    if wanted.source is not None:
+                        wanted.source.write(wanted.job.folder.source_file)
                 self._arrivals.expect(context, wanted.job, wanted.where)
                 set_live(wanted.job, wanted.live)
                 ready.append(wanted.job)
@@ -134,8 +161,13 @@ class Submissions:
         submitted = []
         while self._wanted and (job := self._wanted[0].job) is not None and desk.jobs.get(job.name) is job:
             submitted.append(job)
-            self._wanted.popleft()
+            done = self._wanted.popleft()
+            self._asked[_key_of(job.request, done.where.target)] = job
         return submitted
+
+
+def _key_of(request: JobRequest, target: Target | None) -> str:
+    return repr((request, target.identity if target is not None else ""))
 
 
 def set_live(job: Job, live: bool) -> None:

@@ -1,4 +1,4 @@
-"""Tells the panel where a finished object is: it may be hidden, in another scene or file, or deleted."""
+"""Tells the panel where a finished object or texture is: it may be hidden, in another scene or file, or deleted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import bpy
 
 from ..jobs.job import Job
 from ..jobs.placement import IMPORTED
-from ..scene import origin
+from ..scene import looks, origin
 from .arrivals import Arrivals
 
 
@@ -22,6 +22,8 @@ class Whereabouts:
 
     def of(self, context: bpy.types.Context, job: Job) -> tuple[str, bool]:
         """Where a finished result is, as one sentence, and whether the person can see it there."""
+        if job.request.task == "texture":
+            return self._of_texture(job)
         if self._arrivals.wants(job.name):
             return f"The object is ready{self._made_for(job.name)}.", False
         found = self._find(context, job)
@@ -44,6 +46,23 @@ class Whereabouts:
             return f"Done: it is in the scene “{others[0]}”, which is not the one shown.", False
         return "Done, but the object is in no scene any more.", False
 
+    def _of_texture(self, job: Job) -> tuple[str, bool]:
+        if self._arrivals.wants(job.name):
+            return f"The texture is ready{self._made_for(job.name)}.", False
+        known = bpy.data.objects.get(self._found.get(job.name, ""))
+        found = known if _has_texture(known, job) else next((x for x in bpy.data.objects if _has_texture(x, job)), None)
+        if found is not None:
+            self._found[job.name] = found.name
+            if looks.shown(found) == looks.index_of(found, job.folder.path):
+                return f"Done: it is on “{found.name}”.", True
+            return f"Done: “{found.name}” has it, and shows another look.", False
+        where = self._arrivals.placement_of(job.name)
+        if where is None or where.fate != IMPORTED:
+            return "The texture is ready; it is on no object of this file.", False
+        if self._arrivals.belongs_here(job.name):
+            return "Done, but no object of this file has it any more: it was deleted, or undone.", False
+        return f"Done{self._made_for(job.name)}.", False
+
     def _made_for(self, name: str) -> str:
         """The other file that the result belongs to, as part of a sentence; empty if that is the open one."""
         if self._arrivals.belongs_here(name):
@@ -64,6 +83,10 @@ class Whereabouts:
         if found is not None:
             self._found[job.name] = found.name
         return found
+
+
+def _has_texture(thing: bpy.types.Object | None, job: Job) -> bool:
+    return looks.index_of(thing, job.folder.path) >= 0 if thing is not None else False
 
 
 def _is_seen(context: bpy.types.Context, placed: bpy.types.Object) -> bool:

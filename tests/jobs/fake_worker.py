@@ -8,6 +8,7 @@ It only needs the standard library (except for live meshes), and is done at once
 error), "kill…" (killed once; resuming works), "hang…" (ignores all flags), "slow…" (until told to stop or to finish, or
 for ten minutes), "fail N…" (with exit code N), "garbage…" (invalid events and mesh), "quit…" (the process ends without
 reporting it), "fork…" (leaves a child process behind), "linger…" (done, but does not end); all others succeed.
+A texture is of one colour, on a new UV map if its mesh has none.
 """
 
 from __future__ import annotations
@@ -115,8 +116,11 @@ def make_mesh(folder: JobFolder, request: JobRequest, resume: bool, report: work
             misbehave(folder, word, rest)
         stop_if_told(folder)
     report(events.StateChanged(events.EXPORTING))
+    if request.task == "texture":
+        save_texture(folder, b"a PNG, or so it says" if word == "garbage" else png(16, (200, 30, 30)))
     folder.mesh_file.write_bytes(b"glTF, or so it says" if word == "garbage" else glb(request.height))
     result = {
+        "task": request.task,
         "mesh": "mesh.glb",
         "prompt": request.prompt,
         "seed": request.seed,
@@ -143,7 +147,7 @@ def show(folder: JobFolder, request: JobRequest, step: int, report: worker.Liste
     write_atomically(folder.preview_file, png(64, (50 * step, 20, 30)))
     report(events.PreviewSaved("preview.png", step))
     if folder.live_flag.exists():
-        save_live_mesh(folder, request.height)
+        save_live_mesh(folder, request)
         report(events.LiveMeshSaved(step))
 
 
@@ -183,11 +187,27 @@ def stop_if_told(folder: JobFolder) -> None:
         raise JobPausedError("paused")
 
 
-def save_live_mesh(folder: JobFolder, height: float) -> None:
-    """A tetrahedron."""
+def save_texture(folder: JobFolder, picture: bytes) -> None:
     import numpy as np
 
+    folder.texture_file.write_bytes(picture)
+    with np.load(folder.source_file) as source:
+        if "uv" not in source:
+            np.savez(folder.uv_file, uv=np.zeros((len(source["faces"]), 3, 2), np.float32))
+
+
+def save_live_mesh(folder: JobFolder, request: JobRequest) -> None:
+    """A tetrahedron, or the mesh that a texture is for, all green."""
+    import numpy as np
+
+    height = request.height
     draft = folder.path / "draft.npz"
+    if request.task == "texture":
+        with np.load(folder.source_file) as source:
+            vertices, faces = source["vertices"], source["faces"]
+        np.savez(draft, vertices=vertices, faces=faces, colours=np.full(vertices.shape, (0, 200, 0), np.uint8))
+        draft.replace(folder.live_file)
+        return
     np.savez(
         draft,
         vertices=height * np.float32([[-0.3, -0.3, 0], [0.3, -0.3, 0], [0, 0.3, 0], [0, 0, 1]]),

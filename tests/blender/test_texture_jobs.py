@@ -1,0 +1,291 @@
+"""Texture jobs from the button to the object, in a Blender with a window and timers: here the test ticks them."""
+
+import pytest
+from blender_desk import PROMPT
+
+
+@pytest.fixture
+def cube(bpy, desk):
+    return bpy.data.objects["Cube"]
+
+
+@pytest.fixture
+def texture(desk):
+    """Press Texture; returns its error report, or None."""
+
+    def press(prompt=PROMPT, **settings):
+        desk.settings.prompt = prompt
+        for name, value in settings.items():
+            setattr(desk.settings, name, value)
+        return desk.press("texture")
+
+    return press
+
+
+def materials(thing):
+    return [slot.material.name if slot.material else None for slot in thing.material_slots]
+
+
+def add_object(bpy, name, data):
+    thing = bpy.data.objects.new(name, data)
+    bpy.context.collection.objects.link(thing)
+    return thing
+
+
+def overlays(bpy):
+    return [thing for thing in bpy.data.objects if thing.get("sdi_part") == "overlay"]
+
+
+def test_it_comes_onto_the_object_in_one_undo_step(bpy, desk, cube, texture):
+    bpy.ops.ed.undo_push(message="before")
+    assert texture() is None
+    assert desk.job.request.task == "texture"
+    assert not desk.markers()
+    desk.to_the_end()
+    assert materials(cube) == [PROMPT]
+    assert len(bpy.data.objects) == 3
+    assert desk.session.whereabouts.of(bpy.context, desk.job) == ("Done: it is on “Cube”.", True)
+    assert desk.list() == [PROMPT]
+    assert desk.press("restore_materials") is None
+    assert materials(cube) == ["Material"]
+    assert "another look" in desk.session.whereabouts.of(bpy.context, desk.job)[0]
+    assert desk.press("restore_materials") is None
+    assert materials(cube) == [PROMPT]
+    bpy.ops.ed.undo()
+    cube = bpy.data.objects["Cube"]
+    assert (materials(cube), len(cube.sdi_looks)) == (["Material"], 0)
+    assert "undone" in desk.session.whereabouts.of(bpy.context, desk.job)[0]
+    bpy.ops.ed.redo()
+    assert materials(bpy.data.objects["Cube"]) == [PROMPT]
+
+
+def test_every_selected_mesh_has_a_job_of_its_own(bpy, desk, cube, texture):
+    other = add_object(bpy, "Other", cube.data.copy())
+    other.select_set(True)
+    bpy.data.objects["Light"].select_set(True)
+    assert texture(seed=7) is None
+    desk.to_the_end()
+    assert [each.sdi_looks[1].seed for each in (cube, other)] == [7, 7]
+    assert materials(other)[0].startswith(PROMPT)
+    assert texture(seed=7) is None
+    desk.to_the_end()
+    assert [each.sdi_looks[2].seed for each in (cube, other)] == [8, 8], "the same again is made with another seed"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (lambda bpy, cube: cube.select_set(False), "Select one or more mesh objects"),
+        (lambda bpy, cube: cube.data.clear_geometry(), "has no faces"),
+        (lambda bpy, cube: cube.hide_set(True), "Select one or more mesh objects"),
+    ],
+)
+def test_what_cannot_be_textured_is_refused_with_a_reason(bpy, desk, cube, texture, prepare, reason, results):
+    prepare(bpy, cube)
+    assert not desk.can_press("texture")
+    assert reason in texture()
+    assert not list(results.glob("*/request.json"))
+    assert "sdi_identity" not in cube
+
+
+@pytest.mark.parametrize("only", ["SELECTED", "GROUP"])
+def test_without_chosen_faces_nothing_is_queued(bpy, desk, cube, texture, only, results):
+    for polygon in cube.data.polygons:
+        polygon.select = False
+    assert ("selected" if only == "SELECTED" else "vertex group") in texture(texture_only=only)
+    assert desk.session.display.complaint
+    assert not list(results.glob("*/request.json"))
+
+
+def test_selected_faces_in_edit_mode(bpy, desk, cube, texture):
+    bmesh = pytest.importorskip("bmesh")
+    bpy.ops.object.mode_set(mode="EDIT")
+    bpy.ops.mesh.select_mode(type="FACE")
+    edited = bmesh.from_edit_mesh(cube.data)
+    for face in edited.faces:
+        face.select_set(face.index == 3)
+    bmesh.update_edit_mesh(cube.data)
+    assert texture(texture_only="SELECTED") is None
+    desk.until(lambda: desk.arrivals.waits_for)
+    assert desk.arrivals.waits_for == "The texture is ready: it comes onto “Cube” when you leave Edit Mode."
+    bpy.ops.object.mode_set(mode="OBJECT")
+    desk.to_the_end()
+    assert materials(cube) == ["Material", PROMPT]
+    assert [polygon.material_index for polygon in cube.data.polygons] == [0, 0, 0, 1, 0, 0]
+
+
+def test_it_is_seen_on_the_object_while_it_runs(bpy, desk, cube, texture):
+    cube.location.x, cube.scale.x = 5.0, -2.0
+    bpy.context.view_layer.update()
+    texture("slow red")
+    desk.until(lambda: overlays(bpy))
+    (overlay,) = overlays(bpy)
+    assert overlay.parent == cube
+    assert (overlay.hide_select, overlay.hide_render) == (True, True)
+    bpy.context.view_layer.update()
+    corners = [(overlay.matrix_world @ vertex.co) for vertex in overlay.data.vertices]
+    assert max(corner.x for corner in corners) == pytest.approx(7.0, abs=0.05)
+    assert max(corner.x for corner in corners) > 7.0, "it is just outside of the surface"
+    assert min(corner.z for corner in corners) < -1.0
+    assert materials(cube) == ["Material"]
+    desk.settings.live = False
+    assert not overlays(bpy)
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert materials(cube) == ["slow red"]
+    assert not desk.helpers()
+
+
+def test_the_overlay_is_neither_saved_nor_in_the_way_of_undo(bpy, desk, cube, texture, tmp_path):
+    bpy.ops.ed.undo_push(message="before")
+    texture("slow red")
+    desk.until(lambda: overlays(bpy))
+    cube.location.x = 3.0
+    bpy.ops.ed.undo_push(message="move")
+    bpy.ops.ed.undo()
+    desk.arrivals.remove_stale()
+    assert bpy.data.objects["Cube"].location.x == 0.0
+    assert not overlays(bpy)
+    desk.session.watcher.hear(desk.job)
+    assert len(overlays(bpy)) == 1
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
+    assert not overlays(bpy)
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "scene.blend"))
+    assert not overlays(bpy)
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert materials(bpy.data.objects["Cube"]) == ["slow red"], "the file was opened again meanwhile"
+
+
+def test_pause_resume_and_cancel(bpy, desk, cube, texture):
+    texture("slow red")
+    desk.until(lambda: overlays(bpy))
+    assert desk.press("pause_job") is None
+    desk.until(lambda: desk.job.state == "paused")
+    assert not overlays(bpy)
+    assert materials(cube) == ["Material"]
+    assert desk.press("resume_job") is None
+    desk.to_the_end()
+    assert materials(cube) == ["slow red"]
+    texture("slow blue")
+    desk.until(lambda: desk.job.request.prompt == "slow blue" and desk.job.state == "running")
+    assert desk.press("cancel_job") is None
+    desk.to_the_end()
+    assert materials(cube) == ["slow red"]
+    assert not desk.helpers()
+
+
+def test_a_renamed_object_is_found_and_its_copy_is_left_alone(bpy, desk, cube, texture):
+    texture("slow red")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    copy = cube.copy()
+    copy.data = cube.data.copy()
+    bpy.context.collection.objects.link(copy)
+    cube.name = "Crate"
+    copy.name = "Z copy"
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert materials(cube) == ["slow red"]
+    assert materials(copy) == ["Material"]
+    for each in bpy.context.selected_objects:
+        each.select_set(False)
+    copy.select_set(True)
+    bpy.context.view_layer.objects.active = copy
+    assert desk.press("import_result", job=desk.job.name) is None
+    assert materials(copy)[0].startswith("slow red"), "the copy was chosen"
+
+
+def test_a_deleted_object_is_told_and_the_texture_kept(bpy, desk, cube, texture):
+    texture("slow red")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    twin = add_object(bpy, "Twin", cube.data.copy())
+    bpy.data.objects.remove(cube)
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert "“Cube” is no longer in this file" in desk.arrivals.complaint
+    assert materials(twin) == ["Material"]
+    twin.select_set(True)
+    bpy.context.view_layer.objects.active = twin
+    assert desk.press("import_result", job=desk.job.name) is None
+    assert materials(twin) == ["slow red"]
+    assert desk.arrivals.complaint == ""
+
+
+def test_after_a_crash_it_finds_its_object_in_the_saved_file(bpy, desk, cube, texture, tmp_path):
+    texture("slow red")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    cube.name = "Crate"
+    path = str(tmp_path / "scene.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.read_homefile(use_empty=True)
+    bpy.ops.wm.open_mainfile(filepath=path)
+    desk.start_anew()
+    desk.until(lambda: desk.job is not None)
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert materials(bpy.data.objects["Crate"]) == ["slow red"]
+
+
+def test_a_damaged_texture_is_told_and_changes_nothing(desk, cube, texture):
+    texture("garbage")
+    desk.to_the_end()
+    assert "cannot be read" in desk.arrivals.complaint
+    assert (materials(cube), len(cube.sdi_looks)) == (["Material"], 0)
+
+
+def test_variations_are_further_looks_of_the_object(bpy, desk, cube, texture):
+    cube.data.uv_layers.remove(cube.data.uv_layers[0])
+    cube.data.update_tag()
+    texture()
+    desk.to_the_end()
+    assert desk.arrivals.complaint == ""
+    assert desk.press("variations", job=desk.job.name, count=2) is None
+    desk.to_the_end()
+    assert [look.name for look in cube.sdi_looks] == ["Before", PROMPT, PROMPT, PROMPT]
+    assert len({look.seed for look in cube.sdi_looks if look.job}) == 3
+    assert [layer.name for layer in cube.data.uv_layers] == ["SDI"]
+    assert desk.press("show_look", index=1) is None
+    assert materials(cube) == [PROMPT]
+    assert desk.press("remove_look", index=1) is None
+    assert materials(cube) == ["Material"]
+    assert "not removed" in desk.press("remove_look", index=0)
+    bpy.data.objects.remove(cube)
+    assert "not in this file" in desk.press("variations", job=desk.job.name, count=1)
+
+
+def test_settings_of_a_texture_are_reused_and_generate_still_makes_objects(bpy, desk, cube, texture):
+    texture("red", strength=0.5, front=90.0)
+    desk.to_the_end()
+    desk.settings.strength, desk.settings.front, desk.settings.prompt = 1.0, 0.0, "blue"
+    assert desk.press("copy_settings", job=desk.job.name) is None
+    assert (desk.settings.prompt, desk.settings.strength, desk.settings.front) == ("red", 0.5, 90.0)
+    assert desk.press("set_front", front=180.0) is None
+    assert desk.settings.front == 180.0
+    desk.generate("a mug")
+    desk.to_the_end()
+    assert "a mug" in bpy.data.objects
+
+
+def test_it_is_drawn(bpy, desk, cube, texture):
+    """All rows, by a layout that knows what Blender's takes."""
+    texture()
+    desk.to_the_end()
+    drawn = []
+
+    class Layout:
+        def __getattr__(self, name):
+            return lambda *arguments, **more: drawn.append((name, *arguments, more)) or Layout()
+
+        def __setattr__(self, name, value):
+            pass
+
+    class Panel:
+        layout = Layout()
+
+    extension = desk.extension
+    extension.panels.texture.SDI_PT_texture.draw(Panel, bpy.context)
+    extension.panels.texture.draw_button(Layout(), bpy.context)
+    names = [each[1] for each in drawn if each[0] == "operator"]
+    assert names.count("sdi.show_look") == 2
+    assert {"sdi.restore_materials", "sdi.variations", "sdi.texture", "sdi.remove_look"} <= set(names)
+    assert ("operator", "sdi.texture", {"text": "Texture “Cube”", "icon": "TEXTURE"}) in drawn
