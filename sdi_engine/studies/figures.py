@@ -114,13 +114,14 @@ def figures(
 
 def figure_1(study: Study, prompts: Sequence[str], seeds: int = 1) -> Figure:
     """DDIM, SDS and SDI in 2D and in 3D: with the wrong noise, score distillation is not DDIM, and 3D comes out
-    blurred."""
+    blurred. The last column is not the paper's: the cached noise of 2D, kept on the object."""
     first = study.request.seed
     sds = dataclasses.replace(study.settings, noise="random", anneal=False)
     sdi = dataclasses.replace(study.settings, noise="inversion")
+    cached = dataclasses.replace(study.settings, noise="cached-3d")
     return Figure(
         "Fig. 1: a change of variables turns DDIM into SDS, up to the noise; SDI finds that noise",
-        ("(a) DDIM, 2D", "(b) SDS, 2D", "(c) SDI, 2D", "(d) SDS, 3D", "(e) SDI, 3D"),
+        ("(a) DDIM, 2D", "(b) SDS, 2D", "(c) SDI, 2D", "(d) SDS, 3D", "(e) SDI, 3D", "(f) cached, 3D"),
         [
             FigureRow(
                 f"{prompt}, seed {seed}" if seeds > 1 else prompt,
@@ -130,6 +131,7 @@ def figure_1(study: Study, prompts: Sequence[str], seeds: int = 1) -> Figure:
                     Run2D("SDI in 2D", prompt, "inversion", DEFAULT_STEPS, seed),
                     Run3D("SDS", prompt, sds, seed),
                     Run3D("SDI", prompt, sdi, seed),
+                    Run3D("cached", prompt, cached, seed),
                 ],
                 prompt,
                 is_drawn=seed == first,
@@ -137,12 +139,15 @@ def figure_1(study: Study, prompts: Sequence[str], seeds: int = 1) -> Figure:
             for prompt in prompts
             for seed in range(first, first + seeds)
         ],
-        differences=((1, 0), (2, 0), (2, 1), (4, 3)),
+        differences=((1, 0), (2, 0), (2, 1), (4, 3), (5, 3), (5, 4)),
     )
 
 
 def figure_8(study: Study, prompts: Sequence[str]) -> Figure:
-    """Ablation: SDS with the guidance scale of SDI, then one improvement after the other."""
+    """Ablation: SDS with the guidance scale of SDI, then one improvement after the other.
+
+    The last column has the noise cached on the object in the place of inversion's; it is not the paper's.
+    """
     resolution = study.settings.resolution
     assert resolution is not None
     full_resolution = dataclasses.replace(study.settings, noise="random", anneal=False)
@@ -152,6 +157,7 @@ def figure_8(study: Study, prompts: Sequence[str]) -> Figure:
         "+ full resolution": full_resolution,
         "+ annealed t": annealed,
         "+ inversion": dataclasses.replace(annealed, noise="inversion"),
+        "or + cache": dataclasses.replace(annealed, noise="cached-3d"),
     }
     return Figure("Fig. 8: ablation of the improvements", tuple(variants), _rows_3d(variants, prompts))
 

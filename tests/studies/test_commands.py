@@ -108,16 +108,17 @@ def test_figures_are_made_of_shared_runs_and_resume(command, tmp_path, monkeypat
     assert code == 0
     figures = said["figures"]
     assert set(figures) == {"1", "8", "11"}
-    assert [len(figure["runs"]) for figure in figures.values()] == [2 * 5, 2 * 4, 2 * 5]
+    assert [len(figure["runs"]) for figure in figures.values()] == [2 * 6, 2 * 5, 2 * 5]
     for figure in figures.values():
         assert (out / figure["picture"]).is_file()
     keys = {(run["row"], run["column"]): run["run"] for figure in figures.values() for run in figure["runs"]}
     assert keys["a mug", "(e) SDI, 3D"] == keys["a mug", "+ inversion"] == keys["a mug", "3 steps"]
+    assert keys["a mug", "(f) cached, 3D"] == keys["a mug", "or + cache"]
     assert keys["a mug", "(d) SDS, 3D"] == keys["a mug", "+ full resolution"] != keys["a hat", "+ full resolution"]
-    assert len(kept) == len(set(keys.values())) == 2 * (3 + 4 + 4)
+    assert len(kept) == len(set(keys.values())) == 2 * (3 + 5 + 4)
 
     assert command("figures", "8", *options)[0] == 0
-    assert len(kept) == 2 * (3 + 4 + 4), "nothing is run twice"
+    assert len(kept) == 2 * (3 + 5 + 4), "nothing is run twice"
 
 
 def test_an_interrupted_run_of_a_figure_is_continued(command, exact_model, tmp_path, monkeypatch):
@@ -170,9 +171,10 @@ def test_figure_1_has_intervals_over_prompts_and_seeds(command, exact_model, tmp
     assert code == 0
     figure = said["figures"]["1"]
     rows = [f"{name}, seed {seed}" for name in ("ball", "moon") for seed in (0, 1)]
-    assert [run["row"] for run in figure["runs"]] == [row for row in rows for _ in range(5)]
-    assert len({run["run"] for run in figure["runs"]}) == 2 * 2 * 5, "another seed is another run"
-    (evaluations,) = [one for one in figure["differences"] if one["number"] == "evaluations"]
+    assert [run["row"] for run in figure["runs"]] == [row for row in rows for _ in range(6)]
+    assert len({run["run"] for run in figure["runs"]}) == 2 * 2 * 6, "another seed is another run"
+    evaluations, cached, _ = [one for one in figure["differences"] if one["number"] == "evaluations"]
+    assert (cached["column"], cached["minus"], cached["mean"]) == ("(f) cached, 3D", "(d) SDS, 3D", 0.0)
     assert (evaluations["column"], evaluations["minus"]) == ("(e) SDI, 3D", "(d) SDS, 3D")
     assert 0.0 < evaluations["low"] <= evaluations["mean"] <= evaluations["high"]
     assert evaluations["prompts"] == 2
