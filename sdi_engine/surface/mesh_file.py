@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..errors import BadInputError, is_out_of_memory
 from .gltf import ready_gltf
 from .joining import Part, joined
 from .looks import look_of
+from .orientation import inside_out
 from .source import SourceMesh, checked
 
 MAX_FILE_BYTES = 2 * 2**30
@@ -69,7 +71,7 @@ def source_from_file(file: Path) -> tuple[SourceMesh, tuple[str, ...]]:
         things = "points or curves" if scene.geometry else "nothing"
         raise BadInputError(f'"{file.name}" has {things} in it, and no faces: give a mesh that has a surface.')
     mesh, notices = joined(parts)
-    return checked(mesh), notices
+    return _outwards(checked(mesh)), notices
 
 
 def _content(file: Path) -> bytes:
@@ -118,6 +120,17 @@ def _part(mesh: trimesh.Trimesh, transform: NDArray[np.float64], kind: str) -> P
     has_map = uv is not None and np.shape(uv) == (len(vertices), 2)
     part = Part(vertices, faces, np.asarray(uv, np.float64)[faces] if has_map else None, look_of(mesh, kind))
     return part.mirrored() if np.linalg.det(transform[:, :3]) < 0.0 else part
+
+
+def _outwards(mesh: SourceMesh) -> SourceMesh:
+    """The mesh with closed pieces that are inside out turned over."""
+    wrong = inside_out(mesh.vertices, mesh.faces)
+    changed = {}
+    for name in ("faces", "uv", "look_corners") if wrong.any() else ():
+        array = getattr(mesh, name)
+        if array is not None:
+            changed[name] = np.where(wrong.reshape(-1, *[1] * (array.ndim - 1)), array[:, ::-1], array)
+    return replace(mesh, **changed)
 
 
 def _refuse_backward_references(content: bytes, name: str) -> None:

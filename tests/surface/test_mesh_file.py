@@ -64,6 +64,17 @@ def test_objects_stand_in_their_places_also_mirrored_ones(tmp_path):
     assert np.linalg.det(second).sum() > 0
 
 
+def test_a_closed_mesh_that_is_inside_out_is_turned_over_with_all_that_its_corners_have(tmp_path):
+    mesh = textured(wedge(), (1, 2, 3))
+    mesh.export(tmp_path / "right.obj")
+    mesh.faces = mesh.faces[:, ::-1]
+    mesh.export(tmp_path / "wrong.obj")
+    right, wrong = (source_from_file(tmp_path / f"{name}.obj")[0] for name in ("right", "wrong"))
+    assert np.linalg.det(wrong.vertices[wrong.faces]).sum() > 0
+    corners = [np.concatenate([each.vertices[each.faces], each.uv], axis=2).reshape(-1, 5) for each in (right, wrong)]
+    np.testing.assert_allclose(*(np.unique(each.round(4), axis=0) for each in corners), atol=1e-4)
+
+
 def test_uv_coordinates_are_kept_without_a_material_and_without_a_look(tmp_path):
     source = cube()
     mesh = trimesh.Trimesh(
