@@ -7,7 +7,6 @@ selection do not matter, and no empties or wrappers are left behind.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import addon_utils
 import bpy
@@ -22,22 +21,9 @@ from . import markers, origin, textures
 from .collection import collection_in
 from .destination import scene_of, view_layer_of
 from .names import object_name
+from .temporary_scene import temporary_scene
 
 _SMALLEST_SCALE = 1e-6
-
-_NOTHING = dict.fromkeys(
-    (
-        "active_object",
-        "edit_object",
-        "image_paint_object",
-        "object",
-        "particle_edit_object",
-        "pose_object",
-        "sculpt_object",
-        "vertex_paint_object",
-        "weight_paint_object",
-    )
-)
 
 
 class ImportFailedError(Exception):
@@ -81,7 +67,7 @@ def _load(context: bpy.types.Context, folder: JobFolder) -> bpy.types.Object:
     except UnsoundFileError as error:
         raise ImportFailedError(_unreadable(folder, str(error))) from error
     addon_utils.enable("io_scene_gltf2")  # Blender's own, enabled by default; then this does nothing
-    with _temporary_scene(context) as scene:
+    with temporary_scene(context, "SDI import") as scene:
         try:
             bpy.ops.import_scene.gltf(
                 filepath=str(folder.mesh_file), import_shading="SMOOTH", merge_vertices=True, import_pack_images=True
@@ -99,32 +85,6 @@ def _load(context: bpy.types.Context, folder: JobFolder) -> bpy.types.Object:
         for collection in placed.users_collection:
             collection.objects.unlink(placed)
     return placed
-
-
-@contextmanager
-def _temporary_scene(context: bpy.types.Context) -> Iterator[bpy.types.Scene]:
-    """An empty scene that is the context's during the block; it is removed at the end, with all that is left in it."""
-    scene = bpy.data.scenes.new("SDI import")
-    view_layer = scene.view_layers[0]
-    try:
-        with context.temp_override(
-            scene=scene,
-            view_layer=view_layer,
-            collection=scene.collection,
-            layer_collection=view_layer.layer_collection,
-            selected_objects=[],
-            **_NOTHING,
-        ):
-            yield scene
-    finally:
-        for leftover in list(scene.collection.all_objects):
-            data = leftover.data
-            bpy.data.objects.remove(leftover)
-            if isinstance(data, bpy.types.Mesh) and not data.users:
-                bpy.data.meshes.remove(data)
-        for collection in list(scene.collection.children_recursive):
-            bpy.data.collections.remove(collection)
-        bpy.data.scenes.remove(scene)
 
 
 def _unreadable(folder: JobFolder, detail: str) -> str:

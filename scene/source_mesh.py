@@ -10,18 +10,32 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bpy
 
 from ..sdi_engine.contract.job_folder import storage_errors
+from ..sdi_engine.contract.source_mesh import DTYPES
 from ..sdi_engine.errors import BadInputError
 from ..sdi_engine.system.files import write_atomically
+from .base_colour import base_colour, uses_tiles
 
 if TYPE_CHECKING:
     import numpy as np  # imported in the functions: that takes longer than importing all of the extension
+
+CORNERS = "corners"
+TOPOLOGY = "topology"
+"""Arrays of `source.npz` besides the engine's: `Source.corners` and `Source.topology`, by which Blender finds again
+which loop of its mesh a triangle's corner is."""
+
+_INSIDE = 0.5
+"""Vertices that have more than this weight are in a vertex group: modifiers interpolate weights at its border."""
+
+_TILES_IN_A_ROW = 10
+"""Of UDIM tiles, which are counted from 1001 on."""
+_NEARLY = 1e-4
 
 _CONVERTIBLE = {
     "CURVE": "a curve",
@@ -66,10 +80,9 @@ class Source:
         """Write the arrays as a job's `source.npz`; raises StorageError."""
         import numpy as np
 
-        names = ("vertices", "faces", "normals", "uv", "painted", "look", "look_corners", "corners", "topology")
-        arrays = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        arrays = {name: getattr(self, name) for name in (*DTYPES, CORNERS, TOPOLOGY)}
         content = io.BytesIO()
-        np.savez(content, **arrays)
+        np.savez(content, **{name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None})
         with storage_errors(path.parent):
             write_atomically(path, content.getvalue())
 
@@ -110,7 +123,7 @@ def capture(
         context: its scene and view layer are used.
         thing: a mesh object in the view layer.
         only_selected: only the faces selected in Edit Mode get a new look.
-        vertex_group: only the faces with all their vertices in this group get a new look; empty: all.
+        vertex_group: only the faces with all their vertices in this group, at a weight above 0.5; empty: all.
         look_size: edge of the picture of the base colour of before, in pixels; 0: it is not wanted.
 
     Raises:
@@ -120,7 +133,16 @@ def capture(
     if complaint:
         raise BadInputError(complaint)
     with evaluated_mesh(context, thing) as (evaluated, mesh):
-        return _source(evaluated, mesh, thing, only_selected, vertex_group)
+        source = _source(evaluated, mesh, thing, only_selected, vertex_group)
+        if not look_size:
+            return source
+        look = base_colour(context, mesh, evaluated.matrix_world.copy(), source.uv_name, look_size)
+    return replace(
+        source,
+        look=look.picture,
+        look_corners=look.corners[source.corners] if look.corners is not None else None,
+        notices=(look.notice,) if look.notice else (),
+    )
 
 
 def topology_of(mesh: bpy.types.Mesh) -> np.ndarray:
@@ -142,18 +164,18 @@ def topology_of(mesh: bpy.types.Mesh) -> np.ndarray:
 def evaluated_mesh(
     context: bpy.types.Context, thing: bpy.types.Object
 ) -> Iterator[tuple[bpy.types.Object, bpy.types.Mesh]]:
-    """The evaluated object and its mesh, which exist during the block."""
+    """The evaluated object and a copy of its mesh, which exist during the block."""
     if thing.mode == "EDIT":
         thing.update_from_editmode()
     depsgraph = context.evaluated_depsgraph_get()
     evaluated = thing.evaluated_get(depsgraph)
     if not evaluated.is_evaluated:
         raise BadInputError(f'"{thing.name}" is hidden, or not in the scene: show it first.')
-    mesh = evaluated.to_mesh(preserve_all_data_layers=True, depsgraph=depsgraph)
+    mesh = bpy.data.meshes.new_from_object(evaluated, preserve_all_data_layers=True, depsgraph=depsgraph)
     try:
         yield evaluated, mesh
     finally:
-        evaluated.to_mesh_clear()
+        bpy.data.meshes.remove(mesh)
 
 
 def _source(
@@ -164,13 +186,22 @@ def _source(
     mesh.calc_loop_triangles()
     corners = _numbers(mesh.loop_triangles, "loops", 3, np.int32)
     if not len(corners):
-        raise BadInputError(_why_no_faces(evaluated, thing))
+        raise BadInputError(_why_no_faces(thing))
     world = np.array(evaluated.matrix_world, np.float64)
     if np.linalg.det(world[:3, :3]) < 0.0:
         corners = corners[:, ::-1]
-    vertices = (_numbers(mesh.vertices, "co", 3, np.float32) @ world[:3, :3].T + world[:3, 3]).astype(np.float32)
-    at = _numbers(mesh.loops, "vertex_index", 1, np.int32)[:, 0]
     uv_map = mesh.uv_layers.active
+    uv = _numbers(uv_map.uv, "vector", 2, np.float32)[corners] if uv_map is not None else None
+    if uses_tiles(mesh) or (uv is not None and _lies_in_tiles(uv)):
+        raise BadInputError(f'"{thing.name}" has UDIM tiles: give it a UV map within one tile, and one image.')
+    vertices = (_numbers(mesh.vertices, "co", 3, np.float32) @ world[:3, :3].T + world[:3, 3]).astype(np.float32)
+    if not np.isfinite(vertices).all():
+        raise BadInputError(
+            f'"{thing.name}" has vertices that are NaN or infinite: mend its modifiers, or delete them.'
+        )
+    at = _numbers(mesh.loops, "vertex_index", 1, np.int32)[:, 0]
+    if (vertices[at] == vertices[at[0]]).all():
+        raise BadInputError(f'"{thing.name}" has no extent: is its scale 0?')
     polygons = _numbers(mesh.loop_triangles, "polygon_index", 1, np.int32)[:, 0]
     chosen = _chosen_polygons(mesh, thing, only_selected, vertex_group)
     return Source(
@@ -179,10 +210,22 @@ def _source(
         normals=_normals(mesh, world[:3, :3])[corners],
         corners=corners,
         topology=topology_of(mesh),
-        uv=_numbers(uv_map.uv, "vector", 2, np.float32)[corners] if uv_map is not None else None,
+        uv=uv,
         uv_name=uv_map.name if uv_map is not None else "",
         painted=chosen[polygons] if chosen is not None else None,
     )
+
+
+def _lies_in_tiles(uv: np.ndarray) -> bool:
+    """Whether the triangles (F, 3, 2) of a UV map each lie in one of several UDIM tiles, so that no texture repeats."""
+    import numpy as np
+
+    if not np.isfinite(uv).all():
+        return False
+    low, high = np.floor(uv.min(axis=1) + _NEARLY), np.ceil(uv.max(axis=1) - _NEARLY)
+    first = low[0]
+    is_udim = low.min() >= 0.0 and low[:, 0].max() < _TILES_IN_A_ROW
+    return bool((high - low <= 1.0).all() and (low != first).any() and is_udim)
 
 
 def _numbers(items: bpy.types.bpy_prop_collection, name: str, width: int, kind: type) -> np.ndarray:
@@ -229,15 +272,17 @@ def _chosen_polygons(
     at = inside[_numbers(mesh.loops, "vertex_index", 1, np.int32)[:, 0]]
     chosen = np.logical_and.reduceat(at, _numbers(mesh.polygons, "loop_start", 1, np.int32)[:, 0])
     if not chosen.any():
-        raise BadInputError(f'No face of "{thing.name}" is in the vertex group "{vertex_group}": add all its vertices.')
+        raise BadInputError(
+            f'No face of "{thing.name}" is in the vertex group "{vertex_group}": assign all its vertices.'
+        )
     return chosen
 
 
 def _is_in(vertex: bpy.types.MeshVertex, group: int) -> bool:
-    return any(each.group == group and each.weight > 0.0 for each in vertex.groups)
+    return any(each.group == group and each.weight > _INSIDE for each in vertex.groups)
 
 
-def _why_no_faces(evaluated: bpy.types.Object, thing: bpy.types.Object) -> str:
+def _why_no_faces(thing: bpy.types.Object) -> str:
     if thing.data.polygons:
         return f'The modifiers of "{thing.name}" leave no faces: a mesh of instances needs a Realize Instances node.'
     return f'"{thing.name}" has no faces: choose a mesh with faces.'

@@ -2,6 +2,5 @@ import bpy
 
 bpy.context.scene.sdi.use_recommended()
 bpy.context.scene.sdi.preset = "standard"
-bpy.context.scene.sdi.noise = "inversion"
 bpy.context.scene.sdi.face_budget = 5000
 bpy.context.scene.sdi.texture_size = 1024

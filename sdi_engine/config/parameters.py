@@ -145,7 +145,8 @@ class Parameters:
 
     Attributes:
         model: "stable-diffusion" is the first of `diffusion.location.REAL_MODEL_MIRRORS` that can be had.
-        noise: where κ comes from (`distillation.noise`). "inversion" is SDI, eq. (11); "random" is SDS, eq. (4).
+        noise: where κ comes from (`distillation.noise`). "inversion" is SDI, eq. (11); "random" is SDS, eq. (4);
+            "cached-3d" carries the cached noise of 2D, eq. (6), to the object.
         perp_neg: `diffusion.perp_neg` in the prediction only, or in the search for κ too, which doubles its cost.
         seed: on a GPU the object is nearly the same, since gradients are added up in any order there.
         guidance_scale: γ of eq. (3) for the prediction.
@@ -227,12 +228,16 @@ class Parameters:
         section="basic",
         scope="distillation",
     )
-    noise: str = parameter(
-        "inversion",
+    noise: str | None = parameter(
+        None,
         "Noise",
         "Where the noise κ comes from that the 2D model takes away",
         choices=(
-            Choice("inversion", "Inversion (SDI)", "Noise found by DDIM inversion: sharp shapes and textures"),
+            Choice(
+                "inversion",
+                "Inversion (SDI)",
+                "Noise found by DDIM inversion, as in the paper; asks the model about twice as often in each step",
+            ),
             Choice(
                 "random", "Random (SDS)", "Random noise as in DreamFusion: smoother, more saturated; for comparison"
             ),
@@ -245,14 +250,12 @@ class Parameters:
             Choice(
                 "attached",
                 "Attached to the Surface",
-                "Random noise that sticks to the object, so that all sides agree on it; asks the model less often in "
-                "each step than inversion",
+                "Random noise that sticks to the object, so that all sides agree on it",
             ),
             Choice(
                 "cached-3d",
                 "Cached on the Surface",
-                "Noise that the model saw on the object in earlier steps; asks the model less often in each step "
-                "than inversion",
+                "Noise that the model saw on the object in earlier steps: DDIM inversion's noise without its cost",
             ),
         ),
         scope="object",

@@ -121,13 +121,14 @@ class Settings:
 
 
 _DRAFT = Settings(
-    steps=120,
+    steps=150,
     resolution=None,
     views_per_step=2,
     field=FieldConfig(
         bound=0.7, grid_resolutions=(12, 24, 48), features=4, hidden=32, blob_density=5.0, blob_radius=0.6
     ),
     cameras=CameraRanges(elevation=(-10.0, 45.0), fov=(35.0, 50.0), half_frame=(0.7, 0.85), jitter=0.03),
+    noise="cached-3d",
     t=Ramp(0.98, 0.05),
     inversion_steps_per_unit=3,
     inversion_start=0.1,
@@ -185,7 +186,7 @@ _PAPER = Settings(
 
 PRESETS: dict[str, Settings] = {
     "draft": _DRAFT,
-    "standard": dataclasses.replace(_DRAFT, steps=200, inversion_steps_per_unit=5, mesh_resolution=128),
+    "standard": dataclasses.replace(_DRAFT, steps=300, inversion_steps_per_unit=5, mesh_resolution=128),
     "paper": _PAPER,
     "threestudio": dataclasses.replace(
         _PAPER,

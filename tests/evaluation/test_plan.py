@@ -162,7 +162,7 @@ def test_jobs_are_all_combinations_with_settings_in_turn(plan):
     assert len(jobs) == len({job.key for job in jobs}) == 8
     sds = jobs[1].request
     assert (sds.steps, sds.noise, sds.overrides) == (77, "random", {"t": [0.9, 0.1]})
-    assert (jobs[0].request.steps, jobs[0].request.noise) == (3, "inversion")
+    assert (jobs[0].request.steps, jobs[0].request.noise) == (3, None)
 
 
 def test_a_key_depends_on_the_whole_request(plan):

@@ -70,7 +70,7 @@ CHEAPER = {"views": "antithetic", "inversion_share": constant(0.5), "target_step
 
 @pytest.mark.parametrize("preset", ["draft", "draft, cheaper", "paper", "threestudio", "mv-sdi"])
 def test_a_resumed_run_ends_as_an_uninterrupted_one(prior, preset, tmp_path):
-    draft = {"draft": {}, "draft, cheaper": CHEAPER}
+    draft = {"draft": {"noise": "inversion"}, "draft, cheaper": {"noise": "inversion"} | CHEAPER}
     chosen = settings(**draft[preset]) if preset in draft else paper(preset)
     start, whole = run_of(prior, chosen, steps=0), run_of(prior, chosen, steps=3)
     checkpoint.save(whole, tmp_path / "now")
@@ -118,7 +118,7 @@ def test_a_run_whose_noise_lives_on_the_object_goes_on_to_the_same_bits(prior, n
 
 def test_a_checkpoint_without_the_noise_that_a_run_needs_or_with_another_one_is_refused(prior, tmp_path):
     path = tmp_path / "state.safetensors"
-    checkpoint.save(run_of(prior, settings(), steps=1), path)
+    checkpoint.save(run_of(prior, settings(noise="random"), steps=1), path)
     with pytest.raises(BadInputError, match="delete it to start the job over"):
         checkpoint.load(run_of(prior, settings(noise="attached"), steps=0), path)
     checkpoint.save(run_of(prior, settings(noise="attached"), steps=1), path)

@@ -82,6 +82,7 @@ def test_perp_neg_costs_four_evaluations_where_it_is_on(perp_neg):
     prior = ExactPrior(views)
     guided = settings(
         steps=1,
+        noise="inversion",
         guidance_scale=3.0,
         inversion_guidance_scale=-3.0,
         inversion_steps_per_unit=10,
@@ -108,6 +109,7 @@ def test_perp_neg_costs_four_evaluations_where_it_is_on(perp_neg):
 def test_what_is_cheaper_or_dearer_at_some_times_costs_that(prior, changes, inversion, prediction):
     """At t of 0.91, 0.71, 0.51 and 0.31, and with guidance, which costs twice."""
     guided = {"guidance_scale": 3.0, "inversion_guidance_scale": -3.0, "inversion_steps_per_unit": 10}
+    guided |= {"noise": "inversion"}
     run = Optimisation(prior, "ball", "", settings(steps=4, t=Ramp(0.91, 0.11), **guided, **changes), seed=0)
     _run(run)
     assert prior.evaluations == 2 * (inversion + prediction)

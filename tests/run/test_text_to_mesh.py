@@ -133,7 +133,7 @@ def run_small(tmp_path, monkeypatch, prompt, negative_prompt=""):
     prior.hints = ModelHints(guidance_scale=1.0, knows=KNOWS)
     monkeypatch.setattr(text_to_mesh, "load_prior", lambda model, device, loras: prior)
     monkeypatch.setattr(text_to_mesh, "_optimise", lambda *arguments: arguments[1].stop_if_told())
-    request = JobRequest(prompt, negative_prompt, preset="draft", steps=30, device="cpu")
+    request = JobRequest(prompt, negative_prompt=negative_prompt, preset="draft", steps=30, device="cpu")
     folder = JobFolder.create(tmp_path / "job", request)
     folder.cancel_flag.touch()  # before the first step
     return worker.run(folder.path, resume=False), folder

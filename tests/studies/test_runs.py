@@ -31,7 +31,7 @@ def test_a_run_is_rendered_from_four_sides_and_measured(exact_study, run, report
 
 def test_inversion_costs_more_evaluations_the_more_steps_it_takes(exact_study, report):
     def evaluations(per_unit):
-        settings = dataclasses.replace(exact_study.settings, inversion_steps_per_unit=per_unit)
+        settings = dataclasses.replace(exact_study.settings, noise="inversion", inversion_steps_per_unit=per_unit)
         return Run3D("", "ball", settings).work(exact_study, report).numbers["evaluations"]
 
     assert evaluations(3) < evaluations(10) < evaluations(30)

@@ -1,0 +1,98 @@
+"""Makes a material shine with its base colour, so that Cycles bakes the colour and no light, gloss or metal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import bpy
+
+_COMBINE = {"ShaderNodeMixShader", "ShaderNodeAddShader"}
+_PASS_ON = {"NodeReroute", "NodeGroupInput"}
+
+
+def has_nodes(material: bpy.types.Material | None) -> bool:
+    """Whether a material's look is that of its nodes."""
+    return material is not None and material.node_tree is not None and material.use_nodes
+
+
+def shine(material: bpy.types.Material) -> list[bpy.types.NodeTree]:
+    """Replace every shader in a material's nodes by an emission of its base colour, also in its node groups.
+
+    What is transparent, in a mix with something else, counts as that. Only for copies of materials: their node groups
+    are replaced by copies, which are returned and are the caller's to remove.
+    """
+    assert material.node_tree is not None
+    return list(_shine(material.node_tree))
+
+
+def _shine(tree: bpy.types.NodeTree) -> Iterator[bpy.types.NodeTree]:
+    for node in list(tree.nodes):
+        if getattr(node, "node_tree", None) is not None and any(output.type == "SHADER" for output in node.outputs):
+            node.node_tree = node.node_tree.copy()
+            yield node.node_tree
+            yield from _shine(node.node_tree)
+        elif node.bl_idname == "ShaderNodeShaderToRGB":
+            _take_for_colour(tree, node)
+    for node in list(tree.nodes):
+        if node.bl_idname == "ShaderNodeMixShader":
+            _ignore_transparency(node)
+    for node in list(tree.nodes):
+        if _is_shader(node):
+            _replace(tree, node)
+
+
+def _is_shader(node: bpy.types.Node) -> bool:
+    if node.bl_idname in _COMBINE | _PASS_ON or getattr(node, "node_tree", None) is not None:
+        return False
+    return any(output.type == "SHADER" for output in node.outputs)
+
+
+def _replace(tree: bpy.types.NodeTree, node: bpy.types.Node) -> None:
+    emission = tree.nodes.new("ShaderNodeEmission")
+    colour = _colour_of(tree, node)
+    if colour is not None:
+        tree.links.new(colour, emission.inputs["Color"])
+    else:
+        emission.inputs["Strength"].default_value = 0.0
+    targets = [link.to_socket for output in node.outputs if output.type == "SHADER" for link in output.links]
+    for target in targets:
+        tree.links.new(emission.outputs[0], target)
+
+
+def _colour_of(tree: bpy.types.NodeTree, node: bpy.types.Node) -> bpy.types.NodeSocket | None:
+    """The output that has a shader's base colour, of a new node if need be; None for a shader that has no colour."""
+    socket = colour_input(node)
+    if socket is None:
+        return None
+    if socket.is_linked:
+        return socket.links[0].from_socket
+    plain = tree.nodes.new("ShaderNodeRGB")
+    plain.outputs[0].default_value = socket.default_value
+    return plain.outputs[0]
+
+
+def colour_input(node: bpy.types.Node) -> bpy.types.NodeSocket | None:
+    """The input for a shader's base colour; None where it has none."""
+    return node.inputs.get("Base Color") or node.inputs.get("Color")
+
+
+def _take_for_colour(tree: bpy.types.NodeTree, node: bpy.types.Node) -> None:
+    """Feed what a Shader to RGB node feeds from its shader's base colour: Cycles has no such node."""
+    shader = node.inputs[0].links[0].from_node if node.inputs[0].is_linked else None
+    colour = _colour_of(tree, shader) if shader is not None else None
+    if colour is not None:
+        for target in [link.to_socket for link in node.outputs["Color"].links]:
+            tree.links.new(colour, target)
+
+
+def _ignore_transparency(mix: bpy.types.Node) -> None:
+    factor, first, second = mix.inputs
+    is_transparent = [_is_transparent(each) for each in (first, second)]
+    if any(is_transparent):
+        for link in list(factor.links):
+            link.id_data.links.remove(link)
+        factor.default_value = float(is_transparent[0])
+
+
+def _is_transparent(socket: bpy.types.NodeSocket) -> bool:
+    return socket.is_linked and socket.links[0].from_node.bl_idname == "ShaderNodeBsdfTransparent"
