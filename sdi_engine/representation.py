@@ -106,7 +106,7 @@ class Rendering(ABC):
 
     @abstractmethod
     def surface(self, resolution: int) -> SurfacePoints:
-        """Which points of the object the same cameras see, in `resolution` × `resolution` pixels.
+        """Which points of the object the same cameras see, in `resolution` × `resolution` pixels or more.
 
         No random numbers are drawn: the same camera sees the same points of the same object.
         """
@@ -131,11 +131,14 @@ class ColouredMesh:
         vertices: (V, 3), scene units, Z up, front −Y.
         faces: (F, 3), counter-clockwise seen from outside.
         colours: (V, 3), sRGB in 0…1.
+        is_placed: the vertices are not in scene units, but where they belong, and stay there; otherwise the object is
+            put on the ground, as tall as the request wants it.
     """
 
     vertices: NDArray[np.float32]
     faces: NDArray[np.int32]
     colours: Tensor
+    is_placed: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,11 +149,16 @@ class TexturedMesh:
         mesh: unwrapped, scene units, Z up, front −Y.
         albedo: (n, n, 3), sRGB, row 0 at the top (v = 1).
         points: how many vertices the surface had before they were split along the seams of the UV map.
+        is_placed: as of `ColouredMesh`.
+        new_uv: (F, 3, 2) of every corner in the order of the source's faces, of a mesh that was there before, where its
+            UV map had to be made; None for its own, and for a new object.
     """
 
     mesh: UnwrappedMesh
     albedo: NDArray[np.uint8]
     points: int
+    is_placed: bool = False
+    new_uv: NDArray[np.float32] | None = None
 
 
 class Representation(nn.Module, ABC):

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import BadInputError
 from .overrides import override
 from .parameters import PARAMETERS, Parameters
-from .settings import PRESETS, Settings
+from .settings import Settings, preset_for
 
 
 def settings_asked_for(asked: Parameters) -> Settings:
@@ -18,7 +18,8 @@ def settings_asked_for(asked: Parameters) -> Settings:
         BadInputError: there is no setting that an override names, or it cannot be that, or two settings contradict each
             other.
     """
-    settings = override(dataclasses.replace(PRESETS[asked.preset], **named_alike(asked)), asked.overrides)
+    preset = preset_for(asked.preset, asked.task)
+    settings = override(dataclasses.replace(preset, **named_alike(asked)), asked.overrides)
     if settings.views == "antithetic" and settings.views_per_step % 2:
         raise BadInputError(
             f"Antithetic views come in pairs, but {settings.views_per_step} were asked for in each step: ask for an "

@@ -15,6 +15,16 @@ OFF = constant(0.0)
 ONE = constant(1.0)
 A_TENTH = constant(0.1)
 
+FINEST_VERTICES_PER_PIXEL = 0.7
+"""Vertices of the finest grid of a colour field along its cube, per pixel along an image."""
+
+OBJECT_IN_FRAME = 0.45
+"""A mesh that is painted reaches at most so far from the origin on each axis, of an image's height."""
+
+MOST_DENSE = 96
+LOG2_TABLE_SIZE = 19
+"""A colour field with more vertices along an edge than this is hashed, in tables of 2 to this entries."""
+
 FALLING_TIME = Ramp(0.98, 0.2)
 """The paper's t: from nearly all noise down to where details are made."""
 
@@ -197,9 +207,54 @@ PRESETS: dict[str, Settings] = {
     ),
     "mv-sdi": dataclasses.replace(_PAPER, steps=5_000, views_per_step=2, views="antithetic"),
 }
-"""`draft` and `standard` suit a small model and a processor (why they are as they are, measured, is said in
-docs/evaluation/settings.md); `paper` is the paper's appendix, and `threestudio` the
-authors' released code where that differs: how noise is inverted (`distillation.threestudio`), the range of t, the
-convexity and its schedule, and the guidance without Perp-Neg (`run.resolve`). `mv-sdi` is the paper's with two opposite
-views in each of half as many steps, which is as many evaluations of the model (MV-SDI, Lupascu et al. 2026, arXiv
-2606.29964; K = 2 there)."""
+"""For new objects. `draft` and `standard` suit a small model and a processor (why they are as they are, measured, is
+said in docs/evaluation/settings.md); `paper` is the paper's appendix, and `threestudio` the authors' released code
+where that differs: how noise is inverted (`distillation.threestudio`), the range of t, the convexity and its
+schedule, and the guidance without Perp-Neg (`run.resolve`). `mv-sdi` is the paper's with two opposite views in each
+of half as many steps, which is as many evaluations of the model (MV-SDI, Lupascu et al. 2026, arXiv 2606.29964; K =
+2 there)."""
+
+_TEXTURE_STEPS = {"draft": 60, "standard": 100, "paper": 5_000, "threestudio": 5_000, "mv-sdi": 2_500}
+"""A look needs half as many steps as an object, whose shape has to come first."""
+
+
+def preset_for(preset: str, task: str) -> Settings:
+    """What a preset stands for in a job of this task.
+
+    A mesh that is painted has no density, so what keeps a density in shape is off; its exact silhouette needs no
+    learned background.
+    """
+    settings = PRESETS[preset]
+    if task != "texture":
+        return settings
+    fast = preset in ("draft", "standard")
+    return dataclasses.replace(
+        settings,
+        steps=_TEXTURE_STEPS[preset],
+        noise="cached-3d" if fast else settings.noise,
+        sparsity=OFF,
+        opaqueness=OFF,
+        z_variance=OFF,
+        orientation=OFF,
+        convexity=OFF,
+        smoothness=0.0,
+        environment_background=False,
+    )
+
+
+def texture_field(field: FieldConfig, frame: float, resolution: int) -> FieldConfig:
+    """The field of colours for renders of a mesh in so many pixels: as fine as they can show.
+
+    Args:
+        field: the preset's.
+        frame: height of the images at the origin, scene units.
+    """
+    levels = [12]
+    while levels[-1] < FINEST_VERTICES_PER_PIXEL * resolution:
+        levels.append(2 * levels[-1])
+    return dataclasses.replace(
+        field,
+        bound=OBJECT_IN_FRAME * frame,
+        grid_resolutions=tuple(levels),
+        log2_table_size=LOG2_TABLE_SIZE if levels[-1] > MOST_DENSE else None,
+    )

@@ -14,7 +14,8 @@ preview.png     the current state; previews/ keeps some
 textures/       the object's texture as a file, which Blender writes for exports
 turntable/      the current state from all sides, side-0.png at the front and on towards +X
 live.npz        a light mesh of the current state: vertices (V, 3) float32 in metres as they stand in Blender (Z up, the
-                front towards -Y, the base's centre at the origin), faces (F, 3) int32, colours (V, 3) uint8, sRGB
+                front towards -Y, the base's centre at the origin; of a mesh that is textured its own place), faces
+                (F, 3) int32, colours (V, 3) uint8, sRGB
 source.npz      of a job that textures a mesh: the mesh (`source_mesh`), there from the beginning
 mesh.glb        the object
 texture.png     of such a job: the new look, on the mesh's own UV map, or on the one in

@@ -18,7 +18,7 @@ class RadianceField(nn.Module):
     def __init__(self, config: FieldConfig, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
-        self.grids = _grids(config, generator)
+        self.grids = feature_grids(config, generator)
         width = config.features * len(config.grid_resolutions)
         self.hidden = nn.Linear(width, config.hidden)
         self.output = nn.Linear(config.hidden, 4)
@@ -81,7 +81,8 @@ class RadianceField(nn.Module):
         return torch.where(inside, density, torch.zeros_like(density))
 
 
-def _grids(config: FieldConfig, generator: torch.Generator) -> FeatureGrids:
+def feature_grids(config: FieldConfig, generator: torch.Generator) -> FeatureGrids:
+    """The grids that a configuration describes, dense or hashed, with random features."""
     if config.log2_table_size is None:
         return DenseGrids(config.grid_resolutions, config.features, generator)
     return HashGrids(config.grid_resolutions, config.features, config.log2_table_size, generator)

@@ -48,7 +48,7 @@ def save_preview(run: Optimisation, folder: JobFolder) -> PreviewSaved:
 
 
 def save_live_mesh(run: Optimisation, folder: JobFolder, height: float) -> LiveMeshSaved:
-    """A light mesh of the current state (`job_folder` says in which format), `height` metres tall.
+    """A light mesh of the current state (`job_folder` says in which format), `height` metres tall or in its own place.
 
     Raises:
         NoObjectError: there is nothing to see yet.
@@ -58,7 +58,7 @@ def save_live_mesh(run: Optimisation, folder: JobFolder, height: float) -> LiveM
     content = io.BytesIO()
     np.savez(
         content,
-        vertices=standing_on_ground(mesh.vertices, height),
+        vertices=mesh.vertices if mesh.is_placed else standing_on_ground(mesh.vertices, height),
         faces=mesh.faces,
         colours=eight_bit(mesh.colours).numpy(),
     )

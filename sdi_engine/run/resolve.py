@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ..config.asked import named_alike
 from ..config.overrides import override
-from ..config.settings import PRESETS, Settings
+from ..config.settings import Settings, preset_for, texture_field
 from ..contract.request import JobRequest
 from ..diffusion.prior import ModelHints
 
@@ -15,6 +15,9 @@ T = TypeVar("T")
 
 DEFAULT_GUIDANCE_SCALE = 7.5
 """γ of the paper (sec. 5) for a model that says nothing else of itself."""
+
+LAST_LEVEL_START = 0.4
+"""Progress at which the finest grid of a field of colours takes part; the others follow evenly until then."""
 
 
 def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Settings:
@@ -31,7 +34,7 @@ def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Se
     Raises:
         BadInputError: there is no setting that an override names, or it cannot be that.
     """
-    preset = PRESETS[request.preset]
+    preset = preset_for(request.preset, request.task)
     guidance = _first(request.guidance_scale, preset.guidance_scale, hints.guidance_scale, DEFAULT_GUIDANCE_SCALE)
     inversion_guidance = _first(
         request.inversion_guidance_scale,
@@ -52,7 +55,25 @@ def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Se
             "inversion_guidance_scale": inversion_guidance,
         },
     )
+    if request.task == "texture":
+        settings = _for_texture(settings, request.strength)
     return override(settings, request.overrides)
+
+
+def _for_texture(settings: Settings, strength: float) -> Settings:
+    """The settings for a mesh that is painted: with a strength below 1 only the end of the run is done, which starts
+    from a look of before with as much less noise (SDEdit, Meng et al. 2022)."""
+    assert settings.resolution is not None
+    t = settings.t
+    field = texture_field(settings.field, settings.cameras.frame, settings.resolution)
+    levels = len(field.grid_resolutions)
+    return dataclasses.replace(
+        settings,
+        field=field,
+        level_starts=tuple(LAST_LEVEL_START * level / max(levels - 1, 1) for level in range(levels)),
+        steps=round(strength * settings.steps),
+        t=dataclasses.replace(t, first=t.last + strength * (t.first - t.last)),
+    )
 
 
 def _first(*values: T | None) -> T:

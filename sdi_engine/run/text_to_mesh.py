@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import io
 import json
 import logging
 import sys
@@ -13,11 +14,13 @@ from contextlib import contextmanager, suppress
 from itertools import pairwise
 from statistics import fmean
 
+import numpy as np
 import torch
+from PIL import Image
 
 from .. import __version__
 from ..config.asked import settings_asked_for
-from ..contract import events, vocabulary
+from ..contract import events, source_mesh, vocabulary
 from ..contract.job_folder import JobFolder, storage_errors
 from ..contract.request import JobRequest
 from ..diffusion.counted_prior import CountedPrior
@@ -25,11 +28,12 @@ from ..diffusion.loading import LoadPrior, load_prior
 from ..diffusion.prior import Prior
 from ..errors import EnvironmentMissingError, NoObjectError
 from ..mesh.export import standing_on_ground, write_glb
+from ..representation import TexturedMesh
 from ..system.files import is_file, write_atomically
 from . import checkpoint
 from .optimisation import Optimisation
 from .previews import save_live_mesh, save_preview
-from .representations import Represent, represent
+from .representations import Represent, of_job
 from .resolve import resolve
 
 CHECKPOINT_SECONDS = 15.0
@@ -59,13 +63,13 @@ def make(
     resume: bool,
     report: Report,
     load: LoadPrior | None = None,
-    represent: Represent = represent,
+    represent: Represent | None = None,
 ) -> None:
-    """Do the whole job; ends with `mesh.glb` and `result.json` in the folder.
+    """Do the whole job; ends with `mesh.glb` and `result.json` in the folder, and a texture job with `texture.png` too.
 
     Args:
         load: where the model comes from, `load_prior` by default.
-        represent: makes the 3D, as the settings say by default.
+        represent: makes the 3D; by default what the job is about.
 
     Raises:
         EngineError: of the kinds in `sdi_engine.errors`.
@@ -85,8 +89,13 @@ def make(
         torch.cuda.reset_peak_memory_stats(device)  # an engine does many jobs
     report(events.StateChanged(events.RUNNING))
     settings_asked_for(request)  # what cannot be is refused before minutes of loading
+    told: tuple[str, ...] = ()
+    if represent is None:
+        represent, told = of_job(folder, request, phase)
     with phase("Loading the model", "load"):
         prior = CountedPrior((load or load_prior)(request.model, device, request.loras))
+    for sentence in told:
+        report(events.Notice(sentence))
     tell_how_it_reads(prior, request.prompt, request.negative_prompt, report)
     settings = resolve(request, prior.hints, prior.resolution)
     saved = folder.checkpoint_file
@@ -125,11 +134,16 @@ def make(
             with storage_errors(folder.path):
                 checkpoint.save(run, saved)
     with phase("Saving", "save"), storage_errors(folder.path):
-        vertices = standing_on_ground(exported.mesh.vertices, request.height)
-        standing = dataclasses.replace(exported.mesh, vertices=vertices)
-        write_glb(folder.mesh_file, standing, exported.albedo, request.prompt[:60])
+        mesh = exported.mesh
+        if not exported.is_placed:
+            mesh = dataclasses.replace(mesh, vertices=standing_on_ground(mesh.vertices, request.height))
+        write_glb(folder.mesh_file, mesh, exported.albedo, request.prompt[:60])
+        if request.task == "texture":
+            save_texture(folder, exported)
     result = {
+        "task": request.task,
         "mesh": folder.mesh_file.name,
+        "notices": list(told),
         "prompt": request.prompt,
         "seed": request.seed,
         "model": request.model,
@@ -150,6 +164,17 @@ def make(
     }
     with storage_errors(folder.path):
         write_atomically(folder.result_file, json.dumps(result, indent=2) + "\n")
+
+
+def save_texture(folder: JobFolder, exported: TexturedMesh) -> None:
+    """Write the look of a mesh that was there before: `texture.png` and, of a new UV map, `uv.npz`; raises OSError."""
+    picture = io.BytesIO()
+    Image.fromarray(exported.albedo).save(picture, format="PNG")
+    write_atomically(folder.texture_file, picture.getvalue())
+    if exported.new_uv is not None:
+        content = io.BytesIO()
+        np.savez(content, **{source_mesh.UV: exported.new_uv.astype(source_mesh.DTYPES[source_mesh.UV])})
+        write_atomically(folder.uv_file, content.getvalue())
 
 
 def choose_device(name: str) -> torch.device:
@@ -200,7 +225,7 @@ def _optimise(run: Optimisation, folder: JobFolder, height: float, report: Repor
     last_checkpoint = last_progress = recent[0]
     next_live_mesh = recent[0] + LIVE_SECONDS
     seconds_2d = seconds_3d = 0.0
-    report(events.Progress("Optimising", run.step, steps))
+    report(events.Progress("Optimising", run.step, max(steps, 1)))
 
     while not run.done:
         if folder.cancel_flag.exists() or folder.pause_flag.exists():

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+ALL_BUT_FOLDED = 88.0
+"""Degrees: the mean of all faces at a point is no direction away from a face that is turned more than this from it."""
+
 SMOOTH_WITHIN = 40.0
 """Degrees: a corner is smooth where the face is turned less than this from the mean of all faces at the point, and
 else flat, so that a ball is round and a cube has edges."""
@@ -32,21 +35,13 @@ def computed_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) ->
 
     Vertices at the same place count as one. A triangle without an area has its neighbours' normals, or else up.
     """
-    doubled = doubled_areas(vertices, faces)
-    length = np.linalg.norm(doubled, axis=1, keepdims=True)
-    flat = doubled / np.where(length > 0.0, length, 1.0)
-    point = same_places(vertices)[faces]
-    weighted = (flat[:, None] * _angles(vertices, faces)[..., None]).reshape(-1, 3)
-    mean = np.stack([np.bincount(point.ravel(), weighted[:, axis]) for axis in range(3)], axis=1)
-    size = np.linalg.norm(mean, axis=1, keepdims=True)
-    mean /= np.where(size > 0.0, size, 1.0)
-    smooth = mean[point]
-    is_flat = (smooth * flat[:, None]).sum(axis=-1) < np.cos(np.radians(SMOOTH_WITHIN))
-    has_area = length[:, :, None] > 0.0
-    normals = np.where(is_flat[..., None] & has_area, flat[:, None], smooth)
-    nothing = (normals == 0.0).all(axis=-1)
-    normals[nothing] = [0.0, 0.0, 1.0]
-    return normals.astype(np.float32)
+    return _smooth_within(SMOOTH_WITHIN, vertices, faces)
+
+
+def outward_directions(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Unit vectors that lead away from the surface, of every corner, (F, 3, 3): the same on both sides of an edge, even
+    a sharp one, but not on the two sides of a sheet."""
+    return _smooth_within(ALL_BUT_FOLDED, vertices, faces)
 
 
 def doubled_areas(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -64,6 +59,25 @@ def same_places(vertices: NDArray[np.float32]) -> NDArray[np.int64]:
     place = np.empty(len(vertices), np.int64)
     place[order] = np.cumsum(begins)
     return place
+
+
+def _smooth_within(degrees: float, vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:
+    """(F, 3, 3), unit vectors: the mean of all faces at the point, or else the face's own."""
+    doubled = doubled_areas(vertices, faces)
+    length = np.linalg.norm(doubled, axis=1, keepdims=True)
+    flat = doubled / np.where(length > 0.0, length, 1.0)
+    point = same_places(vertices)[faces]
+    weighted = (flat[:, None] * _angles(vertices, faces)[..., None]).reshape(-1, 3)
+    mean = np.stack([np.bincount(point.ravel(), weighted[:, axis]) for axis in range(3)], axis=1)
+    size = np.linalg.norm(mean, axis=1, keepdims=True)
+    mean /= np.where(size > 0.0, size, 1.0)
+    smooth = mean[point]
+    is_flat = (smooth * flat[:, None]).sum(axis=-1) < np.cos(np.radians(degrees))
+    has_area = length[:, :, None] > 0.0
+    normals = np.where(is_flat[..., None] & has_area, flat[:, None], smooth)
+    nothing = (normals == 0.0).all(axis=-1)
+    normals[nothing] = [0.0, 0.0, 1.0]
+    return normals.astype(np.float32)
 
 
 def _corners(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float64]:

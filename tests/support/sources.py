@@ -1,6 +1,7 @@
 """Small meshes to paint."""
 
 import numpy as np
+import torch
 import trimesh
 
 from sdi_engine.surface.source import SourceMesh
@@ -33,3 +34,9 @@ def cube(size=1.0, at=(0.0, 0.0, 0.0), **arrays):
     flat = np.take_along_axis(corners, plane[:, None].repeat(3, axis=1), axis=2)
     uv = (flat * 0.8 + 0.1 + np.stack([side % 3, side // 3], axis=1)[:, None]) / [3, 2]
     return SourceMesh(vertices, box.faces.astype(np.int32), **{"uv": uv.astype(np.float32), **arrays})
+
+
+def by_place(source, place, colours):
+    """A `baking.ColoursAt` whose colours follow from the points (N, 3) in scene units alone."""
+    corners = torch.from_numpy(place.normalised(source.vertices)[source.faces])
+    return lambda face, weights: colours((weights[..., None] * corners[face]).sum(dim=1))

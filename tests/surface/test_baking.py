@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from sources import cube, grid
+from sources import by_place, cube, grid
 
 from sdi_engine.errors import BrokenNumbersError
 from sdi_engine.surface.baking import bake
@@ -13,13 +13,11 @@ CPU = torch.device("cpu")
 SIZE = 64
 
 
-def place_as_colour(points, normals):
-    return (points * 0.5 + 0.5).clamp(0, 1)
-
-
-def baked(source, ask=place_as_colour, size=SIZE):
+def baked(source, size=SIZE):
+    """A texture of which every point's colour is the point's place."""
     place = source.place()
     uv_map = uv_map_for(source, place, size)
+    ask = by_place(source, place, lambda points: (points * 0.5 + 0.5).clamp(0, 1))
     return bake(ask, source, place, uv_map, size, CPU, patch=1000), uv_map, place
 
 

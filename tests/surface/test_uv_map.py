@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from sources import cube, grid
+from sources import by_place, cube, grid
 
 from sdi_engine.errors import BadInputError
 from sdi_engine.surface.baking import bake
@@ -78,11 +78,13 @@ def test_mirrored_halves_show_the_picture_of_the_one_in_front_and_that_is_said()
     assert uv_map.overlap > 0.9
     assert "more than one part" in uv_map.notices[0]
     place = source.place()
-    texture = bake(lambda points, _: (points[:, 1:2] > 0).float().expand(-1, 3), source, place, uv_map, SIZE, CPU)
+    ask = by_place(source, place, lambda points: (points[:, 1:2] > 0).float().expand(-1, 3))
+    texture = bake(ask, source, place, uv_map, SIZE, CPU)
     assert texture.max() == 0  # y < 0 is in front
     turned = source.place(180.0)
     uv_map = uv_map_for(source, turned, SIZE)
-    texture = bake(lambda points, _: (points[:, 1:2] > 0).float().expand(-1, 3), source, turned, uv_map, SIZE, CPU)
+    ask = by_place(source, turned, lambda points: (points[:, 1:2] > 0).float().expand(-1, 3))
+    texture = bake(ask, source, turned, uv_map, SIZE, CPU)
     assert texture.max() == 0
 
 
@@ -98,7 +100,7 @@ def test_what_is_painted_goes_before_what_is_not_where_both_share_texels():
         painted=np.repeat([False, True], len(once.faces)),
     )
     uv_map = mapped(source)
-    texture = bake(lambda points, _: torch.ones_like(points), source, source.place(), uv_map, SIZE, CPU)
+    texture = bake(lambda _, weights: torch.ones_like(weights), source, source.place(), uv_map, SIZE, CPU)
     assert texture.min() == 255
 
 
@@ -123,7 +125,8 @@ def test_odd_meshes_get_a_map_in_their_own_order_and_a_texture(name):
     source = SourceMesh(vertices, faces)
     place = source.place()
     uv_map = uv_map_for(source, place, SIZE)
-    texture = bake(lambda points, _: points.clamp(-1, 1) * 0.4 + 0.5, source, place, uv_map, SIZE, CPU)
+    ask = by_place(source, place, lambda points: points.clamp(-1, 1) * 0.4 + 0.5)
+    texture = bake(ask, source, place, uv_map, SIZE, CPU)
     corners = place.normalised(source.vertices)[faces]
     assert np.abs(corners).max() <= 0.61
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
