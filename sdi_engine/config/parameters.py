@@ -167,19 +167,6 @@ class Parameters:
         scope=None,
         is_compared=False,
     )
-    task: str = parameter(
-        "object",
-        "Task",
-        "What to make",
-        choices=(
-            Choice("object", "Object", "A new object"),
-            Choice("texture", "Texture", "A new look for a mesh"),
-        ),
-        section=None,
-        is_saved=False,
-        scope=None,
-        is_compared=False,
-    )
     negative_prompt: str = parameter(
         "",
         "Negative",
@@ -371,6 +358,19 @@ class Parameters:
         section="basic",
         task="object",
         scope="object",
+        is_compared=False,
+    )
+    task: str = parameter(
+        "object",
+        "Task",
+        "What to make",
+        choices=(
+            Choice("object", "Object", "A new object"),
+            Choice("texture", "Texture", "A new look for a mesh"),
+        ),
+        section=None,
+        is_saved=False,
+        scope=None,
         is_compared=False,
     )
     strength: float = parameter(
