@@ -5,6 +5,7 @@ from sources import by_place, cube, grid
 
 from sdi_engine.errors import BrokenNumbersError
 from sdi_engine.surface.baking import bake
+from sdi_engine.surface.look import Look
 from sdi_engine.surface.seams import seam_difference, seam_points
 from sdi_engine.surface.texels import texels_of
 from sdi_engine.surface.uv_map import uv_map_for
@@ -13,12 +14,15 @@ CPU = torch.device("cpu")
 SIZE = 64
 
 
-def baked(source, size=SIZE):
-    """A texture of which every point's colour is the point's place."""
+def place_as_colour(points):
+    return (points * 0.5 + 0.5).clamp(0, 1)
+
+
+def baked(source, colours=place_as_colour, size=SIZE):
+    """A texture whose colours follow from the places of its points."""
     place = source.place()
     uv_map = uv_map_for(source, place, size)
-    ask = by_place(source, place, lambda points: (points * 0.5 + 0.5).clamp(0, 1))
-    return bake(ask, source, place, uv_map, size, CPU, patch=1000), uv_map, place
+    return bake(by_place(source, place, colours), source, place, uv_map, size, CPU, patch=1000), uv_map, place
 
 
 def shown(texture, uv):
@@ -42,7 +46,7 @@ def test_every_point_of_the_surface_shows_its_own_colour(source):
     np.testing.assert_allclose(shown(texture, uv), points * 0.5 + 0.5, atol=0.012)
 
 
-def stripes(points, normals):
+def stripes(points):
     """As hard as a picture can be: black and white, without anything between."""
     return ((points.sum(dim=1, keepdim=True) * 5).floor() % 2).expand(-1, 3)
 
@@ -73,7 +77,13 @@ def test_what_is_not_painted_keeps_its_look():
     plain = cube(look=look)
     painted = np.arange(len(plain.faces)) < 4
     source = cube(look=look, painted=painted)
-    texture, uv_map, _ = baked(source, lambda points, normals: torch.ones_like(points))
+    place, before = source.place(), Look(source, CPU)
+    uv_map = uv_map_for(source, place, 64)
+
+    def white_where_painted(face, weights):
+        return torch.where(torch.from_numpy(painted)[face][:, None], 1.0, before.colours(face, weights))
+
+    texture = bake(white_where_painted, source, place, uv_map, 64, CPU)
     texels = texels_of(uv_map.uv, 64, uv_map.rank, source.vertices[source.faces])
     new = painted[texels.face]
     assert new.any()
@@ -82,17 +92,11 @@ def test_what_is_not_painted_keeps_its_look():
     np.testing.assert_array_equal(flat[~new], look.reshape(-1, 3)[texels.index[~new]])
 
 
-def test_without_a_look_what_is_not_painted_is_grey():
-    source = cube(painted=np.arange(12) < 1)
-    texture, _, _ = baked(source, lambda points, normals: torch.ones_like(points))
-    assert set(np.unique(texture)) == {153, 255}
-
-
 def test_broken_numbers_are_named():
     with pytest.raises(BrokenNumbersError, match="NaN"):
-        baked(grid(), lambda points, normals: points * float("nan"))
+        baked(grid(), lambda points: points * float("nan"))
 
 
 def test_no_texel_of_a_chart_is_left_out_and_none_shows_a_background():
-    texture, _, _ = baked(cube(), lambda points, normals: torch.full_like(points, 0.5))
+    texture, _, _ = baked(cube(), lambda points: torch.full_like(points, 0.5))
     assert (texture == 128).all()

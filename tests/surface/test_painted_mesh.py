@@ -24,6 +24,7 @@ from sdi_engine.run import text_to_mesh
 from sdi_engine.run.resolve import resolve
 from sdi_engine.surface import painted_mesh
 from sdi_engine.surface.light_mesh import light_mesh
+from sdi_engine.surface.look import UNKNOWN
 from sdi_engine.surface.painted_mesh import PaintedMesh, TextureTask
 from sdi_engine.surface.source import SourceMesh, write_source
 from sdi_engine.surface.uv_map import uv_map_for
@@ -74,6 +75,12 @@ def test_faces_that_are_not_painted_show_their_look_and_take_no_gradient():
     assert (colours[6:] - expected[6:]).abs().max() > 0.05
     colours[:6].sum().backward()
     assert all(parameter.grad is None or not parameter.grad.any() for parameter in mesh.field.parameters())
+
+
+def test_without_a_look_what_is_not_painted_is_grey():
+    mesh = painted(dataclasses.replace(cube(), painted=np.arange(12) < 1))
+    colours = mesh.colours_at(torch.arange(1, 12), torch.full((11, 3), 1 / 3))
+    torch.testing.assert_close(colours, torch.full_like(colours, UNKNOWN))
 
 
 def test_a_change_of_the_look_begins_as_the_look_and_learns_even_where_it_is_white():
