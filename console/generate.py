@@ -5,6 +5,7 @@ In the background Blender's timers do not fire, so this polls in a loop, as `ses
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -52,9 +53,19 @@ def generate_and_wait(
     return fetch(context, job, where), job
 
 
-def submit(request: JobRequest, runner: Runner, where: Placement) -> Job:
-    """Create and queue a job; raises EngineError if it cannot be created."""
+def submit(
+    request: JobRequest, runner: Runner, where: Placement, prepare: Callable[[Job], None] = lambda job: None
+) -> Job:
+    """Create and queue a job; raises EngineError if it cannot be created.
+
+    Args:
+        request: what to make.
+        runner: does the job.
+        where: the result's placement.
+        prepare: writes what the job needs besides; may raise EngineError.
+    """
     job = runner.create(request)
+    prepare(job)
     with storage_errors(job.folder.path):
         where.write(job.folder)
     runner.submit(job)
@@ -68,13 +79,18 @@ def fetch(context: bpy.types.Context, job: Job, where: Placement) -> bpy.types.O
         JobFailedError: the job failed, or was cancelled or paused.
         ImportFailedError: the mesh cannot be imported.
     """
-    if job.state in (events.CANCELLED, events.PAUSED):
-        sentence = f"The job was {job.state}; its progress is kept."
-        raise JobFailedError(sentence, EXIT_CANCELLED, job.folder.path)
-    if job.failure is not None:
-        raise JobFailedError(job.failure.message, job.failure.exit_code, job.folder.path)
+    raise_if_failed(job)
     placed = put_into_scene(context, job.folder, where)
     step_aside(context, placed)
     with storage_errors(job.folder.path):
         where.with_fate(IMPORTED).write(job.folder)
     return placed
+
+
+def raise_if_failed(job: Job) -> None:
+    """Raise JobFailedError if a job that is over has failed, or was cancelled or paused."""
+    if job.state in (events.CANCELLED, events.PAUSED):
+        sentence = f"The job was {job.state}; its progress is kept."
+        raise JobFailedError(sentence, EXIT_CANCELLED, job.folder.path)
+    if job.failure is not None:
+        raise JobFailedError(job.failure.message, job.failure.exit_code, job.folder.path)

@@ -1,11 +1,11 @@
-"""Makes objects from a list of prompts, side by side in the scene, without a window; several at once if possible."""
+"""Does one job after another without a window, or several at once if possible, and brings in what they have made."""
 
 from __future__ import annotations
 
-import textwrap
 import time
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import bpy
@@ -14,12 +14,10 @@ from ..jobs.engine import Engine
 from ..jobs.job import Job
 from ..jobs.placement import Placement
 from ..jobs.runner import Runner
-from ..jobs.seeds import UnusedSeeds
 from ..jobs.terminal import ProgressDisplay
 from ..jobs.wait import Poller, on_stop_signals
 from ..jobs.words import duration
-from ..scene.free_space import step_aside
-from ..scene.importer import ImportFailedError, bounds
+from ..scene.importer import ImportFailedError
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.request import JobRequest
@@ -27,35 +25,55 @@ from ..sdi_engine.diffusion.model_index import check_prompt
 from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EngineError
 from ..sdi_engine.system.untrusted import printable
 from ..state.desks import read_job
-from .generate import JobFailedError, fetch, submit
+from .generate import JobFailedError, submit
+from .outcome import Outcome, shown
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The result of one prompt.
+class Wanted(ABC):
+    """One thing to make.
 
     Attributes:
-        prompt: the prompt.
-        exit_code: of `sdi_engine.errors`.
-        seconds: from its start to its end.
-        object: the object's name; empty if there is none.
-        folder: the job's folder; empty if there is none.
-        error: one sentence if it failed, else empty.
+        prompt: what it is made from.
+        title: what it is called in the terminal.
     """
 
     prompt: str
-    exit_code: int
-    seconds: float
-    object: str = ""
-    folder: str = ""
-    error: str = ""
+    title: str
+
+    @abstractmethod
+    def request(self) -> JobRequest:
+        """The request of its job; raises EngineError."""
+
+    @abstractmethod
+    def where(self) -> Placement:
+        """Where the result belongs; asked when its job begins."""
+
+    @abstractmethod
+    def receive(self, job: Job, where: Placement) -> tuple[bpy.types.Object, Sequence[str]]:
+        """Bring the result of a job that is over into the scene.
+
+        Returns:
+            The object, and sentences for the person.
+
+        Raises:
+            EngineError: the job failed, or was cancelled or paused.
+            ImportFailedError: the result cannot be brought in.
+        """
+
+    @abstractmethod
+    def prepare(self, job: Job) -> None:
+        """Write what the job needs besides its request; raises StorageError."""
+
+    @abstractmethod
+    def is_made_by(self, job: Job) -> bool:
+        """Whether a job with the same request is for the same thing."""
 
 
 @dataclass
 class _Begun:
-    """A prompt whose job was started; without a job, `error` says why there is none."""
+    """A thing whose job was started; without a job, `error` says why there is none."""
 
-    prompt: str
+    wanted: Wanted
     label: str
     where: Placement
     job: Job | None = None
@@ -70,36 +88,28 @@ class _Begun:
 
 @dataclass
 class Several:
-    """Makes an object of each prompt, and places them along X from the 3D cursor, in the order of the prompts.
+    """Makes several things.
 
     The queue has only as many jobs at a time as the engine does at once, so that the engine does not go on for hours if
-    this Blender ends. Each object is imported as soon as it and all before it are made.
+    this Blender ends. Each result is brought in as soon as it and all before it are made.
 
     Attributes:
-        context: the objects come into its scene.
-        prompts: one for each object.
-        request_of: returns the request of a prompt; may raise EngineError.
+        wanted: what to make, in this order.
         runner: does the jobs.
         engine: how to run the engine.
-        spacing: gap between two objects, in the scene's units.
-        earlier: jobs of the results folder; one with the same request as a prompt is continued, or imported if it is
-            done, instead of a new one.
+        earlier: jobs of the results folder; one with the same request, for the same thing, is continued, or its result
+            brought in if it is done, instead of a new one.
     """
 
-    context: bpy.types.Context
-    prompts: Sequence[str]
-    request_of: Callable[[str], JobRequest]
+    wanted: Sequence[Wanted]
     runner: Runner
     engine: Engine
-    spacing: float
     earlier: Sequence[Job] = ()
 
     def __post_init__(self) -> None:
-        self._seeds = UnusedSeeds()
         self._display = ProgressDisplay()
-        self._corner = self.context.scene.cursor.location.copy()
-        count = len(self.prompts)
-        self._waiting = deque((f"[{number}/{count}]", prompt) for number, prompt in enumerate(self.prompts, 1))
+        count = len(self.wanted)
+        self._waiting = deque((f"[{number}/{count}]", each) for number, each in enumerate(self.wanted, 1))
         self._begun: deque[_Begun] = deque()
         self._is_stopping = False
 
@@ -146,28 +156,29 @@ class Several:
     def _at_once(self) -> int:
         return max(self.engine.processes or 1, (self.runner.engine or {}).get("capacity", 1))
 
-    def _begin(self, label: str, prompt: str) -> None:
-        self._say(f"{label} {shown(prompt)}")
-        scene = self.context.scene.name
-        begun = _Begun(prompt, label, Placement.at(self._corner, scene=scene, blend_file=bpy.data.filepath))
+    def _begin(self, label: str, wanted: Wanted) -> None:
+        self._say(f"{label} {shown(wanted.title)}")
+        begun = _Begun(wanted, label, wanted.where())
         try:
-            request = self._seeds.give(self.request_of(prompt).validated())
+            request = wanted.request()
             check_prompt(request.prompt, request.model)
             self.runner.use(self.engine)
-            begun.job = self._continue_earlier(request, begun.where) or submit(request, self.runner, begun.where)
+            begun.job = self._continue_earlier(request, begun) or submit(
+                request, self.runner, begun.where, wanted.prepare
+            )
         except EngineError as error:
             begun.error = error
         self._begun.append(begun)
 
-    def _continue_earlier(self, request: JobRequest, where: Placement) -> Job | None:
+    def _continue_earlier(self, request: JobRequest, begun: _Begun) -> Job | None:
         """Continue an earlier job with this request, unless it is done; None if there is none."""
-        same = [job for job in self.earlier if job.request == request]
+        same = [job for job in self.earlier if job.request == request and begun.wanted.is_made_by(job)]
         job = next((job for job in same if job.state == events.DONE), same[0] if same else None)
         if job is None:
             return None
         job.folder.refuse_links()
         with storage_errors(job.folder.path):
-            where.write(job.folder)
+            begun.where.write(job.folder)
         if not job.is_over:
             self.runner.watch([job])
         elif job.state != events.DONE:
@@ -188,24 +199,23 @@ class Several:
     def _end(self, begun: _Begun) -> Outcome:
         label = self._label(begun) or " "
         folder = str(begun.job.folder.path) if begun.job is not None else ""
+        wanted = begun.wanted
         try:
             if begun.error is not None:
                 raise begun.error
             assert begun.job is not None
-            placed = fetch(self.context, begun.job, begun.where)
+            placed, notices = wanted.receive(begun.job, begun.where)
         except (EngineError, ImportFailedError) as error:
             self._say(f"{label} failed: {printable(str(error))}")
             exit_code = error.exit_code if isinstance(error, EngineError) else 1
             folder = folder if isinstance(error, JobFailedError) else ""
-            return Outcome(begun.prompt, exit_code, begun.seconds, folder=folder, error=str(error))
-        low, high = bounds(placed)
-        placed.location.x = self._corner.x - low.x
-        step_aside(self.context, placed)  # away from objects of the opened file
-        self._corner.x = placed.location.x + high.x + self.spacing
+            return Outcome(wanted.prompt, exit_code, begun.seconds, folder=folder, error=str(error), title=wanted.title)
+        for notice in notices:
+            self._say(f"{label} {printable(notice)}")
         if self._label(begun):
             self._say(f"{label} made in {duration(begun.seconds)}")
         self._display.close()
-        return Outcome(begun.prompt, EXIT_DONE, begun.seconds, placed.name, folder)
+        return Outcome(wanted.prompt, EXIT_DONE, begun.seconds, placed.name, folder, title=wanted.title)
 
     def _label(self, begun: _Begun) -> str:
         """What its lines in the terminal begin with; empty if one job runs at a time."""
@@ -232,8 +242,3 @@ def earlier_jobs(runner: Runner) -> list[Job]:
 def _is_free(job: Job) -> bool:
     placement = Placement.read(job.folder)
     return placement is not None and placement.is_ours(job.folder) and not placement.is_owned_by_another
-
-
-def shown(prompt: str) -> str:
-    """A prompt shortened to fit into a line of a terminal."""
-    return textwrap.shorten(printable(prompt), 60, placeholder="…")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import bpy
 
+from ..jobs.texture_files import CORNERS, TOPOLOGY
 from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.source_mesh import DTYPES
 from ..sdi_engine.errors import BadInputError
@@ -24,11 +25,6 @@ from .base_colour import base_colour, uses_tiles
 
 if TYPE_CHECKING:
     import numpy as np  # imported in the functions: that takes longer than importing all of the extension
-
-CORNERS = "corners"
-TOPOLOGY = "topology"
-"""Arrays of `source.npz` besides the engine's: `Source.corners` and `Source.topology`, by which Blender finds again
-which loop of its mesh a triangle's corner is."""
 
 _INSIDE = 0.5
 """Vertices that have more than this weight are in a vertex group: modifiers interpolate weights at its border."""
@@ -76,15 +72,19 @@ class Source:
     look_corners: np.ndarray | None = None
     notices: tuple[str, ...] = field(default=())
 
-    def write(self, path: Path) -> None:
-        """Write the arrays as a job's `source.npz`; raises StorageError."""
+    def to_bytes(self) -> bytes:
+        """The content of a job's `source.npz`; the same for the same arrays."""
         import numpy as np
 
         arrays = {name: getattr(self, name) for name in (*DTYPES, CORNERS, TOPOLOGY)}
         content = io.BytesIO()
         np.savez(content, **{name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None})
+        return content.getvalue()
+
+    def write(self, path: Path) -> None:
+        """Write a job's `source.npz`; raises StorageError."""
         with storage_errors(path.parent):
-            write_atomically(path, content.getvalue())
+            write_atomically(path, self.to_bytes())
 
 
 def check(thing: bpy.types.Object) -> str:

@@ -72,7 +72,7 @@ def test_asking_whether_a_folder_can_be_written_touches_no_file_in_it(extension,
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / ".objects.blend.part").write_text("of the person")
-    assert extension.console.commands._writable(folder / "objects") == folder / "objects.blend"
+    assert extension.console.common.writable(folder / "objects") == folder / "objects.blend"
     assert [each.read_text() for each in folder.iterdir()] == ["of the person"]
 
 

@@ -1,0 +1,83 @@
+"""The command `blender --background FILE --command sdi texture …`: textures objects of a .blend file."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+from collections.abc import Sequence
+
+import bpy
+
+from ..scene.source_mesh import capture
+from ..sdi_engine.cli.options import add_options, request_of
+from ..sdi_engine.contract.request import JobRequest
+from ..sdi_engine.errors import BadInputError, EngineError
+from ..sdi_engine.system.untrusted import printable
+from .common import add_common_options, engine_of, parsed, runner_of, writable
+from .outcome import finish
+from .several import Several, earlier_jobs
+from .textures import TextureOf
+
+
+def main(arguments: Sequence[str], program: str) -> int:
+    """Run the command; returns its exit code."""
+    options = parsed(_parser(program), arguments)
+    if isinstance(options, int):
+        return options
+    context = bpy.context
+    try:
+        request = dataclasses.replace(request_of(options, options.prompt), task="texture").validated()
+        engine = engine_of(context, options)
+        engine.check()
+        output = writable(options.output)
+        textures = _textures(context, request, options)
+        runner = runner_of(context, options)
+        outcomes = Several(textures, runner, engine, earlier_jobs(runner) if options.resume else ()).make()
+        runner.close()
+    except EngineError as error:
+        print(f"error: {printable(str(error))}")
+        return error.exit_code
+    return finish(outcomes, output, options, "objects textured")
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description="Make a new look for objects of the opened file from a prompt. Their materials of before are kept.",
+    )
+    parser.add_argument("prompt", help='how they are to look, for example "a checkered red chair"')
+    parser.add_argument(
+        "--objects",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help="the name of a mesh object; may be given several times, for a texture each",
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only-selected", action="store_true", help="only the faces that are selected in Edit Mode")
+    which.add_argument("--vertex-group", default="", metavar="NAME", help="only the faces in this vertex group")
+    add_common_options(parser)
+    add_options(parser, "object", task="texture")
+    return parser
+
+
+def _textures(context: bpy.types.Context, request: JobRequest, options: argparse.Namespace) -> list[TextureOf]:
+    """The textures to make; raises BadInputError if one of the objects cannot be textured, before any job starts."""
+    things = [_named(context.scene, name) for name in dict.fromkeys(options.objects)]
+    if context.mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+    keeps_some = options.only_selected or bool(options.vertex_group)
+    look_size = request.texture_size if request.strength < 1.0 or keeps_some else 0
+    how = {"only_selected": options.only_selected, "vertex_group": options.vertex_group, "look_size": look_size}
+    return [TextureOf(context, thing, capture(context, thing, **how), request) for thing in things]
+
+
+def _named(scene: bpy.types.Scene, name: str) -> bpy.types.Object:
+    thing = scene.objects.get(name)
+    if thing is not None:
+        return thing
+    meshes = sorted(each.name for each in scene.objects if each.type == "MESH")
+    alike = difflib.get_close_matches(name, meshes, n=1) or meshes[:1]
+    cure = f'there is "{alike[0]}", for example.' if alike else "it has no mesh at all."
+    raise BadInputError(f'The scene "{scene.name}" has no object "{name}": {cure}')
