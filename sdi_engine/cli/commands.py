@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..contract.job_folder import JobFolder
+from ..contract.job_folder import JobFolder, storage_errors
 from ..diffusion.model_index import check_prompt
-from ..errors import EXIT_CANCELLED, EXIT_DONE, EXIT_ENVIRONMENT, EngineError
+from ..errors import EXIT_CANCELLED, EXIT_DONE, EXIT_ENVIRONMENT, EngineError, EnvironmentMissingError
 from ..service import worker
 from ..system.untrusted import printable_record
 from .options import request_of
@@ -48,6 +48,26 @@ def _generate(options: argparse.Namespace) -> int:
     except EngineError as error:
         log.error("%s", error)
         return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)
+    return _work(options, folder.path, resume=False)
+
+
+def _texture(options: argparse.Namespace) -> int:
+    try:
+        request = request_of(options, options.prompt).validated()
+        check_prompt(request.prompt, request.model)
+        from ..surface.mesh_file import source_from_file
+        from ..surface.source import write_source
+
+        source, notices = source_from_file(options.mesh)
+        folder = JobFolder.create(options.output, request)
+        with storage_errors(folder.path):
+            write_source(folder.source_file, source)
+    except (EngineError, ImportError) as caught:
+        error = EnvironmentMissingError(worker.missing_package(caught)) if isinstance(caught, ImportError) else caught
+        log.error("%s", error)
+        return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)
+    for notice in notices:
+        log.info("%s", notice)
     return _work(options, folder.path, resume=False)
 
 
@@ -134,5 +154,12 @@ def _print_json(options: argparse.Namespace, content: dict[str, Any], code: int)
     return code
 
 
-_COMMANDS = {"generate": _generate, "run": _run, "resume": _resume, "serve": _serve, "doctor": _doctor}
+_COMMANDS = {
+    "generate": _generate,
+    "texture": _texture,
+    "run": _run,
+    "resume": _resume,
+    "serve": _serve,
+    "doctor": _doctor,
+}
 """All but the studies."""

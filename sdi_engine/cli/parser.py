@@ -30,6 +30,13 @@ def make_parser() -> argparse.ArgumentParser:
     generate.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new job folder")
     add_options(generate, "object")
 
+    texture = commands.add_parser("texture", parents=[common], help="give a mesh from a file a new look from a prompt")
+    texture.add_argument("mesh", type=Path, metavar="MESH", help="a GLB, glTF, OBJ, PLY or STL file")
+    texture.add_argument("prompt", help='what it shall look like, for example "a checkered red chair"')
+    texture.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new job folder")
+    add_options(texture, "object", task="texture")
+    texture.set_defaults(task="texture")
+
     _add_studies(commands, common)
 
     for name, text in (

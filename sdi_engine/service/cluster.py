@@ -328,6 +328,10 @@ class _Visit:
         if resume and is_file(folder.checkpoint_file):
             with storage_errors(folder.path), open_to_read(folder.checkpoint_file) as file:
                 checkpoint = file.read()
+        source = None
+        if self._request.task == "texture" and is_file(folder.source_file):
+            with storage_errors(folder.path), open_to_read(folder.source_file) as file:
+                source = file.read()
         there = dataclasses.replace(
             self._request,
             model=self._there.get(self._request.model, self._request.model),
@@ -337,7 +341,7 @@ class _Visit:
         )
         verb = verb if verb == SAMPLE else (RESUME if checkpoint is not None else RUN)
         self._started = time.perf_counter()
-        self._crew.ask(self._actor, stop, "start", there.to_json(), verb, checkpoint)
+        self._crew.ask(self._actor, stop, "start", there.to_json(), verb, checkpoint, source)
         have: dict[str, tuple[int, int]] = {}
         heard = printed = 0
         next_checkpoint = 0.0

@@ -99,11 +99,13 @@ class Node:
             shutil.rmtree(sent)
         return True
 
-    def start(self, request: str, verb: str, checkpoint: bytes | None) -> None:
-        """Start a job, or resume one from its checkpoint."""
+    def start(self, request: str, verb: str, checkpoint: bytes | None, source: bytes | None = None) -> None:
+        """Start a job, or resume one from its checkpoint; `source` is the mesh of one that textures a mesh."""
         self.leave()
         path = Path(tempfile.mkdtemp(prefix="job-", dir=_ours(self._place)))
         folder = self._folder = JobFolder.create(path / "job", JobRequest.from_json(request))
+        if source is not None:
+            files.write_atomically(folder.source_file, source)
         if checkpoint is not None:
             files.make_folder_of_ours(folder.checkpoint_folder)
             files.write_atomically(folder.path / CHECKPOINT, checkpoint)

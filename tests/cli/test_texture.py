@@ -1,0 +1,82 @@
+"""`texture` on the command line: a mesh from a file, and every way in which it cannot be."""
+
+import json
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+from tiny_models import write_stable_diffusion
+
+from sdi_engine.cli.commands import main
+from sdi_engine.surface import mesh_file
+
+
+@pytest.fixture
+def box(tmp_path):
+    file = tmp_path / "box.obj"
+    trimesh.creation.box((0.001, 0.002, 0.003)).export(file)
+    return file
+
+
+def texture(capsys, *arguments):
+    """The exit code, what is printed as JSON, and what is logged."""
+    code = main(["texture", *map(str, arguments), "--json"])
+    out, errors = capsys.readouterr()
+    return code, json.loads(out.strip().rpartition("\n")[2]), errors
+
+
+def test_a_file_gets_a_texture_and_the_job_can_be_run_again(tmp_path, box, capsys, small_pictures):
+    model = write_stable_diffusion(tmp_path / "tiny")
+    options = ["--model", model, "--steps", "2", "--texture-size", "64", "--resolution", "16", "--device", "cpu"]
+    code, result, errors = texture(capsys, box, "a red box", "-o", tmp_path / "job", *options, "--front", "90")
+    assert code == 0, errors
+    assert (result["task"], result["steps"], result["settings"]["noise"]) == ("texture", 2, "cached-3d")
+    made = trimesh.load(tmp_path / "job" / "mesh.glb").to_geometry()
+    assert made.extents == pytest.approx([0.001, 0.002, 0.003], rel=1e-4)
+    first = np.asarray(Image.open(tmp_path / "job" / "texture.png"))
+    (tmp_path / "job" / "result.json").unlink()
+    assert main(["run", str(tmp_path / "job")]) == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "job" / "texture.png")), first)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "options", "words"),
+    [
+        ("none.glb", [], "none.glb"),
+        ("words.stl", [], "words.stl"),
+        ("words.txt", [], "no mesh file that can be read"),
+        ("box.obj", ["--strength", "1.5"], '"strength" is 1.5'),
+        ("box.obj", ["--front", "north"], "--front"),
+        ("box.obj", ["--height", "2"], "--height"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_code_2(tmp_path, box, capsys, caplog, mesh, options, words):
+    (tmp_path / "words.stl").write_text("these are words")
+    (tmp_path / "words.txt").write_text("these are words")
+    try:
+        code = main(["texture", str(tmp_path / mesh), "a red mug", "-o", str(tmp_path / "job"), *options])
+    except SystemExit as refused:  # argparse's own way
+        code = refused.code
+    errors = capsys.readouterr().err + caplog.text
+    assert code == 2
+    assert words in errors
+    assert "Traceback" not in errors
+    assert not (tmp_path / "job").exists()
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(tmp_path, box, capsys):
+    code, result, _ = texture(capsys, box, "a red mug", "-o", tmp_path)
+    assert code == 2
+    assert "is not empty" in result["error"]
+    assert not (tmp_path / "source.npz").exists()
+
+
+def test_a_python_without_the_packages_is_code_3(tmp_path, box, capsys, monkeypatch):
+    def lacking(_file):
+        raise ImportError("No module named 'trimesh'", name="trimesh")
+
+    monkeypatch.setattr(mesh_file, "source_from_file", lacking)
+    code, result, _ = texture(capsys, box, "a red mug", "-o", tmp_path / "job")
+    assert code == 3
+    assert 'lacks the package "trimesh"' in result["error"]
