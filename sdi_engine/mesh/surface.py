@@ -1,4 +1,4 @@
-"""The isosurface of a grid of densities, as a clean triangle mesh."""
+"""The isosurface of a grid of densities, as a clean triangle mesh: closed and manifold, and nothing inside."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import fast_simplification
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..errors import NoObjectError
+from .manifold import cut_apart
+from .topology import pieces, welded
 
 MIN_COMPONENT_SHARE = 0.02
 """Pieces whose surface is smaller than this share of the largest piece's are floaters and are left out."""
+
+FLAT = 1e-6
+"""A piece whose volume is less than this, where its area to the power of 1.5 is 1, has no inside; a ball's is 0.094."""
+
+SHORTEST_EDGE = 1e-3
+"""In cells of the grid: nearer vertices are one."""
 
 AGREEMENT_TOLERANCE = 0.002
 """Thresholds whose agreement differs by less are as good as each other."""
@@ -21,7 +30,19 @@ NO_OBJECT = "No object emerged from this prompt: try another seed, more steps, o
 def surface_of_density(
     density: NDArray[np.float32], cell: float, origin: NDArray[np.float32], face_budget: int
 ) -> trimesh.Trimesh:
-    """The isosurface at the automatic threshold: floaters removed, smoothed, simplified to at most `face_budget` faces.
+    """`fine_surface`, simplified to at most `face_budget` faces.
+
+    Raises:
+        NoObjectError: the grid is empty, or fog without a surface, or holds NaN or infinite numbers.
+    """
+    mesh = simplified(fine_surface(density, cell, origin), face_budget)
+    if len(mesh.faces) < 4:
+        raise NoObjectError(NO_OBJECT)
+    return mesh
+
+
+def fine_surface(density: NDArray[np.float32], cell: float, origin: NDArray[np.float32]) -> trimesh.Trimesh:
+    """The isosurface at the automatic threshold, lightly smoothed; closed, manifold, without floaters and inner shells.
 
     Vertices are in scene units, faces counter-clockwise seen from outside.
 
@@ -37,17 +58,16 @@ def surface_of_density(
         raise NoObjectError(NO_OBJECT)
     level = automatic_threshold(density, cell)
     padded = np.pad(density, 1)
-    if (density > level).mean() > 0.9:
+    solid = padded > level
+    if solid[1:-1, 1:-1, 1:-1].mean() > 0.9:
         raise NoObjectError("The prompt's volume filled with fog, and no object emerged: try another seed.")
+    # hollows that nothing leads to, and whatever is in them
+    padded[ndimage.binary_fill_holes(solid) & ~solid] = padded.max()
     # the logarithm makes the surface vary evenly where the density rises steeply
     vertices, faces = marching_cubes(np.log(padded + 1e-6 * level), float(np.log(level)))
-    mesh = trimesh.Trimesh((vertices - 1.0) * cell + origin, faces.astype(np.int64), process=True)
-    mesh = _without_floaters(mesh)
+    mesh = _without_floaters(*_without_slivers(vertices, faces))
     trimesh.smoothing.filter_taubin(mesh, lamb=0.5, nu=0.53, iterations=10)
-    mesh = simplified(mesh, face_budget)
-    if len(mesh.faces) < 4:
-        raise NoObjectError(NO_OBJECT)
-    return mesh
+    return trimesh.Trimesh((mesh.vertices - 1.0) * cell + origin, mesh.faces, process=False)
 
 
 def automatic_threshold(density: NDArray[np.float32], cell: float) -> float:
@@ -100,19 +120,51 @@ def marching_cubes(volume: NDArray[np.floating], level: float) -> tuple[NDArray[
 
 
 def simplified(mesh: trimesh.Trimesh, face_budget: int) -> trimesh.Trimesh:
-    """The mesh with at most `face_budget` triangles, by quadric edge collapse; itself if it has no more."""
+    """The mesh with at most `face_budget` triangles, by quadric edge collapse; itself if it has no more.
+
+    Collapsing joins surfaces that come near each other; they are cut apart again, so a closed mesh stays closed and
+    manifold (`manifold`).
+    """
     if len(mesh.faces) <= face_budget:
         return mesh
     vertices, faces = fast_simplification.simplify(
         np.asarray(mesh.vertices, dtype=np.float32), np.asarray(mesh.faces, dtype=np.int32), target_count=face_budget
     )
-    return trimesh.Trimesh(vertices, faces, process=True)
+    place = welded(vertices)
+    _, first = np.unique(place, return_index=True)
+    return _without_floaters(*cut_apart(vertices[first], place[faces]))
 
 
-def _without_floaters(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """The largest components, without small debris and without the walls of closed cavities, which cannot be seen."""
-    pieces = [piece for piece in mesh.split(only_watertight=False) if piece.volume > 0.0]
-    if not pieces:
+def _without_slivers(
+    vertices: NDArray[np.floating], faces: NDArray[np.integer]
+) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+    """The surface without edges too short to be told from none.
+
+    Marching cubes makes them where a density is nearly the threshold at a vertex of the grid.
+
+    Args:
+        vertices: (V, 3) in units of the grid.
+    """
+    place = welded(np.round(vertices / SHORTEST_EDGE))
+    _, first = np.unique(place, return_index=True)
+    return cut_apart(vertices[first], place[faces])
+
+
+def _without_floaters(vertices: NDArray[np.floating], faces: NDArray[np.int64]) -> trimesh.Trimesh:
+    """The largest pieces, without small debris and without what is inside out or flat, which cannot be seen.
+
+    Raises:
+        NoObjectError: nothing is left.
+    """
+    corners = vertices[faces].astype(np.float64)
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) / 2.0
+    count, piece = pieces(faces)
+    area = np.bincount(piece, np.linalg.norm(normals, axis=1), count)
+    volume = np.bincount(piece, (corners[:, 0] * normals).sum(axis=1) / 3.0, count)
+    solid = volume > FLAT * area**1.5
+    if not solid.any():
         raise NoObjectError(NO_OBJECT)
-    largest = max(piece.area for piece in pieces)
-    return trimesh.util.concatenate([piece for piece in pieces if piece.area >= MIN_COMPONENT_SHARE * largest])
+    kept = solid & (area >= MIN_COMPONENT_SHARE * area[solid].max())
+    faces = faces[kept[piece]]
+    used, faces = np.unique(faces, return_inverse=True)
+    return trimesh.Trimesh(vertices[used], faces.reshape(-1, 3), process=False)
