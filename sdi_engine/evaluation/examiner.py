@@ -184,7 +184,8 @@ def _mesh_quality(mesh: Path) -> dict[str, float]:
 def _fingerprint(judge: Judge | None, others: str) -> str:
     digest = hashlib.sha256(others.encode())
     here = Path(__file__).parent
-    others_code = (here.parent / "mesh" / "topology.py", *sorted((here.parent / "starter").rglob("*.py")))
+    mesh, starter = here.parent / "mesh", here.parent / "starter"
+    others_code = (mesh / "stretch.py", mesh / "topology.py", *sorted(starter.rglob("*.py")))
     for file in (*sorted(here.glob("*.py")), *others_code):
         digest.update(file.read_bytes())
     for tensor in judge.state_dict().values() if judge is not None else ():

@@ -1,4 +1,4 @@
-"""UV coordinates."""
+"""UV coordinates: few charts with little stretch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,24 @@ import numpy as np
 import trimesh
 import xatlas
 from numpy.typing import NDArray
+
+from .charts import charts_of, split
+from .flatten import flattened
+from .stretch import stretches
+from .texels import texels
+
+MOST_CUTS = 5
+"""So often charts that cannot be laid flat are cut in two."""
+
+LOOKED_AT = 96
+OVER_ITSELF = 0.002
+"""A chart, looked at in so many pixels across, lies over itself if more than this share of it is covered twice."""
+
+MOST_STRETCH = 1.5
+"""A chart's L² stretch may be so much; most have less than 1.05."""
+
+TYPICAL_FILL = 0.58
+"""Share of a texture that packed charts cover, for which the distance between them is right."""
 
 
 @dataclass(frozen=True)
@@ -28,21 +46,105 @@ class UnwrappedMesh:
 
 
 def unwrap(mesh: trimesh.Trimesh, texture_size: int, padding: int) -> UnwrappedMesh:
-    """Charts by xatlas, packed for a square texture of `texture_size` pixels with `padding` pixels between them."""
-    atlas = xatlas.Atlas()
-    normals = np.asarray(mesh.vertex_normals, dtype=np.float32)
-    atlas.add_mesh(np.asarray(mesh.vertices, dtype=np.float32), np.asarray(mesh.faces, dtype=np.uint32), normals)
-    charts = xatlas.ChartOptions()
-    charts.max_iterations = 1
-    packing = xatlas.PackOptions()
-    packing.resolution = texture_size
-    packing.padding = padding
-    packing.bilinear = True
-    atlas.generate(charts, packing)
-    source, faces, uv = atlas[0]
+    """Few charts (`charts`), laid flat (`flatten`) and packed by xatlas for a square texture.
+
+    A chart that would lie over itself, or be stretched too far, is cut in two.
+
+    Args:
+        mesh: of any topology; every vertex belongs to a face.
+        texture_size: height and width of the texture in pixels.
+        padding: pixels between charts, about.
+    """
+    chart = charts_of(mesh)
+    for _ in range(MOST_CUTS):
+        source, faces = _split_along_seams(mesh.faces, chart)
+        flat = flattened(np.asarray(mesh.vertices)[source], faces, chart)
+        failed = _charts_over_themselves(flat[faces], chart)
+        failed |= _charts_out_of_shape(np.asarray(mesh.vertices)[source][faces], flat[faces], chart)
+        if not failed.any():
+            break
+        for each in np.flatnonzero(failed):
+            own = np.flatnonzero(chart == each)
+            parts = split(mesh, own)
+            chart[own] = np.where(parts == 0, each, chart.max() + parts)
+    packed, placed, uv = _packed(flat, faces, chart, texture_size, padding)
+    source = source[packed]
     return UnwrappedMesh(
         vertices=np.asarray(mesh.vertices, dtype=np.float32)[source],
-        normals=normals[source],
-        faces=faces.astype(np.int64),
-        uv=uv.astype(np.float32),
+        normals=np.asarray(mesh.vertex_normals, dtype=np.float32)[source],
+        faces=placed,
+        uv=uv,
     )
+
+
+def _split_along_seams(
+    faces: NDArray[np.int64], chart: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The old number (V,) of each new vertex, of which every chart has its own, and the faces (F, 3) with these."""
+    of_corners = np.stack([np.repeat(chart, 3), faces.reshape(-1)], axis=1)
+    new, number = np.unique(of_corners, axis=0, return_inverse=True)
+    return new[:, 1], number.reshape(-1, 3)
+
+
+def _charts_out_of_shape(
+    corners: NDArray[np.float64], flat: NDArray[np.float64], chart: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which charts are stretched by more than `MOST_STRETCH`.
+
+    Args:
+        corners: (F, 3, 3), the faces on the surface.
+        flat: (F, 3, 2), the same in the plane.
+        chart: (F,).
+    """
+    area, area_flat, squared = stretches(corners, flat)
+    of_chart = [np.bincount(chart, each) for each in (area, area_flat, squared * area)]
+    return of_chart[2] * of_chart[1] > MOST_STRETCH**2 * of_chart[0] ** 2
+
+
+def _charts_over_themselves(corners: NDArray[np.float64], chart: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which charts cover some part of the plane twice, each looked at in a square of its own.
+
+    Args:
+        corners: (F, 3, 2), the faces in the plane, each chart around an origin of its own.
+        chart: (F,).
+    """
+    count = int(chart.max()) + 1
+    low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)
+    np.minimum.at(low, chart, corners.min(axis=1))
+    np.maximum.at(high, chart, corners.max(axis=1))
+    across = int(np.ceil(np.sqrt(count)))
+    square = np.stack([np.arange(count) % across, np.arange(count) // across], axis=1)
+    scale = 1.0 / (high - low).max(axis=1).clip(1e-30)
+    placed = (corners - low[chart, None]) * scale[chart, None, None] * 0.999 + square[chart, None]
+    size = across * LOOKED_AT
+    face, row, column, _ = texels(placed / across, size, tolerance=-1e-3)
+    seen = np.bincount(chart[face], minlength=count)
+    _, first, hits = np.unique(row * size + column, return_index=True, return_counts=True)
+    twice = np.bincount(chart[face[first[hits > 1]]], minlength=count)
+    return twice > OVER_ITSELF * seen
+
+
+def _packed(
+    flat: NDArray[np.float64], faces: NDArray[np.int64], chart: NDArray[np.int64], texture_size: int, padding: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """For each vertex its old number, the faces with the new ones, and the UVs in 0…1, as wide as high."""
+    low = np.full((int(chart.max()) + 1, 2), np.inf)
+    np.minimum.at(low, chart, flat[faces].min(axis=1))
+    of_vertex = np.zeros(len(flat), dtype=np.int64)
+    of_vertex[faces] = chart[:, None]
+    corners = flat[faces]
+    u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).sum() / 2.0
+    atlas = xatlas.Atlas()
+    atlas.add_uv_mesh(
+        (flat - low[of_vertex]).astype(np.float32), faces.astype(np.uint32), chart.astype(np.uint32)[:, None].copy()
+    )
+    packing = xatlas.PackOptions()
+    packing.padding = padding
+    packing.bilinear = True
+    packing.texels_per_unit = texture_size * np.sqrt(TYPICAL_FILL / area) if area > 0.0 else 1.0
+    atlas.generate(xatlas.ChartOptions(), packing)
+    packed, placed, uv = atlas[0]
+    sides = np.array([atlas.width, atlas.height], dtype=np.float32)
+    square = np.nan_to_num(uv) * (sides / sides.max(initial=1.0))  # NaN where nothing has an area
+    return packed.astype(np.int64), placed.astype(np.int64), square.astype(np.float32)

@@ -1,0 +1,64 @@
+"""UV maps: few charts, none of which lies over itself, little stretch."""
+
+import numpy as np
+import pytest
+import trimesh
+
+from sdi_engine.mesh.texels import texels
+from sdi_engine.mesh.topology import pieces
+from sdi_engine.mesh.unwrap import unwrap
+
+
+def charts_in(unwrapped):
+    return pieces(unwrapped.faces)[0]
+
+
+def bumpy(mesh, by=0.01):
+    """The mesh with its vertices moved at random, as optimisation leaves them."""
+    rough = mesh.copy()
+    rough.vertices += np.random.default_rng(0).normal(scale=by, size=rough.vertices.shape)
+    return rough
+
+
+@pytest.mark.parametrize(
+    ("thing", "most"),
+    [
+        (trimesh.creation.icosphere(4), 10),
+        (bumpy(trimesh.creation.icosphere(4)), 12),
+        (trimesh.creation.torus(1.0, 0.2, 64, 32), 30),
+        (trimesh.creation.box().subdivide().subdivide(), 6),
+    ],
+    ids=["ball", "rough ball", "ring", "box"],
+)
+def test_few_charts_without_overlaps(thing, most):
+    unwrapped = unwrap(thing, 256, 2)
+    assert charts_in(unwrapped) <= most
+    assert unwrapped.uv.min() >= 0.0
+    assert unwrapped.uv.max() <= 1.0
+    face, row, column, _ = texels(unwrapped.uv[unwrapped.faces], 512, tolerance=-1e-3)
+    _, claims = np.unique(row * 512 + column, return_counts=True)
+    assert (claims > 1).mean() < 0.002
+    assert len(np.unique(face)) > 0.9 * len(thing.faces)
+    np.testing.assert_array_equal(
+        unwrapped.vertices[unwrapped.faces], thing.vertices[thing.faces].astype(np.float32), "the same faces in order"
+    )
+
+
+def test_a_ramp_that_winds_over_itself_is_cut():
+    """Seen from above, two turns of a spiral staircase lie over each other, though all of it faces up."""
+    angle = np.linspace(0.0, 4.2 * np.pi, 200)
+    edge = np.stack([np.cos(angle), np.sin(angle), 0.1 * angle], axis=1)
+    vertices = np.concatenate([edge * [0.5, 0.5, 1.0], edge])
+    low = np.arange(199)
+    faces = np.concatenate([np.stack([low, low + 200, low + 201], 1), np.stack([low, low + 201, low + 1], 1)])
+    unwrapped = unwrap(trimesh.Trimesh(vertices, faces, process=False), 256, 2)
+    assert 2 <= charts_in(unwrapped) <= 8
+
+
+@pytest.mark.parametrize("faces", [[[0, 1, 2]], [[0, 1, 2], [0, 2, 3], [1, 0, 4], [0, 1, 3]], [[0, 1, 1], [0, 1, 2]]])
+def test_any_triangles_have_a_map(faces):
+    """One triangle, an edge with several, one without an area."""
+    points = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1]])
+    unwrapped = unwrap(trimesh.Trimesh(points, faces, process=False), 64, 2)
+    assert len(unwrapped.faces) == len(faces)
+    assert np.isfinite(unwrapped.uv).all()
