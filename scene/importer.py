@@ -6,8 +6,6 @@ selection do not matter, and no empties or wrappers are left behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import addon_utils
 import bpy
 from mathutils import Matrix, Vector
@@ -17,13 +15,15 @@ from ..jobs.placement import Placement
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.files import is_there
-from . import markers, origin, textures
+from . import markers, origin, quads, textures
 from .collection import collection_in
 from .destination import scene_of, view_layer_of
 from .names import object_name
 from .temporary_scene import temporary_scene
 
 _SMALLEST_SCALE = 1e-6
+
+NORMAL_MAP_SUFFIX = "-normal"
 
 
 class ImportFailedError(Exception):
@@ -50,6 +50,8 @@ def put_into_scene(context: bpy.types.Context, folder: JobFolder, placement: Pla
     matrix = markers.matrix_of(folder.path.name) or markers.matrix_from(placement)
     _stand(placed, matrix, 1.0 / scene.unit_settings.scale_length)
     _clean(placed.data)
+    if request.quads:
+        quads.join_triangles(placed.data)
     textures.show_in_solid_shading(placed)
     origin.describe(placed, folder, request)
     collection_in(scene).objects.link(placed)
@@ -99,8 +101,10 @@ def _name(placed: bpy.types.Object, prompt: str, folder: JobFolder) -> None:
     for material in placed.data.materials:
         material.name = name
         for node in textures.nodes_of(material):
-            textures.name(node.image, prompt, folder)
-            material.node_tree.nodes.active = node  # Solid shading shows the active node's image as texture
+            inputs = set(textures.shader_inputs(node))
+            textures.name(node.image, prompt, folder, NORMAL_MAP_SUFFIX if inputs == {"Normal"} else "")
+            if textures.is_colour(node):
+                material.node_tree.nodes.active = node  # Solid shading shows the active node's image as texture
 
 
 def _stand(placed: bpy.types.Object, matrix: Matrix, scale: float) -> None:
@@ -136,22 +140,12 @@ def _clean(mesh: bpy.types.Mesh) -> None:
 
 def _set_colour_space(node: bpy.types.ShaderNodeTexImage) -> None:
     """Mark the image of a colour as sRGB, and that of anything else, such as roughness or normals, as data."""
-    inputs = set(_shader_inputs(node))
-    is_colour = any("Color" in name for name in inputs)
     space = node.image.colorspace_settings
-    if is_colour and space.is_data:
-        space.name = "sRGB"
-    elif inputs and not is_colour and not space.is_data:
+    if textures.is_colour(node):
+        if space.is_data:
+            space.name = "sRGB"
+    elif not space.is_data and any(textures.shader_inputs(node)):
         space.is_data = True
-
-
-def _shader_inputs(node: bpy.types.Node) -> Iterator[str]:
-    """The names of the inputs of a Principled BSDF that the node feeds, directly or through other nodes."""
-    for link in (link for output in node.outputs for link in output.links):
-        if link.to_node.bl_idname == "ShaderNodeBsdfPrincipled":
-            yield link.to_socket.name
-        else:
-            yield from _shader_inputs(link.to_node)
 
 
 def _select(placed: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> None:

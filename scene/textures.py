@@ -35,13 +35,28 @@ def nodes_of(material: bpy.types.Material) -> Iterator[bpy.types.ShaderNodeTexIm
             yield node
 
 
-def name(image: bpy.types.Image, prompt: str, folder: JobFolder) -> None:
-    """Name a packed image, and write it as a file of that name into the job's folder, if that is possible.
+def shader_inputs(node: bpy.types.Node) -> Iterator[str]:
+    """The names of the inputs of a Principled BSDF that the node feeds, directly or through other nodes."""
+    for link in (link for output in node.outputs for link in output.links):
+        if link.to_node.bl_idname == "ShaderNodeBsdfPrincipled":
+            yield link.to_socket.name
+        else:
+            yield from shader_inputs(link.to_node)
+
+
+def is_colour(node: bpy.types.ShaderNodeTexImage) -> bool:
+    """Whether a node's image is the surface's colour, and not its normals or the like."""
+    return any("Color" in name for name in shader_inputs(node))
+
+
+def name(image: bpy.types.Image, prompt: str, folder: JobFolder, suffix: str = "") -> None:
+    """Name a packed image after the prompt, with a suffix where a material has several, and write it as a file of that
+    name into the job's folder, if that is possible.
 
     Image and file must have the same name: Blender's USD exporter writes a file with the image's name, but refers to
     one with the file's name.
     """
-    image.name = file_name(prompt)
+    image.name = file_name(prompt) + suffix
     ending = _ENDINGS.get(image.file_format, "")
     path = folder.textures_folder / f"{image.name}{ending}"
     try:
@@ -94,7 +109,7 @@ def show_in_solid_shading(placed: bpy.types.Object) -> None:
     """Set each material's viewport colour, which Solid shading shows, to its texture's average over the surface."""
     for material in placed.data.materials:
         for node in nodes_of(material):
-            if any("Color" in link.to_socket.name for output in node.outputs for link in output.links):
+            if is_colour(node):
                 colour = colour_on(placed.data, node.image)
                 if colour is not None:
                     material.diffuse_color = colour

@@ -152,6 +152,8 @@ class TexturedMesh:
         is_placed: as of `ColouredMesh`.
         new_uv: (F, 3, 2) of every corner in the order of the source's faces, of a mesh that was there before, where its
             UV map had to be made; None for its own, and for a new object.
+        normals: (n, n, 3), a tangent-space normal map (`mesh.normal_map`); None for none.
+        lods: the same object with ever fewer triangles, if asked for.
     """
 
     mesh: UnwrappedMesh
@@ -159,6 +161,8 @@ class TexturedMesh:
     points: int
     is_placed: bool = False
     new_uv: NDArray[np.float32] | None = None
+    normals: NDArray[np.uint8] | None = None
+    lods: tuple[TexturedMesh, ...] = ()
 
 
 class Representation(nn.Module, ABC):
@@ -225,7 +229,8 @@ class Representation(nn.Module, ABC):
 
     @abstractmethod
     def export(self, request: JobRequest, phase: Phase) -> TexturedMesh:
-        """The surface with its texture, as the request wants them (`face_budget`, `texture_size`); called once, last.
+        """The surface with its texture, as the request wants them (`face_budget`, `texture_size`, `lods`); called once,
+        last.
 
         Args:
             phase: entered before each part of the work that a person may have to wait for.

@@ -339,6 +339,26 @@ class Parameters:
         task="object",
         scope="object",
     )
+    quads: bool = parameter(
+        False,
+        "Quads",
+        "In Blender, join triangles to quads wherever two make a good one, on the same UV map: about half as many "
+        "faces; mesh.glb itself has triangles, as every glTF file",
+        section="mesh",
+        task="object",
+        scope="object",
+        is_compared=False,
+    )
+    lods: int = parameter(
+        0,
+        "Levels of Detail",
+        "Further meshes of the object to show from afar, each with half as many triangles and half as large a texture "
+        "as the one before: mesh-lod1.glb and so on, beside mesh.glb",
+        limits=Within(0, 6),
+        section="mesh",
+        scope="object",
+        task="object",
+    )
     texture_size: int = parameter(
         1024,
         "Texture",

@@ -18,6 +18,7 @@ live.npz        a light mesh of the current state: vertices (V, 3) float32 in me
                 (F, 3) int32, colours (V, 3) uint8, sRGB
 source.npz      of a job that textures a mesh: the mesh (`source_mesh`), there from the beginning
 mesh.glb        the object
+mesh-lod1.glb   the same with half as many triangles, mesh-lod2.glb with a quarter, …: if asked for
 texture.png     of such a job: the new look, on the mesh's own UV map, or on the one in
 uv.npz          uv (F, 3, 2) float32 per corner of the source's faces: the UV map that was made for it
 result.json     written last, atomically: a job with a result is done
@@ -50,7 +51,7 @@ HEARTBEAT_SECONDS = 2.0
 
 _CHECKPOINT_FILE = re.compile(r"state\.safetensors|\.state\.safetensors\.\d+\.part")
 _FILES = re.compile(
-    r"\.?(request\.json|status\.json|result\.json|placement\.json|live\.npz|preview\.png|mesh\.glb|source\.npz"
+    r"\.?(request\.json|status\.json|result\.json|placement\.json|live\.npz|preview\.png|mesh(-lod\d)?\.glb|source\.npz"
     r"|texture\.png|uv\.npz)(\.\d+\.part)?"
     r"|events\.jsonl|worker\.log|cancel|finish|pause|live|seed-\d+\.png|sheet\.png|\.DS_Store|Thumbs\.db|desktop\.ini"
 )
@@ -129,6 +130,10 @@ class JobFolder:
                 f'"{folder.path}" is not a job folder: it has no request.json; give a job folder of this extension.'
             )
         return folder
+
+    def lod_file(self, level: int) -> Path:
+        """The mesh of a level of detail, from 1 on."""
+        return self.path / f"mesh-lod{level}.glb"
 
     def request(self) -> JobRequest:
         """The request, validated again.

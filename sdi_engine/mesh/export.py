@@ -18,20 +18,26 @@ ROUGHNESS = 0.8
 """The material's roughness: diffusion models paint most things matt, and highlights are in the texture already."""
 
 
-def standing_on_ground(vertices: NDArray[np.float32], height: float) -> NDArray[np.float32]:
+def standing_on_ground(
+    vertices: NDArray[np.float32], height: float, like: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """The vertices scaled to a height and moved such that the object stands at the origin: z from 0 to `height`.
 
     Args:
         vertices: (V, 3), Z up.
         height: metres.
+        like: (W, 3), another mesh of the same object; then that stands so, and this one is where it was beside it.
     """
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    reference = vertices if like is None else like
+    low, high = reference.min(axis=0), reference.max(axis=0)
     base = np.array([(low[0] + high[0]) / 2.0, (low[1] + high[1]) / 2.0, low[2]])
     return ((vertices - base) * (height / (high[2] - low[2]))).astype(np.float32)
 
 
-def write_glb(path: Path, mesh: UnwrappedMesh, albedo: NDArray[np.uint8], name: str) -> None:
-    """Write a binary glTF with one mesh and a metallic-roughness material with the texture embedded.
+def write_glb(
+    path: Path, mesh: UnwrappedMesh, albedo: NDArray[np.uint8], name: str, normals: NDArray[np.uint8] | None = None
+) -> None:
+    """Write a binary glTF with one mesh and a metallic-roughness material with the textures embedded.
 
     glTF is Y up with the front on +Z (Blender's importer turns that into Z up and front −Y).
 
@@ -39,9 +45,14 @@ def write_glb(path: Path, mesh: UnwrappedMesh, albedo: NDArray[np.uint8], name: 
         mesh: vertices in metres, Z up, front −Y.
         albedo: (n, n, 3), sRGB, row 0 at the top.
         name: of the object, mesh and material.
+        normals: (n, n, 3), a normal map (`normal_map`), if there is one.
     """
     material = PBRMaterial(
-        name=name, baseColorTexture=Image.fromarray(albedo), metallicFactor=0.0, roughnessFactor=ROUGHNESS
+        name=name,
+        baseColorTexture=Image.fromarray(albedo),
+        normalTexture=None if normals is None else Image.fromarray(normals),
+        metallicFactor=0.0,
+        roughnessFactor=ROUGHNESS,
     )
     textured = trimesh.Trimesh(
         vertices=_y_up(mesh.vertices),

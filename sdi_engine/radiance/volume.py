@@ -15,7 +15,9 @@ from ..cameras import Cameras
 from ..config.settings import Settings
 from ..contract.request import JobRequest
 from ..errors import NoObjectError
-from ..mesh.bake import bake
+from ..mesh.bake import Canvas, bake
+from ..mesh.normal_map import FineNormals, bake_normals
+from ..mesh.surface import fine_surface, simplified
 from ..mesh.unwrap import unwrap
 from ..representation import (
     ColouredMesh,
@@ -31,7 +33,7 @@ from ..representation import (
 from . import regularisers
 from .background import EnvironmentMap, plain_backgrounds
 from .field import RadianceField
-from .isosurface import extract_surface, grid_cell
+from .isosurface import density_grid, extract_surface, grid_cell
 from .occupancy import OccupancyGrid
 from .patches import Patches, rays_per_patch
 from .renderer import RayColours, render_at_surface, render_image, render_rays
@@ -63,6 +65,10 @@ VIEW_SAMPLES = 2
 
 PREVIEW_MESH_RESOLUTION = 48
 """Cells along the longest edge of what is occupied, for a mesh in little time."""
+
+LEAST_FACES = 100
+LEAST_TEXTURE = 64
+"""Levels of detail have at least so many triangles and pixels across their textures: no fewer can be asked for."""
 
 TEXTURE_PADDING = 2
 """Texels between charts."""
@@ -187,20 +193,36 @@ class RadianceVolume(Representation):
         return ColouredMesh(vertices, np.asarray(surface.faces, dtype=np.int32), albedo)
 
     def export(self, request: JobRequest, phase: Phase) -> TexturedMesh:
-        """The isosurface at `mesh_resolution`, simplified, unwrapped, with the albedo that is seen along short rays."""
+        """The isosurface at `mesh_resolution`, simplified, unwrapped, with the albedo that is seen along short rays
+        and the normals that it had before."""
         settings = self.settings
         with phase("Extracting the surface", "mesh"):
             self.occupancy.update(self.field, torch.Generator().manual_seed(request.seed))
-            surface = extract_surface(self.field, self.occupancy, settings.mesh_resolution, request.face_budget)
+            cell = grid_cell(self.occupancy, settings.mesh_resolution)
+            density = density_grid(self.field, self.occupancy, cell)
+            origin = self.occupancy.bounding_box()[0].cpu().numpy()
+            fine = fine_surface(density, cell, origin)
+            surface = simplified(fine, request.face_budget)
         with phase("Unwrapping", "unwrap"):
-            unwrapped = unwrap(surface, request.texture_size, TEXTURE_PADDING)
+            canvas = Canvas.of(unwrap(surface, request.texture_size, TEXTURE_PADDING), request.texture_size)
+        device = self.occupancy.density.device
+        patch = rays_per_patch(device, settings.samples_per_ray)
+        colours_at = functools.partial(render_at_surface, self.field, depth=2.0 * cell)
+        normals = FineNormals(density, cell, origin)
+
+        def textured(canvas: Canvas, points: int) -> TexturedMesh:
+            albedo = bake(colours_at, canvas, device, patch)
+            return TexturedMesh(canvas.mesh, albedo, points, normals=bake_normals(normals, canvas))
+
         with phase("Baking the texture", "bake"):
-            device = self.occupancy.density.device
-            patch = rays_per_patch(device, settings.samples_per_ray)
-            depth = 2.0 * grid_cell(self.occupancy, settings.mesh_resolution)
-            colours_at = functools.partial(render_at_surface, self.field, depth=depth)
-            albedo = bake(colours_at, unwrapped, request.texture_size, device, patch)
-        return TexturedMesh(unwrapped, albedo, points=len(surface.vertices))
+            exported = textured(canvas, len(surface.vertices))
+        lods = []
+        for level in range(1, request.lods + 1):
+            with phase(f"Making level of detail {level}", f"lod{level}"):
+                surface = simplified(fine, max(LEAST_FACES, request.face_budget >> level))
+                size = max(LEAST_TEXTURE, request.texture_size >> level)
+                lods.append(textured(Canvas.of(unwrap(surface, size, TEXTURE_PADDING), size), len(surface.vertices)))
+        return dataclasses.replace(exported, lods=tuple(lods))
 
     def _shading(self, step: Step, device: torch.device) -> Shading | None:
         """How this step's surfaces are lit, by lot; None for bare albedo."""

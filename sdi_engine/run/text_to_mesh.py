@@ -134,10 +134,13 @@ def make(
             with storage_errors(folder.path):
                 checkpoint.save(run, saved)
     with phase("Saving", "save"), storage_errors(folder.path):
-        mesh = exported.mesh
-        if not exported.is_placed:
-            mesh = dataclasses.replace(mesh, vertices=standing_on_ground(mesh.vertices, request.height))
-        write_glb(folder.mesh_file, mesh, exported.albedo, request.prompt[:60])
+        for level, one in enumerate((exported, *exported.lods)):
+            mesh = one.mesh
+            if not exported.is_placed:
+                standing = standing_on_ground(mesh.vertices, request.height, like=exported.mesh.vertices)
+                mesh = dataclasses.replace(mesh, vertices=standing)
+            file = folder.lod_file(level) if level else folder.mesh_file
+            write_glb(file, mesh, one.albedo, request.prompt[:60], one.normals)
         if request.task == "texture":
             save_texture(folder, exported)
     result = {
@@ -150,6 +153,10 @@ def make(
         "loras": [dataclasses.asdict(lora) for lora in request.loras],
         "faces": len(exported.mesh.faces),
         "vertices": exported.points,
+        "lods": [
+            {"mesh": folder.lod_file(level).name, "faces": len(one.mesh.faces)}
+            for level, one in enumerate(exported.lods, start=1)
+        ],
         "texture_size": request.texture_size,
         "height": request.height,
         "steps": run.step,

@@ -135,6 +135,16 @@ def test_it_records_how_it_was_made(bpy, put, folder):
     assert f'version = "{versions["extension"]}"' in (headless.ROOT / "blender_manifest.toml").read_text()
 
 
+@pytest.mark.parametrize(("quads", "corners"), [(False, {3}), (True, {4})])
+def test_triangles_are_joined_to_quads_where_that_is_asked_for(bpy, extension, results, quads, corners):
+    folder = make_job(extension, results, "job-2", quads=quads)
+    placed = extension.scene.importer.put_into_scene(bpy.context, folder, extension.jobs.placement.Placement())
+    assert {len(polygon.vertices) for polygon in placed.data.polygons} == corners
+    assert sum(polygon.area for polygon in placed.data.polygons) == pytest.approx(2.48)
+    uvs = {tuple(each.vector) for each in placed.data.uv_layers.active.uv}
+    assert uvs == {(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)}
+
+
 def test_colour_textures_are_srgb_and_others_are_data(bpy, extension, put):
     placed = put()
     nodes = placed.data.materials[0].node_tree.nodes

@@ -13,6 +13,8 @@ CHANGED = {
     "guidance": 12.5,
     "resolution": 128,
     "face_budget": 4321,
+    "quads": True,
+    "lods": 2,
     "texture_size": 256,
     "height": 2.5,
     "device": "cpu",

@@ -106,7 +106,7 @@ def test_commands_have_the_options_of_their_scope_and_of_those_before(parameter)
 
 
 @pytest.mark.parametrize(
-    ("task", "others"), [("object", {"strength", "front"}), ("texture", {"face_budget", "height"})]
+    ("task", "others"), [("object", {"strength", "front"}), ("texture", {"face_budget", "quads", "lods", "height"})]
 )
 def test_commands_have_no_option_that_their_jobs_do_not_use(task, others):
     parser = argparse.ArgumentParser()

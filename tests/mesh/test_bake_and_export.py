@@ -6,7 +6,7 @@ import torch
 import trimesh
 from PIL import Image
 
-from sdi_engine.mesh.bake import bake, rasterise_uv
+from sdi_engine.mesh.bake import Canvas, bake
 from sdi_engine.mesh.export import standing_on_ground, write_glb
 from sdi_engine.mesh.unwrap import unwrap
 
@@ -25,7 +25,7 @@ def ball():
 
 @pytest.fixture(scope="module")
 def albedo(ball):
-    return bake(place, ball, SIZE, torch.device("cpu"), 1000)
+    return bake(place, Canvas.of(ball, SIZE), torch.device("cpu"), 1000)
 
 
 def sampled(albedo, uv):
@@ -43,10 +43,11 @@ def test_charts_lie_in_the_unit_square_and_keep_the_surface(ball):
 
 
 def test_every_face_has_texels_of_its_own_place(ball):
-    position, normal, covered = rasterise_uv(ball, SIZE)
-    assert covered.mean() > 0.3
-    np.testing.assert_allclose(np.linalg.norm(position[covered], axis=1), 0.5, atol=0.01)
-    np.testing.assert_allclose(normal[covered], position[covered] / 0.5, atol=0.03)
+    canvas = Canvas.of(ball, SIZE)
+    assert len(np.unique(canvas.row * SIZE + canvas.column)) > 0.3 * SIZE**2
+    position = canvas.blended(ball.vertices)
+    np.testing.assert_allclose(np.linalg.norm(position, axis=1), 0.5, atol=0.01)
+    np.testing.assert_allclose(canvas.normals, position / 0.5, atol=0.03)
 
 
 def test_the_texture_shows_the_surfaces_colour_at_every_corner_and_face_centre(ball, albedo):
