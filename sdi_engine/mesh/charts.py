@@ -23,7 +23,7 @@ bump."""
 WIDEST = 0.4
 """Least cosine of a face's normal to its chart's mean: 66°."""
 
-CRUMB = 0.006
+CRUMB = 0.01
 CRUMB_BEYOND = 0.05
 """Charts of a smaller share of the surface are joined to a neighbour even if this share of both is beyond `WIDEST`."""
 

@@ -1,4 +1,5 @@
-"""Charts laid flat, angles kept: least squares conformal maps (Lévy, Petitjean, Ray and Maillot 2002)."""
+"""Charts laid flat: least squares conformal maps (Lévy, Petitjean, Ray and Maillot 2002), which keep angles; or charts
+seen from one side."""
 
 from __future__ import annotations
 
@@ -53,6 +54,24 @@ def flattened(
     squared = adjoint @ left + RIDGE * identity(len(free), format="csc")
     place[free] = splu(squared.tocsc()).solve(-(adjoint @ known))
     flat = np.stack([place.real, place.imag], axis=1)
+    return flat * _scale(corners, flat[faces], chart)[of_vertex, None]
+
+
+def projected(
+    vertices: NDArray[np.floating], faces: NDArray[np.integer], chart: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """The same by looking at each chart along its mean normal: stretched where it bends, but never folded by that."""
+    corners = vertices[faces].astype(np.float64)
+    doubled = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    mean = np.stack([np.bincount(chart, doubled[:, axis]) for axis in range(3)], axis=1)
+    mean /= np.linalg.norm(mean, axis=1, keepdims=True).clip(1e-30)
+    helper = np.eye(3)[np.abs(mean).argmin(axis=1)]
+    right = np.cross(helper, mean)
+    right /= np.linalg.norm(right, axis=1, keepdims=True).clip(1e-30)
+    up = np.cross(mean, right)
+    of_vertex = np.zeros(len(vertices), dtype=np.int64)
+    of_vertex[faces] = chart[:, None]
+    flat = np.stack([(vertices * axes[of_vertex]).sum(axis=1) for axes in (right, up)], axis=1)
     return flat * _scale(corners, flat[faces], chart)[of_vertex, None]
 
 

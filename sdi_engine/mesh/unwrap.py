@@ -10,11 +10,11 @@ import xatlas
 from numpy.typing import NDArray
 
 from .charts import charts_of, split
-from .flatten import flattened
+from .flatten import flattened, projected
 from .stretch import stretches
 from .texels import texels
 
-MOST_CUTS = 5
+MOST_CUTS = 8
 """So often charts that cannot be laid flat are cut in two."""
 
 LOOKED_AT = 96
@@ -56,12 +56,11 @@ def unwrap(mesh: trimesh.Trimesh, texture_size: int, padding: int) -> UnwrappedM
         padding: pixels between charts, about.
     """
     chart = charts_of(mesh)
-    for _ in range(MOST_CUTS):
+    vertices = np.asarray(mesh.vertices)
+    for cuts in range(MOST_CUTS + 1):
         source, faces = _split_along_seams(mesh.faces, chart)
-        flat = flattened(np.asarray(mesh.vertices)[source], faces, chart)
-        failed = _charts_over_themselves(flat[faces], chart)
-        failed |= _charts_out_of_shape(np.asarray(mesh.vertices)[source][faces], flat[faces], chart)
-        if not failed.any():
+        flat, failed = _laid_flat(vertices[source], faces, chart)
+        if cuts == MOST_CUTS or not failed.any():
             break
         for each in np.flatnonzero(failed):
             own = np.flatnonzero(chart == each)
@@ -70,7 +69,7 @@ def unwrap(mesh: trimesh.Trimesh, texture_size: int, padding: int) -> UnwrappedM
     packed, placed, uv = _packed(flat, faces, chart, texture_size, padding)
     source = source[packed]
     return UnwrappedMesh(
-        vertices=np.asarray(mesh.vertices, dtype=np.float32)[source],
+        vertices=vertices[source].astype(np.float32),
         normals=np.asarray(mesh.vertex_normals, dtype=np.float32)[source],
         faces=placed,
         uv=uv,
@@ -86,7 +85,30 @@ def _split_along_seams(
     return new[:, 1], number.reshape(-1, 3)
 
 
-def _charts_out_of_shape(
+def _laid_flat(
+    vertices: NDArray[np.floating], faces: NDArray[np.int64], chart: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The vertices (V, 2) in the plane, and which charts lie over themselves or are out of shape there.
+
+    Conformal maps may fold where a chart winds around something; then it is looked at from one side.
+    """
+    corners = vertices[faces]
+
+    def failed(flat: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return _over_themselves(flat[faces], chart) | _out_of_shape(corners, flat[faces], chart)
+
+    flat = flattened(vertices, faces, chart)
+    folded = failed(flat)
+    if folded.any():
+        from_one_side = projected(vertices, faces, chart)
+        better = folded & ~failed(from_one_side)
+        of_better = np.unique(faces[better[chart]])
+        flat[of_better] = from_one_side[of_better]
+        folded &= ~better
+    return flat, folded
+
+
+def _out_of_shape(
     corners: NDArray[np.float64], flat: NDArray[np.float64], chart: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Which charts are stretched by more than `MOST_STRETCH`.
@@ -101,7 +123,7 @@ def _charts_out_of_shape(
     return of_chart[2] * of_chart[1] > MOST_STRETCH**2 * of_chart[0] ** 2
 
 
-def _charts_over_themselves(corners: NDArray[np.float64], chart: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _over_themselves(corners: NDArray[np.float64], chart: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which charts cover some part of the plane twice, each looked at in a square of its own.
 
     Args:

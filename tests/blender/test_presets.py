@@ -87,7 +87,7 @@ def test_shipped_presets_do_not_change_personal_settings(bpy, extension, name, m
         setattr(settings, prop, value)
     apply(bpy, name)
     left = {prop for prop, value in values(settings).items() if value == CHANGED[prop]}
-    assert left - {"model", "preset"} == {"height", "device", "negative_prompt"}
+    assert left - {"model", "preset"} == {"height", "device", "negative_prompt", "quads", "lods"}
     assert settings.model == model
     assert (settings.use_inversion_guidance, settings.views_per_step, settings.overrides) == (False, 0, "")
     settings.prompt = "a mug"
