@@ -116,7 +116,8 @@ def _shining(
         for group in shine(shining):
             stack.callback(bpy.data.node_groups.remove, group)
     else:
-        shining.use_nodes = True
+        if bpy.app.version < (5, 0, 0):
+            shining.use_nodes = True
         _shine_plainly(shining.node_tree, material.diffuse_color if material is not None else GREY)
     if image is not None:
         nodes = shining.node_tree.nodes

@@ -11,8 +11,10 @@ _PASS_ON = {"NodeReroute", "NodeGroupInput"}
 
 
 def has_nodes(material: bpy.types.Material | None) -> bool:
-    """Whether a material's look is that of its nodes."""
-    return material is not None and material.node_tree is not None and material.use_nodes
+    """Whether a material's look is that of its nodes; from Blender 5.0 on every material's is."""
+    if material is None or material.node_tree is None:
+        return False
+    return bpy.app.version >= (5, 0, 0) or material.use_nodes
 
 
 def shine(material: bpy.types.Material) -> list[bpy.types.NodeTree]:

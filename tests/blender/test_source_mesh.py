@@ -442,6 +442,17 @@ class TestLook:
         assert node.node_tree == group
         assert len(group.nodes) == 2
 
+    def test_nodes_are_baked_in_edit_mode_too_which_goes_on(self, bpy, cube, material, capture):
+        made, shader = material()
+        feed(shader, "ShaderNodeTexVoronoi", "Color")
+        cube.data.materials[0] = made
+        bpy.context.view_layer.objects.active = cube
+        bpy.ops.object.mode_set(mode="EDIT")
+        source = capture(cube, look_size=16)
+        assert len(np.unique(source.look)) > 10
+        assert cube.mode == "EDIT"
+        assert bpy.context.selected_objects == [cube]
+
     def test_without_a_uv_map_nodes_are_baked_to_corners(self, bpy, make, material, capture):
         thing = make([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)], [(0, 1, 2, 3)])
         made, shader = material()
