@@ -6,6 +6,10 @@ processes prepare (`batches`). Every step draws its pictures, captions and noise
 resumed run equals an uninterrupted one. With `--steps` a run can be repeated exactly from its seed and its numbers of
 processes and workers; with `--minutes` the learning rate follows the clock instead.
 
+A changed world needs no training from random weights: `--start-from starter` begins with the shipped ones, and a lower
+`--rate` keeps what they know. A run that was stopped goes on with the same command and `--resume` instead of
+`--start-from`; with fewer `--steps` than before, its learning rate falls sooner.
+
 DIR gets `model/` (the pipeline folder, updated during the training), `state.pt`, `shards/` (pictures for a resumed
 run), `loss.jsonl`, `loss.png` and `samples-*.png`.
 """
@@ -32,7 +36,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
-from ..diffusion.location import INDEX_FILE
+from ..config.parameters import STARTER_MODEL
+from ..diffusion.location import INDEX_FILE, STARTER_FOLDER
 from ..mesh.eight_bit import eight_bit
 from . import captions, world
 from .batches import Batch, Batches
@@ -443,7 +448,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=Settings.learning_rate, help="highest learning rate")
     parser.add_argument("--resume", action="store_true", help="continue from the state in --output")
     parser.add_argument(
-        "--start-from", type=Path, metavar="FOLDER", help="a starter prior to begin with, instead of random weights"
+        "--start-from",
+        type=_model_folder,
+        metavar="FOLDER",
+        help=f'a starter prior to begin with, instead of random weights; "{STARTER_MODEL}" is the shipped one',
+    )
+    parser.add_argument(
+        "--save-every",
+        type=int,
+        metavar="STEPS",
+        help="steps between saved states (default 500 on a CPU, 5000 on a GPU)",
     )
     parser.add_argument("--workers", type=int, help="processes that render (default 0 on a CPU, cores - 1 on a GPU)")
     options = parser.parse_args(arguments)
@@ -451,6 +465,8 @@ def main(arguments: list[str] | None = None) -> None:
     on_cpu = options.device == "cpu"
     # A GPU trains faster than all cores together can render, and frequent saving would take more of its time.
     rest = {} if on_cpu else {"first_shards": 2, "instances": 8, "reuse": 16, "save_every": 5000, "sample_every": 5000}
+    if options.save_every is not None:
+        rest["save_every"] = options.save_every
     workers = options.workers
     if workers is None:
         workers = 0 if on_cpu else max(1, (os.cpu_count() or 2) - 1)
@@ -466,6 +482,8 @@ def main(arguments: list[str] | None = None) -> None:
         workers=workers,
         **rest,
     )
+    if settings.save_every < 1:
+        parser.error(f"--save-every is {settings.save_every}: it must be 1 or more")
     if settings.workers < 0:
         parser.error(f"--workers is {settings.workers}: it must be 0 or more")
     if settings.processes > 1 and not on_cpu:
@@ -479,6 +497,10 @@ def main(arguments: list[str] | None = None) -> None:
     if options.start_from is not None and not (options.start_from / INDEX_FILE).is_file():
         parser.error(f'"{options.start_from}" is no model: give a folder that contains {INDEX_FILE}')
     train(options.output, settings, options.device, options.resume, start_from=options.start_from)
+
+
+def _model_folder(name: str) -> Path:
+    return STARTER_FOLDER if name == STARTER_MODEL else Path(name)
 
 
 if __name__ == "__main__":

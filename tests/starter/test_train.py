@@ -14,6 +14,7 @@ import torch
 from diffusers import DiffusionPipeline
 from transformers import CLIPTokenizer
 
+from sdi_engine.diffusion.location import STARTER_FOLDER
 from sdi_engine.diffusion.views import all_view_words
 from sdi_engine.starter import batches, captions, model, paint, publish, record, train, world
 from sdi_engine.starter.dataset import Window
@@ -235,6 +236,24 @@ def test_a_run_can_start_from_a_model(processes: int, tmp_path: Path, request: p
             torch.testing.assert_close(state[part][name], value, atol=1e-6, rtol=0, msg=name)
 
 
+@pytest.mark.parametrize(("name", "folder"), [("starter", STARTER_FOLDER), ("FOLDER", None)])
+def test_the_shipped_weights_have_a_name(
+    name: str, folder: Path | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No step is trained: two optimisers' steps of a whole prior take longer than all else."""
+    asked: list[tuple[Path | None, int, tuple[float, float]]] = []
+
+    def watched(_: Path, settings: train.Settings, *__: object, start_from: Path | None) -> None:
+        asked.append((start_from, settings.save_every, settings.lesson))
+
+    monkeypatch.setattr(train, "train", watched)
+    if folder is None:
+        model.StarterModel(TINY).save(tmp_path)
+        folder, name = tmp_path, str(tmp_path)
+    train.main(["--output", str(tmp_path / "run"), "--device", "cpu", "--start-from", name, "--save-every", "7"])
+    assert asked == [(folder, 7, (0.0, 0.0))]
+
+
 def test_a_resumed_run_keeps_its_size_and_lesson(tmp_path: Path) -> None:
     """Neither follows from the command line of the resumed run, which no longer has --start-from."""
     without_lesson = replace(SETTINGS, steps=1, lesson=(0.0, 0.0))
@@ -349,6 +368,7 @@ def test_a_folder_without_a_training_is_not_published(tmp_path: Path, capsys: py
     [
         (["--batch", "33", "--processes", "2"], "33 cannot be shared by 2 processes"),
         (["--workers", "-1"], "must be 0 or more"),
+        (["--save-every", "0"], "must be 1 or more"),
         (["--device", "cuda", "--processes", "2"], "works on a CPU only"),
         (["--resume"], "no state.pt"),
         (["--start-from", "nowhere"], '"nowhere" is no model'),
