@@ -21,6 +21,7 @@ from ..scene.importer import ImportFailedError
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.request import JobRequest
+from ..sdi_engine.diffusion.distilled import check_noise
 from ..sdi_engine.diffusion.model_index import check_prompt
 from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EngineError
 from ..sdi_engine.system.untrusted import printable
@@ -162,6 +163,7 @@ class Several:
         try:
             request = wanted.request()
             check_prompt(request.prompt, request.model)
+            check_noise(request.noise, request.model)
             self.runner.use(self.engine)
             begun.job = self._continue_earlier(request, begun) or submit(
                 request, self.runner, begun.where, wanted.prepare

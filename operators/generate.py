@@ -15,6 +15,7 @@ from ..jobs.seeds import UnusedSeeds
 from ..scene.importer import ImportFailedError
 from ..sdi_engine.config.parameters import MAX_SEED
 from ..sdi_engine.contract.request import JobRequest
+from ..sdi_engine.diffusion.distilled import check_noise
 from ..sdi_engine.diffusion.model_index import check_prompt, check_prompts
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.system.pasted import as_meant
@@ -37,6 +38,8 @@ def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: l
     try:
         for model in dict.fromkeys(request.model for request in requests):
             check_prompts([request.prompt for request in requests if request.model == model], model)
+        for noise, model in dict.fromkeys((request.noise, request.model) for request in requests):
+            check_noise(noise, model)
         if bpy.app.background:
             desk, engine = session().desks.desk(context), preferences.engine(context)
             for request, placement in zip(requests, where, strict=True):

@@ -19,6 +19,7 @@ class CountedPrior(Prior):
         self.resolution = prior.resolution
         self.device = prior.device
         self.notices = prior.notices
+        self.distilled = prior.distilled
         self.evaluations = 0
 
     def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:

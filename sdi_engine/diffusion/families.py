@@ -81,6 +81,8 @@ class Family:
         unused: parts that are never loaded here.
         views: the words that tell its models from which side they look (`views.view_words`).
         guidance: the γ that suits its models; None for the paper's.
+        base: what to take instead of one of the family's distilled models (`distilled`).
+        distilled: (part or "", setting, value) of configurations, all of which tell a distilled model; "" is the index.
         folded: cells of the latents along the edge of a patch that the denoiser takes for one, with as many more
             channels.
         channels: of the latents, by which models for inpainting are told from those for text to image; None asks no
@@ -114,6 +116,8 @@ class Family:
     unused: tuple[str, ...] = ("feature_extractor", "image_encoder")
     views: ViewVocabulary = "four"
     guidance: float | None = None
+    base: str = "the model that it was made from"
+    distilled: tuple[tuple[str, str, Any], ...] = ()
     folded: int = 1
     channels: int | None = None
     only: str = ""
@@ -166,6 +170,7 @@ SD1 = _unet_family(
     required=_UNET_PARTS,
     unused=("safety_checker", "feature_extractor", "image_encoder"),
     text_width=768,
+    base="Stable Diffusion 1.5, or a model made of it for 20 steps or more",
     harmless=r"cond_stage_model\.transformer\.text_projection\.weight",
 )
 SD2 = _unet_family(
@@ -185,6 +190,7 @@ SD2 = _unet_family(
     required=_UNET_PARTS,
     unused=("safety_checker", "feature_extractor", "image_encoder"),
     text_width=1024,
+    base="Stable Diffusion 2.1",
     harmless=r"cond_stage_model\.model\.text_projection",
     velocity_sample_size=96,
 )
@@ -206,6 +212,7 @@ SDXL = _unet_family(
     required=(*_UNET_PARTS, *_SECOND_ENCODER),
     only=f"{DENOISER}label_emb.0.0.weight",
     text_width=2048,
+    base="Stable Diffusion XL 1.0, or a model made of it for 20 steps or more",
     harmless=r"conditioner\.embedders\.0\.transformer\.text_projection\.weight",
 )
 SD3 = Family(
@@ -229,6 +236,7 @@ SD3 = Family(
     required=("transformer", "scheduler", "vae", "text_encoder", "tokenizer", *_SECOND_ENCODER),
     optional=("text_encoder_3", "tokenizer_3"),
     dispensable={"text_encoders.t5xxl.": "text encoder T5"},
+    base="Stable Diffusion 3.5 Medium or Large",
     identities=("text_encoders.clip_l.transformer.text_projection.weight",),
     shape=lazy("original_names", "sd3_transformer_shape"),
     dtype="bfloat16",
@@ -255,6 +263,8 @@ FLUX = _flux_family(
     required=("transformer", "scheduler", "vae", "text_encoder", "tokenizer", *_SECOND_ENCODER),
     optional=(),
     guidance=3.5,
+    base="FLUX.1 dev or Chroma",
+    distilled=(("transformer", "guidance_embeds", False), ("scheduler", "use_dynamic_shifting", False)),
     loras=r"double_blocks|single_(transformer_)?blocks",
     unread_in_loras=r"(lora_te[23]_|text_encoder_2\.|text_encoders\.t5xxl\.|t5xxl\.).*",
 )
@@ -267,6 +277,7 @@ CHROMA = _flux_family(
     required=("transformer", "scheduler", "vae", "text_encoder", "tokenizer"),
     optional=(),
     guidance=5.0,
+    base="Chroma1-HD or Chroma1-Base",
     loras=r"distilled_guidance_layer",
     unread_in_loras=r"(lora_te\d?_|text_encoder\.|text_encoders\.t5xxl\.|t5xxl\.).*",
 )

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .flow_prior import FlowPrior, evenly_down, latents_of, tokens_of
-from .prior import Text
+from .prior import ModelHints, Text
 from .reading import WeighingEncoder, counter, read
 
 EMBEDDED_GUIDANCE = 1.0
@@ -64,13 +64,23 @@ class _PatchPrior(FlowPrior):
 class FluxPrior(_PatchPrior):
     """FLUX.1: T5's tokens, of which none is masked, and CLIP's pooled embedding."""
 
+    def __init__(self, pipeline: Any, hints: ModelHints, device: torch.device) -> None:
+        super().__init__(pipeline, hints, device)
+        self._takes_guidance = bool(self._denoiser.config.guidance_embeds)
+        if self._takes_guidance:
+            self.notices = (
+                f"FLUX.1 dev was distilled with its guidance inside: it is told the scale {EMBEDDED_GUIDANCE:g}, at "
+                "which it predicts without guidance, and guided by two evaluations instead. Chroma was trained "
+                "without that.",
+            )
+
     @property
     def _tokenizer(self) -> Any:
         return self._pipeline.tokenizer_2
 
     def _velocity(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
         told = {"pooled_projections": text["pooled"].to(self._denoiser.dtype)}
-        if self._denoiser.config.guidance_embeds:
+        if self._takes_guidance:
             told["guidance"] = torch.full_like(t, EMBEDDED_GUIDANCE)
         return self._asked(x, t, text["embedding"], **told)
 

@@ -22,6 +22,7 @@ from ..contract.request import Lora
 from ..doctor import too_old
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError, is_out_of_memory
 from ..system import network
+from .distilled import NATIVE_GUIDANCE, Distilled, about_loras, distilled
 from .families import Family
 from .header import listed
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate
@@ -163,7 +164,8 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
     pipeline = getattr(diffusers, family.pipeline).from_pretrained(
         str(folder), local_files_only=True, scheduler=_scheduler(folder, family, index["scheduler"]), **absent, **parts
     )
-    return _prior_of(family, pipeline, _hints(folder, family), device, fuse_loras(pipeline, loras, family))
+    notices = fuse_loras(pipeline, loras, family) + about_loras(loras)
+    return _prior_of(family, pipeline, folder, device, notices, distilled(model, family, folder, index))
 
 
 def _network(folder: Path, model: str, part: str, kind: Sequence[str], dtype: torch.dtype) -> nn.Module:
@@ -214,22 +216,34 @@ def _load_file(file: Path, device: torch.device, loras: Sequence[Lora]) -> Prior
     from .single_file import companion_folder, load_single_file, predicts_velocity, set_velocity
 
     pipeline, family, notices = load_single_file(file, device)
-    notices += fuse_loras(pipeline, loras, family)
+    notices += fuse_loras(pipeline, loras, family) + about_loras(loras)
     companion = companion_folder(file)
-    if companion:
-        return _prior_of(family, pipeline, _hints(companion, family), device, notices)
-    prior = _prior_of(family, pipeline, _hints(None, family), device, notices)
-    if family.may_predict_velocity and predicts_velocity(prior):
+    found = distilled(str(file), family, companion)
+    prior = _prior_of(family, pipeline, companion, device, notices, found)
+    if companion is None and family.may_predict_velocity and predicts_velocity(prior):
         set_velocity(pipeline, family)
-        return _prior_of(family, pipeline, _hints(None, family), device, notices)
+        return _prior_of(family, pipeline, companion, device, notices, found)
     return prior
 
 
 def _prior_of(
-    family: Family, pipeline: DiffusionPipeline, hints: ModelHints, device: torch.device, notices: list[str]
+    family: Family,
+    pipeline: DiffusionPipeline,
+    folder: Path | None,
+    device: torch.device,
+    notices: list[str],
+    found: Distilled | None,
 ) -> Prior:
-    prior: Prior = family.prior(pipeline, hints, device)
-    prior.notices = tuple(notices)
+    """The prior of a pipeline.
+
+    Args:
+        folder: what may say more of the model, in Diffusers layout.
+        notices: what a person is told of it.
+        found: that it was distilled.
+    """
+    prior: Prior = family.prior(pipeline, _hints(folder, family, found), device)
+    prior.notices = (*prior.notices, *notices)
+    prior.distilled = found
     return prior
 
 
@@ -249,9 +263,10 @@ def _quieten() -> None:
         library.utils.logging.disable_progress_bar()
 
 
-def _hints(folder: Path | None, family: Family) -> ModelHints:
+def _hints(folder: Path | None, family: Family, found: Distilled | None) -> ModelHints:
     """What a model's folder says of it, if there is one, and for the rest what suits its family."""
-    of_family = ModelHints(guidance_scale=family.guidance, view_vocabulary=family.views)
+    guidance = NATIVE_GUIDANCE if found else family.guidance
+    of_family = ModelHints(guidance_scale=guidance, view_vocabulary=family.views)
     file = folder / HINTS_FILE if folder else None
     if file is None or not file.is_file():
         return of_family

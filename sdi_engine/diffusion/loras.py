@@ -26,6 +26,9 @@ from .model_index import read_object
 from .original_names import as_it_is
 
 _EMBEDDING = re.compile(r"(bundle_emb\.|emb_params|clip_[lg]$|.*string_to_param).*")
+_OF_XLABS = re.compile(r".*\.processor\.(qkv|proj)_lora\d?\..*")
+"""LoRAs for FLUX.1 by XLabs' own scripts, which change a part of what other LoRAs call a layer."""
+
 _PEFT_METADATA = "lora_adapter_metadata"
 _PEFT_WEIGHTS = "adapter_model"
 _PEFT_CONFIG = "adapter_config.json"
@@ -114,8 +117,8 @@ def _known_layers(pipeline: Any, family: Family) -> dict[str, Layer]:
         name = original.removesuffix(".weight")
         layer = Layer(denoiser, tuple(part.removesuffix(".weight") for part in held.names))
         flat = name.replace(".", "_")
-        names = (f"lora_unet_{flat}", f"lycoris_{flat}", f"diffusion_model.{name}", f"model.diffusion_model.{name}")
-        for alias in names:
+        starts = ("", "base_model.model.", "diffusion_model.", "model.diffusion_model.")
+        for alias in (f"lora_unet_{flat}", f"lycoris_{flat}", *(start + name for start in starts)):
             known.setdefault(alias, layer)
     for number, encoder in enumerate(family.text_encoders, 1):
         part = encoder.part
@@ -152,7 +155,8 @@ def _read(pipeline: Any, lora: Lora, known: Mapping[str, Layer], family: Family)
             file.unused.append(name)
         elif layer is None:
             # What is for a layer that is known is of a format that is not.
-            (strange if any(start in known for start in _starts(name)) else homeless).append(name)
+            is_strange = _OF_XLABS.fullmatch(name) or any(start in known for start in _starts(name))
+            (strange if is_strange else homeless).append(name)
         elif found[1] in parts[layer]:
             raise _unfit(
                 file.path, family, f"two tensors are for the same layer, {shown(name)} and {shown(sources[layer])}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .distilled import Distilled
 from .views import ViewVocabulary
 
 Text = dict[str, Tensor]
@@ -67,6 +68,7 @@ class ModelHints:
         inversion_guidance_scale: the γ_inv that gives the best objects; by default −γ.
         resolution: height and width in pixels of the images it was trained on.
         view_vocabulary: which words for views its captions held (`views.view_words`).
+        is_distilled: whether it was distilled to a few steps (`distilled`), where its name or configuration misleads.
         knows: for a model with a small vocabulary, its words by kind (`vocabulary`), for messages to a person.
     """
 
@@ -74,6 +76,7 @@ class ModelHints:
     inversion_guidance_scale: float | None = None
     resolution: int | None = None
     view_vocabulary: ViewVocabulary = "four"
+    is_distilled: bool | None = None
     knows: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -90,6 +93,9 @@ class Prior(ABC):
     device: torch.device
     notices: tuple[str, ...] = ()
     """Sentences for the user, on what of its files is not used."""
+
+    distilled: Distilled | None = None
+    """For a model that was distilled to a few steps."""
 
     @abstractmethod
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:

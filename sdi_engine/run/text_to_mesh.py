@@ -20,13 +20,15 @@ from PIL import Image
 
 from .. import __version__
 from ..config.asked import settings_asked_for
+from ..config.settings import Settings
 from ..contract import events, source_mesh, vocabulary
 from ..contract.job_folder import JobFolder, storage_errors
 from ..contract.request import JobRequest
 from ..diffusion.counted_prior import CountedPrior
+from ..diffusion.distilled import DRAWN_NOISES
 from ..diffusion.loading import LoadPrior, load_prior
 from ..diffusion.prior import Prior
-from ..errors import EnvironmentMissingError, NoObjectError
+from ..errors import BadInputError, EnvironmentMissingError, NoObjectError
 from ..mesh.export import standing_on_ground, write_glb
 from ..representation import TexturedMesh
 from ..system.files import is_file, write_atomically
@@ -100,6 +102,7 @@ def make(
     settings = resolve(request, prior.hints, prior.resolution)
     saved = folder.checkpoint_file
     resumed = resume and is_file(saved)
+    check_distilled(prior, settings, resumed, report)
 
     def attempt(number: int) -> Optimisation:
         return Optimisation(
@@ -280,6 +283,21 @@ def tell_how_it_reads(prior: Prior, prompt: str, negative_prompt: str, report: R
         remarks += [f"Of the negative prompt: {remark}" for remark in about_negative if remark]
     for remark in filter(None, remarks):
         report(events.Notice(remark))
+
+
+def check_distilled(prior: Prior, settings: Settings, resumed: bool, report: Report) -> None:
+    """Say of a model that was distilled to a few steps what an object with it is.
+
+    Raises:
+        BadInputError: the settings look for κ by asking the model, in a run that nobody has begun before.
+    """
+    if prior.distilled is None:
+        return
+    assert settings.guidance_scale is not None
+    is_drawn = settings.noise in DRAWN_NOISES
+    if not is_drawn and not resumed:
+        raise BadInputError(prior.distilled.refusal)
+    report(events.Notice(prior.distilled.remark(settings.guidance_scale) if is_drawn else prior.distilled.refusal))
 
 
 def _versions() -> dict[str, str]:

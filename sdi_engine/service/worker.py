@@ -20,6 +20,7 @@ from ..contract import events
 from ..contract.attendance import is_attended, machine_elsewhere
 from ..contract.job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
 from ..contract.request import JobRequest
+from ..diffusion.distilled import check_noise
 from ..diffusion.model_index import check_prompt
 from ..errors import (
     BadInputError,
@@ -63,6 +64,8 @@ def make_mesh(
 ) -> None:
     """The default work of a job: make a mesh; `load` as in `text_to_mesh.make`."""
     check_prompt(request.prompt, request.model)  # before torch is loaded, which takes seconds
+    if not resume:
+        check_noise(request.noise, request.model)
     with torch_work():
         from ..run import text_to_mesh
 
@@ -72,6 +75,8 @@ def make_mesh(
 def make_mesh_in_turn(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
     """`make_mesh`, once this computer's device is free of this person's other engines."""
     check_prompt(request.prompt, request.model)  # an error is reported before the wait
+    if not resume:
+        check_noise(request.noise, request.model)
     with device_taken(report, folder.stop_if_told):
         make_mesh(folder, request, resume, report)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from original_layout import write_single_file
 from safetensors.torch import save_file
+from tiny_flux import write_chroma, write_flux
 from tiny_models import write_lora, write_sd3, write_sdxl, write_stable_diffusion
 
 from sdi_engine.cli import commands as cli
@@ -20,6 +21,8 @@ FAMILIES = {
     "pixels": lambda folder: write_stable_diffusion(folder, "sample", vae=False),
     "sdxl": write_sdxl,
     "sd3": write_sd3,
+    "flux": write_flux,
+    "chroma": write_chroma,
 }
 
 
@@ -35,6 +38,27 @@ def generate(model, output, *options):
 def test_folder(family, tmp_path):
     assert generate(FAMILIES[family](tmp_path / "model"), tmp_path / "job") == EXIT_DONE
     assert (tmp_path / "job" / "mesh.glb").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("family", ["flux", "chroma"])
+def test_samples_and_the_identity_in_2d(family, tmp_path):
+    """With its own noise score distillation is DDIM, eq. (6)."""
+    model, few = FAMILIES[family](tmp_path / "model"), ["--steps", "3", "--device", "cpu"]
+    for command, *more in (("sample", "--count", "1"), ("distill2d",)):
+        asked = [command, "a red mug", "--model", str(model), "-o", str(tmp_path / command), *few, *more]
+        assert cli.main(asked) == EXIT_DONE
+    assert (tmp_path / "sample" / "sheet.png").is_file()
+    assert json.loads((tmp_path / "distill2d" / "result.json").read_text())["largest_difference"] <= 1e-4
+
+
+def test_a_distilled_model_makes_objects_with_drawn_noise_only(tmp_path, caplog):
+    model = write_flux(tmp_path / "model", "schnell")
+    assert generate(model, tmp_path / "refused") == EXIT_BAD_INPUT
+    assert "distilled to a few steps (by its configuration)" in caplog.text
+    assert generate(model, tmp_path / "job", "--noise", "random") == EXIT_DONE
+    result = json.loads((tmp_path / "job" / "result.json").read_text())
+    assert result["settings"]["guidance_scale"] == 1.0
+    assert "score distillation (SDS), not inversion, at guidance 1." in (tmp_path / "job" / "events.jsonl").read_text()
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3"])
