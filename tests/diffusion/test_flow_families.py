@@ -3,14 +3,19 @@
 `pytest -s` prints the table of differences.
 """
 
+import functools
+
 import pytest
 import torch
 from diffusers import DiffusionPipeline
 from tiny_flux import RESOLUTION, T5_LENGTH, write_chroma, write_flux
+from tiny_models import write_sd3
 
-from sdi_engine.diffusion.flow_prior import tokens_of
+from sdi_engine.diffusion.flow_prior import latents_of, tokens_of
 from sdi_engine.diffusion.loading import load_prior
+from sdi_engine.diffusion.views import view_words, with_view
 from sdi_engine.distillation.ddim import ddim_sample
+from sdi_engine.errors import BadInputError
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red mug", "a blue car, side view"]
@@ -18,42 +23,89 @@ NEGATIVE = "ugly"
 STEPS = 4
 
 
+def sd3(pipeline, x, guidance):
+    return {"prompt": PROMPTS, "negative_prompt": [NEGATIVE] * 2, "latents": x, "guidance_scale": guidance}
+
+
 def flux(pipeline, x, guidance):
     """Two-pass guidance beside the scale that dev is told."""
     guided = {"true_cfg_scale": guidance, "negative_prompt": [NEGATIVE] * 2} if guidance > 1.0 else {}
-    return {"latents": tokens_of(x), "guidance_scale": 1.0, "max_sequence_length": T5_LENGTH, **guided}
+    told = {"prompt": PROMPTS, "guidance_scale": 1.0, "max_sequence_length": T5_LENGTH}
+    return told | guided | {"latents": tokens_of(x)}
 
 
 def chroma(pipeline, x, guidance):
-    """With the mask as it is meant: booleans."""
+    """With its masks as they are meant: as booleans."""
     told = {}
     for name, prompts in (("", PROMPTS), ("negative_", [NEGATIVE] * 2)):
         embedding, _, mask, *_ = pipeline.encode_prompt(
             prompts, do_classifier_free_guidance=False, max_sequence_length=T5_LENGTH
         )
         told |= {f"{name}prompt_embeds": embedding, f"{name}prompt_attention_mask": mask.bool()}
-    return {"latents": tokens_of(x), "guidance_scale": guidance, "prompt": None, **told}
+    return told | {"latents": tokens_of(x), "guidance_scale": guidance}
 
 
-FAMILIES = {"FLUX.1 dev": (write_flux, flux), "Chroma": (write_chroma, chroma)}
+FAMILIES = {
+    "SD 3.5": (functools.partial(write_sd3, version=3.5), sd3),
+    "FLUX.1 dev": (write_flux, flux),
+    "FLUX.1 schnell": (functools.partial(write_flux, kind="schnell"), flux),
+    "Chroma": (write_chroma, chroma),
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request, tmp_path_factory):
+    """The name of a family, the prior of its tiny model, and Diffusers' own pipeline of it."""
+    write, _ = FAMILIES[request.param]
+    folder = write(tmp_path_factory.mktemp("models") / "model")
+    absent = {"text_encoder_3": None, "tokenizer_3": None} if request.param == "SD 3.5" else {}
+    pipeline = DiffusionPipeline.from_pretrained(folder, **absent)
+    pipeline.set_progress_bar_config(disable=True)
+    return request.param, load_prior(str(folder), CPU), pipeline
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_sampling_is_that_of_diffusers(family, guidance, tmp_path):
-    write, asked = FAMILIES[family]
-    folder = write(tmp_path / "model")
-    prior = load_prior(str(folder), CPU)
-    pipeline = DiffusionPipeline.from_pretrained(folder)
-    pipeline.set_progress_bar_config(disable=True)
+def test_sampling_is_that_of_diffusers(family, guidance):
+    name, prior, pipeline = family
     x = torch.randn(2, *prior.latent_shape(RESOLUTION), generator=torch.Generator().manual_seed(3))
-    call = {"prompt": PROMPTS, "height": RESOLUTION, "width": RESOLUTION, "num_inference_steps": STEPS}
-    call |= {"output_type": "latent"} | asked(pipeline, x, guidance)
+    how = {"height": RESOLUTION, "width": RESOLUTION, "num_inference_steps": STEPS, "output_type": "latent"}
     with torch.no_grad():
-        theirs = pipeline(**call).images
+        theirs = pipeline(**how, **FAMILIES[name][1](pipeline, x, guidance)).images
+    theirs = theirs if name == "SD 3.5" else latents_of(theirs, x.shape)
     conditioning = prior.condition(PROMPTS, NEGATIVE)
-    ours = tokens_of(ddim_sample(prior, x, prior.sampling_times(STEPS), conditioning, guidance))
+    ours = ddim_sample(prior, x, prior.sampling_times(STEPS), conditioning, guidance)
     difference = (ours - theirs).abs().max().item()
-    print(f"{family:12} guidance {guidance:3} largest difference {difference:.1e}")
-    assert theirs.std() > 0.1
+    print(f"{name:14} guidance {guidance:3} largest difference {difference:.1e}")
+    assert theirs.std() > 0.1  # not all the same
+    assert (prior.predict(x, torch.ones(2), conditioning, 3.5).by_guidance.abs().max()) > 1e-3  # the texts tell
     assert difference <= 1e-4
+
+
+def test_latents_are_those_of_the_vae_shifted_and_scaled(family):
+    _, prior, pipeline = family
+    images = torch.rand(1, 3, RESOLUTION, RESOLUTION, generator=torch.Generator().manual_seed(0))
+    config = pipeline.vae.config
+    with torch.no_grad():
+        x0 = prior.encode(images)
+        latents = pipeline.vae.encode(images * 2.0 - 1.0).latent_dist.mode()
+        decoded = pipeline.image_processor.postprocess(pipeline.vae.decode(latents).sample, output_type="pt")
+    torch.testing.assert_close(x0, (latents - config.shift_factor) * config.scaling_factor)
+    torch.testing.assert_close(prior.decode(x0), decoded, atol=1e-5, rtol=1e-5)
+
+
+def test_an_image_of_half_a_patch_is_refused(family):
+    _, prior, _ = family
+    with pytest.raises(BadInputError, match=r"multiples of 4 pixels, and 18 is none: choose the resolution 16\."):
+        prior.latent_shape(18)
+
+
+def test_views_and_the_end_of_a_long_prompt(family):
+    """The view is never cut off, whatever reads it."""
+    name, prior, _ = family
+    assert prior.hints.view_vocabulary == ("four" if name == "SD 3.5" else "sentences")
+    long = "a red mug with a very long story " * 8
+    views = [view_words(azimuth, 0.0, prior.hints.view_vocabulary) for azimuth in (0.0, 180.0)]
+    front, back = prior.text([with_view(long, view) for view in views])["embedding"]
+    assert not torch.allclose(front, back)
+    if name != "SD 3.5":
+        assert any("too long for this model, which ignores" in remark for remark in prior.remarks(long))

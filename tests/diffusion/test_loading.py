@@ -357,11 +357,11 @@ def test_the_unused_rest_of_clip_in_a_folder_is_ignored(latent_model, tmp_path):
 
 
 def test_other_kinds_of_models_are_refused(latent_model, sdxl_model, tmp_path):
-    flux = tmp_path / "flux"
-    flux.mkdir()
-    (flux / "model_index.json").write_text('{"_class_name": "FluxPipeline", "transformer": ["diffusers", "X"]}')
-    with pytest.raises(BadInputError, match=r"FluxPipeline, which is not supported.*SD 3"):
-        load_prior(str(flux), CPU)
+    lumina = tmp_path / "lumina"
+    lumina.mkdir()
+    (lumina / "model_index.json").write_text('{"_class_name": "Lumina2Pipeline", "transformer": ["diffusers", "X"]}')
+    with pytest.raises(BadInputError, match=r"Lumina2Pipeline, which is not supported.*SD 3"):
+        load_prior(str(lumina), CPU)
 
     refiner = shutil.copytree(sdxl_model, tmp_path / "refiner")
     index = json.loads((refiner / "model_index.json").read_text()) | {"text_encoder": [None, None]}
