@@ -79,7 +79,8 @@ class Family:
         required: parts of the pipeline that it cannot do without.
         optional: parts that it may lack.
         unused: parts that are never loaded here.
-        views: the words that tell its models from which side they look (`views.view_words`).
+        views: the words that tell its models from which side they look (`views.view_words`). CLIP is trained on short
+            captions, so DreamFusion's words suit it; "sentences" have their source at each entry.
         guidance: the γ that suits its models; None for the paper's.
         base: what to take instead of one of the family's distilled models (`distilled`).
         distilled: (part or "", setting, value) of configurations, all of which tell a distilled model; "" is the index.
@@ -250,7 +251,7 @@ _flux_family = functools.partial(
     layout=lazy("flux_names", "flux_layout"),
     first="",
     folded=2,
-    # Trained on captions that vision-language models wrote in prose, and read by T5.
+    # T5 reads prose; Black Forest Labs' guide asks for it (docs.bfl.ai), and so are the prompts on Chroma's page.
     views="sentences",
     dtype="bfloat16",
 )
@@ -265,6 +266,7 @@ FLUX = _flux_family(
     guidance=3.5,
     base="FLUX.1 dev or Chroma",
     distilled=(("transformer", "guidance_embeds", False), ("scheduler", "use_dynamic_shifting", False)),
+    named=r"(.*\.)?(vector_in\.in_layer|single_transformer_blocks\.\d+\.norm\.linear)\..*",
     loras=r"double_blocks|single_(transformer_)?blocks",
     unread_in_loras=r"(lora_te[23]_|text_encoder_2\.|text_encoders\.t5xxl\.|t5xxl\.).*",
 )
@@ -278,6 +280,7 @@ CHROMA = _flux_family(
     optional=(),
     guidance=5.0,
     base="Chroma1-HD or Chroma1-Base",
+    named=r"(.*\.)?distilled_guidance_layer\..*",
     loras=r"distilled_guidance_layer",
     unread_in_loras=r"(lora_te\d?_|text_encoder\.|text_encoders\.t5xxl\.|t5xxl\.).*",
 )
@@ -303,6 +306,7 @@ Z_IMAGE = _language_family(
     layout=lazy("z_image_names", "z_image_layout"),
     # Captions by a vision-language model (Z-Image Team 2025, arXiv:2511.22699).
     guidance=5.0,  # in its pipeline's words 4
+    base="Z-Image, without Turbo",
     named=r"(.*\.)?(noise_refiner|layers)\.\d+\.adaLN_modulation\.0\..*",
     loras=r"(layers|noise_refiner|context_refiner)[._]\d+[._]attention[._](to_|qkv|out)",
 )
@@ -315,6 +319,8 @@ FLUX2_KLEIN = _language_family(
     folded=2,
     # Black Forest Labs' guide to prompts asks for descriptive prose (docs.bfl.ai).
     guidance=4.0,
+    base="FLUX.2 klein base",
+    distilled=(("", "is_distilled", True),),
     named=r"(.*\.)?(single|double)_stream_modulation(_img|_txt)?\..*",
     loras=r"to_qkv_mlp_proj|(single|double)_stream_modulation|ff(_context)?[._]linear_(in|out)",
 )
@@ -326,6 +332,7 @@ QWEN_IMAGE = _language_family(
     folded=2,
     # Captions up to whole paragraphs (Wu et al. 2025, arXiv:2508.02324).
     guidance=4.0,
+    base="Qwen-Image, without Lightning",
     named=r"(.*\.)?transformer_blocks\.\d+\.img_mlp\..*",
     loras=r"transformer_blocks[._]\d+[._](img|txt)_(mlp|mod)",
 )
@@ -337,6 +344,7 @@ SANA = _language_family(
     named=r"(.*\.)?(blocks\.\d+\.cross_attn\.kv_linear|transformer_blocks\.\d+\.ff\.conv_inverted)\..*",
     # Captions by several vision-language models, and an instruction that asks for prose (Xie et al. 2024).
     guidance=4.5,
+    base="Sana 1.5, without Sprint",
 )
 PRX_PIXEL = _language_family(
     name="prx-pixel",
@@ -347,9 +355,13 @@ PRX_PIXEL = _language_family(
     named=r"(.*\.)?resolution_embedder\..*",
     # "Works best with detailed prompts in natural language" (Diffusers' documentation of PRX).
     guidance=5.0,
+    base="PRXPixel's base model",
 )
 
 FAMILIES = (SD1, SD2, SDXL, SD3, FLUX, CHROMA, Z_IMAGE, FLUX2_KLEIN, QWEN_IMAGE, SANA, PRX_PIXEL)
+
+DISTILLED_PIPELINES = {"LatentConsistencyModelPipeline": SD1, "SanaSprintPipeline": SANA}
+"""Pipelines that are for models distilled to a few steps alone, and the family of their base models."""
 
 UNSUPPORTED = (
     (r"(.*\.)?double_blocks\..*|(.*\.)?single_transformer_blocks\..*", "is a FLUX model, or one of its architecture"),

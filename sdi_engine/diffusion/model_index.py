@@ -55,6 +55,11 @@ def checked_pipeline(model: str, index: Mapping[str, Any], folder: Path | None =
     family = families.of_pipeline(name, _text_width(folder) if folder else None)
     missing = sorted(set(family.required) - present(index)) if family else []
     if family is None or missing:
+        if name in families.DISTILLED_PIPELINES:
+            raise BadInputError(
+                f'The model "{model}" is a {name}: it was distilled to a few steps, and has lost the guidance that '
+                f"inversion needs. Choose {families.DISTILLED_PIPELINES[name].base}."
+            )
         lack = f" without {' and '.join(missing)}" if missing else ""
         raise BadInputError(
             f'The model "{model}" is a {name}{lack}, which is not supported: choose one of the {families.supported()} '

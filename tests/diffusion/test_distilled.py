@@ -7,7 +7,8 @@ from headers import SDXL, write_file
 
 from sdi_engine.contract.request import Lora
 from sdi_engine.diffusion.distilled import about_loras, check_noise, distilled, word_for_few_steps
-from sdi_engine.diffusion.families import FLUX
+from sdi_engine.diffusion.families import FAMILIES, FLUX, FLUX2_KLEIN
+from sdi_engine.diffusion.model_index import checked_pipeline
 from sdi_engine.errors import BadInputError
 
 
@@ -91,3 +92,19 @@ def test_a_lora_for_few_steps_is_named(tmp_path):
     assert len(about_loras(loras)) == 1
     assert 'the LoRA "Qwen-Image-Lightning-8steps.safetensors" is for few steps' in about_loras(loras)[0]
     assert about_loras([Lora("/loras/lcm.safetensors", 0.0)]) == []
+
+
+def test_every_family_says_what_to_take_instead():
+    assert all(family.base != "the model that it was made from" for family in FAMILIES)
+
+
+def test_flux2_klein_says_that_it_is_distilled(tmp_path):
+    found = [distilled(str(tmp_path), FLUX2_KLEIN, tmp_path, {"is_distilled": said}) for said in (True, False)]
+    assert found[0] is not None
+    assert "choose FLUX.2 klein base, or the noise" in found[0].refusal
+    assert found[1] is None
+
+
+def test_pipelines_of_distilled_models_are_refused_with_their_base_models():
+    with pytest.raises(BadInputError, match=r"was distilled to a few steps.*Choose Sana 1\.5, without Sprint\."):
+        checked_pipeline("sprint", {"_class_name": "SanaSprintPipeline"})

@@ -4,6 +4,7 @@
 """
 
 import functools
+import json
 
 import pytest
 import torch
@@ -109,3 +110,13 @@ def test_views_and_the_end_of_a_long_prompt(family):
     assert not torch.allclose(front, back)
     if name != "SD 3.5":
         assert any("too long for this model, which ignores" in remark for remark in prior.remarks(long))
+
+
+@pytest.mark.parametrize("said", [{}, {"is_distilled": False}])
+def test_schnell_is_loaded_with_its_own_guidance_unless_it_says_that_it_is_not_distilled(said, tmp_path):
+    folder = write_flux(tmp_path / "model", "schnell")
+    (folder / "sdi_engine.json").write_text(json.dumps({"resolution": RESOLUTION} | said))
+    prior = load_prior(str(folder), CPU)
+    assert (prior.distilled is None, prior.hints.guidance_scale) == (bool(said), 3.5 if said else 1.0)
+    assert prior.notices == ()
+    assert "it is told the scale 1" in load_prior(str(write_flux(tmp_path / "dev")), CPU).notices[0]

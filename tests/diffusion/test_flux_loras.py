@@ -26,7 +26,6 @@ ORIGINAL = {
     "lora_unet_single_blocks_1_linear2": (WIDTH, 5 * WIDTH),
 }
 MODULATION = {"lora_unet_double_blocks_0_img_mod_lin": (6 * WIDTH, WIDTH)}
-CLIP = {f"lora_te1_text_model_encoder_layers_0_self_attn_{name}_proj": (16, 16) for name in ("q", "out")}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ def fused(pipeline, file):
     ("model", "layers", "kinds", "alpha"),
     [
         ("flux", DIFFUSERS, PEFT, None),
-        ("flux", ORIGINAL | MODULATION | CLIP, KOHYA, 1.5),
+        ("flux", ORIGINAL | MODULATION, KOHYA, 1.5),
         ("chroma", DIFFUSERS, PEFT, None),
         ("chroma", ORIGINAL, KOHYA, 1.5),
     ],
@@ -79,17 +78,21 @@ def test_what_a_file_adds_is_what_diffusers_adds(model, layers, kinds, alpha, mo
         torch.testing.assert_close(ours[name], tensor, atol=1e-5, rtol=1e-5)
 
 
-def test_one_matrix_for_query_key_value_and_mlp(models, tmp_path):
-    """Diffusers takes it apart for the real size only."""
-    tensors = lora({"lora_unet_single_blocks_0_linear1": (7 * WIDTH, WIDTH)}, KOHYA)
+def test_what_diffusers_cannot_read_is_added_by_the_formula(models, tmp_path):
+    """It takes linear1 apart for the real size only, and with this version of Transformers it passes over CLIP."""
+    names = "lora_unet_single_blocks_0_linear1", "lora_te1_text_model_encoder_layers_0_self_attn_q_proj"
+    tensors = lora(dict(zip(names, [(7 * WIDTH, WIDTH), (16, 16)], strict=True)), KOHYA, 1.5)
     save_file(tensors, tmp_path / "lora.safetensors")
     pipeline = DiffusionPipeline.from_pretrained(models["flux"])
     block = pipeline.transformer.single_transformer_blocks[0]
-    parts = [block.attn.to_q, block.attn.to_k, block.attn.to_v, block.proj_mlp]
-    before = torch.cat([part.weight.detach().clone() for part in parts])
+    (query,) = (part for name, part in pipeline.text_encoder.named_modules() if name.endswith("0.self_attn.q_proj"))
+    layers = [[block.attn.to_q, block.attn.to_k, block.attn.to_v, block.proj_mlp], [query]]
+    before = [torch.cat([part.weight.detach().clone() for part in parts]) for parts in layers]
     fused(pipeline, tmp_path / "lora.safetensors")
-    down, up = (tensors[f"lora_unet_single_blocks_0_linear1.{kind}"] for kind in KOHYA)
-    torch.testing.assert_close(torch.cat([part.weight for part in parts]), before + 0.5 * up @ down)
+    for name, parts, weight in zip(names, layers, before, strict=True):
+        down, up = (tensors[f"{name}.{kind}"] for kind in KOHYA)
+        expected = weight + 0.5 * (1.5 / 3) * up @ down
+        torch.testing.assert_close(torch.cat([part.weight for part in parts]), expected)
 
 
 def test_what_is_not_read_is_said(models, tmp_path):

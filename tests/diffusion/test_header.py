@@ -47,6 +47,12 @@ def test_missing_parts_are_named(file, missing, sentence, tmp_path):
         (["transformer_blocks.0.attn.to_q.weight", "single_transformer_blocks.0.attn.to_q.weight"], "FLUX"),
         (["model.diffusion_model.blocks.0.cross_attn.q.weight"], "video model"),
         (["transformer_blocks.0.img_mlp.net.0.proj.weight"], "is of a Qwen-Image model, .* folder in Diffusers layout"),
+        (
+            ["double_blocks.0.img_attn.qkv.weight", "vector_in.in_layer.weight"],
+            r"of a FLUX\.1 model, .*layout",
+        ),
+        (["single_transformer_blocks.0.norm.linear.weight"], r"of a FLUX\.1 model"),
+        (["double_blocks.0.img_attn.qkv.weight", "distilled_guidance_layer.in_proj.weight"], "of a Chroma model"),
         (["model.diffusion_model.layers.0.adaLN_modulation.0.weight", "cap_embedder.0.weight"], "of a Z-Image model"),
         (["layers.0.adaLN_modulation.1.weight", "cap_embedder.0.weight"], "is a Lumina model"),
         (["double_blocks.0.img_attn.qkv.weight", "single_stream_modulation.lin.weight"], r"of a FLUX\.2 klein model"),
