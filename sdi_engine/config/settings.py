@@ -139,6 +139,7 @@ _DRAFT = Settings(
     ),
     cameras=CameraRanges(elevation=(-10.0, 45.0), fov=(35.0, 50.0), half_frame=(0.7, 0.85), jitter=0.03),
     noise="cached-3d",
+    cache_refresh=constant(0.05),
     t=Ramp(0.98, 0.05),
     inversion_steps_per_unit=3,
     inversion_start=0.1,

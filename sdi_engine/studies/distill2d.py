@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
+from ..config.settings import OFF
 from ..contract.request import JobRequest
 from ..diffusion.prior import Conditioning, Prediction, Prior
 from ..distillation.ddim import ddim_trajectory
@@ -142,7 +143,9 @@ def trajectory(study: Study, prompt: str, noise: str, times: Tensor) -> Iterator
     x = starting_noise(prior, [request.seed], resolution_2d(study))
     if noise == DDIM:
         return ddim_trajectory(prior, x, times, conditioning, study.guidance_scale)
-    guidance = Guidance(prior, dataclasses.replace(study.settings, noise=noise), request.seed)
+    # of one view that stays nothing need be forgotten, and so its cached noise is DDIM's
+    settings = dataclasses.replace(study.settings, noise=noise, cache_refresh=OFF)
+    guidance = Guidance(prior, settings, request.seed)
     random = Generator().manual_seed(seed_of(request.seed, "2D score distillation"))
 
     def choose(x0: Tensor, t: Tensor, previous: Prediction) -> Noise:
