@@ -13,7 +13,7 @@ from torch import Tensor
 from ..contract import vocabulary
 from ..errors import BadInputError
 from .latents import Latents, PixelLatents, VaeLatents
-from .prior import ModelHints, Prior, Text
+from .prior import ModelHints, NegativePrompt, Prior, Text
 from .prompt_weights import Fragment, parse, plain
 from .reading import Reading, WeighingEncoder, counter, read
 from .views import longest_view, with_view, without_view
@@ -58,7 +58,7 @@ class DiffusersPrior(Prior):
                 part.to(device).requires_grad_(False).eval()
         self._latents = self._latents_of(getattr(pipeline, "vae", None))
         self.resolution = hints.resolution or self._cells * self._latents.pixels_per_cell
-        self._texts: dict[str, Text] = {}
+        self._texts: dict[tuple[bool, str], Text] = {}
 
     def _latents_of(self, vae: Any) -> Latents:
         """The model's own space, by its VAE or None."""
@@ -70,8 +70,8 @@ class DiffusersPrior(Prior):
         return int(self._denoiser.config.sample_size)
 
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
-        side = resolution // self._latents.pixels_per_cell
-        if side % self._patch:
+        side, rest = divmod(resolution, self._latents.pixels_per_cell)
+        if side == 0 or side % self._patch or (rest and not self._latents.cuts):
             pixels = self._patch * self._latents.pixels_per_cell
             raise BadInputError(
                 f"This model draws images whose sides are multiples of {pixels} pixels, and {resolution} is none: "
@@ -100,10 +100,11 @@ class DiffusersPrior(Prior):
         Those of shorter prompts are padded to the length of the longest: with the empty prompt's, or where there is a
         "mask" with nothing.
         """
-        for prompt in prompts:
-            if prompt not in self._texts:
-                self._texts[prompt] = self._encode(prompt)
-        rows = [self._texts[prompt] for prompt in prompts]
+        keys = [(isinstance(prompt, NegativePrompt), prompt) for prompt in prompts]
+        for key in keys:
+            if key not in self._texts:
+                self._texts[key] = self._encode(key[1])
+        rows = [self._texts[key] for key in keys]
         length = max(row["embedding"].shape[1] for row in rows)
         rows = [self._filled(row, length) for row in rows]
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}

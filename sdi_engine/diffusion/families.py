@@ -92,6 +92,8 @@ class Family:
         named: a pattern for names of tensors of a transformer of its own, by which a file that cannot be loaded is
             named; or "".
         text_width: of what the denoiser is told; None where that tells nothing.
+        told: the setting of the denoiser with the width of what it is told, and how many times that of its (first) text
+            encoder that is; "" where it is not so simple.
         refused: variants that are not supported: a pattern for the name of one of their tensors, and what they are.
         harmless: a pattern for the names of tensors that a file may hold although the model has no place for them.
         dispensable: prefixes of whole parts that a file may hold and that are not read, and what they are.
@@ -124,6 +126,7 @@ class Family:
     only: str = ""
     named: str = ""
     text_width: int | None = None
+    told: tuple[str, int] = ("", 1)
     refused: tuple[tuple[str, str], ...] = ()
     harmless: str = ""
     dispensable: Mapping[str, str] = field(default_factory=dict)
@@ -168,6 +171,7 @@ SD1 = _unet_family(
     label="SD 1.x",
     pipeline="StableDiffusionPipeline",
     text_encoders=(TextEncoder("text_encoder", "tokenizer", "cond_stage_model.transformer."),),
+    told=("cross_attention_dim", 1),
     required=_UNET_PARTS,
     unused=("safety_checker", "feature_extractor", "image_encoder"),
     text_width=768,
@@ -188,6 +192,7 @@ SD2 = _unet_family(
             lacks_last_layer=True,
         ),
     ),
+    told=("cross_attention_dim", 1),
     required=_UNET_PARTS,
     unused=("safety_checker", "feature_extractor", "image_encoder"),
     text_width=1024,
@@ -302,6 +307,7 @@ Z_IMAGE = _language_family(
     name="z-image",
     label="Z-Image",
     pipeline="ZImagePipeline",
+    told=("cap_feat_dim", 1),
     prior=lazy("z_image_prior", "ZImagePrior"),
     layout=lazy("z_image_names", "z_image_layout"),
     # Captions by a vision-language model (Z-Image Team 2025, arXiv:2511.22699).
@@ -314,6 +320,7 @@ FLUX2_KLEIN = _language_family(
     name="flux2-klein",
     label="FLUX.2 klein",
     pipeline="Flux2KleinPipeline",
+    told=("joint_attention_dim", 3),
     prior=lazy("flux2_prior", "Flux2KleinPrior"),
     layout=lazy("flux2_names", "flux2_layout"),
     folded=2,
@@ -328,6 +335,7 @@ QWEN_IMAGE = _language_family(
     name="qwen-image",
     label="Qwen-Image",
     pipeline="QwenImagePipeline",
+    told=("joint_attention_dim", 1),
     prior=lazy("qwen_image_prior", "QwenImagePrior"),
     folded=2,
     # Captions up to whole paragraphs (Wu et al. 2025, arXiv:2508.02324).
@@ -340,6 +348,7 @@ SANA = _language_family(
     name="sana",
     label="Sana",
     pipeline="SanaPipeline",
+    told=("caption_channels", 1),
     prior=lazy("sana_prior", "SanaPrior"),
     named=r"(.*\.)?(blocks\.\d+\.cross_attn\.kv_linear|transformer_blocks\.\d+\.ff\.conv_inverted)\..*",
     # Captions by several vision-language models, and an instruction that asks for prose (Xie et al. 2024).
@@ -350,6 +359,7 @@ PRX_PIXEL = _language_family(
     name="prx-pixel",
     label="PRXPixel",
     pipeline="PRXPixelPipeline",
+    told=("context_in_dim", 1),
     prior=lazy("prx_prior", "PRXPixelPrior"),
     required=("transformer", "scheduler", "text_encoder", "tokenizer"),
     named=r"(.*\.)?resolution_embedder\..*",

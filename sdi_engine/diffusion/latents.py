@@ -14,10 +14,14 @@ from ..errors import BadInputError
 
 
 class Latents(Protocol):
-    """Images (B, 3, H, W) in −1…1 to x0 (B, channels, H / pixels_per_cell, W / pixels_per_cell) and back."""
+    """Images (B, 3, H, W) in −1…1 to x0 (B, channels, H / pixels_per_cell, W / pixels_per_cell) and back.
+
+    `cuts` says whether images of other sizes are cut to whole cells; else they cannot be encoded.
+    """
 
     channels: int
     pixels_per_cell: int
+    cuts: bool
 
     def encode(self, images: Tensor) -> Tensor: ...
 
@@ -36,6 +40,8 @@ def _frozen(vae: nn.Module, device: torch.device) -> Any:
 
 class VaeLatents:
     """A VAE's latents, shifted and scaled to what the denoiser was trained on."""
+
+    cuts = True
 
     def __init__(self, vae: AutoencoderKL, device: torch.device) -> None:
         self._vae = _frozen(vae, device)
@@ -61,6 +67,8 @@ class BatchNormLatents:
     """FLUX.2's: folded by 2 × 2, then normalised by the mean and the variance of each channel that a batch
     normalisation has learnt."""
 
+    cuts = False
+
     def __init__(self, vae: AutoencoderKLFlux2, device: torch.device) -> None:
         self._vae = _frozen(vae, device)
         variance: Tensor = self._vae.bn.running_var + vae.config.batch_norm_eps
@@ -84,6 +92,8 @@ class BatchNormLatents:
 
 class VideoLatents:
     """Qwen-Image's: a video VAE's for a single frame, normalised by the mean and the deviation of each channel."""
+
+    cuts = False
 
     def __init__(self, vae: AutoencoderKLQwenImage, device: torch.device) -> None:
         self._vae = _frozen(vae, device)
@@ -110,6 +120,8 @@ class VideoLatents:
 class DeepLatents:
     """Sana's: a deep compression autoencoder's, which has no distribution, scaled."""
 
+    cuts = False
+
     def __init__(self, vae: AutoencoderDC, device: torch.device) -> None:
         self._vae = _frozen(vae, device)
         self._scale = float(vae.config.scaling_factor)
@@ -134,6 +146,7 @@ class ScaledPixels:
 
     channels = 3
     pixels_per_cell = 1
+    cuts = False
 
     def __init__(self, scale: float) -> None:
         self._scale = scale
@@ -153,6 +166,8 @@ class ScaledPixels:
 
 class PixelLatents:
     """For a model without a VAE: the image folded by `pixel_unshuffle`, such that p² · 3 channels are the model's."""
+
+    cuts = False
 
     def __init__(self, channels: int) -> None:
         """

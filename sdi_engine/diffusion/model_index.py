@@ -84,11 +84,12 @@ def check_channels(model: str, folder: Path, index: Mapping[str, Any], family: F
             f'The model "{model}" takes {takes} channels for images of {image}, as those for inpainting, depth or '
             "editing do: choose the plain text-to-image model it was made from."
         )
-    told, width = denoiser.get("cross_attention_dim"), _text_width(folder)
-    if len(family.text_encoders) == 1 and isinstance(told, int) and isinstance(width, int) and told != width:
+    setting, times = family.told
+    told, width = denoiser.get(setting), _text_width(folder)
+    if isinstance(told, int) and isinstance(width, int) and told != times * width:
         raise BadInputError(
-            f'The text encoder of the model "{model}" gives {width} numbers for a word, and its denoiser takes {told}: '
-            "they belong to two models; download one of them as a whole."
+            f'The text encoder of the model "{model}" gives {times * width} numbers for a word, and its denoiser takes '
+            f"{told}: they belong to two models; download one of them as a whole."
         )
 
 
@@ -159,7 +160,9 @@ def present(index: Mapping[str, Any]) -> set[str]:
 
 def _text_width(folder: Path) -> Any:
     """How many numbers the (first) text encoder gives for a word, where its configuration says so."""
-    return read_object(folder / "text_encoder" / "config.json").get("hidden_size")
+    config = read_object(folder / "text_encoder" / "config.json")
+    of_text = config.get("text_config")  # of a model that reads pictures, too
+    return config.get("hidden_size", of_text.get("hidden_size") if isinstance(of_text, dict) else None)
 
 
 def _latent_channels(folder: Path) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .prior import Conditioning, Prior, mix, parts
+from .prior import Conditioning, NegativePrompt, Prior, mix, parts
 from .views import OVERHEAD_ELEVATION_DEG, in_vocabulary, with_view
 
 FRONT, SIDE, BACK, OVERHEAD, NOTHING = "front view", "side view", "back view", "overhead view", ""
@@ -60,7 +60,7 @@ def condition_views(
 
     def told(words: list[str]) -> list[str]:
         in_its_words = (in_vocabulary(view, prior.hints.view_vocabulary) for view in words)
-        return [with_view(prompt, view) if view else negative_prompt for view in in_its_words]
+        return [with_view(prompt, view) if view else NegativePrompt(negative_prompt) for view in in_its_words]
 
     one, other, first, second, negative = parts(
         prior.text(
@@ -69,7 +69,7 @@ def condition_views(
                 *told([view.other for view in views]),
                 *told([view.away[0][0] for view in views]),
                 *told([view.away[1][0] for view in views]),
-                *[negative_prompt] * len(views),
+                *[NegativePrompt(negative_prompt)] * len(views),
             ]
         ),
         count=5,

@@ -18,6 +18,12 @@ Texts of different lengths have a "mask" (B, tokens) of booleans beside their "e
 """
 
 
+class NegativePrompt(str):
+    """A prompt to keep away from, or "": some models read it otherwise than one to draw."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Conditioning:
     """y and ∅ of eq. (3) for B images, and what Perp-Neg steers away from.
@@ -146,7 +152,7 @@ class Prior(ABC):
 
     def condition(self, prompts: list[str], negative_prompt: str = "") -> Conditioning:
         """The conditioning for B = len(prompts) images, without Perp-Neg."""
-        prompt, negative = parts(self.text([*prompts, *[negative_prompt] * len(prompts)]))
+        prompt, negative = parts(self.text([*prompts, *[NegativePrompt(negative_prompt)] * len(prompts)]))
         return Conditioning(prompt, negative)
 
     def predict(self, x: Tensor, t: Tensor, conditioning: Conditioning, guidance: float) -> Prediction:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from .language_prior import LanguagePrior
 from .latents import DeepLatents
-from .prior import Text
+from .prior import NegativePrompt, Text
 from .reading import Reading, counter, read
 
 INSTRUCTION: list[str] = inspect.signature(SanaPipeline.__call__).parameters["complex_human_instruction"].default
-"""What Gemma is told to make of a prompt (Xie et al. 2024, sec. 2.3), as the pipeline has it; ∅ is read without."""
+"""What Gemma is told to make of a prompt (Xie et al. 2024), as its pipeline has it; negative prompts are read without."""
 
 
 class SanaPrior(LanguagePrior):
@@ -34,13 +34,17 @@ class SanaPrior(LanguagePrior):
         count = counter(self._pipeline.tokenizer)
         return read(prompt, lambda text: count(text.lower()), self._room, in_pieces=False)
 
+    def _encode(self, prompt: str) -> Text:
+        short = self._read(prompt).short
+        return self._told(NegativePrompt(short) if not prompt or isinstance(prompt, NegativePrompt) else short)
+
     def _told(self, prompt: str) -> Text:
         embedding, mask, _, _ = self._pipeline.encode_prompt(
             prompt,
             do_classifier_free_guidance=False,
             device=self.device,
             max_sequence_length=self._longest,
-            complex_human_instruction=INSTRUCTION if prompt else None,
+            complex_human_instruction=None if isinstance(prompt, NegativePrompt) else INSTRUCTION,
         )
         return {"embedding": embedding, "mask": mask.bool()}
 

@@ -3,6 +3,9 @@
 `pytest -s` prints the table of differences.
 """
 
+import json
+import shutil
+
 import pytest
 import torch
 from diffusers import DiffusionPipeline
@@ -16,10 +19,13 @@ from tiny_language_models import (
     write_z_image,
 )
 
+from sdi_engine.cli import commands as cli
 from sdi_engine.diffusion.flow_prior import latents_of, tokens_of
 from sdi_engine.diffusion.loading import load_prior
+from sdi_engine.diffusion.views import view_words, with_view
 from sdi_engine.distillation.ddim import ddim_trajectory
 from sdi_engine.distillation.noise import CHOICES_2D, Context
+from sdi_engine.errors import EXIT_DONE, BadInputError
 from sdi_engine.studies.distill2d import SAME, score_distillation
 from sdi_engine.studies.sampling import starting_noise
 
@@ -32,18 +38,20 @@ FAMILIES = {
     "Sana": write_sana,
     "PRXPixel": write_prx_pixel,
 }
-SCALE = 4.0
+SCALE, NEGATIVE = 4.0, "ugly"
 
 
-def asked(family, guidance):
-    """How a family's pipeline is told γ; without guidance it asks once."""
-    guided = guidance != 1.0
+def asked(family, guidance, count):
+    """How a family's pipeline is told γ for so many images; without guidance it asks once."""
+    if family == "FLUX.2 klein":  # whose pipeline keeps away from the empty prompt
+        return {"guidance_scale": guidance}
+    negative = {"negative_prompt": [NEGATIVE] * count} if guidance != 1.0 else {}
     if family == "Z-Image":
-        return {"guidance_scale": guidance - 1.0}
+        return {"guidance_scale": guidance - 1.0, **negative}
     if family == "Qwen-Image":
-        return {"true_cfg_scale": guidance, **({"negative_prompt": "ugly"} if guided else {})}
+        return {"true_cfg_scale": guidance, **negative}
     more = {"use_resolution_binning": False} if family in ("Sana", "PRXPixel") else {}
-    return {"guidance_scale": guidance, **more}
+    return {"guidance_scale": guidance, **negative, **more}
 
 
 def packed(family, x):
@@ -61,12 +69,18 @@ def unpacked(family, x, like):
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def family(request, tmp_path_factory):
+def model(request, tmp_path_factory):
+    """The name of a family, and the folder of its tiny model."""
+    return request.param, FAMILIES[request.param](tmp_path_factory.mktemp("models") / "model")
+
+
+@pytest.fixture(scope="module")
+def family(model):
     """The name of a family, the prior of its tiny model, and Diffusers' own pipeline of it."""
-    folder = FAMILIES[request.param](tmp_path_factory.mktemp("models") / "model")
+    name, folder = model
     pipeline = DiffusionPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
-    return request.param, load_prior(str(folder), CPU), pipeline
+    return name, load_prior(str(folder), CPU), pipeline
 
 
 @pytest.mark.parametrize("guidance", [1.0, SCALE])
@@ -93,9 +107,9 @@ def test_predictions_are_those_of_diffusers(family, guidance, monkeypatch):
             num_inference_steps=3,
             latents=packed(name, x),
             output_type="pt",
-            **asked(name, guidance),
+            **asked(name, guidance, len(prompts)),
         ).images
-        conditioning = prior.condition(prompts, "ugly" if name == "Qwen-Image" else "")
+        conditioning = prior.condition(prompts, "" if name == "FLUX.2 klein" else NEGATIVE)
         largest = by_guidance = 0.0
         for output, t, sample, _ in steps:
             time = (t / 1000).float().expand(len(x))
@@ -145,3 +159,50 @@ def test_with_cached_noise_score_distillation_is_ddim(family, guidance):
     distilled = score_distillation(prior, x, times, conditioning, guidance, cached)
     for one, other in zip(ddim, distilled, strict=True):
         assert (one.x0 - other.x0).abs().max() <= SAME
+
+
+def test_a_resolution_that_it_cannot_draw_is_refused_with_the_one_below(family):
+    _, prior, _ = family
+    with pytest.raises(BadInputError, match=r"multiples of \d pixels, and 35 is none: choose the resolution (32|34)"):
+        prior.encode(torch.zeros(1, 3, 35, 35))
+
+
+def test_what_is_too_long_is_cut_before_the_view_words(family):
+    _, prior, _ = family
+    prompt = "a red mug, " * 60
+    views = [with_view(prompt, view_words(azimuth, 0.0, "sentences")) for azimuth in (0.0, 180.0)]
+    front, back = prior.text(views)["embedding"]
+    assert not torch.equal(front, back)
+    (remark,) = prior.remarks(prompt)
+    assert remark.startswith('The prompt is too long for this model, which ignores "')
+    assert prior.remarks("a (red:1.3) mug") == ['This model ignores weights of words: it reads "a red mug".']
+
+
+def test_parts_of_two_models_are_told_apart(model, tmp_path):
+    name, folder = model
+    copied = shutil.copytree(folder, tmp_path / "mixed")
+    file = copied / "text_encoder" / "config.json"
+    config = json.loads(file.read_text())
+    of_text = config["text_config"] if name == "Qwen-Image" else config
+    of_text["hidden_size"] += 1
+    file.write_text(json.dumps(config))
+    with pytest.raises(BadInputError, match=r"numbers for a word, .* they belong to two models"):
+        load_prior(str(copied), CPU)
+
+
+@pytest.mark.usefixtures("small_pictures")
+def test_an_object_is_made(model, tmp_path):
+    _, folder = model
+    few = ["--steps", "1", "--texture-size", "64", "--face-budget", "500", "--device", "cpu"]
+    coarse = {"mesh_resolution": 16, "samples_per_ray": 8, "occupancy_resolution": 8}
+    few += [option for name, value in coarse.items() for option in ("--set", f"{name}={value}")]
+    command = ["generate", "a red mug", "--preset", "draft", "--model", str(folder), "-o", str(tmp_path / "job"), *few]
+    assert cli.main(command) == EXIT_DONE
+    assert (tmp_path / "job" / "mesh.glb").stat().st_size > 1000
+
+
+def test_qwen_images_template_is_left_out(tmp_path):
+    """All but the end of the person's message and the start of the answer."""
+    prior = load_prior(str(write_qwen_image(tmp_path / "model")), CPU)
+    words = len(prior._pipeline.tokenizer("a red mug").input_ids)
+    assert prior.text(["a red mug"])["embedding"].shape[1] == words + len(["<|im_end|>", "\n", "<|im_start|>"]) + 2
