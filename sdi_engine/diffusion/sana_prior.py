@@ -14,7 +14,7 @@ from .prior import NegativePrompt, Text
 from .reading import Reading, counter, read
 
 INSTRUCTION: list[str] = inspect.signature(SanaPipeline.__call__).parameters["complex_human_instruction"].default
-"""What Gemma is told to make of a prompt (Xie et al. 2024), as the pipeline has it; ∅ and negatives are read without."""
+"""What Gemma is told to make of a prompt (Xie et al. 2024), as its pipeline has it; ∅ is read without."""
 
 
 class SanaPrior(LanguagePrior):
