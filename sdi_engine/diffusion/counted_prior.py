@@ -26,6 +26,9 @@ class CountedPrior(Prior):
         self.evaluations += len(x)
         return self._prior.predict_unguided(x, t, text)
 
+    def rescaled(self, x: Tensor, t: Tensor, guided: Prediction) -> Prediction:
+        return self._prior.rescaled(x, t, guided)
+
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return self._prior.scales(t)
 

@@ -182,7 +182,12 @@ class Prior(ABC):
             weight_prompt = weight_prompt - weight * _component(other.x0 - empty.x0, to_prompt)
         x0 = x0 + guidance * weight_prompt * to_prompt
         noise = noise + guidance * weight_prompt * (prompt.noise - empty.noise)
-        return Prediction(x0, noise, by_guidance=x0 - prompt.x0, conditional_noise=prompt.noise)
+        guided = Prediction(x0, noise, by_guidance=x0 - prompt.x0, conditional_noise=prompt.noise)
+        return self.rescaled(x, t, guided)
+
+    def rescaled(self, x: Tensor, t: Tensor, guided: Prediction) -> Prediction:
+        """What the model's own sampler makes of a guided prediction; most leave it as it is."""
+        return guided
 
 
 def parts(text: Text, count: int = 2) -> list[Text]:

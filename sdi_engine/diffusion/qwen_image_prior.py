@@ -10,7 +10,7 @@ from torch import Tensor
 from .flow_prior import latents_of, tokens_of
 from .language_prior import LanguagePrior
 from .latents import VideoLatents
-from .prior import Conditioning, Prediction, Text
+from .prior import Prediction, Text
 from .reading import counter
 
 
@@ -48,11 +48,10 @@ class QwenImagePrior(LanguagePrior):
         )[0]
         return latents_of(tokens, x.shape, self._patch)
 
-    def predict(self, x: Tensor, t: Tensor, conditioning: Conditioning, guidance: float) -> Prediction:
-        """As `Prior.predict`, and every token's velocity is made as long again as without guidance."""
-        guided = super().predict(x, t, conditioning, guidance)
-        if guided.by_guidance is None or guided.conditional_noise is None:
-            return guided
+    def rescaled(self, x: Tensor, t: Tensor, guided: Prediction) -> Prediction:
+        """Every token's velocity is made as long again as it is without guidance."""
+        assert guided.by_guidance is not None
+        assert guided.conditional_noise is not None
         x0 = guided.x0 - guided.by_guidance
         velocity = guided.noise - guided.x0
         wanted, found = (
@@ -62,5 +61,4 @@ class QwenImagePrior(LanguagePrior):
         factor = (wanted / found).expand(-1, -1, x.shape[1] * self._patch**2)
         velocity = velocity * latents_of(factor, x.shape, self._patch)
         a, b = self.scales(t)
-        rescaled = x - b * velocity
-        return Prediction(rescaled, x + a * velocity, rescaled - x0, guided.conditional_noise)
+        return Prediction(x - b * velocity, x + a * velocity, x - b * velocity - x0, guided.conditional_noise)

@@ -20,6 +20,7 @@ from tiny_language_models import (
 )
 
 from sdi_engine.cli import commands as cli
+from sdi_engine.diffusion.counted_prior import CountedPrior
 from sdi_engine.diffusion.flow_prior import latents_of, tokens_of
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.views import view_words, with_view
@@ -113,7 +114,7 @@ def test_predictions_are_those_of_diffusers(family, guidance, monkeypatch):
         largest = by_guidance = 0.0
         for output, t, sample, _ in steps:
             time = (t / 1000).float().expand(len(x))
-            ours = prior.predict(unpacked(name, sample, x), time, conditioning, guidance)
+            ours = CountedPrior(prior).predict(unpacked(name, sample, x), time, conditioning, guidance)
             theirs = unpacked(name, output, x)
             assert theirs.std() > 0.1
             if guidance != 1.0:
