@@ -313,6 +313,7 @@ Z_IMAGE = _language_family(
     # Captions by a vision-language model (Z-Image Team 2025, arXiv:2511.22699).
     guidance=5.0,  # in its pipeline's words 4
     base="Z-Image, without Turbo",
+    distilled=(("scheduler", "shift", 3.0),),  # the base model's is 6
     named=r"(.*\.)?(noise_refiner|layers)\.\d+\.adaLN_modulation\.0\..*",
     loras=r"(layers|noise_refiner|context_refiner)[._]\d+[._]attention[._](to_|qkv|out)",
 )

@@ -21,6 +21,7 @@ from tiny_language_models import (
 
 from sdi_engine.cli import commands as cli
 from sdi_engine.diffusion.counted_prior import CountedPrior
+from sdi_engine.diffusion.distilled import check_noise
 from sdi_engine.diffusion.flow_prior import latents_of, tokens_of
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.views import view_words, with_view
@@ -207,3 +208,15 @@ def test_qwen_images_template_is_left_out(tmp_path):
     prior = load_prior(str(write_qwen_image(tmp_path / "model")), CPU)
     words = len(prior._pipeline.tokenizer("a red mug").input_ids)
     assert prior.text(["a red mug"])["embedding"].shape[1] == words + len(["<|im_end|>", "\n", "<|im_start|>"]) + 2
+
+
+@pytest.mark.parametrize(
+    ("write", "few_steps", "base"),
+    [(write_z_image, {"turbo": True}, "Z-Image"), (write_flux2_klein, {"is_distilled": True}, "FLUX.2 klein base")],
+)
+def test_models_for_few_steps_are_known_by_their_configuration(write, few_steps, base, tmp_path):
+    check_noise("inversion", str(write(tmp_path / "made")))
+    distilled = write(tmp_path / "again", **few_steps)
+    check_noise("random", str(distilled))
+    with pytest.raises(BadInputError, match=rf"distilled to a few steps \(by its configuration\).*choose {base}"):
+        check_noise("inversion", str(distilled))
