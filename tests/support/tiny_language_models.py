@@ -51,7 +51,7 @@ CHAT_TEMPLATE = (
 
 SYSTEM_PROMPT = (
     "system\nDescribe the image by detailing the color, shape, size, texture, quantity, text, spatial relationships "
-    "of the objects and background:user\nassistant\n"
+    "of the objects and background:\nuser\nassistant\n"
 )
 """The words of Qwen-Image's template, which are one token each in Qwen's tokenizer, and so in the tiny one."""
 
