@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..sdi_engine.config.parameters import STARTER_MODEL
 from ..sdi_engine.contract.job_folder import JobFolder
+from ..sdi_engine.diffusion.distilled import distilled
 from ..sdi_engine.diffusion.families import Family
 from ..sdi_engine.diffusion.header import check_beside_companion, check_is_lora, checked_family, read_header
 from ..sdi_engine.diffusion.location import (
@@ -55,7 +56,7 @@ class Model:
     """Attributes:
     model: its name in a request.
     name: its name for people.
-    kind: its family, such as "SDXL"; empty if that is only known once it is downloaded.
+    kind: its family, such as "SDXL", and that it is for few steps; empty if that is only known once it is downloaded.
     size: bytes on the disk; None if it is not on this computer.
     knows: the vocabulary of a model with a small one, by kind of word; empty for other models.
     """
@@ -130,7 +131,7 @@ def inspect(model: str, cache: Path | None = None) -> Model:
     else:
         family = _folder_family(companion, str(companion))
         check_beside_companion(path, header, family.pipeline, present(read_object(companion / INDEX_FILE)))
-    return Model(model, name or path.name, family.label, path.stat().st_size)
+    return Model(model, name or path.name, _kind(family, model, companion), path.stat().st_size)
 
 
 def check_lora(file: Path) -> None:
@@ -334,7 +335,13 @@ def _label(folder: Path, model: str) -> str:
     """The family's label for a folder; empty for the starter prior, whose name says enough."""
     family = _folder_family(folder, model)
     check_weights(model, folder, read_object(folder / INDEX_FILE), family)
-    return "" if folder == STARTER_FOLDER else family.label
+    return "" if folder == STARTER_FOLDER else _kind(family, model, folder)
+
+
+def _kind(family: Family, model: str, folder: Path | None) -> str:
+    """The family's label, and whether the model was distilled, for which few choices of noise are possible."""
+    index = read_object(folder / INDEX_FILE) if folder else {}
+    return f"{family.label}, few steps" if distilled(model, family, folder, index) else family.label
 
 
 def _size_of(folder: Path) -> int:

@@ -21,6 +21,7 @@ FAMILIES = {
     "pixels": lambda folder: write_stable_diffusion(folder, "sample", vae=False),
     "sdxl": write_sdxl,
     "sd3": write_sd3,
+    "sd3.5": lambda folder: write_sd3(folder, version=3.5),
     "flux": write_flux,
     "chroma": write_chroma,
 }
@@ -40,7 +41,7 @@ def test_folder(family, tmp_path):
     assert (tmp_path / "job" / "mesh.glb").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("family", ["flux", "chroma"])
+@pytest.mark.parametrize("family", ["sd3.5", "flux", "chroma"])
 def test_samples_and_the_identity_in_2d(family, tmp_path):
     """With its own noise score distillation is DDIM, eq. (6)."""
     model, few = FAMILIES[family](tmp_path / "model"), ["--steps", "3", "--device", "cpu"]

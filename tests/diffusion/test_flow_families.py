@@ -14,6 +14,7 @@ from tiny_models import write_sd3
 
 from sdi_engine.diffusion.flow_prior import latents_of, tokens_of
 from sdi_engine.diffusion.loading import load_prior
+from sdi_engine.diffusion.perp_neg import condition_views
 from sdi_engine.diffusion.views import view_words, with_view
 from sdi_engine.distillation.ddim import ddim_sample
 from sdi_engine.errors import BadInputError
@@ -110,6 +111,20 @@ def test_views_and_the_end_of_a_long_prompt(family):
     assert not torch.allclose(front, back)
     if name != "SD 3.5":
         assert any("too long for this model, which ignores" in remark for remark in prior.remarks(long))
+
+
+def test_views_of_different_lengths_are_mixed_for_perp_neg(family):
+    _, prior, _ = family
+    x = torch.randn(2, *prior.latent_shape(RESOLUTION), generator=torch.Generator().manual_seed(3))
+    t = torch.full((2,), 0.7)
+    told = condition_views(prior, "a mug", NEGATIVE, [0.0, 60.0], [0.0, 0.0])
+    with torch.no_grad():
+        assert prior.predict(x, t, told, 3.5).x0.isfinite().all()
+        mixed = prior.predict_unguided(x, t, told.prompt).x0
+        front = prior.text([with_view("a mug", view_words(0.0, 0.0, prior.hints.view_vocabulary))] * 2)
+        alone = prior.predict_unguided(x, t, front).x0
+    torch.testing.assert_close(mixed[0], alone[0], atol=1e-5, rtol=1e-5)  # right in front
+    assert (mixed[1] - alone[1]).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("said", [{}, {"is_distilled": False}])

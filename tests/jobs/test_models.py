@@ -320,3 +320,7 @@ def test_the_panel_and_the_engine_say_the_same(shapes, dtypes, companion, tmp_pa
         said.append(str(caught.value))
     assert said[0] == said[1]
     assert "dream" in said[0]
+
+
+def test_a_model_for_few_steps_is_named_as_one(tmp_path):
+    assert inspect(str(write_folder(tmp_path / "sd-turbo", text_width=1024))).kind == "SD 2.x, few steps"
