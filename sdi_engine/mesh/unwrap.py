@@ -57,15 +57,23 @@ def unwrap(mesh: trimesh.Trimesh, texture_size: int, padding: int) -> UnwrappedM
     """
     chart = charts_of(mesh)
     vertices = np.asarray(mesh.vertices)
+    flat_corners = np.zeros((len(mesh.faces), 3, 2))
+    left = np.arange(len(mesh.faces))  # faces of charts that are not flat yet
     for cuts in range(MOST_CUTS + 1):
-        source, faces = _split_along_seams(mesh.faces, chart)
-        flat, failed = _laid_flat(vertices[source], faces, chart)
-        if cuts == MOST_CUTS or not failed.any():
+        _, of_left = np.unique(chart[left], return_inverse=True)
+        source, faces = _split_along_seams(mesh.faces[left], of_left)
+        flat, failed = _laid_flat(vertices[source], faces, of_left)
+        flat_corners[left] = flat[faces]
+        left = left[failed[of_left]]
+        if cuts == MOST_CUTS or not len(left):
             break
-        for each in np.flatnonzero(failed):
-            own = np.flatnonzero(chart == each)
+        for each in np.unique(chart[left]):
+            own = left[chart[left] == each]
             parts = split(mesh, own)
             chart[own] = np.where(parts == 0, each, chart.max() + parts)
+    source, faces = _split_along_seams(mesh.faces, chart)
+    flat = np.zeros((len(source), 2))
+    flat[faces] = flat_corners
     packed, placed, uv = _packed(flat, faces, chart, texture_size, padding)
     source = source[packed]
     return UnwrappedMesh(
