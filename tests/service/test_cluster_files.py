@@ -86,6 +86,7 @@ def test_only_what_an_engine_writes_is_taken_from_a_node(folder, tmp_path):
         "turntable/side-0.png",
         "checkpoint/state.safetensors",
         "mesh.glb",
+        "mesh-lod1.glb",
     ]
     accept(folder, dict.fromkeys([*hostile, *good], b"content"), JobRequest("a mug"))
     there = {str(file.relative_to(folder.path)) for file in folder.path.rglob("*") if file.is_file()}
