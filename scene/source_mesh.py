@@ -172,6 +172,8 @@ def evaluated_mesh(
     if not evaluated.is_evaluated:
         raise BadInputError(f'"{thing.name}" is hidden, or not in the scene: show it first.')
     mesh = bpy.data.meshes.new_from_object(evaluated, preserve_all_data_layers=True, depsgraph=depsgraph)
+    mesh.use_auto_texspace = False  # or Generated coordinates in materials would be of the larger or smaller mesh
+    mesh.texspace_location, mesh.texspace_size = thing.data.texspace_location, thing.data.texspace_size
     try:
         yield evaluated, mesh
     finally:

@@ -465,6 +465,16 @@ class TestLook:
         assert source.look_corners[..., 0] == pytest.approx(255 * at[..., 0], abs=20)
         assert source.look_corners[..., 1] == pytest.approx(255 * at[..., 1], abs=20)
 
+    def test_generated_coordinates_are_those_of_the_mesh_before_its_modifiers(self, cube, material, capture):
+        made, shader = material()
+        feed(shader, "ShaderNodeTexCoord", "Generated")
+        cube.data.materials[0] = made
+        cube.data.uv_layers.remove(cube.data.uv_layers[0])
+        cube.modifiers.new("Array", "ARRAY")
+        source = capture(cube, look_size=16)
+        at = source.vertices[source.faces]
+        assert (source.look_corners[..., 0][at[..., 0] > 0.9] > 250).all()
+
     def test_a_missing_image_is_told(self, bpy, square, material, capture, tmp_path):
         made, shader = material()
         image = checker(bpy)
