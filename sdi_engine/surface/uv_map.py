@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from ..errors import BadInputError
 from ..mesh.unwrap import unwrap
 from .islands import islands_of, shared_edges
+from .projected_map import projected_map
 from .source import Place, SourceMesh
 from .texels import claims, texel_coordinates
 
 PADDING = 4
 """Pixels between the charts of a new map; half as many at the texture's border, beyond which it repeats."""
+
+MOST_FOR_XATLAS = 100_000
+"""Triangles: with more of them, charts by xatlas take minutes (80,000 took 10 s, a million more than ten minutes)."""
 
 MAX_TILES = 64
 """A map that repeats the texture over more squares than this shows any of it too small to paint."""
@@ -57,10 +61,10 @@ def uv_map_for(source: SourceMesh, place: Place, texture_size: int) -> UvMap:
         BadInputError: the map is spread over UDIM tiles.
     """
     if source.uv is None:
-        return _new_map(source, texture_size, "The mesh has no UV map, so a new one was made.")
+        return _new_map(source, place, texture_size, "The mesh has no UV map, so a new one was made.")
     reason = _reason_against(source)
     if reason:
-        return _new_map(source, texture_size, f"{reason}, so a new one was made.")
+        return _new_map(source, place, texture_size, f"{reason}, so a new one was made.")
     uv = source.uv.astype(np.float64)
     uv = (uv - np.floor(uv.reshape(-1, 2).mean(axis=0))).astype(np.float32)
     notices = []
@@ -150,14 +154,18 @@ def _udim_tiles(source: SourceMesh, flat: NDArray[np.float64]) -> int:
     return len(tiles) if len(spread) == len(np.unique(island)) else 1
 
 
-def _new_map(source: SourceMesh, texture_size: int, notice: str) -> UvMap:
-    """A map by xatlas, in the order of the source's faces."""
-    vertices = SourceMesh(source.vertices, source.faces).place().normalised(source.vertices)
-    mesh = unwrap(trimesh.Trimesh(vertices, source.faces, process=False, validate=False), texture_size, PADDING)
-    if len(mesh.faces) != len(source.faces) or not np.array_equal(mesh.vertices[mesh.faces], vertices[source.faces]):
-        raise RuntimeError("xatlas has changed the order of the triangles")
+def _new_map(source: SourceMesh, place: Place, texture_size: int, notice: str) -> UvMap:
+    """A new map in the order of the source's faces."""
+    vertices = place.normalised(source.vertices)
+    if len(source.faces) > MOST_FOR_XATLAS:
+        uv = projected_map(vertices, source.faces, texture_size, PADDING)
+    else:
+        mesh = unwrap(trimesh.Trimesh(vertices, source.faces, process=False, validate=False), texture_size, PADDING)
+        if not np.array_equal(mesh.vertices[mesh.faces], vertices[source.faces]):
+            raise RuntimeError("xatlas has changed the order of the triangles")
+        uv = mesh.uv[mesh.faces]
     margin = PADDING / 2.0 / texture_size
-    uv = (margin + np.nan_to_num(mesh.uv[mesh.faces]) * (1.0 - 2.0 * margin)).astype(np.float32)
+    uv = (margin + np.nan_to_num(uv) * (1.0 - 2.0 * margin)).astype(np.float32)
     return UvMap(uv, np.zeros(len(uv), np.int64), is_new=True, overlap=0.0, notices=(notice,))
 
 
