@@ -1,4 +1,4 @@
-"""A UV map for meshes of very many triangles, in seconds, where xatlas's own charts would take many minutes.
+"""A UV map for meshes of very many triangles, in seconds, where better charts would take minutes.
 
 Charts are connected triangles that face the same of the six directions of the axes, more or less, and are projected
 along it; xatlas packs them.

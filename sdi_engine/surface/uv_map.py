@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import BadInputError
 from ..mesh.unwrap import unwrap
 from .islands import islands_of, shared_edges
+from .normals import same_places
 from .projected_map import projected_map
 from .source import Place, SourceMesh
 from .texels import claims, texel_coordinates
@@ -18,8 +19,8 @@ from .texels import claims, texel_coordinates
 PADDING = 4
 """Pixels between the charts of a new map; half as many at the texture's border, beyond which it repeats."""
 
-MOST_FOR_XATLAS = 100_000
-"""Triangles: with more of them, charts by xatlas take minutes (80,000 took 10 s, a million more than ten minutes)."""
+MOST_FOR_UNWRAP = 100_000
+"""Triangles: with more of them `unwrap` would take minutes, and `projected_map` takes seconds."""
 
 MAX_TILES = 64
 """A map that repeats the texture over more squares than this shows any of it too small to paint."""
@@ -157,12 +158,17 @@ def _udim_tiles(source: SourceMesh, flat: NDArray[np.float64]) -> int:
 def _new_map(source: SourceMesh, place: Place, texture_size: int, notice: str) -> UvMap:
     """A new map in the order of the source's faces."""
     vertices = place.normalised(source.vertices)
-    if len(source.faces) > MOST_FOR_XATLAS:
+    if len(source.faces) > MOST_FOR_UNWRAP:
         uv = projected_map(vertices, source.faces, texture_size, PADDING)
     else:
-        mesh = unwrap(trimesh.Trimesh(vertices, source.faces, process=False, validate=False), texture_size, PADDING)
+        # one vertex for each place, or there would be charts wherever the source's maker has split some
+        _, corner, faces = np.unique(same_places(vertices)[source.faces], return_index=True, return_inverse=True)
+        welded = trimesh.Trimesh(
+            vertices[source.faces.ravel()[corner]], faces.reshape(-1, 3), process=False, validate=False
+        )
+        mesh = unwrap(welded, texture_size, PADDING)
         if not np.array_equal(mesh.vertices[mesh.faces], vertices[source.faces]):
-            raise RuntimeError("xatlas has changed the order of the triangles")
+            raise RuntimeError("unwrapping has changed the order of the triangles")
         uv = mesh.uv[mesh.faces]
     margin = PADDING / 2.0 / texture_size
     uv = (margin + np.nan_to_num(uv) * (1.0 - 2.0 * margin)).astype(np.float32)

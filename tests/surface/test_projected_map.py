@@ -8,7 +8,7 @@ from sdi_engine.surface.uv_map import overlap_of, uv_map_for
 
 
 def test_a_large_mesh_gets_few_charts_with_room_for_every_triangle(monkeypatch):
-    monkeypatch.setattr(uv_map, "MOST_FOR_XATLAS", 1000)
+    monkeypatch.setattr(uv_map, "MOST_FOR_UNWRAP", 1000)
     ball = trimesh.creation.icosphere(4)
     rough = ball.vertices * np.random.default_rng(0).normal(1.0, 0.003, (len(ball.vertices), 1))
     source = SourceMesh(rough.astype(np.float32), ball.faces.astype(np.int32))
