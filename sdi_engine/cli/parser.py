@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..config.parameters import NOISES_2D
+from ..config.parameters import NOISES_2D, PARAMETERS
 from .options import add_options, add_processes
 
 FIGURES = ("1", "8", "9", "10", "11")
@@ -149,6 +149,12 @@ def _add_evaluation_options(parser: argparse.ArgumentParser) -> None:
         metavar='"NAME: option=value …"',
         help="a column of the table, such as SDS: preset=standard noise=random set.t=[0.98,0.02] equal_time=SDI; may "
         "be given several times, and the others are compared with the first (default: standard: preset=standard)",
+    )
+    add(
+        "--task",
+        choices=PARAMETERS["task"].words,
+        default="object",
+        help="what to measure: new objects, or new looks of the starter world's own meshes (default: %(default)s)",
     )
     add_processes(parser, None)
     add_cluster(parser)

@@ -107,7 +107,13 @@ def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str,
             device=options.device,
             weights=state_of_weights(request_of(options, "")),
             samples=options.samples,
+            task=options.task,
         )
+        if plan.task == "texture":
+            from ..evaluation.painting import unpainted_thing
+
+            for prompt in prompts:  # what cannot be painted is refused before hours of work
+                unpainted_thing(prompt, plan.seeds[0])
         make_folder(options.output, PLAN_FILE)
         result = evaluate(
             plan,

@@ -30,6 +30,7 @@ from ..system.locks import ProcessLock
 from .commitment import Commitment
 from .equal_time import known_steps, steps_for_equal_time
 from .examiner import Examined, Examiner, Truth
+from .painting import painting_quality
 from .pictures import load_mesh
 from .plan import Plan
 from .portraits import portraits, truth_portraits
@@ -160,10 +161,11 @@ def _objects(
                 found_in_it = _examined(path, job.prompt, examiner)
                 residuals = (JobFolder(path).result() or {}).get("residuals", [])
                 mean = {"residual": statistics.fmean(value for _, value in residuals)} if residuals else {}
+                painting = painting_quality(JobFolder(path)) if plan.task == "texture" else {}
                 one = Object(
                     job,
                     record,
-                    values=found_in_it.values | mean,
+                    values=found_in_it.values | mean | painting,
                     details=found_in_it.details | {"residuals": residuals},
                     features=found_in_it.features,
                 )

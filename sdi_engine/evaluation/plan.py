@@ -91,6 +91,7 @@ class Plan:
         weights: a hash that changes with the model's files (`study.state_of_weights`).
         samples: number of 2D samples of each prompt, 0 to 64.
         version: of the engine.
+        task: what the jobs make, as in `JobRequest`; "texture" paints the starter world's own meshes.
 
     Raises:
         BadInputError: a list is empty or has duplicates, a number is out of range, or a setting is invalid.
@@ -105,6 +106,7 @@ class Plan:
     weights: str = ""
     samples: int = 4
     version: str = __version__
+    task: str = "object"
 
     def __post_init__(self) -> None:
         names = [setting.name for setting in self.settings]
@@ -129,7 +131,7 @@ class Plan:
     def request(self, prompt: str, seed: int, setting: Setting, steps: int | None = None) -> JobRequest:
         """A job's request, validated; `steps` replaces those of the setting."""
         changed = {} if steps is None else {"steps": steps}
-        common = {"model": self.model, "loras": self.loras, "device": self.device}
+        common = {"model": self.model, "loras": self.loras, "device": self.device, "task": self.task}
         fields = {
             "prompt": prompt,
             "seed": seed,
@@ -166,6 +168,7 @@ class Plan:
         given += [("--model", self.model)] * (self.model != STARTER_MODEL)
         given += [("--lora", f"{lora.file}={lora.weight:g}") for lora in self.loras]
         given += [("--device", self.device)] * (self.device != "auto")
+        given += [("--task", self.task)] * (self.task != "object")
         return [word for option in given for word in option]
 
     def save(self, folder: Path) -> None:
@@ -176,6 +179,8 @@ class Plan:
         """
         new = json.loads(json.dumps(dataclasses.asdict(self)))
         old = read_json_object(folder / PLAN_FILE) or {}
+        if old:
+            old.setdefault("task", "object")  # older plans do not say so
         others = [name for name in new if old and not _continues(name, new[name], old.get(name))]
         if others:
             raise BadInputError(

@@ -17,7 +17,9 @@ from ..contract.job_folder import JobFolder, storage_errors
 from ..contract.job_queue import RESUME, RUN
 from ..errors import EngineError, EnvironmentMissingError, StorageError
 from ..service.pool import Outcome, Pool
+from ..surface.source import write_source
 from ..system.files import read_json_object, write_atomically
+from .painting import unpainted_thing
 from .plan import Job
 
 JOBS_FOLDER = "jobs"
@@ -156,4 +158,7 @@ def _prepare(path: Path, job: Job) -> None:
     if Record.of(path) is None:
         if JobFolder(path).request_file.is_file():
             shutil.rmtree(path, ignore_errors=True)
-        JobFolder.create(path, job.request)
+        folder = JobFolder.create(path, job.request)
+        if job.request.task == "texture":
+            with storage_errors(path):
+                write_source(folder.source_file, unpainted_thing(job.prompt, job.seed))
