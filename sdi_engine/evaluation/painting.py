@@ -38,9 +38,9 @@ def unpainted_thing(prompt: str, seed: int) -> SourceMesh:
 def painting_quality(folder: JobFolder) -> dict[str, float]:
     """Of a finished texture job, by the names of `report.METRICS`.
 
-    `seam`: by how much the two sides of a seam differ at most, of 255. `unpainted`: how many texels of charts still show
-    the grey of a surface of which no colour is known. `seconds_2d`, `seconds_3d`: in the 2D model, and in all else but
-    loading it.
+    `seam`: by how much the two sides of a seam differ at most, of 255. `unpainted`: how many texels of charts still
+    show the grey of a surface of which no colour is known. `seconds_2d`, `seconds_3d`: in the 2D model, and in all else
+    but loading it.
 
     Raises:
         BadInputError: the job's mesh is damaged.
