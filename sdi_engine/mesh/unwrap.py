@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import trimesh
-import xatlas
 from numpy.typing import NDArray
 
 from .charts import charts_of, split
 from .flatten import flattened, projected
+from .packing import pack
 from .stretch import stretches
 from .texels import texels
 
@@ -46,7 +46,7 @@ class UnwrappedMesh:
 
 
 def unwrap(mesh: trimesh.Trimesh, texture_size: int, padding: int) -> UnwrappedMesh:
-    """Few charts (`charts`), laid flat (`flatten`) and packed by xatlas for a square texture.
+    """Few charts (`charts`), laid flat (`flatten`) and packed (`packing`) for a square texture.
 
     A chart that would lie over itself, or be stretched too far, is cut in two.
 
@@ -165,16 +165,8 @@ def _packed(
     corners = flat[faces]
     u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).sum() / 2.0
-    atlas = xatlas.Atlas()
-    atlas.add_uv_mesh(
-        (flat - low[of_vertex]).astype(np.float32), faces.astype(np.uint32), chart.astype(np.uint32)[:, None].copy()
-    )
-    packing = xatlas.PackOptions()
-    packing.padding = padding
-    packing.bilinear = True
-    packing.texels_per_unit = texture_size * np.sqrt(TYPICAL_FILL / area) if area > 0.0 else 1.0
-    atlas.generate(xatlas.ChartOptions(), packing)
-    packed, placed, uv = atlas[0]
-    sides = np.array([atlas.width, atlas.height], dtype=np.float32)
-    square = np.nan_to_num(uv) * (sides / sides.max(initial=1.0))  # NaN where nothing has an area
-    return packed.astype(np.int64), placed.astype(np.int64), square.astype(np.float32)
+    scale = texture_size * np.sqrt(TYPICAL_FILL / area) if area > 0.0 else 1.0
+    packed = pack(flat - low[of_vertex], faces, chart, padding, texels_per_unit=scale)
+    sides = np.array(packed.size, dtype=np.float32)
+    square = np.nan_to_num(packed.uv) * (sides / sides.max(initial=1.0))
+    return packed.source, packed.faces, square.astype(np.float32)

@@ -7,11 +7,11 @@ along it; xatlas packs them.
 from __future__ import annotations
 
 import numpy as np
-import xatlas
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix, identity
 from scipy.sparse.csgraph import connected_components
 
+from ..mesh.packing import pack
 from .islands import shared_edges
 from .normals import doubled_areas
 
@@ -45,19 +45,8 @@ def projected_map(
     _, first, numbers = np.unique(
         (faces + chart[:, None] * len(vertices)).ravel(), return_index=True, return_inverse=True
     )
-    atlas = xatlas.Atlas()
-    atlas.add_uv_mesh(
-        np.ascontiguousarray(corners.reshape(-1, 2)[first], np.float32),
-        numbers.reshape(-1, 3).astype(np.uint32),
-        chart.astype(np.uint32)[:, None],
-    )
-    packing = xatlas.PackOptions()
-    packing.resolution = texture_size
-    packing.padding = padding
-    packing.bilinear = True
-    atlas.generate(pack_options=packing)
-    _, numbers, uv = atlas[0]
-    return uv[numbers].astype(np.float32)
+    packed = pack(corners.reshape(-1, 2)[first], numbers.reshape(-1, 3), chart, padding, resolution=texture_size)
+    return packed.uv[packed.faces].astype(np.float32)
 
 
 def _charts(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
