@@ -45,12 +45,17 @@ def generate_and_wait(
     """
     runner.use(engine)
     job = submit(request, runner, where)
+    wait_with_progress(job, runner, engine)
+    return fetch(context, job, where), job
+
+
+def wait_with_progress(job: Job, runner: Runner, engine: Engine) -> None:
+    """Wait until a queued job is over, and show its progress in the terminal; raises StorageError."""
     display = ProgressDisplay()
     try:
         wait_for(runner, job, lambda: engine, display)
     finally:
         display.close()
-    return fetch(context, job, where), job
 
 
 def submit(

@@ -1,4 +1,4 @@
-"""Textures of objects of the scene, for `blender --command sdi texture`."""
+"""Textures of objects of the scene, without a window: for `blender --command sdi texture`, and for scripts."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 import bpy
 
+from ..jobs.engine import Engine
 from ..jobs.job import Job
 from ..jobs.placement import IMPORTED, Placement
+from ..jobs.runner import Runner
 from ..scene import target, texture_result
 from ..scene.source_mesh import Source
 from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.system.files import read_bytes, write_atomically
-from .generate import raise_if_failed
+from .generate import raise_if_failed, submit, wait_with_progress
 from .several import Wanted
 
 
@@ -54,3 +56,18 @@ class TextureOf(Wanted):
         with storage_errors(job.folder.path):
             where.with_fate(IMPORTED).write(job.folder)
         return applied.thing, (*self._notices, *applied.notices)
+
+
+def texture_and_wait(texture: TextureOf, runner: Runner, engine: Engine) -> Sequence[str]:
+    """Make one texture, after all queued jobs, and put it onto its object; returns what the person should know.
+
+    Raises:
+        JobFailedError: the job failed, or was cancelled by Ctrl+C.
+        EngineError: the job could not be created.
+        ImportFailedError: the texture cannot be put onto the object.
+    """
+    runner.use(engine)
+    where = texture.where()
+    job = submit(texture.request(), runner, where, texture.prepare)
+    wait_with_progress(job, runner, engine)
+    return texture.receive(job, where)[1]

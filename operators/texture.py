@@ -6,6 +6,7 @@ import bpy
 from bpy.props import FloatProperty, IntProperty
 
 from ..scene import looks
+from ..scene.importer import ImportFailedError
 from ..scene.source_mesh import check
 from ..sdi_engine.errors import EngineError
 from ..state import properties
@@ -42,7 +43,7 @@ stay in the file"""
         try:
             asked = properties.request_from(context.scene, task="texture")
             notices = texture_jobs.start(context, asked, chosen(context))
-        except EngineError as error:
+        except (EngineError, ImportFailedError) as error:
             return refuse(self, str(error))
         for notice in notices:
             self.report({"INFO"}, notice)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import bpy
 
+from ..console.textures import TextureOf, texture_and_wait
 from ..jobs.job import Job
 from ..jobs.placement import PENDING, Placement
 from ..jobs.seeds import UnusedSeeds
@@ -16,19 +17,25 @@ from ..scene.source_mesh import Source, capture
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.diffusion.model_index import check_prompt
 from ..sdi_engine.errors import BadInputError
+from ..state import preferences
 from ..state.current import session
 
 
 def start(context: bpy.types.Context, asked: JobRequest, things: Sequence[bpy.types.Object]) -> list[str]:
-    """Queue a texture for each object; returns what the person should know, as sentences.
+    """Queue a texture for each object, or, in the background, make them; returns what the person should know.
 
-    An object's texture that was made before, by the same request, is made with the next seed.
+    An object's texture that was queued before, by the same request, is made with the next seed.
 
     Raises:
         EngineError: the prompt or an object is refused, or a job's folder cannot be made.
+        ImportFailedError: in the background, a texture cannot be put onto its object.
     """
     check_prompt(asked.prompt, asked.model)
     sources = [_captured(context, thing, asked) for thing in things]
+    if bpy.app.background:
+        desk, engine = session().desks.desk(context), preferences.engine(context)
+        textures = [TextureOf(context, thing, source, asked) for thing, source in zip(things, sources, strict=True)]
+        return [notice for texture in textures for notice in texture_and_wait(texture, desk, engine)]
     where = [
         target.placement_on(thing, source.uv_name, context.scene.name)
         for thing, source in zip(things, sources, strict=True)
@@ -44,6 +51,8 @@ def start_variations(context: bpy.types.Context, job: Job, requests: Sequence[Jo
     Raises:
         EngineError: the object is not in the file, the prompt is refused, or a job's folder cannot be made.
     """
+    if bpy.app.background:
+        raise BadInputError("Variations of a texture need a window: in a script, use Texture again with another seed.")
     where = Placement.read(job.folder)
     meant = where.target if where is not None and where.is_ours(job.folder) else None
     if where is None or meant is None or target.find(meant) is None:

@@ -52,7 +52,7 @@ def put(bpy, extension, results):
 def desk(bpy, extension, monkeypatch):
     state = extension.state
     asks_for_a_window = (state.announcement, state.arrivals, state.desks, state.session, state.watcher)
-    for module in (*asks_for_a_window, extension.operators.generate):
+    for module in (*asks_for_a_window, extension.operators.generate, extension.operators.texture_jobs):
         fake = type("bpy", (), {"__getattr__": lambda self, name: getattr(bpy, name), "app": App(bpy.app)})()
         monkeypatch.setattr(module, "bpy", fake)
     monkeypatch.setattr(extension.jobs.notify, "notify", lambda message: None)

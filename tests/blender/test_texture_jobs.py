@@ -266,6 +266,17 @@ def test_settings_of_a_texture_are_reused_and_generate_still_makes_objects(bpy, 
     assert "a mug" in bpy.data.objects
 
 
+def test_a_script_without_a_window_waits_for_it(bpy, extension):
+    cube = bpy.data.objects["Cube"]
+    bpy.context.scene.sdi.prompt = PROMPT
+    assert bpy.ops.sdi.texture() == {"FINISHED"}
+    assert materials(cube) == [PROMPT]
+    bpy.context.scene.sdi.prompt = "fail 4 times"
+    with pytest.raises(RuntimeError, match="failed as it was told"):
+        bpy.ops.sdi.texture()
+    assert materials(cube) == [PROMPT]
+
+
 def test_it_is_drawn(bpy, desk, cube, texture):
     """All rows, by a layout that knows what Blender's takes."""
     texture()
