@@ -69,14 +69,14 @@ def show(context: bpy.types.Context, folder: JobFolder) -> bool:
         except EngineError as error:
             log.info("No live mesh, because the request cannot be read: %s", error)
             return False
-        mesh_object = make(scene, job_name, prompt)
+        mesh_object = make(collection_for_helpers(scene), job_name, prompt)
     hang(mesh_object, marker, markers.matrix_from(placement))
     fill(mesh_object.data, geometry, 1.0 / scene.unit_settings.scale_length)
     return True
 
 
-def make(scene: bpy.types.Scene, job_name: str, prompt: str, part: str = markers.LIVE) -> bpy.types.Object:
-    """A new live mesh without geometry; `part`: which of the job's helpers it is."""
+def make(collection: bpy.types.Collection, job_name: str, prompt: str, part: str = markers.LIVE) -> bpy.types.Object:
+    """A new live mesh without geometry in a collection; `part`: which of the job's helpers it is."""
     name = object_name(prompt, " (live)")
     mesh = bpy.data.meshes.new(name)
     material = _material(name)
@@ -87,7 +87,7 @@ def make(scene: bpy.types.Scene, job_name: str, prompt: str, part: str = markers
         each[markers.JOB] = job_name
     mesh_object.hide_select = True
     mesh_object.hide_render = True
-    collection_for_helpers(scene).objects.link(mesh_object)
+    collection.objects.link(mesh_object)
     return mesh_object
 
 

@@ -1,6 +1,6 @@
 """Shows on an object how its texture grows: a light mesh with the colours of now, laid closely over the object.
 
-The object itself is not touched, so that nothing can be lost. The overlay is a child of the object and moves with it.
+The object itself is not touched, so that nothing can be lost. The overlay is a child of the object, in its collection.
 It is not saved with files and does not live through undo; the next step of the job brings it again.
 """
 
@@ -29,7 +29,7 @@ def show(folder: JobFolder, where: Placement, prompt: str) -> bool:
     """
     thing = target.find(where.target) if where.target is not None else None
     job_name = folder.path.name
-    if thing is None or thing.mode != "OBJECT" or not thing.users_scene:
+    if thing is None or thing.mode != "OBJECT" or not thing.users_collection:
         markers.remove(job_name)
         return False
     geometry = live_mesh.read(folder) if not destination.is_rendering() else None
@@ -37,7 +37,7 @@ def show(folder: JobFolder, where: Placement, prompt: str) -> bool:
         return False
     overlay = markers.find(job_name, markers.OVERLAY)
     if overlay is None:
-        overlay = live_mesh.make(thing.users_scene[0], job_name, prompt, markers.OVERLAY)
+        overlay = live_mesh.make(thing.users_collection[0], job_name, prompt, markers.OVERLAY)
     overlay.parent = thing
     overlay.matrix_parent_inverse = Matrix.Identity(4)
     overlay.matrix_basis = target.matrix_at_start(where).inverted_safe()

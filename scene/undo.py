@@ -106,7 +106,7 @@ def _put_one_back(aside: _Aside) -> None:
         matrix, geometry = aside.mesh
         mesh_object = markers.find(aside.job_name, markers.LIVE)
         if mesh_object is None and geometry is not None:
-            mesh_object = live_mesh.make(scene, aside.job_name, aside.prompt)
+            mesh_object = live_mesh.make(collection_for_helpers(scene), aside.job_name, aside.prompt)
             live_mesh.fill(mesh_object.data, geometry)
         if mesh_object is not None:
             live_mesh.hang(mesh_object, markers.find(aside.job_name), matrix)

@@ -227,7 +227,7 @@ class Arrivals:
             applied = texture_result.apply(context, thing, folder)
         except ImportFailedError as error:
             self.complaint = str(error)
-            self._settle(name, folder, where, DISMISSED)
+            self._settle(name, folder, where, IMPORTED if where.fate == IMPORTED else DISMISSED)
             return None
         bpy.ops.ed.undo_push(message=f"Texture {applied.thing.name}")
         self.complaint = ""

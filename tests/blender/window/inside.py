@@ -134,6 +134,16 @@ def close_others() -> None:
             bpy.ops.wm.window_close()
 
 
+def add_monkey() -> bool:
+    """Add Blender's monkey as a person does: it is selected and active, and an undo step."""
+    window, area, _ = viewport()
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region):
+        bpy.ops.mesh.primitive_monkey_add()
+        bpy.ops.ed.undo_push(message="Add Monkey")
+    return True
+
+
 def show_object() -> bool:
     """Turn the view to the active object and show its texture, in Solid mode: software OpenGL takes long for EEVEE."""
     window, area, _ = viewport()

@@ -96,6 +96,31 @@ def test_a_prompt_becomes_an_object_and_undo_takes_it_back(window, picture, reco
     assert window.ask("lasting_objects()")[PROMPT]["textured"] == [True]
 
 
+def test_a_texture_comes_onto_the_monkey_and_undo_takes_it_back(window, picture):
+    assert window.ask("add_monkey()")
+    before = window.ask("lasting_objects()")
+    window.press("sdi.texture")
+    window.wait_until(f"{SESSION}.watcher.is_busy()", timeout=10)
+    window.wait_until(f"{SESSION}.display.job.is_over and not {SESSION}.watcher.is_busy()", timeout=JOB_SECONDS)
+    assert _state(window) == "done", window.ask(
+        f"{SESSION}.display.job.failure and {SESSION}.display.job.failure.message"
+    )
+    assert window.ask(f"{SESSION}.arrivals.complaint") == ""
+    after = window.ask("lasting_objects()")
+    assert set(after) == set(before)
+    assert after["Suzanne"]["textured"] == [True]
+    assert after["Suzanne"]["faces"] == before["Suzanne"]["faces"]
+    assert window.ask("show_object()")
+    picture(window, "7-textured", wait=2.0)
+
+    window.hover_viewport()
+    window.key("ctrl+z")
+    window.wait_until("not bpy.data.objects['Suzanne'].material_slots", timeout=10)
+    assert window.ask("lasting_objects()") == before, "undo took back more than the texture"
+    window.key("ctrl+shift+z")
+    window.wait_until("len(bpy.data.objects['Suzanne'].material_slots) == 1", timeout=10)
+
+
 def test_cancel_ends_the_job_and_leaves_the_scene_alone(window, picture):
     before = window.ask("lasting_objects()")
     window.ask("setattr(bpy.context.scene.sdi, 'steps', 100000)")
