@@ -30,7 +30,7 @@ def show(folder: JobFolder, where: Placement, prompt: str) -> bool:
     thing = target.find(where.target) if where.target is not None else None
     job_name = folder.path.name
     if thing is None or thing.mode != "OBJECT" or not thing.users_collection:
-        markers.remove(job_name)
+        remove(job_name)
         return False
     geometry = live_mesh.read(folder) if not destination.is_rendering() else None
     if geometry is None:
@@ -43,6 +43,12 @@ def show(folder: JobFolder, where: Placement, prompt: str) -> bool:
     overlay.matrix_basis = target.matrix_at_start(where).inverted_safe()
     live_mesh.fill(overlay.data, dataclasses.replace(geometry, vertices=_lifted(geometry)))
     return True
+
+
+def remove(job_name: str) -> None:
+    """Remove a job's overlay, if it has one."""
+    if markers.find(job_name, markers.OVERLAY) is not None:
+        markers.remove(job_name)
 
 
 def remove_all() -> None:

@@ -4,7 +4,7 @@ Undo keeps every datablock that is the same in the step that it goes to, such as
 refers to now. If that includes an object that the step does not have, Blender crashes. So markers and live meshes are
 unlinked from their collections before every undo and redo, and linked again afterwards: as they are in the step, so
 that a move of the marker can be undone, or made anew if the step is older than they are. Overlays of textures are
-removed: they come back with the next step of their job.
+not linked again, and removed after the undo (`markers.remove_stale`): they come back with the next step of their job.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import bpy
 from mathutils import Matrix
 
-from . import destination, live_mesh, markers, texture_preview
+from . import destination, live_mesh, markers
 from .collection import collection_for_helpers, discard_if_empty, link_again
 from .handlers import Handlers
 
@@ -71,13 +71,12 @@ class UndoGuard:
         self._handlers.end()
 
     def _put_aside(self, *_: object) -> None:
-        texture_preview.remove_all()
         helpers = markers.helpers()
         self._aside = [_remember(name) for name in sorted({str(each[markers.JOB]) for each in helpers})]
         for each in helpers:
             for collection in each.users_collection:
                 collection.objects.unlink(each)
-            if each.get(markers.PART) == markers.LIVE:
+            if each.get(markers.PART) in (markers.LIVE, markers.OVERLAY):
                 each.parent = None  # the marker may be newer than the step, if the step's own marker was deleted
         if helpers:
             bpy.context.scene[_MARK] = True
@@ -98,7 +97,7 @@ def _put_one_back(aside: _Aside) -> None:
     scene = destination.local_scene(bpy.context, aside.scene)
     known = markers.helpers(aside.job_name)
     for each in known:
-        if not each.users_collection:
+        if not each.users_collection and each.get(markers.PART) != markers.OVERLAY:
             collection_for_helpers(scene).objects.link(each)
     if not known and aside.marker is not None:
         markers.make(scene, aside.job_name, aside.prompt, aside.edge, aside.marker)

@@ -152,10 +152,10 @@ class Arrivals:
 
     def hide_overlay(self, name: str) -> None:
         """Do not show on its object how a job's texture grows, until the next step."""
-        self._shown_steps.pop(name, None)
         if name in self._overlaid:
-            self._overlaid.discard(name)
-            markers.remove(name)
+            self._shown_steps.pop(name, None)
+        self._overlaid.discard(name)
+        texture_preview.remove(name)
 
     def bring_in(self) -> list[str]:
         """Import the waiting results, unless this is a bad moment; returns the names of the imported ones."""
