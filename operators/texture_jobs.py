@@ -15,6 +15,7 @@ from ..jobs.texture_files import SourceOf
 from ..scene import target
 from ..scene.source_mesh import Source, capture
 from ..sdi_engine.contract.request import JobRequest
+from ..sdi_engine.diffusion.distilled import check_noise
 from ..sdi_engine.diffusion.model_index import check_prompt
 from ..sdi_engine.errors import BadInputError
 from ..state import preferences
@@ -27,10 +28,10 @@ def start(context: bpy.types.Context, asked: JobRequest, things: Sequence[bpy.ty
     An object's texture that was queued before, by the same request, is made with the next seed.
 
     Raises:
-        EngineError: the prompt or an object is refused, or a job's folder cannot be made.
+        EngineError: prompt, noise or an object is refused, or a job's folder cannot be made.
         ImportFailedError: in the background, a texture cannot be put onto its object.
     """
-    check_prompt(asked.prompt, asked.model)
+    _check(asked)
     sources = [_captured(context, thing, asked) for thing in things]
     if bpy.app.background:
         desk, engine = session().desks.desk(context), preferences.engine(context)
@@ -60,10 +61,15 @@ def start_variations(context: bpy.types.Context, job: Job, requests: Sequence[Jo
             f"The object of “{job.request.prompt}” is not in this file: open its file, or use Reuse Settings, select "
             "another object and press Texture."
         )
-    check_prompt(job.request.prompt, job.request.model)
+    _check(job.request)
     again = dataclasses.replace(where.with_fate(PENDING).owned(), blend_file=bpy.data.filepath)
     sources = [SourceOf(job.folder)] * len(requests)
     session().start(context, requests, [again] * len(requests), context.scene.sdi.live, sources)
+
+
+def _check(request: JobRequest) -> None:
+    check_prompt(request.prompt, request.model)
+    check_noise(request.noise, request.model)
 
 
 def _captured(context: bpy.types.Context, thing: bpy.types.Object, request: JobRequest) -> Source:
