@@ -159,8 +159,6 @@ def test_the_overlay_is_not_saved(bpy, desk, cube, texture, tmp_path):
     desk.until(lambda: overlays(bpy))
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
     assert not overlays(bpy)
-    with bpy.data.libraries.load(str(tmp_path / "scene.blend")) as (saved, _):
-        assert sorted(saved.objects) == ["Camera", "Cube", "Light"]
     desk.session.watcher.hear(desk.job)
     assert len(overlays(bpy)) == 1, "the next step brings it again"
 
