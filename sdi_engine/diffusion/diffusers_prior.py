@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -53,9 +54,12 @@ class DiffusersPrior(Prior):
         self.device = device
         self._pipeline = pipeline
         self._denoiser = denoiser
-        for part in (denoiser, *(getattr(pipeline, name, None) for name in TEXT_ENCODERS)):
-            if part is not None:
-                part.to(device).requires_grad_(False).eval()
+        parts = (getattr(pipeline, name, None) for name in TEXT_ENCODERS)
+        self._encoders = [part.requires_grad_(False).eval() for part in parts if part is not None]
+        self._rests = device.type == "cuda"
+        denoiser.to(device).requires_grad_(False).eval()
+        if not self._rests:
+            self._move_encoders(device)
         self._latents = self._latents_of(getattr(pipeline, "vae", None))
         self.resolution = hints.resolution or self._cells * self._latents.pixels_per_cell
         self._texts: dict[tuple[bool, str], Text] = {}
@@ -101,13 +105,29 @@ class DiffusersPrior(Prior):
         "mask" with nothing.
         """
         keys = [(isinstance(prompt, NegativePrompt), prompt) for prompt in prompts]
-        for key in keys:
-            if key not in self._texts:
-                self._texts[key] = self._encode(key[1])
+        unread = [key for key in dict.fromkeys(keys) if key not in self._texts]
+        if unread:
+            with self._encoders_at_work():
+                self._texts |= {key: self._encode(key[1]) for key in unread}
         rows = [self._texts[key] for key in keys]
         length = max(row["embedding"].shape[1] for row in rows)
         rows = [self._filled(row, length) for row in rows]
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+    @contextmanager
+    def _encoders_at_work(self) -> Iterator[None]:
+        """On a graphics card the text encoders, which can be larger than the denoiser, are only while they read."""
+        if self._rests:
+            self._move_encoders(self.device)
+        try:
+            yield
+        finally:
+            if self._rests:
+                self._move_encoders(torch.device("cpu"))
+
+    def _move_encoders(self, device: torch.device) -> None:
+        for encoder in self._encoders:
+            encoder.to(device)
 
     def remarks(self, prompt: str) -> list[str]:
         reading = self._read(self._with_longest_view(prompt))

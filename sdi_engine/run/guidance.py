@@ -61,6 +61,12 @@ class Guidance:
             _, channels, self._noise_resolution, _ = x.shape
             self.cells = NoiseCells(channels, generator_of(seed, "noise on the object"), prior.device)
 
+    def read_all(self, prompt: str, negative_prompt: str) -> None:
+        """Have the prior read a prompt from all sides, so that no step needs its text encoders."""
+        for azimuth in range(0, 360, 45):
+            for elevation in (0.0, 45.0, 90.0):
+                self.conditioning(prompt, negative_prompt, [float(azimuth)], [elevation])
+
     def conditioning(
         self, prompt: str, negative_prompt: str, azimuths_deg: list[float], elevations_deg: list[float]
     ) -> Conditioning:

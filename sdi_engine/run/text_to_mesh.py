@@ -116,6 +116,8 @@ def make(
             yield
 
     run = attempt(checkpoint.attempt_of(saved) if resumed else 0)
+    if device.type == "cuda":
+        run.guidance.read_all(request.prompt, request.negative_prompt)
     if resumed:
         checkpoint.load(run, saved)
         log.info("Resumed at step %d.", run.step)

@@ -12,11 +12,14 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
 from tiny_models import SCHEDULE, write_sd3, write_sdxl, write_stable_diffusion
 
+from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion.families import SD1, SD3, SDXL
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS
 from sdi_engine.diffusion.precision import precision
 from sdi_engine.errors import BadInputError, EnvironmentMissingError, OutOfMemoryError
+from sdi_engine.run.guidance import Guidance
+from sdi_engine.run.resolve import resolve
 
 CPU = torch.device("cpu")
 
@@ -500,3 +503,29 @@ def test_an_overflow_of_the_vae_is_no_white(latent_model):
     images = prior.decode(torch.zeros(1, 4, 8, 8))
     assert images[:, 0].isnan().all()
     assert images[:, 1:].isfinite().all()
+
+
+def test_text_encoders_are_on_the_graphics_card_only_while_they_read(latent_model, monkeypatch):
+    prior = load_prior(str(latent_model), CPU)
+    places = []
+    monkeypatch.setattr(prior, "_rests", True)
+    monkeypatch.setattr(prior, "device", torch.device("cuda"))
+    monkeypatch.setattr(prior, "_move_encoders", lambda device: places.append(device.type))
+    monkeypatch.setattr(prior, "_encode", lambda prompt: places.append(prompt) or {"embedding": torch.zeros(1, 8, 4)})
+    prior.text(["a mug", "a mug", "a car"])
+    assert places == ["cuda", "a mug", "a car", "cpu"]
+    prior.text(["a car"])
+    assert len(places) == 4  # what has been read is not read again
+
+
+@pytest.mark.parametrize("perp_neg", ["off", "everywhere"])
+@pytest.mark.parametrize("vocabulary", ["four", "eight", "sentences"])
+def test_a_prompt_is_read_from_all_sides_before_the_steps(latent_model, vocabulary, perp_neg, monkeypatch):
+    prior = load_prior(str(latent_model), CPU)
+    object.__setattr__(prior.hints, "view_vocabulary", vocabulary)
+    guidance = Guidance(prior, resolve(JobRequest("a mug", perp_neg=perp_neg), prior.hints, prior.resolution), 0)
+    guidance.read_all("a mug", "ugly")
+    monkeypatch.setattr(prior, "_encode", None)
+    for azimuth in range(-180, 360, 20):
+        for elevation in (-20.0, 20.0, 40.0, 80.0):
+            guidance.conditioning("a mug", "ugly", [float(azimuth), 10.0], [elevation, 0.0])
