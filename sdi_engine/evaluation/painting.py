@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from ..contract import source_mesh
 from ..contract.job_folder import JobFolder
@@ -38,8 +39,9 @@ def unpainted_thing(prompt: str, seed: int) -> SourceMesh:
 def painting_quality(folder: JobFolder) -> dict[str, float]:
     """Of a finished texture job, by the names of `report.METRICS`.
 
-    `seam`: by how much the two sides of a seam differ at most, of 255. `unpainted`: how many texels of charts still
-    show the grey of a surface of which no colour is known. `seconds_2d`, `seconds_3d`: in the 2D model, and in all else
+    `seam`: by how much the two sides of a seam differ at most, of 255. `unpainted`: how many texels of charts
+    still show the grey of a surface of which no colour is known, they and their four neighbours (a single one may well
+    have been painted so). `seconds_2d`, `seconds_3d`: in the 2D model, and in all else
     but loading it.
 
     Raises:
@@ -58,12 +60,12 @@ def painting_quality(folder: JobFolder) -> dict[str, float]:
     corners = source.place().normalised(source.vertices)[source.faces]
     texels = texels_of(uv, size, np.zeros(len(uv), np.int64), corners)
     grey = round(255 * UNKNOWN)
-    shown = texture.reshape(-1, 3)[texels.index[texels.inside]]
+    is_grey = ndimage.binary_erosion((texture == grey).all(axis=-1)).ravel()
     seams = seam_difference(texture, seam_points(source, uv, size))
     seconds = (folder.result() or {}).get("seconds", {})
     return {
         "seam": float(seams.max(initial=0.0)),
-        "unpainted": float((shown == grey).all(axis=1).sum()),
+        "unpainted": float(is_grey[texels.index[texels.inside]].sum()),
         "seconds_2d": float(seconds.get("optimise_2d", 0.0)),
         "seconds_3d": float(sum(seconds.get(name, 0.0) for name in ("read", "optimise_3d", "bake", "save"))),
     }

@@ -152,7 +152,7 @@ class Results:
         self._truth_features = truth_features
 
     def summary(self, setting: str) -> dict[str, Any]:
-        """A setting's means by the metrics' names; for seconds the median, with the 90th percentile in `seconds_90`."""
+        """A setting's means by the metrics' names; for seconds the median, with the 90th percentile in `NAME_90`."""
         objects = self.objects[setting]
         found: dict[str, Any] = {"objects": len(objects), "failures": sum(bool(one.error) for one in objects)}
         for metric in METRICS:
@@ -161,7 +161,7 @@ class Results:
                 found[metric.name] = statistics.fmean(values)
             if metric.kind == "seconds" and values:
                 found[metric.name] = statistics.median(values)
-                found["seconds_90"] = float(np.quantile(values, 0.9))
+                found[f"{metric.name}_90"] = float(np.quantile(values, 0.9))
         features = [one.features for one in objects if one.features is not None]
         if self._truth_features is not None and features:
             found["frechet"] = frechet(np.concatenate(features), self._truth_features)
@@ -274,7 +274,7 @@ def _cell(metric: Metric, found: dict[str, Any]) -> str:
     if metric.kind == "share":
         return f"{100 * value:.1f} %"
     if metric.kind == "seconds":
-        return f"{value:.1f}, {found['seconds_90']:.1f}"
+        return f"{value:.1f}, {found[f'{metric.name}_90']:.1f}"
     return f"{value:.0f}" if metric.kind == "count" else f"{value:.3f}"
 
 

@@ -209,7 +209,8 @@ def test_an_evaluation_from_the_command_to_the_table(command, machine, tmp_path,
     assert len(machine) == 4, "the command in the head of the table is that of this evaluation"
     capsys.readouterr()
     assert set(written["samples"]) == {"thing", "colour", "pattern", "both", "view"}
-    assert set(written["objects"][1]["values"]) == {"residual"}, "nobody knows what an iguana looks like"
+    known = {"residual", "non_manifold", "charts", "stretch", "texture_fill"}
+    assert set(written["objects"][1]["values"]) == known, "nobody knows what an iguana looks like"
     assert len(written["objects"][1]["details"]["residuals"]) == 6, "one for each step"
     sheet = Image.open(out / said["sheet"])
     assert sheet.width > 6 * 128
