@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..contract import source_mesh as names
 from ..errors import BadInputError
 from ..system.files import open_to_read
-from .normals import corner_normals
+from .normals import corner_normals, doubled_areas
 
 FRAME = 1.55
 """The images' height at the origin, scene units, that the starter prior's own pictures have."""
@@ -25,6 +25,9 @@ HEIGHT_IN_FRAME = 1.0 / FRAME
 RADIUS_IN_FRAME = 0.6 / FRAME
 """An upright cylinder of this height and radius, as shares of the images' height, holds the object; one of the two is
 touched. The starter prior's pictures are made so, and of other models' wishes nothing is known."""
+
+NO_AREA = 1e-15
+"""Twice the area, in units of the mesh's size, of a triangle whose corners lie on a line, with rounding."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,8 @@ def checked(mesh: SourceMesh) -> SourceMesh:
         raise BadInputError("The mesh has a face with a vertex that does not exist: export it again.")
     if not np.isfinite(mesh.vertices).all() or np.abs(mesh.vertices).max() > names.MAX_COORDINATE:
         raise BadInputError("The mesh has vertices that are NaN, infinite or far too large: mend or delete them.")
+    if np.abs(doubled_areas(mesh.vertices, mesh.faces)).max() < NO_AREA:
+        raise BadInputError("No face of the mesh has an area, so there is nothing to paint: give one with a surface.")
     if mesh.painted is not None and not mesh.painted.any():
         raise BadInputError("No face is selected to be painted: select some, or paint the whole mesh.")
     return mesh
