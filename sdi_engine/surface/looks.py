@@ -102,6 +102,8 @@ def _picture(picture: Image.Image, factor: NDArray[np.float64]) -> NDArray[np.ui
     width, height = picture.size
     if max(width, height) > 2 * MAX_LOOK_EDGE:
         raise ValueError("a picture that is too large")
+    if picture.mode.startswith("I"):  # 16 bits, of which convert would make white all that is above 255
+        picture = Image.fromarray((np.asarray(picture, np.float64) / 257.0 + 0.5).clip(0.0, 255.0).astype(np.uint8))
     picture = picture.convert("RGB")
     if max(width, height) > MAX_PICTURE_EDGE:
         picture.thumbnail((MAX_PICTURE_EDGE, MAX_PICTURE_EDGE))

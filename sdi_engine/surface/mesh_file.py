@@ -55,7 +55,6 @@ def source_from_file(file: Path) -> tuple[SourceMesh, tuple[str, ...]]:
             file_type=kind[1:],
             resolver=FilePathResolver(str(file.absolute())),
             process=False,
-            **({"maintain_order": True} if kind == ".obj" else {}),
         )
         parts = _parts(scene, kind)
     except BadInputError:

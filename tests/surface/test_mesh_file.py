@@ -93,6 +93,19 @@ def test_uv_coordinates_are_kept_without_a_material_and_without_a_look(tmp_path)
     assert read.look_corners is None
 
 
+def test_corners_of_one_vertex_keep_different_uv_coordinates_in_an_obj_file(tmp_path):
+    Image.new("RGB", (8, 8), (7, 8, 9)).save(tmp_path / "a.png")
+    (tmp_path / "a.mtl").write_text("newmtl a\nmap_Kd a.png\nnewmtl b\nmap_Kd a.png\n")
+    places = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 1 1 1\nvt 0 0\nvt .4 0\nvt 0 .4\nvt .5 .5\nvt .9 .5\nvt .5 .9\n"
+    one = "f 1/1 2/2 3/3\nf 2/4 4/5 3/6\n"
+    for name, faces in (("one", one), ("two", "mtllib a.mtl\nusemtl a\n" + one.replace("\nf", "\nusemtl b\nf"))):
+        (tmp_path / f"{name}.obj").write_text(places + faces)
+        source, _ = source_from_file(tmp_path / f"{name}.obj")
+        uv = source.uv[np.argsort(source.uv[:, 0, 0])]
+        np.testing.assert_allclose(uv[0], [[0, 0], [0.4, 0], [0, 0.4]], atol=1e-6)
+        np.testing.assert_allclose(uv[1], [[0.5, 0.5], [0.9, 0.5], [0.5, 0.9]], atol=1e-6)
+
+
 def test_pictures_on_top_of_each_other_are_put_side_by_side(tmp_path):
     scene = trimesh.Scene([textured(wedge(), (250, 0, 0)), textured(wedge(), (0, 0, 250))])
     scene.export(tmp_path / "two.glb")
@@ -125,6 +138,14 @@ def test_colours_of_vertices_and_materials(tmp_path):
     np.testing.assert_allclose(look_at_middles(source)[0], [188, 0, 255], atol=1)  # 0.5 is a linear colour
 
 
+def test_a_grey_picture_of_16_bits_is_not_white(tmp_path):
+    mesh = textured(wedge(), (0, 0, 0))
+    mesh.visual.material.baseColorTexture = Image.fromarray(np.full((4, 4), 100 * 257, np.uint16))
+    mesh.export(tmp_path / "grey.glb")
+    source, _ = source_from_file(tmp_path / "grey.glb")
+    np.testing.assert_allclose(look_at_middles(source), 100, atol=1)
+
+
 def test_pictures_are_read_from_the_files_folder_only(tmp_path):
     (tmp_path / "in").mkdir()
     Image.new("RGB", (8, 8), (7, 8, 9)).save(tmp_path / "picture.png")
@@ -153,6 +174,7 @@ def triangle(*lines):
         ("a.obj", b"hello", "no faces|damaged"),
         ("a.obj", triangle().encode(), "no faces"),
         ("a.obj", triangle("l 1 2").encode(), "no faces"),
+        ("a.obj", triangle("v .3 0 0", "f 1 2 4", "f 1 1 2").encode(), "has an area"),
         ("a.obj", triangle("f 1 2 9").encode(), "does not exist|damaged"),
         ("a.obj", triangle("f 1 2 3", "v nan 0 0", "f 1 2 4").encode(), "NaN"),
         ("a.obj", triangle("f -1 -2 -3", "v 1 1 1", "f -1 -2 -3").encode(), "backwards"),
