@@ -18,6 +18,7 @@ from ..errors import BadInputError, is_out_of_memory
 from .gltf import ready_gltf
 from .joining import Part, joined
 from .looks import look_of
+from .obj import ready_obj
 from .orientation import inside_out
 from .source import SourceMesh, checked
 
@@ -49,6 +50,7 @@ def source_from_file(file: Path) -> tuple[SourceMesh, tuple[str, ...]]:
         content = ready_gltf(content, kind, file.name)
     elif kind == ".obj":
         _refuse_backward_references(content, file.name)
+        content = ready_obj(content, file.name)
     try:
         scene = trimesh.load_scene(
             io.BytesIO(content),

@@ -138,6 +138,20 @@ def test_colours_of_vertices_and_materials(tmp_path):
     np.testing.assert_allclose(look_at_middles(source)[0], [188, 0, 255], atol=1)  # 0.5 is a linear colour
 
 
+@pytest.mark.parametrize("first", range(6))
+def test_a_concave_polygon_of_an_obj_file_keeps_its_outline(tmp_path, first):
+    outline = [(0, 0), (2, 0), (2, 1), (1, 1), (1, 2), (0, 2)]
+    for axes in ("{0} {1} 5", "5 {0} {1}", "{1} 5 {0}"):
+        places = "\n".join("v " + axes.format(*point) for point in outline)
+        polygon = " ".join(str((first + each) % 6 + 1) for each in range(6))
+        (tmp_path / "l.obj").write_text(f"{places}\nf {polygon}\n")
+        source, _ = source_from_file(tmp_path / "l.obj")
+        corners = source.vertices[source.faces]
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        assert np.linalg.norm(normals, axis=1).sum() / 2 == pytest.approx(3)  # no triangle outside, none turned over
+        assert np.linalg.norm(normals.sum(axis=0)) / 2 == pytest.approx(3)
+
+
 def test_a_grey_picture_of_16_bits_is_not_white(tmp_path):
     mesh = textured(wedge(), (0, 0, 0))
     mesh.visual.material.baseColorTexture = Image.fromarray(np.full((4, 4), 100 * 257, np.uint16))
@@ -175,6 +189,7 @@ def triangle(*lines):
         ("a.obj", triangle().encode(), "no faces"),
         ("a.obj", triangle("l 1 2").encode(), "no faces"),
         ("a.obj", triangle("v .3 0 0", "f 1 2 4", "f 1 1 2").encode(), "has an area"),
+        ("a.obj", triangle("f 0 1 2").encode(), "count from 1"),
         ("a.obj", triangle("f 1 2 9").encode(), "does not exist|damaged"),
         ("a.obj", triangle("f 1 2 3", "v nan 0 0", "f 1 2 4").encode(), "NaN"),
         ("a.obj", triangle("f -1 -2 -3", "v 1 1 1", "f -1 -2 -3").encode(), "backwards"),
