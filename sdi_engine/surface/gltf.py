@@ -33,6 +33,7 @@ def ready_gltf(content: bytes, kind: str, name: str) -> bytes:
     text, rest = _taken_apart(content, name) if kind == ".glb" else (content, b"")
     try:
         document = parse_json(text.decode("utf-8-sig"))
+        _take_pictures_maps(document)
         _check(document, name)
         _give_materials(document)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
@@ -70,6 +71,21 @@ def _check(document: Any, name: str) -> None:
         coordinates = primitive["attributes"].get("TEXCOORD_0")
         if coordinates is not None and document["accessors"][coordinates]["componentType"] != _FLOAT:
             raise BadInputError(f'"{name}" has compressed UV coordinates: export it without compression.')
+
+
+def _take_pictures_maps(document: Any) -> None:
+    """Make the UV map on which a material's picture lies the first of its primitives, the only one that is read."""
+    materials = document.get("materials", [])
+    for primitive in _primitives(document):
+        material = materials[primitive["material"]] if "material" in primitive else {}
+        picture = material.get("pbrMetallicRoughness", {}).get("baseColorTexture", {})
+        attributes = primitive["attributes"]
+        name = f"TEXCOORD_{picture.get('texCoord', 0)}"
+        if name != "TEXCOORD_0" and name in attributes:
+            attributes["TEXCOORD_0"], attributes[name] = (
+                attributes[name],
+                attributes.get("TEXCOORD_0", attributes[name]),
+            )
 
 
 def _give_materials(document: Any) -> None:

@@ -138,6 +138,20 @@ def test_colours_of_vertices_and_materials(tmp_path):
     np.testing.assert_allclose(look_at_middles(source)[0], [188, 0, 255], atol=1)  # 0.5 is a linear colour
 
 
+def test_a_picture_on_a_second_uv_map_of_a_gltf_file_is_read_with_that(tmp_path):
+    files = trimesh.Scene(textured(wedge(), (9, 9, 9))).export(file_type="gltf")
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    expected, _ = source_from_file(tmp_path / "model.gltf")
+    document = json.loads(files["model.gltf"])
+    attributes = document["meshes"][0]["primitives"][0]["attributes"]
+    attributes["TEXCOORD_1"] = attributes.pop("TEXCOORD_0")
+    document["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"]["texCoord"] = 1
+    (tmp_path / "model.gltf").write_text(json.dumps(document))
+    source, _ = source_from_file(tmp_path / "model.gltf")
+    np.testing.assert_allclose(source.uv, expected.uv)
+
+
 @pytest.mark.parametrize("first", range(6))
 def test_a_concave_polygon_of_an_obj_file_keeps_its_outline(tmp_path, first):
     outline = [(0, 0), (2, 0), (2, 1), (1, 1), (1, 2), (0, 2)]
