@@ -286,8 +286,11 @@ def test_each_node_says_what_it_lacks(pool, machines):
     from sdi_engine.service import cluster_doctor
 
     command = [sys.executable, "-m", "sdi_engine", "doctor", "--cluster", f"ray://127.0.0.2:{machines.client_port}"]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=PATIENCE)
-    report = json.loads(done.stdout)
+    for _ in range(3):  # on a busy computer Ray's own server for a client does not always start
+        done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=PATIENCE)
+        report = json.loads(done.stdout)
+        if "Initialization failure" not in report.get("error", ""):
+            break
     assert "nodes" in report, done.stdout + done.stderr
     assert {"one", "two"} <= set(report["nodes"])
     assert done.returncode == (errors.EXIT_DONE if report["ok"] else errors.EXIT_ENVIRONMENT)
