@@ -1,4 +1,4 @@
-"""The radiance field: multi-resolution feature grids and a small MLP, giving density and albedo at any point."""
+"""Fields of multi-resolution feature grids and a small MLP; the radiance field gives density and albedo."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from ..config.field import FieldConfig
 from .encoding import DenseGrids, FeatureGrids, HashGrids
 
 
-class RadianceField(nn.Module):
-    """Density (per scene unit of length) and albedo (sRGB, 0…1) at points in the cube [−bound, bound]³."""
+class GridField(nn.Module):
+    """Numbers at points of the cube [−bound, bound]³: multi-resolution feature grids and a small MLP.
 
-    def __init__(self, config: FieldConfig, generator: torch.Generator) -> None:
+    Args:
+        outputs: how many numbers.
+    """
+
+    def __init__(self, config: FieldConfig, generator: torch.Generator, outputs: int) -> None:
         super().__init__()
         self.config = config
-        self.grids = feature_grids(config, generator)
+        self.grids = _grids(config, generator)
         width = config.features * len(config.grid_resolutions)
         self.hidden = nn.Linear(width, config.hidden)
-        self.output = nn.Linear(config.hidden, 4)
+        self.output = nn.Linear(config.hidden, outputs)
         for layer in (self.hidden, self.output):
             nn.init.normal_(layer.weight, std=math.sqrt(2.0 / layer.in_features), generator=generator)
             nn.init.zeros_(layer.bias)
@@ -31,6 +35,25 @@ class RadianceField(nn.Module):
     def activate_levels(self, progress: float, starts: tuple[float, ...]) -> None:
         """Coarse to fine: level i takes part once progress (0…1) has reached starts[i]."""
         self.active_levels = min(max(1, sum(progress >= start for start in starts)), len(self.grids))
+
+    def smoothness(self) -> Tensor:
+        """Total variation: mean squared difference of neighbouring features, over the active levels.
+
+        0, without a gradient, for a field whose levels are hashed.
+        """
+        return self.grids.smoothness(self.active_levels)
+
+    def _raw(self, points: Tensor) -> Tensor:
+        """What the MLP says at points (N, 3) in scene units, (N, outputs)."""
+        features = self.grids.features_at(points / self.config.bound, self.active_levels)
+        return self.output(F.relu(self.hidden(features)))
+
+
+class RadianceField(GridField):
+    """Density (per scene unit of length) and albedo (sRGB, 0…1) at points in the cube [−bound, bound]³."""
+
+    def __init__(self, config: FieldConfig, generator: torch.Generator) -> None:
+        super().__init__(config, generator, 4)
 
     def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """
@@ -62,17 +85,6 @@ class RadianceField(nn.Module):
         behind = self.density((points[:, None] - offsets).view(-1, 3)).view(-1, 3)
         return F.normalize(behind - ahead, dim=-1, eps=1e-6)
 
-    def smoothness(self) -> Tensor:
-        """Total variation: mean squared difference of neighbouring features, over the active levels.
-
-        0, without a gradient, for a field whose levels are hashed.
-        """
-        return self.grids.smoothness(self.active_levels)
-
-    def _raw(self, points: Tensor) -> Tensor:
-        features = self.grids.features_at(points / self.config.bound, self.active_levels)
-        return self.output(F.relu(self.hidden(features)))
-
     def _density(self, points: Tensor, raw: Tensor) -> Tensor:
         """Softplus of the raw output plus a ball around the centre. Outside the cube there is nothing."""
         config = self.config
@@ -81,8 +93,7 @@ class RadianceField(nn.Module):
         return torch.where(inside, density, torch.zeros_like(density))
 
 
-def feature_grids(config: FieldConfig, generator: torch.Generator) -> FeatureGrids:
-    """The grids that a configuration describes, dense or hashed, with random features."""
+def _grids(config: FieldConfig, generator: torch.Generator) -> FeatureGrids:
     if config.log2_table_size is None:
         return DenseGrids(config.grid_resolutions, config.features, generator)
     return HashGrids(config.grid_resolutions, config.features, config.log2_table_size, generator)
