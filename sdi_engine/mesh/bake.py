@@ -9,11 +9,10 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from .eight_bit import eight_bit
-from .texels import texels
+from .texels import nearest_known, texels
 from .unwrap import UnwrappedMesh
 
 ColoursAt = Callable[[Tensor, Tensor], Tensor]
@@ -68,10 +67,9 @@ class Canvas:
     @cached_property
     def _nearest(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """For each texel the row and the column of the nearest one on the mesh."""
-        empty = np.ones((self.size, self.size), dtype=bool)
-        empty[self.row, self.column] = False
-        rows, columns = ndimage.distance_transform_edt(empty, return_distances=False, return_indices=True)
-        return rows, columns
+        known = np.zeros((self.size, self.size), dtype=bool)
+        known[self.row, self.column] = True
+        return nearest_known(known)
 
 
 def bake(colours_at: ColoursAt, canvas: Canvas, device: torch.device, patch: int) -> NDArray[np.uint8]:

@@ -14,7 +14,8 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, diags
-from scipy.sparse.csgraph import connected_components
+
+from .topology import connected
 
 SMOOTHING = 8
 """So often normals are blended with their neighbours' before faces are told apart: charts shall not end at every
@@ -37,8 +38,7 @@ def charts_of(mesh: trimesh.Trimesh) -> NDArray[np.int64]:
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     facing = (normals @ directions.T).argmax(axis=1)
     alike = facing[pairs[:, 0]] == facing[pairs[:, 1]]
-    graph = coo_matrix((alike[alike], pairs[alike].T), shape=(len(normals),) * 2)
-    count, region = connected_components(graph, directed=False)
+    count, region = connected(pairs[alike], len(normals))
     clusters = _Clusters(normals, mesh.area_faces, region, count)
     of_pairs = region[pairs]
     for (one, other), length in zip(of_pairs.tolist(), shared.tolist(), strict=True):
@@ -58,8 +58,7 @@ def split(mesh: trimesh.Trimesh, faces: NDArray[np.int64]) -> NDArray[np.int64]:
     pairs = place[mesh.face_adjacency]
     pairs = pairs[(pairs >= 0).all(axis=1)]
     pairs = pairs[side[pairs[:, 0]] == side[pairs[:, 1]]]
-    graph = coo_matrix((np.ones(len(pairs), dtype=bool), pairs.T), shape=(len(faces),) * 2)
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    return connected(pairs, len(faces))[1].astype(np.int64)
 
 
 def _blended(mesh: trimesh.Trimesh, pairs: NDArray[np.int64], shared: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
-from .topology import half_edges, is_triangle
+from .topology import connected, half_edges, is_triangle
 
 APART = 0.05
 """Vertices that were cut apart move by this share of the way to the middle of their own faces, so that nobody who
@@ -40,8 +38,7 @@ def cut_apart(
     corner = np.tile(np.arange(3), (len(faces), 1)) + 3 * np.arange(len(faces))[:, None]
     begins, ends = half_edges(corner).T
     joined = np.concatenate([begins[one], ends[one]]), np.concatenate([ends[other], begins[other]])
-    graph = coo_matrix((np.ones(len(joined[0]), dtype=bool), joined), shape=(faces.size, faces.size))
-    count, fan = connected_components(graph, directed=False)
+    count, fan = connected(np.stack(joined, axis=1), faces.size)
     of_vertex = np.empty(count, dtype=np.int64)
     of_vertex[fan] = faces.reshape(-1)
     new_faces = fan.reshape(-1, 3).astype(np.int64)

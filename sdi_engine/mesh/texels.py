@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 TOLERANCE = 1e-4
 """By so much of a triangle's size texels on its border lie inside, so that none is missed between two triangles."""
@@ -22,8 +23,7 @@ def texels(
     Returns:
         face, row, column (N,), where row 0 is v = 1; barycentric coordinates (N, 3).
     """
-    corners = uv * [size, size] - 0.5
-    corners[..., 1] = (size - 1) - corners[..., 1]
+    corners = texel_coordinates(uv, size)
     low = np.floor(corners.min(axis=1)).astype(np.int64).clip(0, size - 1)
     high = np.ceil(corners.max(axis=1)).astype(np.int64).clip(0, size - 1)
     width, height = (high - low + 1).T
@@ -36,16 +36,29 @@ def texels(
     row = low[face, 1] + index // width[face]
 
     a, b, c = (corners[:, corner] for corner in range(3))
-    area = _cross(b - a, c - a)
+    area = cross(b - a, c - a)
     area[np.abs(area) < 1e-12] = np.inf
     texel = np.stack([column, row], axis=-1)
-    weight_b = _cross(texel - a[face], (c - a)[face]) / area[face]
-    weight_c = _cross((b - a)[face], texel - a[face]) / area[face]
+    weight_b = cross(texel - a[face], (c - a)[face]) / area[face]
+    weight_c = cross((b - a)[face], texel - a[face]) / area[face]
     inside = (weight_b >= -tolerance) & (weight_c >= -tolerance) & (weight_b + weight_c <= 1.0 + tolerance)
     weights = np.stack([1.0 - weight_b - weight_c, weight_b, weight_c], axis=-1)[inside].astype(np.float32)
     return face[inside], row[inside], column[inside], weights
 
 
-def _cross(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
+def texel_coordinates(uv: NDArray[np.floating], size: int) -> NDArray[np.float64]:
+    """(column, row) of UV coordinates (…, 2); whole numbers are the centres of texels, row 0 is at the top."""
+    scaled = uv.astype(np.float64) * size - 0.5
+    scaled[..., 1] = (size - 1) - scaled[..., 1]
+    return scaled
+
+
+def nearest_known(known: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """For each texel (n, n) the row and the column of the nearest known one."""
+    rows, columns = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return rows, columns
+
+
+def cross(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
     """The z component of the cross product of plane vectors, (…, 2) → (…)."""
     return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]

@@ -43,6 +43,12 @@ def half_edges(faces: NDArray[np.integer]) -> NDArray[np.integer]:
     return np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
 
 
+def connected(pairs: NDArray[np.integer], count: int) -> tuple[int, NDArray[np.int32]]:
+    """How many groups `count` things are in, if those of each pair (E, 2) are together, and (count,), each one's."""
+    graph = coo_matrix((np.ones(len(pairs), dtype=bool), pairs.T), shape=(count, count))
+    return connected_components(graph, directed=False)
+
+
 def is_triangle(faces: NDArray[np.integer]) -> NDArray[np.bool_]:
     """(F,): whether a face has three different vertices."""
     a, b, c = faces.T
@@ -56,7 +62,5 @@ def pieces(faces: NDArray[np.integer]) -> tuple[int, NDArray[np.int32]]:
     order = np.lexsort(half.T)
     half, face = half[order], face[order]
     same = (half[1:] == half[:-1]).all(axis=1)
-    pairs = face[:-1][same], face[1:][same]
-    joined = coo_matrix((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(len(faces), len(faces)))
-    count, piece = connected_components(joined, directed=False)
+    count, piece = connected(np.stack([face[:-1][same], face[1:][same]], axis=1), len(faces))
     return int(count), piece

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
+from ..mesh.topology import connected
 from .normals import same_places
 
 
@@ -56,8 +55,7 @@ def islands_of(uv: NDArray[np.float32], edges: Edges) -> NDArray[np.int64]:
     joined = edges[~seams_among(uv, edges)]
     mirrored = is_mirrored(uv)
     joined = joined[mirrored[joined.face[:, 0]] == mirrored[joined.face[:, 1]]]
-    graph = coo_matrix((np.ones(len(joined.face), bool), joined.face.T), shape=(len(uv), len(uv)))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    return connected(joined.face, len(uv))[1].astype(np.int64)
 
 
 def seams_among(uv: NDArray[np.float32], edges: Edges) -> NDArray[np.bool_]:

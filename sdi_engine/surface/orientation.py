@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
+from ..mesh.topology import connected
 from .islands import Edges, shared_edges
 
 
@@ -17,8 +16,7 @@ def inside_out(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArr
     walls of a cavity, in a piece that holds them, look inwards rightly: both are left alone.
     """
     edges = shared_edges(vertices, faces)
-    graph = coo_matrix((np.ones(len(edges.face), bool), edges.face.T), shape=(len(faces), len(faces)))
-    count, piece = connected_components(graph, directed=False)
+    count, piece = connected(edges.face, len(faces))
     partners = np.bincount(edges.face.ravel(), minlength=len(faces))
     is_closed = np.ones(count, bool)
     is_closed[piece[partners != 3]] = False

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, csr_matrix, identity
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import coo_matrix, identity
 
 from ..mesh.packing import pack
+from ..mesh.topology import connected
 from .islands import shared_edges
 from .normals import doubled_areas
 
@@ -80,8 +80,7 @@ def _charts(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> tuple[ND
 def _pieces(pairs: NDArray[np.int64], direction: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The number of each triangle's piece, whose triangles have one direction, and how many each piece has."""
     same = pairs[direction[pairs[:, 0]] == direction[pairs[:, 1]]]
-    graph = csr_matrix((np.ones(len(same), bool), same.T), shape=(len(direction), len(direction)))
-    piece = connected_components(graph, directed=False)[1].astype(np.int64)
+    piece = connected(same, len(direction))[1].astype(np.int64)
     return piece, np.bincount(piece)
 
 

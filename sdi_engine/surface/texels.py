@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..mesh.texels import cross, nearest_known, texel_coordinates
+
 RING = 2.0
 """Texels beyond a chart's border that show the continued surface. Bilinear filtering reads up to 1.4 away."""
 
@@ -108,17 +110,8 @@ def filled(texels: Texels, colours: NDArray[np.float32]) -> NDArray[np.float32]:
     known[texels.index] = True
     if known.all() or not known.any():
         return image.reshape(n, n, -1)
-    row, column = ndimage.distance_transform_edt(
-        ~known.reshape(n, n), return_distances=False, return_indices=True
-    ).reshape(2, -1)
-    return image[row.astype(np.int64) * n + column].reshape(n, n, -1)
-
-
-def texel_coordinates(uv: NDArray[np.float32], size: int) -> NDArray[np.float64]:
-    """(column, row) of UV coordinates (…, 2); whole numbers are the centres of texels, row 0 is at the top."""
-    scaled = uv.astype(np.float64) * size - 0.5
-    scaled[..., 1] = (size - 1) - scaled[..., 1]
-    return scaled
+    row, column = nearest_known(known.reshape(n, n))
+    return image[row.astype(np.int64) * n + column]
 
 
 def claims(
@@ -189,8 +182,8 @@ def _barycentric(corners: NDArray[np.float64], point: NDArray[np.float64]) -> ND
     area = _signed_areas(corners)
     has_area = np.abs(area) > 1e-9
     area = np.where(has_area, area, 1.0)
-    weight_b = _cross(point - a, c - a) / area
-    weight_c = _cross(b - a, point - a) / area
+    weight_b = cross(point - a, c - a) / area
+    weight_c = cross(b - a, point - a) / area
     weights = np.stack([1.0 - weight_b - weight_c, weight_b, weight_c], axis=1)
     return np.where(has_area[:, None], weights, 1.0 / 3.0)
 
@@ -230,9 +223,4 @@ def _continued(
 
 def _signed_areas(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Twice the areas of triangles (N, 3, 2)."""
-    return _cross(pixels[:, 1] - pixels[:, 0], pixels[:, 2] - pixels[:, 0])
-
-
-def _cross(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The z component of the cross product of plane vectors, (…, 2) → (…)."""
-    return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
+    return cross(pixels[:, 1] - pixels[:, 0], pixels[:, 2] - pixels[:, 0])

@@ -9,12 +9,13 @@ import trimesh
 from numpy.typing import NDArray
 
 from ..errors import BadInputError
+from ..mesh.texels import texel_coordinates
 from ..mesh.unwrap import unwrap
 from .islands import islands_of, shared_edges
 from .normals import same_places
 from .projected_map import projected_map
 from .source import Place, SourceMesh
-from .texels import claims, texel_coordinates
+from .texels import claims
 
 PADDING = 4
 """Pixels between the charts of a new map; half as many at the texture's border, beyond which it repeats."""
