@@ -21,15 +21,19 @@ class Latents(Protocol):
 
     channels: int
     pixels_per_cell: int
-    cuts: bool
+    cuts: bool = False
 
     def encode(self, images: Tensor) -> Tensor: ...
 
     def decode(self, x0: Tensor) -> Tensor: ...
 
-    def unfold(self, x: Tensor) -> Tensor: ...
+    def unfold(self, x: Tensor) -> Tensor:
+        """x with single pixels or latent cells, where they are folded into channels."""
+        return x
 
-    def fold(self, x: Tensor) -> Tensor: ...
+    def fold(self, x: Tensor) -> Tensor:
+        """The inverse of `unfold`."""
+        return x
 
 
 def _frozen(vae: nn.Module, device: torch.device) -> Any:
@@ -38,7 +42,7 @@ def _frozen(vae: nn.Module, device: torch.device) -> Any:
     return vae.to(device).float().requires_grad_(False).eval()
 
 
-class VaeLatents:
+class VaeLatents(Latents):
     """A VAE's latents, shifted and scaled to what the denoiser was trained on."""
 
     cuts = True
@@ -56,18 +60,10 @@ class VaeLatents:
     def decode(self, x0: Tensor) -> Tensor:
         return self._vae.decode(x0.float() / self._scale + self._shift).sample
 
-    def unfold(self, x: Tensor) -> Tensor:
-        return x
 
-    def fold(self, x: Tensor) -> Tensor:
-        return x
-
-
-class BatchNormLatents:
+class BatchNormLatents(Latents):
     """FLUX.2's: folded by 2 × 2, then normalised by the mean and the variance of each channel that a batch
     normalisation has learnt."""
-
-    cuts = False
 
     def __init__(self, vae: AutoencoderKLFlux2, device: torch.device) -> None:
         self._vae = _frozen(vae, device)
@@ -90,10 +86,8 @@ class BatchNormLatents:
         return F.pixel_unshuffle(x, self._fold)
 
 
-class VideoLatents:
+class VideoLatents(Latents):
     """Qwen-Image's: a video VAE's for a single frame, normalised by the mean and the deviation of each channel."""
-
-    cuts = False
 
     def __init__(self, vae: AutoencoderKLQwenImage, device: torch.device) -> None:
         self._vae = _frozen(vae, device)
@@ -110,17 +104,9 @@ class VideoLatents:
     def decode(self, x0: Tensor) -> Tensor:
         return self._vae.decode((x0.float() * self._deviation + self._mean)[:, :, None]).sample[:, :, 0]
 
-    def unfold(self, x: Tensor) -> Tensor:
-        return x
 
-    def fold(self, x: Tensor) -> Tensor:
-        return x
-
-
-class DeepLatents:
+class DeepLatents(Latents):
     """Sana's: a deep compression autoencoder's, which has no distribution, scaled."""
-
-    cuts = False
 
     def __init__(self, vae: AutoencoderDC, device: torch.device) -> None:
         self._vae = _frozen(vae, device)
@@ -134,19 +120,12 @@ class DeepLatents:
     def decode(self, x0: Tensor) -> Tensor:
         return self._vae.decode(x0.float() / self._scale).sample
 
-    def unfold(self, x: Tensor) -> Tensor:
-        return x
 
-    def fold(self, x: Tensor) -> Tensor:
-        return x
-
-
-class ScaledPixels:
+class ScaledPixels(Latents):
     """Pixels themselves, times a factor."""
 
     channels = 3
     pixels_per_cell = 1
-    cuts = False
 
     def __init__(self, scale: float) -> None:
         self._scale = scale
@@ -157,17 +136,9 @@ class ScaledPixels:
     def decode(self, x0: Tensor) -> Tensor:
         return x0 / self._scale
 
-    def unfold(self, x: Tensor) -> Tensor:
-        return x
 
-    def fold(self, x: Tensor) -> Tensor:
-        return x
-
-
-class PixelLatents:
+class PixelLatents(Latents):
     """For a model without a VAE: the image folded by `pixel_unshuffle`, such that p² · 3 channels are the model's."""
-
-    cuts = False
 
     def __init__(self, channels: int) -> None:
         """
