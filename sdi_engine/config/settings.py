@@ -228,11 +228,9 @@ def preset_for(preset: str, task: str) -> Settings:
     settings = PRESETS[preset]
     if task != "texture":
         return settings
-    fast = preset in ("draft", "standard")
     return dataclasses.replace(
         settings,
         steps=_TEXTURE_STEPS[preset],
-        noise="cached-3d" if fast else settings.noise,
         sparsity=OFF,
         opaqueness=OFF,
         z_variance=OFF,

@@ -106,11 +106,11 @@ def distilled(
     return Distilled(model, f'by its name, "{word}"', base, cure)
 
 
-def check_noise(noise: str, model: str) -> None:
+def check_noise(noise: str | None, model: str) -> None:
     """Refuse before a model is loaded a κ that it cannot give, as far as is known by then.
 
     Args:
-        noise: one of `parameters.NOISES`.
+        noise: one of `parameters.NOISES`; None is the preset's, and all presets ask the model for it.
         model: as in `location.locate`. Of one on the hub only the name is known.
 
     Raises:

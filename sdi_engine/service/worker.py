@@ -63,9 +63,7 @@ def make_mesh(
     folder: JobFolder, request: JobRequest, resume: bool, report: Listener, load: LoadPrior | None = None
 ) -> None:
     """The default work of a job: make a mesh; `load` as in `text_to_mesh.make`."""
-    check_prompt(request.prompt, request.model)  # before torch is loaded, which takes seconds
-    if not resume:
-        check_noise(request.noise, request.model)
+    _check_against_model(request, resume)  # before torch is loaded, which takes seconds
     with torch_work():
         from ..run import text_to_mesh
 
@@ -74,11 +72,16 @@ def make_mesh(
 
 def make_mesh_in_turn(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
     """`make_mesh`, once this computer's device is free of this person's other engines."""
-    check_prompt(request.prompt, request.model)  # an error is reported before the wait
-    if not resume:
-        check_noise(request.noise, request.model)
+    _check_against_model(request, resume)  # an error is reported before the wait
     with device_taken(report, folder.stop_if_told):
         make_mesh(folder, request, resume, report)
+
+
+def _check_against_model(request: JobRequest, resume: bool) -> None:
+    """Refuse what the model's small files say that it cannot make; a run that was begun is told of its noise later."""
+    check_prompt(request.prompt, request.model)
+    if not resume:
+        check_noise(request.noise, request.model)
 
 
 def run(
