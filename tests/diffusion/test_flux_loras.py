@@ -1,8 +1,11 @@
 """LoRAs of FLUX.1 and Chroma: what Diffusers reads of them is what is added here."""
 
+import functools
+
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from lora_files import low_rank
 from safetensors.torch import save_file
 from tiny_flux import write_chroma, write_flux
 
@@ -34,16 +37,7 @@ def models(tmp_path_factory):
     return {"flux": write_flux(folder / "flux"), "chroma": write_chroma(folder / "chroma")}
 
 
-def lora(layers, kinds, alpha=None):
-    """A file's tensors for layers, given by their names in it and the shapes of their weights."""
-    generator = torch.Generator().manual_seed(0)
-    tensors = {}
-    for name, (rows, columns) in layers.items():
-        tensors[f"{name}.{kinds[0]}"] = torch.randn(3, columns, generator=generator)
-        tensors[f"{name}.{kinds[1]}"] = torch.randn(rows, 3, generator=generator)
-        if alpha is not None:
-            tensors[f"{name}.alpha"] = torch.tensor(alpha)
-    return tensors
+lora = functools.partial(low_rank, rank=3)
 
 
 def weights(pipeline):

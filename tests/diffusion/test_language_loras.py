@@ -3,6 +3,7 @@
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from lora_files import low_rank
 from safetensors.torch import save_file
 from tiny_language_models import write_flux2_klein, write_qwen_image, write_sana, write_z_image
 
@@ -23,18 +24,6 @@ KOHYA = ("lora_down.weight", "lora_up.weight")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     return {name: write(folder / name) for name, write in WRITERS.items()}
-
-
-def lora(layers, kinds, alpha=None):
-    """A file's tensors for layers, given by their names in it and the shapes of their weights."""
-    generator = torch.Generator().manual_seed(0)
-    tensors = {}
-    for name, (rows, columns) in layers.items():
-        tensors[f"{name}.{kinds[0]}"] = torch.randn(2, columns, generator=generator)
-        tensors[f"{name}.{kinds[1]}"] = torch.randn(rows, 2, generator=generator)
-        if alpha is not None:
-            tensors[f"{name}.alpha"] = torch.tensor(alpha)
-    return tensors
 
 
 def by_both(folder, tensors, file):
@@ -78,7 +67,7 @@ SANA = {"transformer_blocks.0.attn1.to_q": (16, 16), "transformer_blocks.1.attn2
 def test_what_a_file_adds_is_what_diffusers_adds(model, layers, rename, kinds, alpha, models, tmp_path):
     flat = rename.startswith("lora_unet_")
     named = {rename.format(name.replace(".", "_") if flat else name): shape for name, shape in layers.items()}
-    theirs, ours, before = by_both(models[model], lora(named, kinds, alpha), tmp_path / "lora.safetensors")
+    theirs, ours, before = by_both(models[model], low_rank(named, kinds, alpha), tmp_path / "lora.safetensors")
     assert ours.keys() == theirs.keys()
     assert sum(not torch.equal(ours[name], before[name]) for name in ours) >= len(layers)
     for name, tensor in theirs.items():
@@ -93,7 +82,9 @@ def test_every_tensor_has_one_original_name(model, layout, models):
 
 
 def test_a_lora_for_another_family_is_named(models, tmp_path):
-    save_file(lora({f"transformer.{name}": shape for name, shape in Z_IMAGE.items()}, PEFT), tmp_path / "l.safetensors")
+    save_file(
+        low_rank({f"transformer.{name}": shape for name, shape in Z_IMAGE.items()}, PEFT), tmp_path / "l.safetensors"
+    )
     pipeline = DiffusionPipeline.from_pretrained(models["sana"])
     with pytest.raises(BadInputError, match=r"does not fit this Sana model \(it was trained for Z-Image\)"):
         fuse_loras(pipeline, [Lora(str(tmp_path / "l.safetensors"))], families.SANA)
