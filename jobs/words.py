@@ -34,6 +34,10 @@ def short_model(model: str) -> str:
     return model.replace("\\", "/").rstrip("/").rpartition("/")[2] or model
 
 
+FRONTS = {"−Y": 0.0, "+X": 90.0, "+Y": 180.0, "−X": -90.0}
+"""Where a mesh's front may face, and how many degrees about Z that is from −Y."""
+
+
 def icon_of(task: str) -> str:
     """The name of Blender's icon for jobs of this task."""
     return "TEXTURE" if task == "texture" else "OBJECT_DATA"

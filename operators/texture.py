@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import FloatProperty, IntProperty
 
+from ..jobs import words
 from ..scene import looks
 from ..scene.importer import ImportFailedError
 from ..scene.source_mesh import check
@@ -13,8 +14,6 @@ from ..state import properties
 from ..state.current import session
 from . import texture_jobs
 from .generate import refuse
-
-_FRONTS = {0.0: "−Y", 90.0: "+X", 180.0: "+Y", -90.0: "−X"}
 
 
 def chosen(context: bpy.types.Context) -> list[bpy.types.Object]:
@@ -137,7 +136,8 @@ class SDI_OT_set_front(bpy.types.Operator):
 
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
-        return f"The object's front faces {_FRONTS.get(properties.front, 'another way')}"
+        faces = next((where for where, degrees in words.FRONTS.items() if degrees == properties.front), "another way")
+        return f"The object's front faces {faces}"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         context.scene.sdi.front = self.front

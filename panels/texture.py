@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import bpy
 
+from ..jobs import words
 from ..scene import looks
 from ..sdi_engine.config.parameters import PARAMETERS
 from .tab import Tab
 
-_FRONTS = (("−Y", 0.0), ("+X", 90.0), ("+Y", 180.0), ("−X", -90.0))
 _LONGEST_NAME = 20
 
 
@@ -45,7 +45,7 @@ class SDI_PT_texture(Tab, bpy.types.Panel):
         column.prop(settings, PARAMETERS["strength"].prop, slider=True)
         column.prop(settings, PARAMETERS["front"].prop)
         row = column.row(align=True)
-        for text, front in _FRONTS:
+        for text, front in words.FRONTS.items():
             row.operator("sdi.set_front", text=text, depress=settings.front == front).front = front
         column.prop(settings, PARAMETERS["texture_size"].prop)
         column.prop(settings, "texture_only")
