@@ -1,4 +1,4 @@
-"""What Blender reads of a job that has textured a mesh, checked before use. Standard library only."""
+"""What Blender reads of a job about a mesh that there is, checked before use. Standard library only."""
 
 from __future__ import annotations
 
@@ -59,6 +59,42 @@ def check_texture(folder: JobFolder) -> None:
     """
     with open_to_read(folder.texture_file) as opened:
         check_png(opened.read(PNG_HEADER_BYTES), MAX_TEXTURE_EDGE)
+
+
+@dataclass(frozen=True)
+class MovedFiles:
+    """V vertices and F triangles of a source whose shape was refined, as bytes of little endian numbers.
+
+    Attributes:
+        before: (V, 3) float32, the source's vertices.
+        faces: (F, 3) int32, the source's triangles, of vertices that exist.
+        after: (V, 3) float32, finite, where the vertices are now.
+    """
+
+    before: bytes
+    faces: bytes
+    after: bytes
+
+
+def read_moved(folder: JobFolder) -> MovedFiles:
+    """The vertices of a job's source before and after.
+
+    Raises:
+        UnsoundFileError: a file is damaged, or they are of two meshes.
+        OSError: one is missing, or cannot be read.
+    """
+    before = read_array(folder.source_file, source_mesh.VERTICES, "<f4", (3,), source_mesh.MAX_VERTICES)
+    faces = read_array(folder.source_file, source_mesh.FACES, "<i4", (3,), source_mesh.MAX_FACES)
+    after = read_array(folder.moved_file, source_mesh.VERTICES, "<f4", (3,), source_mesh.MAX_VERTICES)
+    if before is None or faces is None or after is None:
+        raise UnsoundFileError("its vertices or faces are missing")
+    if len(after) != len(before):
+        raise UnsoundFileError("its moved vertices are of another mesh")
+    if not 0 <= min(indices := numbers("i", faces)) <= max(indices) < len(before) // 12:
+        raise UnsoundFileError("a face has a vertex that does not exist")
+    if not all(math.isfinite(sum(numbers("f", each))) for each in (before, after)):
+        raise UnsoundFileError("a vertex is NaN or infinite")
+    return MovedFiles(before, faces, after)
 
 
 def read(folder: JobFolder) -> TextureFiles:

@@ -37,6 +37,8 @@ _AS_PRESET = ("preset", "As Preset", "What the preset recommends")
 _SCENE_LIMITS = Within(1e-6, 1e6)
 """Limits of a length in the scene's units, whatever these are; the request checks the limits in metres."""
 
+_PERCENT = 100.0
+
 
 def _on_model_changed(_settings: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
     session().model_was_changed(context)
@@ -135,6 +137,9 @@ def _number(parameter: Parameter, common: dict[str, Any]) -> Any:
     if parameter.unit == "metres":
         limits = _SCENE_LIMITS
         common |= {"subtype": "DISTANCE", "unit": "LENGTH"}
+    elif parameter.unit == "share":
+        limits, usual = (Within(_PERCENT * each.low, _PERCENT * each.high) for each in (limits, usual))
+        common |= {"subtype": "PERCENTAGE", "default": _PERCENT * parameter.default}
     elif parameter.unit == "pixels":
         common |= {"subtype": "PIXEL"}
     low, soft_low = limits.low, usual.low
@@ -222,6 +227,8 @@ def _value_in(scene: Any, parameter: Parameter) -> Any:
         return parse_overrides(value)
     if parameter.unit == "metres":
         value *= scene.unit_settings.scale_length
+    elif parameter.unit == "share":
+        value /= _PERCENT
     if parameter.kind is float:
         value = _short(value)
     if parameter.switch:
@@ -247,6 +254,8 @@ def _set_in(scene: Any, parameter: Parameter, value: Any) -> None:
         value = _AS_PRESET[0] if parameter.choices else 0
     elif parameter.unit == "metres":
         value /= scene.unit_settings.scale_length
+    elif parameter.unit == "share":
+        value *= _PERCENT
     elif _may_be_zero(parameter) and value == 0.0:
         value = -0.0
     setattr(settings, parameter.prop, value)

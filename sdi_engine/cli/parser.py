@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..config.parameters import NOISES_2D, PARAMETERS
+from ..config.parameters import NOISES_2D
 from .options import add_options, add_processes
 
 FIGURES = ("1", "8", "9", "10", "11")
@@ -152,7 +152,7 @@ def _add_evaluation_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--task",
-        choices=PARAMETERS["task"].words,
+        choices=("object", "texture"),
         default="object",
         help="what to measure: new objects, or new looks of the starter world's own meshes (default: %(default)s)",
     )

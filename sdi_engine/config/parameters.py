@@ -28,8 +28,11 @@ Scope = Literal["model", "image", "distillation", "3d", "object"]
 SCOPES: tuple[Scope, ...] = typing.get_args(Scope)
 """What a command makes, from the least to the most: it has the options of its own scope and of those before it."""
 
-Task = Literal["object", "texture"]
-"""What a job makes: an object of its own, or the look of a mesh that there is."""
+Task = Literal["object", "texture", "refine"]
+"""What a job makes: an object of its own, the look of a mesh that there is, or its look and its shape."""
+
+TASKS_OF_A_MESH: tuple[Task, ...] = ("texture", "refine")
+"""Jobs about a mesh that there is, `source.npz` in the job's folder (`contract.source_mesh`)."""
 
 Section = Literal["prompt", "basic", "texture", "loras", "optimisation", "mesh", "device"]
 """Where a setting shows in Blender: "prompt" and "basic" in the panel, "texture" where meshes are textured, the others
@@ -66,13 +69,13 @@ class Parameter:
         usual: the limits that a slider has; those of `limits` where None.
         choices: the words that it may be.
         recommended_by: who says what None means: "preset" or "model".
-        unit: "pixels", or "metres", which Blender shows in the scene's unit.
+        unit: "pixels", "metres", which Blender shows in the scene's unit, or "share", which it shows in percent.
         section: where it shows in Blender; None for what follows from the button that was pressed, and has no property.
         prop: the name of Blender's property, which .blend files and people's presets hold; by default the field's.
         switch: the name of a second property of Blender's, without which the value is None; "" where the value 0 of a
             number says so, or a choice of its own ("preset").
         is_saved: Blender's presets keep it: it says how objects are made, not which.
-        task: the jobs that use it; None for all.
+        tasks: the jobs that use it; empty for all.
         scope: which commands have an option for it; None for none.
         flag: that option; made from the name by default. It may be given several times for a list or a dictionary.
         metavar: what stands for the option's value in the help.
@@ -85,12 +88,12 @@ class Parameter:
     usual: Within | None = None
     choices: tuple[Choice, ...] = ()
     recommended_by: Literal["preset", "model"] = "preset"
-    unit: Literal["", "pixels", "metres"] = ""
+    unit: Literal["", "pixels", "metres", "share"] = ""
     section: Section | None = "optimisation"
     prop: str = ""
     switch: str = ""
     is_saved: bool = True
-    task: Task | None = None
+    tasks: tuple[Task, ...] = ()
     scope: Scope | None = "3d"
     flag: str = ""
     metavar: str | None = None
@@ -107,7 +110,7 @@ class Parameter:
 
     def is_used_by(self, task: str) -> bool:
         """Whether a job of this task depends on it."""
-        return self.task in (None, task)
+        return not self.tasks or task in self.tasks
 
 
 def parameter(default: Any, label: str, help: str, **more: Any) -> Any:
@@ -336,7 +339,7 @@ class Parameters:
         limits=Within(100, 2_000_000),
         usual=Within(100, 200_000),
         section="mesh",
-        task="object",
+        tasks=("object",),
         scope="object",
     )
     quads: bool = parameter(
@@ -345,7 +348,7 @@ class Parameters:
         "In Blender, join triangles to quads wherever two make a good one, on the same UV map: about half as many "
         "faces; mesh.glb itself has triangles, as every glTF file",
         section="mesh",
-        task="object",
+        tasks=("object",),
         scope="object",
         is_compared=False,
     )
@@ -357,7 +360,7 @@ class Parameters:
         limits=Within(0, 6),
         section="mesh",
         scope="object",
-        task="object",
+        tasks=("object",),
     )
     texture_size: int = parameter(
         1024,
@@ -376,7 +379,7 @@ class Parameters:
         usual=Within(0.01, 10.0),
         unit="metres",
         section="basic",
-        task="object",
+        tasks=("object",),
         scope="object",
         is_compared=False,
     )
@@ -387,6 +390,7 @@ class Parameters:
         choices=(
             Choice("object", "Object", "A new object"),
             Choice("texture", "Texture", "A new look for a mesh"),
+            Choice("refine", "Refine Shape", "A new look for a mesh, and a shape that fits it"),
         ),
         section=None,
         is_saved=False,
@@ -400,7 +404,7 @@ class Parameters:
         limits=Within(0.0, 1.0),
         section="texture",
         is_saved=False,
-        task="texture",
+        tasks=TASKS_OF_A_MESH,
         scope="object",
         is_compared=False,
     )
@@ -412,7 +416,19 @@ class Parameters:
         usual=Within(-180.0, 180.0),
         section="texture",
         is_saved=False,
-        task="texture",
+        tasks=TASKS_OF_A_MESH,
+        scope="object",
+        is_compared=False,
+    )
+    max_move: float = parameter(
+        0.02,
+        "Max Move",
+        "How far a point of the mesh may move at most, as a share of the mesh's largest extent",
+        limits=Within(0.0, 0.2),
+        unit="share",
+        section="texture",
+        is_saved=False,
+        tasks=("refine",),
         scope="object",
         is_compared=False,
     )

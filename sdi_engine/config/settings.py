@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from .cameras import CameraRanges
 from .field import FieldConfig, geometric_resolutions
 from .limits import Within
+from .parameters import TASKS_OF_A_MESH
 from .ramp import Ramp, constant
 
 OFF = constant(0.0)
@@ -226,7 +227,7 @@ def preset_for(preset: str, task: str) -> Settings:
     learned background.
     """
     settings = PRESETS[preset]
-    if task != "texture":
+    if task not in TASKS_OF_A_MESH:
         return settings
     return dataclasses.replace(
         settings,

@@ -16,11 +16,12 @@ turntable/      the current state from all sides, side-0.png at the front and on
 live.npz        a light mesh of the current state: vertices (V, 3) float32 in metres as they stand in Blender (Z up, the
                 front towards -Y, the base's centre at the origin; of a mesh that is textured its own place), faces
                 (F, 3) int32, colours (V, 3) uint8, sRGB
-source.npz      of a job that textures a mesh: the mesh (`source_mesh`), there from the beginning
+source.npz      of a job about a mesh that there is: the mesh (`source_mesh`), there from the beginning
 mesh.glb        the object
 mesh-lod1.glb   the same with half as many triangles, mesh-lod2.glb with a quarter, …: if asked for
 texture.png     of such a job: the new look, on the mesh's own UV map, or on the one in
 uv.npz          uv (F, 3, 2) float32 per corner of the source's faces: the UV map that was made for it
+moved.npz       vertices (V, 3) float32: where the source's vertices are now, of a job that refines the shape
 result.json     written last, atomically: a job with a result is done
 
 Nobody else's file is touched: no link in here is followed (`files`), and only files of these names are deleted.
@@ -52,7 +53,7 @@ HEARTBEAT_SECONDS = 2.0
 _CHECKPOINT_FILE = re.compile(r"state\.safetensors|\.state\.safetensors\.\d+\.part")
 _FILES = re.compile(
     r"\.?(request\.json|status\.json|result\.json|placement\.json|live\.npz|preview\.png|mesh(-lod\d)?\.glb|source\.npz"
-    r"|texture\.png|uv\.npz)(\.\d+\.part)?"
+    r"|texture\.png|uv\.npz|moved\.npz)(\.\d+\.part)?"
     r"|events\.jsonl|worker\.log|cancel|finish|pause|live|seed-\d+\.png|sheet\.png|\.DS_Store|Thumbs\.db|desktop\.ini"
 )
 _FILES_IN_FOLDERS = {
@@ -88,6 +89,7 @@ class JobFolder:
         self.mesh_file = self.path / "mesh.glb"
         self.texture_file = self.path / "texture.png"
         self.uv_file = self.path / "uv.npz"
+        self.moved_file = self.path / "moved.npz"
         self.result_file = self.path / "result.json"
 
     @classmethod

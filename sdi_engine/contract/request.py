@@ -18,7 +18,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config.asked import settings_asked_for
-from ..config.parameters import LORA_PARAMETERS, PARAMETERS, SCHEMA_VERSION, Lora, Parameter, Parameters
+from ..config.parameters import (
+    LORA_PARAMETERS,
+    PARAMETERS,
+    SCHEMA_VERSION,
+    TASKS_OF_A_MESH,
+    Lora,
+    Parameter,
+    Parameters,
+)
 from ..errors import BadInputError
 from ..system.untrusted import is_control, is_direction_mark, parse_json, printable, shown
 
@@ -39,6 +47,11 @@ class JobRequest(Parameters):
     """
 
     schema: int = SCHEMA_VERSION
+
+    @property
+    def is_of_a_mesh(self) -> bool:
+        """Whether the job is about a mesh that there is, `source.npz` in its folder (`source_mesh`)."""
+        return self.task in TASKS_OF_A_MESH
 
     def validated(self) -> JobRequest:
         """This request with its white space folded.

@@ -1,4 +1,4 @@
-"""The mesh that a texture is made for, `source.npz` beside `request.json`: the names of its arrays, and their limits.
+"""The mesh that a job is about, `source.npz` beside `request.json`: the names of its arrays, and their limits.
 
 An archive of numpy's (`numpy.savez`, no pickles), written by Blender or by the command line. The F triangles keep
 their order, and each its three corners in theirs, from here to the results. Axes are Blender's, lengths the source's.
@@ -11,7 +11,10 @@ painted        (F,) bool, which faces get a new look; absent: all
 look           (n, n, 3) uint8, sRGB, the base colour of before on that UV map, row 0 at v = 1; absent: unknown
 look_corners   (F, 3, 3) uint8, sRGB, the same of every corner, where there is no picture or no UV map; absent: unknown
 
-Where a new UV map was made, `uv.npz` has it as the one array `uv`, in the order and of the type above.
+Where a new UV map was made, `uv.npz` has it as the one array `uv`, in the order and of the type above. Where the shape
+was refined, `moved.npz` has the one array `vertices` (V, 3) float32: where each of the source's vertices is now, in the
+source's own place. None is farther from where it was than the request's `max_move` times the longest edge of the
+upright box around the vertices that faces have; the other vertices are where they were.
 Standard library only.
 """
 

@@ -32,7 +32,7 @@ def of_job(folder: JobFolder, request: JobRequest, phase: Phase) -> tuple[Repres
     Raises:
         BadInputError: the job's mesh is missing, damaged, or cannot be painted.
     """
-    if request.task != "texture":
+    if not request.is_of_a_mesh:
         return represent, ()
     with phase("Reading the mesh", "read"):
         source = read_source(folder.source_file)

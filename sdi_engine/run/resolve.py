@@ -55,7 +55,7 @@ def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Se
             "inversion_guidance_scale": inversion_guidance,
         },
     )
-    if request.task == "texture":
+    if request.is_of_a_mesh:
         settings = _for_texture(settings, request.strength)
     return override(settings, request.overrides)
 

@@ -146,7 +146,7 @@ def make(
                 mesh = dataclasses.replace(mesh, vertices=standing)
             file = folder.lod_file(level) if level else folder.mesh_file
             write_glb(file, mesh, one.albedo, request.prompt[:60], one.normals)
-        if request.task == "texture":
+        if request.is_of_a_mesh:
             save_texture(folder, exported)
     result = {
         "task": request.task,

@@ -329,7 +329,7 @@ class _Visit:
             with storage_errors(folder.path), open_to_read(folder.checkpoint_file) as file:
                 checkpoint = file.read()
         source = None
-        if self._request.task == "texture" and is_file(folder.source_file):
+        if self._request.is_of_a_mesh and is_file(folder.source_file):
             with storage_errors(folder.path), open_to_read(folder.source_file) as file:
                 source = file.read()
         there = dataclasses.replace(

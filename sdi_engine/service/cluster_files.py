@@ -39,7 +39,7 @@ _RETURNED = (
     re.compile(r"preview\.png|live\.npz|seed-\d{1,10}\.png|sheet\.png"),
     re.compile(r"(previews/step|turntable/side)-\d{1,10}\.png"),
     re.compile(re.escape(CHECKPOINT)),
-    re.compile(r"mesh(-lod\d)?\.glb|texture\.png|uv\.npz"),
+    re.compile(r"mesh(-lod\d)?\.glb|texture\.png|(uv|moved)\.npz"),
     re.compile(re.escape(RESULT)),
 )
 """The files that come back, in this order: `result.json` last, since it marks the job as done."""

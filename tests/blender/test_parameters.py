@@ -28,7 +28,8 @@ def other(extension):
             value = not parameter.default
         else:
             value = parameter.kind(parameter.limits.high)
-        return dataclasses.replace(JobRequest("a mug", task=parameter.task or "object"), **{name: value}).validated()
+        task = (*parameter.tasks, "object")[0]
+        return dataclasses.replace(JobRequest("a mug", task=task), **{name: value}).validated()
 
     return request
 
@@ -78,6 +79,14 @@ def test_settings_for_another_task_stay_as_they_are(bpy, extension, other):
     properties.apply_request(bpy.context.scene, other("height"))
     assert properties.request_from(bpy.context.scene) == other("height")
     assert bpy.context.scene.sdi.strength == other("strength").strength
+
+
+def test_a_share_shows_in_percent(bpy, extension, other):
+    extension.state.properties.apply_request(bpy.context.scene, other("max_move"))
+    settings = bpy.context.scene.sdi
+    assert settings.max_move == pytest.approx(20.0)
+    settings.max_move = 30.0  # more than there may be
+    assert extension.state.properties.request_from(bpy.context.scene, "a mug", "refine").max_move == 0.2
 
 
 def test_a_guidance_of_exactly_zero_is_not_taken_for_the_recommended_one(bpy, extension, tmp_path):

@@ -91,7 +91,7 @@ def test_a_request_keeps_it_and_refuses_invalid_values(parameter):
 @pytest.mark.parametrize("parameter", [each for each in PARAMETERS.values() if each.scope], ids=lambda each: each.name)
 def test_a_command_line_has_it_and_asks_for_it(parameter, command):
     value = other_value(parameter)
-    task = parameter.task
+    task = (*parameter.tasks, "object")[0]
     assert getattr(command(task), parameter.name) == getattr(JobRequest("a mug"), parameter.name)
     assert getattr(command(task, *as_typed(parameter, value)), parameter.name) == value
 
@@ -100,13 +100,18 @@ def test_a_command_line_has_it_and_asks_for_it(parameter, command):
 def test_commands_have_the_options_of_their_scope_and_of_those_before(parameter):
     for scope in SCOPES:
         parser = argparse.ArgumentParser()
-        add_options(parser, scope, task=parameter.task or "object")
+        add_options(parser, scope, task=(*parameter.tasks, "object")[0])
         is_there = SCOPES.index(parameter.scope) <= SCOPES.index(scope)
         assert (f"{parameter.flag} " in parser.format_help().replace("\n", " ")) == is_there
 
 
 @pytest.mark.parametrize(
-    ("task", "others"), [("object", {"strength", "front"}), ("texture", {"face_budget", "quads", "lods", "height"})]
+    ("task", "others"),
+    [
+        ("object", {"strength", "front", "max_move"}),
+        ("texture", {"face_budget", "quads", "lods", "height", "max_move"}),
+        ("refine", {"face_budget", "quads", "lods", "height"}),
+    ],
 )
 def test_commands_have_no_option_that_their_jobs_do_not_use(task, others):
     parser = argparse.ArgumentParser()
