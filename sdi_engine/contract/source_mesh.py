@@ -14,7 +14,8 @@ look_corners   (F, 3, 3) uint8, sRGB, the same of every corner, where there is n
 Where a new UV map was made, `uv.npz` has it as the one array `uv`, in the order and of the type above. Where the shape
 was refined, `moved.npz` has the one array `vertices` (V, 3) float32: where each of the source's vertices is now, in the
 source's own place. None is farther from where it was than the request's `max_move` times the longest edge of the
-upright box around the vertices that faces have; the other vertices are where they were.
+upright box around the vertices that faces have. Vertices of no face, and of a face that is not painted, are where they
+were.
 Standard library only.
 """
 
