@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..errors import BadInputError
@@ -33,6 +32,7 @@ from .model_index import absent_parts, check_channels, checked_pipeline, present
 from .original_names import Layout, vae_layout
 from .precision import precision
 from .prior import Prior
+from .tensors import Tensors, open_tensors
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -74,8 +74,7 @@ def load_single_file(file: Path, device: torch.device) -> tuple[DiffusionPipelin
     layouts = _layouts(family, parts)
     notices = _check_all_used(file, shapes, layouts, family)
     dtype = precision(family, device)
-    with safe_open(file, framework="pt") as stream:
-        tensors = _Tensors(stream)
+    with open_tensors(file) as tensors:
         for part, module in parts.items():
             _fill(file, module, layouts[part], tensors, torch.float32 if part == "vae" else dtype, family.identities)
     pipeline = getattr(diffusers, family.pipeline).from_pretrained(
@@ -103,26 +102,6 @@ def set_velocity(pipeline: DiffusionPipeline, family: Family) -> None:
     pipeline.scheduler.register_to_config(prediction_type="v_prediction")
     if family.velocity_sample_size is not None:
         getattr(pipeline, family.denoiser).register_to_config(sample_size=family.velocity_sample_size)
-
-
-class _Tensors:
-    """The tensors of an open file by their current names, weights in 8 bits with their scales multiplied in."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._names = {current_name(name): name for name in stream.keys()}  # noqa: SIM118 - it is no mapping
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._names
-
-    def __getitem__(self, name: str) -> Tensor:
-        tensor = self._stream.get_tensor(self._names[name])
-        layer, _, kind = name.rpartition(".")
-        for suffix in SCALES:
-            if kind == "weight" and layer + suffix in self._names:
-                scale = self._stream.get_tensor(self._names[layer + suffix]).float()
-                return tensor.float() * (scale.view(-1, *[1] * (tensor.dim() - 1)) if scale.dim() else scale)
-        return tensor
 
 
 def _empty_parts(family: Family, index: Mapping[str, Any], config: Path, shapes: Shapes) -> dict[str, nn.Module]:
@@ -207,7 +186,7 @@ def _fill(
     file: Path,
     module: nn.Module,
     layout: Layout,
-    tensors: _Tensors,
+    tensors: Tensors,
     dtype: torch.dtype,
     identities: Collection[str],
 ) -> None:

@@ -114,7 +114,7 @@ def test_an_unknown_tensor_is_refused(file):
 
 def test_a_missing_tensor_is_reported_before_any_is_read(file, monkeypatch):
     changed(file, lambda tensors: tensors.pop(f"{TO_K}.weight"))
-    monkeypatch.setattr(single_file, "safe_open", None)
+    monkeypatch.setattr(single_file, "open_tensors", None)
     with pytest.raises(BadInputError, match=rf"lacks \"{TO_K}\.weight\": it is damaged"):
         load_prior(str(file), CPU)
 
