@@ -1,7 +1,8 @@
-"""What a `.safetensors` file is, by its header alone. Standard library only, so that Blender can name a wrong file too.
+"""What a model's file is, by its header alone. Standard library only, so that Blender can name a wrong file too.
 
-The format: eight bytes with the header's length, little-endian; a JSON object {name: {dtype, shape, data_offsets}};
-the numbers. The panel's check and the engine both ask here, so that they say the same.
+`gguf_header` reads those of `.gguf` files. The format of `.safetensors` files: eight bytes with the header's length,
+little-endian; a JSON object {name: {dtype, shape, data_offsets}}; the numbers. The panel's check and the engine both
+ask here, so that they say the same.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import BadInputError
-from . import families
+from . import families, gguf_header
 from .families import DENOISER, VAE, Family, Shapes
 
 SCALES = (".scale_weight", ".weight_scale")
@@ -57,7 +58,7 @@ _METADATA = "__metadata__"
 _BITS = {"BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64}
 _BITS |= {"F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 _BITS |= dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8)
-_NUMBERS = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
+_NUMBERS = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2", *gguf_header.READ_BLOCKS)
 """The formats that weights may have."""
 
 _LONGEST_NAME = 120
@@ -66,7 +67,7 @@ _PLACES = ("first", "second", "third")
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor in a header; `dtype` is the format's own name, such as "F16"."""
+    """One tensor in a header; `dtype` is the format's own name, such as "F16" or "Q4_K"."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -81,6 +82,8 @@ def read_header(file: Path) -> dict[str, Entry]:
     Raises:
         BadInputError: the file cannot be read, is cut off, damaged or of another format.
     """
+    if gguf_header.is_gguf(file):
+        return {name: Entry(tensor.kind, tensor.shape) for name, tensor in gguf_header.read_gguf(file).items()}
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
@@ -313,7 +316,7 @@ def _is_scale(header: Header, name: str) -> bool:
 def _refuse_quantized(file: Path, how: str) -> NoReturn:
     raise BadInputError(
         f'The weights in the file "{file}" are quantized {how}, which is not supported: choose the version with 16-bit '
-        "weights, or with 8-bit floats (fp8)."
+        "weights, with 8-bit floats (fp8), or in the GGUF format (such as Q8_0 or Q4_K)."
     )
 
 

@@ -1,0 +1,59 @@
+"""What a model's weights take in memory, by its header alone. Standard library only, so that Blender can say it."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Literal
+
+from . import gguf_header
+
+if TYPE_CHECKING:
+    from .header import Header
+
+Precision = Literal["full", "8-bit", "4-bit"]
+
+FULL: Precision = "full"
+PRECISIONS: tuple[Precision, ...] = (FULL, "8-bit", "4-bit")
+"""How a denoiser's weights are kept in memory: as in its file, but those of more than 16 bits in the precision that the
+model runs in; or packed on loading, where the file has more bits."""
+
+BLOCK = 64
+"""Weights that share a factor (of 32 bits) where a model is packed on loading."""
+
+_PACKED_BITS = {"8-bit": 8 + 32 / BLOCK, "4-bit": 4 + 32 / BLOCK}
+_KEPT_BITS = {name: size * 8 / block for name, block, size in gguf_header.KINDS.values() if block > 1}
+_KEPT_BITS |= dict.fromkeys(("F8_E4M3", "F8_E5M2"), 8.0)
+
+_IN_BLOCKS = re.compile(r"(.*[._])?(blocks?|layers|refiner)\.\d+\..*")
+_APART = re.compile(r"(.*\.)?distilled_guidance_layer\..*")
+"""The network that makes all modulations of Chroma: a small part of it, and its errors would be everywhere."""
+
+
+def is_packed_on_loading(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a weight of a denoiser is packed: matrices and kernels in its blocks, which are nearly all of it.
+
+    Embedders, the time, norms and the last layer stay as they are.
+
+    Args:
+        name: in Diffusers or in the original code.
+        shape: of the weight.
+    """
+    return len(shape) >= 2 and bool(_IN_BLOCKS.fullmatch(name)) and not _APART.fullmatch(name)
+
+
+def bytes_of(header: Header, precision: Precision = FULL, bits: int = 16) -> int:
+    """The bytes that some weights take in memory.
+
+    Args:
+        header: of a file, or what of it belongs to one part.
+        precision: how they are kept; only a denoiser is packed, so it is `FULL` for all else.
+        bits: of the numbers that they are computed in, 16 or 32, which all take that the file does not hold in fewer.
+    """
+    total = 0.0
+    for name, entry in header.items():
+        kept = min(_KEPT_BITS.get(entry.dtype, bits), bits)
+        if precision != FULL and is_packed_on_loading(name, entry.shape) and entry.dtype not in _KEPT_BITS:
+            kept = min(kept, _PACKED_BITS[precision])
+        total += math.prod(entry.shape) * kept / 8
+    return math.ceil(total)
