@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from typing import Any
 
 from ..contract.source_mesh import MAX_FACES
 from ..errors import BadInputError
 from ..system.untrusted import parse_json
+from .named_pictures import NamedPicture, movement
 
 NO_MATERIAL = "no material"
 """Name of the material that primitives without one are given: trimesh keeps UV coordinates only along with one."""
@@ -20,12 +22,15 @@ _FLOAT = 5126
 _JSON = 0x4E4F534A
 
 
-def ready_gltf(content: bytes, kind: str, name: str) -> bytes:
-    """A file's bytes for trimesh, with a material for every primitive.
+def ready_gltf(content: bytes, kind: str, name: str) -> tuple[bytes, dict[str, NamedPicture | None]]:
+    """A file's bytes for trimesh, with a material for every primitive; and the pictures of the materials.
 
     Args:
         kind: ".glb" or ".gltf".
         name: the file's, for messages.
+
+    Returns:
+        The bytes, in which every material has a name of its own, and the pictures by these names.
 
     Raises:
         BadInputError: it is damaged, or compressed in a way that cannot be read.
@@ -35,15 +40,16 @@ def ready_gltf(content: bytes, kind: str, name: str) -> bytes:
         document = parse_json(text.decode("utf-8-sig"))
         _take_pictures_maps(document)
         _check(document, name)
+        pictures = _named_pictures(document)
         _give_materials(document)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise BadInputError(f'"{name}" is damaged, or no glTF file: export it again.') from error
     written = json.dumps(document).encode()
     if kind == ".gltf":
-        return written
+        return written, pictures
     written += b" " * (-len(written) % 4)
     length = 20 + len(written) + len(rest)
-    return struct.pack("<4sIIII", b"glTF", 2, length, len(written), _JSON) + written + rest
+    return struct.pack("<4sIIII", b"glTF", 2, length, len(written), _JSON) + written + rest, pictures
 
 
 def _taken_apart(content: bytes, name: str) -> tuple[bytes, bytes]:
@@ -78,14 +84,53 @@ def _take_pictures_maps(document: Any) -> None:
     materials = document.get("materials", [])
     for primitive in _primitives(document):
         material = materials[primitive["material"]] if "material" in primitive else {}
-        picture = material.get("pbrMetallicRoughness", {}).get("baseColorTexture", {})
+        picture = _base_colour(material)
         attributes = primitive["attributes"]
-        name = f"TEXCOORD_{picture.get('texCoord', 0)}"
+        name = f"TEXCOORD_{_transform(picture).get('texCoord', picture.get('texCoord', 0))}"
         if name != "TEXCOORD_0" and name in attributes:
             attributes["TEXCOORD_0"], attributes[name] = (
                 attributes[name],
                 attributes.get("TEXCOORD_0", attributes[name]),
             )
+
+
+def _named_pictures(document: Any) -> dict[str, NamedPicture | None]:
+    """The materials' base colour pictures, by the materials' numbers, which become their names."""
+    pictures: dict[str, NamedPicture | None] = {}
+    for number, material in enumerate(document.get("materials", [])):
+        material["name"] = str(number)
+        picture = _base_colour(material)
+        pictures[str(number)] = None
+        if picture:
+            transform = _transform(picture)
+            (across, down), (right, lower) = transform.get("scale", (1.0, 1.0)), transform.get("offset", (0.0, 0.0))
+            angle = transform.get("rotation", 0.0)
+            # glTF's v begins at the top
+            offset = right + down * math.sin(angle), 1.0 - lower - down * math.cos(angle)
+            pictures[str(number)] = NamedPicture(_name(document, picture), movement((across, down), offset, angle))
+    return pictures
+
+
+def _base_colour(material: Any) -> Any:
+    """A material's texture of the base colour, {} where it has none."""
+    glossy = material.get("extensions", {}).get("KHR_materials_pbrSpecularGlossiness", {})
+    return glossy.get("diffuseTexture") or material.get("pbrMetallicRoughness", {}).get("baseColorTexture", {})
+
+
+def _transform(picture: Any) -> Any:
+    return picture.get("extensions", {}).get("KHR_texture_transform", {})
+
+
+def _name(document: Any, picture: Any) -> str:
+    """The name of a texture's image or its file, or else its number."""
+    texture = document["textures"][picture["index"]]
+    sources = [texture.get("source"), *(each.get("source") for each in texture.get("extensions", {}).values())]
+    number = next((source for source in sources if source is not None), None)
+    if number is None:
+        return f"texture {picture['index']}"
+    image = document["images"][number]
+    file = image.get("uri", "data:")
+    return str(image.get("name") or (f"image {number}" if file.startswith("data:") else file))
 
 
 def _give_materials(document: Any) -> None:

@@ -11,17 +11,24 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..errors import BadInputError
 from .look import UNKNOWN, sampled
 from .looks import MAX_PICTURE_EDGE, PartLook
-from .source import SourceMesh
+from .named_pictures import moved
+from .source import SourceMesh, checked
 from .texels import filled, texels_of
-from .uv_map import overlap_of
+from .uv_map import new_map, overlap_of
 
 MAX_CELLS = 16
 """Pictures that share a map side by side; more of them would have too little room."""
 
 CELL_MARGIN = 0.02
 """Share of a cell that is left free on each side."""
+
+NEW_MAP_SIZE = 1024
+"""Pixels across for which the new map of parts without one is made, with the distance between charts that suits it."""
+
+_NEW = -1
 
 
 @dataclass(frozen=True)
@@ -44,44 +51,83 @@ class Part:
         corners = None if self.look.corners is None else self.look.corners[:, ::-1]
         return replace(self, faces=self.faces[:, ::-1], uv=uv, look=replace(self.look, corners=corners))
 
+    def only(self, which: NDArray[np.bool_]) -> Part:
+        """The same part with those of its triangles only."""
+        uv = None if self.uv is None else self.uv[which]
+        corners = None if self.look.corners is None else self.look.corners[which]
+        used, faces = np.unique(self.faces[which], return_inverse=True)
+        look = replace(self.look, corners=corners)
+        return replace(self, vertices=self.vertices[used], faces=faces.reshape(-1, 3), uv=uv, look=look)
+
+    def without_map(self) -> Part:
+        """The same part without UV coordinates, and without a picture."""
+        return replace(self, uv=None, look=PartLook(corners=self.look.corners))
+
 
 def joined(parts: Sequence[Part]) -> tuple[SourceMesh, tuple[str, ...]]:
     """All parts as one mesh, in their order, and what a person should know of it, a sentence each.
 
     UV coordinates are kept where those of different parts do not lie on top of each other, or the parts show the same
-    picture. Else every picture gets a square of a common map; without pictures, with many, or where a part has no UV
-    coordinates, the mesh has no map.
+    picture. Else every picture gets a square of a common map, as do all parts without UV coordinates beside others that
+    show a picture; without pictures, or with many, the mesh has no map.
     """
-    offsets = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
-        vertices = np.concatenate([part.vertices for part in parts]).astype(np.float32)
-    faces = np.concatenate([part.faces + offset for part, offset in zip(parts, offsets, strict=True)]).astype(np.int32)
     uv, notices = _common_map(parts)
-    mesh = SourceMesh(vertices, faces, uv)
+    mesh = replace(_geometry(parts), uv=uv)
     if not any(part.look.is_known for part in parts):
         return mesh, notices
     if uv is None or all(part.look.picture is None for part in parts):
         return replace(mesh, look_corners=np.concatenate([_corner_colours(part) for part in parts])), notices
-    if len({part.look.shown for part in parts}) == 1:
+    if len({part.look.shown for part in parts}) == 1 and parts[0].look.move is None:
         return replace(mesh, look=_square(parts[0].look.picture)), notices
     return replace(mesh, look=_redrawn(parts, mesh)), notices
+
+
+def _geometry(parts: Sequence[Part]) -> SourceMesh:
+    """All parts as one mesh without a map."""
+    offsets = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        vertices = np.concatenate([part.vertices for part in parts]).astype(np.float32)
+    faces = np.concatenate([part.faces + offset for part, offset in zip(parts, offsets, strict=True)]).astype(np.int32)
+    return SourceMesh(vertices, faces)
 
 
 def _common_map(parts: Sequence[Part]) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
     """UV coordinates (F, 3, 2) of all parts, None if they have none together, and what is to be said of it."""
     have = [part.uv is not None for part in parts]
-    if not all(have):
-        return None, ("Some parts of the mesh have no UV map.",) if any(have) else ()
-    uv = np.concatenate([part.uv for part in parts]).astype(np.float32)
-    shown = [index if part.look.shown is None else part.look.shown for index, part in enumerate(parts)]
+    if not any(have):
+        return None, ()
+    shown = [
+        (index if part.look.shown is None else part.look.shown) if has_map else _NEW
+        for index, (part, has_map) in enumerate(zip(parts, have, strict=True))
+    ]
     groups = {name: number for number, name in enumerate(dict.fromkeys(shown))}
     group = [groups[name] for name in shown]
+    has_cells = len(groups) <= MAX_CELLS and any(part.look.picture is not None for part in parts)
+    if not all(have):
+        completed = _with_new_map(parts) if has_cells else None
+        if completed is None:
+            return None, ("Some parts of the mesh have no UV map.",)
+        notice = "Some parts of the mesh have no UV map: they were given one, and all maps were put side by side."
+        return _side_by_side(completed, group), (notice,)
+    uv = np.concatenate([part.uv for part in parts]).astype(np.float32)
     if len(groups) == 1 or not _overlap(uv, parts, group):
         return uv, ()
-    if len(groups) > MAX_CELLS or all(part.look.picture is None for part in parts):
+    if not has_cells:
         return None, (f"The UV maps of the mesh's {len(groups)} parts lie on top of each other.",)
     notice = f"The UV maps of the mesh's {len(groups)} parts lay on top of each other; they were put side by side."
     return _side_by_side(parts, group), (notice,)
+
+
+def _with_new_map(parts: Sequence[Part]) -> list[Part] | None:
+    """The same parts, those without UV coordinates on a new map, which they share; None if none can be made."""
+    without = [part for part in parts if part.uv is None]
+    try:
+        source = checked(_geometry(without))
+        uv = new_map(source, source.place(), NEW_MAP_SIZE)
+    except BadInputError:  # it has no surface, or numbers that the whole is refused for
+        return None
+    own = iter(np.split(uv, np.cumsum([len(part.faces) for part in without])[:-1]))
+    return [replace(part, uv=next(own)) if part.uv is None else part for part in parts]
 
 
 def _overlap(uv: NDArray[np.float32], parts: Sequence[Part], group: Sequence[int]) -> bool:
@@ -110,7 +156,7 @@ def _side_by_side(parts: Sequence[Part], group: Sequence[int]) -> NDArray[np.flo
 
 def _redrawn(parts: Sequence[Part], mesh: SourceMesh) -> NDArray[np.uint8]:
     """The looks of all parts as one picture (n, n, 3) on the mesh's UV map."""
-    edges = [max(part.look.picture.shape[:2]) for part in parts if part.look.picture is not None]
+    edges = [max(part.look.picture.shape[:2]) * _finer(part.look) for part in parts if part.look.picture is not None]
     pictures = {part.look.shown for part in parts}
     size = min(MAX_PICTURE_EDGE, 2 ** math.ceil(math.log2(max(64, *edges) * math.sqrt(len(pictures)))))
     uv = np.nan_to_num(mesh.uv)
@@ -121,12 +167,17 @@ def _redrawn(parts: Sequence[Part], mesh: SourceMesh) -> NDArray[np.uint8]:
         ours = np.flatnonzero((first <= texels.face) & (texels.face < first + len(part.faces)))
         face, weights = texels.face[ours] - first, texels.barycentric[ours]
         if part.look.picture is not None:
-            at = np.einsum("tk,tkc->tc", weights, np.nan_to_num(part.uv)[face])
+            at = moved(np.einsum("tk,tkc->tc", weights, np.nan_to_num(part.uv)[face]), part.look.move)
             colours[ours] = sampled(torch.from_numpy(np.array(part.look.picture)), torch.from_numpy(at)).numpy() * 255.0
         else:
             colours[ours] = np.einsum("tk,tkc->tc", weights, _corner_colours(part)[face].astype(np.float32))
         first += len(part.faces)
     return (filled(texels, colours).clip(0.0, 255.0) + 0.5).astype(np.uint8)
+
+
+def _finer(look: PartLook) -> float:
+    """By how much a picture is smaller on the surface than its part's own UV map says."""
+    return 1.0 if look.move is None else float(np.linalg.norm(look.move[:, :2], 2))
 
 
 def _corner_colours(part: Part) -> NDArray[np.uint8]:
@@ -135,7 +186,7 @@ def _corner_colours(part: Part) -> NDArray[np.uint8]:
         return part.look.corners
     if part.look.picture is None or part.uv is None:
         return np.full((len(part.faces), 3, 3), round(255 * UNKNOWN), np.uint8)
-    uv = torch.from_numpy(np.nan_to_num(part.uv.reshape(-1, 2)))
+    uv = torch.from_numpy(moved(np.nan_to_num(part.uv.reshape(-1, 2)), part.look.move))
     colours = sampled(torch.from_numpy(np.array(part.look.picture)), uv)
     return (colours.numpy().reshape(-1, 3, 3) * 255.0 + 0.5).clip(0, 255).astype(np.uint8)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,10 +28,12 @@ class PartLook:
     Attributes:
         picture: (h, w, 3), sRGB, on the part's UV map, row 0 at v = 1.
         corners: (F, 3, 3), sRGB, of every corner.
+        move: (2, 3), from the UV map to the picture, as in `NamedPicture`.
     """
 
     picture: NDArray[np.uint8] | None = None
     corners: NDArray[np.uint8] | None = None
+    move: NDArray[np.float64] | None = None
 
     @property
     def is_known(self) -> bool:
@@ -40,26 +43,29 @@ class PartLook:
     @cached_property
     def shown(self) -> tuple[int, ...] | None:
         """What is equal for parts that show the same picture; None where there is none."""
-        return None if self.picture is None else (*self.picture.shape, zlib.crc32(self.picture))
+        move = b"" if self.move is None else self.move.tobytes()
+        return None if self.picture is None else (*self.picture.shape, zlib.crc32(self.picture), zlib.crc32(move))
 
 
 def look_of(mesh: trimesh.Trimesh, kind: str) -> PartLook:
-    """The base colour of a mesh that trimesh has read from a file of this kind (".glb")."""
+    """The base colour of a mesh that trimesh has read from a file of this kind (".glb"); of a picture that cannot be
+    read the plain colour of its material."""
     visual, faces = mesh.visual, np.asarray(mesh.faces)
     is_linear = kind in (".glb", ".gltf")
     if isinstance(visual, TextureVisuals):
-        picture, factor = _material(visual, kind)
+        picture, factor, plain = _material(visual, kind)
         if picture is not None and _is_placeholder(picture):
             return PartLook()
-        if picture is not None and visual.uv is not None:
-            return PartLook(picture=_picture(picture, factor))
+        shown = None if picture is None or visual.uv is None else _picture(picture, factor)
+        if shown is not None:
+            return PartLook(picture=shown)
         colours = visual.vertex_attributes.get("color") if visual.vertex_attributes else None
         if colours is not None and len(colours) == len(mesh.vertices):
             colours = trimesh.visual.color.to_rgba(colours)[:, :3] / 255.0
-            return PartLook(corners=_bytes(srgb_of(colours * factor))[faces])
+            return PartLook(corners=_bytes(srgb_of(colours * plain))[faces])
         if getattr(visual.material, "name", None) == NO_MATERIAL or not kind.startswith((".g", ".o")):
             return PartLook()
-        return PartLook(corners=np.broadcast_to(_bytes(srgb_of(factor)), (len(faces), 3, 3)))
+        return PartLook(corners=np.broadcast_to(_bytes(srgb_of(plain)), (len(faces), 3, 3)))
     if isinstance(visual, ColorVisuals) and visual.kind == "face":
         return PartLook(corners=np.repeat(visual.face_colors[:, None, :3], 3, axis=1))
     if isinstance(visual, ColorVisuals) and visual.kind == "vertex":
@@ -79,18 +85,17 @@ def linear_of(srgb: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
-def _material(visual: TextureVisuals, kind: str) -> tuple[Image.Image | None, NDArray[np.float64]]:
-    """A material's picture, and the linear colour by which it is multiplied."""
+def _material(visual: TextureVisuals, kind: str) -> tuple[Image.Image | None, NDArray[np.float64], NDArray[np.float64]]:
+    """A material's picture, the linear colour by which it is multiplied, and that of the material without it."""
     material = visual.material
-    if isinstance(material, PBRMaterial):
-        factor = material.baseColorFactor  # bytes, or None
-        picture = material.baseColorTexture
-    else:
-        factor, picture = getattr(material, "diffuse", None), getattr(material, "image", None)
-        if picture is not None or kind == ".ply":
-            factor = None  # OBJ's picture stands for the colour
     white = np.ones(3)
-    return picture, white if factor is None else np.asarray(factor, float)[:3] / 255.0
+    if isinstance(material, PBRMaterial):
+        picture, colour = material.baseColorTexture, material.baseColorFactor  # bytes, or None
+    else:
+        picture, colour = getattr(material, "image", None), getattr(material, "diffuse", None)
+    plain = white if colour is None or kind == ".ply" else np.asarray(colour, float)[:3] / 255.0
+    # OBJ's picture stands for the colour
+    return picture, plain if isinstance(material, PBRMaterial) else white, plain
 
 
 def _is_placeholder(picture: Image.Image) -> bool:
@@ -98,13 +103,17 @@ def _is_placeholder(picture: Image.Image) -> bool:
     return picture.format is None and max(picture.size) <= 2
 
 
-def _picture(picture: Image.Image, factor: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _picture(picture: Image.Image, factor: NDArray[np.float64]) -> NDArray[np.uint8] | None:
+    """(h, w, 3), multiplied by the factor; None if the picture is damaged or far too large."""
     width, height = picture.size
     if max(width, height) > 2 * MAX_LOOK_EDGE:
-        raise ValueError("a picture that is too large")
-    if picture.mode.startswith("I"):  # 16 bits, of which convert would make white all that is above 255
-        picture = Image.fromarray((np.asarray(picture, np.float64) / 257.0 + 0.5).clip(0.0, 255.0).astype(np.uint8))
-    picture = picture.convert("RGB")
+        return None
+    try:
+        if picture.mode.startswith("I"):  # 16 bits, of which convert would make white all that is above 255
+            picture = Image.fromarray((np.asarray(picture, np.float64) / 257.0 + 0.5).clip(0.0, 255.0).astype(np.uint8))
+        picture = picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, IndexError, struct.error):  # what Pillow raises reading on
+        return None
     if max(width, height) > MAX_PICTURE_EDGE:
         picture.thumbnail((MAX_PICTURE_EDGE, MAX_PICTURE_EDGE))
     colours = np.ascontiguousarray(picture)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from ..errors import BadInputError, is_out_of_memory
 from .gltf import ready_gltf
 from .joining import Part, joined
 from .looks import look_of
-from .obj import ready_obj
+from .mtl import ready_mtl
+from .named_pictures import NamedPicture, listed, moved
+from .obj import ready_obj, used_materials
 from .orientation import inside_out
 from .source import SourceMesh, checked
 
@@ -29,6 +32,11 @@ Z_UP = (".ply", ".stl")
 """Kinds of files that can be read, by what is up in them, as Blender's importers take it."""
 
 _Z_FROM_Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+
+_UNREAD = "Plain colours take the place of pictures that are missing or cannot be read (PNG and JPEG can)"
+_NOWHERE = "Plain colours take the place of pictures for which there are no UV coordinates"
+_UNKNOWN = "No colours are known of materials that no file beside the mesh describes"
+"""Beginnings of notices, which names follow."""
 
 _logger = logging.getLogger(__name__)
 
@@ -46,19 +54,15 @@ def source_from_file(file: Path) -> tuple[SourceMesh, tuple[str, ...]]:
     """
     content = _content(file)
     kind = file.suffix.lower()
+    beside = _Beside(file)
     if kind in (".glb", ".gltf"):
-        content = ready_gltf(content, kind, file.name)
+        content, beside.pictures = ready_gltf(content, kind, file.name)
     elif kind == ".obj":
         _refuse_backward_references(content, file.name)
         content = ready_obj(content, file.name)
     try:
-        scene = trimesh.load_scene(
-            io.BytesIO(content),
-            file_type=kind[1:],
-            resolver=FilePathResolver(str(file.absolute())),
-            process=False,
-        )
-        parts = _parts(scene, kind)
+        scene = trimesh.load_scene(io.BytesIO(content), file_type=kind[1:], resolver=beside, process=False)
+        parts, lost = _parts(scene, kind, beside.pictures)
     except BadInputError:
         raise
     except Exception as error:  # a damaged file can make trimesh's readers raise anything
@@ -71,8 +75,10 @@ def source_from_file(file: Path) -> tuple[SourceMesh, tuple[str, ...]]:
     if not parts:
         things = "points or curves" if scene.geometry else "nothing"
         raise BadInputError(f'"{file.name}" has {things} in it, and no faces: give a mesh that has a surface.')
+    if kind == ".obj":
+        lost += _sentence(_UNKNOWN, [name for name in used_materials(content) if name not in beside.pictures])
     mesh, notices = joined(parts)
-    return _outwards(checked(mesh)), notices
+    return _outwards(checked(mesh)), (*lost, *notices)
 
 
 def _content(file: Path) -> bytes:
@@ -95,9 +101,34 @@ def _content(file: Path) -> bytes:
     return content
 
 
-def _parts(scene: trimesh.Scene, kind: str) -> list[Part]:
-    """The meshes of a scene in their places; points and curves are left out."""
+class _Beside(FilePathResolver):
+    """What trimesh reads beside a mesh file, from its own folder and those below it only.
+
+    Attributes:
+        pictures: of the materials, by these names, as the file or the files beside it say.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(str(file.absolute()))
+        self.pictures: dict[str | None, NamedPicture | None] = {}
+        self._kind = file.suffix.lower()
+
+    def get(self, name: str) -> bytes:
+        if self._kind == ".ply":  # which has one picture, and materials without names
+            self.pictures[None] = NamedPicture(name)
+        content = super().get(name)
+        if self._kind == ".obj" and name.lower().endswith(".mtl"):
+            content, pictures = ready_mtl(content)
+            self.pictures.update(pictures)
+        return content
+
+
+def _parts(
+    scene: trimesh.Scene, kind: str, pictures: Mapping[str | None, NamedPicture | None]
+) -> tuple[list[Part], tuple[str, ...]]:
+    """The meshes of a scene in their places, without points and curves; and what is lost of their looks."""
     parts, faces = [], 0
+    unread, nowhere = [], []
     axes = _Z_FROM_Y_UP if kind in Y_UP else np.eye(3)
     for node in scene.graph.nodes_geometry:
         transform, name = scene.graph[node]
@@ -107,11 +138,15 @@ def _parts(scene: trimesh.Scene, kind: str) -> list[Part]:
         faces += len(mesh.faces)
         if faces > MAX_FACES:
             raise BadInputError(f"The mesh has more than {MAX_FACES:,} triangles: simplify it.")
-        parts.append(_part(mesh, axes @ np.asarray(transform)[:3], kind))
-    return parts
+        picture = pictures.get(getattr(getattr(mesh.visual, "material", None), "name", None))
+        part = _part(mesh, axes @ np.asarray(transform)[:3], kind, picture)
+        if picture is not None and part.look.picture is None:
+            (nowhere if part.uv is None else unread).append(picture.name)
+        parts += _apart(part)
+    return parts, _sentence(_UNREAD, unread) + _sentence(_NOWHERE, nowhere)
 
 
-def _part(mesh: trimesh.Trimesh, transform: NDArray[np.float64], kind: str) -> Part:
+def _part(mesh: trimesh.Trimesh, transform: NDArray[np.float64], kind: str, picture: NamedPicture | None) -> Part:
     """One mesh, placed by `transform` (3, 4); turned inside out by a mirroring one, its triangles are turned back."""
     vertices = np.asarray(mesh.vertices, np.float64) @ transform[:, :3].T + transform[:, 3]
     faces = np.asarray(mesh.faces, np.int64)
@@ -120,7 +155,34 @@ def _part(mesh: trimesh.Trimesh, transform: NDArray[np.float64], kind: str) -> P
     uv = getattr(mesh.visual, "uv", None)
     has_map = uv is not None and np.shape(uv) == (len(vertices), 2)
     part = Part(vertices, faces, np.asarray(uv, np.float64)[faces] if has_map else None, look_of(mesh, kind))
+    if part.look.picture is not None and picture is not None and picture.move is not None:
+        part = _moved(part, picture.move)
     return part.mirrored() if np.linalg.det(transform[:, :3]) < 0.0 else part
+
+
+def _moved(part: Part, move: NDArray[np.float64]) -> Part:
+    """A part whose picture does not lie where its UV map says: on the map that it does lie on or, where that leaves
+    the square and the own one does not, with what leads from this to that."""
+    there = moved(part.uv, move)
+    if _is_in_square(there) or not _is_in_square(part.uv):
+        return replace(part, uv=there)
+    return replace(part, look=replace(part.look, move=move))
+
+
+def _is_in_square(uv: NDArray[np.float64]) -> bool:
+    return bool(np.nanmin(uv, initial=0.0) >= -1e-3 and np.nanmax(uv, initial=1.0) <= 1.001)
+
+
+def _apart(part: Part) -> list[Part]:
+    """The part, or two where only some of its faces have UV coordinates."""
+    if part.uv is None:
+        return [part]
+    on_map = ~np.isnan(part.uv).any(axis=(1, 2))
+    return [each for each in (part.only(on_map), part.only(~on_map).without_map()) if len(each.faces)]
+
+
+def _sentence(beginning: str, names: Sequence[str]) -> tuple[str, ...]:
+    return (f"{beginning}: {listed(names)}.",) if names else ()
 
 
 def _outwards(mesh: SourceMesh) -> SourceMesh:

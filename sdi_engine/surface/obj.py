@@ -1,9 +1,11 @@
-"""Polygons of an OBJ file cut into triangles, where trimesh would not do it right."""
+"""Faces of an OBJ file written such that trimesh reads them rightly."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+
+from trimesh.util import decode_text
 
 from ..errors import BadInputError
 
@@ -11,11 +13,22 @@ _Point = tuple[float, ...]
 
 _POLYGON = re.compile(rb"^f(?:[ \t]+[^\s\\]+){4,}", re.MULTILINE)
 _VERTEX_ZERO = re.compile(rb"^f(?:[ \t]+[^\s\\]+)*?[ \t]+0(?=[/\s])", re.MULTILINE)
+_CORNER_ON_MAP = re.compile(rb"^f(?:[ \t]+[^\s\\]+)*?[ \t]+-?\d+/-?\d", re.MULTILINE)
+_CORNER_OFF_MAP = re.compile(rb"^f(?:[ \t]+[^\s\\]+)*?[ \t]+-?\d+/?(?:/-?\d*)?(?=\s)", re.MULTILINE)
+_FACE = re.compile(rb"^f(?:[ \t]+[^\s\\]+)+", re.MULTILINE)
+_MAP_PLACE = re.compile(rb"^vt[ \t]+([^\r\n]*)", re.MULTILINE)
+_MATERIAL = re.compile(rb"^usemtl[ \t]+(.+?)[ \t\r]*$", re.MULTILINE)
+_NO_MATERIALS = ("None", "(null)", "")
+"""What programs write where there is none."""
+
 _VERTEX = re.compile(rb"^v[ \t]+([^\s\\]+)[ \t]+([^\s\\]+)[ \t]+([^\s\\]+)", re.MULTILINE)
 
 
 def ready_obj(content: bytes, name: str) -> bytes:
-    """A file's bytes for trimesh, which cuts every polygon from its first corner: concave ones come as triangles.
+    """A file's bytes for trimesh.
+
+    It cuts every polygon from its first corner: so concave ones come as triangles. And of faces with UV coordinates and
+    faces without them it would lose all UV coordinates: so those without have NaN.
 
     Args:
         name: the file's, for messages.
@@ -25,6 +38,8 @@ def ready_obj(content: bytes, name: str) -> bytes:
     """
     if _VERTEX_ZERO.search(content + b"\n"):
         raise BadInputError(f'"{name}" has a face with vertex 0, and OBJ files count from 1: export it again.')
+    if _MAP_PLACE.search(content) and _CORNER_ON_MAP.search(content) and _CORNER_OFF_MAP.search(content + b"\n"):
+        content = _all_on_map(content)
     if not _POLYGON.search(content):
         return content
     places = _VERTEX.findall(content)
@@ -42,6 +57,28 @@ def ready_obj(content: bytes, name: str) -> bytes:
         return b"\n".join(b"f " + b" ".join(corners[i] for i in triangle) for triangle in _ears(flat))
 
     return _POLYGON.sub(cut, content)
+
+
+def used_materials(content: bytes) -> list[str]:
+    """The names of all materials that an OBJ file wants, each once."""
+    names = dict.fromkeys(decode_text(b"\n".join(dict.fromkeys(_MATERIAL.findall(content)))).splitlines())
+    return [name for name in names if name not in _NO_MATERIALS]
+
+
+def _all_on_map(content: bytes) -> bytes:
+    """The file with UV coordinates for every corner, which are NaN where it had none; without normals."""
+    places = _MAP_PLACE.findall(content)
+    nowhere = len(places) + 1
+
+    def completed(match: re.Match[bytes]) -> bytes:
+        corners = []
+        for corner in match.group().split()[1:]:
+            vertex, place = (*corner.split(b"/"), b"")[:2]
+            number = int(place or nowhere)  # those below 0 count from the end
+            corners.append(b"%s/%d" % (vertex, number if number > 0 else nowhere + number))
+        return b"f " + b" ".join(corners)
+
+    return _FACE.sub(completed, content) + b"\nvt" + b" nan" * len(places[0].split()) + b"\n"
 
 
 def _seen_along_normal(points: Sequence[_Point]) -> list[_Point]:

@@ -62,11 +62,11 @@ def uv_map_for(source: SourceMesh, place: Place, texture_size: int) -> UvMap:
     Raises:
         BadInputError: the map is spread over UDIM tiles.
     """
-    if source.uv is None:
-        return _new_map(source, place, texture_size, "The mesh has no UV map, so a new one was made.")
-    reason = _reason_against(source)
+    reason = "The mesh has no UV map" if source.uv is None else _reason_against(source)
     if reason:
-        return _new_map(source, place, texture_size, f"{reason}, so a new one was made.")
+        uv = new_map(source, place, texture_size)
+        notice = f"{reason}, so a new one was made."
+        return UvMap(uv, np.zeros(len(uv), np.int64), is_new=True, overlap=0.0, notices=(notice,))
     uv = source.uv.astype(np.float64)
     uv = (uv - np.floor(uv.reshape(-1, 2).mean(axis=0))).astype(np.float32)
     notices = []
@@ -81,6 +81,25 @@ def uv_map_for(source: SourceMesh, place: Place, texture_size: int) -> UvMap:
             "parts show the same picture, that of the part in front."
         )
     return UvMap(uv, rank, is_new=False, overlap=overlap, notices=tuple(notices))
+
+
+def new_map(source: SourceMesh, place: Place, texture_size: int) -> NDArray[np.float32]:
+    """UV coordinates (F, 3, 2) in 0…1 of a new map for a mesh, in the order of its faces."""
+    vertices = place.normalised(source.vertices)
+    if len(source.faces) > MOST_FOR_UNWRAP:
+        uv = projected_map(vertices, source.faces, texture_size, PADDING)
+    else:
+        # one vertex for each place, or there would be charts wherever the source's maker has split some
+        _, corner, faces = np.unique(same_places(vertices)[source.faces], return_index=True, return_inverse=True)
+        welded = trimesh.Trimesh(
+            vertices[source.faces.ravel()[corner]], faces.reshape(-1, 3), process=False, validate=False
+        )
+        mesh = unwrap(welded, texture_size, PADDING)
+        if not np.array_equal(mesh.vertices[mesh.faces], vertices[source.faces]):
+            raise RuntimeError("unwrapping has changed the order of the triangles")
+        uv = mesh.uv[mesh.faces]
+    margin = PADDING / 2.0 / texture_size
+    return (margin + np.nan_to_num(uv) * (1.0 - 2.0 * margin)).astype(np.float32)
 
 
 def overlap_of(uv: NDArray[np.float32], corners: NDArray[np.float32], apart: float) -> float:
@@ -154,26 +173,6 @@ def _udim_tiles(source: SourceMesh, flat: NDArray[np.float64]) -> int:
     island = islands_of(source.uv, shared_edges(source.vertices, source.faces))[used]
     spread = np.unique(np.column_stack([island, low[used]]), axis=0)
     return len(tiles) if len(spread) == len(np.unique(island)) else 1
-
-
-def _new_map(source: SourceMesh, place: Place, texture_size: int, notice: str) -> UvMap:
-    """A new map in the order of the source's faces."""
-    vertices = place.normalised(source.vertices)
-    if len(source.faces) > MOST_FOR_UNWRAP:
-        uv = projected_map(vertices, source.faces, texture_size, PADDING)
-    else:
-        # one vertex for each place, or there would be charts wherever the source's maker has split some
-        _, corner, faces = np.unique(same_places(vertices)[source.faces], return_index=True, return_inverse=True)
-        welded = trimesh.Trimesh(
-            vertices[source.faces.ravel()[corner]], faces.reshape(-1, 3), process=False, validate=False
-        )
-        mesh = unwrap(welded, texture_size, PADDING)
-        if not np.array_equal(mesh.vertices[mesh.faces], vertices[source.faces]):
-            raise RuntimeError("unwrapping has changed the order of the triangles")
-        uv = mesh.uv[mesh.faces]
-    margin = PADDING / 2.0 / texture_size
-    uv = (margin + np.nan_to_num(uv) * (1.0 - 2.0 * margin)).astype(np.float32)
-    return UvMap(uv, np.zeros(len(uv), np.int64), is_new=True, overlap=0.0, notices=(notice,))
 
 
 def _front_first(source: SourceMesh, place: Place, uv: NDArray[np.float32]) -> NDArray[np.int64]:

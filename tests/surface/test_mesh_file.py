@@ -11,7 +11,7 @@ from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
 from sdi_engine.errors import BadInputError
-from sdi_engine.surface.look import Look
+from sdi_engine.surface.look import UNKNOWN, Look
 from sdi_engine.surface.mesh_file import source_from_file
 
 
@@ -227,3 +227,108 @@ def test_half_a_file_a_folder_and_no_file(tmp_path):
     for name in ("half.glb", "folder.glb", "missing.glb", "nul\0.glb"):
         with pytest.raises(BadInputError):
             source_from_file(tmp_path / name)
+
+
+def quadrants(path):
+    """A picture with red at its lower left, green at its lower right, blue at its upper left and white."""
+    pixels = np.array([[[0, 0, 255], [255, 255, 255]], [[255, 0, 0], [0, 255, 0]]], np.uint8)
+    Image.fromarray(pixels.repeat(16, axis=0).repeat(16, axis=1)).save(path)
+
+
+def two_triangles(tmp_path, uv, lines="f 1/1 2/2 3/3\nf 2/2 4/4 3/3\n", material="newmtl a\nmap_Kd look.png\n"):
+    """The look (2, 3) at the middles of the two triangles of an OBJ file with a picture, its UV map, and notices."""
+    quadrants(tmp_path / "look.png")
+    (tmp_path / "a.mtl").write_text(material)
+    places = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 1 1 0\n" + "".join(f"vt {u} {v}\n" for u, v in uv)
+    (tmp_path / "a.obj").write_text(f"mtllib a.mtl\n{places}usemtl a\n{lines}")
+    source, notices = source_from_file(tmp_path / "a.obj")
+    return look_at_middles(source).round(), source, notices
+
+
+SQUARE = [(0, 0), (1, 0), (0, 1), (1, 1)]
+RED, GREEN, BLUE, WHITE = [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("moves", "middles", "keeps_map"),
+    [
+        ({"scale": [0.5, 0.5]}, [BLUE, BLUE], False),  # glTF's (0, 0) is at the upper left
+        ({"scale": [0.5, 0.5], "offset": [0.5, 0.5]}, [GREEN, GREEN], False),
+        # the extension's own example: the lower left quadrant, turned
+        ({"scale": [0.5, 0.5], "offset": [0, 1], "rotation": np.pi / 2}, [RED, RED], False),
+        ({"offset": [0.5, 0.0]}, [GREEN, BLUE], True),  # it leaves the square, where a painted picture would repeat
+        ({"offset": [7.0, 7.0], "scale": [0.5, 0.5], "texCoord": 1}, [BLUE, BLUE], True),
+    ],
+)
+def test_a_picture_of_a_gltf_file_lies_where_its_texture_transform_says(tmp_path, moves, middles, keeps_map):
+    quadrants(tmp_path / "look.png")
+    mesh = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]], [[0, 1, 2], [1, 3, 2]], process=False)
+    mesh.visual = TextureVisuals(uv=SQUARE, material=PBRMaterial(baseColorTexture=Image.open(tmp_path / "look.png")))
+    files = trimesh.Scene(mesh).export(file_type="gltf")
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    document = json.loads(files["model.gltf"])
+    picture = document["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"]
+    picture["extensions"] = {"KHR_texture_transform": moves}
+    attributes = document["meshes"][0]["primitives"][0]["attributes"]
+    attributes["TEXCOORD_1"] = attributes["TEXCOORD_0"]
+    (tmp_path / "model.gltf").write_text(json.dumps(document))
+    source, notices = source_from_file(tmp_path / "model.gltf")
+    assert notices == ()
+    np.testing.assert_allclose(look_at_middles(source), middles, atol=2)
+    assert np.allclose(np.sort(source.uv.reshape(-1)), np.sort(np.array(SQUARE)[mesh.faces].reshape(-1))) == keeps_map
+
+
+def test_the_pictures_of_an_obj_file_are_found_and_lie_as_its_materials_say(tmp_path):
+    (tmp_path / "pictures of it").mkdir()
+    quadrants(tmp_path / "pictures of it" / "look.png")
+    material = "newmtl a\nmap_Kd -clamp off -s .5 .5 1 -o 0 .5 -mm 0 1 pictures of it\\look.png\n"
+    middles, _, notices = two_triangles(tmp_path, SQUARE, material=material)
+    np.testing.assert_allclose(middles, [BLUE, BLUE], atol=2)
+    assert notices == ()
+
+
+@pytest.mark.parametrize("bytes_left", [0, 60, None])
+def test_a_picture_that_is_missing_or_damaged_is_told(tmp_path, bytes_left):
+    quadrants(tmp_path / "wood.png")
+    content = (tmp_path / "wood.png").read_bytes()
+    if bytes_left is None:
+        (tmp_path / "wood.png").unlink()
+    else:
+        (tmp_path / "wood.png").write_bytes(content[:bytes_left])
+    material = "newmtl a\nKd 1 0 0\nmap_Kd wood.png\n"
+    middles, source, notices = two_triangles(tmp_path, SQUARE, material=material)
+    assert len(notices) == 1
+    assert '"wood.png"' in notices[0]
+    assert source.uv is not None
+    np.testing.assert_allclose(middles[0], RED, atol=1)
+
+    mesh = textured(wedge(), (9, 9, 9))
+    files = trimesh.Scene(mesh).export(file_type="gltf")
+    for name, stored in files.items():
+        (tmp_path / name).write_bytes(stored)
+    document = json.loads(files["model.gltf"])
+    document["images"][0] = {"uri": "wood.png"}
+    (tmp_path / "model.gltf").write_text(json.dumps(document))
+    source, notices = source_from_file(tmp_path / "model.gltf")
+    assert len(notices) == 1
+    assert '"wood.png"' in notices[0]
+    assert source.look is None
+
+
+def test_a_picture_without_uv_coordinates_and_a_material_without_a_file_are_told(tmp_path):
+    _, _, notices = two_triangles(tmp_path, [], "f 1 2 3\nusemtl b\nf 2 4 3\n")
+    assert len(notices) == 2
+    assert '"look.png"' in notices[0]
+    assert '"b"' in notices[1]
+
+
+@pytest.mark.parametrize("corners", ["2 4 3", "2//1 4//1 3//1", "2 4/4 3/3"])
+def test_faces_of_an_obj_file_without_uv_coordinates_leave_the_others_their_look(tmp_path, corners):
+    lines = f"vn 0 0 1\nf 1/-4 2/2 3/3\nf {corners}\n"
+    middles, source, notices = two_triangles(tmp_path, SQUARE, lines)
+    np.testing.assert_allclose(middles[0], RED, atol=2)
+    assert middles[1] == pytest.approx(round(255 * UNKNOWN), abs=2)
+    assert "no UV map" in notices[0]
+    along, across = (source.uv[:, corner] - source.uv[:, 0] for corner in (1, 2))
+    assert (np.abs(along[:, 0] * across[:, 1] - along[:, 1] * across[:, 0]) > 0.01).all()  # both can be painted
