@@ -14,6 +14,8 @@ from .inspection import MAX_TEXTURE_EDGE, PNG_HEADER_BYTES, check_png, numbers
 
 CORNERS = "corners"
 TOPOLOGY = "topology"
+REST = "rest"
+"""Arrays of `source.npz` that only Blender uses: the first two as in `TextureFiles`, the third as in `MovedFiles`."""
 
 MAX_SOURCE_BYTES = 2**30
 """Five million triangles and the largest picture take less."""
@@ -69,11 +71,14 @@ class MovedFiles:
         before: (V, 3) float32, the source's vertices.
         faces: (F, 3) int32, the source's triangles, of vertices that exist.
         after: (V, 3) float32, finite, where the vertices are now.
+        rest: (V, 3) float32, finite, where the source's vertices are before modifiers, in the object's own space; None
+            if modifiers make other vertices.
     """
 
     before: bytes
     faces: bytes
     after: bytes
+    rest: bytes | None
 
 
 def read_moved(folder: JobFolder) -> MovedFiles:
@@ -88,13 +93,15 @@ def read_moved(folder: JobFolder) -> MovedFiles:
     after = read_array(folder.moved_file, source_mesh.VERTICES, "<f4", (3,), source_mesh.MAX_VERTICES)
     if before is None or faces is None or after is None:
         raise UnsoundFileError("its vertices or faces are missing")
-    if len(after) != len(before):
+    rest = read_array(folder.source_file, REST, "<f4", (3,), source_mesh.MAX_VERTICES)
+    of_all = [before, after] if rest is None else [before, after, rest]
+    if any(len(each) != len(before) for each in of_all):
         raise UnsoundFileError("its moved vertices are of another mesh")
     if not 0 <= min(indices := numbers("i", faces)) <= max(indices) < len(before) // 12:
         raise UnsoundFileError("a face has a vertex that does not exist")
-    if not all(math.isfinite(sum(numbers("f", each))) for each in (before, after)):
+    if not all(math.isfinite(sum(numbers("f", each))) for each in of_all):
         raise UnsoundFileError("a vertex is NaN or infinite")
-    return MovedFiles(before, faces, after)
+    return MovedFiles(before, faces, after, rest)
 
 
 def read(folder: JobFolder) -> TextureFiles:

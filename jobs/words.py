@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..sdi_engine.config.parameters import TASKS_OF_A_MESH
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.events import Progress
 
@@ -40,12 +41,22 @@ FRONTS = {"−Y": 0.0, "+X": 90.0, "+Y": 180.0, "−X": -90.0}
 
 def icon_of(task: str) -> str:
     """The name of Blender's icon for jobs of this task."""
-    return "TEXTURE" if task == "texture" else "OBJECT_DATA"
+    return {"texture": "TEXTURE", "refine": "SHAPEKEY_DATA"}.get(task, "OBJECT_DATA")
+
+
+def result_of(task: str) -> str:
+    """What a job of this task makes."""
+    return {"texture": "texture", "refine": "refined shape"}.get(task, "object")
+
+
+def step_of(task: str, name: str) -> str:
+    """What the undo history calls the arrival of a job's result on the object of this name."""
+    return f"{'Refine' if task == 'refine' else 'Texture'} {name}"
 
 
 def import_label(task: str, is_imported: bool = False) -> str:
     """What the button says that brings a result into the scene."""
-    if task == "texture":
+    if task in TASKS_OF_A_MESH:
         return "Put on Object"
     return "Import Again" if is_imported else "Put into Scene"
 

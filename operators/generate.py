@@ -158,7 +158,7 @@ class SDI_OT_variations(_FromSource, bpy.types.Operator):
         seeds = random.sample(range(MAX_SEED), self.count)
         requests = [dataclasses.replace(request, seed=seed) for seed in seeds]
         found = session().find(context, self.job) if self.job else None
-        if found is None or request.task != "texture":
+        if found is None or not request.is_of_a_mesh:
             return submit(self, context, requests)
         session().display.complain("")
         try:

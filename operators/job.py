@@ -177,7 +177,7 @@ not in this file, onto the active one"""
 
     def do(self, context: bpy.types.Context, found: Job) -> set[str]:
         arrivals = session().arrivals
-        if found.request.task == "texture":
+        if found.request.is_of_a_mesh:
             chosen = context.active_object if context.active_object in context.selected_objects else None
             placed = arrivals.put_texture(context, found.name, found.folder, chosen)
         else:

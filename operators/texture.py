@@ -6,7 +6,7 @@ import bpy
 from bpy.props import FloatProperty, IntProperty
 
 from ..jobs import words
-from ..scene import looks
+from ..scene import looks, refined_shape
 from ..scene.importer import ImportFailedError
 from ..scene.source_mesh import check
 from ..sdi_engine.errors import EngineError
@@ -110,7 +110,7 @@ class SDI_OT_show_look(_OfOneLook, bpy.types.Operator):
 
 
 class SDI_OT_remove_look(_OfOneLook, bpy.types.Operator):
-    """Remove this look from the object; its job stays in Queue and History"""
+    """Remove this look from the object, and the shape key that came with it; its job stays in Queue and History"""
 
     bl_idname = "sdi.remove_look"
     bl_label = "Remove Look"
@@ -121,6 +121,7 @@ class SDI_OT_remove_look(_OfOneLook, bpy.types.Operator):
             return refuse(self, "The materials of before are not removed: show another look, and delete them there.")
         if self.index == looks.shown(thing):
             looks.show(thing, looks.before(thing))
+        refined_shape.take_off(thing, thing.sdi_looks[self.index].shape)
         looks.remove(thing, self.index)
         return {"FINISHED"}
 

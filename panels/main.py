@@ -121,7 +121,8 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) 
     wrapped_label(layout, context, job.request.prompt, words.icon_of(job.request.task))
     where = session().arrivals.placement_of(job.name)
     if where is not None and where.target is not None:
-        wrapped_label(layout, context, f"Texture for “{where.target.name}”", "BLANK1")
+        what = words.result_of(job.request.task)
+        wrapped_label(layout, context, f"{what.capitalize()} for “{where.target.name}”", "BLANK1")
     if session().desks.is_elsewhere(job):
         wrapped_label(layout, context, f"In another results folder: {job.folder.path.parent}", "FILE_FOLDER")
     if not job.is_over:

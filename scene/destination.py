@@ -33,18 +33,18 @@ def view_layer_of(context: bpy.types.Context, scene: bpy.types.Scene) -> bpy.typ
     return scene.view_layers[0]
 
 
-def reason_to_wait(context: bpy.types.Context, placement: Placement) -> str:
-    """Why the result must wait, and for what, as one sentence; empty if it may be imported now.
+def reason_to_wait(context: bpy.types.Context, placement: Placement, what: str) -> str:
+    """Why the result, such as an "object", must wait, and for what, as one sentence; empty if it may be imported now.
 
     Modes other than Object Mode have an undo history of their own, in which a new object would be lost. So the result
     waits, and does not interrupt the person.
     """
-    comes = "The object is ready: it comes into the scene"
+    comes = f"The {what} is ready: it comes into the scene"
     scene = scene_of(context, placement)
     in_use = view_layer_of(context, scene).objects.active
     if placement.target is not None:
         thing = target.find(placement.target)
-        comes = f"The texture is ready: it comes onto “{thing.name if thing is not None else placement.target.name}”"
+        comes = f"The {what} is ready: it comes onto “{thing.name if thing is not None else placement.target.name}”"
         in_use = thing if thing is not None and thing.mode != "OBJECT" else in_use
     if in_use is not None and in_use.mode != "OBJECT":
         mode = in_use.bl_rna.properties["mode"].enum_items[in_use.mode].name

@@ -38,6 +38,7 @@ class SDI_PG_look(bpy.types.PropertyGroup):
     seed: IntProperty(name="Seed", description="The seed that its texture was made with")  # type: ignore[valid-type]
     slots: CollectionProperty(type=SDI_PG_slot)  # type: ignore[valid-type]
     faces: StringProperty(name="Faces", description="The attribute that notes which slot a face has")  # type: ignore[valid-type]
+    shape: StringProperty(name="Shape", description="The shape key of its job; empty if the job has left the shape")  # type: ignore[valid-type]
 
 
 CLASSES = (SDI_PG_slot, SDI_PG_look)
@@ -87,6 +88,7 @@ def add(
     request: JobRequest,
     material: bpy.types.Material,
     faces: np.ndarray | None = None,
+    shape: str = "",
 ) -> None:
     """Give an object a further look, and show it.
 
@@ -96,6 +98,7 @@ def add(
         request: of the job.
         material: of the faces.
         faces: (P,) bool, the polygons that get the material, while the others keep theirs; None: all.
+        shape: the name of the shape key that came with it.
     """
     if not of(thing):
         thing.sdi_looks.add().name = BEFORE
@@ -106,7 +109,7 @@ def add(
     else:
         _put_on_some(thing, material, faces)
     look = thing.sdi_looks.add()
-    look.name, look.job, look.seed = request.prompt, str(job), request.seed
+    look.name, look.job, look.seed, look.shape = request.prompt, str(job), request.seed, shape
     thing.sdi_look = len(thing.sdi_looks) - 1
     _note(thing)
 

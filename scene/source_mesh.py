@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 import bpy
 
-from ..jobs.texture_files import CORNERS, TOPOLOGY
+from ..jobs.texture_files import CORNERS, REST, TOPOLOGY
 from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.source_mesh import DTYPES
 from ..sdi_engine.errors import BadInputError
 from ..sdi_engine.system.files import write_atomically
 from .base_colour import base_colour, uses_tiles
+from .rest_shape import rest_shape
 
 if TYPE_CHECKING:
     import numpy as np  # imported in the functions: that takes longer than importing all of the extension
@@ -52,6 +53,7 @@ class Source:
         normals: (F, 3, 3) float32 per corner, unit vectors, as shaded.
         corners: (F, 3) int32, which loop of the evaluated mesh a triangle's corner is.
         topology: (4,) int64, `topology_of` the evaluated mesh.
+        rest: (V, 3) float32, the vertices before modifiers, in the object's space; None if these make other vertices.
         uv: (F, 3, 2) float32 per corner; None without a UV map.
         uv_name: the UV map's name; empty without one.
         painted: (F,) bool, the triangles that get a new look; None: all.
@@ -65,6 +67,7 @@ class Source:
     normals: np.ndarray
     corners: np.ndarray
     topology: np.ndarray
+    rest: np.ndarray | None = None
     uv: np.ndarray | None = None
     uv_name: str = ""
     painted: np.ndarray | None = None
@@ -76,7 +79,7 @@ class Source:
         """The content of a job's `source.npz`; the same for the same arrays."""
         import numpy as np
 
-        arrays = {name: getattr(self, name) for name in (*DTYPES, CORNERS, TOPOLOGY)}
+        arrays = {name: getattr(self, name) for name in (*DTYPES, CORNERS, TOPOLOGY, REST)}
         content = io.BytesIO()
         np.savez(content, **{name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None})
         return content.getvalue()
@@ -206,12 +209,14 @@ def _source(
         raise BadInputError(f'"{thing.name}" has no extent: is its scale 0?')
     polygons = _numbers(mesh.loop_triangles, "polygon_index", 1, np.int32)[:, 0]
     chosen = _chosen_polygons(mesh, thing, only_selected, vertex_group)
+    topology = topology_of(mesh)
     return Source(
         vertices=vertices,
         faces=at[corners],
         normals=_normals(mesh, world[:3, :3])[corners],
         corners=corners,
-        topology=topology_of(mesh),
+        topology=topology,
+        rest=rest_shape(thing) if np.array_equal(topology_of(thing.data), topology) else None,
         uv=uv,
         uv_name=uv_map.name if uv_map is not None else "",
         painted=chosen[polygons] if chosen is not None else None,

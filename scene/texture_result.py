@@ -1,15 +1,19 @@
 """Puts a texture onto the object that it was made for: a further look, while its materials of before stay in the file.
+With a refined shape, that comes too, as a shape key (`refined_shape`).
 
 On a mesh as it was when the job was started, everything fits. A mesh that was edited since still has its UV map, so
-that a texture on that map still comes; where the faces must be the same ones, it does not, and nothing is changed.
+that a texture on that map still comes; where the faces must be the same ones, as for a shape, it does not, and nothing
+is changed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import bpy
+from mathutils import Matrix
 
 from ..jobs import texture_files
 from ..jobs.arrays import UnsoundFileError
@@ -17,7 +21,7 @@ from ..jobs.placement import Placement
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.files import is_there
-from . import looks, target, texture_material, textures
+from . import looks, refined_shape, target, texture_material, textures
 from .importer import ImportFailedError
 from .source_mesh import check, evaluated_mesh, topology_of
 
@@ -38,10 +42,12 @@ _POLYGON = "sdi_polygon"
 class Applied:
     """Attributes:
     thing: the object that has the texture now: the one that was meant, or a copy of it.
+    task: of the job.
     notices: what the person should know, as sentences.
     """
 
     thing: bpy.types.Object
+    task: str
     notices: list[str] = field(default_factory=list)
 
 
@@ -59,31 +65,37 @@ def apply(context: bpy.types.Context, thing: bpy.types.Object, folder: JobFolder
         ImportFailedError: the texture cannot be put onto the object, which is as before then; one sentence.
     """
     _refuse(thing)
-    index = looks.index_of(thing, folder.path)
-    if index >= 0:
-        looks.show(thing, index)
-        return Applied(thing)
     try:
         request = folder.request()
     except EngineError as error:
         raise ImportFailedError(str(error)) from error
+    index = looks.index_of(thing, folder.path)
+    if index >= 0:
+        looks.show(thing, index)
+        return Applied(thing, request.task)
     if not is_there(folder.texture_file):
         raise ImportFailedError(f'The job in "{folder.path}" has no texture.png: run it again.')
     try:
         files = _read(folder)
-        fitting = _fit(context, thing, files, _uv_map_of(folder))
+        moved = None
+        if request.task == "refine":
+            moved = refined_shape.movement(texture_files.read_moved(folder), files.painted, request.max_move)
+        fitting = _fit(context, thing, files, _uv_map_of(folder), moved is not None)
         image = texture_material.load(folder, request.prompt)
     except (UnsoundFileError, OSError) as error:
         cause = getattr(error, "strerror", None) or error
         raise ImportFailedError(
-            f'The texture in "{folder.path}" cannot be read ({cause}): run the job again.'
+            f'The result in "{folder.path}" cannot be read ({cause}): run the job again.'
         ) from error
     except EngineError as error:
         raise ImportFailedError(str(error)) from error
-    applied = Applied(thing, fitting.notices)
+    applied = Applied(thing, request.task, fitting.notices)
+    matrix = _matrix_of(folder, thing)
     if fitting.needs_copy:
-        applied.thing = thing = _copy_as_evaluated(context, thing, applied.notices)
-    if fitting.faces is not None and looks.is_shared(thing.data):
+        why = "needs a new UV map, and its modifiers change its faces" if moved is None else _why_no_shape_key(thing)
+        applied.thing = thing = _copy_as_evaluated(context, thing, applied, why)
+        moved = dataclasses.replace(moved, rest=None) if moved is not None else None
+    if (fitting.faces is not None or moved is not None) and looks.is_shared(thing.data):
         thing.data = thing.data.copy()
         applied.notices.append(f"“{thing.name}” has a mesh of its own now, since other objects used the same one.")
     uv_map = fitting.uv_map if fitting.new_uv is None else _uv_map_with(thing.data, fitting.new_uv)
@@ -91,7 +103,10 @@ def apply(context: bpy.types.Context, thing: bpy.types.Object, folder: JobFolder
     colour = textures.colour_on(thing.data, image, uv_map)
     if colour is not None:
         material.diffuse_color = colour  # which Solid shading shows
-    looks.add(thing, folder.path, request, material, fitting.faces)
+    shape = "" if moved is None else refined_shape.put_on(thing, moved, matrix)
+    if shape and thing.show_only_shape_key and thing.active_shape_key.name != shape:
+        applied.notices.append(f"“{thing.name}” shows one of its shape keys only: unpin it to see “{shape}”, too.")
+    looks.add(thing, folder.path, request, material, fitting.faces, shape)
     return applied
 
 
@@ -107,6 +122,12 @@ def _uv_map_of(folder: JobFolder) -> str:
     """The name of the UV map that the job's mesh had; empty if it is unknown."""
     where = Placement.read(folder)
     return where.target.uv_map if where is not None and where.target is not None else ""
+
+
+def _matrix_of(folder: JobFolder, thing: bpy.types.Object) -> Matrix:
+    """The world matrix of the job's object when the job was started; that of `thing` now if it is unknown."""
+    where = Placement.read(folder)
+    return target.matrix_at_start(where) if where is not None and where.target is not None else thing.matrix_world
 
 
 @dataclass(frozen=True)
@@ -152,14 +173,15 @@ class _Fitting:
     notices: list[str] = field(default_factory=list)
 
 
-def _fit(context: bpy.types.Context, thing: bpy.types.Object, files: _Files, uv_map: str) -> _Fitting:
+def _fit(context: bpy.types.Context, thing: bpy.types.Object, files: _Files, uv_map: str, has_shape: bool) -> _Fitting:
     """Raises ImportFailedError where it does not fit; EngineError where the mesh cannot be evaluated."""
     import numpy as np
 
     mesh = thing.data
-    if np.array_equal(topology_of(mesh), files.topology):
+    is_same = np.array_equal(topology_of(mesh), files.topology)
+    if is_same and (not has_shape or refined_shape.can_have(thing)):
         fitting = _fit_to(mesh, files, thing.name)
-    elif files.new_uv is not None:
+    elif files.new_uv is not None or has_shape:
         with evaluated_mesh(context, thing) as (_, evaluated):
             _refuse_edited(evaluated, files, thing)
             fitting = _fit_to(evaluated, files, thing.name)
@@ -213,8 +235,8 @@ def _refuse_edited(evaluated: bpy.types.Mesh, files: _Files, thing: bpy.types.Ob
 
     if not np.array_equal(topology_of(evaluated), files.topology) or files.corners.max() >= len(evaluated.loops):
         raise ImportFailedError(
-            f'"{thing.name}" has been edited since, and the texture no longer fits its faces: undo that and use '
-            "Put on Object in the list of jobs, or texture it again."
+            f'"{thing.name}" has been edited since, and the result no longer fits its faces: undo that and use Put on '
+            "Object in the list of jobs, or make it again."
         )
 
 
@@ -298,10 +320,16 @@ def _uv_map_with(mesh: bpy.types.Mesh, uvs: np.ndarray) -> str:
     return layer.name
 
 
-def _copy_as_evaluated(context: bpy.types.Context, thing: bpy.types.Object, notices: list[str]) -> bpy.types.Object:
-    """A copy of the object with its modifiers applied, in its place; the object itself is hidden.
+def _why_no_shape_key(thing: bpy.types.Object) -> str:
+    return "has modifiers that make other vertices" if refined_shape.can_have(thing) else "has absolute shape keys"
 
-    Further textures of the object go onto the copy.
+
+def _copy_as_evaluated(
+    context: bpy.types.Context, thing: bpy.types.Object, applied: Applied, why: str
+) -> bpy.types.Object:
+    """A copy of the object with its modifiers and shape keys applied, in its place; the object itself is hidden.
+
+    Further results for the object go onto the copy.
     """
     depsgraph = context.evaluated_depsgraph_get()
     mesh = bpy.data.meshes.new_from_object(
@@ -309,9 +337,11 @@ def _copy_as_evaluated(context: bpy.types.Context, thing: bpy.types.Object, noti
     )
     mesh.name = thing.data.name
     copy = thing.copy()
-    copy.name = f"{thing.name} (textured)"
+    copy.name = f"{thing.name} ({'refined' if applied.task == 'refine' else 'textured'})"
     copy.data = mesh
     copy.modifiers.clear()
+    if copy.parent_type in ("ARMATURE", "LATTICE"):  # which would deform it once more
+        copy.parent_type = "OBJECT"
     for collection in thing.users_collection:
         collection.objects.link(copy)
     thing.pop(target.IDENTITY, None)
@@ -319,8 +349,8 @@ def _copy_as_evaluated(context: bpy.types.Context, thing: bpy.types.Object, noti
     if thing.name in view_layer.objects:
         thing.hide_set(True, view_layer=view_layer)
     thing.hide_render = True
-    notices.append(
-        f"“{thing.name}” needs a new UV map, and its modifiers change its faces: the texture is on “{copy.name}”, "
-        "with the modifiers applied; the object itself is hidden."
+    applied.notices.append(
+        f"“{thing.name}” {why}: the result is on “{copy.name}”, with the modifiers applied; the object itself is "
+        "hidden."
     )
     return copy

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import bpy
 from mathutils import Vector
 
+from ..jobs import words
 from ..jobs.guard import Guard
 from ..jobs.job import Job
 from ..jobs.placement import DISMISSED, IMPORTED, PENDING, Placement
@@ -48,7 +49,7 @@ class Arrivals:
         self.told: dict[str, list[str]] = {}
         self._placements: dict[str, Placement] = {}
         """The placements of jobs whose results this Blender will import or has imported, by name."""
-        self._ready: dict[str, JobFolder] = {}
+        self._ready: dict[str, Job] = {}
         """Finished results that wait to be imported, by name."""
         self._in_open_file: set[str] = set()
         """Names of the jobs that were started in the open file."""
@@ -132,7 +133,7 @@ class Arrivals:
         if job.name in self._unmarked and job.state not in (events.QUEUED, *events.FINAL_STATES):
             self._mark(bpy.context, job, self._placements[job.name])
         if job.state == events.DONE:
-            self._ready[job.name] = job.folder
+            self._ready[job.name] = job
         elif job.state in (events.CANCELLED, events.FAILED):
             self._unmarked.discard(job.name)
             self._take_marker_away(job.name, job.folder)
@@ -141,7 +142,7 @@ class Arrivals:
 
     def _hear_of_texture(self, job: Job) -> None:
         if job.state == events.DONE:
-            self._ready[job.name] = job.folder
+            self._ready[job.name] = job
         if job.is_over:
             self.hide_overlay(job.name)
         elif job.live_step is not None and self._shown_steps.get(job.name) != job.live_step:
@@ -161,15 +162,16 @@ class Arrivals:
         """Import the waiting results, unless this is a bad moment; returns the names of the imported ones."""
         came = []
         reason = ""
-        for name, folder in list(self._ready.items()):
-            reason = destination.reason_to_wait(bpy.context, self._placements[name])
+        for name, job in list(self._ready.items()):
+            what = words.result_of(job.request.task)
+            reason = destination.reason_to_wait(bpy.context, self._placements[name], what)
             if reason:
                 break
             del self._ready[name]
             what = f'The result of "{name}"'
             self.complaint = f"{what} could not be imported: import it from the list of jobs."
             with self._guarded(what):  # `put` replaces the complaint, unless an unexpected error ends it
-                if self.put(bpy.context, name, folder) is not None:
+                if self.put(bpy.context, name, job.folder) is not None:
                     came.append(name)
         if reason != self.waits_for:
             self.waits_for = reason
@@ -179,10 +181,10 @@ class Arrivals:
     def put(self, context: bpy.types.Context, name: str, folder: JobFolder) -> bpy.types.Object | None:
         """Import a result now, as one undo step; returns None if that failed, and `complaint` then says why.
 
-        A texture comes onto the object that it was made for.
+        A texture, and a refined shape, comes onto the object that it was made for.
         """
         try:
-            if folder.request().task == "texture":
+            if folder.request().is_of_a_mesh:
                 return self.put_texture(context, name, folder)
         except EngineError as error:
             self.complaint = str(error)
@@ -229,7 +231,7 @@ class Arrivals:
             self.complaint = str(error)
             self._settle(name, folder, where, IMPORTED if where.fate == IMPORTED else DISMISSED)
             return None
-        bpy.ops.ed.undo_push(message=f"Texture {applied.thing.name}")
+        bpy.ops.ed.undo_push(message=words.step_of(applied.task, applied.thing.name))
         self.complaint = ""
         self.told[name] = applied.notices
         self._ready.pop(name, None)
@@ -354,8 +356,8 @@ class Arrivals:
 
 
 def is_texture(job: Job) -> bool:
-    """Whether the job makes a texture for an object that there is, instead of an object."""
-    return job.request.task == "texture"
+    """Whether the job makes a texture, perhaps with a refined shape, for an object that there is."""
+    return job.request.is_of_a_mesh
 
 
 def _is_here(name: str, where: Placement) -> bool:
@@ -370,6 +372,6 @@ def _is_here(name: str, where: Placement) -> bool:
 def _not_here(where: Placement) -> str:
     name = f"“{where.target.name}”" if where.target is not None else "its object"
     return (
-        f"The texture is ready, but {name} is no longer in this file: it is kept in Queue and History, to be put on "
+        f"The result is ready, but {name} is no longer in this file: it is kept in Queue and History, to be put on "
         "another object with the same mesh."
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import bpy
 
+from ..jobs import words
 from ..jobs.job import Job
 from ..jobs.placement import IMPORTED
 from ..scene import looks, origin
@@ -22,7 +23,7 @@ class Whereabouts:
 
     def of(self, context: bpy.types.Context, job: Job) -> tuple[str, bool]:
         """Where a finished result is, as one sentence, and whether the person can see it there."""
-        if job.request.task == "texture":
+        if job.request.is_of_a_mesh:
             return self._of_texture(job)
         if self._arrivals.wants(job.name):
             return f"The object is ready{self._made_for(job.name)}.", False
@@ -47,8 +48,9 @@ class Whereabouts:
         return "Done, but the object is in no scene any more.", False
 
     def _of_texture(self, job: Job) -> tuple[str, bool]:
+        what = words.result_of(job.request.task)
         if self._arrivals.wants(job.name):
-            return f"The texture is ready{self._made_for(job.name)}.", False
+            return f"The {what} is ready{self._made_for(job.name)}.", False
         known = bpy.data.objects.get(self._found.get(job.name, ""))
         found = known if _has_texture(known, job) else next((x for x in bpy.data.objects if _has_texture(x, job)), None)
         if found is not None:
@@ -58,7 +60,7 @@ class Whereabouts:
             return f"Done: “{found.name}” has it, and shows another look.", False
         where = self._arrivals.placement_of(job.name)
         if where is None or where.fate != IMPORTED:
-            return "The texture is ready; it is on no object of this file.", False
+            return f"The {what} is ready; it is on no object of this file.", False
         if self._arrivals.belongs_here(job.name):
             return "Done, but no object of this file has it any more: it was deleted, or undone.", False
         return f"Done{self._made_for(job.name)}.", False

@@ -29,11 +29,17 @@ def make_job(extension, results, name="job-1", prompt=PROMPT, height=1.0, at=(0.
     return folder
 
 
-def make_texture_job(extension, bpy, results, thing, name="job-1", prompt=PROMPT, new_uv=None, seed=0, **chosen):
-    """A finished texture job for an object of the scene; `chosen` says which faces, as for `source_mesh.capture`."""
+def make_texture_job(
+    extension, bpy, results, thing, name="job-1", prompt=PROMPT, new_uv=None, seed=0, offsets=None, **chosen
+):
+    """A finished texture job for an object of the scene; `chosen` says which faces, as for `source_mesh.capture`.
+
+    With `offsets`, (V, 3), it has moved the vertices, too.
+    """
     engine, scene = extension.sdi_engine, extension.scene
     source = scene.source_mesh.capture(bpy.context, thing, **chosen)
-    request = engine.contract.request.JobRequest(prompt, task="texture", seed=seed)
+    task = "texture" if offsets is None else "refine"
+    request = engine.contract.request.JobRequest(prompt, task=task, seed=seed, max_move=0.1)
     folder = engine.contract.job_folder.JobFolder.create(results / name, request)
     scene.target.placement_on(thing, source.uv_name, "Scene").write(folder)
     source.write(folder.source_file)
@@ -41,7 +47,9 @@ def make_texture_job(extension, bpy, results, thing, name="job-1", prompt=PROMPT
     folder.preview_file.write_bytes(fake_worker.png(64, (200, 20, 30)))
     if new_uv is not None:
         np.savez(folder.uv_file, uv=np.asarray(new_uv, np.float32))
-    folder.result_file.write_text(json.dumps({"task": "texture", "settings": {"steps": 4}}))
+    if offsets is not None:
+        np.savez(folder.moved_file, vertices=(source.vertices + offsets).astype(np.float32))
+    folder.result_file.write_text(json.dumps({"task": task, "settings": {"steps": 4}}))
     return folder
 
 

@@ -1,0 +1,254 @@
+"""Refined shapes on objects of the scene: a shape key that moves what is seen as the job has moved it."""
+
+import math
+
+import numpy as np
+import pytest
+from made_jobs import counts, make_texture_job
+
+
+@pytest.fixture
+def cube(bpy, extension):
+    cube = bpy.data.objects["Cube"]
+    cube.location, cube.rotation_euler, cube.scale = (3.0, -1.0, 2.0), (0.3, 0.5, 1.1), (-2.0, 1.0, 0.5)
+    bpy.context.view_layer.update()
+    return cube
+
+
+@pytest.fixture
+def seen(bpy):
+    """The vertices (V, 3) of an object as they are seen, in world space."""
+
+    def vertices(thing):
+        bpy.context.view_layer.update()
+        evaluated = thing.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        return np.array([evaluated.matrix_world @ vertex.co for vertex in evaluated.data.vertices])
+
+    return vertices
+
+
+@pytest.fixture
+def refine(bpy, extension, results, seen):
+    """Make a finished job that moves an object's vertices at random, and put its result there.
+
+    Returns what `apply` does, the vertices seen before, and the offsets.
+    """
+
+    def make_and_apply(thing, largest=0.1, name="job-1", **chosen):
+        before = seen(thing)
+        offsets = np.random.default_rng(0).uniform(-largest, largest, before.shape)
+        folder = make_texture_job(extension, bpy, results, thing, name, offsets=offsets, **chosen)
+        return extension.scene.texture_result.apply(bpy.context, thing, folder), before, offsets
+
+    return make_and_apply
+
+
+def keys_of(thing):
+    return [(key.name, key.value) for key in thing.data.shape_keys.key_blocks]
+
+
+def add_modifier(thing, kind, **settings):
+    modifier = thing.modifiers.new("A modifier", kind)
+    for name, value in settings.items():
+        setattr(modifier, name, value)
+
+
+def test_a_slider_goes_from_the_shape_of_before_to_the_new_one(cube, refine, seen):
+    applied, before, offsets = refine(cube)
+    assert (applied.thing, applied.notices) == (cube, [])
+    assert keys_of(cube) == [("Basis", 0.0), ("Refined", 1.0)]
+    assert cube.active_shape_key.name == "Refined"
+    np.testing.assert_allclose(seen(cube), before + offsets, atol=1e-5)
+    cube.data.shape_keys.key_blocks["Refined"].value = 0.0
+    np.testing.assert_allclose(seen(cube), before, atol=1e-6)
+    assert cube.material_slots[0].material.name == "a red mug"
+
+
+def test_the_object_may_have_moved_since(bpy, cube, extension, results, seen):
+    offsets = np.full((8, 3), 0.1)
+    folder = make_texture_job(extension, bpy, results, cube, offsets=offsets)
+    cube.location, cube.rotation_euler = (0.0, 0.0, 0.0), (0.0, 0.0, math.pi)
+    before = seen(cube)
+    turned = (0.3, 0.5, 1.1)
+    extension.scene.texture_result.apply(bpy.context, cube, folder)
+    from mathutils import Euler, Vector
+
+    movement = Euler((0.0, 0.0, math.pi)).to_matrix() @ Euler(turned).to_matrix().inverted() @ Vector((0.1, 0.1, 0.1))
+    np.testing.assert_allclose(seen(cube), before + np.array(movement), atol=1e-5)
+
+
+def test_below_a_parent(bpy, cube, refine, seen):
+    parent = bpy.data.objects["Light"]
+    parent.scale = (1.0, 3.0, 1.0)
+    cube.parent = parent
+    _, before, offsets = refine(cube)
+    np.testing.assert_allclose(seen(cube), before + offsets, atol=1e-5)
+
+
+def test_other_shape_keys_stay(cube, refine, seen):
+    cube.shape_key_add(name="Mine", from_mix=False)
+    wide = cube.shape_key_add(name="Wide", from_mix=False)
+    group = cube.vertex_groups.new(name="Some")
+    group.add([0, 1, 2], 0.5, "REPLACE")
+    wide.data[1].co.x += 2.0
+    wide.data[5].co.x += 2.0
+    wide.value, wide.vertex_group = 0.5, "Some"
+    _, before, offsets = refine(cube)
+    assert keys_of(cube) == [("Mine", 0.0), ("Wide", 0.5), ("Refined", 1.0)]
+    np.testing.assert_allclose(seen(cube), before + offsets, atol=1e-5)
+
+
+@pytest.mark.parametrize("is_parent", [False, True])
+def test_an_armature_carries_it(bpy, cube, refine, seen, is_parent):
+    data = bpy.data.armatures.new("Bones")
+    rig = bpy.data.objects.new("Rig", data)
+    bpy.context.collection.objects.link(rig)
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="EDIT")
+    bone = data.edit_bones.new("Bone")
+    bone.tail = (0.0, 0.0, 1.0)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    cube.vertex_groups.new(name="Bone").add(range(8), 1.0, "REPLACE")
+    rig.pose.bones["Bone"].rotation_mode = "XYZ"
+    rig.pose.bones["Bone"].rotation_euler = (1.0, 0.4, 0.0)
+    if is_parent:
+        cube.parent, cube.parent_type = rig, "ARMATURE"
+    else:
+        add_modifier(cube, "ARMATURE", object=rig)
+    _, before, offsets = refine(cube)
+    np.testing.assert_allclose(seen(cube), before + offsets, atol=1e-4)
+    rig.pose.bones["Bone"].rotation_euler = (0.0, 0.0, 0.0)
+    rest = seen(cube)
+    cube.data.shape_keys.key_blocks["Refined"].value = 0.0
+    lengths = np.linalg.norm(rest - seen(cube), axis=1)
+    np.testing.assert_allclose(lengths, np.linalg.norm(offsets, axis=1), atol=1e-4, err_msg="turned along")
+
+
+def test_modifiers_that_make_other_vertices_are_applied_on_a_copy(cube, refine, seen):
+    add_modifier(cube, "SUBSURF", levels=1)
+    mirrored = cube.modifiers.new("Mirror", "MIRROR")
+    mirrored.use_axis = (True, False, False)
+    applied, before, offsets = refine(cube)
+    copy = applied.thing
+    assert copy.name == "Cube (refined)"
+    assert "has modifiers that make other vertices" in applied.notices[0]
+    assert "with the modifiers applied" in applied.notices[0]
+    np.testing.assert_allclose(seen(copy), before + offsets, atol=1e-5)
+    assert keys_of(copy) == [("Basis", 0.0), ("Refined", 1.0)]
+    assert (cube.data.shape_keys, len(cube.modifiers), cube.hide_get()) == (None, 2, True)
+
+
+def test_absolute_shape_keys_stay_on_the_original(cube, refine, seen):
+    cube.shape_key_add(name="First")
+    cube.data.shape_keys.use_relative = False
+    applied, before, offsets = refine(cube)
+    assert applied.thing != cube
+    assert "absolute shape keys" in applied.notices[0]
+    np.testing.assert_allclose(seen(applied.thing), before + offsets, atol=1e-5)
+
+
+def test_other_users_of_the_mesh_keep_their_shape(bpy, cube, refine, seen):
+    other = bpy.data.objects.new("Other", cube.data)
+    bpy.context.collection.objects.link(other)
+    applied, before, offsets = refine(cube)
+    assert "mesh of its own" in applied.notices[0]
+    assert other.data != cube.data
+    assert other.data.shape_keys is None
+    np.testing.assert_allclose(seen(cube), before + offsets, atol=1e-5)
+
+
+def test_refined_again_it_adds_up_and_a_variation_takes_the_place(bpy, cube, extension, results, refine, seen):
+    variation = make_texture_job(extension, bpy, results, cube, "variation", offsets=np.full((8, 3), 0.05))
+    _, first, _ = refine(cube)
+    _, before, offsets = refine(cube, name="job-2", largest=0.05)
+    assert keys_of(cube) == [("Basis", 0.0), ("Refined", 1.0), ("Refined.001", 1.0)]
+    np.testing.assert_allclose(seen(cube), before + offsets, atol=1e-5)
+    extension.scene.texture_result.apply(bpy.context, cube, variation)
+    assert [value for _, value in keys_of(cube)] == [0.0, 0.0, 0.0, 1.0]
+    np.testing.assert_allclose(seen(cube), first + 0.05, atol=1e-5)
+
+
+def test_a_pinned_shape_key_stays_pinned(cube, refine):
+    cube.shape_key_add(name="Mine")
+    cube.shape_key_add(name="Wide").data[0].co.x += 1.0
+    cube.active_shape_key_index, cube.show_only_shape_key = 1, True
+    applied, _, _ = refine(cube)
+    assert cube.active_shape_key.name == "Wide"
+    assert "unpin it to see “Refined”" in applied.notices[0]
+
+
+def test_only_chosen_faces_move(bpy, cube, extension, results, seen):
+    for polygon in cube.data.polygons:
+        polygon.select = polygon.index == 0
+    moved = np.zeros((8, 3))
+    inside = list(cube.data.polygons[0].vertices)
+    moved[inside[0]] = 0.05
+    folder = make_texture_job(extension, bpy, results, cube, offsets=moved, only_selected=True)
+    with pytest.raises(extension.scene.importer.ImportFailedError, match="farther than was allowed"):
+        extension.scene.texture_result.apply(bpy.context, cube, folder)  # the corner is of other faces, too
+    bpy.ops.mesh.primitive_grid_add(x_subdivisions=4, y_subdivisions=4, location=(0.0, 0.0, 5.0))
+    grid = bpy.context.object
+    middle = 12
+    for polygon in grid.data.polygons:
+        polygon.select = middle in polygon.vertices
+    offsets = np.zeros((25, 3))
+    offsets[middle] = (0.0, 0.0, 0.1)
+    folder = make_texture_job(extension, bpy, results, grid, "job-2", offsets=offsets, only_selected=True)
+    before = seen(grid)
+    applied = extension.scene.texture_result.apply(bpy.context, grid, folder)
+    np.testing.assert_allclose(seen(applied.thing), before + offsets, atol=1e-6)
+
+
+def of_another_mesh(folder):
+    np.savez(folder.moved_file, vertices=np.zeros((9, 3), np.float32))
+
+
+def too_far(folder):
+    with np.load(folder.source_file) as source:
+        vertices = source["vertices"]
+    vertices[3] += np.float32(1.0)
+    np.savez(folder.moved_file, vertices=vertices)
+
+
+@pytest.mark.parametrize("damage", [of_another_mesh, too_far, lambda folder: folder.moved_file.unlink()])
+def test_a_file_that_is_not_the_jobs_changes_nothing(bpy, extension, cube, results, damage):
+    folder = make_texture_job(extension, bpy, results, cube, offsets=np.zeros((8, 3)))
+    damage(folder)
+    before = counts(bpy)
+    with pytest.raises(extension.scene.importer.ImportFailedError, match="run the job again"):
+        extension.scene.texture_result.apply(bpy.context, cube, folder)
+    assert counts(bpy) == before
+    assert not cube.sdi_looks
+
+
+def test_an_edited_mesh_is_refused(bpy, extension, cube, results):
+    folder = make_texture_job(extension, bpy, results, cube, offsets=np.zeros((8, 3)))
+    bpy.ops.object.mode_set(mode="EDIT")
+    bpy.ops.mesh.select_all(action="SELECT")
+    bpy.ops.mesh.subdivide()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    with pytest.raises(extension.scene.importer.ImportFailedError, match="edited since"):
+        extension.scene.texture_result.apply(bpy.context, cube, folder)
+    assert cube.data.shape_keys is None
+
+
+def test_offsets_are_carried_from_one_shape_to_another(extension):
+    """A bent strip: each half takes its offsets along."""
+    flat = np.array([[x, y, 0.0] for x in range(3) for y in range(2)])
+    bent = np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 0], [1, 0, 1], [1, 1, 1]], float)
+    faces = np.array([[0, 2, 1], [1, 2, 3], [2, 4, 3], [3, 4, 5]])
+    offsets = np.zeros((6, 3))
+    offsets[[0, 5]] = (0.1, 0.0, 0.2)
+    carried = extension.scene.refined_shape.carried(offsets, flat, bent, faces)
+    np.testing.assert_allclose(carried[0], (0.1, 0.0, 0.2), atol=1e-12)
+    np.testing.assert_allclose(carried[5], (-0.2, 0.0, 0.1), atol=1e-12)
+
+
+def test_with_its_look_the_shape_key_is_removed(bpy, cube, refine, seen):
+    _, before, _ = refine(cube)
+    refine(cube, name="job-2")
+    assert bpy.ops.sdi.remove_look(index=2) == {"FINISHED"}
+    assert keys_of(cube) == [("Basis", 0.0), ("Refined", 1.0)]
+    assert bpy.ops.sdi.remove_look(index=1) == {"FINISHED"}
+    assert cube.data.shape_keys is None
+    np.testing.assert_allclose(seen(cube), before, atol=1e-6)
