@@ -16,7 +16,7 @@ def duration(seconds: float) -> str:
 
 def fraction(progress: Progress) -> float:
     """The share of the phase that is done, 0…1."""
-    return min(1.0, max(0.0, progress.step / progress.steps)) if progress.steps > 0 else 0.0
+    return progress.share
 
 
 def steps(progress: Progress) -> str:

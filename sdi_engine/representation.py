@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypedDict
 
@@ -28,6 +28,15 @@ Phase = Callable[[str, str], AbstractContextManager[None]]
 name that follows. It may raise JobCancelledError on entering."""
 
 
+Safepoint = Callable[[float], None]
+"""Called between two parts of work that may take long, with the share of it that is done, 0…1. It may raise: then the
+work is given up, and the step with it is as if it had never begun."""
+
+
+def unwatched(share: float) -> None:
+    """A safepoint at which nothing happens."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One step of a run.
@@ -36,11 +45,13 @@ class Step:
         seed: of the run and its attempt.
         number: how many steps were done before; `START` while the representation is made.
         steps: of the whole run.
+        safepoint: to be called between patches of rays, or whatever a render consists of.
     """
 
     seed: int
     number: int
     steps: int
+    safepoint: Safepoint = field(default=unwatched, compare=False)
 
     @property
     def progress(self) -> float:
@@ -183,6 +194,8 @@ class Representation(nn.Module, ABC):
     def prepare(self, step: Step) -> None:
         """Get ready for a step: what changes with the progress, and what has to be looked at from time to time.
 
+        It changes buffers, never parameters, so that a step that is given up can be undone.
+
         Raises:
             NoObjectError: no object can come out of this any more; the run is started over with other numbers.
         """
@@ -202,9 +215,13 @@ class Representation(nn.Module, ABC):
         The loop calls `backward` on each before it asks for the next, so that only one graph is in memory at a time.
         """
 
+    def effort(self, step: Step) -> float:
+        """How long rendering takes in this step beside a plain one, for forecasts: roughly, and without rendering."""
+        return 1.0
+
     @abstractmethod
     def resume(self, progress: float) -> None:
-        """Set what follows from the progress alone; called once, after the state of a checkpoint was loaded.
+        """Set what follows from the progress alone, after the state of a checkpoint was loaded or a step undone.
 
         Args:
             progress: that of the last finished step, 0…1.

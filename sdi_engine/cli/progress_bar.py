@@ -12,6 +12,8 @@ from ..contract import events
 LOG_SECONDS = 10.0
 """Lines of a log are at least so far apart."""
 
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {postfix}"
+
 log = logging.getLogger(__name__)
 
 
@@ -31,10 +33,14 @@ class ProgressBar:
             self.error = event.message
         elif isinstance(event, events.Progress) and sys.stderr.isatty():
             self._show(event)
-        elif isinstance(event, events.Progress) and time.monotonic() - self._last_line > LOG_SECONDS and event.rate:
+        elif isinstance(event, events.Progress):
+            self._log(event)
+
+    def _log(self, event: events.Progress) -> None:
+        """A line now and then, once there is something to say."""
+        if time.monotonic() - self._last_line > LOG_SECONDS and (event.rate or event.within):
             self._last_line = time.monotonic()
-            text = "%s: %d of %d, %.2f steps/s, %.0f s left"
-            log.info(text, event.phase, event.step, event.steps, event.rate, event.eta)
+            log.info("%s: %s", event.phase, how_far(event))
 
     def _show(self, event: events.Progress) -> None:
         from tqdm import tqdm
@@ -43,10 +49,23 @@ class ProgressBar:
             self.close()
             self._phase = event.phase
         if event.steps > 1:
-            self._bar = self._bar or tqdm(total=event.steps, initial=event.step, desc=event.phase, unit="step")
-            self._bar.update(event.step - self._bar.n)
+            self._bar = self._bar or tqdm(total=1.0, desc=event.phase, bar_format=BAR)
+            self._bar.n = event.share
+            self._bar.set_postfix_str(how_far(event))
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def how_far(event: events.Progress) -> str:
+    """For example "12 of 300, 4.10 steps/s, 70 s left"; what is not known yet is left out."""
+    parts = [f"{event.step} of {event.steps}"]
+    if event.within >= 0.01:
+        parts[0] += f" and {event.within:.0%} of the next"
+    if event.rate:
+        parts.append(f"{event.rate:.2f} steps/s" if event.rate >= 0.1 else f"{1.0 / event.rate:.0f} s/step")
+    if event.eta is not None:
+        parts.append(f"{event.eta:.0f} s left")
+    return ", ".join(parts)

@@ -53,7 +53,7 @@ class StateChanged:
 
 @dataclass(frozen=True)
 class Progress:
-    """Step `step` of `steps` in a phase ("Loading the model", "Optimising", ...).
+    """Step `step` of `steps` in a phase ("Loading the model", "Optimising", ...), and a share `within` of the next one.
 
     `rate` in steps per second and `eta` in seconds until the phase ends, both measured; None while unknown.
     """
@@ -63,7 +63,13 @@ class Progress:
     steps: int
     rate: float | None = None
     eta: float | None = None
+    within: float = 0.0
     time: float = field(default_factory=time.time)
+
+    @property
+    def share(self) -> float:
+        """How much of the phase is done, 0…1."""
+        return min(1.0, (self.step + self.within) / self.steps) if self.steps else 0.0
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,7 @@ def _is_sound(event: Event) -> bool:
     if isinstance(event, StateChanged):
         return event.state in STATES
     if isinstance(event, Progress):
-        return all(number is None or number >= 0.0 for number in (event.rate, event.eta))
+        return all(number is None or number >= 0.0 for number in (event.rate, event.eta)) and 0.0 <= event.within <= 1.0
     return not isinstance(event, PreviewSaved) or is_plain_name(event.file)
 
 

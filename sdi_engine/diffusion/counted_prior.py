@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from .prior import Prediction, Prior, Text
@@ -52,6 +54,9 @@ class CountedPrior(Prior):
 
     def text(self, prompts: list[str]) -> Text:
         return self._prior.text(prompts)
+
+    def at_safepoints(self, call: Callable[[], None]) -> None:
+        self._prior.at_safepoints(call)
 
     def remarks(self, prompt: str) -> list[str]:
         return self._prior.remarks(prompt)

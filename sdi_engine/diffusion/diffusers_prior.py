@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,6 +62,7 @@ class DiffusersPrior(Prior):
             self._move_encoders(device)
         self._latents = self._latents_of(getattr(pipeline, "vae", None))
         self.resolution = hints.resolution or self._cells * self._latents.pixels_per_cell
+        self._at_safepoint: Callable[[], None] | None = None
         self._texts: dict[tuple[bool, str], Text] = {}
 
     def _latents_of(self, vae: Any) -> Latents:
@@ -169,6 +170,18 @@ class DiffusersPrior(Prior):
         longest = self._pipeline.text_encoder.config.max_position_embeddings
         return min(int(self._pipeline.tokenizer.model_max_length), int(longest))
 
+    def at_safepoints(self, call: Callable[[], None]) -> None:
+        """Before each block of the denoiser and of the VAE; not on a graphics card, where an evaluation is short."""
+        if self._at_safepoint is None and self.device.type != "cuda":
+            for network in (self._denoiser, getattr(self._pipeline, "vae", None)):
+                for block in _blocks(network):
+                    block.register_forward_pre_hook(self._reach_safepoint)
+        self._at_safepoint = call
+
+    def _reach_safepoint(self, block: torch.nn.Module, arguments: object) -> None:
+        assert self._at_safepoint is not None
+        self._at_safepoint()
+
     @abstractmethod
     def _encode(self, prompt: str) -> Text:
         """The conditioning for one prompt, each tensor (1, …); "embedding" is (1, tokens, C).
@@ -198,3 +211,10 @@ class DiffusersPrior(Prior):
         return torch.cat(
             [WeighingEncoder(*encoder, penultimate, self._piece_length)(fragments) for encoder in encoders], dim=-1
         )
+
+
+def _blocks(network: torch.nn.Module | None) -> Iterator[torch.nn.Module]:
+    """What a network does one after the other; none of no network."""
+    for part in () if network is None else network.modules():
+        if isinstance(part, torch.nn.ModuleList):
+            yield from part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -149,6 +150,10 @@ class Prior(ABC):
     @abstractmethod
     def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
         """One evaluation of the model, without guidance; differentiable with respect to x."""
+
+    def at_safepoints(self, call: Callable[[], None]) -> None:
+        """Have `call` called between the parts of an evaluation where one takes long; it may raise."""
+        return
 
     def condition(self, prompts: list[str], negative_prompt: str = "") -> Conditioning:
         """The conditioning for B = len(prompts) images, without Perp-Neg."""

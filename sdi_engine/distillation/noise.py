@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from ..config.evaluations import inversion_steps
 from ..config.settings import Settings
 from ..diffusion.prior import Conditioning, Prediction, Prior
 from .ddim import ddim_invert, ddim_step
@@ -227,8 +228,3 @@ def is_inverted(t: float, settings: Settings, random: Generator) -> bool:
     """
     share = settings.inversion_share(t)
     return share >= 1.0 or (share > 0.0 and torch.rand((), generator=random).item() < share)
-
-
-def inversion_steps(t: float, settings: Settings) -> int:
-    """How many steps the inversion to time t takes, at least 1; int(10 t) in the paper."""
-    return max(1, int(settings.inversion_steps_per_unit * settings.inversion_depth(t) * t))

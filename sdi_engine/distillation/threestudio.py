@@ -12,18 +12,10 @@ import itertools
 import torch
 from torch import Tensor
 
+from ..config.evaluations import TRAINING_TIMESTEPS, released_grid
 from ..diffusion.prior import Conditioning, Prior
 from .ddim import ddim_step
 from .noise import Context, Noise, noise_beside, standard_normal
-
-TRAINING_TIMESTEPS = 1000
-FIRST_TIMESTEP = 1
-"""`steps_offset` of Stable Diffusion's scheduler."""
-
-
-def whole_timestep(t: float) -> int:
-    """The released code's timestep for a time in [0, 1]: rounded down."""
-    return int(t * TRAINING_TIMESTEPS + 1e-6)
 
 
 def inversion_timesteps(timestep: int, delta: int, steps: int) -> list[int]:
@@ -34,9 +26,8 @@ def inversion_timesteps(timestep: int, delta: int, steps: int) -> list[int]:
         delta: δ, how much too far the inversion goes.
         steps: the grid's density: that many grid points in all `TRAINING_TIMESTEPS`.
     """
-    spacing = TRAINING_TIMESTEPS // steps
-    grid = [point for point in range(FIRST_TIMESTEP, TRAINING_TIMESTEPS, spacing) if point < timestep]
-    return [grid[0] - spacing, *grid, min(timestep + delta, TRAINING_TIMESTEPS - 1)]
+    grid = released_grid(timestep, steps)
+    return [grid.start - grid.step, *grid, min(timestep + delta, TRAINING_TIMESTEPS - 1)]
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from ..representation import Safepoint, unwatched
 from .field import RadianceField
 from .occupancy import OccupancyGrid
 from .renderer import RayColours, render_rays
@@ -35,6 +36,7 @@ class Patches:
         seed: of the places of the samples within their intervals; the same both times.
         size: rays at a time.
         shading: how surfaces are lit; None shows the bare albedo.
+        safepoint: called before each patch, both times.
     """
 
     field: RadianceField
@@ -45,6 +47,7 @@ class Patches:
     seed: int
     size: int
     shading: Shading | None
+    safepoint: Safepoint = unwatched
 
     def render(self) -> RayColours:
         """All rays, (B, H, W, …)."""
@@ -80,7 +83,8 @@ class Patches:
         directions = self.directions.reshape(-1, 3).split(self.size)
         # of the device itself: there are millions a step, too many to draw on the CPU (docs/evaluation/speed.md)
         random = Generator(self.origins.device).manual_seed(self.seed)
-        for some_origins, some_directions in zip(origins, directions, strict=True):
+        for number, (some_origins, some_directions) in enumerate(zip(origins, directions, strict=True)):
+            self.safepoint(number / len(origins))
             yield render_rays(
                 self.field, self.occupancy, some_origins, some_directions, self.samples, random, self.shading
             )

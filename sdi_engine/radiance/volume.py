@@ -63,6 +63,9 @@ is too dear for every ray of a large image."""
 VIEW_SAMPLES = 2
 """Views to be looked at have so many times the samples along a ray of those that are optimised."""
 
+SHADED_EFFORT = 4.0
+"""A step whose surfaces are shaded takes so many times as long in the 3D: it asks for seven densities at a sample."""
+
 PREVIEW_MESH_RESOLUTION = 48
 """Cells along the longest edge of what is occupied, for a mesh in little time."""
 
@@ -135,6 +138,7 @@ class RadianceVolume(Representation):
             seed=int(torch.randint(2**62, (1,), generator=step.random)),
             size=rays_per_patch(origins.device, self.settings.samples_per_ray),
             shading=self._shading(step, origins.device),
+            safepoint=step.safepoint,
         )
         seen = patches.render()
         if seen.opacity.max() < EMPTY_OPACITY:
@@ -174,6 +178,9 @@ class RadianceVolume(Representation):
             if settings.released_code
             else regularisers.convexity(regularisers.view_space(seen.normal, cameras.axes()))
         )
+
+    def effort(self, step: Step) -> float:
+        return 1.0 if self._shading(step, torch.device("cpu")) is None else SHADED_EFFORT
 
     def resume(self, progress: float) -> None:
         self.field.activate_levels(progress, self.settings.level_starts)

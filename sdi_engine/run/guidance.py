@@ -7,6 +7,7 @@ import dataclasses
 import torch
 from torch import Generator, Tensor
 
+from ..config.evaluations import TRAINING_TIMESTEPS, whole_timestep
 from ..config.settings import Settings
 from ..diffusion.perp_neg import condition_views
 from ..diffusion.prior import Conditioning, Prediction, Prior
@@ -24,7 +25,7 @@ from ..distillation.noise import (
 )
 from ..distillation.surface_noise import Footprints, NoiseCells
 from ..distillation.target import distillation_target
-from ..distillation.threestudio import TRAINING_TIMESTEPS, released_noise, whole_timestep
+from ..distillation.threestudio import released_noise
 from ..errors import BrokenNumbersError
 from ..mesh.eight_bit import is_finite
 from ..randomness import generator_of, seed_of

@@ -8,8 +8,6 @@ nothing here knows (`representation.Representation`).
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cameras import SAMPLERS, Cameras, orbit
+from ..config.evaluations import evaluations_of
 from ..config.settings import Settings
 from ..diffusion.prior import Prior
 from ..distillation.target import (
@@ -26,9 +25,11 @@ from ..distillation.target import (
     without_colour_shift,
 )
 from ..randomness import seed_of
-from ..representation import START, Rendering, Step, SurfacePoints, broken_down
+from ..representation import START, Rendering, Safepoint, Step, SurfacePoints, broken_down, unwatched
 from .guidance import Guidance
 from .representations import Represent, represent
+from .step_watch import Parts, StepWatch
+from .watched_prior import WatchedPrior
 
 VIEW_BACKGROUND = 0.9
 """Light grey."""
@@ -36,6 +37,9 @@ VIEW_BACKGROUND = 0.9
 FADE_START = 0.6
 FADE_TO = 0.2
 """The learning rate falls linearly to a fifth over the last 40 % of the run."""
+
+FIRST_PARTS = Parts(render=0.2, images=0.6, backward=0.2)
+"""What the parts of a step are taken for before there was one."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,28 @@ class StepReport:
     Attributes:
         step: how many are done.
         loss: of this step.
-        seconds_2d, seconds_3d: that this step took, in the model with its gradients, and in the 3D.
+        evaluations: images that the model was evaluated on.
+        seconds_model: of these evaluations.
+        seconds_2d: of all that is done with the images: encoding them, κ, the target, and the gradients.
+        seconds_render: until the images are there.
+        seconds_backward: from the images' gradients on.
     """
 
     step: int
     loss: float
+    evaluations: int
+    seconds_model: float
     seconds_2d: float
-    seconds_3d: float
+    seconds_render: float
+    seconds_backward: float
+
+    @property
+    def seconds_3d(self) -> float:
+        return self.seconds_render + self.seconds_backward
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_2d + self.seconds_3d
 
 
 class Optimisation:
@@ -69,6 +88,10 @@ class Optimisation:
         settings: resolved.
         attempt: how many runs of this kind came to nothing before; another one draws other numbers.
         represent: makes the 3D, as the settings say by default.
+
+    Attributes:
+        safepoint: called again and again in the middle of a step, with how much of it is done, 0…1. What it raises
+            ends the step, which then is as if it had never begun.
     """
 
     def __init__(
@@ -81,7 +104,8 @@ class Optimisation:
         attempt: int = 0,
         represent: Represent = represent,
     ) -> None:
-        self.prior = prior
+        self.prior = prior = WatchedPrior(prior)
+        self.safepoint: Safepoint = unwatched
         self.prompt = prompt
         self.negative_prompt = negative_prompt
         self.settings = settings
@@ -94,6 +118,7 @@ class Optimisation:
         self.representation = represent(settings, Step(self.seed, START, settings.steps), attempt, self.device)
         groups = [group | {"initial_lr": group["lr"]} for group in self.representation.parameter_groups()]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
+        self._expected = FIRST_PARTS
 
     @property
     def done(self) -> bool:
@@ -105,22 +130,44 @@ class Optimisation:
         Raises:
             NoObjectError: no object can come out of this run any more, or its numbers are NaN or infinite.
         """
-        settings, representation = self.settings, self.representation
-        step = Step(self.seed, self.step, settings.steps)
-        clock = _Clock(self.device)
+        before = self._remember()
+        watch = StepWatch(
+            self.device,
+            self._expected,
+            evaluations_of(self.settings, self.step / self.settings.steps),
+            lambda: self.prior.evaluations,
+            self.safepoint,
+        )
+        self.prior.at_safepoints(watch.between_evaluations)
+        try:
+            loss = self._advance(Step(self.seed, self.step, self.settings.steps, watch.between_patches), watch)
+        except BaseException:
+            self._undo(before)
+            raise
+        finally:
+            self.prior.at_safepoints(lambda: None)
+        if not math.isfinite(loss):
+            raise broken_down(self.step)
+        parts = watch.parts
+        self._expected = parts.shares
+        seconds_model = self.prior.stopwatch.take()
+        return StepReport(self.step, loss, watch.evaluations, seconds_model, parts.images, parts.render, parts.backward)
 
+    def _advance(self, step: Step, watch: StepWatch) -> float:
+        """The loss of a step, which is done."""
+        settings, representation = self.settings, self.representation
         representation.prepare(step)
         sample = SAMPLERS[settings.views]
         cameras = sample(settings.cameras, settings.views_per_step, step.random).to(self.device)
         rendering = representation.render(cameras, settings.resolution, step)
         resolution = self.guidance.surface_resolution
         surface = None if resolution is None else rendering.surface(resolution)
-        seconds_3d = clock.lap()
+        watch.part_over()
 
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._distillation_loss(rendering, surface, cameras, step) + rendering.losses()
         loss.backward()
-        seconds_2d = clock.lap()
+        watch.part_over()
 
         rendering.backward()
         for penalty in representation.penalties(cameras, step):
@@ -129,12 +176,26 @@ class Optimisation:
             group["lr"] = group["initial_lr"] * (_fade(step.progress) if settings.fade else 1.0)
         self.optimizer.step()
         self.step += 1
-        seconds_3d += clock.lap()
+        watch.part_over()
+        return loss.item()
 
-        value = loss.item()
-        if not math.isfinite(value):
-            raise broken_down(self.step)
-        return StepReport(self.step, value, seconds_2d, seconds_3d)
+    def _remember(self) -> _Before:
+        """What a step changes before its last moment, the optimiser's step."""
+        buffers = {name: buffer.clone() for name, buffer in self.representation.named_buffers()}
+        cells = self.guidance.cells
+        return _Before(buffers, None if cells is None else cells.values, len(self.residuals))
+
+    @torch.no_grad()
+    def _undo(self, before: _Before) -> None:
+        """Forget what has been done of a step."""
+        for name, buffer in self.representation.named_buffers():
+            buffer.copy_(before.buffers[name])
+        if self.guidance.cells is not None and before.cells is not None:
+            self.guidance.cells.values = before.cells
+        del self.residuals[before.residuals :]
+        self.prior.stopwatch.take()
+        if self.step > 0:
+            self.representation.resume((self.step - 1) / self.settings.steps)
 
     def view(self, azimuths_deg: list[float], elevation_deg: float, resolution: int) -> Tensor:
         """Pictures of the current state on light grey, (B, 3, H, W) in 0…1."""
@@ -175,23 +236,19 @@ class Optimisation:
         return distillation_loss(x0, target)
 
 
-class _Clock:
-    """Seconds between laps; waits for the device, since work on a GPU is asynchronous."""
+@dataclass(frozen=True)
+class _Before:
+    """A run as it was before a step, as far as a step that is given up can have changed it.
 
-    def __init__(self, device: torch.device) -> None:
-        self._wait: Callable[[], None] = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(
-            device.type, lambda: None
-        )
-        self.lap_start = self._now()
+    Attributes:
+        buffers: of the representation, by name.
+        cells: the noise on the object, which is replaced, never changed; None where there is none.
+        residuals: how many there were.
+    """
 
-    def lap(self) -> float:
-        now = self._now()
-        seconds, self.lap_start = now - self.lap_start, now
-        return seconds
-
-    def _now(self) -> float:
-        self._wait()
-        return time.perf_counter()
+    buffers: dict[str, Tensor]
+    cells: Tensor | None
+    residuals: int
 
 
 def _fade(progress: float) -> float:

@@ -33,20 +33,17 @@ from ..mesh.export import standing_on_ground, write_glb
 from ..representation import TexturedMesh
 from ..system.files import is_file, write_atomically
 from . import checkpoint
+from .attention import Attention, InterruptedStepError
 from .optimisation import Optimisation
 from .previews import save_live_mesh, save_preview
 from .representations import Represent, of_job
 from .resolve import resolve
 
 CHECKPOINT_SECONDS = 15.0
-PROGRESS_SECONDS = 0.25
 PREVIEWS_PER_RUN = 12
 LIVE_SECONDS = 3.0
 LIVE_SHARE = 0.05
 """Live meshes are at least so many seconds apart, and take no more than this share of the time."""
-
-RATE_WINDOW_STEPS = 20
-"""The rate is measured over the last so many steps, since steps get cheaper as t falls."""
 
 RESIDUAL_POINTS = 24
 """Of the curve of residuals that a result keeps."""
@@ -231,13 +228,11 @@ def peak_memory_mb(device: torch.device) -> dict[str, float]:
 
 def _optimise(run: Optimisation, folder: JobFolder, height: float, report: Report) -> dict[str, float]:
     """Run the loop to its end, or to where the person stops it; returns the seconds that the two models took."""
-    steps = run.settings.steps
-    preview_every = max(1, steps // PREVIEWS_PER_RUN)
-    recent: list[float] = [time.perf_counter()]
-    last_checkpoint = last_progress = recent[0]
-    next_live_mesh = recent[0] + LIVE_SECONDS
+    preview_every = max(1, run.settings.steps // PREVIEWS_PER_RUN)
+    last_checkpoint = time.perf_counter()
+    next_live_mesh = last_checkpoint + LIVE_SECONDS
     seconds_2d = seconds_3d = 0.0
-    report(events.Progress("Optimising", run.step, max(steps, 1)))
+    run.safepoint = attention = Attention(run, folder, report)
 
     while not run.done:
         if folder.cancel_flag.exists() or folder.pause_flag.exists():
@@ -247,16 +242,16 @@ def _optimise(run: Optimisation, folder: JobFolder, height: float, report: Repor
         if folder.finish_flag.exists():
             report(save_preview(run, folder))
             break
-        done = run.advance()
+        attention.step_begins()
+        try:
+            done = run.advance()
+        except InterruptedStepError:
+            continue
+        attention.step_over(done)
         seconds_2d += done.seconds_2d
         seconds_3d += done.seconds_3d
 
         now = time.perf_counter()
-        recent = [*recent[-RATE_WINDOW_STEPS:], now]
-        if now - last_progress >= PROGRESS_SECONDS or run.done:
-            last_progress = now
-            rate = (len(recent) - 1) / (now - recent[0])
-            report(events.Progress("Optimising", done.step, steps, rate, (steps - done.step) / rate))
         if done.step % preview_every == 0:
             report(save_preview(run, folder))
         if now >= next_live_mesh and folder.live_flag.exists():

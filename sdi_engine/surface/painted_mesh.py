@@ -24,9 +24,11 @@ from ..representation import (
     Phase,
     Rendering,
     Representation,
+    Safepoint,
     Step,
     SurfacePoints,
     TexturedMesh,
+    unwatched,
 )
 from .baking import bake
 from .colour_field import ColourField
@@ -108,7 +110,7 @@ class PaintedMesh(Representation):
         origins, directions = cameras.rays(SUPERSAMPLING * resolution)
         samples = Samples.of(self._caster.first_hits(origins, directions), directions)
         background = plain_backgrounds(len(cameras), step.random).to(origins.device).permute(0, 3, 1, 2)
-        return PaintedRendering(self, cameras, samples, self._lamp(step, origins.device), background)
+        return PaintedRendering(self, cameras, samples, self._lamp(step, origins.device), background, step.safepoint)
 
     def penalties(self, cameras: Cameras, step: Step) -> Iterator[Tensor]:
         """Smoothness of the grids."""
@@ -243,9 +245,16 @@ class PaintedRendering(Rendering):
     """
 
     def __init__(
-        self, mesh: PaintedMesh, cameras: Cameras, samples: Samples, lamp: Shading | None, background: Tensor
+        self,
+        mesh: PaintedMesh,
+        cameras: Cameras,
+        samples: Samples,
+        lamp: Shading | None,
+        background: Tensor,
+        safepoint: Safepoint = unwatched,
     ) -> None:
         self._mesh, self._cameras, self._samples, self._lamp = mesh, cameras, samples, lamp
+        self._safepoint = safepoint
         self._parts = samples.split(mesh.samples_at_once)
         self._kept: Tensor | None = None
         if len(self._parts) == 1:
@@ -253,7 +262,7 @@ class PaintedRendering(Rendering):
             colours = self._kept.detach()
         else:
             with torch.no_grad():
-                colours = torch.cat([mesh.shaded(part, lamp) for part in self._parts])
+                colours = torch.cat([mesh.shaded(part, lamp) for part in self._each_part()])
         self._opacity = samples.opacity
         self._seen = samples.image(colours).requires_grad_()
         self._images = self._seen + (1.0 - self._opacity) * background
@@ -280,7 +289,12 @@ class PaintedRendering(Rendering):
         if self._seen.grad is None:
             return
         gradients = self._samples.gradients(self._seen.grad).split(self._mesh.samples_at_once)
-        for part, wanted in zip(self._parts, gradients, strict=True):
+        for part, wanted in zip(self._each_part(), gradients, strict=True):
             colours = self._mesh.shaded(part, self._lamp) if self._kept is None else self._kept
             if colours.requires_grad:  # something that is painted is seen
                 colours.backward(wanted)
+
+    def _each_part(self) -> Iterator[Samples]:
+        for number, part in enumerate(self._parts):
+            self._safepoint(number / len(self._parts))
+            yield part

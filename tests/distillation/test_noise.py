@@ -4,6 +4,7 @@ import pytest
 import torch
 from exact_prior import ExactPrior
 
+from sdi_engine.config.evaluations import inversion_steps
 from sdi_engine.config.parameters import NOISES, NOISES_2D
 from sdi_engine.config.ramp import Ramp, constant
 from sdi_engine.config.settings import PRESETS
@@ -15,7 +16,6 @@ from sdi_engine.distillation.noise import (
     fixed_noise,
     fixed_point_noise,
     interval_noise,
-    inversion_steps,
     inverted_noise,
     is_inverted,
     optimised_noise,

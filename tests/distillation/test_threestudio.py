@@ -8,10 +8,11 @@ import pytest
 import torch
 from exact_prior import ExactPrior
 
+from sdi_engine.config.evaluations import whole_timestep
 from sdi_engine.config.settings import PRESETS
 from sdi_engine.distillation.noise import Context
 from sdi_engine.distillation.target import distillation_target
-from sdi_engine.distillation.threestudio import inversion_timesteps, released_noise, whole_timestep
+from sdi_engine.distillation.threestudio import inversion_timesteps, released_noise
 
 
 @pytest.fixture

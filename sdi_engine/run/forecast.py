@@ -1,0 +1,98 @@
+"""How long a run still takes: what its steps have cost so far, and what the schedule says of those to come."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+WINDOW_STEPS = 20
+"""What an evaluation and a render take is the mean over the last so many steps: an object gets cheaper as it clears."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step has to do, before it is done.
+
+    Attributes:
+        evaluations: images that the model is evaluated on.
+        effort: of rendering, beside that of a plain step (`Representation.effort`).
+    """
+
+    evaluations: float
+    effort: float
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds of an evaluation, of the rest of a step of plain effort, and of what is done between two steps."""
+
+    evaluation: float
+    rest: float
+    between: float
+
+    def seconds(self, work: Work) -> float:
+        return work.evaluations * self.evaluation + work.effort * self.rest + self.between
+
+
+class Forecast:
+    """Of one run.
+
+    Args:
+        works: of all steps of the run.
+    """
+
+    def __init__(self, works: Sequence[Work]) -> None:
+        self._works = works
+        self._evaluations = _from_each_on([work.evaluations for work in works])
+        self._effort = _from_each_on([work.effort for work in works])
+        self._steps: deque[tuple[Work, float, float]] = deque(maxlen=WINDOW_STEPS)
+        self._between, self._count = 0.0, 0
+
+    def step_took(self, step: int, evaluations: int, model: float, rest: float) -> None:
+        """Learn from the step of index `step`: how many evaluations it made, their seconds, and those of all else."""
+        self._steps.append((Work(float(evaluations), self._works[step].effort), model, rest))
+        self._count += 1
+
+    def between_took(self, seconds: float) -> None:
+        """Learn of previews, checkpoints and the like, which come after some steps."""
+        self._between += seconds
+
+    @property
+    def rates(self) -> Rates | None:
+        """None before there was a step."""
+        if not self._steps:
+            return None
+        evaluations = sum(work.evaluations for work, _, _ in self._steps)
+        effort = sum(work.effort for work, _, _ in self._steps)
+        return Rates(
+            sum(model for _, model, _ in self._steps) / max(evaluations, 1.0),
+            sum(rest for _, _, rest in self._steps) / max(effort, 1e-9),
+            self._between / self._count,
+        )
+
+    def left(self, step: int, within: float = 0.0) -> float | None:
+        """Seconds until the run is over, when `step` steps are done and a share `within` of the next one.
+
+        None before there was a step.
+        """
+        rates = self.rates
+        if rates is None:
+            return None
+        steps = len(self._works) - step
+        begun = within * rates.seconds(self._works[step]) if steps else 0.0
+        everything = self._evaluations[step] * rates.evaluation + self._effort[step] * rates.rest
+        return max(0.0, everything + steps * rates.between - begun)
+
+    def rate(self, step: int) -> float | None:
+        """Steps per second at the next step."""
+        rates = self.rates
+        if rates is None:
+            return None
+        return 1.0 / max(rates.seconds(self._works[min(step, len(self._works) - 1)]), 1e-9)
+
+
+def _from_each_on(values: Sequence[float]) -> list[float]:
+    """The sum of all values from each index on, and 0 at the end."""
+    return [*accumulate(reversed(values), initial=0.0)][::-1]

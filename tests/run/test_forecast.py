@@ -1,0 +1,65 @@
+"""How long a run still takes, with made-up seconds."""
+
+import dataclasses
+
+import pytest
+from exact_prior import ExactPrior, ball_images
+
+from sdi_engine.config.evaluations import evaluations_of
+from sdi_engine.config.parameters import NOISES
+from sdi_engine.config.ramp import Ramp
+from sdi_engine.config.settings import PRESETS
+from sdi_engine.run.forecast import Forecast, Work
+from sdi_engine.run.optimisation import Optimisation
+
+EVALUATION, RENDER, PREVIEW = 2.0, 3.0, 0.5
+
+
+def test_what_is_left_is_known_after_one_step_although_steps_get_cheaper():
+    works = [Work(evaluations, effort) for evaluations, effort in ((20, 1.0), (20, 4.0), (10, 1.0), (2, 4.0))]
+    seconds = [work.evaluations * EVALUATION + work.effort * RENDER for work in works]
+    forecast = Forecast(works)
+    assert forecast.left(0) is None
+    assert forecast.rate(0) is None
+    forecast.step_took(0, 20, 20 * EVALUATION, RENDER)
+    assert forecast.left(1) == pytest.approx(sum(seconds[1:]))
+    assert forecast.left(1, within=0.25) == pytest.approx(sum(seconds[1:]) - 0.25 * seconds[1])
+    assert forecast.rate(1) == pytest.approx(1.0 / seconds[1])
+    forecast.between_took(PREVIEW)
+    assert forecast.left(1) == pytest.approx(sum(seconds[1:]) + 3 * PREVIEW)
+    assert forecast.left(4) == 0.0
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("perp_neg", ["off", "prediction", "everywhere"])
+def test_evaluations_are_known_from_the_schedule(noise, perp_neg):
+    """As many as a run makes, whichever κ it looks for."""
+    changes = {"noise": noise, "perp_neg": perp_neg, "inversion_steps_per_unit": 7, "noise_rounds": 2}
+    _check({"guidance_scale": 3.0, "inversion_guidance_scale": -3.0} | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"guidance_scale": 1.0, "inversion_guidance_scale": 1.0},
+        {"guidance_scale": 3.0, "inversion_guidance_scale": 0.0},
+        {"inversion_guidance": Ramp(0.0, 1.0, start=0.5, end=0.5)},
+        {"inversion_depth": Ramp(2.0, 0.5)},
+        {"inversion_share": Ramp(0.0, 1.0, start=0.5, end=0.5)},
+        {"target_steps": Ramp(1.0, 3.0)},
+        {"released_code": True, "inversion_steps_per_unit": 10},
+        {"views_per_step": 1},
+    ],
+    ids=str,
+)
+def test_evaluations_are_known_where_the_inversion_is_another(changes):
+    _check({"noise": "inversion", "guidance_scale": 3.0, "inversion_guidance_scale": -3.0} | changes)
+
+
+def _check(changes):
+    options = {"steps": 3, "resolution": 8, "samples_per_ray": 4, "t": Ramp(0.93, 0.13)} | changes
+    settings = dataclasses.replace(PRESETS["draft"], **options)
+    prior = ExactPrior({view: ball_images(8) for view in ("front view", "side view", "back view")})
+    run = Optimisation(prior, "ball", "", settings, seed=0)
+    made = [run.advance().evaluations for _ in range(3)]
+    assert made == [evaluations_of(settings, step / 3) for step in range(3)]
