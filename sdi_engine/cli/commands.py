@@ -13,7 +13,8 @@ from ..contract.job_folder import JobFolder, storage_errors
 from ..diffusion.model_index import check_prompt
 from ..errors import EXIT_CANCELLED, EXIT_DONE, EXIT_ENVIRONMENT, EngineError, EnvironmentMissingError
 from ..service import worker
-from ..system.untrusted import printable_record
+from ..system.untrusted import printable, printable_record
+from .bench import measured
 from .options import request_of
 from .parser import make_parser
 from .progress_bar import ProgressBar
@@ -115,6 +116,24 @@ def _doctor(options: argparse.Namespace) -> int:
     return EXIT_DONE if report["ok"] else EXIT_ENVIRONMENT
 
 
+def _bench(options: argparse.Namespace) -> int:
+    """Measure what a run would take; the table is printed, and with --json the numbers too."""
+    progress = ProgressBar()
+    try:
+        with worker.stop_signals():
+            result = measured(options, progress)
+    except EngineError as error:
+        log.error("%s", error)
+        return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)
+    except KeyboardInterrupt:
+        log.info("Cancelled.")
+        return _print_json(options, {"ok": False, "error": "Cancelled."}, EXIT_CANCELLED)
+    finally:
+        progress.close()
+    print("\n".join(map(printable, result.pop("table"))), file=sys.stderr if options.json else sys.stdout)
+    return _print_json(options, {"ok": True, **result}, EXIT_DONE)
+
+
 def _study(options: argparse.Namespace) -> int:
     """Run one of the studies, and print what it returns."""
     progress = ProgressBar()
@@ -161,5 +180,6 @@ _COMMANDS = {
     "resume": _resume,
     "serve": _serve,
     "doctor": _doctor,
+    "bench": _bench,
 }
 """All but the studies."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import __version__
 from ..config.parameters import NOISES_2D
+from ..diffusion.sizes import SIZE_NAMES
 from .options import add_options, add_processes
 
 FIGURES = ("1", "8", "9", "10", "11")
@@ -45,6 +46,30 @@ def make_parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, parents=[common], help=text)
         command.add_argument("job", type=Path, metavar="JOB", help="the job folder")
+
+    bench = commands.add_parser(
+        "bench",
+        parents=[common],
+        conflict_handler="resolve",  # --steps is another one here
+        help="what a run would take on this machine, by part, measured in some of its steps",
+    )
+    bench.add_argument(
+        "--size",
+        choices=SIZE_NAMES,
+        help="instead of --model: a model of this size with random weights, which draws nothing",
+    )
+    bench.add_argument(
+        "--keep", type=Path, metavar="DIR", help="a folder that keeps such models (default: they are made and deleted)"
+    )
+    add_options(bench, "object")
+    bench.add_argument(
+        "--steps",
+        dest="measured",
+        type=counted,
+        default=2,
+        metavar="N",
+        help="steps to measure at each of three places of the schedule (default: %(default)s)",
+    )
 
     serve = commands.add_parser(
         "serve", parents=[common], help="do the jobs that wait in a results folder, and keep the model loaded"
@@ -172,6 +197,13 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
         help="let the nodes of a Ray cluster do the work: auto for the one that this computer is a node of, HOST:PORT, "
         "or ray://HOST:PORT from a computer that is no node",
     )
+
+
+def counted(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError
+    return count
 
 
 def minutes(text: str) -> float:

@@ -1,0 +1,253 @@
+"""What a run would take on this machine, and what of it is the model's: some steps at three places of the schedule.
+
+The floor of a step is what no other code could leave out: the model's evaluations and the encoder with its gradient.
+The object itself does not jump along with the schedule: what is rendered is the ball that every run begins with, after
+the few steps of this measurement.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..config.settings import Settings
+from ..contract.events import Event, Progress
+from ..contract.job_folder import JobFolder
+from ..contract.request import JobRequest
+from ..diffusion.loading import LoadPrior, load_prior
+from ..diffusion.prior import Prediction, Prior, Text
+from ..representation import Rendering
+from ..run import checkpoint
+from ..run.attention import works_of
+from ..run.forecast import Work
+from ..run.optimisation import Optimisation
+from ..run.previews import save_preview
+from ..run.resolve import resolve
+from ..run.text_to_mesh import CHECKPOINT_SECONDS, PREVIEWS_PER_RUN, choose_device
+from .bench_ledger import Ledger
+
+PLACES = {"beginning": 0.0, "middle": 0.5, "end": 1.0}
+"""Where in the schedule steps are measured, as progress."""
+
+MODEL = "model"
+IMAGES = "encoder, κ and target"
+"""With the gradients down to the images."""
+
+PENALTIES = "penalties"
+IN_3D = ("occupancy", "render", "surface points", "normals", "backward", PENALTIES, "optimiser")
+
+Report = Callable[[Event], None]
+
+
+def bench(request: JobRequest, measured: int, report: Report, load: LoadPrior | None = None) -> dict[str, Any]:
+    """Measure a run that a request would be.
+
+    Args:
+        request: validated, of a new object.
+        measured: steps to take at each place, of each kind.
+        load: where the model comes from, `load_prior` by default.
+
+    Returns:
+        What `bench_table.table` shows, as JSON allows: `steps` with an entry for each place and kind of step, `run`
+        with what a whole run would take, and what is measured once.
+    """
+    device = choose_device(request.device)
+    with _phase("Loading the model", report):
+        began = time.perf_counter()
+        prior = (load or load_prior)(request.model, device, request.loras)
+        seconds_load = time.perf_counter() - began
+    settings = resolve(request, prior.hints, prior.resolution)
+    run = Optimisation(prior, request.prompt, request.negative_prompt, settings, request.seed)
+    works = works_of(run)
+    with _phase("The first step", report):
+        began = time.perf_counter()
+        run.advance()
+        seconds_first = time.perf_counter() - began
+    encoder = [_encoder_seconds(prior, settings) for _ in range(measured)]
+    steps = []
+    for place, progress in PLACES.items():
+        for shaded in sorted({work.effort > 1.0 for work in works}):
+            numbers = _steps_near(works, progress, shaded, measured)
+            name = f"{place}, shaded" if shaded else place
+            for count, number in enumerate(numbers):
+                report(Progress(f"Measuring: {name}", count, len(numbers)))
+                steps.append(_measured_step(run, number, name, works[number], min(encoder)))
+            report(Progress(f"Measuring: {name}", len(numbers), len(numbers)))
+    names = dict.fromkeys(step["name"] for step in steps)
+    steps = [_mean([step for step in steps if step["name"] == name]) for name in names]
+    with _phase("Measuring previews and checkpoints", report):
+        extras = _extras(run, request)
+    return {
+        "model": request.model,
+        "preset": request.preset,
+        "device": _words_for(device),
+        "resolution": settings.resolution,
+        "views_per_step": settings.views_per_step,
+        "seconds_load": seconds_load,
+        "seconds_first_step": seconds_first,
+        "seconds_to_first_step": seconds_load + seconds_first,
+        "steps": steps,
+        "extras": extras,
+        "run": _whole_run(works, steps, extras, seconds_load),
+    }
+
+
+def _steps_near(works: list[Work], progress: float, shaded: bool, count: int) -> list[int]:
+    """The steps of a kind that are nearest to a place of the schedule, in their order."""
+    kind = [number for number, work in enumerate(works) if (work.effort > 1.0) == shaded]
+    return sorted(sorted(kind, key=lambda number: abs(number - progress * (len(works) - 1)))[:count])
+
+
+def _measured_step(run: Optimisation, number: int, name: str, work: Work, encoder: float) -> dict[str, Any]:
+    """One step of a run, as if it were the one of this number, and its floor right after it."""
+    run.step = number
+    ledger = Ledger(run.device)
+    with _booked(run, ledger) as asked, ledger.open():
+        run.advance()
+    evaluations = sum(len(x) for x, _, _ in asked)
+    model = _seconds(run.device, lambda: [run.prior.predict_unguided(*each) for each in asked])
+    floor = model + encoder
+    return {
+        "name": name,
+        "shaded": work.effort > 1.0,
+        "seconds": ledger.total,
+        "parts": ledger.seconds,
+        "peak_mb": ledger.peak_mb,
+        "evaluations": evaluations,
+        "evaluations_expected": work.evaluations,
+        "floor": floor,
+        "floor_model": model,
+        "floor_encoder": encoder,
+        "ratio": ledger.total / floor,
+    }
+
+
+@contextmanager
+def _booked(run: Optimisation, ledger: Ledger) -> Iterator[list[tuple[Tensor, Tensor, Text]]]:
+    """Have a run's calls booked in a ledger; yields what the model is asked."""
+    asked: list[tuple[Tensor, Tensor, Text]] = []
+    representation, prior = run.representation, run.prior
+    evaluate, render = prior.predict_unguided, representation.render
+
+    def predict_unguided(x: Tensor, t: Tensor, text: Text) -> Prediction:
+        asked.append((x.detach(), t, text))
+        with ledger.part(MODEL):
+            return evaluate(x, t, text)
+
+    def rendered(*arguments: Any) -> Rendering:
+        with ledger.part("render"):
+            rendering: Rendering = render(*arguments)
+        carry_on = rendering.backward
+
+        def backward() -> None:
+            with ledger.part("backward"):
+                carry_on()
+            ledger.rest_is(PENALTIES)
+
+        named: Any = rendering
+        named.surface, named.backward = ledger.booked("surface points", rendering.surface), backward
+        ledger.rest_is(IMAGES)
+        return rendering
+
+    changed: list[tuple[Any, str, Any]] = [
+        (prior, "predict_unguided", predict_unguided),
+        (representation, "prepare", ledger.booked("occupancy", representation.prepare)),
+        (representation, "render", rendered),
+        (run.optimizer, "step", ledger.booked("optimiser", run.optimizer.step)),
+    ]
+    field = getattr(representation, "field", None)
+    if hasattr(field, "normal"):
+        changed.append((field, "normal", ledger.booked("normals", field.normal)))
+    before = [(owner, name, vars(owner).get(name)) for owner, name, _ in changed]
+    for owner, name, function in changed:
+        setattr(owner, name, function)
+    try:
+        yield asked
+    finally:
+        for owner, name, own in before:
+            delattr(owner, name)
+            if own is not None:
+                setattr(owner, name, own)
+
+
+def _mean(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of several steps of one place and kind: means of seconds and evaluations, the highest of peaks."""
+    first = steps[0]
+    counted = [key for key, value in first.items() if type(value) in (int, float)]
+    numbers = {key: fmean(step[key] for step in steps) for key in counted}
+    names = dict.fromkeys(name for step in steps for name in step["parts"])
+    parts = {name: fmean(step["parts"].get(name, 0.0) for step in steps) for name in names}
+    peaks = {name: max(step["peak_mb"].get(name, 0.0) for step in steps) for name in first["peak_mb"]}
+    return first | numbers | {"parts": parts, "peak_mb": peaks, "ratio": numbers["seconds"] / numbers["floor"]}
+
+
+def _encoder_seconds(prior: Prior, settings: Settings) -> float:
+    """Of encoding a step's images, with the gradient."""
+    assert settings.resolution is not None
+    images = torch.rand(settings.views_per_step, 3, settings.resolution, settings.resolution, device=prior.device)
+    return _seconds(prior.device, lambda: prior.encode(images.requires_grad_()).sum().backward())
+
+
+def _extras(run: Optimisation, request: JobRequest) -> dict[str, float]:
+    """Seconds of what is done between some steps, each once."""
+    with tempfile.TemporaryDirectory(prefix="sdi-bench-") as path:
+        folder = JobFolder.create(Path(path) / "job", request)
+        preview = _seconds(run.device, lambda: save_preview(run, folder))
+        saved = _seconds(run.device, lambda: checkpoint.save(run, folder.checkpoint_file))
+        size = folder.checkpoint_file.stat().st_size
+    return {"preview": preview, "checkpoint": saved, "checkpoint_mb": size / 2**20}
+
+
+def _whole_run(
+    works: list[Work], steps: list[dict[str, Any]], extras: dict[str, float], seconds_load: float
+) -> dict[str, float]:
+    """What all steps would take: their evaluations as they are counted, the rest as it is at the measured places."""
+    evaluation = sum(step["parts"][MODEL] for step in steps) / sum(step["evaluations"] for step in steps)
+    floor_evaluation = sum(step["floor_model"] for step in steps) / sum(step["evaluations"] for step in steps)
+    rest_of_kind: dict[bool, list[float]] = {}
+    for step in steps:
+        rest_of_kind.setdefault(step["shaded"], []).append(step["seconds"] - step["parts"][MODEL])
+    rest = {shaded: fmean(seconds) for shaded, seconds in rest_of_kind.items()}
+    evaluations = math.fsum(work.evaluations for work in works)
+    in_steps = evaluations * evaluation + math.fsum(rest[work.effort > 1.0] for work in works)
+    checkpoints = min(in_steps / CHECKPOINT_SECONDS, float(len(works)))
+    between = PREVIEWS_PER_RUN * extras["preview"] + checkpoints * extras["checkpoint"]
+    floor = evaluations * floor_evaluation + len(works) * fmean([step["floor_encoder"] for step in steps])
+    return {
+        "steps": len(works),
+        "evaluations": evaluations,
+        "seconds_load": seconds_load,
+        "seconds_steps": in_steps,
+        "seconds_between": between,
+        "seconds": seconds_load + in_steps + between,
+        "floor": floor,
+        "ratio": (in_steps + between) / floor,
+    }
+
+
+@contextmanager
+def _phase(name: str, report: Report) -> Iterator[None]:
+    report(Progress(name, 0, 1))
+    yield
+
+
+def _seconds(device: torch.device, work: Callable[[], object]) -> float:
+    ledger = Ledger(device)
+    with ledger.open():
+        work()
+    return ledger.total
+
+
+def _words_for(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type

@@ -1,0 +1,62 @@
+"""What a run would take: the parts, the floor and the whole, of a tiny model; no bound on times."""
+
+import itertools
+import json
+import math
+
+import pytest
+
+from sdi_engine.cli.commands import main
+from sdi_engine.studies.bench_ledger import Ledger
+
+SMALL = {"samples_per_ray": 8, "textureless": 0.3, "lit": 0.2, "shading_start": 0.0, "inversion_share": 1.0}
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    """Every look at the clock comes a second after the last one."""
+    seconds = itertools.count()
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(seconds)))
+
+
+@pytest.mark.usefixtures("ticking")
+def test_every_moment_is_of_one_part(monkeypatch):
+    monkeypatch.setattr("sys.platform", "another")  # no thread that looks at the memory
+    import torch
+
+    ledger = Ledger(torch.device("cpu"))
+    with ledger.open():
+        with ledger.part("render"):
+            ledger.booked("normals", lambda: None)()
+        ledger.rest_is("images")
+    assert ledger.seconds == {"rest": 1.0, "render": 2.0, "normals": 1.0, "images": 1.0} | {"rest": 2.0}
+    assert ledger.total == 6.0
+
+
+@pytest.mark.usefixtures("small_pictures")
+def test_a_tiny_model_is_built_and_measured(tmp_path, capsys):
+    options = ["--size", "tiny", "--keep", str(tmp_path), "--preset", "standard", "--steps", "1", "--resolution", "16"]
+    options += ["--noise", "inversion", *(f"--set={name}={value}" for name, value in SMALL.items())]
+    assert main(["bench", *options, "--device", "cpu", "--json"]) == 0
+    out, lines = capsys.readouterr()
+    result = json.loads(out.strip().rpartition("\n")[2])
+    names = [step["name"] for step in result["steps"]]
+    assert names == ["beginning", "beginning, shaded", "middle", "middle, shaded", "end", "end, shaded"]
+    for step in result["steps"]:
+        assert math.fsum(step["parts"].values()) == pytest.approx(step["seconds"])
+        assert step["floor"] == pytest.approx(step["floor_model"] + step["floor_encoder"])
+        assert step["ratio"] == pytest.approx(step["seconds"] / step["floor"])
+        assert step["evaluations"] == step["evaluations_expected"] > 0
+        assert {"model", "render", "backward", "occupancy", "optimiser"} <= set(step["parts"])
+        assert ("normals" in step["parts"]) == ("shaded" in step["name"])
+    assert result["steps"][0]["evaluations"] > result["steps"][2]["evaluations"] > result["steps"][4]["evaluations"]
+    run = result["run"]
+    assert run["seconds"] == pytest.approx(run["seconds_load"] + run["seconds_steps"] + run["seconds_between"])
+    assert run["ratio"] > 0.0
+    assert "ratio to the floor" in lines
+    assert (tmp_path / "tiny" / "model_index.json").is_file()
+
+
+def test_a_model_and_a_size_exclude_each_other(tmp_path, caplog):
+    assert main(["bench", "--size", "tiny", "--model", str(tmp_path)]) == 2
+    assert "leave out --model or --size" in caplog.text
