@@ -12,7 +12,6 @@ import dataclasses
 import importlib
 import importlib.util
 import json
-import os
 import platform
 import re
 import shutil
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import EXIT_DONE, EXIT_ENVIRONMENT
+from .system.memory import memory_bytes
 
 REQUIREMENTS_FILE = Path(__file__).with_name("requirements.txt")
 STARTER_INDEX = Path(__file__).parent / "starter" / "weights" / "model_index.json"
@@ -352,7 +352,7 @@ def _likely_device() -> str:
 
 def _memory() -> Check:
     """How much memory there is; too little is advice only, since the starter prior is content with anything."""
-    total, free = _memory_bytes()
+    total, free = memory_bytes()
     if total is None:
         return Check("memory", True, "unknown")
     gib = total / 2**30
@@ -361,46 +361,6 @@ def _memory() -> Check:
         return Check("memory", True, detail)
     fix = f"A Stable Diffusion model wants {ENOUGH_MEMORY_GIB:.0f} GiB: keep to the starter prior on this computer."
     return Check("memory", True, detail, fix)
-
-
-def _memory_bytes() -> tuple[int | None, int | None]:
-    """The machine's memory and the free part of it; None where the system does not say."""
-    if sys.platform == "win32":
-        status = _MemoryStatus()
-        status.length = ctypes.sizeof(status)
-        if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
-            return None, None
-        return status.total, status.free
-    return _sysconf_bytes("SC_PHYS_PAGES"), _linux_available() or _sysconf_bytes("SC_AVPHYS_PAGES")
-
-
-class _MemoryStatus(ctypes.Structure):
-    """Windows' MEMORYSTATUSEX."""
-
-    _fields_ = [
-        ("length", ctypes.c_ulong),
-        ("load", ctypes.c_ulong),
-        ("total", ctypes.c_ulonglong),
-        ("free", ctypes.c_ulonglong),
-        *((name, ctypes.c_ulonglong) for name in ("page_total", "page_free", "virtual_total", "virtual_free", "more")),
-    ]
-
-
-def _sysconf_bytes(name: str) -> int | None:
-    try:
-        return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # macOS does not say what is free
-        return None
-
-
-def _linux_available() -> int | None:
-    """Free memory with the file cache, which the system gives up on demand; sysconf does not count it."""
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:
-        return None
-    match = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
-    return int(match.group(1)) * 1024 if match else None
 
 
 def _main(arguments: list[str]) -> int:

@@ -41,7 +41,16 @@ def test_quick_is_one_line():
 
 
 @pytest.mark.parametrize(
-    "name", ["__init__.py", "__main__.py", "doctor.py", "errors.py", "system/__init__.py", "system/redaction.py"]
+    "name",
+    [
+        "__init__.py",
+        "__main__.py",
+        "doctor.py",
+        "errors.py",
+        "system/__init__.py",
+        "system/redaction.py",
+        "system/memory.py",
+    ],
 )
 def test_an_old_python_can_parse_the_module_that_refuses_it(name):
     ast.parse((ROOT / "sdi_engine" / name).read_text(encoding="utf-8"), feature_version=(3, 8))
@@ -154,7 +163,7 @@ def test_only_packages_are_examined(tmp_path):
 
 @pytest.mark.parametrize(("gib", "advised"), [(4, True), (16, False)])
 def test_little_memory_is_advice_and_no_failure(monkeypatch, gib, advised):
-    monkeypatch.setattr(doctor, "_memory_bytes", lambda: (gib * 2**30, 2**30))
+    monkeypatch.setattr(doctor, "memory_bytes", lambda: (gib * 2**30, 2**30))
     report = doctor.glance()
     assert report["ok"]
     assert check(report, "memory")["detail"] == f"{gib:.1f} GiB, 1.0 free"
@@ -162,7 +171,7 @@ def test_little_memory_is_advice_and_no_failure(monkeypatch, gib, advised):
 
 
 def test_memory_is_measured():
-    total, free = doctor._memory_bytes()
+    total, free = doctor.memory_bytes()
     assert 2**28 < free <= total
 
 
