@@ -10,6 +10,7 @@ cancel, finish  flag files: stop now / take the current state
 pause           flag file: stop now, to go on later
 live            flag file: somebody wants to see live.npz
 checkpoint/     what `resume` starts from
+texts.safetensors  the encoded texts, so that no text encoder is needed to go on (`run.kept_texts`)
 preview.png     the current state; previews/ keeps some
 textures/       the object's texture as a file, which Blender writes for exports
 turntable/      the current state from all sides, side-0.png at the front and on towards +X
@@ -53,7 +54,7 @@ HEARTBEAT_SECONDS = 2.0
 _CHECKPOINT_FILE = re.compile(r"state\.safetensors|\.state\.safetensors\.\d+\.part")
 _FILES = re.compile(
     r"\.?(request\.json|status\.json|result\.json|placement\.json|live\.npz|preview\.png|mesh(-lod\d)?\.glb|source\.npz"
-    r"|texture\.png|uv\.npz|moved\.npz)(\.\d+\.part)?"
+    r"|texture\.png|uv\.npz|moved\.npz|texts\.safetensors)(\.\d+\.part)?"
     r"|events\.jsonl|worker\.log|cancel|finish|pause|live|seed-\d+\.png|sheet\.png|\.DS_Store|Thumbs\.db|desktop\.ini"
 )
 _FILES_IN_FOLDERS = {
@@ -81,6 +82,7 @@ class JobFolder:
         self.live_file = self.path / "live.npz"
         self.checkpoint_folder = self.path / "checkpoint"
         self.checkpoint_file = self.checkpoint_folder / "state.safetensors"
+        self.texts_file = self.path / "texts.safetensors"
         self.preview_file = self.path / "preview.png"
         self.turntable_folder = self.path / "turntable"
         self.textures_folder = self.path / "textures"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from .prior import Prediction, Prior, Text
+from .prior import Prediction, Prior, ReadText, Text
 
 
 class CountedPrior(Prior):
@@ -22,6 +22,7 @@ class CountedPrior(Prior):
         self.device = prior.device
         self.notices = prior.notices
         self.distilled = prior.distilled
+        self.text_identity = prior.text_identity
         self.evaluations = 0
 
     def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
@@ -57,6 +58,17 @@ class CountedPrior(Prior):
 
     def at_safepoints(self, call: Callable[[], None]) -> None:
         self._prior.at_safepoints(call)
+
+    @property
+    def texts_read(self) -> Mapping[ReadText, Text]:
+        return self._prior.texts_read
+
+    @texts_read.setter
+    def texts_read(self, texts: Mapping[ReadText, Text]) -> None:
+        self._prior.texts_read = texts
+
+    def free_text_encoders(self) -> None:
+        self._prior.free_text_encoders()
 
     def remarks(self, prompt: str) -> list[str]:
         return self._prior.remarks(prompt)

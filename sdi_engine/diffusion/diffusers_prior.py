@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from ..contract import vocabulary
 from ..errors import BadInputError
+from .device_memory import free_bytes
 from .latents import Latents, PixelLatents, VaeLatents
-from .prior import ModelHints, NegativePrompt, Prior, Text
+from .prior import ModelHints, NegativePrompt, Prior, ReadText, Text
 from .prompt_weights import Fragment, parse, plain
 from .reading import Reading, WeighingEncoder, counter, read
+from .text_encoders import TextEncoders
 from .views import longest_view, with_view, without_view
 
-TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+SMALL_GRAPH_BYTES = 2**28
+"""Up to so much is held for the gradient of encoding without a further thought."""
+
+SHARE_OF_MEMORY = 0.25
+"""A larger graph is held while the model is asked where it takes no more than this share of the free memory."""
 
 
 class DiffusersPrior(Prior):
@@ -54,16 +60,12 @@ class DiffusersPrior(Prior):
         self.device = device
         self._pipeline = pipeline
         self._denoiser = denoiser
-        parts = (getattr(pipeline, name, None) for name in TEXT_ENCODERS)
-        self._encoders = [part.requires_grad_(False).eval() for part in parts if part is not None]
-        self._rests = device.type == "cuda"
+        self.text_encoders = TextEncoders(pipeline, device)
         denoiser.to(device).requires_grad_(False).eval()
-        if not self._rests:
-            self._move_encoders(device)
         self._latents = self._latents_of(getattr(pipeline, "vae", None))
         self.resolution = hints.resolution or self._cells * self._latents.pixels_per_cell
         self._at_safepoint: Callable[[], None] | None = None
-        self._texts: dict[tuple[bool, str], Text] = {}
+        self._texts: dict[ReadText, Text] = {}
 
     def _latents_of(self, vae: Any) -> Latents:
         """The model's own space, by its VAE or None."""
@@ -85,11 +87,30 @@ class DiffusersPrior(Prior):
         return self._latents.channels, side, side
 
     def encode(self, images: Tensor) -> Tensor:
+        """A VAE's graph is larger than all else (3.2 GB for 512² pixels), and would be held while the model is asked.
+
+        So where it is large, images are encoded one by one, and where memory is short each is encoded again for its
+        gradient. Which of both makes no difference to the numbers.
+        """
         self.latent_shape(images.shape[-1])
-        return self._latents.encode(images.float() * 2.0 - 1.0)
+        images = images.float() * 2.0 - 1.0
+        graph = images[:, 0].numel() * self._latents.graph_bytes
+        if graph <= SMALL_GRAPH_BYTES:
+            return self._latents.encode(images)
+        is_short = images.requires_grad and graph > SHARE_OF_MEMORY * (free_bytes(self.device) or 0)
+        return torch.cat(
+            [self._encode_again(one) if is_short else self._latents.encode(one) for one in images.split(1)]
+        )
+
+    def _encode_again(self, images: Tensor) -> Tensor:
+        """Images to x0 without a graph, which is made when the gradient is wanted."""
+        x0: Tensor = checkpoint(self._latents.encode, images, use_reentrant=False, preserve_rng_state=False)
+        return x0
 
     def decode(self, x0: Tensor) -> Tensor:
-        images = self._latents.decode(x0) * 0.5 + 0.5
+        pixels = x0[:, 0].numel() * self._latents.pixels_per_cell**2
+        at_once = len(x0) if pixels * self._latents.graph_bytes <= SMALL_GRAPH_BYTES else 1
+        images = torch.cat([self._latents.decode(some) for some in x0.split(at_once)]) * 0.5 + 0.5
         return torch.where(images.isinf(), torch.nan, images.clamp(0.0, 1.0))  # an overflow is not white
 
     def unfolded(self, x: Tensor) -> Tensor:
@@ -108,27 +129,23 @@ class DiffusersPrior(Prior):
         keys = [(isinstance(prompt, NegativePrompt), prompt) for prompt in prompts]
         unread = [key for key in dict.fromkeys(keys) if key not in self._texts]
         if unread:
-            with self._encoders_at_work():
+            with self.text_encoders.at_work():
                 self._texts |= {key: self._encode(key[1]) for key in unread}
         rows = [self._texts[key] for key in keys]
         length = max(row["embedding"].shape[1] for row in rows)
         rows = [self._filled(row, length) for row in rows]
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
-    @contextmanager
-    def _encoders_at_work(self) -> Iterator[None]:
-        """On a graphics card the text encoders, which can be larger than the denoiser, are only while they read."""
-        if self._rests:
-            self._move_encoders(self.device)
-        try:
-            yield
-        finally:
-            if self._rests:
-                self._move_encoders(torch.device("cpu"))
+    def free_text_encoders(self) -> None:
+        self.text_encoders.free()
 
-    def _move_encoders(self, device: torch.device) -> None:
-        for encoder in self._encoders:
-            encoder.to(device)
+    @property
+    def texts_read(self) -> Mapping[ReadText, Text]:
+        return self._texts
+
+    @texts_read.setter
+    def texts_read(self, texts: Mapping[ReadText, Text]) -> None:
+        self._texts = {key: {name: each.to(self.device) for name, each in text.items()} for key, text in texts.items()}
 
     def remarks(self, prompt: str) -> list[str]:
         reading = self._read(self._with_longest_view(prompt))

@@ -16,12 +16,15 @@ from ..errors import BadInputError
 class Latents(Protocol):
     """Images (B, 3, H, W) in −1…1 to x0 (B, channels, H / pixels_per_cell, W / pixels_per_cell) and back.
 
-    `cuts` says whether images of other sizes are cut to whole cells; else they cannot be encoded.
+    Attributes:
+        cuts: whether images of other sizes are cut to whole cells; else they cannot be encoded.
+        graph_bytes: what is held for the gradient of `encode`, by pixel.
     """
 
     channels: int
     pixels_per_cell: int
     cuts: bool = False
+    graph_bytes: float = 0.0
 
     def encode(self, images: Tensor) -> Tensor: ...
 
@@ -34,6 +37,11 @@ class Latents(Protocol):
     def fold(self, x: Tensor) -> Tensor:
         """The inverse of `unfold`."""
         return x
+
+
+GRAPH_BYTES_PER_CHANNEL = 95.0
+"""Of a VAE's encoder in float32 by pixel and channel of its first block: 3.2 GB for the 512² pixels and 128 channels of
+Stable Diffusion's, measured."""
 
 
 def _frozen(vae: nn.Module, device: torch.device) -> Any:
@@ -51,6 +59,7 @@ class VaeLatents(Latents):
         self._vae = _frozen(vae, device)
         self._scale = float(vae.config.scaling_factor)
         self._shift = float(vae.config.get("shift_factor") or 0.0)
+        self.graph_bytes = GRAPH_BYTES_PER_CHANNEL * vae.config.block_out_channels[0]
         self.channels = int(vae.config.latent_channels)
         self.pixels_per_cell = 2 ** (len(vae.config.block_out_channels) - 1)
 
@@ -70,6 +79,7 @@ class BatchNormLatents(Latents):
         variance: Tensor = self._vae.bn.running_var + vae.config.batch_norm_eps
         self._mean, self._deviation = (each.view(1, -1, 1, 1) for each in (self._vae.bn.running_mean, variance.sqrt()))
         self._fold = 2
+        self.graph_bytes = GRAPH_BYTES_PER_CHANNEL * vae.config.block_out_channels[0]
         self.channels = int(vae.config.latent_channels) * self._fold**2
         self.pixels_per_cell = self._fold * 2 ** (len(vae.config.block_out_channels) - 1)
 
@@ -95,6 +105,7 @@ class VideoLatents(Latents):
             torch.tensor(each, device=device).view(1, -1, 1, 1)
             for each in (vae.config.latents_mean, vae.config.latents_std)
         )
+        self.graph_bytes = GRAPH_BYTES_PER_CHANNEL * vae.config.base_dim
         self.channels = int(vae.config.z_dim)
         self.pixels_per_cell = 2 ** len(vae.config.temperal_downsample)
 
@@ -111,6 +122,7 @@ class DeepLatents(Latents):
     def __init__(self, vae: AutoencoderDC, device: torch.device) -> None:
         self._vae = _frozen(vae, device)
         self._scale = float(vae.config.scaling_factor)
+        self.graph_bytes = GRAPH_BYTES_PER_CHANNEL * vae.config.encoder_block_out_channels[0]
         self.channels = int(vae.config.latent_channels)
         self.pixels_per_cell = 2 ** (len(vae.config.encoder_block_out_channels) - 1)
 

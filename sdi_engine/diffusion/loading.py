@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
+import importlib.metadata
 import json
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from .. import __version__
 from ..config.overrides import override
 from ..config.parameters import STARTER_MODEL
 from ..contract import vocabulary
@@ -22,14 +27,16 @@ from ..contract.request import Lora
 from ..doctor import too_old
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError, is_out_of_memory
 from ..system import network
+from ..system.pasted import as_meant
 from .distilled import NATIVE_GUIDANCE, Distilled, about_loras, distilled
 from .families import Family
 from .header import listed
-from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate
+from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, is_safetensors, locate
 from .loras import check_loras, fuse_loras
 from .model_index import LIBRARIES, absent_parts, check_channels, check_weights, checked_pipeline, present, read_index
 from .precision import precision
 from .prior import ModelHints, Prior
+from .text_encoders import TEXT_ENCODERS, ReadEncoders, TextEncoders, without_weights
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -69,7 +76,7 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
     offline = os.environ.get("HF_HUB_OFFLINE") == "1"
     unreachable = ""
     _check_libraries()
-    try:
+    with _explained_errors(model, location):
         _quieten()
         if location.kind == "file":
             return _load_file(Path(location.sources[0]), device, loras)
@@ -77,12 +84,20 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
             return _load_folder(Path(location.sources[0]), model, device, loras)
         if not offline:
             unreachable = network.unreachable(*_hub()) or _distrust(location.sources[0])
-            if unreachable:
-                log.warning(
-                    "The Hugging Face hub cannot be reached, since %s; only models downloaded before are available.",
-                    unreachable,
-                )
+    if unreachable:
+        log.warning(
+            "The Hugging Face hub cannot be reached, since %s; only models downloaded before are available.",
+            unreachable,
+        )
+    with _explained_errors(model, location, unreachable):
         return _load_first(location, device, loras, offline or bool(unreachable))
+
+
+@contextmanager
+def _explained_errors(model: str, location: ModelLocation, unreachable: str = "") -> Iterator[None]:
+    """Turn whatever the libraries raise in a block that reads a model into an EngineError."""
+    try:
+        yield
     except ImportError as error:
         raise EnvironmentMissingError(
             f'The Python package "{error.name}" is missing: install the engine\'s requirements.'
@@ -156,16 +171,28 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
     check_weights(model, folder, index, family)
     absent = absent_parts(family, index)
     dtype = precision(family, device)
-    parts = {
-        part: _network(folder, model, part, index[part], torch.float32 if part == "vae" else dtype)
-        for part in family.networks
-        if part in present(index)
-    }
+    networks = [part for part in family.networks if part in present(index)]
+    encoders = [part for part in networks if part in TEXT_ENCODERS]
+
+    def read(parts: Iterable[str]) -> dict[str, nn.Module]:
+        return {
+            part: _network(folder, model, part, index[part], torch.float32 if part == "vae" else dtype)
+            for part in parts
+        }
+
     pipeline = getattr(diffusers, family.pipeline).from_pretrained(
-        str(folder), local_files_only=True, scheduler=_scheduler(folder, family, index["scheduler"]), **absent, **parts
+        str(folder),
+        local_files_only=True,
+        scheduler=_scheduler(folder, family, index["scheduler"]),
+        **absent,
+        **read(part for part in networks if part not in encoders),
+        **{part: without_weights(folder, part, index[part]) for part in encoders},
     )
     notices = fuse_loras(pipeline, loras, family) + about_loras(loras)
-    return _prior_of(family, pipeline, folder, device, notices, distilled(model, family, folder, index))
+    prior = _prior_of(family, pipeline, folder, device, notices, distilled(model, family, folder, index))
+    files = [folder / INDEX_FILE, folder / HINTS_FILE]
+    files += [file for part in ("text_encoder*", "tokenizer*") for file in folder.glob(f"{part}/*")]
+    return _with_encoders(prior, family, pipeline, model, lambda: read(encoders), files, dtype, loras)
 
 
 def _network(folder: Path, model: str, part: str, kind: Sequence[str], dtype: torch.dtype) -> nn.Module:
@@ -215,15 +242,71 @@ def _scheduler(folder: Path, family: Family, kind: Sequence[str]) -> Any:
 def _load_file(file: Path, device: torch.device, loras: Sequence[Lora]) -> Prior:
     from .single_file import companion_folder, load_single_file, predicts_velocity, set_velocity
 
-    pipeline, family, notices = load_single_file(file, device)
-    notices += fuse_loras(pipeline, loras, family) + about_loras(loras)
+    loaded = load_single_file(file, device)
+    pipeline, family = loaded.pipeline, loaded.family
+    notices = loaded.notices + fuse_loras(pipeline, loras, family) + about_loras(loras)
     companion = companion_folder(file)
     found = distilled(str(file), family, companion)
     prior = _prior_of(family, pipeline, companion, device, notices, found)
     if companion is None and family.may_predict_velocity and predicts_velocity(prior):
         set_velocity(pipeline, family)
-        return _prior_of(family, pipeline, companion, device, notices, found)
+        prior = _prior_of(family, pipeline, companion, device, notices, found)
+    files = [file, *(companion.rglob("*.json") if companion else ())]
+    return _with_encoders(
+        prior, family, pipeline, str(file), loaded.read_encoders, files, precision(family, device), loras
+    )
+
+
+def _with_encoders(
+    prior: Prior,
+    family: Family,
+    pipeline: DiffusionPipeline,
+    model: str,
+    read: ReadEncoders,
+    files: Sequence[Path],
+    dtype: torch.dtype,
+    loras: Sequence[Lora],
+) -> Prior:
+    """A prior whose text encoders are read when they are needed.
+
+    Args:
+        read: reads them, without LoRAs.
+        files: on which their embeddings depend.
+        dtype: in which they compute.
+    """
+    text_encoders = getattr(prior, "text_encoders", None)
+    if not isinstance(text_encoders, TextEncoders):
+        return prior
+
+    def changed() -> dict[str, nn.Module]:
+        what = "file" if is_safetensors(Path(model)) else "folder"
+        with _explained_errors(model, ModelLocation(what, (model,))):
+            encoders = dict(read())
+            if loras:
+                denoiser = getattr(pipeline, family.denoiser)
+                parts = SimpleNamespace(**{family.denoiser: denoiser}, **encoders)
+                fuse_loras(parts, loras, family, done=(family.denoiser,))
+            return encoders
+
+    text_encoders.read = changed
+    prior.text_identity = _text_identity(
+        [*files, *(Path(as_meant(lora.file)) for lora in loras)],
+        [family.name, str(dtype), prior.device.type, *(f"{lora.weight}" for lora in loras)],
+    )
     return prior
+
+
+def _text_identity(files: Iterable[Path], more: Iterable[str]) -> str:
+    """A hash of the states of files, of the libraries' versions, and of more."""
+    states = sorted((file.name, file.parent.name, *_state(file)) for file in files if file.is_file())
+    versions = [__version__, *(importlib.metadata.version(library) for library in LIBRARIES)]
+    return hashlib.sha256(repr([states, versions, *more]).encode()).hexdigest()
+
+
+def _state(file: Path) -> tuple[int, int]:
+    """Size in bytes and modification time in nanoseconds."""
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _prior_of(

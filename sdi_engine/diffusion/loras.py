@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from .header import check_is_lora, listed, lora_family, read_header, shown
 from .location import check_suffix
 from .model_index import read_object
 from .original_names import as_it_is
+from .text_encoders import has_weights
 
 _EMBEDDING = re.compile(r"(bundle_emb\.|emb_params|clip_[lg]$|.*string_to_param).*")
 _OF_XLABS = re.compile(r".*\.processor\.(qkv|proj)_lora\d?\..*")
@@ -61,8 +62,10 @@ class _File:
     unused: list[str] = field(default_factory=list)
 
 
-def fuse_loras(pipeline: Any, loras: Sequence[Lora], family: Family) -> list[str]:
+def fuse_loras(pipeline: Any, loras: Sequence[Lora], family: Family, done: Collection[str] = ()) -> list[str]:
     """Add what every file changes to the weights that it is for, so that it costs no time.
+
+    A part without weights (`text_encoders.without_weights`) is left as it is, but what is for it must fit it.
 
     Reads LoRA, LoCon, LoHa, LoKr, DoRA, (IA)³ and full differences, by the names of kohya's scripts, LyCORIS,
     OneTrainer, Diffusers and PEFT. Every tensor of a file is used, or the file is refused before anything is changed.
@@ -71,6 +74,7 @@ def fuse_loras(pipeline: Any, loras: Sequence[Lora], family: Family) -> list[str
         pipeline: changed in place.
         loras: the files; their changes add up.
         family: of the pipeline.
+        done: parts that were changed before, and are not again.
 
     Returns:
         Sentences on tensors that are not used, such as an embedding.
@@ -85,6 +89,8 @@ def fuse_loras(pipeline: Any, loras: Sequence[Lora], family: Family) -> list[str
     files = [_read(pipeline, lora, known, family) for lora in loras]
     with torch.no_grad():
         for layer in {layer: None for file in files for layer in file.layers}:
+            if layer.part in done or not has_weights(getattr(pipeline, layer.part)):
+                continue
             mine = [file for file in files if layer in file.layers]
             changes = [_changes(pipeline, layer, file.layers[layer], file.lora.weight) for file in mine]
             if not _add(pipeline, layer, changes):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -17,6 +18,10 @@ Text = dict[str, Tensor]
 
 Texts of different lengths have a "mask" (B, tokens) of booleans beside their "embedding" (B, tokens, C).
 """
+
+
+ReadText = tuple[bool, str]
+"""A text that was read: whether as a `NegativePrompt`, and the text."""
 
 
 class NegativePrompt(str):
@@ -104,6 +109,12 @@ class Prior(ABC):
     distilled: Distilled | None = None
     """For a model that was distilled to a few steps."""
 
+    text_identity: str = ""
+    """Changes with all that encoded texts depend on besides the text; "" where they are not worth keeping."""
+
+    texts_read: Mapping[ReadText, Text] = MappingProxyType({})
+    """What `text` was asked so far, each of one text, which is not read again. Who sets it takes the place of that."""
+
     @abstractmethod
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(a, b) of x(t) = a·x0 + b·ε, each (B, 1, 1, 1)."""
@@ -138,6 +149,14 @@ class Prior(ABC):
 
         Tensors of one call have one length; those of two calls may differ, where a prompt is long.
         """
+
+    def no_text(self) -> Text:
+        """A text for one image, for a question whose answer does not depend on what it says."""
+        return self.text([""])
+
+    def free_text_encoders(self) -> None:
+        """Give the memory of the text encoders back, where they can be read again when there is another text."""
+        return
 
     def remarks(self, prompt: str) -> list[str]:
         """Sentences for a person on the parts of a prompt that the model does not read as they are written.

@@ -81,6 +81,15 @@ class UNetPrior(DiffusersPrior):
         time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=dtype, device=x.device)
         return {"text_embeds": text["pooled"].to(dtype), "time_ids": time_ids.expand(len(x), -1)}
 
+    def no_text(self) -> Text:
+        """One token of zeros, for which no text encoder is needed."""
+        config = self._denoiser.config
+        text = {"embedding": torch.zeros(1, 1, int(config.cross_attention_dim), device=self.device)}
+        if self._is_xl:
+            width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+            text["pooled"] = torch.zeros(1, width, device=self.device)
+        return text
+
     def _encode(self, prompt: str) -> Text:
         """SDXL's pooled embedding is that of as much as one piece holds, with the view words."""
         reading = self._read(prompt)

@@ -29,8 +29,17 @@ OPTIMIZER = "optimizer."
 CELLS = "noise.cells"
 
 
+Snapshot = dict[str, Tensor]
+"""A run's state at one moment, in memory of its own."""
+
+
 def save(run: Optimisation, path: Path) -> None:
     """Write everything that `load` needs, atomically; raises OSError."""
+    write(snapshot(run), path)
+
+
+def snapshot(run: Optimisation) -> Snapshot:
+    """Everything that `load` needs, which stays as it is while the run goes on."""
     tensors = {REPRESENTATION + name: tensor for name, tensor in run.representation.state_dict().items()}
     if run.guidance.cells is not None:
         tensors[CELLS] = run.guidance.cells.values
@@ -39,9 +48,16 @@ def save(run: Optimisation, path: Path) -> None:
         tensors |= {f"{OPTIMIZER}{names[index]}.{key}": torch.as_tensor(value) for key, value in state.items()}
     tensors |= {"step": torch.tensor(run.step), "attempt": torch.tensor(run.attempt)}
     tensors["residuals"] = torch.tensor(run.residuals, dtype=torch.float64).reshape(-1, 2)
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return {
+        name: torch.empty_like(tensor, device="cpu", memory_format=torch.contiguous_format).copy_(tensor)
+        for name, tensor in ((name, tensor.detach()) for name, tensor in tensors.items())
+    }
+
+
+def write(state: Snapshot, path: Path) -> None:
+    """Write a snapshot, atomically; raises OSError."""
     make_folder_of_ours(path.parent)
-    write_atomically(path, to_bytes(contiguous))
+    write_atomically(path, to_bytes(state))
 
 
 def load(run: Optimisation, path: Path) -> None:

@@ -34,12 +34,13 @@ from ..representation import TexturedMesh
 from ..system.files import is_file, write_atomically
 from . import checkpoint
 from .attention import Attention, InterruptedStepError
+from .checkpoint_writer import CheckpointWriter
+from .kept_texts import keep, recall
 from .optimisation import Optimisation
 from .previews import save_live_mesh, save_preview
 from .representations import Represent, of_job
 from .resolve import resolve
 
-CHECKPOINT_SECONDS = 15.0
 PREVIEWS_PER_RUN = 12
 LIVE_SECONDS = 3.0
 LIVE_SHARE = 0.05
@@ -113,8 +114,11 @@ def make(
             yield
 
     run = attempt(checkpoint.attempt_of(saved) if resumed else 0)
-    if device.type == "cuda":
+    with phase("Reading the prompt", "read"):
+        recall(prior, folder, request.prompt, request.negative_prompt)
         run.guidance.read_all(request.prompt, request.negative_prompt)
+        keep(prior, folder, request.prompt, request.negative_prompt)
+        prior.free_text_encoders()
     if resumed:
         checkpoint.load(run, saved)
         log.info("Resumed at step %d.", run.step)
@@ -122,7 +126,8 @@ def make(
     while True:
         try:
             start = time.perf_counter()
-            seconds |= _optimise(run, folder, request.height, report)
+            with CheckpointWriter(saved) as checkpoints:
+                seconds |= _optimise(run, folder, request.height, report, checkpoints)
             seconds["optimise"] = time.perf_counter() - start
             report(events.StateChanged(events.EXPORTING))
             exported = run.representation.export(request, export_phase)
@@ -226,18 +231,19 @@ def peak_memory_mb(device: torch.device) -> dict[str, float]:
     return peak
 
 
-def _optimise(run: Optimisation, folder: JobFolder, height: float, report: Report) -> dict[str, float]:
+def _optimise(
+    run: Optimisation, folder: JobFolder, height: float, report: Report, checkpoints: CheckpointWriter
+) -> dict[str, float]:
     """Run the loop to its end, or to where the person stops it; returns the seconds that the two models took."""
     preview_every = max(1, run.settings.steps // PREVIEWS_PER_RUN)
-    last_checkpoint = time.perf_counter()
-    next_live_mesh = last_checkpoint + LIVE_SECONDS
+    next_live_mesh = time.perf_counter() + LIVE_SECONDS
     seconds_2d = seconds_3d = 0.0
     run.safepoint = attention = Attention(run, folder, report)
 
     while not run.done:
         if folder.cancel_flag.exists() or folder.pause_flag.exists():
             with storage_errors(folder.path):
-                checkpoint.save(run, folder.checkpoint_file)
+                checkpoints.save(run)
             folder.stop_if_told()
         if folder.finish_flag.exists():
             report(save_preview(run, folder))
@@ -259,10 +265,8 @@ def _optimise(run: Optimisation, folder: JobFolder, height: float, report: Repor
                 report(save_live_mesh(run, folder, height))
             done_at = time.perf_counter()
             next_live_mesh = done_at + max(LIVE_SECONDS, (done_at - now) / LIVE_SHARE)
-        if now - last_checkpoint >= CHECKPOINT_SECONDS or run.done:
-            with storage_errors(folder.path):
-                checkpoint.save(run, folder.checkpoint_file)
-            last_checkpoint = time.perf_counter()
+        with storage_errors(folder.path):
+            checkpoints.save(run) if run.done else checkpoints.save_if_due(run)
     return {"optimise_2d": seconds_2d, "optimise_3d": seconds_3d}
 
 

@@ -85,6 +85,7 @@ def ddim_images(study: Study, prompt: str, seeds: Sequence[int], times: Tensor, 
         BrokenNumbersError: the model returned NaN or infinite values.
     """
     conditioning = study.prior.condition([prompt] * len(seeds), study.request.negative_prompt)
+    study.prior.free_text_encoders()
     noise = starting_noise(study.prior, seeds, resolution_2d(study))
     trajectory = ddim_trajectory(study.prior, noise, times, conditioning, study.guidance_scale)
     *_, (_, last) = zip(reported(phase, len(times), report), trajectory, strict=False)

@@ -341,10 +341,12 @@ def test_a_missing_or_unknown_tensor_in_a_folder_is_refused(part, name, latent_m
 
     folder = shutil.copytree(latent_model, tmp_path / "lacking")
     with pytest.raises(BadInputError, match=rf"{part.replace('_', ' ')} of the model .*lacking.* lacks .*{name}"):
-        load_prior(changed(folder, part, without), CPU)
+        load_prior(changed(folder, part, without), CPU).text(["a mug"])
     folder = shutil.copytree(latent_model, tmp_path / "more")
     with pytest.raises(BadInputError, match=rf"{part.replace('_', ' ')} of the model .* contains .*scale_weight"):
-        load_prior(changed(folder, part, lambda tensors: tensors.update({"x.scale_weight": torch.ones(1)})), CPU)
+        load_prior(changed(folder, part, lambda tensors: tensors.update({"x.scale_weight": torch.ones(1)})), CPU).text(
+            ["a mug"]
+        )
 
 
 def test_nan_or_infinite_weights_in_a_folder_are_refused(latent_model, tmp_path):
@@ -503,19 +505,6 @@ def test_an_overflow_of_the_vae_is_no_white(latent_model):
     images = prior.decode(torch.zeros(1, 4, 8, 8))
     assert images[:, 0].isnan().all()
     assert images[:, 1:].isfinite().all()
-
-
-def test_text_encoders_are_on_the_graphics_card_only_while_they_read(latent_model, monkeypatch):
-    prior = load_prior(str(latent_model), CPU)
-    places = []
-    monkeypatch.setattr(prior, "_rests", True)
-    monkeypatch.setattr(prior, "device", torch.device("cuda"))
-    monkeypatch.setattr(prior, "_move_encoders", lambda device: places.append(device.type))
-    monkeypatch.setattr(prior, "_encode", lambda prompt: places.append(prompt) or {"embedding": torch.zeros(1, 8, 4)})
-    prior.text(["a mug", "a mug", "a car"])
-    assert places == ["cuda", "a mug", "a car", "cpu"]
-    prior.text(["a car"])
-    assert len(places) == 4  # what has been read is not read again
 
 
 @pytest.mark.parametrize("perp_neg", ["off", "everywhere"])

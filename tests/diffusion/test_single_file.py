@@ -69,12 +69,13 @@ def test_every_tensor_comes_to_where_diffusers_own_loader_puts_it(family, tmp_pa
             str(file), config=str(file.with_suffix("")), subfolder="transformer"
         )
     theirs = getattr(diffusers, kind).from_single_file(str(file), config=str(file.with_suffix("")), **absent, **shape)
-    ours, _, notices = load_single_file(file, CPU)
-    assert notices == []
+    loaded = load_single_file(file, CPU)
+    ours = {**loaded.pipeline.components, **loaded.read_encoders()}
+    assert loaded.notices == []
     compared = 0
     for name, part in theirs.components.items():
         if isinstance(part, torch.nn.Module):
-            state, own = part.state_dict(), ours.components[name].state_dict()
+            state, own = part.state_dict(), ours[name].state_dict()
             assert state.keys() == own.keys()
             for key, tensor in state.items():
                 torch.testing.assert_close(own[key], tensor)
@@ -229,6 +230,17 @@ def test_noise_prediction_is_distinguished_from_velocity():
     images = {"ball": ball_images()}
     assert not predicts_velocity(ExactPrior(images))
     assert predicts_velocity(VelocityPrior(images))
+
+
+def test_noise_is_told_from_velocity_on_a_small_image_and_without_text_encoders(tmp_path, monkeypatch):
+    prior = load_prior(str(write_sdxl(tmp_path / "model")), CPU)
+    prior.resolution = 1024
+    asked = []
+    predict = prior.predict_unguided
+    monkeypatch.setattr(prior, "predict_unguided", lambda x, t, text: asked.append(x.shape) or predict(x, t, text))
+    predicts_velocity(prior)
+    assert asked == [(1, 4, 32, 32)]
+    assert not prior.text_encoders.are_loaded
 
 
 def test_stable_diffusion_2_that_predicts_velocity_is_for_768_pixels():

@@ -111,11 +111,11 @@ def opened(machines):
     import ray
 
     def prepare(node):
-        from sdi_engine.run import previews, text_to_mesh
+        from sdi_engine.run import checkpoint_writer, previews
         from sdi_engine.run.optimisation import Optimisation
 
         previews.MAX_PREVIEW_RESOLUTION, previews.TURNTABLE_RESOLUTION = 16, 8
-        text_to_mesh.CHECKPOINT_SECONDS = 0.0
+        checkpoint_writer.seconds_apart = lambda size, seconds: 0.0
         advance = Optimisation.advance
 
         def slowly(run):

@@ -85,6 +85,7 @@ def test_progress_tells_phases_steps_rate_and_eta(finished):
     progress = [event for event in seen(finished) if isinstance(event, events.Progress)]
     assert [event.phase for event in progress if event.step == 0] == [
         "Loading the model",
+        "Reading the prompt",
         "Optimising",
         "Extracting the surface",
         "Unwrapping",
@@ -102,8 +103,8 @@ def test_a_killed_worker_resumes_to_the_same_result(model, finished, tmp_path, m
     folder = JobFolder.create(tmp_path / "killed", request(model))
     code = (
         "import sys\n"
-        "from sdi_engine.run import text_to_mesh; from sdi_engine.service import worker\n"
-        "text_to_mesh.CHECKPOINT_SECONDS = 0.0\n"
+        "from sdi_engine.run import checkpoint_writer; from sdi_engine.service import worker\n"
+        "checkpoint_writer.seconds_apart = lambda size, seconds: 0.0\n"
         "worker.run(sys.argv[1], resume=False)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(folder.path)])

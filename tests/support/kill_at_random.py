@@ -31,11 +31,11 @@ from tiny_models import write_stable_diffusion  # noqa: E402
 from sdi_engine.contract.job_folder import JobFolder  # noqa: E402
 from sdi_engine.contract.job_queue import RESUME, JobQueue  # noqa: E402
 from sdi_engine.contract.request import JobRequest  # noqa: E402
-from sdi_engine.run import previews, text_to_mesh  # noqa: E402
+from sdi_engine.run import checkpoint_writer, previews, text_to_mesh  # noqa: E402
 from sdi_engine.service import serve, worker  # noqa: E402
 from sdi_engine.system import machine  # noqa: E402
 
-text_to_mesh.CHECKPOINT_SECONDS = 0.0  # so that many kills happen while a checkpoint is written
+checkpoint_writer.seconds_apart = lambda size, seconds: 0.0  # so that many kills happen while a checkpoint is written
 text_to_mesh.PREVIEWS_PER_RUN = 2
 previews.MAX_PREVIEW_RESOLUTION, previews.TURNTABLE_RESOLUTION = (
     16,

@@ -1,0 +1,76 @@
+"""Writes a run's checkpoints beside its loop: a snapshot is taken between two steps, and written while it goes on."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+from . import checkpoint
+from .optimisation import Optimisation
+
+SECONDS_APART = 15.0
+WRITING_SHARE = 0.02
+"""Writing takes no more than this share of the time; so on a slow drive checkpoints get further apart."""
+
+BYTES_PER_SECOND = 2.5e6
+"""No more than this is written on average, which is 9 GB an hour: the largest fields (150 MB) come to one a minute."""
+
+
+def seconds_apart(size: int, seconds: float) -> float:
+    """How far checkpoints of `size` bytes that took `seconds` to write are apart at least."""
+    return max(SECONDS_APART, size / BYTES_PER_SECOND, seconds / WRITING_SHARE)
+
+
+class CheckpointWriter:
+    """Where a run's checkpoints are written, and when the next one is due; a context manager that ends with no thread.
+
+    That one could not be written is told by the next call: each raises OSError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[float] | None = None
+        self._last = time.perf_counter()
+        self._apart = seconds_apart(0, 0.0)
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
+
+    def save_if_due(self, run: Optimisation) -> None:
+        """Begin to write a checkpoint, if the last one is on the disk and was begun long enough ago."""
+        if self._writing is not None:
+            if not self._writing.done():
+                return
+            self._finish()
+        if time.perf_counter() - self._last >= self._apart:
+            self._begin(run)
+
+    def save(self, run: Optimisation) -> None:
+        """Write a checkpoint of this very state; it is on the disk when this returns."""
+        self._finish()
+        self._begin(run)
+        self._finish()
+
+    def _begin(self, run: Optimisation) -> None:
+        self._last = time.perf_counter()
+        self._writing = self._pool.submit(self._write, checkpoint.snapshot(run))
+
+    def _finish(self) -> None:
+        """Wait for what is being written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            self._apart = writing.result()
+
+    def _write(self, snapshot: checkpoint.Snapshot) -> float:
+        """How far the next one is to be from this one, in seconds."""
+        start = time.perf_counter()
+        checkpoint.write(snapshot, self._path)
+        return seconds_apart(sum(tensor.nbytes for tensor in snapshot.values()), time.perf_counter() - start)

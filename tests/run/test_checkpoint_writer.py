@@ -1,0 +1,75 @@
+import dataclasses
+import threading
+
+import pytest
+import torch
+from coloured_ball import ColouredBall
+from exact_prior import ExactPrior, ball_images
+
+from sdi_engine.config.settings import PRESETS
+from sdi_engine.run import checkpoint, checkpoint_writer
+from sdi_engine.run.checkpoint_writer import CheckpointWriter, seconds_apart
+from sdi_engine.run.optimisation import Optimisation
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.setattr(checkpoint_writer, "seconds_apart", lambda size, seconds: 0.0)
+    prior = ExactPrior({"ball": ball_images(16)})
+    settings = dataclasses.replace(
+        PRESETS["draft"], steps=4, resolution=16, guidance_scale=3.0, inversion_guidance_scale=-3.0, perp_neg="off"
+    )
+    return Optimisation(prior, "ball", "", settings, seed=0, represent=ColouredBall)
+
+
+def test_the_loop_goes_on_while_a_checkpoint_is_written_and_it_is_of_its_own_moment(run, tmp_path, monkeypatch):
+    may_write, write = threading.Event(), checkpoint.write
+    monkeypatch.setattr(checkpoint, "write", lambda *arguments: may_write.wait(60) and write(*arguments))
+    run.advance()
+    before = checkpoint.snapshot(run)
+    with CheckpointWriter(tmp_path / "checkpoint" / "state.safetensors") as writer:
+        writer.save_if_due(run)
+        run.advance()
+        writer.save_if_due(run)  # not while the first one is being written
+        assert not (tmp_path / "checkpoint").exists()
+        may_write.set()
+    checkpoint.write(before, tmp_path / "before.safetensors")
+    written = (tmp_path / "checkpoint" / "state.safetensors").read_bytes()
+    assert written == (tmp_path / "before.safetensors").read_bytes()
+
+
+def test_who_saves_has_the_latest_state_on_the_disk(run, tmp_path):
+    file = tmp_path / "state.safetensors"
+    with CheckpointWriter(file) as writer:
+        run.advance()
+        writer.save_if_due(run)
+        run.advance()
+        writer.save(run)
+        assert file.read_bytes() == _bytes(checkpoint.snapshot(run), tmp_path)
+
+
+def test_what_could_not_be_written_is_told_by_the_next_call(run, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with CheckpointWriter(tmp_path / "taken" / "state.safetensors") as writer:
+        writer.save_if_due(run)
+        with pytest.raises(OSError, match="taken"):
+            writer.save(run)
+
+
+def test_checkpoints_are_further_apart_where_they_are_large_or_slow_to_write():
+    assert seconds_apart(10**6, 0.1) == checkpoint_writer.SECONDS_APART
+    assert seconds_apart(150 * 10**6, 0.1) == 60.0
+    assert seconds_apart(10**6, 2.0) == 100.0
+
+
+def _bytes(snapshot, folder):
+    checkpoint.write(snapshot, folder / "other.safetensors")
+    return (folder / "other.safetensors").read_bytes()
+
+
+def test_a_snapshot_shares_no_memory_with_the_run(run):
+    run.advance()
+    snapshot = checkpoint.snapshot(run)
+    kept = {name: tensor.clone() for name, tensor in snapshot.items()}
+    run.advance()
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in snapshot.items())
