@@ -7,6 +7,8 @@ vertex, laid into its plane and weighted by the triangles' angles there.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -27,6 +29,13 @@ LEAST_AGREEMENT = 0.3
 normal of something else."""
 
 
+class Normals(Protocol):
+    """The normals of a fine surface."""
+
+    def at(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Unit normals (N, 3) at points (N, 3) on or near it, scene units; 0 where there is none."""
+
+
 class FineNormals:
     """Outward normals of the isosurface of a grid of densities (`surface.fine_surface`).
 
@@ -34,12 +43,15 @@ class FineNormals:
         density: (x, y, z), at the vertices of a regular grid.
         cell: edge of a grid cell in scene units.
         origin: (3,), where the grid's lowest corner is, scene units.
+        smoothing: standard deviation by which the surface was smoothed (`surface.smoothed`), scene units.
     """
 
-    def __init__(self, density: NDArray[np.float32], cell: float, origin: NDArray[np.float32]) -> None:
+    def __init__(
+        self, density: NDArray[np.float32], cell: float, origin: NDArray[np.float32], smoothing: float = 0.0
+    ) -> None:
         level = automatic_threshold(density, cell)
         logarithm = np.log(np.pad(density, 1) / level + 1e-6).clip(-CLIP, CLIP)
-        self._gradient = np.gradient(ndimage.gaussian_filter(logarithm, SOFTNESS))
+        self._gradient = np.gradient(ndimage.gaussian_filter(logarithm, max(SOFTNESS, smoothing / cell)))
         self._cell, self._origin = cell, origin
 
     def at(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -49,7 +61,7 @@ class FineNormals:
         return _unit(normals)
 
 
-def bake_normals(fine: FineNormals, canvas: Canvas) -> NDArray[np.uint8]:
+def bake_normals(fine: Normals, canvas: Canvas) -> NDArray[np.uint8]:
     """The normal map of a simplified surface, (size, size, 3), row 0 at the top (v = 1)."""
     normal = canvas.normals
     tangents = tangents_of(canvas.mesh)

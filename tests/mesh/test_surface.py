@@ -5,7 +5,7 @@ import pytest
 import trimesh
 from scipy import ndimage
 
-from sdi_engine.mesh.surface import automatic_threshold, marching_cubes, simplified, surface_of_density
+from sdi_engine.mesh.surface import automatic_threshold, marching_cubes, simplified, smoothed, surface_of_density
 from sdi_engine.mesh.topology import non_manifold_edges, pieces, welded
 
 
@@ -76,3 +76,21 @@ def test_smoothing_keeps_the_volume_and_thin_parts():
     solid = (density > automatic_threshold(density, 2.0 / 63)).sum() * (2.0 / 63) ** 3
     assert mesh.volume == pytest.approx(solid, rel=0.03)
     assert mesh.bounds[1][2] == pytest.approx(0.9, abs=0.05)
+
+
+def bumpy(radius=0.5):
+    ball = trimesh.creation.icosphere(4, radius)
+    bumps = 0.01 * np.sin(25.0 * ball.vertices).prod(axis=1)
+    ball.vertices *= 1.0 + bumps[:, None] / radius
+    return ball
+
+
+def test_smoothing_takes_small_bumps_away_and_keeps_volume_and_place():
+    both = trimesh.util.concatenate([bumpy(), bumpy(0.2).apply_translation([2.0, 0.0, 0.0])])
+    after = smoothed(both, 0.08)
+    for large, small in zip(both.split(), after.split(), strict=True):
+        assert small.volume == pytest.approx(large.volume, rel=1e-6)
+        assert np.allclose(small.vertices.mean(axis=0), large.vertices.mean(axis=0), atol=1e-3)
+        radii = [np.linalg.norm(mesh.vertices - mesh.vertices.mean(axis=0), axis=1).std() for mesh in (large, small)]
+        assert radii[1] < 0.5 * radii[0]
+    assert smoothed(both, 0.0) is both
