@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,11 +78,13 @@ class ParameterGroup(TypedDict):
         name: unique among the groups.
         params: among the representation's own.
         lr: learning rate at the start of the run.
+        together: all numbers of its one parameter take steps of the same size (`run.adam`); False by default.
     """
 
     name: str
     params: list[nn.Parameter]
     lr: float
+    together: NotRequired[bool]
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,8 @@ class TexturedMesh:
         new_uv: (F, 3, 2) of every corner in the order of the source's faces, of a mesh that was there before, where its
             UV map had to be made; None for its own, and for a new object.
         normals: (n, n, 3), a tangent-space normal map (`mesh.normal_map`); None for none.
+        moved: (V, 3), where the vertices of a mesh that was there before are now, in its own place and order; None if
+            they stay.
         lods: the same object with ever fewer triangles, if asked for.
     """
 
@@ -173,6 +177,7 @@ class TexturedMesh:
     is_placed: bool = False
     new_uv: NDArray[np.float32] | None = None
     normals: NDArray[np.uint8] | None = None
+    moved: NDArray[np.float32] | None = None
     lods: tuple[TexturedMesh, ...] = ()
 
 
@@ -188,7 +193,10 @@ class Representation(nn.Module, ABC):
 
     @abstractmethod
     def parameter_groups(self) -> list[ParameterGroup]:
-        """All parameters that are optimised, each in one group; the same at every call."""
+        """All parameters that are optimised, each in one group.
+
+        Groups of before stay as they are; `prepare` and `load_state_dict` may add some at the end.
+        """
 
     @abstractmethod
     def prepare(self, step: Step) -> None:

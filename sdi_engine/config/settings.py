@@ -68,6 +68,7 @@ class Settings:
             (HiFA, Zhu et al. 2023, has such a loss beside that of latents). Pixels are on another scale than latents,
             so the weights of the regularisers count differently.
         learning_rate: of Adam; falls to a fifth over the last 40 % of the run where `fade` says so.
+        vertex_learning_rate: how far the vertices of a mesh that moves go in a step at most, scene units.
         samples_per_ray: intervals along a ray; only those where matter may be are evaluated.
         occupancy_resolution: cells along an edge of the grid that remembers where matter may be.
         level_starts: when each grid of the field takes part.
@@ -80,6 +81,10 @@ class Settings:
             colours drawn at random.
         fit_background: take what a shift of the background explains off the target.
         fit_object: take what a shift of the object's colour explains off what guidance adds to the target.
+        mesh_smoothing: bumps on the surface that are smaller than this are smoothed away, a standard deviation in scene
+            units (`mesh.surface.smoothed`).
+        mesh_start: from this progress on the surface of a new object itself is optimised, as a mesh
+            (`surface.field_then_mesh`); 1 for never.
         mesh_resolution: cells along the longest edge of the object's box, in the grid that the surface is taken from.
     """
 
@@ -112,6 +117,7 @@ class Settings:
     target_steps: Annotated[Ramp, Within(1.0, 100.0)] = ONE
     loss: Literal["latents", "pixels"] = "latents"
     learning_rate: Annotated[float, Within(0.0, 10.0)] = 1e-2
+    vertex_learning_rate: Annotated[float, Within(0.0, 1.0)] = 3e-3
     fade: bool = False
     samples_per_ray: Annotated[int, Within(1, 4096)] = 64
     occupancy_resolution: Annotated[int, Within(2, 512)] = 32
@@ -128,6 +134,8 @@ class Settings:
     environment_background: bool = False
     fit_background: bool = True
     fit_object: bool = True
+    mesh_smoothing: Annotated[float, Within(0.0, 1.0)] = 0.0
+    mesh_start: Annotated[float, Within(0.0, 1.0)] = 1.0
     mesh_resolution: Annotated[int, Within(4, 1024)] = 128
 
 

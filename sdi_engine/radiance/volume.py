@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import trimesh
 from torch import Tensor
 
 from ..cameras import Cameras
 from ..config.settings import Settings
 from ..contract.request import JobRequest
 from ..errors import NoObjectError
-from ..mesh.bake import Canvas, bake
-from ..mesh.normal_map import FineNormals, bake_normals
-from ..mesh.surface import fine_surface, simplified
+from ..mesh.bake import Canvas, ColoursAt, bake
+from ..mesh.normal_map import FineNormals, Normals, bake_normals
+from ..mesh.surface import fine_surface, simplified, smoothed
 from ..mesh.unwrap import unwrap
 from ..representation import (
     ColouredMesh,
@@ -202,20 +203,35 @@ class RadianceVolume(Representation):
     def export(self, request: JobRequest, phase: Phase) -> TexturedMesh:
         """The isosurface at `mesh_resolution`, simplified, unwrapped, with the albedo that is seen along short rays
         and the normals that it had before."""
-        settings = self.settings
         with phase("Extracting the surface", "mesh"):
-            self.occupancy.update(self.field, torch.Generator().manual_seed(request.seed))
-            cell = grid_cell(self.occupancy, settings.mesh_resolution)
-            density = density_grid(self.field, self.occupancy, cell)
-            origin = self.occupancy.bounding_box()[0].cpu().numpy()
-            fine = fine_surface(density, cell, origin)
-            surface = simplified(fine, request.face_budget)
+            random = torch.Generator().manual_seed(request.seed)
+            fine, normals, cell = self.fine_surface(random)
+        colours_at = functools.partial(render_at_surface, self.field, depth=2.0 * cell)
+        return self.textured(fine, colours_at, normals, request, phase)
+
+    def fine_surface(self, random: torch.Generator) -> tuple[trimesh.Trimesh, FineNormals, float]:
+        """The isosurface at `mesh_resolution`, smoothed, its normals, and the edge of a grid cell, scene units.
+
+        Raises:
+            NoObjectError: there is none.
+        """
+        settings = self.settings
+        self.occupancy.update(self.field, random)
+        cell = grid_cell(self.occupancy, settings.mesh_resolution)
+        density = density_grid(self.field, self.occupancy, cell)
+        origin = self.occupancy.bounding_box()[0].cpu().numpy()
+        fine = smoothed(fine_surface(density, cell, origin), settings.mesh_smoothing)
+        return fine, FineNormals(density, cell, origin, settings.mesh_smoothing), cell
+
+    def textured(
+        self, fine: trimesh.Trimesh, colours_at: ColoursAt, normals: Normals, request: JobRequest, phase: Phase
+    ) -> TexturedMesh:
+        """A surface simplified to what the request wants, unwrapped, with its colours and its finer normals baked."""
         with phase("Unwrapping", "unwrap"):
+            surface = simplified(fine, request.face_budget)
             canvas = Canvas.of(unwrap(surface, request.texture_size, TEXTURE_PADDING), request.texture_size)
         device = self.occupancy.density.device
-        patch = rays_per_patch(device, settings.samples_per_ray)
-        colours_at = functools.partial(render_at_surface, self.field, depth=2.0 * cell)
-        normals = FineNormals(density, cell, origin)
+        patch = rays_per_patch(device, self.settings.samples_per_ray)
 
         def textured(canvas: Canvas, points: int) -> TexturedMesh:
             albedo = bake(colours_at, canvas, device, patch)

@@ -74,6 +74,7 @@ def load(run: Optimisation, path: Path) -> None:
         if attempt != run.attempt:
             raise ValueError(f"attempt {attempt}, where {run.attempt} was wanted")
         run.representation.load_state_dict(_below(REPRESENTATION, tensors))
+        run.take_in_parameters()
         if run.guidance.cells is not None:
             run.guidance.cells.restore(tensors[CELLS])
         index_of = {name: index for index, name in enumerate(_parameter_names(run))}

@@ -26,6 +26,7 @@ from ..distillation.target import (
 )
 from ..randomness import seed_of
 from ..representation import START, Rendering, Safepoint, Step, SurfacePoints, broken_down, unwatched
+from .adam import Adam
 from .guidance import Guidance
 from .representations import Represent, represent
 from .step_watch import Parts, StepWatch
@@ -117,7 +118,7 @@ class Optimisation:
         self.guidance = Guidance(prior, settings, self.seed)
         self.representation = represent(settings, Step(self.seed, START, settings.steps), attempt, self.device)
         groups = [group | {"initial_lr": group["lr"]} for group in self.representation.parameter_groups()]
-        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
+        self.optimizer = Adam(groups, betas=(0.9, 0.99), eps=1e-15)
         self._expected = FIRST_PARTS
 
     @property
@@ -157,6 +158,7 @@ class Optimisation:
         """The loss of a step, which is done."""
         settings, representation = self.settings, self.representation
         representation.prepare(step)
+        self.take_in_parameters()
         sample = SAMPLERS[settings.views]
         cameras = sample(settings.cameras, settings.views_per_step, step.random).to(self.device)
         rendering = representation.render(cameras, settings.resolution, step)
@@ -179,6 +181,13 @@ class Optimisation:
         watch.part_over()
         return loss.item()
 
+    def take_in_parameters(self) -> None:
+        """Have the optimiser know of parameters that the representation has from now on."""
+        known = {group["name"] for group in self.optimizer.param_groups}
+        for group in self.representation.parameter_groups():
+            if group["name"] not in known:
+                self.optimizer.add_param_group(group | {"initial_lr": group["lr"]})
+
     def _remember(self) -> _Before:
         """What a step changes before its last moment, the optimiser's step."""
         buffers = {name: buffer.clone() for name, buffer in self.representation.named_buffers()}
@@ -189,7 +198,8 @@ class Optimisation:
     def _undo(self, before: _Before) -> None:
         """Forget what has been done of a step."""
         for name, buffer in self.representation.named_buffers():
-            buffer.copy_(before.buffers[name])
+            if name in before.buffers:  # what began to be in this step is the same when it is begun again
+                buffer.copy_(before.buffers[name])
         if self.guidance.cells is not None and before.cells is not None:
             self.guidance.cells.values = before.cells
         del self.residuals[before.residuals :]

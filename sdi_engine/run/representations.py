@@ -11,7 +11,9 @@ from ..contract.job_folder import JobFolder
 from ..contract.request import JobRequest
 from ..radiance.volume import RadianceVolume
 from ..representation import Phase, Representation, Step
+from ..surface.field_then_mesh import FieldThenMesh
 from ..surface.look import Look
+from ..surface.moving_mesh import MovingMesh
 from ..surface.painted_mesh import PaintedMesh, TextureTask
 from ..surface.source import read_source
 from ..surface.uv_map import uv_map_for
@@ -23,7 +25,8 @@ the 3D as it is before the first step, on that device."""
 
 def represent(settings: Settings, start: Step, attempt: int, device: torch.device) -> Representation:
     """A new object as the settings ask for it; a `Represent`."""
-    return RadianceVolume(settings, start, attempt, device)
+    kind = FieldThenMesh if settings.mesh_start < 1.0 else RadianceVolume
+    return kind(settings, start, attempt, device)
 
 
 def of_job(folder: JobFolder, request: JobRequest, phase: Phase) -> tuple[Represent, tuple[str, ...]]:
@@ -45,6 +48,8 @@ def of_job(folder: JobFolder, request: JobRequest, phase: Phase) -> tuple[Repres
         )
 
     def painted(settings: Settings, start: Step, attempt: int, device: torch.device) -> Representation:
+        if request.task == "refine":
+            return MovingMesh(task, request.max_move, settings, start, device)
         return PaintedMesh(task, settings, start, device)
 
     return painted, notices

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from .. import __version__
@@ -181,14 +183,23 @@ def make(
 
 
 def save_texture(folder: JobFolder, exported: TexturedMesh) -> None:
-    """Write the look of a mesh that was there before: `texture.png` and, of a new UV map, `uv.npz`; raises OSError."""
+    """Write what became of a mesh that was there before; raises OSError.
+
+    `texture.png`; of a new UV map, `uv.npz`; of a shape that was refined, `moved.npz`.
+    """
     picture = io.BytesIO()
     Image.fromarray(exported.albedo).save(picture, format="PNG")
     write_atomically(folder.texture_file, picture.getvalue())
     if exported.new_uv is not None:
-        content = io.BytesIO()
-        np.savez(content, **{source_mesh.UV: exported.new_uv.astype(source_mesh.DTYPES[source_mesh.UV])})
-        write_atomically(folder.uv_file, content.getvalue())
+        _save_array(folder.uv_file, source_mesh.UV, exported.new_uv)
+    if exported.moved is not None:
+        _save_array(folder.moved_file, source_mesh.VERTICES, exported.moved)
+
+
+def _save_array(file: Path, name: str, array: NDArray[np.generic]) -> None:
+    content = io.BytesIO()
+    np.savez(content, **{name: array.astype(source_mesh.DTYPES[name])})
+    write_atomically(file, content.getvalue())
 
 
 def choose_device(name: str) -> torch.device:

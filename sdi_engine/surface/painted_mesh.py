@@ -35,7 +35,7 @@ from .colour_field import ColourField
 from .light_mesh import LightMesh, light_mesh
 from .look import Look
 from .normals import outward_directions
-from .rays import Hits, ray_caster
+from .rays import Hits, RayCaster, ray_caster
 from .source import SourceMesh
 from .split import split_at_seams
 from .uv_map import UvMap
@@ -77,23 +77,28 @@ class PaintedMesh(Representation):
         settings: resolved.
         start: of the run; the first numbers are drawn from it.
         device: where everything is kept.
+
+    Attributes:
+        moves: whether its shape is something to learn about.
     """
+
+    moves = False
 
     def __init__(self, task: TextureTask, settings: Settings, start: Step, device: torch.device) -> None:
         super().__init__()
         self.task = task
         self.settings = settings
         source = task.source
-        self._place = place = source.place(task.front, settings.cameras.frame)
+        self.place = place = source.place(task.front, settings.cameras.frame)
         vertices = place.normalised(source.vertices)
         self.field = ColourField(settings.field, start.random, task.changes_look)
         self.to(device)
-        self._corners = torch.from_numpy(vertices[source.faces]).to(device)
+        self.corners = torch.from_numpy(vertices[source.faces]).to(device)
         self._outwards = torch.from_numpy(outward_directions(vertices, source.faces)).to(device)
-        self._normals = torch.from_numpy(place.normalised_directions(source.shading_normals)).to(device)
+        self.normals = torch.from_numpy(place.normalised_directions(source.shading_normals)).to(device)
         self._painted = torch.from_numpy(source.painted_faces).to(device)
         self._look = Look(source, device)
-        self._caster = ray_caster(self._corners)
+        self._caster = ray_caster(self.corners)
         self._light: LightMesh | None = None
 
     def parameter_groups(self) -> list[ParameterGroup]:
@@ -109,8 +114,8 @@ class PaintedMesh(Representation):
     def render(self, cameras: Cameras, resolution: int, step: Step) -> PaintedRendering:
         origins, directions = cameras.rays(SUPERSAMPLING * resolution)
         samples = Samples.of(self._caster.first_hits(origins, directions), directions)
-        background = plain_backgrounds(len(cameras), step.random).to(origins.device).permute(0, 3, 1, 2)
-        return PaintedRendering(self, cameras, samples, self._lamp(step, origins.device), background, step.safepoint)
+        background = self.background(cameras, step)
+        return PaintedRendering(self, cameras, samples, self.lamp(step), background, step.safepoint)
 
     def penalties(self, cameras: Cameras, step: Step) -> Iterator[Tensor]:
         """Smoothness of the grids."""
@@ -120,7 +125,7 @@ class PaintedMesh(Representation):
     @torch.no_grad()
     def view(self, cameras: Cameras, resolution: int) -> tuple[Tensor, Tensor]:
         origins, directions = cameras.rays(SUPERSAMPLING * resolution)
-        samples = Samples.of(self._caster.first_hits(origins, directions), directions)
+        samples = Samples.of(self.caster().first_hits(origins, directions), directions)
         colours = [self.colours_at(some.face, some.barycentric) for some in samples.split(self.samples_at_once)]
         return samples.image(torch.cat(colours)), samples.opacity
 
@@ -128,7 +133,7 @@ class PaintedMesh(Representation):
         """The mesh in its own place, of at most `faces` triangles, with finer ones where there are few."""
         if self._light is None or self._light.most_triangles != faces:
             self._light = light_mesh(self.task.source, faces)
-        light, device = self._light, self._corners.device
+        light, device = self._light, self.corners.device
         with torch.no_grad():
             face, barycentric = (torch.from_numpy(each).to(device) for each in (light.face, light.barycentric))
             colours = self.colours_at(face, barycentric)
@@ -138,11 +143,19 @@ class PaintedMesh(Representation):
         """The source's own geometry in its own place, with the colours baked on its UV map or on the new one."""
         source, uv_map = self.task.source, self.task.uv_map
         with phase("Baking the texture", "bake"):
-            size, device = request.texture_size, self._corners.device
-            albedo = bake(self.colours_at, source, self._place, uv_map, size, device, self.samples_at_once)
-        mesh = split_at_seams(source, uv_map.uv)
+            size, device = request.texture_size, self.corners.device
+            albedo = bake(self.colours_at, source, self.place, uv_map, size, device, self.samples_at_once)
+        mesh = split_at_seams(self.source_now(), uv_map.uv)
         new_uv = uv_map.uv if uv_map.is_new else None
         return TexturedMesh(mesh, albedo, points=len(source.vertices), is_placed=True, new_uv=new_uv)
+
+    def source_now(self) -> SourceMesh:
+        """The source with its vertices where they are now."""
+        return self.task.source
+
+    def caster(self) -> RayCaster:
+        """What finds where rays hit the surface as it is now."""
+        return self._caster
 
     def colours_at(self, face: Tensor, barycentric: Tensor) -> Tensor:
         """The surface's colours, (N, 3), sRGB in 0…1.
@@ -154,7 +167,7 @@ class PaintedMesh(Representation):
         weights = barycentric[..., None]
         painted = self._painted[face]
         before = self._look.colours(face, barycentric)
-        points = (weights * self._corners[face]).sum(dim=1)
+        points = (weights * self.corners[face]).sum(dim=1)
         outwards = F.normalize((weights * self._outwards[face]).sum(dim=1), dim=-1)
         if painted.all():
             return self.field(points + OUTWARDS * outwards, before)
@@ -168,28 +181,34 @@ class PaintedMesh(Representation):
         colours = self.colours_at(samples.face, samples.barycentric)
         if lamp is None:
             return colours
-        corners = self._corners[samples.face]
+        corners = self.corners[samples.face]
         flat = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         seen_from_behind = ((flat * samples.direction).sum(dim=-1, keepdim=True) > 0.0).float()
-        normals = F.normalize((samples.barycentric[..., None] * self._normals[samples.face]).sum(dim=1), dim=-1)
+        normals = F.normalize((samples.barycentric[..., None] * self.normals[samples.face]).sum(dim=1), dim=-1)
         return lamp(colours, normals * (1.0 - 2.0 * seen_from_behind), samples.direction)
 
     @property
     def samples_at_once(self) -> int:
-        return SAMPLES_AT_ONCE[self._corners.device.type]
+        return SAMPLES_AT_ONCE[self.corners.device.type]
 
-    def _lamp(self, step: Step, device: torch.device) -> Shading | None:
+    def background(self, cameras: Cameras, step: Step) -> Tensor:
+        """What is behind the mesh in this step, (B, 3, 1, 1)."""
+        return plain_backgrounds(len(cameras), step.random).to(self.corners.device).permute(0, 3, 1, 2)
+
+    def lamp(self, step: Step) -> Shading | None:
         """How this step's surfaces are lit, by lot; None for bare colours.
 
-        Where a volume would be shown without its texture, to get its shape right, this is shown lit: there is nothing
-        to learn about a shape that stays.
+        What does not move is shown lit also where a volume would be shown without its texture, to get its shape right:
+        there is nothing to learn about a shape that stays.
         """
         settings = self.settings
         random = step.random_for("shading")
         lot = torch.rand((), generator=random).item()
         if step.progress < settings.shading_start or lot >= settings.textureless + settings.lit:
             return None
-        return Shading("lit", 0.5 * torch.randn(3, generator=random).to(device), normal_spacing=0.0)
+        offset = 0.5 * torch.randn(3, generator=random).to(self.corners.device)
+        mode = "textureless" if self.moves and lot < settings.textureless else "lit"
+        return Shading(mode, offset, normal_spacing=0.0)
 
 
 @dataclass(frozen=True)
@@ -258,13 +277,13 @@ class PaintedRendering(Rendering):
         self._parts = samples.split(mesh.samples_at_once)
         self._kept: Tensor | None = None
         if len(self._parts) == 1:
-            self._kept = mesh.shaded(samples, lamp)
-            colours = self._kept.detach()
+            self._kept = self._shaded(samples)
+            self._colours = self._kept.detach()
         else:
             with torch.no_grad():
-                colours = torch.cat([mesh.shaded(part, lamp) for part in self._each_part()])
+                self._colours = torch.cat([self._shaded(part) for part in self._each_part()])
         self._opacity = samples.opacity
-        self._seen = samples.image(colours).requires_grad_()
+        self._seen = samples.image(self._colours).requires_grad_()
         self._images = self._seen + (1.0 - self._opacity) * background
 
     @property
@@ -290,9 +309,13 @@ class PaintedRendering(Rendering):
             return
         gradients = self._samples.gradients(self._seen.grad).split(self._mesh.samples_at_once)
         for part, wanted in zip(self._each_part(), gradients, strict=True):
-            colours = self._mesh.shaded(part, self._lamp) if self._kept is None else self._kept
+            colours = self._shaded(part) if self._kept is None else self._kept
             if colours.requires_grad:  # something that is painted is seen
                 colours.backward(wanted)
+
+    def _shaded(self, samples: Samples) -> Tensor:
+        """The colours (N, 3) that the samples' rays see."""
+        return self._mesh.shaded(samples, self._lamp)
 
     def _each_part(self) -> Iterator[Samples]:
         for number, part in enumerate(self._parts):

@@ -57,6 +57,10 @@ class Place:
         """Unit vectors (…, 3) of the source as they are in the scene."""
         return (np.asarray(directions, np.float64) @ _turn(-self.front).T).astype(np.float32)
 
+    def directions_back(self, directions: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Vectors (…, 3) of the scene, in scene units, as they are turned in the source."""
+        return np.asarray(directions, np.float64) @ _turn(self.front).T
+
 
 @dataclass(frozen=True)
 class SourceMesh:

@@ -113,7 +113,7 @@ def test_colours_do_not_jump_at_an_edge_however_sharp():
     with torch.no_grad():
         for level in mesh.field.grids:
             level.normal_()
-    corners = mesh._corners.reshape(-1, 3)
+    corners = mesh.corners.reshape(-1, 3)
     colours = mesh.colours_at(torch.arange(36) // 3, torch.eye(3).repeat(12, 1))
     for corner in corners.unique(dim=0):
         at_it = colours[(corners == corner).all(dim=1)]
@@ -129,7 +129,7 @@ def test_lit_images_are_darker_where_the_surface_turns_away_and_the_points_lie_o
     inside = (bare.opacity == 1.0).expand_as(bare.images)
     assert (lit.images[inside] < bare.images[inside]).all()
     surface = bare.surface(8)
-    edge = mesh._corners.abs().max()
+    edge = mesh.corners.abs().max()
     on_object = surface.position[(surface.opacity > 0.5).squeeze(-1)]
     torch.testing.assert_close(on_object.abs().amax(dim=-1), edge.expand(len(on_object)), atol=1e-4, rtol=0)
 

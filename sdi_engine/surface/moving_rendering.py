@@ -1,0 +1,83 @@
+"""Images of a mesh whose vertices move, and how they lead to gradients of its vertices and its colours."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..cameras import Cameras
+from ..radiance.shading import Shading
+from ..representation import Safepoint, SurfacePoints
+from .edge_gradients import border_term
+from .moving_surface import Moved
+from .painted_mesh import SUPERSAMPLING, PaintedRendering, Samples
+from .rays import Hits
+
+
+class Coloured(Protocol):
+    """A mesh with colours.
+
+    Attributes:
+        corners: (F, 3, 3), where its triangles were at first, scene units.
+        samples_at_once: at so many points its colours are asked with gradients at once.
+    """
+
+    corners: Tensor
+    samples_at_once: int
+
+    def colours_at(self, face: Tensor, barycentric: Tensor) -> Tensor:
+        """(N, 3), sRGB in 0…1, at points of faces (N,) with the weights (N, 3) of their corners."""
+
+
+class MovingRendering(PaintedRendering):
+    """Images of a mesh whose vertices take gradients, too: from its borders, and from how its surface is lit."""
+
+    def __init__(
+        self,
+        mesh: Coloured,
+        moved: Moved,
+        cameras: Cameras,
+        resolution: int,
+        lamp: Shading | None,
+        background: Tensor,
+        safepoint: Safepoint,
+    ) -> None:
+        origins, directions = cameras.rays(SUPERSAMPLING * resolution)
+        self._moved = moved
+        self._hits: Hits = moved.caster.first_hits(origins, directions)
+        samples = Samples.of(self._hits, directions)
+        super().__init__(mesh, cameras, samples, lamp, background, safepoint)
+        self._opacity = self._opacity.requires_grad_()
+        self._images = self._seen + (1.0 - self._opacity) * background
+
+    @property
+    def opacity(self) -> Tensor:
+        return self._opacity.detach()
+
+    def surface(self, resolution: int) -> SurfacePoints:
+        """The points that the images' own rays hit, where they were at first: the same ones, however they move."""
+        where = self._samples.where
+        return SurfacePoints(self._hits.interpolate(self._mesh.corners), where[..., None].float())
+
+    def backward(self) -> None:
+        super().backward()
+        if self._seen.grad is None or self._opacity.grad is None:
+            return
+        gradient = torch.cat([self._seen.grad, self._opacity.grad], dim=1)
+        gradient = F.interpolate(gradient, scale_factor=SUPERSAMPLING, mode="nearest") / SUPERSAMPLING**2
+        where = self._samples.where
+        seen = torch.cat([self._colours, torch.ones_like(self._colours[:, :1])], dim=1)
+        everywhere = seen.new_zeros(*where.shape, 4).index_put(where.nonzero(as_tuple=True), seen)
+        corners = self._moved.corners()
+        border_term(self._hits, corners, self._cameras, everywhere, gradient.permute(0, 2, 3, 1)).backward()
+        self._moved.backward()
+
+    def _shaded(self, samples: Samples) -> Tensor:
+        colours = self._mesh.colours_at(samples.face, samples.barycentric)
+        if self._lamp is None:
+            return colours
+        normals = self._moved.normals(samples.face, samples.barycentric, samples.direction)
+        return self._lamp(colours, normals, samples.direction)
