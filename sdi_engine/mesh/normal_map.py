@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .bake import Canvas
-from .surface import automatic_threshold
 from .unwrap import UnwrappedMesh
 
 SOFTNESS = 1.0
@@ -41,15 +40,20 @@ class FineNormals:
 
     Args:
         density: (x, y, z), at the vertices of a regular grid.
+        level: the density at the surface.
         cell: edge of a grid cell in scene units.
         origin: (3,), where the grid's lowest corner is, scene units.
         smoothing: standard deviation by which the surface was smoothed (`surface.smoothed`), scene units.
     """
 
     def __init__(
-        self, density: NDArray[np.float32], cell: float, origin: NDArray[np.float32], smoothing: float = 0.0
+        self,
+        density: NDArray[np.float32],
+        level: float,
+        cell: float,
+        origin: NDArray[np.float32],
+        smoothing: float = 0.0,
     ) -> None:
-        level = automatic_threshold(density, cell)
         logarithm = np.log(np.pad(density, 1) / level + 1e-6).clip(-CLIP, CLIP)
         self._gradient = np.gradient(ndimage.gaussian_filter(logarithm, max(SOFTNESS, smoothing / cell)))
         self._cell, self._origin = cell, origin

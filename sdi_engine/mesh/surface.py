@@ -35,28 +35,28 @@ def surface_of_density(
     Raises:
         NoObjectError: the grid is empty, or fog without a surface, or holds NaN or infinite numbers.
     """
-    mesh = simplified(fine_surface(density, cell, origin), face_budget)
+    mesh = simplified(fine_surface(density, automatic_threshold(density, cell), cell, origin), face_budget)
     if len(mesh.faces) < 4:
         raise NoObjectError(NO_OBJECT)
     return mesh
 
 
-def fine_surface(density: NDArray[np.float32], cell: float, origin: NDArray[np.float32]) -> trimesh.Trimesh:
-    """The isosurface at the automatic threshold, lightly smoothed; closed, manifold, without floaters and inner shells.
+def fine_surface(
+    density: NDArray[np.float32], level: float, cell: float, origin: NDArray[np.float32]
+) -> trimesh.Trimesh:
+    """The isosurface at a level, lightly smoothed; closed, manifold, without floaters and inner shells.
 
     Vertices are in scene units, faces counter-clockwise seen from outside.
 
     Args:
-        density: (x, y, z), at the vertices of a regular grid, per scene unit of length.
+        density: (x, y, z), at the vertices of a regular grid, finite, per scene unit of length.
+        level: the density at the surface (`automatic_threshold`).
         cell: edge of a grid cell in scene units.
         origin: (3,), where the grid's lowest corner is, scene units.
 
     Raises:
-        NoObjectError: the grid is empty, or fog without a surface, or holds NaN or infinite numbers.
+        NoObjectError: it is fog without a surface.
     """
-    if not np.isfinite(density).all():
-        raise NoObjectError(NO_OBJECT)
-    level = automatic_threshold(density, cell)
     padded = np.pad(density, 1)
     solid = padded > level
     if solid[1:-1, 1:-1, 1:-1].mean() > 0.9:
@@ -83,8 +83,10 @@ def automatic_threshold(density: NDArray[np.float32], cell: float) -> float:
         cell: edge of a grid cell in scene units.
 
     Raises:
-        NoObjectError: nothing can be seen.
+        NoObjectError: nothing can be seen, or the grid holds NaN or infinite numbers.
     """
+    if not np.isfinite(density).all():
+        raise NoObjectError(NO_OBJECT)
     seen = [1.0 - np.exp(-density.sum(axis=axis) * cell) > 0.5 for axis in range(3)]
     highest = [density.max(axis=axis) for axis in range(3)]
     if not all(silhouette.any() for silhouette in seen):

@@ -15,10 +15,16 @@ def welded(*attributes: NDArray[np.floating]) -> NDArray[np.int64]:
         attributes: each (V, …), such as the positions, or positions and UVs.
 
     Returns:
-        (V,), from 0 on without gaps.
+        (V,), from 0 on without gaps, in the order of the first attribute's first number, then of the second, and so on.
     """
-    rows = np.concatenate([np.asarray(each, dtype=np.float64).reshape(len(each), -1) for each in attributes], axis=1)
-    return np.unique(rows + 0.0, axis=0, return_inverse=True)[1].reshape(-1)  # -0.0 is where 0.0 is
+    columns = [column for each in attributes for column in np.asarray(each).reshape(len(each), -1).T]
+    order = np.lexsort(columns[::-1])
+    differs = np.zeros(len(order), dtype=bool)
+    for column in columns:
+        differs[1:] |= column[order[1:]] != column[order[:-1]]
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.cumsum(differs)
+    return place
 
 
 def non_manifold_edges(faces: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from ..contract.request import JobRequest
 from ..errors import NoObjectError
 from ..mesh.bake import Canvas, ColoursAt, bake
 from ..mesh.normal_map import FineNormals, Normals, bake_normals
-from ..mesh.surface import fine_surface, simplified, smoothed
+from ..mesh.surface import automatic_threshold, fine_surface, simplified, smoothed
 from ..mesh.unwrap import unwrap
 from ..representation import (
     ColouredMesh,
@@ -220,8 +220,9 @@ class RadianceVolume(Representation):
         cell = grid_cell(self.occupancy, settings.mesh_resolution)
         density = density_grid(self.field, self.occupancy, cell)
         origin = self.occupancy.bounding_box()[0].cpu().numpy()
-        fine = smoothed(fine_surface(density, cell, origin), settings.mesh_smoothing)
-        return fine, FineNormals(density, cell, origin, settings.mesh_smoothing), cell
+        level = automatic_threshold(density, cell)
+        fine = smoothed(fine_surface(density, level, cell, origin), settings.mesh_smoothing)
+        return fine, FineNormals(density, level, cell, origin, settings.mesh_smoothing), cell
 
     def textured(
         self, fine: trimesh.Trimesh, colours_at: ColoursAt, normals: Normals, request: JobRequest, phase: Phase

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..mesh.topology import welded
+
 ALL_BUT_FOLDED = 88.0
 """Degrees: the mean of all faces at a point is no direction away from a face that is turned more than this from it."""
 
@@ -52,13 +54,9 @@ def doubled_areas(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> ND
 
 
 def same_places(vertices: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The number of each vertex's place, (V,): vertices at exactly the same place have the same number."""
-    order = np.lexsort(vertices.T)
-    ordered = vertices[order]
-    begins = np.concatenate([[False], (ordered[1:] != ordered[:-1]).any(axis=1)])
-    place = np.empty(len(vertices), np.int64)
-    place[order] = np.cumsum(begins)
-    return place
+    """The number of each vertex's place, (V,): vertices at exactly the same place have the same number; the lowest have
+    the lowest numbers."""
+    return welded(vertices[:, ::-1])
 
 
 def _smooth_within(degrees: float, vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ def coarse_ball():
     radius = np.sqrt(sum(x**2 for x in np.meshgrid(axis, axis, axis, indexing="ij")))
     density = (60.0 / (1.0 + np.exp((radius - 0.6) / 0.02))).astype(np.float32)
     mesh = unwrap(trimesh.creation.icosphere(1, 0.6), SIZE, 2)
-    return mesh, bake_normals(FineNormals(density, 2.0 / 47, np.full(3, -1.0, np.float32)), Canvas.of(mesh, SIZE))
+    return mesh, bake_normals(FineNormals(density, 30.0, 2.0 / 47, np.full(3, -1.0, np.float32)), Canvas.of(mesh, SIZE))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def fine():
     axis = np.linspace(-1.0, 1.0, 48)
     x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
     distance = np.sqrt(x**2 + y**2 + z**2) - 0.6 - 0.02 * np.sin(10.0 * z)
-    return FineNormals((60.0 / (1.0 + np.exp(distance / 0.02))).astype(np.float32), 2.0 / 47, np.full(3, -1.0))
+    return FineNormals((60.0 / (1.0 + np.exp(distance / 0.02))).astype(np.float32), 30.0, 2.0 / 47, np.full(3, -1.0))
 
 
 def decoded(picture, canvas):
@@ -60,7 +60,7 @@ def test_green_is_up_and_red_is_right():
     x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
     for slope, channel in ((0.3 * x, 0), (0.3 * z, 1)):
         density = (60.0 / (1.0 + np.exp((slope - y) / 0.05))).astype(np.float32)
-        fine = FineNormals(density, 2.0 / 47, np.full(3, -1.0, np.float32))
+        fine = FineNormals(density, 30.0, 2.0 / 47, np.full(3, -1.0, np.float32))
         colour = bake_normals(fine, Canvas.of(square, 32))[16, 16].astype(float) / 127.5 - 1.0
         assert colour[channel] == pytest.approx(0.287, abs=0.03)
         assert colour[1 - channel] == pytest.approx(0.0, abs=0.03)
