@@ -42,6 +42,7 @@ class Diagnosis:
         executable: the Python's `sys.executable`.
         prefix: the folder of its environment, which identifies it.
         device: "cuda", "mps", "cpu", or "none" without torch.
+        memory: bytes of the device, or of the computer; 0 where it is unknown.
         can_make_environments: whether it can make virtual environments with pip.
     """
 
@@ -53,6 +54,7 @@ class Diagnosis:
     prefix: str = ""
     device: str = ""
     can_make_environments: bool = False
+    memory: int = 0
 
     @property
     def missing(self) -> tuple[Check, ...]:
@@ -162,6 +164,7 @@ def _understood(text: str) -> Diagnosis | None:
         prefix,
         device,
         can_make_environments=bool(answer.get("can_make_environments")),
+        memory=memory if isinstance(memory := answer.get("memory"), int) else 0,
     )
     return replace(diagnosis, sentence=_sentence(diagnosis))
 

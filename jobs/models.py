@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..sdi_engine.config.parameters import STARTER_MODEL
+from ..sdi_engine.config.asked import settings_asked_for
+from ..sdi_engine.config.parameters import STARTER_MODEL, Parameters
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.diffusion.distilled import distilled
 from ..sdi_engine.diffusion.families import Family
@@ -37,6 +38,7 @@ from ..sdi_engine.diffusion.model_index import (
     read_object,
     words_of,
 )
+from ..sdi_engine.diffusion.needs import BASE_BYTES, Weights, Work, plan, weigh
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.system.files import is_folder, read_json_object
 from .placement import Placement
@@ -59,6 +61,7 @@ class Model:
     kind: its family, such as "SDXL", and that it is for few steps; empty if that is only known once it is downloaded.
     size: bytes on the disk; None if it is not on this computer.
     knows: the vocabulary of a model with a small one, by kind of word; empty for other models.
+    weights: what it weighs; None if it is not on this computer.
     """
 
     model: str
@@ -66,6 +69,25 @@ class Model:
     kind: str = ""
     size: int | None = None
     knows: Mapping[str, list[str]] = field(default_factory=dict)
+    weights: Weights | None = None
+
+    def needs(self, asked: Parameters, device: str, memory: int) -> str:
+        """What a run needs, and what is done to make it fit; "" where that is not known, or not worth a word.
+
+        Args:
+            asked: what a person asks for.
+            device: "cpu", "cuda" or "mps".
+            memory: bytes of the device.
+        """
+        if self.weights is None or not self.weights.vae_channels or device not in BASE_BYTES or not memory:
+            return ""
+        try:
+            settings = settings_asked_for(asked)
+        except EngineError:  # said where it is asked for
+            return ""
+        own = self.weights.resolution
+        work = Work.of(settings, asked.resolution or min(settings.resolution or own, own))
+        return plan(self.weights, work, device, memory).words(device, "are there")
 
     @property
     def is_here(self) -> bool:
@@ -123,7 +145,7 @@ def inspect(model: str, cache: Path | None = None) -> Model:
         return _hub_model(model, name or model, location.sources, cache or hub_cache())
     path = Path(location.sources[0])
     if location.kind == "folder":
-        return Model(model, name or path.name, _label(path, model), _size_of(path), words_of(path))
+        return Model(model, name or path.name, _label(path, model), _size_of(path), words_of(path), _weighed(model))
     header = read_header(path)
     companion = companion_folder(path)
     if companion is None:
@@ -131,7 +153,17 @@ def inspect(model: str, cache: Path | None = None) -> Model:
     else:
         family = _folder_family(companion, str(companion))
         check_beside_companion(path, header, family.pipeline, present(read_object(companion / INDEX_FILE)))
-    return Model(model, name or path.name, _kind(family, model, companion), path.stat().st_size)
+    return Model(
+        model, name or path.name, _kind(family, model, companion), path.stat().st_size, weights=_weighed(model)
+    )
+
+
+def _weighed(model: str) -> Weights | None:
+    """What a model weighs; None where its files are not all as they should be, as the engine will say."""
+    try:
+        return weigh(model)
+    except EngineError:
+        return None
 
 
 def check_lora(file: Path) -> None:

@@ -177,6 +177,10 @@ def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context, wi
     else:
         column.active = False
         wrapped_label(column, context, known, width=width)
+        device = session().engine_setup.device_of(settings.device)
+        needs = session().models.needs(model, properties.asked_of(context.scene), *device)
+        if needs:
+            wrapped_label(column, context, needs, width=width)
     unknown = session().models.unknown_words(model, settings.prompt)
     if unknown:
         wrapped_label(layout, context, unknown, "INFO", width=width)

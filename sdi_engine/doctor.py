@@ -15,6 +15,7 @@ import json
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -126,6 +127,7 @@ def _report(checks: list[Check], device: str) -> dict[str, Any]:
         "executable": sys.executable,
         "prefix": sys.prefix,
         "device": device,
+        "memory": (_card_bytes() if device == "cuda" else memory_bytes()[0]) or 0,
         "can_make_environments": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
         "checks": [dataclasses.asdict(check) for check in checks],
     }
@@ -361,6 +363,20 @@ def _memory() -> Check:
         return Check("memory", True, detail)
     fix = f"A Stable Diffusion model wants {ENOUGH_MEMORY_GIB:.0f} GiB: keep to the starter prior on this computer."
     return Check("memory", True, detail, fix)
+
+
+def _card_bytes() -> int | None:
+    """The memory of the first NVIDIA card, without torch; None where its driver does not say."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    command = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, creationflags=hidden)
+        return int(said.stdout.split()[0]) * 2**20
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+        return None
 
 
 def _main(arguments: list[str]) -> int:

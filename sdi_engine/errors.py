@@ -25,6 +25,24 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY_SIGNS)
 
 
+_OF_A_CARD = ("CUDA", "cuda", "CUBLAS", "CUDNN", "HIP", "MPS")
+
+
+def out_of_memory(error: BaseException, what: str = "") -> str:
+    """One sentence on an exception for which `is_out_of_memory` holds, with a cure that is one on the device it is of.
+
+    Args:
+        what: it was needed for, such as 'the model "dream"'; the whole work by default.
+    """
+    is_card = any(sign in str(error) for sign in _OF_A_CARD)
+    kind, others = ("graphics memory", "other programs that use it") if is_card else ("memory", "other programs")
+    anew = "a smaller model" if what else "a lower resolution, fewer views per step or a smaller model"
+    return (
+        f"There was not enough {kind}{what and f' for {what}'}: close {others} and try again (a job can be resumed), "
+        f"or start anew with {anew}{', or the device cpu' if is_card else ''}."
+    )
+
+
 class EngineError(Exception):
     """An end of a job that has a cause and a cure; `str(error)` is one sentence naming both.
 

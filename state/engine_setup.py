@@ -103,6 +103,13 @@ class EngineSetup:
             return f"{NOT_SET_UP}: it needs a Python with torch."
         return f"{NOT_SET_UP}: its Python lacks {shortened(missing)}." if missing else self.diagnosis.sentence
 
+    def device_of(self, chosen: str) -> tuple[str, int]:
+        """The device that a job runs on by its setting, and the bytes it has; ("", 0) where that is unknown."""
+        found = self.diagnosis
+        if found is None or chosen not in ("auto", found.device):
+            return "", 0
+        return found.device, found.memory
+
     def glance(self) -> None:
         """Examine the Python in use quickly, without importing its packages; the result comes into `diagnosis`."""
         self._ask(Glance)

@@ -10,7 +10,7 @@ import time
 import bpy
 
 from ..jobs.models import Model, Models, Scan, size_words
-from ..sdi_engine.config.parameters import STARTER_MODEL
+from ..sdi_engine.config.parameters import STARTER_MODEL, Parameters
 from ..sdi_engine.contract import vocabulary
 from . import preferences, properties
 from .redraw import redraw
@@ -96,6 +96,11 @@ class ModelList:
         if bpy.app.online_access:
             return "Will be downloaded when you press Generate"
         return "Not on this computer, and online access is off (Preferences, System)"
+
+    def needs(self, model: str, asked: Parameters, device: str, memory: int) -> str:
+        """What a run with a model needs of a device with so many bytes, and what is done for it; "" if unknown."""
+        found = self.found.known.get(model)
+        return found.needs(asked, device, memory) if isinstance(found, Model) else ""
 
     def label_of(self, model: str, otherwise: str) -> str:
         """A model's name and size; `otherwise` if it is not known."""

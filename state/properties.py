@@ -22,7 +22,7 @@ from bpy.props import (
 
 from ..sdi_engine.config.limits import Within
 from ..sdi_engine.config.overrides import parse_overrides, written
-from ..sdi_engine.config.parameters import LORA_PARAMETERS, PARAMETERS, Lora, Parameter, Task
+from ..sdi_engine.config.parameters import LORA_PARAMETERS, PARAMETERS, Lora, Parameter, Parameters, Task
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.diffusion.location import model_name
 from ..sdi_engine.system.pasted import as_meant
@@ -182,6 +182,13 @@ def attach() -> None:
 def detach() -> None:
     """Called when the extension is disabled."""
     del bpy.types.Scene.sdi
+
+
+def asked_of(scene: Any, task: Task = "object") -> Parameters:
+    """What a scene's settings ask for in a job of this task, without overrides and LoRAs; it may be impossible."""
+    plain = (parameter for parameter in IN_BLENDER.values() if parameter.kind not in (dict, Lora))
+    used = {parameter.name: _value_in(scene, parameter) for parameter in plain if parameter.is_used_by(task)}
+    return Parameters(**used, task=task)
 
 
 def request_from(scene: Any, prompt: str | None = None, task: Task = "object") -> JobRequest:

@@ -109,6 +109,15 @@ def _doctor(options: argparse.Namespace) -> int:
     else:
         report = doctor.examine()
         lines = doctor.report_lines(report)
+        if options.model and report["ok"]:
+            from .model_needs import needs_of
+
+            try:
+                report["model"] = needs_of(options.model, report["device"])
+            except EngineError as error:
+                log.error("%s", error)
+                return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)
+            lines += report["model"]["lines"]
     for line in lines:
         print(line, file=sys.stderr if options.json else sys.stdout)
     if options.json:

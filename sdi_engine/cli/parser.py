@@ -85,6 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_cluster(serve)
 
     doctor = commands.add_parser("doctor", parents=[common], help="what is installed, what is missing, how to fix it")
+    doctor.add_argument("--model", default="", help="what runs with this model need on this computer, at each quality")
     doctor.add_argument("--cluster", default="", metavar="auto|ADDRESS", help="look at the nodes of a Ray cluster")
     return parser
 

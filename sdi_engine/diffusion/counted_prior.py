@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from torch import Tensor
 
+from .needs import Measure
 from .prior import Prediction, Prior, ReadText, Text
 
 
@@ -66,6 +67,10 @@ class CountedPrior(Prior):
     @texts_read.setter
     def texts_read(self, texts: Mapping[ReadText, Text]) -> None:
         self._prior.texts_read = texts
+
+    def save_memory(self, measures: Collection[Measure]) -> None:
+        super().save_memory(measures)
+        self._prior.save_memory(measures)
 
     def free_text_encoders(self) -> None:
         self._prior.free_text_encoders()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from torch.utils.hooks import RemovableHandle
 
 from ..contract import vocabulary
 from ..errors import BadInputError
 from .device_memory import free_bytes
 from .latents import Latents, PixelLatents, VaeLatents
+from .needs import Measure
 from .prior import ModelHints, NegativePrompt, Prior, ReadText, Text
 from .prompt_weights import Fragment, parse, plain
 from .reading import Reading, WeighingEncoder, counter, read
@@ -64,6 +66,9 @@ class DiffusersPrior(Prior):
         denoiser.to(device).requires_grad_(False).eval()
         self._latents = self._latents_of(getattr(pipeline, "vae", None))
         self.resolution = hints.resolution or self._cells * self._latents.pixels_per_cell
+        self._vae: torch.nn.Module | None = getattr(pipeline, "vae", None)
+        self._measures: frozenset[Measure] = frozenset()
+        self._turn_hook: RemovableHandle | None = None
         self._at_safepoint: Callable[[], None] | None = None
         self._texts: dict[ReadText, Text] = {}
 
@@ -96,18 +101,23 @@ class DiffusersPrior(Prior):
         images = images.float() * 2.0 - 1.0
         graph = images[:, 0].numel() * self._latents.graph_bytes
         if graph <= SMALL_GRAPH_BYTES:
-            return self._latents.encode(images)
-        is_short = images.requires_grad and graph > SHARE_OF_MEMORY * (free_bytes(self.device) or 0)
-        return torch.cat(
-            [self._encode_again(one) if is_short else self._latents.encode(one) for one in images.split(1)]
-        )
+            return self._encode_one(images)
+        is_short = "graphs again" in self._measures or graph > SHARE_OF_MEMORY * free_bytes(self.device)
+        encode = self._encode_again if is_short and images.requires_grad else self._encode_one
+        return torch.cat([encode(one) for one in images.split(1)])
 
     def _encode_again(self, images: Tensor) -> Tensor:
         """Images to x0 without a graph, which is made when the gradient is wanted."""
-        x0: Tensor = checkpoint(self._latents.encode, images, use_reentrant=False, preserve_rng_state=False)
+        x0: Tensor = checkpoint(self._encode_one, images, use_reentrant=False, preserve_rng_state=False)
         return x0
 
+    def _encode_one(self, images: Tensor) -> Tensor:
+        self._take_turn(self._vae)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled="16 bits" in self._measures):
+            return self._latents.encode(images).float()
+
     def decode(self, x0: Tensor) -> Tensor:
+        self._take_turn(self._vae)
         pixels = x0[:, 0].numel() * self._latents.pixels_per_cell**2
         at_once = len(x0) if pixels * self._latents.graph_bytes <= SMALL_GRAPH_BYTES else 1
         images = torch.cat([self._latents.decode(some) for some in x0.split(at_once)]) * 0.5 + 0.5
@@ -135,6 +145,27 @@ class DiffusersPrior(Prior):
         length = max(row["embedding"].shape[1] for row in rows)
         rows = [self._filled(row, length) for row in rows]
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+    def save_memory(self, measures: Collection[Measure]) -> None:
+        super().save_memory(measures)
+        self._measures = frozenset(measures)
+        if getattr(self._vae, "_supports_gradient_checkpointing", False):
+            by_block = "graphs in parts" in measures
+            self._vae.enable_gradient_checkpointing() if by_block else self._vae.disable_gradient_checkpointing()
+        if self._turn_hook is not None:
+            self._turn_hook.remove()
+            self._turn_hook = None
+        if "turns" in measures and self._vae is not None:
+            self._turn_hook = self._denoiser.register_forward_pre_hook(lambda denoiser, _: self._take_turn(denoiser))
+        else:
+            for network in filter(None, (self._vae, self._denoiser)):
+                network.to(self.device)
+
+    def _take_turn(self, network: torch.nn.Module | None) -> None:
+        """Have the VAE or the denoiser on the device, while the other one waits in the computer's memory."""
+        if self._turn_hook is not None:
+            (self._denoiser if network is self._vae else self._vae).to("cpu")
+            network.to(self.device)
 
     def free_text_encoders(self) -> None:
         self.text_encoders.free()

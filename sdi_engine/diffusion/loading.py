@@ -25,15 +25,24 @@ from ..config.parameters import STARTER_MODEL
 from ..contract import vocabulary
 from ..contract.request import Lora
 from ..doctor import too_old
-from ..errors import BadInputError, EngineError, EnvironmentMissingError, OutOfMemoryError, is_out_of_memory
+from ..errors import (
+    BadInputError,
+    EngineError,
+    EnvironmentMissingError,
+    OutOfMemoryError,
+    is_out_of_memory,
+    out_of_memory,
+)
 from ..system import network
 from ..system.pasted import as_meant
+from .device_memory import check_room
 from .distilled import NATIVE_GUIDANCE, Distilled, about_loras, distilled
 from .families import Family
 from .header import listed
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, is_safetensors, locate
 from .loras import check_loras, fuse_loras
 from .model_index import LIBRARIES, absent_parts, check_channels, check_weights, checked_pipeline, present, read_index
+from .needs import check_whole
 from .precision import precision
 from .prior import ModelHints, Prior
 from .text_encoders import TEXT_ENCODERS, ReadEncoders, TextEncoders, without_weights
@@ -78,6 +87,8 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
     _check_libraries()
     with _explained_errors(model, location):
         _quieten()
+        if location.kind != "hub":
+            check_room(model, device)
         if location.kind == "file":
             return _load_file(Path(location.sources[0]), device, loras)
         if location.kind == "folder":
@@ -106,9 +117,7 @@ def _explained_errors(model: str, location: ModelLocation, unreachable: str = ""
         raise
     except Exception as error:  # there is no telling what the libraries raise for damaged files
         if is_out_of_memory(error):
-            raise OutOfMemoryError(
-                f'There is not enough memory for the model "{model}": close other programs, or choose the device cpu.'
-            ) from error
+            raise OutOfMemoryError(out_of_memory(error, f'the model "{model}"')) from error
         log.debug("loading %s failed", model, exc_info=True)
         raise _explained(model, location, error, unreachable) from error
 
@@ -169,6 +178,7 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
     family = checked_pipeline(model, index, folder)
     check_channels(model, folder, index, family)
     check_weights(model, folder, index, family)
+    check_whole(folder, [part for part in family.networks if part in present(index)])
     absent = absent_parts(family, index)
     dtype = precision(family, device)
     networks = [part for part in family.networks if part in present(index)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .distilled import Distilled
+from .needs import Measure
 from .views import ViewVocabulary
 
 Text = dict[str, Tensor]
@@ -106,6 +107,9 @@ class Prior(ABC):
     notices: tuple[str, ...] = ()
     """Sentences for the user, on what of its files is not used."""
 
+    images_at_once: int | None = None
+    """The model is asked about so many images at a time; None: about all of a question."""
+
     distilled: Distilled | None = None
     """For a model that was distilled to a few steps."""
 
@@ -187,13 +191,13 @@ class Prior(ABC):
         part of its direction that is perpendicular to the prompt's.
         """
         if guidance == 0.0:
-            return self.predict_unguided(x, t, conditioning.negative)
+            return self._asked(x, t, conditioning.negative)
         if guidance == 1.0 and not conditioning.away:
-            return self.predict_unguided(x, t, conditioning.prompt)
+            return self._asked(x, t, conditioning.prompt)
         texts = [conditioning.negative, conditioning.prompt, *(text for text, _ in conditioning.away)]
         count = len(texts)
         together = {name: torch.cat([text[name] for text in texts]) for name in conditioning.prompt}
-        everything = self.predict_unguided(x.repeat(count, 1, 1, 1), t.repeat(count), together)
+        everything = self._asked(x.repeat(count, 1, 1, 1), t.repeat(count), together)
         empty, prompt, *away = everything.chunk(count)
         # Directions in x0 and in ε differ by the factor −b/a, so one set of weights serves both.
         to_prompt = prompt.x0 - empty.x0
@@ -208,6 +212,21 @@ class Prior(ABC):
         noise = noise + guidance * weight_prompt * (prompt.noise - empty.noise)
         guided = Prediction(x0, noise, by_guidance=x0 - prompt.x0, conditional_noise=prompt.noise)
         return self.rescaled(x, t, guided)
+
+    def _asked(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
+        """`predict_unguided`, about `images_at_once` at a time."""
+        size = self.images_at_once or len(x)
+        if len(x) <= size:
+            return self.predict_unguided(x, t, text)
+        some = [
+            self.predict_unguided(x[at], t[at], {name: tensor[at] for name, tensor in text.items()})
+            for at in (slice(first, first + size) for first in range(0, len(x), size))
+        ]
+        return Prediction(torch.cat([each.x0 for each in some]), torch.cat([each.noise for each in some]))
+
+    def save_memory(self, measures: Collection[Measure]) -> None:
+        """Take these measures from now on, and no others."""
+        self.images_at_once = 1 if "one by one" in measures else None
 
     def rescaled(self, x: Tensor, t: Tensor, guided: Prediction) -> Prediction:
         """What the model's own sampler makes of a guided prediction; most leave it as it is."""

@@ -37,6 +37,7 @@ from ..system.files import is_file, write_atomically
 from . import checkpoint
 from .attention import Attention, InterruptedStepError
 from .checkpoint_writer import CheckpointWriter
+from .fitting import fit
 from .kept_texts import keep, recall
 from .optimisation import Optimisation
 from .previews import save_live_mesh, save_preview
@@ -103,6 +104,7 @@ def make(
     saved = folder.checkpoint_file
     resumed = resume and is_file(saved)
     check_distilled(prior, settings, resumed, report)
+    fit(prior, request.model, settings, report)
 
     def attempt(number: int) -> Optimisation:
         return Optimisation(

@@ -31,6 +31,7 @@ from ..errors import (
     OutOfMemoryError,
     StorageError,
     is_out_of_memory,
+    out_of_memory,
 )
 from ..system import liveness, processes
 from .device import device_taken
@@ -168,7 +169,7 @@ def torch_work() -> Iterator[None]:
         raise EnvironmentMissingError(missing_package(error)) from error
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
-            raise OutOfMemoryError(_OUT_OF_MEMORY) from error
+            raise OutOfMemoryError(out_of_memory(error)) from error
         raise
 
 
@@ -194,12 +195,6 @@ def stop_signals() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-_OUT_OF_MEMORY = (
-    "There was not enough memory: use a lower resolution, fewer views per step, or the device cpu; then resume the job "
-    "or start again."
-)
 
 
 def missing_package(error: ImportError) -> str:

@@ -6,6 +6,8 @@ import pytest
 from tiny_models import write_stable_diffusion
 
 from sdi_engine.cli.commands import main
+from sdi_engine.cli.model_needs import needs_of
+from sdi_engine.errors import BadInputError
 
 
 def sdi_engine(*arguments):
@@ -137,6 +139,16 @@ def test_doctor_lists_every_requirement():
     assert {"Python", "torch", "diffusers", "nerfacc", "PyMCubes", "starter prior", "device"} <= names
     assert code == (0 if report["ok"] else 3)
     assert all(bool(check["fix"]) != check["ok"] for check in report["checks"])
+
+
+def test_the_doctor_says_what_a_model_needs(tmp_path):
+    model = write_stable_diffusion(tmp_path / "tiny")
+    found = needs_of(str(model), "cpu")
+    assert found["runs"]["paper"]["fits"]
+    assert set(found["bytes"]) == {"unet", "vae", "text_encoder"}
+    assert found["lines"][0].startswith("SD 1.x: unet")
+    with pytest.raises(BadInputError, match="is not a file or folder of this computer"):
+        needs_of("owner/name", "cpu")
 
 
 def test_doctor_in_a_python_without_torch():

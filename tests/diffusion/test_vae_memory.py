@@ -60,3 +60,18 @@ def test_large_images_are_decoded_one_by_one(prior, monkeypatch):
     monkeypatch.setattr(prior._latents, "decode", lambda some: at_once.append(len(some)) or decode(some))
     torch.testing.assert_close(prior.decode(x0), together, rtol=1e-5, atol=1e-6)
     assert at_once == [1, 1, 1]
+
+
+def test_a_graph_in_parts_and_in_16_bits(prior, images, monkeypatch):
+    monkeypatch.setattr(diffusers_prior, "SMALL_GRAPH_BYTES", 0)
+    x0, gradient, _ = encoded(prior, images)
+    prior.save_memory(("graphs again", "graphs in parts"))
+    in_parts = encoded(prior, images)
+    assert torch.equal(in_parts[0], x0)
+    torch.testing.assert_close(in_parts[1], gradient, rtol=1e-5, atol=1e-6)
+    prior.save_memory(("graphs again", "graphs in parts", "16 bits"))
+    in_16_bits = encoded(prior, images)
+    prior.save_memory(())
+    assert in_16_bits[0].dtype == torch.float32
+    assert 0.0 < (in_16_bits[0] - x0).norm() < 0.05 * x0.norm()
+    assert (in_16_bits[1] - gradient).norm() < 0.2 * gradient.norm()

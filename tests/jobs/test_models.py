@@ -13,6 +13,7 @@ from sdi_text_to_3d.jobs import models
 from sdi_text_to_3d.jobs.models import Scan, check_lora, find_models, hub_cache, inspect, size_words
 from sdi_text_to_3d.jobs.placement import Placement
 from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
+from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
 from sdi_text_to_3d.sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS
 from sdi_text_to_3d.sdi_engine.errors import BadInputError, EngineError, EnvironmentMissingError
 
@@ -324,3 +325,15 @@ def test_the_panel_and_the_engine_say_the_same(shapes, dtypes, companion, tmp_pa
 
 def test_a_model_for_few_steps_is_named_as_one(tmp_path):
     assert inspect(str(write_folder(tmp_path / "sd-turbo", text_width=1024))).kind == "SD 2.x, few steps"
+
+
+def test_what_a_run_needs_is_known_before_it_starts(tmp_path):
+    big = {f"model.diffusion_model.middle_block.{number}.weight": (2**14, 2**14) for number in range(8)}
+    found = inspect(str(write_file(tmp_path / "dream.safetensors", SDXL | big)))
+    asked = JobRequest("a mug", preset="paper")
+    assert "Needs about" in found.needs(asked, "cuda", 80 * 2**30)
+    assert "one picture at a time" in found.needs(asked, "cuda", 8 * 2**30)
+    assert "turns" in found.needs(asked, "cuda", 6_200_000_000)
+    assert "choose a" in found.needs(asked, "cuda", 3 * 2**30)
+    assert found.needs(asked, "cuda", 0) == found.needs(asked, "", 2**30) == ""
+    assert inspect("starter").needs(asked, "cpu", 2**30) == ""

@@ -257,8 +257,8 @@ def test_a_prompt_of_which_the_model_knows_no_word_is_refused_before_the_model_i
     ("error", "code", "words"),
     [
         (MemoryError(), EXIT_OUT_OF_MEMORY, "lower resolution"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), EXIT_OUT_OF_MEMORY, "lower resolution"),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), EXIT_OUT_OF_MEMORY, "lower resolution"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), EXIT_OUT_OF_MEMORY, "or a smaller model."),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), EXIT_OUT_OF_MEMORY, "or the device cpu."),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when …"), EXIT_OUT_OF_MEMORY, "lower resolution"),
         (RuntimeError("MPS backend out of memory"), EXIT_OUT_OF_MEMORY, "lower resolution"),
         (RuntimeError("shapes do not match"), 1, "shapes do not match"),

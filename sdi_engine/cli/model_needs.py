@@ -1,0 +1,50 @@
+"""What runs with a model need on this computer, for the doctor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..config.settings import PRESETS
+from ..diffusion.needs import Work, gib, plan, weigh
+from ..errors import BadInputError
+
+
+def needs_of(model: str, device: str) -> dict[str, Any]:
+    """What a model weighs, and at each quality what a run needs and the measures that it takes; a JSON object.
+
+    Args:
+        model: its name, as in a request.
+        device: "cpu", "cuda" or "mps".
+
+    Raises:
+        EngineError: it is not a model, or nothing can be said of it before it is downloaded.
+    """
+    import torch
+
+    from ..diffusion.device_memory import free_bytes
+
+    weights = weigh(model)
+    if weights is None:
+        raise BadInputError(
+            f'The model "{model}" is not a file or folder of this computer: name one to learn its needs.'
+        )
+    free = free_bytes(torch.device(device))
+    parts = {part: weights.bytes_of(part, device) for part in weights.parts}
+    plans = {
+        name: plan(weights, Work.of(settings, weights.resolution), device, free) for name, settings in PRESETS.items()
+    }
+    weighs = ", ".join(f"{part.replace('_', ' ')} {gib(size)}" for part, size in parts.items())
+    return {
+        "model": model,
+        "family": weights.family,
+        "bytes": parts,
+        "free": free,
+        "runs": {
+            name: {"need": each.need, "measures": list(each.measures), "fits": not each.is_hopeless}
+            for name, each in plans.items()
+        },
+        "lines": [
+            f"{weights.family}: {weighs}; the text encoders are freed before the first step",
+            *(f"{name:12} {each.words(device)}" for name, each in plans.items()),
+        ],
+    }

@@ -1,0 +1,273 @@
+"""What a run needs of a device's memory, and what is done to make it fit: by headers and configurations alone.
+
+Standard library only: it is said before anything is loaded, in Blender too. `weigh` finds what a model weighs, `plan`
+what a run with it needs on a device and the measures that it takes there, in their order, and the engine takes them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..config.settings import Settings
+from .families import VAE, Family
+from .header import Header, checked_family, current_name, read_header
+from .location import HINTS_FILE, INDEX_FILE, companion_folder, is_safetensors, locate
+from .model_index import checked_pipeline, present, read_index, read_object
+from .weight_bytes import bytes_of
+
+Device = Literal["cpu", "cuda", "mps"]
+Measure = Literal["graphs again", "one by one", "graphs in parts", "16 bits", "turns"]
+
+MEASURES: dict[Measure, str] = {
+    "graphs again": "each picture's VAE graph is made when its gradient is wanted",
+    "one by one": "the model is asked about one picture at a time",
+    "graphs in parts": "of a VAE's graph one block is held at a time",
+    "16 bits": "the VAE encodes in 16 bits (bfloat16)",
+    "turns": "the VAE and the model take turns on the graphics card",
+}
+"""What is done to make a run fit, in this order, and how a person is told."""
+
+GRAPH_BYTES = 95
+"""That a VAE's encoder in float32 holds for its gradient by pixel and channel of its first block: 3.2 GB for the 512²
+pixels and 128 channels of Stable Diffusion's, measured."""
+
+GRAPH_SHARES: dict[Measure, float] = {"graphs in parts": 0.7, "16 bits": 0.5}
+"""That is left of it with these measures, measured."""
+
+ASKED_NUMBERS = 18_000
+"""Numbers by latent cell that one evaluation of a denoiser holds at its peak: 0.3 GB for the 64² cells of Stable
+Diffusion 2.1 in float32, measured."""
+
+BASE_BYTES: dict[Device, int] = {"cpu": 3 * 2**29, "cuda": 5 * 2**28, "mps": 3 * 2**29}
+"""Of torch and the other libraries, with the 3D and its optimiser: measured on the CPU, with CUDA assumed."""
+
+SURE_SHARE = 0.8
+"""A run is refused only where this share of what it needs is not there, since the rest is an estimate."""
+
+RESOLUTION = 1024
+"""Of models that do not say theirs."""
+
+SMALLER = (768, 512, 384, 256)
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a model weighs, and what decides how much its work takes.
+
+    Attributes:
+        family: its label.
+        parts: the bytes of its parts by their names in a pipeline, each computed in 16 and in 32 bits.
+        denoiser: which of the parts it is.
+        resolution: height and width in pixels of its images.
+        pixels_per_cell: pixels along the edge of a cell of its latents.
+        vae_channels: of the first block of its VAE; 0 without one.
+    """
+
+    family: str
+    parts: Mapping[str, Mapping[int, int]]
+    denoiser: str
+    resolution: int
+    pixels_per_cell: int
+    vae_channels: int
+
+    def bytes_of(self, part: str, device: Device) -> int:
+        """That a part takes on a device; 0 where the model has none of this name."""
+        bits = 16 if device == "cuda" and part != "vae" else 32
+        return self.parts[part][bits] if part in self.parts else 0
+
+    def encoder_bytes(self, device: Device) -> int:
+        """Of all text encoders together."""
+        return sum(self.bytes_of(part, device) for part in self.parts if part.startswith("text_encoder"))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run needs and what is done for it.
+
+    Attributes:
+        need: bytes at the peak, with the measures taken.
+        free: bytes that the device has for it.
+        measures: that are taken, in the order of `MEASURES`.
+        advice: settings with which it would fit, as the end of a sentence; "" where it fits.
+    """
+
+    need: int
+    free: int
+    measures: tuple[Measure, ...]
+    advice: str = ""
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it cannot be begun."""
+        return bool(self.advice)
+
+    def words(self, device: Device, are: str = "are free") -> str:
+        """One sentence for a person; `are` says what the device's bytes are."""
+        where = "on the graphics card" if device == "cuda" else "of memory"
+        said = f"Needs about {gib(self.need)} {where}, and {gib(self.free)} {are}"
+        if self.is_hopeless:
+            return f"{said}: {self.advice}."
+        return f"{said}: {', '.join(MEASURES[each] for each in self.measures)}." if self.measures else f"{said}."
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the loop does at once.
+
+    Attributes:
+        resolution: of the renders, in pixels.
+        views: of a step.
+        texts: that the model is asked with about each view: 2 with guidance, more with Perp-Neg.
+    """
+
+    resolution: int
+    views: int
+    texts: int = 2
+
+    @classmethod
+    def of(cls, settings: Settings, resolution: int) -> Work:
+        """That of a run with some settings, in so many pixels."""
+        return cls(resolution, settings.views_per_step, 2 if settings.perp_neg == "off" else 4)
+
+
+def weigh(model: str) -> Weights | None:
+    """What a model on this computer weighs; None for one of the hub, of which nothing is known before it is here.
+
+    Raises:
+        EngineError: it is not a model, or not one of a supported family, or it is cut off.
+    """
+    location = locate(model)
+    if location.kind == "hub":
+        return None
+    path = Path(location.sources[0])
+    return _weigh_folder(path, model) if location.kind == "folder" else _weigh_file(path)
+
+
+def plan(weights: Weights, work: Work, device: Device, free: int) -> Plan:
+    """The fewest measures with which a run fits, or all of them.
+
+    Args:
+        free: bytes that the device has for the model and the run.
+    """
+    taken: list[Measure] = []
+    possible = [measure for measure in MEASURES if measure != "turns" or device == "cuda"]
+    while need(weights, work, device, taken) > free and len(taken) < len(possible):
+        taken.append(possible[len(taken)])
+    least = need(weights, work, device, taken)
+    hopeless = _is_too_much(least, device, free)
+    return Plan(least, free, tuple(taken), _advice(weights, work, device, free) if hopeless else "")
+
+
+def need(weights: Weights, work: Work, device: Device, measures: list[Measure]) -> int:
+    """Bytes at the peak of a run; the text encoders are freed before its first step."""
+    denoiser, vae = weights.bytes_of(weights.denoiser, device), weights.bytes_of("vae", device)
+    encoders = weights.encoder_bytes(device)
+    images = 1 if "one by one" in measures else work.views * work.texts
+    asked = images * work_bytes(weights, work.resolution, device)
+    graph = int(graph_bytes(weights, work.resolution) * math.prod(GRAPH_SHARES.get(each, 1.0) for each in measures))
+    if "turns" in measures:
+        working = max(denoiser + asked, vae + graph)
+    elif "graphs again" in measures:
+        working = denoiser + vae + max(asked, graph)
+    else:
+        working = denoiser + vae + asked + work.views * graph
+    reading = max(denoiser, encoders) + vae if device == "cuda" else denoiser + vae + encoders
+    return BASE_BYTES[device] + max(working, reading)
+
+
+def work_bytes(weights: Weights, resolution: int, device: Device) -> int:
+    """That one evaluation of the denoiser holds."""
+    cells = (resolution / weights.pixels_per_cell) ** 2
+    return int(cells * ASKED_NUMBERS * (2 if device == "cuda" else 4)) if weights.vae_channels else 0
+
+
+def graph_bytes(weights: Weights, resolution: int) -> int:
+    """That the gradient of encoding one image takes."""
+    return resolution**2 * weights.vae_channels * GRAPH_BYTES
+
+
+def _is_too_much(least: int, device: Device, free: int) -> bool:
+    """Whether what a run needs at least is certainly not there; what the libraries take, which are there, aside."""
+    return SURE_SHARE * (least - BASE_BYTES[device]) > free
+
+
+def _advice(weights: Weights, work: Work, device: Device, free: int) -> str:
+    """Which setting would fit."""
+    for resolution in (side for side in (work.resolution, *SMALLER) if side <= work.resolution):
+        smaller = Work(resolution, 1, work.texts)
+        least = need(weights, smaller, device, list(MEASURES))
+        if smaller != work and not _is_too_much(least, device, free):
+            said = f"choose a resolution of {resolution}"
+            return f"{said} and 1 view per step" if work.views > 1 else said
+    other = ", or the device cpu" if device == "cuda" else ""
+    return f"close other programs, or choose a smaller model, such as Stable Diffusion 1.5 or the starter prior{other}"
+
+
+def _weigh_folder(folder: Path, model: str) -> Weights:
+    index = read_index(folder / INDEX_FILE, model)
+    family = checked_pipeline(model, index, folder)
+    parts = {part: _header_of(folder / part) for part in family.networks if part in present(index)}
+    return _weights(family, parts, folder)
+
+
+def _weigh_file(file: Path) -> Weights:
+    header = read_header(file)
+    companion = companion_folder(file)
+    if companion is not None:
+        family = checked_pipeline(str(companion), read_index(companion / INDEX_FILE, str(companion)), companion)
+    else:
+        family = checked_family(file, header)
+    parts: dict[str, dict[str, Any]] = {}
+    starts = {encoder.prefix: encoder.part for encoder in family.text_encoders} | {VAE: "vae"}
+    for name, entry in header.items():
+        part = next((part for start, part in starts.items() if current_name(name).startswith(start)), family.denoiser)
+        parts.setdefault(part, {})[name] = entry
+    return _weights(family, parts, companion or family.config)
+
+
+def _weights(family: Family, parts: Mapping[str, Header], folder: Path) -> Weights:
+    vae = read_object(folder / "vae" / "config.json") if "vae" in parts else {}
+    blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels") or vae.get("temperal_downsample")
+    count = len(blocks) if isinstance(blocks, list) else 0
+    cell = 2 ** (count if "temperal_downsample" in vae else max(count - 1, 0))
+    channels = vae.get("base_dim") or (blocks[0] if count else 0)
+    cells = read_object(folder / family.denoiser / "config.json").get("sample_size")
+    said = read_object(folder / HINTS_FILE).get("resolution")
+    resolution = said if isinstance(said, int) else cells * cell if isinstance(cells, int) else RESOLUTION
+    sizes = {part: in_16_and_32_bits(header) for part, header in parts.items()}
+    return Weights(family.label, sizes, family.denoiser, resolution, cell, channels if isinstance(channels, int) else 0)
+
+
+def in_16_and_32_bits(header: Header) -> dict[int, int]:
+    """The bytes of a part, by the bits that it is computed in."""
+    return {bits: bytes_of(header, bits=bits) for bits in (16, 32)}
+
+
+def check_whole(folder: Path, parts: Iterable[str]) -> None:
+    """Refuse a folder in Diffusers layout in which a file of these parts is cut off, before gigabytes are read.
+
+    Raises:
+        BadInputError: one is, or it is damaged; the sentence names it.
+    """
+    for part in parts:
+        _header_of(folder / part)
+
+
+def _header_of(folder: Path) -> dict[str, Any]:
+    """The header of all files of a part; of those in two precisions, the smaller."""
+    files = [file for file in sorted(folder.glob("*")) if is_safetensors(file)]
+    halves = [file for file in files if ".fp16." in file.name]
+    tensors: dict[str, Any] = {}
+    for file in halves if halves and len(halves) < len(files) else files:
+        tensors |= read_header(file)
+    return tensors
+
+
+def gib(count: int) -> str:
+    """A number of bytes for a person."""
+    return f"{count / _GIB:.1f} GiB"

@@ -1,0 +1,82 @@
+"""What a model needs, by its headers alone; the headers are those of real models, without their numbers."""
+
+import json
+import struct
+
+import pytest
+
+from sdi_engine.config.settings import PRESETS
+from sdi_engine.diffusion.header import Entry
+from sdi_engine.diffusion.needs import MEASURES, Weights, Work, in_16_and_32_bits, plan, weigh
+from sdi_engine.errors import BadInputError
+
+GIB = 2**30
+
+
+def sizes_of(numbers, dtype="F16"):
+    """The sizes of a part with so many numbers."""
+    return in_16_and_32_bits({"weight": Entry(dtype, (numbers // 1024, 1024))})
+
+
+def sdxl():
+    """Numbers as in the published model."""
+    parts = {
+        "unet": sizes_of(2_567_463_684),
+        "vae": sizes_of(83_653_863),
+        "text_encoder": sizes_of(123_060_480),
+        "text_encoder_2": sizes_of(694_659_840),
+    }
+    return Weights("SDXL", parts, "unet", 1024, 8, 128)
+
+
+def sd21():
+    parts = {"unet": sizes_of(865_910_724), "vae": sizes_of(83_653_863), "text_encoder": sizes_of(340_387_840)}
+    return Weights("SD 2.x", parts, "unet", 512, 8, 128)
+
+
+def test_what_is_plenty_takes_no_measures():
+    found = plan(sd21(), Work(512, 2), "cpu", 64 * GIB)
+    assert (found.measures, found.advice) == ((), "")
+    assert 9 * GIB < found.need < 16 * GIB  # 13.1 GB were measured for such a run
+
+
+@pytest.mark.parametrize(
+    ("free", "last"), [(24, None), (20, "graphs again"), (16, "graphs in parts"), (12, "16 bits"), (8, "turns")]
+)
+def test_the_less_memory_there_is_the_more_is_done(free, last):
+    """SDXL at 1024² fits on a card of 12 GB, and of 8 GB in turns."""
+    found = plan(sdxl(), Work(1024, 1), "cuda", free * 10**9)
+    count = 0 if last is None else list(MEASURES).index(last) + 1
+    assert found.measures == tuple(MEASURES)[:count]
+    assert found.need <= free * 10**9
+
+
+def test_more_measures_never_need_more():
+    needs = [plan(sdxl(), Work(1024, 2), "cuda", free * GIB).need for free in range(60, 4, -1)]
+    assert needs == sorted(needs, reverse=True)
+
+
+def test_what_cannot_fit_is_refused_with_settings_that_would():
+    found = plan(sdxl(), Work(2048, 2), "cuda", 8 * GIB)
+    assert found.is_hopeless
+    assert "choose a resolution of 768 and 1 view per step" in found.words("cuda")
+    assert not plan(sdxl(), Work(768, 1), "cuda", 8 * GIB).is_hopeless
+    hopeless = plan(sdxl(), Work(1024, 1), "cuda", 2 * GIB)
+    assert "smaller model" in hopeless.words("cuda")
+    assert "device cpu" in hopeless.words("cuda")
+    assert "device cpu" not in plan(sdxl(), Work(1024, 1), "cpu", 2 * GIB).words("cpu")
+
+
+def test_the_work_of_a_run_is_that_of_its_settings():
+    assert Work.of(PRESETS["standard"], 512) == Work(512, PRESETS["standard"].views_per_step, 2)
+    assert Work.of(PRESETS["paper"], 512).texts == 4  # Perp-Neg
+
+
+def test_a_truncated_file_of_gigabytes_is_refused_by_its_header_alone(tmp_path):
+    file = tmp_path / "dream.safetensors"
+    header = json.dumps({"weight": {"dtype": "F16", "shape": [2**16, 2**16], "data_offsets": [0, 2**33]}}).encode()
+    file.write_bytes(struct.pack("<Q", len(header)) + header)
+    with file.open("r+b") as stream:
+        stream.truncate(2**33)  # sparse: eight gigabytes, a few bytes too few
+    with pytest.raises(BadInputError, match="truncated"):
+        weigh(str(file))

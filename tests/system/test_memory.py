@@ -1,0 +1,19 @@
+import sys
+
+import pytest
+
+from sdi_engine.system import memory
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="containers with such limits run Linux")
+def test_a_container_has_the_memory_that_its_limit_leaves(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path)
+    total, free = memory.memory_bytes()
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("0\n")
+    assert memory.memory_bytes()[0] == total
+    (tmp_path / "memory.max").write_text(f"{total // 2}\n")
+    (tmp_path / "memory.current").write_text(f"{total // 2 - 2**20}\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 4096\n")  # the file cache is given up on demand
+    assert memory.memory_bytes() == (total // 2, 2**20 + 4096)
+    assert free > 2**20 + 4096
