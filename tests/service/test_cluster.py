@@ -14,8 +14,10 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import trimesh
 from fake_ray import FakeRay
 from safetensors.torch import save_file
 from tiny_models import write_lora, write_stable_diffusion
@@ -30,6 +32,7 @@ from sdi_engine.service import cluster, cluster_connection, cluster_crew, worker
 from sdi_engine.service.cluster import ClusterPool
 from sdi_engine.service.cluster_connection import connect
 from sdi_engine.service.cluster_crew import Crew
+from sdi_engine.surface.source import SourceMesh, write_source
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 STEPS = 12
@@ -366,6 +369,29 @@ def test_where_there_are_accelerators_each_has_an_actor_with_its_share_of_the_co
 def test_a_job_for_which_no_node_is_left_says_so(impatient):
     with pytest.raises(EnvironmentMissingError, match="No node of the Ray cluster is left"):
         hire(Crew(FakeRay(), cores=1))
+
+
+@pytest.mark.parametrize("task", ["texture"])
+def test_the_mesh_of_a_job_goes_to_the_node_and_its_result_comes_back(
+    impatient, job, model, small_pictures, monkeypatch, task
+):
+    monkeypatch.setattr(cluster, "POLL_SECONDS", 0.01)
+    changes = {"task": task, "steps": 2, "resolution": 16, "overrides": {}}
+    there, here = (job(name, **changes) for name in ("there", "here"))
+    box = trimesh.creation.box((1.0, 2.0, 3.0))
+    for folder in (there, here):
+        write_source(folder.source_file, SourceMesh(box.vertices.astype(np.float32), box.faces.astype(np.int32)))
+    errand = cluster._Errand(
+        Crew(FakeRay(nodes={"a": {"CPU": 1.0}}, works=True), cores=1), cluster.Packer(), threading.Event()
+    )
+    outcome = errand.run(there.path, "run", lambda event: None)
+    assert (outcome.exit_code, outcome.error) == (errors.EXIT_DONE, "")
+    assert worker.run(here.path, resume=False) == errors.EXIT_DONE
+    made = {file.name for file in here.path.iterdir()} - {here.log_file.name}
+    assert {"texture.png", "uv.npz", "mesh.glb", "result.json"} <= made
+    assert {file.name for file in there.path.iterdir()} - {there.log_file.name} == made
+    for name in made & {"texture.png", "uv.npz", "moved.npz", "mesh.glb", "source.npz"}:
+        assert (there.path / name).read_bytes() == (here.path / name).read_bytes(), name
 
 
 def test_a_job_that_loses_three_actors_ends_and_names_their_nodes(impatient, job):

@@ -25,17 +25,19 @@ class FakeRay:
 
     exceptions = SimpleNamespace(RayError=RayError, RayActorError=RayActorError, ObjectLostError=ObjectLostError)
 
-    def __init__(self, nodes=(), slow=(), deaf=False):
+    def __init__(self, nodes=(), slow=(), deaf=False, works=False):
         """Make a cluster.
 
         Args:
             nodes: resources by the node's name.
             slow: the same for nodes whose actors do not answer before `hurry`.
             deaf: whether actors answer their greeting, but are lost at any other call.
+            works: whether actors do what they are told, in this process.
         """
         self._nodes = dict(slow) | dict(nodes)
         self._slow = set(slow)
         self._deaf = deaf
+        self._works = works
         self.made, self.killed, self.options = [], [], []
 
     def hurry(self, name):
@@ -55,7 +57,7 @@ class FakeRay:
 
             def make():
                 self.made.append(node)
-                return _Handle(node, self._deaf)
+                return _Handle(node, self._deaf, kind() if self._works else None)
 
             return SimpleNamespace(remote=make)
 
@@ -67,19 +69,24 @@ class FakeRay:
     def get(self, answer):
         if answer.is_lost:
             raise self.RayActorError(f"the actor on {answer.node} died")
+        return answer.value
 
     def kill(self, handle):
         self.killed.append(handle.node)
 
 
 class _Handle:
-    def __init__(self, node, deaf):
+    def __init__(self, node, deaf, actor):
         self.node = node
         self._deaf = deaf
+        self._actor = actor
 
     def __getattr__(self, method):
-        answer = SimpleNamespace(node=self.node, is_lost=self._deaf and method != "greet")
-        return SimpleNamespace(remote=lambda *arguments, **named: answer)
+        def remote(*arguments, **named):
+            value = getattr(self._actor, method)(*arguments, **named) if self._actor is not None else None
+            return SimpleNamespace(node=self.node, is_lost=self._deaf and method != "greet", value=value)
+
+        return SimpleNamespace(remote=remote)
 
 
 def _id_of(name):
