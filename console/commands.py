@@ -1,6 +1,6 @@
 """The command `blender --command sdi …`, which `batch.py` runs too: makes an object for each line of a file.
 
-Its first word may be `texture`: see `texture_command`.
+Its first word may be `texture` or `refine`: see `mesh_command`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import bpy
 from ..jobs.engine import Engine
 from ..jobs.prompts import read_prompts
 from ..sdi_engine.cli.options import add_options, request_of
+from ..sdi_engine.config.parameters import TASKS_OF_A_MESH
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.untrusted import printable
-from . import texture_command
+from . import mesh_command
 from .common import add_common_options, engine_of, parsed, runner_of, writable
 from .objects import ObjectFromPrompt, Row
 from .outcome import Outcome, finish
 from .several import Several, earlier_jobs
 
 COMMAND = "sdi"
-TEXTURE = "texture"
 
 _HELPS = {
     "negative_prompt": "what to avoid, for every object",
@@ -41,8 +41,9 @@ def attach() -> Callable[[], None]:
 
 def main(arguments: Sequence[str], program: str = f"blender --command {COMMAND}") -> int:
     """Run the command; returns its exit code."""
-    if arguments[:1] == [TEXTURE]:
-        return texture_command.main(arguments[1:], f"{program} {TEXTURE}")
+    for task in TASKS_OF_A_MESH:
+        if arguments[:1] == [task]:
+            return mesh_command.main(arguments[1:], f"{program} {task}", task)
     options = parsed(_parser(program), arguments)
     if isinstance(options, int):
         return options
@@ -63,7 +64,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program,
         description="Make one object for each line of a file.",
-        epilog=f"{program} {TEXTURE} --help: how to texture objects of the opened file.",
+        epilog=f"{program} texture --help, {program} refine --help: a new look, or shape, for objects of the opened "
+        "file.",
     )
     parser.add_argument(
         "--prompts", type=Path, required=True, help="a text file with one prompt per line; lines with # are comments"

@@ -1,4 +1,4 @@
-"""Textures of objects of the scene, without a window: for `blender --command sdi texture`, and for scripts."""
+"""Textures and shapes for objects of the scene, without a window: for `blender --command sdi texture`, and scripts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .several import Wanted
 
 
 class TextureOf(Wanted):
-    """A texture for an object as it was when the command began."""
+    """A texture, perhaps with a shape, for an object as it was when the command began."""
 
     def __init__(
         self, context: bpy.types.Context, thing: bpy.types.Object, source: Source, request: JobRequest

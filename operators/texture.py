@@ -1,6 +1,9 @@
-"""Texture: queues a job for each selected mesh, whose texture comes onto the object; and the looks of objects."""
+"""Texture and Refine Shape: each queues a job for each selected mesh, whose result comes onto the object; and the looks
+of objects."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import bpy
 from bpy.props import FloatProperty, IntProperty
@@ -9,6 +12,7 @@ from ..jobs import words
 from ..scene import looks, refined_shape
 from ..scene.importer import ImportFailedError
 from ..scene.source_mesh import check
+from ..sdi_engine.config.parameters import Task
 from ..sdi_engine.errors import EngineError
 from ..state import properties
 from ..state.current import session
@@ -17,17 +21,15 @@ from .generate import refuse
 
 
 def chosen(context: bpy.types.Context) -> list[bpy.types.Object]:
-    """The objects to texture: those in Edit Mode, or else the selected ones; only the meshes if there are any."""
+    """What jobs are for: the objects in Edit Mode, or else the selected ones; only the meshes if there are any."""
     things = context.objects_in_mode_unique_data if context.mode == "EDIT_MESH" else context.selected_objects
     return [thing for thing in things if thing.type == "MESH"] or list(things)
 
 
-class SDI_OT_texture(bpy.types.Operator):
-    """Make a new material for each selected mesh from the prompt, on the mesh's own UV map; its materials of before \
-stay in the file"""
+class _OfMeshes:
+    """Base of operators that queue a job about each selected mesh; `task` is the jobs'."""
 
-    bl_idname = "sdi.texture"
-    bl_label = "Texture"
+    task: ClassVar[Task]
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -40,13 +42,31 @@ stay in the file"""
     def execute(self, context: bpy.types.Context) -> set[str]:
         session().display.complain("")
         try:
-            asked = properties.request_from(context.scene, task="texture")
+            asked = properties.request_from(context.scene, task=self.task)
             notices = texture_jobs.start(context, asked, chosen(context))
         except (EngineError, ImportFailedError) as error:
-            return refuse(self, str(error))
+            return refuse(self, str(error))  # type: ignore[arg-type]
         for notice in notices:
-            self.report({"INFO"}, notice)
+            self.report({"INFO"}, notice)  # type: ignore[attr-defined]
         return {"FINISHED"}
+
+
+class SDI_OT_texture(_OfMeshes, bpy.types.Operator):
+    """Make a new material for each selected mesh from the prompt, on the mesh's own UV map; its materials of before \
+stay in the file"""
+
+    bl_idname = "sdi.texture"
+    bl_label = "Texture"
+    task = "texture"
+
+
+class SDI_OT_refine(_OfMeshes, bpy.types.Operator):
+    """Make a new material for each selected mesh from the prompt, and a shape that fits it: a shape key, whose slider \
+goes back to the shape of before. No point moves farther than Max Move says"""
+
+    bl_idname = "sdi.refine"
+    bl_label = "Refine Shape"
+    task = "refine"
 
 
 class _OfLooks:
@@ -147,6 +167,7 @@ class SDI_OT_set_front(bpy.types.Operator):
 
 CLASSES = (
     SDI_OT_texture,
+    SDI_OT_refine,
     SDI_OT_restore_materials,
     SDI_OT_show_look,
     SDI_OT_remove_look,

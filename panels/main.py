@@ -13,7 +13,7 @@ from .presets import draw_header_preset
 from .settings import draw_settings
 from .tab import Tab
 from .text import wrapped_label
-from .texture import draw_button
+from .texture import draw_buttons
 
 if TYPE_CHECKING:
     from ..jobs.job import Job
@@ -46,7 +46,7 @@ class SDI_PT_generate(Tab, bpy.types.Panel):
         row.operator("sdi.generate", text="Add to Queue" if busy else "Generate", icon="SHADERFX")
         row.operator("sdi.preview_2d", text="", icon="IMAGE_DATA")
         row.operator("sdi.generate_from_file", text="", icon="TEXT")
-        draw_button(layout, context)
+        draw_buttons(layout, context)
         display = session().display
         for sentence in filter(None, dict.fromkeys([display.complaint, session().arrivals.complaint])):
             alert(layout, context, sentence)

@@ -20,6 +20,7 @@ class SDI_MT_object(bpy.types.Menu):
         layout.operator("sdi.generate_from_file", text="Generate from List of Prompts…", icon="TEXT")
         layout.separator()
         layout.operator("sdi.texture", text="Texture Selected", icon="TEXTURE")
+        layout.operator("sdi.refine", text="Refine Shape of Selected", icon="SHAPEKEY_DATA")
         layout.operator("sdi.restore_materials", icon="LOOP_BACK")
         layout.separator()
         layout.operator("sdi.regenerate", icon="FILE_REFRESH")

@@ -1,4 +1,4 @@
-"""Texturing the selected meshes: the button, its settings, and the looks that the active object has."""
+"""Texturing and refining the selected meshes: the buttons, their settings, and the looks that the active object has."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from .tab import Tab
 _LONGEST_NAME = 20
 
 
-def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """Draw the button that textures the selected meshes."""
-    layout.operator("sdi.texture", text=_label(context), icon="TEXTURE")
+def draw_buttons(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Draw the buttons that texture the selected meshes, and refine their shape."""
+    column = layout.column(align=True)
+    column.operator("sdi.texture", text=_label(context), icon="TEXTURE")
+    column.operator("sdi.refine", icon="SHAPEKEY_DATA")
 
 
 def _label(context: bpy.types.Context) -> str:
@@ -25,10 +27,10 @@ def _label(context: bpy.types.Context) -> str:
 
 
 class SDI_PT_texture(Tab, bpy.types.Panel):
-    """How the selected meshes are textured, and the looks that they have"""
+    """How the selected meshes are textured and refined, and the looks that they have"""
 
     bl_idname = "SDI_PT_texture"
-    bl_label = "Texture"
+    bl_label = "Texture and Shape"
     bl_parent_id = "SDI_PT_generate"
     bl_options = {"DEFAULT_CLOSED"}
 
@@ -48,6 +50,7 @@ class SDI_PT_texture(Tab, bpy.types.Panel):
         for text, front in words.FRONTS.items():
             row.operator("sdi.set_front", text=text, depress=settings.front == front).front = front
         column.prop(settings, PARAMETERS["texture_size"].prop)
+        column.prop(settings, PARAMETERS["max_move"].prop, slider=True)
         column.prop(settings, "texture_only")
         if settings.texture_only == "GROUP":
             column.prop_search(settings, "texture_group", context.active_object, "vertex_groups")

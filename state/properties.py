@@ -71,7 +71,7 @@ class SDI_PG_settings(bpy.types.PropertyGroup):
     )  # type: ignore[valid-type]
     texture_only: EnumProperty(
         name="Only",
-        description="Which faces of the selected meshes get the texture; the others keep their look",
+        description="Which faces of the selected meshes get the texture and may move; the others stay as they are",
         items=[
             ("ALL", "All Faces", "The whole mesh"),
             ("SELECTED", "Selected Faces", "The faces that are selected in Edit Mode"),

@@ -52,7 +52,7 @@ def _generate(options: argparse.Namespace) -> int:
     return _work(options, folder.path, resume=False)
 
 
-def _texture(options: argparse.Namespace) -> int:
+def _of_mesh(options: argparse.Namespace) -> int:
     try:
         request = request_of(options, options.prompt).validated()
         check_prompt(request.prompt, request.model)
@@ -184,7 +184,8 @@ def _print_json(options: argparse.Namespace, content: dict[str, Any], code: int)
 
 _COMMANDS = {
     "generate": _generate,
-    "texture": _texture,
+    "texture": _of_mesh,
+    "refine": _of_mesh,
     "run": _run,
     "resume": _resume,
     "serve": _serve,

@@ -31,12 +31,16 @@ def make_parser() -> argparse.ArgumentParser:
     generate.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new job folder")
     add_options(generate, "object")
 
-    texture = commands.add_parser("texture", parents=[common], help="give a mesh from a file a new look from a prompt")
-    texture.add_argument("mesh", type=Path, metavar="MESH", help="a GLB, glTF, OBJ, PLY or STL file")
-    texture.add_argument("prompt", help='what it shall look like, for example "a checkered red chair"')
-    texture.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new job folder")
-    add_options(texture, "object", task="texture")
-    texture.set_defaults(task="texture")
+    for task, text in (
+        ("texture", "give a mesh from a file a new look from a prompt"),
+        ("refine", "give a mesh from a file a new look from a prompt, and a shape that fits it"),
+    ):
+        command = commands.add_parser(task, parents=[common], help=text)
+        command.add_argument("mesh", type=Path, metavar="MESH", help="a GLB, glTF, OBJ, PLY or STL file")
+        command.add_argument("prompt", help='what it shall look like, for example "a checkered red chair"')
+        command.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new job folder")
+        add_options(command, "object", task=task)
+        command.set_defaults(task=task)
 
     _add_studies(commands, common)
 

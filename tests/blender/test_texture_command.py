@@ -10,9 +10,9 @@ import pytest
 def command(bpy, extension, tmp_path, capsys):
     """Run the command in this process; returns its exit code, and its JSON object or else all that it said."""
 
-    def run(*arguments):
+    def run(*arguments, task="texture"):
         output = ["-o", str(tmp_path / "out.blend"), "--json"]
-        code = extension.console.commands.main(["texture", *arguments, *output])
+        code = extension.console.commands.main([task, *arguments, *output])
         printed = capsys.readouterr().out
         last = printed.splitlines()[-1]
         return code, json.loads(last) if last.startswith("{") else printed
@@ -45,6 +45,17 @@ def test_objects_get_their_textures_and_the_file_is_saved(bpy, command, ball, re
         nodes = slot.material.node_tree.nodes
         assert [node.image.packed_file for node in nodes if node.bl_idname == "ShaderNodeTexImage"] != [None]
     assert "Material" in bpy.data.materials, "the one of before"
+
+
+def test_refined_shapes_are_saved_with_it(bpy, command, ball, results):
+    code, said = command("a carved ball", "--objects", "Ball", "--max-move", "0.03", task="refine")
+    assert code == 0, said
+    (folder,) = folders(results)
+    request = json.loads((folder / "request.json").read_text())
+    assert (request["task"], request["max_move"]) == ("refine", 0.03)
+    bpy.ops.wm.open_mainfile(filepath=said["output"])
+    keys = bpy.data.objects["Ball"].data.shape_keys.key_blocks
+    assert [(key.name, key.value) for key in keys] == [("Basis", 0.0), ("Refined", 1.0)]
 
 
 def test_what_is_asked_for_reaches_the_engine_with_the_look_of_before(bpy, command, results):

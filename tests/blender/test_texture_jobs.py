@@ -59,6 +59,41 @@ def test_it_comes_onto_the_object_in_one_undo_step(bpy, desk, cube, texture):
     assert materials(bpy.data.objects["Cube"]) == [PROMPT]
 
 
+def test_a_refined_shape_comes_with_it_in_the_same_undo_step(bpy, desk, cube):
+    bpy.ops.ed.undo_push(message="before")
+    desk.settings.prompt, desk.settings.max_move = PROMPT, 5.0
+    assert desk.press("refine") is None
+    desk.to_the_end()
+    assert (desk.job.request.task, desk.job.request.max_move) == ("refine", 0.05)
+    assert materials(cube) == [PROMPT]
+    key = cube.data.shape_keys.key_blocks["Refined"]
+    assert key.data[0].co.z - cube.data.vertices[0].co.z == pytest.approx(0.1)
+    assert desk.session.whereabouts.of(bpy.context, desk.job) == ("Done: it is on “Cube”.", True)
+    assert desk.press("restore_materials") is None
+    assert (materials(cube), key.value) == (["Material"], 1.0)
+    assert desk.press("variations", job=desk.job.name, count=1) is None
+    desk.to_the_end()
+    values = [each.value for each in cube.data.shape_keys.key_blocks]
+    assert values == [0.0, 0.0, 1.0], "a variation takes the place of the first"
+    for _ in range(2):
+        bpy.ops.ed.undo()
+    cube = bpy.data.objects["Cube"]
+    assert (materials(cube), cube.data.shape_keys) == (["Material"], None)
+    bpy.ops.ed.redo()
+    assert len(bpy.data.objects["Cube"].data.shape_keys.key_blocks) == 2
+
+
+def test_a_refined_shape_waits_under_its_own_name(bpy, desk, cube):
+    desk.settings.prompt = PROMPT
+    desk.press("refine")
+    bpy.ops.object.mode_set(mode="EDIT")
+    desk.until(lambda: desk.arrivals.waits_for)
+    assert desk.arrivals.waits_for == "The refined shape is ready: it comes onto “Cube” when you leave Edit Mode."
+    bpy.ops.object.mode_set(mode="OBJECT")
+    desk.to_the_end()
+    assert len(cube.data.shape_keys.key_blocks) == 2
+
+
 def test_every_selected_mesh_has_a_job_of_its_own(bpy, desk, cube, texture):
     other = add_object(bpy, "Other", cube.data.copy())
     other.select_set(True)
@@ -301,8 +336,8 @@ def test_it_is_drawn(bpy, desk, cube, texture):
 
     extension = desk.extension
     extension.panels.texture.SDI_PT_texture.draw(Panel, bpy.context)
-    extension.panels.texture.draw_button(Layout(), bpy.context)
+    extension.panels.texture.draw_buttons(Layout(), bpy.context)
     names = [each[1] for each in drawn if each[0] == "operator"]
     assert names.count("sdi.show_look") == 2
-    assert {"sdi.restore_materials", "sdi.variations", "sdi.texture", "sdi.remove_look"} <= set(names)
+    assert {"sdi.restore_materials", "sdi.variations", "sdi.texture", "sdi.refine", "sdi.remove_look"} <= set(names)
     assert ("operator", "sdi.texture", {"text": "Texture “Cube”", "icon": "TEXTURE"}) in drawn

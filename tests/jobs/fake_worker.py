@@ -116,8 +116,10 @@ def make_mesh(folder: JobFolder, request: JobRequest, resume: bool, report: work
             misbehave(folder, word, rest)
         stop_if_told(folder)
     report(events.StateChanged(events.EXPORTING))
-    if request.task == "texture":
+    if request.is_of_a_mesh:
         save_texture(folder, b"a PNG, or so it says" if word == "garbage" else png(16, (200, 30, 30)))
+    if request.task == "refine":
+        save_moved(folder, request)
     folder.mesh_file.write_bytes(b"glTF, or so it says" if word == "garbage" else glb(request.height))
     result = {
         "task": request.task,
@@ -196,13 +198,23 @@ def save_texture(folder: JobFolder, picture: bytes) -> None:
             np.savez(folder.uv_file, uv=np.zeros((len(source["faces"]), 3, 2), np.float32))
 
 
+def save_moved(folder: JobFolder, request: JobRequest) -> None:
+    """All up, as far as may be."""
+    import numpy as np
+
+    with np.load(folder.source_file) as source:
+        vertices = source["vertices"]
+    far = np.float32(request.max_move * np.ptp(vertices, axis=0).max())
+    np.savez(folder.moved_file, vertices=vertices + far * np.float32([0, 0, 1]))
+
+
 def save_live_mesh(folder: JobFolder, request: JobRequest) -> None:
     """A tetrahedron, or the mesh that a texture is for, all green."""
     import numpy as np
 
     height = request.height
     draft = folder.path / "draft.npz"
-    if request.task == "texture":
+    if request.is_of_a_mesh:
         with np.load(folder.source_file) as source:
             vertices, faces = source["vertices"], source["faces"]
         np.savez(draft, vertices=vertices, faces=faces, colours=np.full(vertices.shape, (0, 200, 0), np.uint8))

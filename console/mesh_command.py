@@ -1,4 +1,5 @@
-"""The command `blender --background FILE --command sdi texture …`: textures objects of a .blend file."""
+"""The commands `blender --background FILE --command sdi texture …` and `… refine …`: a new look for objects of a .blend
+file, and a shape that fits it."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import bpy
 
 from ..scene.source_mesh import capture
 from ..sdi_engine.cli.options import add_options, request_of
+from ..sdi_engine.config.parameters import Task
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.system.untrusted import printable
@@ -19,15 +21,22 @@ from .outcome import finish
 from .several import Several, earlier_jobs
 from .textures import TextureOf
 
+_DESCRIPTIONS: dict[Task, str] = {
+    "texture": "Make a new look for objects of the opened file from a prompt. Their materials of before are kept.",
+    "refine": "Make a new look for objects of the opened file from a prompt, and a shape that fits it: a shape key. "
+    "Their materials and shapes of before are kept.",
+}
+_MADE: dict[Task, str] = {"texture": "objects textured", "refine": "objects refined"}
 
-def main(arguments: Sequence[str], program: str) -> int:
-    """Run the command; returns its exit code."""
-    options = parsed(_parser(program), arguments)
+
+def main(arguments: Sequence[str], program: str, task: Task) -> int:
+    """Run the command whose jobs are of this task; returns its exit code."""
+    options = parsed(_parser(program, task), arguments)
     if isinstance(options, int):
         return options
     context = bpy.context
     try:
-        request = dataclasses.replace(request_of(options, options.prompt), task="texture").validated()
+        request = dataclasses.replace(request_of(options, options.prompt), task=task).validated()
         engine = engine_of(context, options)
         engine.check()
         output = writable(options.output)
@@ -38,27 +47,24 @@ def main(arguments: Sequence[str], program: str) -> int:
     except EngineError as error:
         print(f"error: {printable(str(error))}")
         return error.exit_code
-    return finish(outcomes, output, options, "objects textured")
+    return finish(outcomes, output, options, _MADE[task])
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=program,
-        description="Make a new look for objects of the opened file from a prompt. Their materials of before are kept.",
-    )
+def _parser(program: str, task: Task) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description=_DESCRIPTIONS[task])
     parser.add_argument("prompt", help='how they are to look, for example "a checkered red chair"')
     parser.add_argument(
         "--objects",
         action="append",
         required=True,
         metavar="NAME",
-        help="the name of a mesh object; may be given several times, for a texture each",
+        help="the name of a mesh object; may be given several times, for a result each",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--only-selected", action="store_true", help="only the faces that are selected in Edit Mode")
     which.add_argument("--vertex-group", default="", metavar="NAME", help="only the faces in this vertex group")
     add_common_options(parser)
-    add_options(parser, "object", task="texture")
+    add_options(parser, "object", task=task)
     return parser
 
 
