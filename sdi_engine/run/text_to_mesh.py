@@ -169,7 +169,7 @@ def make(
             for level, one in enumerate(exported.lods, start=1)
         ],
         "texture_size": request.texture_size,
-        "height": request.height,
+        "height": float(np.ptp(exported.mesh.vertices[:, 2])) if exported.is_placed else request.height,
         "steps": run.step,
         "attempts": run.attempt + 1,
         "model_evaluations": prior.evaluations,

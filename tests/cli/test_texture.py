@@ -19,9 +19,9 @@ def box(tmp_path):
     return file
 
 
-def texture(capsys, *arguments):
+def texture(capsys, *arguments, task="texture"):
     """The exit code, what is printed as JSON, and what is logged."""
-    code = main(["texture", *map(str, arguments), "--json"])
+    code = main([task, *map(str, arguments), "--json"])
     out, errors = capsys.readouterr()
     return code, json.loads(out.strip().rpartition("\n")[2]), errors
 
@@ -34,10 +34,24 @@ def test_a_file_gets_a_texture_and_the_job_can_be_run_again(tmp_path, box, capsy
     assert (result["task"], result["steps"], result["settings"]["noise"]) == ("texture", 2, "cached-3d")
     made = trimesh.load(tmp_path / "job" / "mesh.glb").to_geometry()
     assert made.extents == pytest.approx([0.001, 0.002, 0.003], rel=1e-4)
+    assert result["height"] == pytest.approx(0.003, rel=1e-4), "as the mesh stands, not as a new object would"
     first = np.asarray(Image.open(tmp_path / "job" / "texture.png"))
     (tmp_path / "job" / "result.json").unlink()
     assert main(["run", str(tmp_path / "job")]) == 0
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "job" / "texture.png")), first)
+
+
+def test_a_shape_is_refined_no_farther_than_was_allowed(tmp_path, box, capsys, small_pictures):
+    model = write_stable_diffusion(tmp_path / "tiny")
+    options = ["--model", model, "--steps", "2", "--texture-size", "64", "--resolution", "16", "--device", "cpu"]
+    asked = [box, "a red box", "-o", tmp_path / "job", *options, "--max-move", "0.03"]
+    code, result, errors = texture(capsys, *asked, task="refine")
+    assert code == 0, errors
+    assert result["task"] == "refine"
+    with np.load(tmp_path / "job" / "source.npz") as source, np.load(tmp_path / "job" / "moved.npz") as moved:
+        distances = np.linalg.norm(moved["vertices"] - source["vertices"], axis=1)
+    assert 0.0 < distances.max() <= 0.03 * 0.003
+    assert (tmp_path / "job" / "texture.png").is_file()
 
 
 @pytest.mark.parametrize(
@@ -49,6 +63,7 @@ def test_a_file_gets_a_texture_and_the_job_can_be_run_again(tmp_path, box, capsy
         ("box.obj", ["--strength", "1.5"], '"strength" is 1.5'),
         ("box.obj", ["--front", "north"], "--front"),
         ("box.obj", ["--height", "2"], "--height"),
+        ("box.obj", ["--max-move", "0.1"], "--max-move"),
     ],
 )
 def test_bad_input_is_a_sentence_and_code_2(tmp_path, box, capsys, caplog, mesh, options, words):
@@ -62,6 +77,13 @@ def test_bad_input_is_a_sentence_and_code_2(tmp_path, box, capsys, caplog, mesh,
     assert code == 2
     assert words in errors
     assert "Traceback" not in errors
+    assert not (tmp_path / "job").exists()
+
+
+def test_a_shape_may_not_move_anywhere(tmp_path, box, capsys):
+    code, result, _ = texture(capsys, box, "a red mug", "-o", tmp_path / "job", "--max-move", "0.3", task="refine")
+    assert code == 2
+    assert '"max move" is 0.3: it must be between 0.0 and 0.2' in result["error"]
     assert not (tmp_path / "job").exists()
 
 
