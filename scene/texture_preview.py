@@ -13,6 +13,7 @@ from mathutils import Matrix
 
 from ..jobs.placement import Placement
 from ..sdi_engine.contract.job_folder import JobFolder
+from ..sdi_engine.contract.request import JobRequest
 from . import destination, live_mesh, markers, target
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ _LIFT = 0.002
 """How far the overlay is outside of the object's surface, as a share of the diagonal of its bounding box."""
 
 
-def show(folder: JobFolder, where: Placement, prompt: str) -> bool:
+def show(folder: JobFolder, where: Placement, request: JobRequest) -> bool:
     """Show the job's current state on its object; returns whether it is shown.
 
-    It is not while Blender renders, and, lest it be in the way, while the object is in another mode than Object Mode.
+    It is not while Blender renders, and, lest it be in the way, while the object is in another mode than Object Mode. A
+    shape that is refined shows in front of the object, which would hide what has moved inwards.
     """
     thing = target.find(where.target) if where.target is not None else None
     job_name = folder.path.name
@@ -37,7 +39,8 @@ def show(folder: JobFolder, where: Placement, prompt: str) -> bool:
         return False
     overlay = markers.find(job_name, markers.OVERLAY)
     if overlay is None:
-        overlay = live_mesh.make(thing.users_collection[0], job_name, prompt, markers.OVERLAY)
+        overlay = live_mesh.make(thing.users_collection[0], job_name, request.prompt, markers.OVERLAY)
+        overlay.show_in_front = request.task == "refine"
     overlay.parent = thing
     overlay.matrix_parent_inverse = Matrix.Identity(4)
     overlay.matrix_basis = target.matrix_at_start(where).inverted_safe()

@@ -147,7 +147,7 @@ class Arrivals:
             self.hide_overlay(job.name)
         elif job.live_step is not None and self._shown_steps.get(job.name) != job.live_step:
             where = self._placements[job.name]
-            if texture_preview.show(job.folder, where, job.request.prompt):
+            if texture_preview.show(job.folder, where, job.request):
                 self._shown_steps[job.name] = job.live_step
                 self._overlaid.add(job.name)
 

@@ -84,8 +84,11 @@ def test_a_refined_shape_comes_with_it_in_the_same_undo_step(bpy, desk, cube):
 
 
 def test_a_refined_shape_waits_under_its_own_name(bpy, desk, cube):
-    desk.settings.prompt = PROMPT
+    desk.settings.prompt = "slow red"
     desk.press("refine")
+    desk.until(lambda: overlays(bpy))
+    assert overlays(bpy)[0].show_in_front, "what has moved inwards would be hidden"
+    desk.press("finish_job")
     bpy.ops.object.mode_set(mode="EDIT")
     desk.until(lambda: desk.arrivals.waits_for)
     assert desk.arrivals.waits_for == "The refined shape is ready: it comes onto “Cube” when you leave Edit Mode."
