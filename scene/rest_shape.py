@@ -13,11 +13,10 @@ if TYPE_CHECKING:
 def rest_shape(thing: bpy.types.Object) -> np.ndarray | None:
     """The vertices (V, 3) float32 of a mesh object before its modifiers, in its own space.
 
-    In Edit Mode those being edited, as Blender shows them then. None with absolute shape keys, to which nothing can be
-    added.
+    None with absolute shape keys, to which nothing can be added.
     """
     keys = thing.data.shape_keys
-    if keys is None or thing.mode == "EDIT":
+    if keys is None:
         return coordinates(thing.data.vertices)
     if not keys.use_relative:
         return None

@@ -98,6 +98,54 @@ def test_other_shape_keys_stay(cube, refine, seen):
     np.testing.assert_allclose(seen(cube), before + offsets, atol=1e-5)
 
 
+@pytest.mark.parametrize("active", [0, 1])
+def test_shape_keys_in_edit_mode_are_part_of_the_shape_before_modifiers(bpy, extension, active):
+    cube = bpy.data.objects["Cube"]
+    cube.shape_key_add(name="Basis")
+    wide = cube.shape_key_add(name="Wide", from_mix=False)
+    wide.data[0].co.x += 1.0
+    wide.value, cube.active_shape_key_index = 0.5, active
+    bpy.ops.object.mode_set(mode="EDIT")
+    source = extension.scene.source_mesh.capture(bpy.context, cube)
+    np.testing.assert_allclose(source.rest, source.vertices, atol=1e-6)
+
+
+def test_of_a_mesh_flattened_by_its_scale_what_can_move_moves(cube, bpy, extension, results, seen):
+    cube.rotation_euler, cube.scale.z = (0.0, 0.0, 0.0), 0.0
+    before = seen(cube)
+    folder = make_texture_job(extension, bpy, results, cube, offsets=np.full((8, 3), (0.05, 0.0, 0.02)))
+    extension.scene.texture_result.apply(bpy.context, cube, folder)
+    np.testing.assert_allclose(seen(cube), before + (0.05, 0.0, 0.0), atol=1e-5)
+
+
+def test_vertices_of_no_face_stay(cube, bpy, extension, results, seen):
+    cube.data.vertices.add(1)
+    cube.data.vertices[8].co = (9.0, 9.0, 9.0)
+    offsets = np.full((9, 3), 0.05)
+    offsets[8] = 1e-6  # rounding
+    before = seen(cube)
+    folder = make_texture_job(extension, bpy, results, cube, offsets=offsets)
+    extension.scene.texture_result.apply(bpy.context, cube, folder)
+    np.testing.assert_allclose(seen(cube)[:8], before[:8] + 0.05, atol=1e-5)
+    refined = cube.data.shape_keys.key_blocks["Refined"].data
+    assert tuple(refined[8].co) == (9.0, 9.0, 9.0)
+
+
+def sculpt(cube):
+    cube.data.vertices[0].co.x += 1.0
+    cube.data.update()
+
+
+@pytest.mark.parametrize("change", [sculpt, lambda cube: add_modifier(cube, "SUBSURF", levels=0)])
+def test_vertices_and_modifiers_may_have_changed_since(bpy, cube, extension, results, seen, change):
+    offsets = np.random.default_rng(0).uniform(-0.05, 0.05, (8, 3))
+    folder = make_texture_job(extension, bpy, results, cube, offsets=offsets)
+    change(cube)
+    before = seen(cube)
+    assert extension.scene.texture_result.apply(bpy.context, cube, folder).thing == cube
+    np.testing.assert_allclose(seen(cube), before + offsets, atol=1e-5)
+
+
 @pytest.mark.parametrize("is_parent", [False, True])
 def test_an_armature_carries_it(bpy, cube, refine, seen, is_parent):
     data = bpy.data.armatures.new("Bones")
