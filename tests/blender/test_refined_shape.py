@@ -115,7 +115,7 @@ def test_of_a_mesh_flattened_by_its_scale_what_can_move_moves(cube, bpy, extensi
     before = seen(cube)
     folder = make_texture_job(extension, bpy, results, cube, offsets=np.full((8, 3), (0.05, 0.0, 0.02)))
     extension.scene.texture_result.apply(bpy.context, cube, folder)
-    np.testing.assert_allclose(seen(cube), before + (0.05, 0.0, 0.0), atol=1e-5)
+    np.testing.assert_allclose(seen(cube), before + np.array([0.05, 0.0, 0.0]), atol=1e-5)
 
 
 def test_vertices_of_no_face_stay(cube, bpy, extension, results, seen):

@@ -371,12 +371,9 @@ def test_a_job_for_which_no_node_is_left_says_so(impatient):
         hire(Crew(FakeRay(), cores=1))
 
 
-@pytest.mark.parametrize("task", ["texture"])
-def test_the_mesh_of_a_job_goes_to_the_node_and_its_result_comes_back(
-    impatient, job, model, small_pictures, monkeypatch, task
-):
+def test_the_mesh_of_a_job_goes_to_the_node_and_its_result_comes_back(impatient, job, small_pictures, monkeypatch):
     monkeypatch.setattr(cluster, "POLL_SECONDS", 0.01)
-    changes = {"task": task, "steps": 2, "resolution": 16, "overrides": {}}
+    changes = {"task": "refine", "steps": 2, "resolution": 16, "overrides": {}}
     there, here = (job(name, **changes) for name in ("there", "here"))
     box = trimesh.creation.box((1.0, 2.0, 3.0))
     for folder in (there, here):
@@ -388,7 +385,7 @@ def test_the_mesh_of_a_job_goes_to_the_node_and_its_result_comes_back(
     assert (outcome.exit_code, outcome.error) == (errors.EXIT_DONE, "")
     assert worker.run(here.path, resume=False) == errors.EXIT_DONE
     made = {file.name for file in here.path.iterdir()} - {here.log_file.name}
-    assert {"texture.png", "uv.npz", "mesh.glb", "result.json"} <= made
+    assert {"texture.png", "uv.npz", "moved.npz", "mesh.glb", "result.json"} <= made
     assert {file.name for file in there.path.iterdir()} - {there.log_file.name} == made
     for name in made & {"texture.png", "uv.npz", "moved.npz", "mesh.glb", "source.npz"}:
         assert (there.path / name).read_bytes() == (here.path / name).read_bytes(), name
