@@ -220,7 +220,8 @@ def test_more_jobs_than_nodes_give_the_same_as_here(pool, job, uninterrupted):
     assert folders[0].mesh_file.read_bytes() == uninterrupted.mesh_file.read_bytes()
     here = {file.relative_to(uninterrupted.path) for file in uninterrupted.path.rglob("*")}
     there = {file.relative_to(folders[0].path) for file in folders[0].path.rglob("*")}
-    assert there - {folders[0].log_file.relative_to(folders[0].path)} == here
+    only_here = {uninterrupted.texts_file.relative_to(uninterrupted.path)}  # sealed by the machine that wrote it
+    assert there - {folders[0].log_file.relative_to(folders[0].path)} == here - only_here
     assert "Unwrapping" in folders[0].log_file.read_text()
     ours, theirs = (folder.result() for folder in (uninterrupted, folders[0]))
     assert {**theirs, "seconds": 0, "peak_memory_mb": 0} == {**ours, "seconds": 0, "peak_memory_mb": 0}
