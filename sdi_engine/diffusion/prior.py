@@ -191,13 +191,13 @@ class Prior(ABC):
         part of its direction that is perpendicular to the prompt's.
         """
         if guidance == 0.0:
-            return self._asked(x, t, conditioning.negative)
+            return self._in_parts(x, t, conditioning.negative)
         if guidance == 1.0 and not conditioning.away:
-            return self._asked(x, t, conditioning.prompt)
+            return self._in_parts(x, t, conditioning.prompt)
         texts = [conditioning.negative, conditioning.prompt, *(text for text, _ in conditioning.away)]
         count = len(texts)
         together = {name: torch.cat([text[name] for text in texts]) for name in conditioning.prompt}
-        everything = self._asked(x.repeat(count, 1, 1, 1), t.repeat(count), together)
+        everything = self._in_parts(x.repeat(count, 1, 1, 1), t.repeat(count), together)
         empty, prompt, *away = everything.chunk(count)
         # Directions in x0 and in ε differ by the factor −b/a, so one set of weights serves both.
         to_prompt = prompt.x0 - empty.x0
@@ -213,7 +213,7 @@ class Prior(ABC):
         guided = Prediction(x0, noise, by_guidance=x0 - prompt.x0, conditional_noise=prompt.noise)
         return self.rescaled(x, t, guided)
 
-    def _asked(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
+    def _in_parts(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
         """`predict_unguided`, about `images_at_once` at a time."""
         size = self.images_at_once or len(x)
         if len(x) <= size:
