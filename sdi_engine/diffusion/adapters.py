@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -112,6 +112,23 @@ def weight_change(parts: Parts, weight: Tensor, amount: float) -> Tensor:
     return amount * (_with_length(weight + change, parts) - weight)
 
 
+def is_low_rank(parts: Parts) -> bool:
+    """Whether nothing but the bias and what has a low rank is changed, so that it can be done beside the weight."""
+    return set(parts) <= {"up", "down", "alpha", "scale", "diff_b"}
+
+
+def low_rank(parts: Parts, shape: Sequence[int], amount: float) -> tuple[Tensor, Tensor]:
+    """(down, up): (rank, in, …) and (out, rank), whose product is `weight_change`.
+
+    Args:
+        parts: for which `is_whole` and `is_low_rank` hold, with a change of the weight among them.
+        shape: of the weight.
+        amount: 1 is as it was trained.
+    """
+    up, down = parts["up"].flatten(1), parts["down"]
+    return down.reshape(len(down), *shape[1:]), amount * _scale(parts, len(down)) * up
+
+
 def _difference(parts: Parts) -> Tensor:
     """α / rank · ΔW."""
     if "diff" in parts:
@@ -132,9 +149,14 @@ def _difference(parts: Parts) -> Tensor:
         rank = sides[-1] if sides else None
         small, large = _product(parts, "lokr_w1", ""), _product(parts, "lokr_w2", "lokr_t2")
         change = torch.kron(small.reshape(*small.shape, *[1] * (large.dim() - 2)), large.contiguous())
+    return _scale(parts, rank) * change
+
+
+def _scale(parts: Parts, rank: int | None) -> float:
+    """α / rank; 1 where a file does not say α."""
     if "scale" in parts:
-        return parts["scale"].item() * change
-    return parts["alpha"].item() / rank * change if "alpha" in parts and rank is not None else change
+        return parts["scale"].item()
+    return parts["alpha"].item() / rank if "alpha" in parts and rank is not None else 1.0
 
 
 def _product(parts: Parts, name: str, core: str) -> Tensor:

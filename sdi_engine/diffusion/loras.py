@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from ..contract.request import Lora
 from ..errors import BadInputError
 from ..system.pasted import as_meant
-from .adapters import Parts, check_settings, is_whole, scale_of, split_name, weight_change
+from .adapters import Parts, check_settings, is_low_rank, is_whole, low_rank, scale_of, split_name, weight_change
 from .families import Family, supported
 from .header import check_is_lora, listed, lora_family, read_header, shown
 from .location import check_suffix
 from .model_index import read_object
 from .original_names import as_it_is
+from .packed import PackedLayer
 from .text_encoders import has_weights
 
 _EMBEDDING = re.compile(r"(bundle_emb\.|emb_params|clip_[lg]$|.*string_to_param).*")
@@ -92,8 +93,12 @@ def fuse_loras(pipeline: Any, loras: Sequence[Lora], family: Family, done: Colle
             if layer.part in done or not has_weights(getattr(pipeline, layer.part)):
                 continue
             mine = [file for file in files if layer in file.layers]
-            changes = [_changes(pipeline, layer, file.layers[layer], file.lora.weight) for file in mine]
-            if not _add(pipeline, layer, changes):
+            if _is_packed(pipeline, layer):
+                sound = all(_add_beside(pipeline, layer, file) for file in mine)
+            else:
+                changes = [_changes(pipeline, layer, file.layers[layer], file.lora.weight) for file in mine]
+                sound = _add(pipeline, layer, changes)
+            if not sound:
                 named = " and ".join(f'"{file.path.name}"' for file in mine)
                 raise BadInputError(
                     f"With the LoRA {named} weights of the model become NaN or infinite (in {listed(layer.names)}): "
@@ -192,6 +197,12 @@ def _read(pipeline: Any, lora: Lora, known: Mapping[str, Layer], family: Family)
             log.debug("%s: %s", file.path, error)
             reason = f"{shown(sources[layer])} does not have the shape of its layer"
             raise _unfit(file.path, family, _other_family(family, tensors) or reason) from error
+        if _is_packed(pipeline, layer) and not is_low_rank(file.layers[layer]):
+            raise BadInputError(
+                f'The LoRA "{file.path}" changes whole weights (with {shown(sources[layer])}), and those of this model '
+                "are quantized: only what is of low rank can be added beside them; choose a plain LoRA, or the "
+                "model's version with 16-bit weights."
+            )
     if not parts:
         raise _unfit(file.path, family, _other_family(family, tensors) or "none of its tensors belongs to it")
     return file
@@ -277,6 +288,25 @@ def _add(pipeline: Any, layer: Layer, changes: Sequence[Mapping[str, Tensor]]) -
     return is_finite
 
 
+def _is_packed(pipeline: Any, layer: Layer) -> bool:
+    """Whether a layer's weight is quantized, so that nothing can be added to it."""
+    part = getattr(pipeline, layer.part)
+    return all(isinstance(part.get_submodule(name), PackedLayer) for name in layer.names)
+
+
+def _add_beside(pipeline: Any, layer: Layer, file: _File) -> bool:
+    """Have a packed layer do what a file adds to its weight, in the layer's precision; whether all of it is finite."""
+    parts = {kind: tensor.float() for kind, tensor in file.layers[layer].items()}
+    modules = [getattr(pipeline, layer.part).get_submodule(name) for name in layer.names]
+    is_finite = True
+    if "up" in parts:
+        down, up = low_rank(parts, modules[0].shape, file.lora.weight)
+        for module, rows in zip(modules, up.split([module.shape[0] for module in modules]), strict=True):
+            is_finite = module.add_low_rank(down, rows) and is_finite
+    bias = {kind: tensor for kind, tensor in parts.items() if kind == "diff_b"}
+    return _add(pipeline, layer, [_changes(pipeline, layer, bias, file.lora.weight)]) and is_finite
+
+
 def _tensor(pipeline: Any, layer: Layer, kind: str) -> Tensor:
     """The "weight" or "bias" of a layer in 32 bits; raises ValueError where it has none."""
     return torch.cat([parameter.detach().float() for parameter in _parameters(pipeline, layer, kind)])
@@ -284,6 +314,8 @@ def _tensor(pipeline: Any, layer: Layer, kind: str) -> Tensor:
 
 def _parameters(pipeline: Any, layer: Layer, kind: str) -> list[nn.Parameter]:
     modules = [getattr(pipeline, layer.part).get_submodule(name) for name in layer.names]
+    if kind == "weight" and _is_packed(pipeline, layer):  # for its shape
+        return [nn.Parameter(torch.empty(module.shape, device="meta")) for module in modules]
     parameters = [getattr(module, kind, None) for module in modules]
     if not all(isinstance(parameter, nn.Parameter) for parameter in parameters):
         raise ValueError(f"the layer has no {kind}")

@@ -31,6 +31,7 @@ from .header import (
 from .location import INDEX_FILE, companion_folder
 from .model_index import absent_parts, check_channels, checked_pipeline, present, read_index
 from .original_names import Layout, vae_layout
+from .packed import take_packed
 from .precision import precision
 from .prior import Prior
 from .tensors import Tensors, open_tensors
@@ -98,8 +99,10 @@ def load_single_file(file: Path, device: torch.device) -> SingleFile:
     def filled(networks: dict[str, nn.Module]) -> dict[str, nn.Module]:
         with open_tensors(file) as tensors:
             for part, network in networks.items():
-                of_part = torch.float32 if part == "vae" else dtype
-                _fill(file, network, layouts[part], tensors, of_part, family.identities)
+                of_part, layout = torch.float32 if part == "vae" else dtype, layouts[part]
+                if part == family.denoiser:
+                    layout = take_packed(network, layout, tensors, dtype, device)
+                _fill(file, network, layout, tensors, of_part, family.identities)
         return networks
 
     def read_encoders() -> dict[str, nn.Module]:
@@ -238,7 +241,8 @@ def _fill(
                 f'The model file "{file}" holds values that are NaN or infinite (in {listed([original])}): it is '
                 "damaged; download it again, or choose another one."
             )
-        pieces = tensor.chunk(len(held.names)) if len(held.names) > 1 else (tensor,)
+        rows = [shapes[name][0] for name in held.names]
+        pieces = tensor.split(rows) if len(rows) > 1 and sum(rows) == len(tensor) else tensor.chunk(len(rows))
         for name, piece in zip(held.names, pieces, strict=True):
             state[name] = _shaped(file, original, piece, shapes[name]).to(dtype).contiguous()
     module.load_state_dict(state, strict=True, assign=True)

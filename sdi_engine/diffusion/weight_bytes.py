@@ -31,7 +31,7 @@ _APART = re.compile(r"(.*\.)?distilled_guidance_layer\..*")
 
 
 def is_packed_on_loading(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether a weight of a denoiser is packed: matrices and kernels in its blocks, which are nearly all of it.
+    """Whether a weight of a denoiser is packed: matrices and kernels in its layers' blocks, which are nearly all of it.
 
     Embedders, the time, norms and the last layer stay as they are.
 
@@ -39,21 +39,22 @@ def is_packed_on_loading(name: str, shape: tuple[int, ...]) -> bool:
         name: in Diffusers or in the original code.
         shape: of the weight.
     """
-    return len(shape) >= 2 and bool(_IN_BLOCKS.fullmatch(name)) and not _APART.fullmatch(name)
+    is_inside = _IN_BLOCKS.fullmatch(name) is not None and _APART.fullmatch(name) is None
+    return is_inside and len(shape) >= 2 and math.prod(shape) % BLOCK == 0
 
 
-def bytes_of(header: Header, precision: Precision = FULL, bits: int = 16) -> int:
+def bytes_of(header: Header, precision: Precision | None = None, bits: int = 16) -> int:
     """The bytes that some weights take in memory.
 
     Args:
         header: of a file, or what of it belongs to one part.
-        precision: how they are kept; only a denoiser is packed, so it is `FULL` for all else.
-        bits: of the numbers that they are computed in, 16 or 32, which all take that the file does not hold in fewer.
+        precision: of a denoiser's weights; None for a VAE or text encoder, which is never packed.
+        bits: of the numbers that they are computed in, 16 or 32, which all take that is not packed.
     """
     total = 0.0
     for name, entry in header.items():
-        kept = min(_KEPT_BITS.get(entry.dtype, bits), bits)
-        if precision != FULL and is_packed_on_loading(name, entry.shape) and entry.dtype not in _KEPT_BITS:
+        kept = bits if precision is None else min(_KEPT_BITS.get(entry.dtype, bits), bits)
+        if precision not in (None, FULL) and is_packed_on_loading(name, entry.shape) and entry.dtype not in _KEPT_BITS:
             kept = min(kept, _PACKED_BITS[precision])
         total += math.prod(entry.shape) * kept / 8
     return math.ceil(total)

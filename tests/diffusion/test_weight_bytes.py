@@ -29,6 +29,7 @@ def test_bytes_at_each_precision(precision, bits, expected):
 def test_what_a_file_has_in_few_bits_stays_in_them(kind, bits):
     packed = {BLOCK: Entry(kind, (64, 256))}
     assert {bytes_of(packed, precision) for precision in ("full", "8-bit", "4-bit")} == {64 * 256 * bits / 8}
+    assert bytes_of(packed) == 64 * 256 * 2  # of a text encoder
 
 
 @pytest.mark.parametrize(
