@@ -17,7 +17,7 @@ from .families import VAE, Family
 from .header import Header, checked_family, current_name, read_header
 from .location import HINTS_FILE, INDEX_FILE, companion_folder, is_safetensors, locate
 from .model_index import checked_pipeline, present, read_index, read_object
-from .weight_bytes import bytes_of
+from .weight_bytes import FULL, Precision, bytes_of
 
 Device = Literal["cpu", "cuda", "mps"]
 Measure = Literal["graphs again", "one by one", "graphs in parts", "16 bits", "turns"]
@@ -135,8 +135,12 @@ class Work:
         return cls(resolution, settings.views_per_step, 2 if settings.perp_neg == "off" else 4)
 
 
-def weigh(model: str) -> Weights | None:
+def weigh(model: str, precision: Precision = FULL) -> Weights | None:
     """What a model on this computer weighs; None for one of the hub, of which nothing is known before it is here.
+
+    Args:
+        model: as in `location.locate`.
+        precision: that its denoiser is packed to on loading.
 
     Raises:
         EngineError: it is not a model, or not one of a supported family, or it is cut off.
@@ -145,7 +149,7 @@ def weigh(model: str) -> Weights | None:
     if location.kind == "hub":
         return None
     path = Path(location.sources[0])
-    return _weigh_folder(path, model) if location.kind == "folder" else _weigh_file(path)
+    return _weigh_folder(path, model, precision) if location.kind == "folder" else _weigh_file(path, precision)
 
 
 def plan(weights: Weights, work: Work, device: Device, free: int) -> Plan:
@@ -208,14 +212,14 @@ def _advice(weights: Weights, work: Work, device: Device, free: int) -> str:
     return f"close other programs, or choose a smaller model, such as Stable Diffusion 1.5 or the starter prior{other}"
 
 
-def _weigh_folder(folder: Path, model: str) -> Weights:
+def _weigh_folder(folder: Path, model: str, precision: Precision) -> Weights:
     index = read_index(folder / INDEX_FILE, model)
     family = checked_pipeline(model, index, folder)
     parts = {part: _header_of(folder / part) for part in family.networks if part in present(index)}
-    return _weights(family, parts, folder)
+    return _weights(family, parts, folder, precision)
 
 
-def _weigh_file(file: Path) -> Weights:
+def _weigh_file(file: Path, precision: Precision) -> Weights:
     header = read_header(file)
     companion = companion_folder(file)
     if companion is not None:
@@ -227,10 +231,10 @@ def _weigh_file(file: Path) -> Weights:
     for name, entry in header.items():
         part = next((part for start, part in starts.items() if current_name(name).startswith(start)), family.denoiser)
         parts.setdefault(part, {})[name] = entry
-    return _weights(family, parts, companion or family.config)
+    return _weights(family, parts, companion or family.config, precision)
 
 
-def _weights(family: Family, parts: Mapping[str, Header], folder: Path) -> Weights:
+def _weights(family: Family, parts: Mapping[str, Header], folder: Path, precision: Precision) -> Weights:
     vae = read_object(folder / "vae" / "config.json") if "vae" in parts else {}
     blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels") or vae.get("temperal_downsample")
     count = len(blocks) if isinstance(blocks, list) else 0
@@ -239,13 +243,16 @@ def _weights(family: Family, parts: Mapping[str, Header], folder: Path) -> Weigh
     cells = read_object(folder / family.denoiser / "config.json").get("sample_size")
     said = read_object(folder / HINTS_FILE).get("resolution")
     resolution = said if isinstance(said, int) else cells * cell if isinstance(cells, int) else RESOLUTION
-    sizes = {part: in_16_and_32_bits(header) for part, header in parts.items()}
+    sizes = {
+        part: in_16_and_32_bits(header, precision if part == family.denoiser else None)
+        for part, header in parts.items()
+    }
     return Weights(family.label, sizes, family.denoiser, resolution, cell, channels if isinstance(channels, int) else 0)
 
 
-def in_16_and_32_bits(header: Header) -> dict[int, int]:
-    """The bytes of a part, by the bits that it is computed in."""
-    return {bits: bytes_of(header, bits=bits) for bits in (16, 32)}
+def in_16_and_32_bits(header: Header, precision: Precision | None = None) -> dict[int, int]:
+    """The bytes of a part, by the bits that it is computed in; `precision` as of `weight_bytes.bytes_of`."""
+    return {bits: bytes_of(header, precision, bits) for bits in (16, 32)}
 
 
 def check_whole(folder: Path, parts: Iterable[str]) -> None:
