@@ -88,6 +88,8 @@ def fuse_loras(pipeline: Any, loras: Sequence[Lora], family: Family, done: Colle
         return []
     known = _known_layers(pipeline, family)
     files = [_read(pipeline, lora, known, family) for lora in loras]
+    for file in files:
+        _check_beside(pipeline, file, done)
     with torch.no_grad():
         for layer in {layer: None for file in files for layer in file.layers}:
             if layer.part in done or not has_weights(getattr(pipeline, layer.part)):
@@ -197,12 +199,6 @@ def _read(pipeline: Any, lora: Lora, known: Mapping[str, Layer], family: Family)
             log.debug("%s: %s", file.path, error)
             reason = f"{shown(sources[layer])} does not have the shape of its layer"
             raise _unfit(file.path, family, _other_family(family, tensors) or reason) from error
-        if _is_packed(pipeline, layer) and not is_low_rank(file.layers[layer]):
-            raise BadInputError(
-                f'The LoRA "{file.path}" changes whole weights (with {shown(sources[layer])}), and those of this model '
-                "are quantized: only what is of low rank can be added beside them; choose a plain LoRA, or the "
-                "model's version with 16-bit weights."
-            )
     if not parts:
         raise _unfit(file.path, family, _other_family(family, tensors) or "none of its tensors belongs to it")
     return file
@@ -292,6 +288,17 @@ def _is_packed(pipeline: Any, layer: Layer) -> bool:
     """Whether a layer's weight is quantized, so that nothing can be added to it."""
     part = getattr(pipeline, layer.part)
     return all(isinstance(part.get_submodule(name), PackedLayer) for name in layer.names)
+
+
+def _check_beside(pipeline: Any, file: _File, done: Collection[str]) -> None:
+    """Refuse a file that changes the whole of weights that are quantized; raises BadInputError."""
+    for layer, parts in file.layers.items():
+        if layer.part not in done and _is_packed(pipeline, layer) and not is_low_rank(parts):
+            raise BadInputError(
+                f'The LoRA "{file.path}" changes whole weights (such as {listed(layer.names)}), and those of this '
+                "model are quantized: only what is of low rank can be added beside them; choose a plain LoRA, or the "
+                "model's version with 16-bit weights."
+            )
 
 
 def _add_beside(pipeline: Any, layer: Layer, file: _File) -> bool:

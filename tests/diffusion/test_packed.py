@@ -4,22 +4,33 @@
 """
 
 import copy
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from accelerate import init_empty_weights
 from diffusers import DiffusionPipeline
+from lora_files import low_rank
 from original_layout import renamed
 from packed_files import FORMATS
+from safetensors.torch import save_file
 from wide_models import WRITERS, write_wide
 
+from sdi_engine.contract.request import Lora
 from sdi_engine.diffusion import families
+from sdi_engine.diffusion.loras import fuse_loras
 from sdi_engine.diffusion.packed import PackedLayer, is_packed, take_packed
 from sdi_engine.diffusion.packed_on_loading import pack_denoiser
 from sdi_engine.diffusion.prior import ModelHints
 from sdi_engine.diffusion.single_file import _fill
 from sdi_engine.diffusion.tensors import open_tensors
+from sdi_engine.distillation.ddim import ddim_trajectory
+from sdi_engine.distillation.noise import CHOICES_2D, Context
+from sdi_engine.errors import BadInputError, EnvironmentMissingError
+from sdi_engine.studies.distill2d import score_distillation
+from sdi_engine.studies.sampling import starting_noise
 
 CPU = torch.device("cpu")
 RESOLUTION = 32
@@ -114,3 +125,105 @@ def test_a_layer_at_a_time_is_the_same_as_all_at_once(how, model, tmp_path):
     torch.testing.assert_close(
         predicted(with_denoiser(model, layers)), predicted(with_denoiser(model, once)), atol=1e-5, rtol=1e-5
     )
+
+
+@pytest.fixture(scope="module")
+def flux(tmp_path_factory):
+    """As `model`, of FLUX.1."""
+    folder = write_wide("FLUX.1", tmp_path_factory.mktemp("models") / "model")
+    pipeline = DiffusionPipeline.from_pretrained(folder)
+    family = families.FLUX
+    return "FLUX.1", family, pipeline, family.prior(pipeline, ModelHints(resolution=RESOLUTION), CPU)
+
+
+LORA_LAYERS = {
+    "lora_unet_double_blocks_0_img_attn_qkv": (96, 32),
+    "lora_unet_double_blocks_0_txt_mlp_2": (32, 128),
+    "lora_unet_img_in": (32, 16),
+}
+
+
+def fused(pipeline, denoiser, tensors, file):
+    save_file(tensors, file)
+    fuse_loras(
+        SimpleNamespace(**pipeline.components | {"transformer": denoiser}), [Lora(str(file), 0.5)], families.FLUX
+    )
+    return denoiser
+
+
+@pytest.mark.parametrize("how", ["fp8 scaled by row", "GGUF Q8_0"])
+def test_a_lora_beside_packed_weights_is_as_one_added_to_what_they_stand_for(how, flux, tmp_path):
+    tensors = low_rank(LORA_LAYERS, ("lora_down.weight", "lora_up.weight"), alpha=1.5)
+    layers, once = (from_file(flux, how, tmp_path / str(keep), keep) for keep in (True, False))
+    without = predicted(with_denoiser(flux, layers))
+    beside = predicted(with_denoiser(flux, fused(flux[2], layers, tensors, tmp_path / "lora.safetensors")))
+    added = predicted(with_denoiser(flux, fused(flux[2], once, tensors, tmp_path / "lora.safetensors")))
+    assert (beside - without).norm() > 0.1 * without.norm()
+    torch.testing.assert_close(beside, added, atol=1e-4 * added.abs().max().item(), rtol=0.0)
+
+
+def test_a_lora_that_changes_whole_weights_is_refused_for_packed_ones(flux, tmp_path):
+    layers = from_file(flux, "fp8 e4m3", tmp_path / "model")
+    tensors = {"lora_unet_double_blocks_0_img_mlp_2.diff": torch.ones(32, 128)}
+    with pytest.raises(BadInputError, match=r"changes whole weights .* are quantized: only what is of low rank"):
+        fused(flux[2], layers, tensors, tmp_path / "lora.safetensors")
+    assert fused(flux[2], from_file(flux, "fp8 e4m3", tmp_path / "m", False), tensors, tmp_path / "lora.safetensors")
+
+
+@pytest.mark.parametrize("how", ["fp8 scaled", "GGUF Q4_0", "8-bit", "4-bit"])
+def test_gradients_reach_the_latents(how, flux, tmp_path):
+    """As they do where κ is found by descent: those of the same weights unpacked."""
+    layers = packed(flux, how, tmp_path / "model")
+    plain = from_file(flux, how, tmp_path / "all", False) if how in FORMATS else copy.deepcopy(flux[2].transformer)
+    for name, layer in layers.named_modules():
+        if isinstance(layer, PackedLayer):
+            plain.get_submodule(name).weight.data = layer.weight
+    found = []
+    for denoiser in (layers, plain):
+        prior = with_denoiser(flux, denoiser)
+        x = torch.randn(1, *prior.latent_shape(RESOLUTION), generator=torch.Generator().manual_seed(3)).requires_grad_()
+        prior.predict_unguided(x, torch.tensor([0.5]), prior.text(PROMPTS[:1])).noise.square().sum().backward()
+        found.append(x.grad)
+    assert found[0].norm() > 0.0
+    torch.testing.assert_close(*found, atol=1e-4 * found[1].abs().max().item(), rtol=0.0)
+
+
+def test_with_cached_noise_score_distillation_is_ddim(flux, tmp_path):
+    prior = with_denoiser(flux, packed(flux, "GGUF Q4_0", tmp_path / "model"))
+    times, conditioning = prior.sampling_times(4), prior.condition(["a mug"])
+    x = starting_noise(prior, [0], RESOLUTION)
+
+    def cached(x0, t, previous):
+        return CHOICES_2D["cached"](None, x0, t, None, Context(0.0, 0.0, None, None, 0, previous))
+
+    ddim = ddim_trajectory(prior, x, times, conditioning, 3.5)
+    distilled = score_distillation(prior, x, times, conditioning, 3.5, cached)
+    for one, other in zip(ddim, distilled, strict=True):
+        assert (one.x0 - other.x0).abs().max() <= 1e-4
+
+
+def test_nan_in_packed_weights_is_told(flux, tmp_path):
+    tensors = renamed(flux[2].transformer, families.FLUX.layout(flux[2].transformer))
+    name = "model.diffusion_model.double_blocks.0.img_mlp.0.weight"
+    tensors[name] = torch.full_like(tensors[name], torch.nan)
+    file = FORMATS["fp8 e4m3"](tensors, tmp_path / "model")
+    with init_empty_weights(include_buffers=False):
+        denoiser = type(flux[2].transformer).from_config(flux[2].transformer.config)
+    with open_tensors(file) as opened:
+        rest = take_packed(denoiser, families.FLUX.layout(denoiser), opened, torch.float32, CPU)
+        with pytest.raises(BadInputError, match=r"NaN or infinite \(in .*img_mlp\.0\.weight"):
+            _fill(file, denoiser, rest, opened, torch.float32, ())
+
+
+@pytest.mark.parametrize(
+    ("module", "how", "sentence"),
+    [
+        ("bitsandbytes", "4-bit", r"packs a model to 4-bit: install it \(pip"),
+        ("gguf", "GGUF Q8_0", r'reads "model\.gguf": install it \(pip install'),
+    ],
+)
+def test_a_missing_package_is_named(module, how, sentence, flux, tmp_path, monkeypatch):
+    packed(flux, how, tmp_path / "model")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(EnvironmentMissingError, match=sentence):
+        packed(flux, how, tmp_path / "model")
