@@ -20,13 +20,13 @@ from ..sdi_engine.diffusion.families import Family
 from ..sdi_engine.diffusion.header import check_beside_companion, check_is_lora, checked_family, read_header
 from ..sdi_engine.diffusion.location import (
     INDEX_FILE,
+    MODEL_SUFFIXES,
     REAL_MODEL,
     STARTER_FOLDER,
-    SUFFIXES,
     check_suffix,
     companion_folder,
     is_hub_id,
-    is_safetensors,
+    is_model_file,
     locate,
     model_name,
 )
@@ -292,11 +292,11 @@ def _in_folder(folder: Path, go_on: Callable[[], bool], depth: int = 0) -> Itera
     for path in _listed(folder):
         if not go_on():
             return
-        if is_safetensors(path) and path.is_file():
+        if is_model_file(path) and path.is_file():
             yield str(path)
         elif not path.name.startswith(".") and path.is_dir():
             if (path / INDEX_FILE).is_file():
-                is_companion = any(path.with_name(f"{path.name}{suffix}").is_file() for suffix in SUFFIXES)
+                is_companion = any(path.with_name(f"{path.name}{suffix}").is_file() for suffix in MODEL_SUFFIXES)
                 if not is_companion:
                     yield str(path)
             elif depth < MAX_DEPTH:

@@ -44,7 +44,7 @@ class SDI_OT_choose_model(bpy.types.Operator):
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
     filter_folder: BoolProperty(default=True, options={"HIDDEN"})  # type: ignore[valid-type]
-    filter_glob: StringProperty(default="*.safetensors;*.sft", options={"HIDDEN"})  # type: ignore[valid-type]
+    filter_glob: StringProperty(default="*.safetensors;*.sft;*.gguf", options={"HIDDEN"})  # type: ignore[valid-type]
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         self.filepath = self.filepath or _start(context)

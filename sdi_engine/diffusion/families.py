@@ -386,7 +386,7 @@ UNSUPPORTED = (
     (r"(emb_params|string_to_param.*|clip_[lg])", "is an embedding (textual inversion)"),
     (r"(.*\.)?encoder\.block\..*|shared\.weight", "is only a text encoder (T5)"),
     (r"(.*\.)?(text_model|resblocks)\..*", "is only a text encoder"),
-    (r"(.*\.)?layers\.\d+\.self_attn\.q_proj\..*", "is only a text encoder (a language model)"),
+    (r"(.*\.)?layers\.\d+\.self_attn\.q_proj\..*|token_embd\.weight", "is only a text encoder (a language model)"),
     (
         r"(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv_in|conv1|project_in|mid|mid_block|down|up)\..*",
         "is only a VAE",

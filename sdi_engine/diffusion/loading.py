@@ -39,7 +39,7 @@ from .device_memory import check_room
 from .distilled import NATIVE_GUIDANCE, Distilled, about_loras, distilled
 from .families import Family
 from .header import listed
-from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, is_safetensors, locate
+from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, is_model_file, locate
 from .loras import check_loras, fuse_loras
 from .model_index import LIBRARIES, absent_parts, check_channels, check_weights, checked_pipeline, present, read_index
 from .needs import check_whole
@@ -289,7 +289,7 @@ def _with_encoders(
         return prior
 
     def changed() -> dict[str, nn.Module]:
-        what = "file" if is_safetensors(Path(model)) else "folder"
+        what = "file" if is_model_file(Path(model)) else "folder"
         with _explained_errors(model, ModelLocation(what, (model,))):
             encoders = dict(read())
             if loras:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from ..config.parameters import STARTER_MODEL
 from ..errors import BadInputError, EnvironmentMissingError
 from ..system.pasted import as_meant, as_meant_here
+from .gguf_header import is_gguf
 
 REAL_MODEL = "stable-diffusion"
 """The name of the real model that we recommend, wherever a copy of it can be had."""
@@ -28,6 +29,9 @@ STARTER_FOLDER = Path(__file__).parent.parent / "starter" / "weights"
 SUFFIXES = (".safetensors", ".sft")
 """Suffixes of files in the safetensors format, in upper or lower case (`is_safetensors`)."""
 
+MODEL_SUFFIXES = (*SUFFIXES, ".gguf")
+"""Those of files that a model may be (`is_model_file`)."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
 _HUB_HOSTS = ("huggingface.co", "hf.co")
 _NOT_MODELS = ("datasets", "spaces", "papers", "collections", "docs", "blog")
@@ -36,7 +40,7 @@ _MAIN_VERSION = "main"
 
 @dataclass(frozen=True)
 class ModelLocation:
-    """A folder in Diffusers layout, a single `.safetensors` file, or ids on the Hugging Face hub.
+    """A folder in Diffusers layout, a single `.safetensors` or `.gguf` file, or ids on the Hugging Face hub.
 
     Attributes:
         kind: what the sources are.
@@ -106,7 +110,7 @@ def locate(model: str) -> ModelLocation:
 def is_hub_id(model: str) -> bool:
     """Whether a name can be an id on the Hugging Face hub, and no path; touches no disk."""
     name = model_name(model)
-    return bool(_HUB_ID.fullmatch(name)) and not is_safetensors(Path(name))
+    return bool(_HUB_ID.fullmatch(name)) and not is_model_file(Path(name))
 
 
 def is_safetensors(file: Path) -> bool:
@@ -114,18 +118,23 @@ def is_safetensors(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES
 
 
+def is_model_file(file: Path) -> bool:
+    """Whether a file's name says that it is in a format that a model may have: safetensors or GGUF."""
+    return file.suffix.lower() in MODEL_SUFFIXES
+
+
 def check_suffix(file: Path, kind: str) -> None:
-    """Refuse a "model" or "LoRA" in another format than safetensors.
+    """Refuse a "model" in another format than safetensors or GGUF, and all else in another than safetensors.
 
     Raises:
         BadInputError: it is, by its name.
     """
-    if is_safetensors(file):
+    if is_safetensors(file) or (kind == "model" and is_gguf(file)):
         return
-    if file.suffix.lower() == ".gguf":
+    if is_gguf(file):
         raise BadInputError(
-            f'The {kind} file "{file}" is in the GGUF format, whose quantized weights are not supported: choose the '
-            ".safetensors file that it was made from."
+            f'The {kind} file "{file}" is in the GGUF format, which is read for the transformer of a model only: '
+            "choose a .safetensors file."
         )
     raise BadInputError(
         f'The {kind} file "{file}" is not a .safetensors file: other formats can run code when they are opened; '
@@ -160,7 +169,7 @@ def _about_address(address: str) -> str:
     """Why an address is not a model, and what to do."""
     host, path = _split(address)
     if host in _hub_hosts():
-        if path and is_safetensors(Path(path[-1])):
+        if path and is_model_file(Path(path[-1])):
             return (
                 f'"{address}" is the address of a single file: download it, and choose the file; for a model that '
                 "consists of folders, give its id (owner/name)."

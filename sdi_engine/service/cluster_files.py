@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..contract.job_folder import JobFolder, storage_errors
 from ..contract.request import JobRequest
-from ..diffusion.location import INDEX_FILE, companion_folder, is_hub_id, is_safetensors
+from ..diffusion.location import INDEX_FILE, companion_folder, is_hub_id, is_model_file, is_safetensors
 from ..errors import BadInputError
 from ..system import files
 from ..system.pasted import as_meant
@@ -172,7 +172,7 @@ def _sources(path: Path) -> dict[str, Path]:
         if not (path / INDEX_FILE).is_file():
             return {}
         return {f"{path.name}/{name}": file for name, file in _read_of_model(path, weights=True).items()}
-    if not path.is_file() or not is_safetensors(path):
+    if not path.is_file() or not is_model_file(path):
         return {}
     sources = {path.name: path}
     companion = companion_folder(path)

@@ -3,7 +3,14 @@ import sys
 
 import pytest
 
-from sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, locate, model_name
+from sdi_engine.diffusion.location import (
+    REAL_MODEL,
+    REAL_MODEL_MIRRORS,
+    ModelLocation,
+    check_suffix,
+    locate,
+    model_name,
+)
 from sdi_engine.errors import BadInputError, EnvironmentMissingError
 
 
@@ -18,18 +25,27 @@ def test_every_kind_of_name(tmp_path):
     assert locate("starter").kind == "folder"
 
 
-@pytest.mark.parametrize("name", ["nothing", "nothing.safetensors", "owner/nothing.safetensors", "a" * 5000, "\0"])
+@pytest.mark.parametrize(
+    "name", ["nothing", "nothing.safetensors", "owner/nothing.safetensors", "owner/nothing.gguf", "a" * 5000, "\0"]
+)
 def test_missing_files(name):
     with pytest.raises(EnvironmentMissingError, match="does not exist"):
         locate(name)
 
 
-@pytest.mark.parametrize(("name", "sentence"), [("model.ckpt", "can run code"), ("model.gguf", "GGUF")])
-def test_other_formats_are_refused(name, sentence, tmp_path):
-    file = tmp_path / name
+def test_other_formats_are_refused(tmp_path):
+    file = tmp_path / "model.ckpt"
     file.touch()
-    with pytest.raises(BadInputError, match=sentence):
+    with pytest.raises(BadInputError, match="can run code"):
         locate(str(file))
+
+
+def test_gguf_is_for_models_only(tmp_path):
+    file = tmp_path / "model.GGUF"
+    file.touch()
+    assert locate(str(file)) == ModelLocation("file", (str(file),))
+    with pytest.raises(BadInputError, match=r"The LoRA file .* GGUF format, which is read for the transformer"):
+        check_suffix(file, "LoRA")
 
 
 @pytest.mark.parametrize("name", ["dream.SAFETENSORS", "dream.sft", "dream.SFT"])
