@@ -4,6 +4,7 @@
 """
 
 import copy
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +14,13 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import DiffusionPipeline
 from lora_files import low_rank
-from original_layout import renamed
+from original_layout import renamed, write_single_file
 from packed_files import FORMATS
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from tiny_models import write_stable_diffusion
 from wide_models import WRITERS, write_wide
 
+from sdi_engine import cli
 from sdi_engine.contract.request import Lora
 from sdi_engine.diffusion import families
 from sdi_engine.diffusion.loras import fuse_loras
@@ -227,3 +230,19 @@ def test_a_missing_package_is_named(module, how, sentence, flux, tmp_path, monke
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(EnvironmentMissingError, match=sentence):
         packed(flux, how, tmp_path / "model")
+
+
+@pytest.mark.usefixtures("small_pictures")
+def test_sample_distill2d_and_generate_with_a_file_in_8_bit_floats(tmp_path):
+    """Of Stable Diffusion, with everything in it, as an artist has it."""
+    single = write_single_file(write_stable_diffusion(tmp_path / "folder"), tmp_path / "dream.safetensors")
+    FORMATS["fp8 scaled"](load_file(single), single)
+    few = ["--steps", "2", "--model", str(single), "--device", "cpu", "--json"]
+    assert cli.main(["sample", "a red mug", "-o", str(tmp_path / "sample"), "--count", "1", *few]) == 0
+    assert cli.main(["distill2d", "a red mug", "-o", str(tmp_path / "distilled"), *few]) == 0
+    assert json.loads((tmp_path / "distilled" / "result.json").read_text())["largest_difference"] <= 1e-4
+    coarse = {"mesh_resolution": 16, "samples_per_ray": 8, "occupancy_resolution": 8}
+    numbers = [word for name, value in coarse.items() for word in ("--set", f"{name}={value}")]
+    numbers += ["--texture-size", "64", "--face-budget", "500"]
+    assert cli.main(["generate", "a red mug", "--preset", "draft", "-o", str(tmp_path / "job"), *few, *numbers]) == 0
+    assert (tmp_path / "job" / "mesh.glb").is_file()
