@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import write_stable_diffusion
 from wide_models import WRITERS, write_wide
 
-from sdi_engine import cli
+from sdi_engine.cli import commands as cli
 from sdi_engine.contract.request import Lora
 from sdi_engine.diffusion import families
 from sdi_engine.diffusion.loras import fuse_loras
