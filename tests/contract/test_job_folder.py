@@ -115,3 +115,13 @@ def test_the_contract_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_file_that_a_job_may_have_is_deleted_with_it(tmp_path):
+    folder = JobFolder.create(tmp_path / "job", REQUEST)
+    for name, path in vars(folder).items():
+        if name.endswith(("_file", "_flag")):
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    assert folder.remove()
+    assert not folder.path.exists()

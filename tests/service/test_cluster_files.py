@@ -87,6 +87,9 @@ def test_only_what_an_engine_writes_is_taken_from_a_node(folder, tmp_path):
         "checkpoint/state.safetensors",
         "mesh.glb",
         "mesh-lod1.glb",
+        "texture.png",
+        "uv.npz",
+        "moved.npz",
     ]
     accept(folder, dict.fromkeys([*hostile, *good], b"content"), JobRequest("a mug"))
     there = {str(file.relative_to(folder.path)) for file in folder.path.rglob("*") if file.is_file()}
