@@ -206,7 +206,9 @@ _PAPER = Settings(
 
 PRESETS: dict[str, Settings] = {
     "draft": _DRAFT,
-    "standard": dataclasses.replace(_DRAFT, steps=300, inversion_steps_per_unit=5, mesh_resolution=128),
+    "standard": dataclasses.replace(
+        _DRAFT, steps=350, inversion_steps_per_unit=5, mesh_resolution=128, mesh_start=0.5, mesh_smoothing=0.05
+    ),
     "paper": _PAPER,
     "threestudio": dataclasses.replace(
         _PAPER,
@@ -218,9 +220,9 @@ PRESETS: dict[str, Settings] = {
     "mv-sdi": dataclasses.replace(_PAPER, steps=5_000, views_per_step=2, views="antithetic"),
 }
 """For new objects. `draft` and `standard` suit a small model and a processor (why they are as they are, measured, is
-said in docs/evaluation/settings.md); `paper` is the paper's appendix, and `threestudio` the authors' released code
-where that differs: how noise is inverted (`distillation.threestudio`), the range of t, the convexity and its
-schedule, and the guidance without Perp-Neg (`run.resolve`). `mv-sdi` is the paper's with two opposite views in each
+said in docs/evaluation/settings.md and mesh.md); `paper` is the paper's appendix, and `threestudio` the authors'
+released code where that differs: how noise is inverted (`distillation.threestudio`), the range of t, the convexity and
+its schedule, and the guidance without Perp-Neg (`run.resolve`). `mv-sdi` is the paper's with two opposite views in each
 of half as many steps, which is as many evaluations of the model (MV-SDI, Lupascu et al. 2026, arXiv 2606.29964; K =
 2 there)."""
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -204,13 +205,11 @@ class RadianceVolume(Representation):
         """The isosurface at `mesh_resolution`, simplified, unwrapped, with the albedo that is seen along short rays
         and the normals that it had before."""
         with phase("Extracting the surface", "mesh"):
-            random = torch.Generator().manual_seed(request.seed)
-            fine, normals, cell = self.fine_surface(random)
-        colours_at = functools.partial(render_at_surface, self.field, depth=2.0 * cell)
-        return self.textured(fine, colours_at, normals, request, phase)
+            fine = self.fine_surface(torch.Generator().manual_seed(request.seed))
+        return self.textured(fine.mesh, fine.colours_at, fine.normals, request, phase)
 
-    def fine_surface(self, random: torch.Generator) -> tuple[trimesh.Trimesh, FineNormals, float]:
-        """The isosurface at `mesh_resolution`, smoothed, its normals, and the edge of a grid cell, scene units.
+    def fine_surface(self, random: torch.Generator) -> FineSurface:
+        """The isosurface at `mesh_resolution`, smoothed.
 
         Raises:
             NoObjectError: there is none.
@@ -221,8 +220,9 @@ class RadianceVolume(Representation):
         density = density_grid(self.field, self.occupancy, cell)
         origin = self.occupancy.bounding_box()[0].cpu().numpy()
         level = automatic_threshold(density, cell)
-        fine = smoothed(fine_surface(density, level, cell, origin), settings.mesh_smoothing)
-        return fine, FineNormals(density, level, cell, origin, settings.mesh_smoothing), cell
+        mesh = smoothed(fine_surface(density, level, cell, origin), settings.mesh_smoothing)
+        normals = FineNormals(density, level, cell, origin, settings.mesh_smoothing)
+        return FineSurface(mesh, functools.partial(render_at_surface, self.field, depth=2.0 * cell), normals)
 
     def textured(
         self, fine: trimesh.Trimesh, colours_at: ColoursAt, normals: Normals, request: JobRequest, phase: Phase
@@ -260,6 +260,14 @@ class RadianceVolume(Representation):
             light_offset=0.5 * torch.randn(3, generator=random).to(device),
             normal_spacing=self.field.cell,
         )
+
+
+class FineSurface(NamedTuple):
+    """The surface of a field before it is simplified: its mesh, scene units, and the colours and normals around it."""
+
+    mesh: trimesh.Trimesh
+    colours_at: ColoursAt
+    normals: Normals
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""A mesh that somebody has made: read and checked, its UV map and texels, its look of before, and a new look for it."""
+"""Meshes that somebody has made: read, checked, their UV map and texels, their look, a new one; meshes that move."""

@@ -6,7 +6,9 @@ move, and the field goes on learning its colours, which stay on the surface wher
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,14 @@ import torch
 import torch.nn.functional as F
 import trimesh
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..cameras import Cameras
 from ..config.settings import Settings
 from ..contract.request import JobRequest
+from ..errors import NoObjectError
+from ..mesh.around import Around
+from ..mesh.bake import ColoursAt
 from ..mesh.surface import simplified
 from ..radiance.background import plain_backgrounds
 from ..radiance.volume import RadianceVolume
@@ -33,8 +37,9 @@ TRIANGLES_PER_PIXEL = 2.0
 MOST_TRIANGLES = 200_000
 """The mesh has so many triangles for each pixel of an image, of which the object covers about a third."""
 
-NEIGHBOURS = 8
-"""What is true of a point beside the vertices is the mean of what is true of so many vertices around it."""
+
+ASKED_EVERY = 10
+"""Steps after which a field that had no surface is asked for it again."""
 
 
 class FieldThenMesh(RadianceVolume):
@@ -63,20 +68,21 @@ class FieldThenMesh(RadianceVolume):
         return [*super().parameter_groups(), vertices]
 
     def prepare(self, step: Step) -> None:
-        """As of the volume; in the first step that is due the field's surface becomes the mesh.
+        """As of the volume; when it is time the field's surface becomes the mesh.
+
+        A field that has none yet goes on, and is asked again some steps later.
 
         Raises:
-            NoObjectError: there is no surface, or the volume has come to nothing.
+            NoObjectError: the volume has come to nothing.
         """
-        if step.progress < self.settings.mesh_start:
-            super().prepare(step)
-            return
-        self.field.activate_levels(step.progress, self.settings.level_starts)
+        late = step.number - math.ceil(self.settings.mesh_start * step.steps)
+        if self.surface is None and late >= 0 and late % ASKED_EVERY == 0:
+            with suppress(NoObjectError):
+                self._become_mesh(step)
         if self.surface is None:
-            assert self.settings.resolution is not None
-            triangles = min(round(TRIANGLES_PER_PIXEL * self.settings.resolution**2), MOST_TRIANGLES)
-            mesh = simplified(self.fine_surface(step.random_for("mesh"))[0], triangles)
-            self._take(np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.int64))
+            super().prepare(step)
+        else:
+            self.field.activate_levels(step.progress, self.settings.level_starts)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Take a state that `state_dict` gave, also one in which there is a mesh already.
@@ -145,6 +151,13 @@ class FieldThenMesh(RadianceVolume):
     def samples_at_once(self) -> int:
         return SAMPLES_AT_ONCE[self.corners.device.type]
 
+    def _become_mesh(self, step: Step) -> None:
+        assert self.settings.resolution is not None
+        self.field.activate_levels(step.progress, self.settings.level_starts)
+        triangles = min(round(TRIANGLES_PER_PIXEL * self.settings.resolution**2), MOST_TRIANGLES)
+        mesh = simplified(self.fine_surface(step.random_for("mesh")).mesh, triangles)
+        self._take(np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.int64))
+
     def _take(self, vertices: NDArray[np.float32], faces: NDArray[np.int64]) -> None:
         """Go on as the mesh with these vertices (V, 3), scene units, and faces (F, 3)."""
         device = self.occupancy.density.device
@@ -163,10 +176,9 @@ class FieldThenMesh(RadianceVolume):
             vertices = self.surface.positions().cpu().numpy()
         return trimesh.Trimesh(vertices, self.mesh_faces.cpu().numpy(), process=False)
 
-    def _colours_beside(self, now: trimesh.Trimesh) -> Any:
-        """What colours points on or near the mesh as it is now have (`mesh.bake.ColoursAt`): those of the points which
-        have come to where they are."""
-        around = _Around(now)
+    def _colours_beside(self, now: trimesh.Trimesh) -> ColoursAt:
+        """The colours of points on or near the mesh as it is now: those of the points that have come to be there."""
+        around = Around(now.vertices)
         change = self.mesh_vertices.cpu().numpy() - np.asarray(now.vertices)
 
         def colours(points: Tensor, normals: Tensor) -> Tensor:
@@ -176,25 +188,11 @@ class FieldThenMesh(RadianceVolume):
         return colours
 
 
-class _Around:
-    """Means over the vertices around points."""
-
-    def __init__(self, mesh: trimesh.Trimesh) -> None:
-        self._tree = cKDTree(mesh.vertices)
-        self._count = min(NEIGHBOURS, len(mesh.vertices))
-
-    def mean(self, points: NDArray[np.floating], values: NDArray[np.floating]) -> NDArray[np.floating]:
-        """(N, C) for points (N, 3) and values of all vertices (V, C), the nearer the heavier."""
-        distance, vertex = self._tree.query(points, k=self._count)
-        weight = 1.0 / np.square(distance).clip(1e-12)
-        return (weight[..., None] * values[vertex]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
-
-
 class _NormalsBeside:
     """The normals of a mesh (`mesh.normal_map.Normals`)."""
 
     def __init__(self, mesh: trimesh.Trimesh) -> None:
-        self._around = _Around(mesh)
+        self._around = Around(mesh.vertices)
         self._normals = np.asarray(mesh.vertex_normals)
 
     def at(self, points: NDArray[np.float32]) -> NDArray[np.float32]:

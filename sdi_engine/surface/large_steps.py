@@ -52,8 +52,8 @@ class LargeSteps:
         """`spread`, without gradients."""
         result = np.zeros(values.shape)
         if len(self._free):
-            result[self._free] = self._factors.solve(values.detach().double().cpu().numpy()[self._free])
-        return torch.from_numpy(result).to(values)
+            result[self._free] = self._factors.solve(values.detach().cpu().double().numpy()[self._free])
+        return torch.from_numpy(result).to(values.dtype).to(values.device)  # in two steps: MPS knows no doubles
 
 
 class _Spread(torch.autograd.Function):

@@ -80,14 +80,13 @@ def test_smoothing_keeps_the_volume_and_thin_parts():
 
 def bumpy(radius=0.5):
     ball = trimesh.creation.icosphere(4, radius)
-    bumps = 0.01 * np.sin(25.0 * ball.vertices).prod(axis=1)
-    ball.vertices *= 1.0 + bumps[:, None] / radius
+    ball.vertices *= 1.0 + 0.02 * np.sin(12.0 * ball.vertices / radius).prod(axis=1)[:, None]
     return ball
 
 
 def test_smoothing_takes_small_bumps_away_and_keeps_volume_and_place():
     both = trimesh.util.concatenate([bumpy(), bumpy(0.2).apply_translation([2.0, 0.0, 0.0])])
-    after = smoothed(both, 0.08)
+    after = smoothed(both, 0.05)
     for large, small in zip(both.split(), after.split(), strict=True):
         assert small.volume == pytest.approx(large.volume, rel=1e-6)
         assert np.allclose(small.vertices.mean(axis=0), large.vertices.mean(axis=0), atol=1e-3)

@@ -32,8 +32,8 @@ def surface_of(mesh):
 
 
 def test_borders_in_front_of_nothing_and_of_a_surface_have_the_gradient_of_finite_differences():
-    """A tetrahedron in front of a triangle, all corners moved in random directions."""
-    n, step = 160, 0.02
+    """A tetrahedron in front of a triangle."""
+    n, step = 128, 0.02
     cameras = orbit(CAMERAS, [25.0], 20.0, CPU)
     cameras = dataclasses.replace(
         cameras, **{field.name: getattr(cameras, field.name).double() for field in dataclasses.fields(cameras)}
@@ -59,12 +59,13 @@ def test_borders_in_front_of_nothing_and_of_a_surface_have_the_gradient_of_finit
     leaf = vertices.clone().requires_grad_()
     hits, seen = look(vertices)
     border_term(hits, leaf[faces], cameras, seen, weights).backward()
-    random = torch.Generator().manual_seed(0)
-    for _ in range(6):
-        way = torch.randn(vertices.shape, generator=random, dtype=torch.float64)
-        ahead, behind = ((look(vertices + sign * step * way)[1] * weights).sum() for sign in (1.0, -1.0))
-        measured = (ahead - behind).item() / (2.0 * step)
-        assert abs((leaf.grad * way).sum().item() - measured) < 0.06 * (leaf.grad.norm() * way.norm()).item() / 4.0
+    measured = torch.zeros_like(vertices)
+    for number in range(vertices.numel()):
+        way = step * torch.eye(vertices.numel(), dtype=torch.float64)[number].view_as(vertices)
+        ahead, behind = ((look(vertices + each)[1] * weights).sum() for each in (way, -way))
+        measured.view(-1)[number] = (ahead - behind) / (2.0 * step)
+    assert (leaf.grad - measured).norm() < 0.06 * measured.norm()
+    assert (measured.norm(dim=1) > 0.02).tolist() == [True, True, False, True, True, True, True], "one is behind"
 
 
 def test_lit_surfaces_have_the_gradient_of_finite_differences():

@@ -11,10 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from sdi_engine.config.settings import PRESETS
 from sdi_engine.contract.request import JobRequest
-from sdi_engine.errors import BadInputError
+from sdi_engine.errors import BadInputError, NoObjectError
 from sdi_engine.mesh.topology import non_manifold_edges, welded
+from sdi_engine.radiance.volume import RadianceVolume
 from sdi_engine.run import checkpoint
 from sdi_engine.run.optimisation import Optimisation
+from sdi_engine.surface import field_then_mesh
+from sdi_engine.surface.field_then_mesh import FieldThenMesh
 
 RESOLUTION = 16
 STEPS = 6
@@ -105,6 +108,23 @@ def test_the_step_of_the_change_can_be_given_up_and_done_again(prior, whole):
     run.safepoint = lambda share: None
     advanced(run, STEPS // 2)
     assert torch.equal(run.representation.surface.moves, whole.representation.surface.moves)
+
+
+def test_a_field_without_a_surface_goes_on_and_is_asked_again(prior, monkeypatch):
+    monkeypatch.setattr(field_then_mesh, "ASKED_EVERY", 2)
+    asked = []
+
+    def fine_surface(self, random):
+        asked.append(run.step)
+        if len(asked) == 1:
+            raise NoObjectError("nothing yet")
+        return RadianceVolume.fine_surface(self, random)
+
+    monkeypatch.setattr(FieldThenMesh, "fine_surface", fine_surface)
+    run = new_run(prior)
+    advanced(run, STEPS)
+    assert asked == [3, 5]
+    assert run.representation.surface is not None
 
 
 def test_a_checkpoint_with_a_damaged_mesh_is_refused_in_one_sentence(prior, whole, tmp_path):
