@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..sdi_engine.config.asked import settings_asked_for
 from ..sdi_engine.config.parameters import STARTER_MODEL, Parameters
+from ..sdi_engine.contract import speeds
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.diffusion.distilled import distilled
 from ..sdi_engine.diffusion.families import Family
@@ -109,12 +110,14 @@ class Models:
         cached: models in the hub's cache.
         in_folder: models in the person's own folder.
         known: all examined models by their name in a request; for one that cannot be used, a sentence that says why.
+        speeds: how fast runs were on this machine.
     """
 
     recent: tuple[Model, ...] = ()
     cached: tuple[Model, ...] = ()
     in_folder: tuple[Model, ...] = ()
     known: dict[str, Model | str] = field(default_factory=dict)
+    speeds: speeds.Speeds = field(default_factory=dict)
 
 
 def size_words(size: int | None) -> str:
@@ -257,7 +260,7 @@ def find_models(
     cached = tuple(model for model in usable(_cached_ids(cache)) if model.is_here)
     in_folder = usable(_in_folder(model_folder, go_on)) if model_folder else ()
     recent = usable(_recent(results)) if results else ()
-    return Models(recent[:MAX_RECENT], cached, in_folder, known)
+    return Models(recent[:MAX_RECENT], cached, in_folder, known, speeds.read())
 
 
 def _recent(results: Path) -> Iterator[str]:

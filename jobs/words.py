@@ -14,6 +14,14 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def about(seconds: float) -> str:
+    """For example "About 4 minutes", for what is known roughly."""
+    if seconds < 90.0:
+        return "About a minute" if seconds > 45.0 else "Less than a minute"
+    minutes = round(seconds / 60.0)
+    return f"About {minutes} minutes" if minutes < 100 else f"About {seconds / 3600.0:.1f} hours"
+
+
 def fraction(progress: Progress) -> float:
     """The share of the phase that is done, 0…1."""
     return progress.share

@@ -48,8 +48,19 @@ def _draw_basics(layout: bpy.types.UILayout, context: bpy.types.Context, width: 
         if parameter.name == "model":
             row.menu("SDI_MT_models", text="", icon="DOWNARROW_HLT")
             _draw_about_model(column, context, width)
+        elif parameter.name == "preset":
+            _draw_time(column, context)
         elif parameter.name == "seed":
             row.operator("sdi.random_seed", text="", icon="FILE_REFRESH")
+
+
+def _draw_time(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """What the object will take on this machine, where runs of its kind were made here before."""
+    text = session().models.time_for(context.scene)
+    if text:
+        row = layout.row()
+        row.active = False
+        row.label(text=text, icon="TIME")
 
 
 def draw_prompt(layout: bpy.types.UILayout, settings: properties.SDI_PG_settings) -> None:

@@ -5,8 +5,8 @@
 Trains a small `AutoencoderKL` (eight pixels per cell, four channels, so that the U-Net gets as many cells as now) on
 the starter world on one thread (for so much processor time, so that other load does not matter). Prints, from one run:
 the error of its reconstructions; how often the judge recognises them, compared with the originals and with 64 px, which
-is an upper bound for pictures that a model in these latents could make; and the cost of an optimisation step besides
-the U-Net (wall-clock time: use an idle machine).
+is an upper bound for pictures that a model in these latents could make. What a step costs besides the U-Net says
+`python -m sdi_engine bench --resolution 128`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,23 +25,16 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sdi_engine.config.parameters import STARTER_MODEL
-from sdi_engine.contract.request import JobRequest
-from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.evaluation.accuracy import random_subject
 from sdi_engine.evaluation.judge import Judge, load_judge
 from sdi_engine.evaluation.pictures import on_grey, render_around
-from sdi_engine.run.optimisation import Optimisation
-from sdi_engine.run.resolve import resolve
 from sdi_engine.starter import world
 from sdi_engine.starter.dataset import Window
 from sdi_engine.starter.render import POINTS_PER_AREA, sample_surface
 
 LARGE, SMALL = 128, 64
 BATCH = 8
-VIEWS = 2
 SUBJECTS = 60
-STEPS = 30
 KL_WEIGHT = 1e-6
 
 
@@ -64,7 +56,6 @@ def main() -> None:
     steps = train(vae, options.minutes)
     print(f"VAE: {sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters, {steps * BATCH} pictures")
     report_reconstructions(vae, load_judge())
-    report_costs(vae)
 
 
 def train(vae: AutoencoderKL, minutes: float) -> int:
@@ -116,34 +107,8 @@ def report_reconstructions(vae: AutoencoderKL, judge: Judge) -> None:
         print(f"judge, {name}: thing {thing:.1f} %, colour {colour:.1f} %, pattern {pattern:.1f} %")
 
 
-def report_costs(vae: AutoencoderKL) -> None:
-    """Prints milliseconds of a step without the U-Net: the field in both sizes, and the encoder."""
-    images = torch.rand(VIEWS, 3, LARGE, LARGE, requires_grad=True)
-    encoder = _milliseconds(lambda: vae.encode(images).latent_dist.mean.sum().backward())
-    small, large = _field_milliseconds(SMALL), _field_milliseconds(LARGE)
-    print(f"field, {VIEWS} views, with gradients: {small:.0f} ms at {SMALL} px, {large:.0f} ms at {LARGE} px")
-    print(f"encoder, {VIEWS} views at {LARGE} px, with gradients: {encoder:.0f} ms")
-    print(f"a step without the U-Net: {(large + encoder) / small:.1f} times as long")
-
-
-def _field_milliseconds(resolution: int) -> float:
-    """Milliseconds of a step's 3D part, averaged over the first steps of a run with the standard preset."""
-    prior = load_prior(STARTER_MODEL, torch.device("cpu"))
-    request = JobRequest("a red mug", resolution=resolution, views_per_step=VIEWS)
-    optimisation = Optimisation(prior, request.prompt, "", resolve(request, prior.hints, prior.resolution), seed=0)
-    return 1000 * sum(optimisation.advance().seconds_3d for _ in range(STEPS)) / STEPS
-
-
 def _shrunk(images: Tensor) -> Tensor:
     return F.interpolate(images, size=(SMALL, SMALL), mode="area")
-
-
-def _milliseconds(work: Callable[[], None], repeats: int = 8) -> float:
-    work()
-    start = time.perf_counter()
-    for _ in range(repeats):
-        work()
-    return 1000 * (time.perf_counter() - start) / repeats
 
 
 if __name__ == "__main__":

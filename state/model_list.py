@@ -9,9 +9,11 @@ import time
 
 import bpy
 
+from ..jobs import words
 from ..jobs.models import Model, Models, Scan, size_words
 from ..sdi_engine.config.parameters import STARTER_MODEL, Parameters
-from ..sdi_engine.contract import vocabulary
+from ..sdi_engine.contract import speeds, vocabulary
+from ..sdi_engine.errors import BadInputError
 from . import preferences, properties
 from .redraw import redraw
 from .timer import Timer
@@ -101,6 +103,17 @@ class ModelList:
         """What a run with a model needs of a device with so many bytes, and what is done for it; "" if unknown."""
         found = self.found.known.get(model)
         return found.needs(asked, device, memory) if isinstance(found, Model) else ""
+
+    def time_for(self, scene: bpy.types.Scene) -> str:
+        """A few words on what an object will take on this machine; empty if none of its kind was made here."""
+        if not self.found.speeds:
+            return ""
+        try:
+            asked = properties.request_from(scene, prompt="anything")
+            seconds = speeds.seconds_of(asked, self.found.speeds)
+        except BadInputError:  # the operator says why
+            return ""
+        return "" if seconds is None else f"{words.about(seconds)} on this machine"
 
     def label_of(self, model: str, otherwise: str) -> str:
         """A model's name and size; `otherwise` if it is not known."""

@@ -85,7 +85,10 @@ class Footprints:
     @cached_property
     def times_seen(self) -> Tensor:
         """(B, n, n, S): n_c of the cell c that a sample sees, how many samples of its pixel see it."""
-        return (self.entries[..., :, None] == self.entries[..., None, :]).sum(dim=-1)
+        times = torch.ones_like(self.entries)
+        for distance in range(1, self.entries.shape[-1]):  # all pairs at once would be sixteen times as much memory
+            times += self.entries == self.entries.roll(distance, dims=-1)
+        return times
 
     @cached_property
     def length(self) -> Tensor:

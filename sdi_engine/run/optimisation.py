@@ -131,12 +131,12 @@ class Optimisation:
         Raises:
             NoObjectError: no object can come out of this run any more, or its numbers are NaN or infinite.
         """
-        before = self._remember()
+        before, evaluations = self._remember(), self.prior.evaluations
         watch = StepWatch(
             self.device,
             self._expected,
             evaluations_of(self.settings, self.step / self.settings.steps),
-            lambda: self.prior.evaluations,
+            lambda: self.prior.evaluated,
             self.safepoint,
         )
         self.prior.at_safepoints(watch.between_evaluations)
@@ -152,7 +152,15 @@ class Optimisation:
         parts = watch.parts
         self._expected = parts.shares
         seconds_model = self.prior.stopwatch.take()
-        return StepReport(self.step, loss, watch.evaluations, seconds_model, parts.images, parts.render, parts.backward)
+        return StepReport(
+            self.step,
+            loss,
+            self.prior.evaluations - evaluations,
+            seconds_model,
+            parts.images,
+            parts.render,
+            parts.backward,
+        )
 
     def _advance(self, step: Step, watch: StepWatch) -> float:
         """The loss of a step, which is done."""

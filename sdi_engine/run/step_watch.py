@@ -41,7 +41,7 @@ class StepWatch:
         device: what is waited for at the end of a part, since work on a GPU is asynchronous.
         expected: what share of the step each part is expected to take.
         evaluations: how many images the model is expected to be evaluated on.
-        evaluated: on how many it was so far.
+        evaluated: on how many it was so far, by `WatchedPrior.evaluated`.
         safepoint: what to call at safepoints, with the share of the step that is done.
     """
 
@@ -50,7 +50,7 @@ class StepWatch:
         device: torch.device,
         expected: Parts,
         evaluations: float,
-        evaluated: Callable[[], int],
+        evaluated: Callable[[], float],
         safepoint: Safepoint,
     ) -> None:
         self._expected, self._evaluations, self._evaluated = expected, max(evaluations, 1.0), evaluated
@@ -67,10 +67,6 @@ class StepWatch:
         """Seconds of each part, once all are over."""
         return Parts(*self._seconds)
 
-    @property
-    def evaluations(self) -> int:
-        return self._evaluated() - self._at_start
-
     def between_patches(self, share: float) -> None:
         """A safepoint of the 3D, with the share of the part that is done."""
         current = len(self._seconds)
@@ -78,7 +74,7 @@ class StepWatch:
 
     def between_evaluations(self) -> None:
         """A safepoint of the model."""
-        self.between_patches(min(1.0, self.evaluations / self._evaluations))
+        self.between_patches(min(1.0, (self._evaluated() - self._at_start) / self._evaluations))
 
     def part_over(self) -> None:
         now = self._now()

@@ -43,6 +43,7 @@ from .optimisation import Optimisation
 from .previews import save_live_mesh, save_preview
 from .representations import Represent, of_job
 from .resolve import resolve
+from .speed import remember
 
 PREVIEWS_PER_RUN = 12
 LIVE_SECONDS = 3.0
@@ -129,7 +130,7 @@ def make(
 
     while True:
         try:
-            start = time.perf_counter()
+            start, first_step = time.perf_counter(), run.step
             with CheckpointWriter(saved) as checkpoints:
                 seconds |= _optimise(run, folder, request.height, report, checkpoints)
             seconds["optimise"] = time.perf_counter() - start
@@ -182,6 +183,7 @@ def make(
     }
     with storage_errors(folder.path):
         write_atomically(folder.result_file, json.dumps(result, indent=2) + "\n")
+    remember(request, seconds, range(first_step, run.step))
 
 
 def save_texture(folder: JobFolder, exported: TexturedMesh) -> None:
@@ -247,10 +249,11 @@ def peak_memory_mb(device: torch.device) -> dict[str, float]:
 def _optimise(
     run: Optimisation, folder: JobFolder, height: float, report: Report, checkpoints: CheckpointWriter
 ) -> dict[str, float]:
-    """Run the loop to its end, or to where the person stops it; returns the seconds that the two models took."""
+    """Run the loop to its end, or to where the person stops it; returns the seconds that the two models took, and of
+    those of the 2D model its evaluations."""
     preview_every = max(1, run.settings.steps // PREVIEWS_PER_RUN)
     next_live_mesh = time.perf_counter() + LIVE_SECONDS
-    seconds_2d = seconds_3d = 0.0
+    seconds_2d = seconds_3d = seconds_model = 0.0
     run.safepoint = attention = Attention(run, folder, report)
 
     while not run.done:
@@ -269,6 +272,7 @@ def _optimise(
         attention.step_over(done)
         seconds_2d += done.seconds_2d
         seconds_3d += done.seconds_3d
+        seconds_model += done.seconds_model
 
         now = time.perf_counter()
         if done.step % preview_every == 0:
@@ -280,7 +284,7 @@ def _optimise(
             next_live_mesh = done_at + max(LIVE_SECONDS, (done_at - now) / LIVE_SHARE)
         with storage_errors(folder.path):
             checkpoints.save(run) if run.done else checkpoints.save_if_due(run)
-    return {"optimise_2d": seconds_2d, "optimise_3d": seconds_3d}
+    return {"optimise_2d": seconds_2d, "optimise_3d": seconds_3d, "optimise_model": seconds_model}
 
 
 def tell_how_it_reads(prior: Prior, prompt: str, negative_prompt: str, report: Report) -> None:

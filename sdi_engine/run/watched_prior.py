@@ -24,16 +24,35 @@ class WatchedPrior(CountedPrior):
         super().__init__(prior)
         self.stopwatch = Stopwatch(prior.device)
         self._safepoint: Callable[[], None] = lambda: None
+        self._finished, self._underway = 0, 0
+        self._passed, self._passed_in_all = 0, 0
+        """Safepoints in this evaluation so far, and in the last one that was finished."""
+
+    @property
+    def evaluated(self) -> float:
+        """On how many images the model was evaluated, with what is done of the evaluation under way."""
+        share = min(1.0, self._passed / self._passed_in_all) if self._passed_in_all else 0.0
+        return self._finished + self._underway * share
 
     def at_safepoints(self, call: Callable[[], None]) -> None:
         """Before each evaluation, and between its parts where it is long."""
         self._safepoint = call
-        super().at_safepoints(call)
+        super().at_safepoints(self._pass)
 
     def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
         self._safepoint()
-        with self.stopwatch.running():
-            return super().predict_unguided(x, t, text)
+        self._underway, self._passed = len(x), 0
+        try:
+            with self.stopwatch.running():
+                prediction = super().predict_unguided(x, t, text)
+            self._finished, self._passed_in_all = self._finished + len(x), self._passed
+        finally:
+            self._underway = 0
+        return prediction
+
+    def _pass(self) -> None:
+        self._passed += 1
+        self._safepoint()
 
 
 class Stopwatch:

@@ -61,6 +61,24 @@ def test_a_scan_reports_what_is_wrong_with_a_typed_model(bpy, model_list, tmp_pa
     assert "FLUX" in model_list.about(settings.model)
 
 
+def test_what_a_run_takes_is_known_where_one_of_its_kind_was_made_here(
+    bpy, extension, model_list, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SDI_ENGINE_STATE", str(tmp_path / "state"))
+    scanned(bpy, model_list)
+    scene = bpy.context.scene
+    assert model_list.time_for(scene) == ""
+    speeds = extension.sdi_engine.contract.speeds
+    scene.sdi.prompt = "a red mug"
+    speeds.record(extension.state.properties.request_from(scene), speeds.Speed(0.1, 0.5, 30.0))
+    scanned(bpy, model_list)
+    scene.sdi.prompt = ""
+    assert model_list.time_for(scene).startswith("About ")
+    assert model_list.time_for(scene).endswith(" minutes on this machine")
+    scene.sdi.preset = "paper"
+    assert model_list.time_for(scene) == ""
+
+
 def test_a_scan_finds_what_was_used_before(bpy, extension, model_list, tmp_path, results):
     file = write_file(tmp_path / "dream.safetensors", SDXL)
     (results / "one").mkdir(parents=True)

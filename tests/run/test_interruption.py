@@ -125,10 +125,11 @@ def flag_at(monkeypatch, folder, flag, step, safepoint):
 def test_a_run_that_is_paused_in_a_step_goes_on_to_the_same_object(make_job, monkeypatch):
     whole, paused = make_job("whole"), make_job("paused")
     assert worker.run(whole.path, resume=False) == EXIT_DONE
-    with monkeypatch.context() as patch:
-        reached = flag_at(patch, paused, paused.pause_flag, step=OCCUPANCY_EVERY, safepoint=6)
-        assert worker.run(paused.path, resume=False) == EXIT_CANCELLED
-    assert len(reached) == 6, "it went on after it was told"
+    for step in (0, OCCUPANCY_EVERY):
+        with monkeypatch.context() as patch:
+            reached = flag_at(patch, paused, paused.pause_flag, step=step, safepoint=6)
+            assert worker.run(paused.path, resume=step > 0) == EXIT_CANCELLED
+        assert len(reached) == 6, "it went on after it was told"
     assert worker.run(paused.path, resume=True) == EXIT_DONE
     assert paused.mesh_file.read_bytes() == whole.mesh_file.read_bytes()
 
