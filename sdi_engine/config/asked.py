@@ -8,17 +8,21 @@ from typing import Any
 from ..errors import BadInputError
 from .overrides import override
 from .parameters import PARAMETERS, Parameters
-from .settings import Settings, preset_for
+from .quality import preset_of_model
+from .settings import Settings
 
 
-def settings_asked_for(asked: Parameters) -> Settings:
+def settings_asked_for(asked: Parameters, model_resolution: int | None = None) -> Settings:
     """The preset's settings, changed by what a person asks for, the overrides last; what is left to the model is None.
+
+    Args:
+        model_resolution: height and width in pixels of the model's images, where it is known.
 
     Raises:
         BadInputError: there is no setting that an override names, or it cannot be that, or two settings contradict each
             other.
     """
-    preset = preset_for(asked.preset, asked.task)
+    preset = preset_of_model(asked, model_resolution)
     settings = override(dataclasses.replace(preset, **named_alike(asked)), asked.overrides)
     if settings.views == "antithetic" and settings.views_per_step % 2:
         raise BadInputError(

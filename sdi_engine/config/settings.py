@@ -39,6 +39,8 @@ class Settings:
     Attributes:
         steps: optimisation steps.
         resolution: height and width of the renders in pixels; None takes the model's own.
+        render_share: of the resolution, at which the object is rendered: less than 1 is rendered in fewer pixels, and
+            enlarged for the model.
         views_per_step: renders in each step.
         views: how their cameras are drawn, one of `parameters.VIEWS`.
         guidance_scale: γ_fwd of eq. (3); None takes the model's own.
@@ -99,6 +101,7 @@ class Settings:
     perp_neg: str = "off"
     views: str = "spread"
     released_code: bool = False
+    render_share: Annotated[Ramp, Within(0.01, 1.0)] = ONE
     t: Annotated[Ramp, Within(0.0, 1.0)] = FALLING_TIME
     anneal: bool = True
     inversion_steps_per_unit: Annotated[int, Within(1, 1000)] = 10

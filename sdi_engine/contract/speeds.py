@@ -14,6 +14,7 @@ from typing import Any
 from ..config.asked import settings_asked_for
 from ..config.evaluations import evaluations_of
 from ..config.parameters import Parameters
+from ..config.settings import Settings
 from ..system.files import read_json_object, write_atomically
 from ..system.machine import NoOwnFolderError, own_folder
 
@@ -36,11 +37,13 @@ class Speed:
         evaluation: of one image that the model was evaluated on.
         step: of a step, besides that.
         around: of all before the first step and after the last one.
+        model_resolution: pixels along an edge of the model's images, on which a preset depends.
     """
 
     evaluation: float
     step: float
     around: float
+    model_resolution: float
 
 
 Speeds = Mapping[str, Speed]
@@ -53,9 +56,8 @@ def kind_of(asked: Parameters) -> str:
     return json.dumps([getattr(asked, name) for name in names], sort_keys=True)
 
 
-def evaluations_in(asked: Parameters) -> float:
-    """How many images a whole run evaluates the model on, where the model itself has no say in it."""
-    settings = settings_asked_for(asked)
+def evaluations_in(settings: Settings) -> float:
+    """How many images a whole run evaluates the model on."""
     steps = min(SAMPLES, settings.steps)
     return settings.steps * math.fsum(evaluations_of(settings, (n + 0.5) / steps) for n in range(steps)) / max(steps, 1)
 
@@ -69,8 +71,8 @@ def seconds_of(asked: Parameters, speeds: Speeds) -> float | None:
     speed = speeds.get(kind_of(asked))
     if speed is None:
         return None
-    settings = settings_asked_for(asked)
-    return speed.around + settings.steps * speed.step + evaluations_in(asked) * speed.evaluation
+    settings = settings_asked_for(asked, round(speed.model_resolution))
+    return speed.around + settings.steps * speed.step + evaluations_in(settings) * speed.evaluation
 
 
 def read() -> dict[str, Speed]:

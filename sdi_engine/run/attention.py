@@ -9,8 +9,8 @@ from ..config.evaluations import evaluations_of
 from ..contract.events import Event, Progress
 from ..contract.job_folder import JobFolder
 from ..representation import Step
-from .forecast import Forecast, Work
-from .optimisation import Optimisation, StepReport
+from .forecast import Forecast, Took, Work
+from .optimisation import Optimisation, StepReport, rendered_resolution
 
 PHASE = "Optimising"
 
@@ -69,8 +69,8 @@ class Attention:
         self._last_look = now
 
     def step_over(self, done: StepReport) -> None:
-        rest = max(0.0, done.seconds - done.seconds_model)
-        self._forecast.step_took(done.step - 1, done.evaluations, done.seconds_model, rest)
+        images = max(0.0, done.seconds_2d - done.seconds_model)
+        self._forecast.step_took(done.step - 1, done.evaluations, Took(done.seconds_model, images, done.seconds_3d))
         now = self._step_over = self._clock()
         if now - self._last_report >= PROGRESS_SECONDS or self._run.done:
             self._say(now)
@@ -86,4 +86,11 @@ def works_of(run: Optimisation) -> list[Work]:
     """What each step of a run has to do."""
     settings = run.settings
     steps = (Step(run.seed, number, settings.steps) for number in range(settings.steps))
-    return [Work(evaluations_of(settings, step.progress), run.representation.effort(step)) for step in steps]
+    assert settings.resolution is not None
+    return [
+        Work(
+            evaluations_of(settings, step.progress),
+            run.representation.effort(step) * (rendered_resolution(settings, step.progress) / settings.resolution) ** 2,
+        )
+        for step in steps
+    ]

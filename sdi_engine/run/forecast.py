@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from statistics import fmean
 
 WINDOW_STEPS = 20
 """What an evaluation and a render take is the mean over the last so many steps: an object gets cheaper as it clears."""
@@ -17,7 +18,7 @@ class Work:
 
     Attributes:
         evaluations: images that the model is evaluated on.
-        effort: of rendering, beside that of a plain step (`Representation.effort`).
+        effort: of rendering, beside that of a plain step in full size (`Representation.effort`).
     """
 
     evaluations: float
@@ -25,15 +26,33 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Took:
+    """Seconds of a step.
+
+    Attributes:
+        model: of its evaluations.
+        images: of what else is done with the images, such as encoding them.
+        rendering: of the 3D.
+    """
+
+    model: float
+    images: float
+    rendering: float
+
+
+@dataclass(frozen=True)
 class Rates:
-    """Seconds of an evaluation, of the rest of a step of plain effort, and of what is done between two steps."""
+    """Seconds of an evaluation, of all else that is done with a step's images, of rendering with plain effort, and of
+    what is done between two steps."""
 
     evaluation: float
-    rest: float
+    images: float
+    rendering: float
     between: float
 
     def seconds(self, work: Work) -> float:
-        return work.evaluations * self.evaluation + work.effort * self.rest + self.between
+        """Of a step, and of what is done before the next one."""
+        return work.evaluations * self.evaluation + self.images + work.effort * self.rendering + self.between
 
 
 class Forecast:
@@ -47,12 +66,12 @@ class Forecast:
         self._works = works
         self._evaluations = _from_each_on([work.evaluations for work in works])
         self._effort = _from_each_on([work.effort for work in works])
-        self._steps: deque[tuple[Work, float, float]] = deque(maxlen=WINDOW_STEPS)
+        self._steps: deque[tuple[Work, Took]] = deque(maxlen=WINDOW_STEPS)
         self._between, self._count = 0.0, 0
 
-    def step_took(self, step: int, evaluations: int, model: float, rest: float) -> None:
-        """Learn from the step of index `step`: how many evaluations it made, their seconds, and those of all else."""
-        self._steps.append((Work(float(evaluations), self._works[step].effort), model, rest))
+    def step_took(self, step: int, evaluations: int, took: Took) -> None:
+        """Learn from the step of index `step`: how many evaluations it made, and its seconds."""
+        self._steps.append((Work(float(evaluations), self._works[step].effort), took))
         self._count += 1
 
     def between_took(self, seconds: float) -> None:
@@ -64,11 +83,12 @@ class Forecast:
         """None before there was a step."""
         if not self._steps:
             return None
-        evaluations = sum(work.evaluations for work, _, _ in self._steps)
-        effort = sum(work.effort for work, _, _ in self._steps)
+        evaluations = sum(work.evaluations for work, _ in self._steps)
+        effort = sum(work.effort for work, _ in self._steps)
         return Rates(
-            sum(model for _, model, _ in self._steps) / max(evaluations, 1.0),
-            sum(rest for _, _, rest in self._steps) / max(effort, 1e-9),
+            sum(took.model for _, took in self._steps) / max(evaluations, 1.0),
+            fmean(took.images for _, took in self._steps),
+            sum(took.rendering for _, took in self._steps) / max(effort, 1e-9),
             self._between / self._count,
         )
 
@@ -82,8 +102,8 @@ class Forecast:
             return None
         steps = len(self._works) - step
         begun = within * rates.seconds(self._works[step]) if steps else 0.0
-        everything = self._evaluations[step] * rates.evaluation + self._effort[step] * rates.rest
-        return max(0.0, everything + steps * rates.between - begun)
+        everything = self._evaluations[step] * rates.evaluation + self._effort[step] * rates.rendering
+        return max(0.0, everything + steps * (rates.images + rates.between) - begun)
 
     def rate(self, step: int) -> float | None:
         """Steps per second at the next step."""

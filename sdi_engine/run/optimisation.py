@@ -169,7 +169,7 @@ class Optimisation:
         self.take_in_parameters()
         sample = SAMPLERS[settings.views]
         cameras = sample(settings.cameras, settings.views_per_step, step.random).to(self.device)
-        rendering = representation.render(cameras, settings.resolution, step)
+        rendering = representation.render(cameras, rendered_resolution(settings, step.progress), step)
         resolution = self.guidance.surface_resolution
         surface = None if resolution is None else rendering.surface(resolution)
         watch.part_over()
@@ -232,7 +232,8 @@ class Optimisation:
     ) -> Tensor:
         settings = self.settings
         in_pixels = settings.loss == "pixels"
-        x0 = self.prior.encode(rendering.images.detach() if in_pixels else rendering.images)
+        images = _enlarged(rendering.images, settings.resolution)
+        x0 = self.prior.encode(images.detach() if in_pixels else images)
         conditioning = self.guidance.conditioning(
             self.prompt, self.negative_prompt, cameras.azimuth.tolist(), cameras.elevation.tolist()
         )
@@ -249,8 +250,7 @@ class Optimisation:
             target = without_background_shift(x0.detach(), target, 1.0 - opacity)
         if in_pixels:
             decoded = self.prior.decode(target)
-            size = rendering.images.shape[-2:]
-            return distillation_loss(rendering.images, F.interpolate(decoded, size, mode="bilinear"))
+            return distillation_loss(images, F.interpolate(decoded, images.shape[-2:], mode="bilinear"))
         return distillation_loss(x0, target)
 
 
@@ -267,6 +267,22 @@ class _Before:
     buffers: dict[str, Tensor]
     cells: Tensor | None
     residuals: int
+
+
+def rendered_resolution(settings: Settings, progress: float) -> int:
+    """Height and width of a step's renders in pixels: a share of those of the model's images, in whole eights."""
+    assert settings.resolution is not None
+    share = settings.render_share(progress)
+    if share >= 1.0:
+        return settings.resolution
+    return min(settings.resolution, max(8, 8 * round(share * settings.resolution / 8.0)))
+
+
+def _enlarged(images: Tensor, resolution: int) -> Tensor:
+    """Renders (B, 3, H, W) in the size of the model's images."""
+    if images.shape[-1] == resolution:
+        return images
+    return F.interpolate(images, size=(resolution, resolution), mode="bilinear", align_corners=False)
 
 
 def _fade(progress: float) -> float:

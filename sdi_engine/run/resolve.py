@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from ..config.asked import named_alike
 from ..config.overrides import override
-from ..config.settings import Settings, preset_for, texture_field
+from ..config.quality import preset_of_model
+from ..config.settings import Settings, texture_field
 from ..contract.request import JobRequest
 from ..diffusion.prior import ModelHints
 
@@ -34,7 +35,7 @@ def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Se
     Raises:
         BadInputError: there is no setting that an override names, or it cannot be that.
     """
-    preset = preset_for(request.preset, request.task)
+    preset = preset_of_model(request, model_resolution)
     guidance = _first(request.guidance_scale, preset.guidance_scale, hints.guidance_scale, DEFAULT_GUIDANCE_SCALE)
     inversion_guidance = _first(
         request.inversion_guidance_scale,

@@ -17,20 +17,21 @@ LEAST_STEPS = 10
 log = logging.getLogger(__name__)
 
 
-def remember(request: JobRequest, seconds: Mapping[str, float], steps: range) -> None:
+def remember(request: JobRequest, model_resolution: int, seconds: Mapping[str, float], steps: range) -> None:
     """Write down the speed of a run that is over; does nothing where it was short, or cannot be written.
 
     Args:
+        model_resolution: height and width in pixels of the model's images.
         seconds: of its phases; "optimise" those of the steps, of which "optimise_model" are evaluations.
         steps: those that were done.
     """
     if len(steps) < LEAST_STEPS:
         return
-    asked = settings_asked_for(request)
+    asked = settings_asked_for(request, model_resolution)
     evaluations = math.fsum(evaluations_of(asked, step / asked.steps) for step in steps)
     in_steps, in_model = seconds["optimise"], seconds["optimise_model"]
     around = sum(each for name, each in seconds.items() if not name.startswith("optimise"))
-    speed = speeds.Speed(in_model / evaluations, max(0.0, in_steps - in_model) / len(steps), around)
+    speed = speeds.Speed(in_model / evaluations, max(0.0, in_steps - in_model) / len(steps), around, model_resolution)
     try:
         speeds.record(request, speed)
     except OSError as error:

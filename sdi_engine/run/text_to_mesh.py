@@ -183,7 +183,7 @@ def make(
     }
     with storage_errors(folder.path):
         write_atomically(folder.result_file, json.dumps(result, indent=2) + "\n")
-    remember(request, seconds, range(first_step, run.step))
+    remember(request, prior.resolution, seconds, range(first_step, run.step))
 
 
 def save_texture(folder: JobFolder, exported: TexturedMesh) -> None:

@@ -70,7 +70,7 @@ def test_what_a_run_takes_is_known_where_one_of_its_kind_was_made_here(
     assert model_list.time_for(scene) == ""
     speeds = extension.sdi_engine.contract.speeds
     scene.sdi.prompt = "a red mug"
-    speeds.record(extension.state.properties.request_from(scene), speeds.Speed(0.1, 0.5, 30.0))
+    speeds.record(extension.state.properties.request_from(scene), speeds.Speed(0.1, 0.5, 30.0, 64))
     scanned(bpy, model_list)
     scene.sdi.prompt = ""
     assert model_list.time_for(scene).startswith("About ")

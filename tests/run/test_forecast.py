@@ -9,19 +9,19 @@ from sdi_engine.config.evaluations import evaluations_of
 from sdi_engine.config.parameters import NOISES
 from sdi_engine.config.ramp import Ramp
 from sdi_engine.config.settings import PRESETS
-from sdi_engine.run.forecast import Forecast, Work
+from sdi_engine.run.forecast import Forecast, Took, Work
 from sdi_engine.run.optimisation import Optimisation
 
-EVALUATION, RENDER, PREVIEW = 2.0, 3.0, 0.5
+EVALUATION, ENCODE, RENDER, PREVIEW = 2.0, 1.0, 3.0, 0.5
 
 
 def test_what_is_left_is_known_after_one_step_although_steps_get_cheaper():
     works = [Work(evaluations, effort) for evaluations, effort in ((20, 1.0), (20, 4.0), (10, 1.0), (2, 4.0))]
-    seconds = [work.evaluations * EVALUATION + work.effort * RENDER for work in works]
+    seconds = [work.evaluations * EVALUATION + ENCODE + work.effort * RENDER for work in works]
     forecast = Forecast(works)
     assert forecast.left(0) is None
     assert forecast.rate(0) is None
-    forecast.step_took(0, 20, 20 * EVALUATION, RENDER)
+    forecast.step_took(0, 20, Took(20 * EVALUATION, ENCODE, RENDER))
     assert forecast.left(1) == pytest.approx(sum(seconds[1:]))
     assert forecast.left(1, within=0.25) == pytest.approx(sum(seconds[1:]) - 0.25 * seconds[1])
     assert forecast.rate(1) == pytest.approx(1.0 / seconds[1])

@@ -247,3 +247,19 @@ def test_the_way_to_a_target_of_several_steps_is_no_residual(prior):
 def _run(run):
     while not run.done:
         run.advance()
+
+
+def test_renders_of_fewer_pixels_are_enlarged_for_the_model(prior):
+    """And the ball comes out as where all pixels are rendered."""
+    run = Optimisation(prior, "ball", "", settings(noise="random", render_share=Ramp(0.5, 1.0, end=0.5)), seed=0)
+    sizes, encoded = [], []
+    render, encode = run.representation.render, prior.encode
+    run.representation.render = lambda *asked: sizes.append(asked[1]) or render(*asked)
+    prior.encode = lambda images: encoded.append(images.shape[-1]) or encode(images)
+    _run(run)
+    assert sizes[0] == 16  # in whole eights
+    assert sizes[-1] == RESOLUTION
+    assert set(encoded) == {RESOLUTION}
+    (view,) = run.view([0.0], 0.0, 32)
+    assert view[:, 16, 16].tolist() == pytest.approx([0.9, 0.1, 0.1], abs=0.12)
+    assert view[:, 0, 0].tolist() == pytest.approx([0.9, 0.9, 0.9], abs=0.05), "there is fog in the corner"
