@@ -219,16 +219,23 @@ class DiffusersPrior(Prior):
         return min(int(self._pipeline.tokenizer.model_max_length), int(longest))
 
     def at_safepoints(self, call: Callable[[], None]) -> None:
-        """Before each block of the denoiser and of the VAE; not on a graphics card, where an evaluation is short."""
+        """Before each block of the denoiser and of the VAE, also on the way back for the gradient; not on a graphics
+        card, where an evaluation is short."""
         if self._at_safepoint is None and self.device.type != "cuda":
             for network in (self._denoiser, getattr(self._pipeline, "vae", None)):
                 for block in _blocks(network):
-                    block.register_forward_pre_hook(self._reach_safepoint)
+                    block.register_forward_pre_hook(self._before_block)
+                    block.register_forward_hook(self._after_block)
         self._at_safepoint = call
 
-    def _reach_safepoint(self, block: torch.nn.Module, arguments: object) -> None:
+    def _before_block(self, block: torch.nn.Module, arguments: object) -> None:
         assert self._at_safepoint is not None
         self._at_safepoint()
+
+    def _after_block(self, block: torch.nn.Module, arguments: object, output: object) -> None:
+        """A gradient that comes back to what the block gives is a safepoint."""
+        if isinstance(output, Tensor) and output.requires_grad:
+            output.register_hook(lambda gradient: self._before_block(block, gradient))
 
     @abstractmethod
     def _encode(self, prompt: str) -> Text:

@@ -120,6 +120,8 @@ class Optimisation:
         groups = [group | {"initial_lr": group["lr"]} for group in self.representation.parameter_groups()]
         self.optimizer = Adam(groups, betas=(0.9, 0.99), eps=1e-15)
         self._expected = FIRST_PARTS
+        self._passes: float | None = None
+        """Safepoints of the model in the last step, for each image that was to be evaluated."""
 
     @property
     def done(self) -> bool:
@@ -132,12 +134,14 @@ class Optimisation:
             NoObjectError: no object can come out of this run any more, or its numbers are NaN or infinite.
         """
         before, evaluations = self._remember(), self.prior.evaluations
+        expected = evaluations_of(self.settings, self.step / self.settings.steps)
         watch = StepWatch(
             self.device,
             self._expected,
-            evaluations_of(self.settings, self.step / self.settings.steps),
+            expected,
             lambda: self.prior.evaluated,
             self.safepoint,
+            self._passes and self._passes * expected,
         )
         self.prior.at_safepoints(watch.between_evaluations)
         try:
@@ -150,7 +154,7 @@ class Optimisation:
         if not math.isfinite(loss):
             raise broken_down(self.step)
         parts = watch.parts
-        self._expected = parts.shares
+        self._expected, self._passes = parts.shares, watch.passed / expected
         seconds_model = self.prior.stopwatch.take()
         return StepReport(
             self.step,

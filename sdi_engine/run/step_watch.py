@@ -43,6 +43,10 @@ class StepWatch:
         evaluations: how many images the model is expected to be evaluated on.
         evaluated: on how many it was so far, by `WatchedPrior.evaluated`.
         safepoint: what to call at safepoints, with the share of the step that is done.
+        passes: how many safepoints of the model a step is expected to pass; None before there was one.
+
+    Attributes:
+        passed: how many it passed so far.
     """
 
     def __init__(
@@ -52,7 +56,9 @@ class StepWatch:
         evaluations: float,
         evaluated: Callable[[], float],
         safepoint: Safepoint,
+        passes: float | None = None,
     ) -> None:
+        self.passed, self._passes = 0, passes
         self._expected, self._evaluations, self._evaluated = expected, max(evaluations, 1.0), evaluated
         self._at_start = evaluated()
         self._safepoint = safepoint
@@ -73,8 +79,10 @@ class StepWatch:
         self._safepoint(min(MOST, sum(self._expected[:current]) + share * self._expected[current]))
 
     def between_evaluations(self) -> None:
-        """A safepoint of the model."""
-        self.between_patches(min(1.0, (self._evaluated() - self._at_start) / self._evaluations))
+        """A safepoint of the model: before an evaluation, or between parts of it or of the encoder."""
+        share = self.passed / self._passes if self._passes else (self._evaluated() - self._at_start) / self._evaluations
+        self.passed += 1
+        self.between_patches(min(1.0, share))
 
     def part_over(self) -> None:
         now = self._now()

@@ -79,20 +79,24 @@ def test_a_step_that_is_given_up_anywhere_has_never_been(noise):
         assert torch.equal(tensor, state_of(run)[name]), name
 
 
-def test_a_model_on_the_processor_is_interrupted_between_its_blocks(tmp_path):
+def test_a_model_on_the_processor_is_interrupted_between_its_blocks(tmp_path, monkeypatch):
     prior = load_prior(str(write_stable_diffusion(tmp_path / "model")), torch.device("cpu"))
     settings = dataclasses.replace(
         PRESETS["draft"], steps=2, resolution=16, samples_per_ray=4, guidance_scale=1.0, inversion_guidance_scale=1.0
     )
     run = Optimisation(prior, "a mug", "", settings, seed=0)
+    backward, back_at = torch.Tensor.backward, []
+    monkeypatch.setattr(torch.Tensor, "backward", lambda loss: back_at.append(len(reached)) or backward(loss))
     reached = []
     run.safepoint = reached.append
     run.advance()
-    evaluations = 1
-    assert len(reached) > 4 * evaluations
+    assert back_at[0] > 8, "not between the blocks of the encoder and the denoiser"
+    assert len(reached) > back_at[0] + 2, "not on the way back through the encoder"
+    run.advance()
+    assert reached[-1] < 1.0
     before = len(reached)
     prior.encode(torch.zeros(1, 3, 16, 16))
-    assert len(reached) == before, "nobody is told once the step is over"
+    assert len(reached) == before, "somebody is told although the step is over"
 
 
 @pytest.fixture
