@@ -82,11 +82,11 @@ class Model:
         """
         if self.weights is None or not self.weights.vae_channels or device not in BASE_BYTES or not memory:
             return ""
+        own = self.weights.resolution
         try:
-            settings = settings_asked_for(asked)
+            settings = settings_asked_for(asked, own)
         except EngineError:  # said where it is asked for
             return ""
-        own = self.weights.resolution
         work = Work.of(settings, asked.resolution or min(settings.resolution or own, own))
         return plan(self.weights, work, device, memory).words(device, "are there")
 
