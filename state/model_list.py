@@ -109,7 +109,8 @@ class ModelList:
         if not self.found.speeds:
             return ""
         try:
-            seconds = speeds.seconds_of(properties.asked_of(scene), self.found.speeds)
+            asked = properties.request_from(scene, prompt="anything")
+            seconds = speeds.seconds_of(asked, self.found.speeds)
         except BadInputError:  # the operator says why
             return ""
         return "" if seconds is None else f"{words.about(seconds)} on this machine"

@@ -23,6 +23,7 @@ class ProgressBar:
     def __init__(self) -> None:
         self._bar: Any = None
         self._phase = ""
+        self._line = ""
         self._last_line = time.monotonic()
         self.error = ""
 
@@ -37,10 +38,12 @@ class ProgressBar:
             self._log(event)
 
     def _log(self, event: events.Progress) -> None:
-        """A line now and then, once there is something to say."""
+        """A line now and then, once there is something new to say."""
         if time.monotonic() - self._last_line > LOG_SECONDS and (event.rate or event.within):
-            self._last_line = time.monotonic()
-            log.info("%s: %s", event.phase, how_far(event))
+            line = f"{event.phase}: {how_far(event)}"
+            if line != self._line:
+                self._last_line, self._line = time.monotonic(), line
+                log.info("%s", line)
 
     def _show(self, event: events.Progress) -> None:
         from tqdm import tqdm
