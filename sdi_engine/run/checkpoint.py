@@ -104,6 +104,22 @@ def attempt_of(path: Path) -> int:
         raise _damaged(path) from error
 
 
+def fits(run: Optimisation, path: Path) -> bool:
+    """Whether a checkpoint has all tensors of the run's 3D, of the same shapes; raises BadInputError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            if not any(name.startswith(REPRESENTATION) for name in names):
+                return True  # of the older form; `load` says what is wrong with it
+            return all(
+                REPRESENTATION + name in names
+                and list(file.get_slice(REPRESENTATION + name).get_shape()) == list(tensor.shape)
+                for name, tensor in run.representation.state_dict().items()
+            )
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path) from error
+
+
 def _check(state: dict[int, dict[str, Tensor]], parameters: list[nn.Parameter]) -> None:
     """Raise ValueError unless each entry of the optimiser's state is all that Adam keeps of a parameter of that shape.
 

@@ -21,7 +21,7 @@ LAST_LEVEL_START = 0.4
 """Progress at which the finest grid of a field of colours takes part; the others follow evenly until then."""
 
 
-def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Settings:
+def resolve(request: JobRequest, hints: ModelHints, model_resolution: int, *, by_model: bool = True) -> Settings:
     """The preset's settings, changed by what the model recommends, then by what the request asks for, its overrides
     last.
 
@@ -31,11 +31,12 @@ def resolve(request: JobRequest, hints: ModelHints, model_resolution: int) -> Se
         request: validated.
         hints: the model's own recommendations.
         model_resolution: height and width in pixels of the model's images.
+        by_model: Draft and Standard are those for a model of that size (`config.quality`).
 
     Raises:
         BadInputError: there is no setting that an override names, or it cannot be that.
     """
-    preset = preset_of_model(request, model_resolution)
+    preset = preset_of_model(request, model_resolution if by_model else None)
     guidance = _first(request.guidance_scale, preset.guidance_scale, hints.guidance_scale, DEFAULT_GUIDANCE_SCALE)
     inversion_guidance = _first(
         request.inversion_guidance_scale,

@@ -119,6 +119,9 @@ def make(
             yield
 
     run = attempt(checkpoint.attempt_of(saved) if resumed else 0)
+    if resumed and not checkpoint.fits(run, saved):  # begun when a preset was the same for all models
+        settings = resolve(request, prior.hints, prior.resolution, by_model=False)
+        run = attempt(run.attempt)
     with phase("Reading the prompt", "read"):
         recall(prior, folder, request.prompt, request.negative_prompt)
         run.guidance.read_all(request.prompt, request.negative_prompt)

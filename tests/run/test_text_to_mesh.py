@@ -6,6 +6,7 @@ import pytest
 import torch
 from exact_prior import ExactPrior, ball_images
 
+from sdi_engine.config import quality
 from sdi_engine.contract import events
 from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.request import JobRequest
@@ -122,6 +123,24 @@ def test_a_curve_has_a_mean_of_as_many_steps_at_each_of_its_points():
     assert residual_curve([]) == []
     assert residual_curve([(0.9, 2.0)]) == [[0.9, 2.0]]
     assert residual_curve([(0.9, 2.0), (0.7, 4.0), (0.5, 1.0), (0.3, 3.0)], 2) == [[0.8, 3.0], [0.4, 2.0]]
+
+
+def test_a_job_of_before_there_were_classes_of_models_goes_on_as_it_was_begun(folder, monkeypatch):
+    advance = Optimisation.advance
+
+    def pause_at_ten(self):
+        if self.step == 10:
+            folder.pause_flag.touch()
+        return advance(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Optimisation, "advance", pause_at_ten)
+        assert worker.run(folder.path, resume=False) == EXIT_CANCELLED
+    monkeypatch.setattr(quality, "LARGE_IMAGES", 16)  # the model, of 16 pixels, is a large one from now on
+    assert worker.run(folder.path, resume=True) == EXIT_DONE
+    result = json.loads(folder.result_file.read_text())
+    assert result["settings"]["field"]["grid_resolutions"] == [12, 24, 48]
+    assert result["steps"] == 30
 
 
 KNOWS = {"things": ["ball"], "colours": ["red"]}
