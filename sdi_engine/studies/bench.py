@@ -28,11 +28,12 @@ from ..diffusion.prior import Prediction, Prior, Text
 from ..representation import Rendering
 from ..run import checkpoint
 from ..run.attention import works_of
+from ..run.checkpoint_writer import SECONDS_APART
 from ..run.forecast import Work
 from ..run.optimisation import Optimisation
 from ..run.previews import save_preview
 from ..run.resolve import resolve
-from ..run.text_to_mesh import CHECKPOINT_SECONDS, PREVIEWS_PER_RUN, choose_device
+from ..run.text_to_mesh import PREVIEWS_PER_RUN, choose_device
 from .bench_ledger import Ledger
 
 PLACES = {"beginning": 0.0, "middle": 0.5, "end": 1.0}
@@ -219,7 +220,7 @@ def _whole_run(
     rest = {shaded: fmean(seconds) for shaded, seconds in rest_of_kind.items()}
     evaluations = math.fsum(work.evaluations for work in works)
     in_steps = evaluations * evaluation + math.fsum(rest[work.effort > 1.0] for work in works)
-    checkpoints = min(in_steps / CHECKPOINT_SECONDS, float(len(works)))
+    checkpoints = min(in_steps / SECONDS_APART, float(len(works)))
     between = PREVIEWS_PER_RUN * extras["preview"] + checkpoints * extras["checkpoint"]
     floor = evaluations * floor_evaluation + len(works) * fmean([step["floor_encoder"] for step in steps])
     return {
