@@ -28,7 +28,7 @@ from ..diffusion.prior import Prediction, Prior, Text
 from ..representation import Rendering
 from ..run import checkpoint
 from ..run.attention import works_of
-from ..run.checkpoint_writer import SECONDS_APART
+from ..run.checkpoint_writer import seconds_apart
 from ..run.forecast import Work
 from ..run.optimisation import Optimisation
 from ..run.previews import save_preview
@@ -220,7 +220,8 @@ def _whole_run(
     rest = {shaded: fmean(seconds) for shaded, seconds in rest_of_kind.items()}
     evaluations = math.fsum(work.evaluations for work in works)
     in_steps = evaluations * evaluation + math.fsum(rest[work.effort > 1.0] for work in works)
-    checkpoints = min(in_steps / SECONDS_APART, float(len(works)))
+    apart = seconds_apart(round(extras["checkpoint_mb"] * 2**20), extras["checkpoint"])
+    checkpoints = min(in_steps / apart, float(len(works)))
     between = PREVIEWS_PER_RUN * extras["preview"] + checkpoints * extras["checkpoint"]
     floor = evaluations * floor_evaluation + len(works) * fmean([step["floor_encoder"] for step in steps])
     return {
