@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import torch
 
 from ..errors import EngineError, OutOfMemoryError
 from ..system.memory import memory_bytes
-from .needs import SURE_SHARE, gib, weigh
+from .needs import PACKINGS, SURE_SHARE, Work, gib, plan, weigh
+from .weight_bytes import FULL, Precision
 
 
 def free_bytes(device: torch.device) -> int:
@@ -23,24 +26,28 @@ def free_bytes(device: torch.device) -> int:
     return (total or 0) // 2 if free_of_system is None else free_of_system
 
 
-def check_room(model: str, device: torch.device) -> None:
-    """Refuse a model whose weights alone are certainly too much for what is free, before they are read.
+def precision_with_room(model: str, device: torch.device) -> Precision:
+    """How the weights of a model's denoiser are kept on a device, so that a run has room: packed where nothing else
+    helps.
 
     Raises:
-        OutOfMemoryError: they are; the sentence says how much is wanting.
+        OutOfMemoryError: its weights alone are certainly too much; the sentence says how much is wanting.
     """
     try:
         weights = weigh(model)
     except EngineError:  # whoever loads it says so
-        return
+        return FULL
     if weights is None:
-        return
-    need = sum(weights.bytes_of(part, device.type) for part in (weights.denoiser, "vae"))
-    free = free_bytes(device)
+        return FULL
+    kind, free = device.type, free_bytes(device)
+    may_pack = kind == "cuda" and importlib.util.find_spec("bitsandbytes") is not None
+    found = plan(weights, Work(weights.resolution, 1), kind, free, may_pack)
+    need = weights.denoiser_bytes(kind, found.measures) + weights.bytes_of("vae", kind)
     if SURE_SHARE * need > free:
-        other = ", or the device cpu" if device.type == "cuda" else ""
+        other = ", or the device cpu" if kind == "cuda" else ""
         raise OutOfMemoryError(
             f'The weights of the model "{model}" take {gib(need)}, and {gib(free)} of the '
-            f"{'graphics ' if device.type == 'cuda' else ''}memory are free: close other programs, or choose a smaller "
-            f"model or one with weights in fewer bits{other}."
+            f"{'graphics ' if kind == 'cuda' else ''}memory are free: close other programs, or choose a smaller model "
+            f"or one with weights in fewer bits{other}."
         )
+    return next((packing for packing in reversed(PACKINGS) if packing in found.measures), FULL)

@@ -35,17 +35,20 @@ from ..errors import (
 )
 from ..system import network
 from ..system.pasted import as_meant
-from .device_memory import check_room
+from .device_memory import precision_with_room
 from .distilled import NATIVE_GUIDANCE, Distilled, about_loras, distilled
 from .families import Family
 from .header import listed
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, is_model_file, locate
 from .loras import check_loras, fuse_loras
 from .model_index import LIBRARIES, absent_parts, check_channels, check_weights, checked_pipeline, present, read_index
-from .needs import check_whole
+from .narrow_weights import NARROW, keep_narrow
+from .needs import check_whole, header_of
+from .packed_on_loading import pack_denoiser
 from .precision import precision
 from .prior import ModelHints, Prior
 from .text_encoders import TEXT_ENCODERS, ReadEncoders, TextEncoders, without_weights
+from .weight_bytes import narrow_kind
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -87,8 +90,6 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
     _check_libraries()
     with _explained_errors(model, location):
         _quieten()
-        if location.kind != "hub":
-            check_room(model, device)
         if location.kind == "file":
             return _load_file(Path(location.sources[0]), device, loras)
         if location.kind == "folder":
@@ -180,7 +181,8 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
     check_weights(model, folder, index, family)
     check_whole(folder, [part for part in family.networks if part in present(index)])
     absent = absent_parts(family, index)
-    dtype = precision(family, device)
+    dtype, packed = precision(family, device), precision_with_room(str(folder), device)
+    narrow = None if loras or device.type != "cpu" else NARROW.get(narrow_kind(header_of(folder / family.denoiser)))
     networks = [part for part in family.networks if part in present(index)]
     encoders = [part for part in networks if part in TEXT_ENCODERS]
 
@@ -190,16 +192,25 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
             for part in parts
         }
 
+    def read_denoiser() -> nn.Module:
+        denoiser = _network(folder, model, family.denoiser, index[family.denoiser], narrow or dtype)
+        if narrow:
+            keep_narrow(denoiser, dtype)
+        return denoiser
+
     pipeline = getattr(diffusers, family.pipeline).from_pretrained(
         str(folder),
         local_files_only=True,
         scheduler=_scheduler(folder, family, index["scheduler"]),
         **absent,
-        **read(part for part in networks if part not in encoders),
+        **read(part for part in networks if part not in (*encoders, family.denoiser)),
+        **{family.denoiser: read_denoiser()},
         **{part: without_weights(folder, part, index[part]) for part in encoders},
     )
     notices = fuse_loras(pipeline, loras, family) + about_loras(loras)
+    notices += pack_denoiser(getattr(pipeline, family.denoiser), packed, device)
     prior = _prior_of(family, pipeline, folder, device, notices, distilled(model, family, folder, index))
+    prior.packed = packed
     files = [folder / INDEX_FILE, folder / HINTS_FILE]
     files += [file for part in ("text_encoder*", "tokenizer*") for file in folder.glob(f"{part}/*")]
     return _with_encoders(prior, family, pipeline, model, lambda: read(encoders), files, dtype, loras)
@@ -252,15 +263,18 @@ def _scheduler(folder: Path, family: Family, kind: Sequence[str]) -> Any:
 def _load_file(file: Path, device: torch.device, loras: Sequence[Lora]) -> Prior:
     from .single_file import companion_folder, load_single_file, predicts_velocity, set_velocity
 
-    loaded = load_single_file(file, device)
+    packed = precision_with_room(str(file), device)
+    loaded = load_single_file(file, device, may_stay_narrow=not loras)
     pipeline, family = loaded.pipeline, loaded.family
     notices = loaded.notices + fuse_loras(pipeline, loras, family) + about_loras(loras)
+    notices += pack_denoiser(getattr(pipeline, family.denoiser), packed, device)
     companion = companion_folder(file)
     found = distilled(str(file), family, companion)
     prior = _prior_of(family, pipeline, companion, device, notices, found)
     if companion is None and family.may_predict_velocity and predicts_velocity(prior):
         set_velocity(pipeline, family)
         prior = _prior_of(family, pipeline, companion, device, notices, found)
+    prior.packed = packed
     files = [file, *(companion.rglob("*.json") if companion else ())]
     return _with_encoders(
         prior, family, pipeline, str(file), loaded.read_encoders, files, precision(family, device), loras

@@ -7,7 +7,7 @@ what a run with it needs on a device and the measures that it takes there, in th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +17,10 @@ from .families import VAE, Family
 from .header import Header, checked_family, current_name, read_header
 from .location import HINTS_FILE, INDEX_FILE, companion_folder, is_safetensors, locate
 from .model_index import checked_pipeline, present, read_index, read_object
-from .weight_bytes import FULL, Precision, bytes_of
+from .weight_bytes import FULL, Precision, bytes_of, narrow_kind
 
 Device = Literal["cpu", "cuda", "mps"]
-Measure = Literal["graphs again", "one by one", "graphs in parts", "16 bits", "turns"]
+Measure = Literal["graphs again", "one by one", "graphs in parts", "16 bits", "turns", "8-bit", "4-bit"]
 
 MEASURES: dict[Measure, str] = {
     "graphs again": "each picture's VAE graph is made when its gradient is wanted",
@@ -28,8 +28,14 @@ MEASURES: dict[Measure, str] = {
     "graphs in parts": "of a VAE's graph one block is held at a time",
     "16 bits": "the VAE encodes in 16 bits (bfloat16)",
     "turns": "the VAE and the model take turns on the graphics card",
+    "8-bit": "the model's weights are packed to 8 bits",
+    "4-bit": "the model's weights are packed to 4 bits",
 }
 """What is done to make a run fit, in this order, and how a person is told."""
+
+_OF_CARDS: tuple[Measure, ...] = ("turns", "8-bit", "4-bit")
+PACKINGS: tuple[Precision, ...] = ("8-bit", "4-bit")
+"""The measures that are taken when a model is loaded (`packed_on_loading`), and that take each other's place."""
 
 GRAPH_BYTES = 95
 """That a VAE's encoder in float32 holds for its gradient by pixel and channel of its first block: 3.2 GB for the 512²
@@ -61,7 +67,8 @@ class Weights:
 
     Attributes:
         family: its label.
-        parts: the bytes of its parts by their names in a pipeline, each computed in 16 and in 32 bits.
+        parts: the bytes of its parts by their names in a pipeline, on each device.
+        packed: those of its denoiser on a graphics card, packed when it is loaded.
         denoiser: which of the parts it is.
         resolution: height and width in pixels of its images.
         pixels_per_cell: pixels along the edge of a cell of its latents.
@@ -69,7 +76,8 @@ class Weights:
     """
 
     family: str
-    parts: Mapping[str, Mapping[int, int]]
+    parts: Mapping[str, Mapping[Device, int]]
+    packed: Mapping[Precision, int]
     denoiser: str
     resolution: int
     pixels_per_cell: int
@@ -77,8 +85,12 @@ class Weights:
 
     def bytes_of(self, part: str, device: Device) -> int:
         """That a part takes on a device; 0 where the model has none of this name."""
-        bits = 16 if device == "cuda" and part != "vae" else 32
-        return self.parts[part][bits] if part in self.parts else 0
+        return self.parts[part][device] if part in self.parts else 0
+
+    def denoiser_bytes(self, device: Device, measures: Collection[Measure]) -> int:
+        """Of the denoiser, with these measures."""
+        packing = next((each for each in reversed(PACKINGS) if each in measures), FULL)
+        return self.bytes_of(self.denoiser, device) if packing == FULL else self.packed[packing]
 
     def encoder_bytes(self, device: Device) -> int:
         """Of all text encoders together."""
@@ -135,12 +147,8 @@ class Work:
         return cls(resolution, settings.views_per_step, 2 if settings.perp_neg == "off" else 4)
 
 
-def weigh(model: str, precision: Precision = FULL) -> Weights | None:
+def weigh(model: str) -> Weights | None:
     """What a model on this computer weighs; None for one of the hub, of which nothing is known before it is here.
-
-    Args:
-        model: as in `location.locate`.
-        precision: that its denoiser is packed to on loading.
 
     Raises:
         EngineError: it is not a model, or not one of a supported family, or it is cut off.
@@ -149,27 +157,32 @@ def weigh(model: str, precision: Precision = FULL) -> Weights | None:
     if location.kind == "hub":
         return None
     path = Path(location.sources[0])
-    return _weigh_folder(path, model, precision) if location.kind == "folder" else _weigh_file(path, precision)
+    return _weigh_folder(path, model) if location.kind == "folder" else _weigh_file(path)
 
 
-def plan(weights: Weights, work: Work, device: Device, free: int) -> Plan:
+def plan(
+    weights: Weights, work: Work, device: Device, free: int, may_pack: bool = False, packed: Precision = FULL
+) -> Plan:
     """The fewest measures with which a run fits, or all of them.
 
     Args:
         free: bytes that the device has for the model and the run.
+        may_pack: whether the model's weights can be packed when it is loaded.
+        packed: to what they were packed when it was.
     """
-    taken: list[Measure] = []
-    possible = [measure for measure in MEASURES if measure != "turns" or device == "cuda"]
-    while need(weights, work, device, taken) > free and len(taken) < len(possible):
-        taken.append(possible[len(taken)])
+    possible = [measure for measure in MEASURES if device == "cuda" or measure not in _OF_CARDS]
+    possible = [measure for measure in possible if measure not in PACKINGS or may_pack]
+    taken: list[Measure] = [] if packed == FULL else [packed]
+    while need(weights, work, device, taken) > free and possible:
+        taken.append(possible.pop(0))
     least = need(weights, work, device, taken)
     hopeless = _is_too_much(least, device, free)
-    return Plan(least, free, tuple(taken), _advice(weights, work, device, free) if hopeless else "")
+    return Plan(least, free, tuple(taken), _advice(weights, work, device, free, taken) if hopeless else "")
 
 
-def need(weights: Weights, work: Work, device: Device, measures: list[Measure]) -> int:
+def need(weights: Weights, work: Work, device: Device, measures: Collection[Measure]) -> int:
     """Bytes at the peak of a run; the text encoders are freed before its first step."""
-    denoiser, vae = weights.bytes_of(weights.denoiser, device), weights.bytes_of("vae", device)
+    denoiser, vae = weights.denoiser_bytes(device, measures), weights.bytes_of("vae", device)
     encoders = weights.encoder_bytes(device)
     images = 1 if "one by one" in measures else work.views * work.texts
     asked = images * work_bytes(weights, work.resolution, device)
@@ -200,11 +213,11 @@ def _is_too_much(least: int, device: Device, free: int) -> bool:
     return SURE_SHARE * (least - BASE_BYTES[device]) > free
 
 
-def _advice(weights: Weights, work: Work, device: Device, free: int) -> str:
+def _advice(weights: Weights, work: Work, device: Device, free: int, measures: Collection[Measure]) -> str:
     """Which setting would fit."""
     for resolution in (side for side in (work.resolution, *SMALLER) if side <= work.resolution):
         smaller = Work(resolution, 1, work.texts)
-        least = need(weights, smaller, device, list(MEASURES))
+        least = need(weights, smaller, device, measures)
         if smaller != work and not _is_too_much(least, device, free):
             said = f"choose a resolution of {resolution}"
             return f"{said} and 1 view per step" if work.views > 1 else said
@@ -212,14 +225,14 @@ def _advice(weights: Weights, work: Work, device: Device, free: int) -> str:
     return f"close other programs, or choose a smaller model, such as Stable Diffusion 1.5 or the starter prior{other}"
 
 
-def _weigh_folder(folder: Path, model: str, precision: Precision) -> Weights:
+def _weigh_folder(folder: Path, model: str) -> Weights:
     index = read_index(folder / INDEX_FILE, model)
     family = checked_pipeline(model, index, folder)
-    parts = {part: _header_of(folder / part) for part in family.networks if part in present(index)}
-    return _weights(family, parts, folder, precision)
+    parts = {part: header_of(folder / part) for part in family.networks if part in present(index)}
+    return _weights(family, parts, folder)
 
 
-def _weigh_file(file: Path, precision: Precision) -> Weights:
+def _weigh_file(file: Path) -> Weights:
     header = read_header(file)
     companion = companion_folder(file)
     if companion is not None:
@@ -231,10 +244,10 @@ def _weigh_file(file: Path, precision: Precision) -> Weights:
     for name, entry in header.items():
         part = next((part for start, part in starts.items() if current_name(name).startswith(start)), family.denoiser)
         parts.setdefault(part, {})[name] = entry
-    return _weights(family, parts, companion or family.config, precision)
+    return _weights(family, parts, companion or family.config)
 
 
-def _weights(family: Family, parts: Mapping[str, Header], folder: Path, precision: Precision) -> Weights:
+def _weights(family: Family, parts: Mapping[str, Header], folder: Path) -> Weights:
     vae = read_object(folder / "vae" / "config.json") if "vae" in parts else {}
     blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels") or vae.get("temperal_downsample")
     count = len(blocks) if isinstance(blocks, list) else 0
@@ -243,16 +256,23 @@ def _weights(family: Family, parts: Mapping[str, Header], folder: Path, precisio
     cells = read_object(folder / family.denoiser / "config.json").get("sample_size")
     said = read_object(folder / HINTS_FILE).get("resolution")
     resolution = said if isinstance(said, int) else cells * cell if isinstance(cells, int) else RESOLUTION
-    sizes = {
-        part: in_16_and_32_bits(header, precision if part == family.denoiser else None)
-        for part, header in parts.items()
-    }
-    return Weights(family.label, sizes, family.denoiser, resolution, cell, channels if isinstance(channels, int) else 0)
+    return Weights(
+        family.label,
+        {part: sizes_of(header, part, part == family.denoiser) for part, header in parts.items()},
+        {packing: bytes_of(parts[family.denoiser], packing) for packing in PACKINGS},
+        family.denoiser,
+        resolution,
+        cell,
+        channels if isinstance(channels, int) else 0,
+    )
 
 
-def in_16_and_32_bits(header: Header, precision: Precision | None = None) -> dict[int, int]:
-    """The bytes of a part, by the bits that it is computed in; `precision` as of `weight_bytes.bytes_of`."""
-    return {bits: bytes_of(header, precision, bits) for bits in (16, 32)}
+def sizes_of(header: Header, part: str, is_denoiser: bool) -> dict[Device, int]:
+    """The bytes of a part on each device: a VAE is in 32 bits everywhere, and all else in 16 on graphics cards, and a
+    large denoiser on the CPU as it is in its file (`narrow_weights`)."""
+    half, whole = (bytes_of(header, FULL if is_denoiser else None, bits) for bits in (16, 32))
+    stays = is_denoiser and narrow_kind(header)
+    return {"cpu": half if stays else whole, "cuda": whole if part == "vae" else half, "mps": whole}
 
 
 def check_whole(folder: Path, parts: Iterable[str]) -> None:
@@ -262,10 +282,10 @@ def check_whole(folder: Path, parts: Iterable[str]) -> None:
         BadInputError: one is, or it is damaged; the sentence names it.
     """
     for part in parts:
-        _header_of(folder / part)
+        header_of(folder / part)
 
 
-def _header_of(folder: Path) -> dict[str, Any]:
+def header_of(folder: Path) -> dict[str, Any]:
     """The header of all files of a part; of those in two precisions, the smaller."""
     files = [file for file in sorted(folder.glob("*")) if is_safetensors(file)]
     halves = [file for file in files if ".fp16." in file.name]

@@ -13,6 +13,7 @@ from torch import Tensor
 from .distilled import Distilled
 from .needs import Measure
 from .views import ViewVocabulary
+from .weight_bytes import FULL, Precision
 
 Text = dict[str, Tensor]
 """Encoded texts for B images, each tensor (B, …); which tensors there are depends on the prior.
@@ -109,6 +110,9 @@ class Prior(ABC):
 
     images_at_once: int | None = None
     """The model is asked about so many images at a time; None: about all of a question."""
+
+    packed: Precision = FULL
+    """To what the denoiser's weights were packed when it was loaded."""
 
     distilled: Distilled | None = None
     """For a model that was distilled to a few steps."""

@@ -30,12 +30,14 @@ from .header import (
 )
 from .location import INDEX_FILE, companion_folder
 from .model_index import absent_parts, check_channels, checked_pipeline, present, read_index
+from .narrow_weights import NARROW, keep_narrow
 from .original_names import Layout, vae_layout
 from .packed import take_packed
 from .precision import precision
 from .prior import Prior
 from .tensors import Tensors, open_tensors
 from .text_encoders import ReadEncoders, without_weights
+from .weight_bytes import narrow_kind
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -64,12 +66,14 @@ class SingleFile:
     read_encoders: ReadEncoders
 
 
-def load_single_file(file: Path, device: torch.device) -> SingleFile:
+def load_single_file(file: Path, device: torch.device, may_stay_narrow: bool = True) -> SingleFile:
     """The pipeline of a file, as its companion folder says, or else as its tensors' names and shapes tell.
 
     Args:
         file: what `location.locate` found.
         device: where it will run; `precision` follows from it, but the VAE is in float32.
+        may_stay_narrow: whether weights in 16 bits stay so where they are computed in 32 (`narrow_weights`), in which
+            nothing can be added to them.
 
     Raises:
         BadInputError: it is of no family that is supported, parts or tensors of it are missing, or it holds more than
@@ -94,6 +98,9 @@ def load_single_file(file: Path, device: torch.device) -> SingleFile:
     layouts = _layouts(family, parts)
     notices = _check_all_used(file, shapes, layouts, family)
     dtype = precision(family, device)
+    of_denoiser = {current_name(name): entry for name, entry in header.items()}
+    of_denoiser = {name: entry for name, entry in of_denoiser.items() if name in layouts[family.denoiser]}
+    narrow = NARROW.get(narrow_kind(of_denoiser)) if may_stay_narrow and device.type == "cpu" else None
     encoders = {encoder.part for encoder in family.text_encoders}
 
     def filled(networks: dict[str, nn.Module]) -> dict[str, nn.Module]:
@@ -102,7 +109,10 @@ def load_single_file(file: Path, device: torch.device) -> SingleFile:
                 of_part, layout = torch.float32 if part == "vae" else dtype, layouts[part]
                 if part == family.denoiser:
                     layout = take_packed(network, layout, tensors, dtype, device)
+                    of_part = narrow or dtype
                 _fill(file, network, layout, tensors, of_part, family.identities)
+                if part == family.denoiser and narrow:
+                    keep_narrow(network, dtype)
         return networks
 
     def read_encoders() -> dict[str, nn.Module]:

@@ -21,6 +21,9 @@ model runs in; or packed on loading, where the file has more bits."""
 BLOCK = 64
 """Weights that share a factor (of 32 bits) where a model is packed on loading."""
 
+LARGE_BYTES = 2**30
+"""A denoiser that takes no more in 32 bits is small."""
+
 _PACKED_BITS = {"8-bit": 8 + 32 / BLOCK, "4-bit": 4 + 32 / BLOCK}
 _KEPT_BITS = {name: size * 8 / block for name, block, size in gguf_header.KINDS.values() if block > 1}
 _KEPT_BITS |= dict.fromkeys(("F8_E4M3", "F8_E5M2"), 8.0)
@@ -58,3 +61,18 @@ def bytes_of(header: Header, precision: Precision | None = None, bits: int = 16)
             kept = min(kept, _PACKED_BITS[precision])
         total += math.prod(entry.shape) * kept / 8
     return math.ceil(total)
+
+
+def narrow_kind(header: Header) -> str:
+    """The 16 bits, by their name in a header, in which a denoiser stays on a processor that computes in 32.
+
+    "" for one that is widened when it is loaded, since it is small, or most of it is in other numbers.
+    """
+    numbers = {name: math.prod(entry.shape) for name, entry in header.items()}
+    if 4 * sum(numbers.values()) <= LARGE_BYTES:
+        return ""
+    of_kind = {
+        kind: sum(numbers[name] for name, entry in header.items() if entry.dtype == kind) for kind in ("F16", "BF16")
+    }
+    most = max(of_kind, key=lambda kind: of_kind[kind])
+    return most if of_kind[most] > sum(numbers.values()) / 2 else ""

@@ -32,8 +32,9 @@ def fit(prior: Prior, model: str, settings: Settings, report: Callable[[Event], 
         return
     assert settings.resolution is not None
     kind = prior.device.type
-    loaded = sum(weights.bytes_of(part, kind) for part in (weights.denoiser, "vae"))
-    found = plan(weights, Work.of(settings, settings.resolution), kind, free_bytes(prior.device) + loaded)
+    loaded = weights.denoiser_bytes(kind, (prior.packed,)) + weights.bytes_of("vae", kind)
+    work = Work.of(settings, settings.resolution)
+    found = plan(weights, work, kind, free_bytes(prior.device) + loaded, packed=prior.packed)
     if found.is_hopeless:
         raise OutOfMemoryError(found.words(kind))
     if found.measures:

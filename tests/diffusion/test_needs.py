@@ -7,37 +7,34 @@ import pytest
 
 from sdi_engine.config.settings import PRESETS
 from sdi_engine.diffusion.header import Entry
-from sdi_engine.diffusion.needs import MEASURES, Weights, Work, in_16_and_32_bits, plan, weigh
+from sdi_engine.diffusion.needs import MEASURES, PACKINGS, Weights, Work, plan, sizes_of, weigh
+from sdi_engine.diffusion.weight_bytes import bytes_of
 from sdi_engine.errors import BadInputError
 
 GIB = 2**30
 
 
-def sizes_of(numbers, dtype="F16"):
-    """The sizes of a part with so many numbers."""
-    return in_16_and_32_bits({"weight": Entry(dtype, (numbers // 1024, 1024))})
+def weights(family, resolution, denoiser, vae, *encoders):
+    """A model in half precision whose parts have so many numbers."""
+    headers = {"unet": denoiser, "vae": vae, **{f"text_encoder_{place}": each for place, each in enumerate(encoders)}}
+    headers = {part: {"blocks.0.weight": Entry("F16", (numbers // 1024, 1024))} for part, numbers in headers.items()}
+    parts = {part: sizes_of(header, part, part == "unet") for part, header in headers.items()}
+    packed = {packing: bytes_of(headers["unet"], packing) for packing in PACKINGS}
+    return Weights(family, parts, packed, "unet", resolution, 8, 128)
 
 
 def sdxl():
-    """Numbers as in the published model."""
-    parts = {
-        "unet": sizes_of(2_567_463_684),
-        "vae": sizes_of(83_653_863),
-        "text_encoder": sizes_of(123_060_480),
-        "text_encoder_2": sizes_of(694_659_840),
-    }
-    return Weights("SDXL", parts, "unet", 1024, 8, 128)
+    return weights("SDXL", 1024, 2_567_463_684, 83_653_863, 123_060_480, 694_659_840)
 
 
 def sd21():
-    parts = {"unet": sizes_of(865_910_724), "vae": sizes_of(83_653_863), "text_encoder": sizes_of(340_387_840)}
-    return Weights("SD 2.x", parts, "unet", 512, 8, 128)
+    return weights("SD 2.x", 512, 865_910_724, 83_653_863, 340_387_840)
 
 
 def test_what_is_plenty_takes_no_measures():
     found = plan(sd21(), Work(512, 2), "cpu", 64 * GIB)
     assert (found.measures, found.advice) == ((), "")
-    assert 9 * GIB < found.need < 16 * GIB  # 13.1 GB were measured for such a run
+    assert 8 * GIB < found.need < 14 * GIB  # 13.1 GB were measured for such a run in 32 bits
 
 
 @pytest.mark.parametrize(
@@ -80,3 +77,14 @@ def test_a_truncated_file_of_gigabytes_is_refused_by_its_header_alone(tmp_path):
         stream.truncate(2**33)  # sparse: eight gigabytes, a few bytes too few
     with pytest.raises(BadInputError, match="truncated"):
         weigh(str(file))
+
+
+def test_weights_are_packed_where_nothing_else_helps():
+    flux = weights("FLUX.1", 1024, 11_901_408_320, 83_819_683, 123_060_480, 4_762_310_656)
+    assert plan(flux, Work(1024, 1), "cuda", 12 * GIB, may_pack=True).measures[-1] == "4-bit"
+    found = plan(flux, Work(1024, 1), "cuda", 20 * GIB, may_pack=True)
+    assert found.measures[-1] == "8-bit"
+    assert "packed to 8 bits" in found.words("cuda")
+    assert plan(flux, Work(1024, 1), "cuda", 12 * GIB).is_hopeless
+    loaded = plan(flux, Work(1024, 1), "cuda", 40 * GIB, packed="4-bit")
+    assert loaded.measures == ("4-bit",)

@@ -32,8 +32,11 @@ def prior(model):
 @pytest.fixture
 def sdxl(monkeypatch):
     """Every model weighs as much as SDXL."""
-    parts = {"unet": {16: 5_134_926_000, 32: 10_269_852_000}, "vae": {16: 167_306_000, 32: 334_612_000}}
-    weights = Weights("SDXL", parts, "unet", 1024, 8, 128)
+    everywhere = {
+        part: dict.fromkeys(("cpu", "cuda", "mps"), size)
+        for part, size in (("unet", 10_269_852_000), ("vae", 334_612_000))
+    }
+    weights = Weights("SDXL", everywhere, {"8-bit": 2_700_000_000, "4-bit": 1_400_000_000}, "unet", 1024, 8, 128)
     monkeypatch.setattr(fitting, "weigh", lambda model: weights)
     monkeypatch.setattr(device_memory, "weigh", lambda model: weights)
 
