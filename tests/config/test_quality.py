@@ -40,6 +40,7 @@ def test_every_line_of_the_table_is_a_run_that_can_be(quality):
     assert settings.samples_per_ray == settings.field.grid_resolutions[-1]
     assert settings.steps != PRESETS[preset].steps or model == LATENT_1024
     assert settings.views == "antithetic"
+    assert (settings.mesh_start, settings.mesh_smoothing) == (1.0, 0.0)
     assert evaluations_of(settings, 0.5) == 4
     assert resolve(JobRequest("a mug", preset=preset, steps=7), ModelHints(), resolution).steps == 7
     assert resolve(JobRequest("a mug", preset=preset, views_per_step=3), ModelHints(), resolution).views == "spread"
