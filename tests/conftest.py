@@ -20,6 +20,9 @@ tempfile.tempdir = os.environ["TMPDIR"] = _temporary.name
 # Nor may tests use a person's own state: locks, and the secret that seals tickets.
 os.environ["SDI_ENGINE_STATE"] = str(Path(_temporary.name) / "state")
 
+# Kernels are compiled for the tests, which takes seconds; those in the person's own folder stay as they are.
+os.environ.setdefault("WARP_CACHE_PATH", str(Path(_temporary.name) / "kernels"))
+
 FAKE_WORKER = Path(__file__).parent / "jobs" / "fake_worker.py"
 WINDOWS = "tests/blender/window/"
 LONGEST = (

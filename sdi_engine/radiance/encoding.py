@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-HASH_PRIMES = (1, 2_654_435_761, 805_459_861)
-"""Instant-NGP's spatial hash (Müller et al. 2022, eq. 4)."""
+from .lookup import HASH_PRIMES, Layout, can_be_fused, fused_features
 
 
 class FeatureGrids(nn.ParameterList, ABC):
@@ -28,6 +27,10 @@ class FeatureGrids(nn.ParameterList, ABC):
         Returns:
             (N, levels · features).
         """
+        if can_be_fused(points, self.features):
+            layouts = [self._layout(level) for level in range(active_levels)]
+            width = self.features * len(self)
+            return fused_features(points, list(self)[:active_levels], layouts, self.features, width)
         active = [self._level_at(points, level) for level in range(active_levels)]
         inactive = points.new_zeros(len(points), self.features * (len(self) - active_levels))
         return torch.cat([*active, inactive], dim=1)
@@ -38,7 +41,11 @@ class FeatureGrids(nn.ParameterList, ABC):
 
     @abstractmethod
     def _level_at(self, points: Tensor, level: int) -> Tensor:
-        """(N, 3) → (N, features)."""
+        """(N, 3) → (N, features), in plain torch."""
+
+    @abstractmethod
+    def _layout(self, level: int) -> Layout:
+        """The same for the fused kernels."""
 
 
 class DenseGrids(FeatureGrids):
@@ -64,6 +71,10 @@ class DenseGrids(FeatureGrids):
         where = points.view(1, -1, 1, 1, 3)
         sampled = F.grid_sample(self[level], where, mode="bilinear", padding_mode="border", align_corners=True)
         return sampled.view(self.features, -1).t()
+
+    def _layout(self, level: int) -> Layout:
+        n = self[level].shape[-1]
+        return Layout(vertices=n, axes=(1, n, n * n), entry=1, feature=n**3)
 
 
 class HashGrids(FeatureGrids):
@@ -103,6 +114,11 @@ class HashGrids(FeatureGrids):
         # index_select: its backward pass is the fastest of its kind (docs/evaluation/speed.md)
         corners = table.index_select(0, entry.flatten()).view(-1, 8, self.features)
         return (corners * (near_x * near_y * near_z).view(-1, 8, 1)).sum(dim=1)
+
+    def _layout(self, level: int) -> Layout:
+        n = self.resolutions[level]
+        axes = (n * n, n, 1) if len(self[level]) == n**3 else None
+        return Layout(vertices=n, axes=axes, entry=self.features, feature=1)
 
 
 def _on_three_axes(ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:

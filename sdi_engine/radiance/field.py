@@ -46,7 +46,7 @@ class GridField(nn.Module):
     def _raw(self, points: Tensor) -> Tensor:
         """What the MLP says at points (N, 3) in scene units, (N, outputs)."""
         features = self.grids.features_at(points / self.config.bound, self.active_levels)
-        return self.output(F.relu(self.hidden(features)))
+        return self.output(self.hidden(features).relu_())
 
 
 class RadianceField(GridField):

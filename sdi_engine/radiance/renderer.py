@@ -11,7 +11,12 @@ from torch import Generator, Tensor
 
 from .field import RadianceField
 from .occupancy import OccupancyGrid
+from .samples import Samples, samples_along
 from .shading import Shading
+
+UNSEEN = 1e-8
+"""Samples whose visibility is less than this leave no trace: neither in colours, nor, since that of little matter grows
+with its density, in gradients of the field's raw output."""
 
 NEGLIGIBLE_VISIBILITY = 0.05
 """Samples whose visibility is less than this in all take no part in a ray's normals, which cost six densities each."""
@@ -73,47 +78,44 @@ def render_rays(
         normal_spacing: distance in scene units over which `normal` and `facing_away` are measured, unless the shading
             measures normals already; None leaves them 0.
     """
-    near, far = _cube_intersection(origins, directions, field.config.bound)
-    step = (far - near) / samples
-    index = torch.arange(samples, device=origins.device)
-    starts = near[:, None] + step[:, None] * index
-    ends = starts + step[:, None]
-    if generator is None:
-        offset = torch.full_like(starts, 0.5)
-    else:
-        offset = torch.rand(starts.shape, generator=generator, device=generator.device).to(starts)
-    middles = starts + step[:, None] * offset
-    points = origins[:, None] + middles[..., None] * directions[:, None]
-    wanted = occupancy.visible(points, step)
+    places = samples_along(occupancy, origins, directions, samples, generator)
+    return render_samples(field, places, shading, normal_spacing)[0]
 
-    if not wanted.any():
-        return _nothing_seen(origins)
 
-    where = wanted.nonzero(as_tuple=True)
-    matter, colour = field(points[where])
-    density = torch.zeros_like(middles).index_put(where, matter)
-    weights, _, _ = nerfacc.render_weight_from_density(starts, ends, density)
-    normals = None
+def render_samples(
+    field: RadianceField, samples: Samples, shading: Shading | None = None, normal_spacing: float | None = None
+) -> tuple[RayColours, Tensor]:
+    """What N rays see in their M samples (`render_rays`), and how much of each sample is seen, (M,) in 0…1."""
+    ray, directions = samples.ray, samples.directions
+    if not len(samples):
+        return _nothing_seen(samples.origins), samples.distance
+    points = samples.points
+    density, colour = field(points)
+    weights = visibility(density * samples.step[ray], ray)
+    negligible = NEGLIGIBLE_VISIBILITY / samples.intervals
     if shading is not None:
-        # all samples, since the colour of one that is hardly seen yet says whether it should be
-        normals = _normals(field, points, wanted, shading.normal_spacing)
-        colour = shading(colour, normals[where], directions[where[0]])
+        normals = _normals(field, points, weights.detach() > UNSEEN, shading.normal_spacing)
+        colour = shading(colour, normals, directions[ray])
     elif normal_spacing is not None:
-        normals = _normals(field, points, wanted & (weights.detach() > NEGLIGIBLE_VISIBILITY / samples), normal_spacing)
-    albedo = torch.zeros_like(points).index_put(where, colour)
+        normals = _normals(field, points, weights.detach() > negligible, normal_spacing)
 
-    opacity = nerfacc.accumulate_along_rays(weights, values=None)
-    rgb = nerfacc.accumulate_along_rays(weights, values=albedo)
-    share = weights / opacity.clamp(min=1e-4)
-    depth = (share * middles).sum(dim=1, keepdim=True)
-    variance = (share * (middles - depth).square()).sum(dim=1, keepdim=True)
+    def along_rays(values: Tensor) -> Tensor:
+        """Sums of what the samples have, (M, C) → (N, C)."""
+        sums = torch.zeros(len(directions), values.shape[1], device=values.device)
+        return sums.scatter_add(0, ray[:, None].expand_as(values), values)
 
-    normal, facing_away = torch.zeros_like(origins), torch.zeros_like(opacity)
+    opacity = along_rays(weights[:, None])
+    rgb = along_rays(weights[:, None] * colour)
+    share = (weights / opacity[ray, 0].clamp(min=1e-4))[:, None]
+    distance = samples.distance[:, None]
+    depth = along_rays(share * distance)
+    variance = along_rays(share * (distance - depth[ray]).square())
+    normal, facing_away = torch.zeros_like(rgb), torch.zeros_like(opacity)
     if normal_spacing is not None:
-        normal = nerfacc.accumulate_along_rays(weights, values=normals)
-        away = (normals * directions[:, None]).sum(dim=-1, keepdim=True).clamp(min=0.0).square()
-        facing_away = nerfacc.accumulate_along_rays(weights.detach(), values=away)
-    return RayColours(rgb, opacity, depth, variance, normal, facing_away)
+        normal = along_rays(weights[:, None] * normals)
+        away = (normals * directions[ray]).sum(dim=-1).clamp(min=0.0).square()
+        facing_away = along_rays((weights.detach() * away)[:, None])
+    return RayColours(rgb, opacity, depth, variance, normal, facing_away), weights
 
 
 @torch.no_grad()
@@ -171,14 +173,17 @@ def render_at_surface(field: RadianceField, points: Tensor, normals: Tensor, dep
     return (weights[..., None] * albedo.view(len(points), -1, 3)).sum(dim=1) / weights.sum(dim=1, keepdim=True)
 
 
-def _cube_intersection(origins: Tensor, directions: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave the cube [−bound, bound]³, each (N,), at least 0; equal where they miss it."""
-    safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
-    one = (-bound - origins) / safe
-    other = (bound - origins) / safe
-    near = torch.minimum(one, other).amax(dim=-1).clamp(min=0.0)
-    far = torch.maximum(one, other).amin(dim=-1)
-    return near, torch.maximum(near, far)
+def visibility(thickness: Tensor, ray: Tensor) -> Tensor:
+    """How much of each of M samples is seen along its ray, (M,) in 0…1.
+
+    Args:
+        thickness: (M,), density times length.
+        ray: (M,), whose a sample is, ascending.
+    """
+    _, row, count = torch.unique_consecutive(ray, return_inverse=True, return_counts=True)
+    place = torch.arange(len(ray), device=ray.device) - (count.cumsum(0) - count)[row]
+    along = thickness.new_zeros(len(count), int(count.amax())).index_put((row, place), thickness)
+    return torch.exp(-nerfacc.exclusive_sum(along)[row, place]) * (1.0 - torch.exp(-thickness))
 
 
 def _nothing_seen(origins: Tensor) -> RayColours:
@@ -188,9 +193,7 @@ def _nothing_seen(origins: Tensor) -> RayColours:
 
 
 def _normals(field: RadianceField, points: Tensor, wanted: Tensor, spacing: float) -> Tensor:
-    """Unit normals (N, S, 3) at those of the samples that are wanted (N, S); zeros at the others."""
+    """Unit normals (M, 3) at those of the points that are wanted (M,); zeros at the others."""
+    where = wanted.nonzero()[:, 0]
     normals = torch.zeros_like(points)
-    if not wanted.any():
-        return normals
-    where = wanted.nonzero(as_tuple=True)
-    return normals.index_put(where, field.normal(points[where], spacing))
+    return normals.index_put((where,), field.normal(points[where], spacing)) if len(where) else normals

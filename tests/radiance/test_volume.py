@@ -28,6 +28,7 @@ def test_patches_give_the_gradients_of_the_whole(monkeypatch):
 
     def gradients(rays_per_patch):
         monkeypatch.setitem(patches.MAX_SAMPLES_PER_PATCH, "cpu", rays_per_patch * 32)
+        monkeypatch.setitem(patches.MAX_EVALUATED_AT_ONCE, "cpu", rays_per_patch * 8)
         chosen = settings()
         made = volume(chosen)
         cameras = sample(chosen.cameras, 2, torch.Generator().manual_seed(0))

@@ -1,0 +1,73 @@
+"""Samples along rays: those of all intervals that are in occupied cells and in sight, and no others."""
+
+import pytest
+import torch
+
+from sdi_engine.cameras import orbit
+from sdi_engine.config.settings import PRESETS
+from sdi_engine.radiance.occupancy import OccupancyGrid
+from sdi_engine.radiance.samples import Samples, samples_along
+
+INTERVALS = 64
+BOUND = 0.7
+
+
+@pytest.fixture
+def rays():
+    camera = orbit(PRESETS["draft"].cameras, [30.0], 20.0, torch.device("cpu"))
+    return tuple(tensor.reshape(-1, 3) for tensor in camera.rays(12))
+
+
+def occupancy_of(*boxes):
+    """Nothing but some boxes of cells, each a slice along every axis."""
+    grid = OccupancyGrid(BOUND, 16)
+    grid.occupied.zero_()
+    for box in boxes:
+        grid.occupied[box, box, box] = True
+    return grid
+
+
+def by_hand(occupancy, origins, directions, offsets):
+    """Ray and distance of every sample, one interval after the other."""
+    found = []
+    for ray, (origin, direction) in enumerate(zip(origins, directions, strict=True)):
+        ends = torch.stack([(-BOUND - origin) / direction, (BOUND - origin) / direction])
+        near, far = ends.amin(dim=0).max().clamp(min=0.0), ends.amax(dim=0).min()
+        if far <= near:
+            continue
+        for interval in range(INTERVALS):
+            distance = near + (far - near) / INTERVALS * (interval + offsets[ray, interval])
+            if occupancy.occupied_at(origin + distance * direction):
+                found.append((ray, distance.item()))
+    return found
+
+
+@pytest.mark.parametrize("boxes", [[slice(6, 10)], [slice(1, 3), slice(11, 15)], [slice(0, 16)]])
+def test_they_are_those_of_all_intervals_in_occupied_cells(rays, boxes):
+    occupancy = occupancy_of(*boxes)
+    samples = samples_along(occupancy, *rays, INTERVALS, torch.Generator().manual_seed(3))
+    offsets = torch.rand(len(rays[0]), INTERVALS, generator=torch.Generator().manual_seed(3))
+    expected = by_hand(occupancy, *rays, offsets)
+    assert samples.ray.tolist() == [ray for ray, _ in expected]
+    assert samples.distance.tolist() == pytest.approx([distance for _, distance in expected], abs=1e-5)
+
+
+def test_nothing_is_sampled_where_nothing_is_or_behind_a_wall(rays):
+    assert len(samples_along(occupancy_of(), *rays, INTERVALS, None)) == 0
+    away = rays[0], -rays[1]
+    assert len(samples_along(occupancy_of(slice(6, 10)), *away, INTERVALS, None)) == 0
+    everywhere = occupancy_of(slice(0, 16))
+    open_space = samples_along(everywhere, *rays, INTERVALS, None)
+    everywhere.lowest.fill_(1000.0)
+    assert len(samples_along(everywhere, *rays, INTERVALS, None)) == len(open_space.ray.unique())
+
+
+def test_parts_together_are_the_whole(rays):
+    occupancy = occupancy_of(slice(6, 10))
+    whole = samples_along(occupancy, *rays, INTERVALS, None)
+    parts = zip(rays[0].split(50), rays[1].split(50), strict=True)
+    together = Samples.cat([samples_along(occupancy, *part, INTERVALS, None) for part in parts])
+    for name in ("origins", "directions", "step", "ray", "distance"):
+        assert torch.equal(getattr(whole, name), getattr(together, name))
+    assert torch.equal(whole.points, together.points)
+    assert len(whole.those(whole.ray == whole.ray[0])) < len(whole)
