@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..config.field import FieldConfig
 from .encoding import DenseGrids, FeatureGrids, HashGrids
+from .network import two_layers
 
 
 class GridField(nn.Module):
@@ -43,10 +44,10 @@ class GridField(nn.Module):
         """
         return self.grids.smoothness(self.active_levels)
 
-    def _raw(self, points: Tensor) -> Tensor:
-        """What the MLP says at points (N, 3) in scene units, (N, outputs)."""
+    def _raw(self, points: Tensor, outputs: int | None = None) -> Tensor:
+        """What the MLP says at points (N, 3) in scene units: its first outputs or all of them, (N, outputs)."""
         features = self.grids.features_at(points / self.config.bound, self.active_levels)
-        return self.output(self.hidden(features).relu_())
+        return two_layers(features, self.hidden, self.output.weight[:outputs], self.output.bias[:outputs])
 
 
 class RadianceField(GridField):
@@ -68,7 +69,7 @@ class RadianceField(GridField):
 
     def density(self, points: Tensor) -> Tensor:
         """(N, 3) → (N,)."""
-        return self._density(points, self._raw(points)[:, 0])
+        return self._density(points, self._raw(points, outputs=1)[:, 0])
 
     @property
     def cell(self) -> float:

@@ -12,7 +12,8 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +25,9 @@ from torch import Tensor
 
 HASH_PRIMES = (1, 2_654_435_761, 805_459_861)
 """Instant-NGP's spatial hash (Müller et al. 2022, eq. 4)."""
+
+WORTH_THREADS = 4096
+"""Fewer points are looked up by one thread."""
 
 log = logging.getLogger(__name__)
 
@@ -75,17 +79,38 @@ class _Lookup(torch.autograd.Function):
         ctx.layouts, ctx.features, ctx.shapes = layouts, features, [level.shape for level in levels]
         found = points.new_empty(width, len(points))
         found[len(levels) * features :] = 0.0
-        for level, layout, rows in zip(levels, layouts, found.split(features), strict=False):
-            _launch(_kernels(features)[0], points, level.detach(), layout, rows)
+        _launch_each(
+            _kernels(features)[0], points, [level.detach() for level in levels], layouts, found.split(features)
+        )
         return found.t()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         (points,) = ctx.saved_tensors
         levels = [points.new_zeros(shape) for shape in ctx.shapes]
-        for level, layout, rows in zip(levels, ctx.layouts, gradient.t().split(ctx.features), strict=False):
-            _launch(_kernels(ctx.features)[1], points, level, layout, rows)
+        _launch_each(_kernels(ctx.features)[1], points, levels, ctx.layouts, gradient.t().split(ctx.features))
         return None, None, None, None, *levels
+
+
+def _launch_each(
+    kernel: Any, points: Tensor, levels: Sequence[Tensor], layouts: list[Layout], rows: Sequence[Tensor]
+) -> None:
+    """Run a kernel for every level; on a processor for as many at a time as torch has threads.
+
+    Levels have nothing in common, so the order in which they are done makes no difference.
+    """
+    work = zip(levels, layouts, rows, strict=False)
+    threads = torch.get_num_threads()
+    if points.device.type == "cpu" and threads > 1 and len(points) > WORTH_THREADS:
+        list(_workers(threads).map(lambda of_level: _launch(kernel, points, *of_level), work))
+    else:
+        for of_level in work:
+            _launch(kernel, points, *of_level)
+
+
+@cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "lookup")
 
 
 def _launch(kernel: Any, points: Tensor, level: Tensor, layout: Layout, rows: Tensor) -> None:

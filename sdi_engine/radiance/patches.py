@@ -60,14 +60,14 @@ class Patches:
         self._patches: list[Samples] = []
         self._kept = None
         waiting = self._in_patches()
-        samples, following = next(waiting), next(waiting, None)
+        first, following = next(waiting), next(waiting, None)
         if following is None:
-            self._patches.append(samples)
-            self._kept = self._rendered(samples)[0]
+            self._patches.append(first)
+            self._kept = self._rendered(first)[0]
             return self._kept.map(lambda tensor: tensor.view(*shape, -1))
         parts = []
         with torch.no_grad():
-            for samples in itertools.chain([samples, following], waiting):
+            for samples in itertools.chain([first, following], waiting):
                 seen, weights = self._rendered(samples)
                 self._patches.append(samples.those(weights > UNSEEN))
                 parts.append(seen)

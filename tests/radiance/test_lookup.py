@@ -33,9 +33,11 @@ def features_and_gradients(grids, active_levels):
 
 
 @pytest.mark.parametrize("make", [dense, hashed])
-@pytest.mark.parametrize("active_levels", [2, 3])
-def test_warp_finds_the_features_and_gradients_of_plain_torch(make, active_levels, monkeypatch, capfd):
+@pytest.mark.parametrize(("active_levels", "threads"), [(2, 1), (3, 1), (3, 2)])
+def test_warp_finds_the_features_and_gradients_of_plain_torch(make, active_levels, threads, monkeypatch, capfd):
     pytest.importorskip("warp")
+    monkeypatch.setattr(lookup, "WORTH_THREADS", 0)
+    torch.set_num_threads(threads)
     assert lookup.can_be_fused(points(), 2)
     fused, fused_gradients = features_and_gradients(make(2), active_levels)
     assert capfd.readouterr() == ("", "")

@@ -58,7 +58,7 @@ def test_nothing_is_sampled_where_nothing_is_or_behind_a_wall(rays):
     assert len(samples_along(occupancy_of(slice(6, 10)), *away, INTERVALS, None)) == 0
     everywhere = occupancy_of(slice(0, 16))
     open_space = samples_along(everywhere, *rays, INTERVALS, None)
-    everywhere.lowest.fill_(1000.0)
+    everywhere.lowest.fill_(1e6)
     assert len(samples_along(everywhere, *rays, INTERVALS, None)) == len(open_space.ray.unique())
 
 
