@@ -192,9 +192,10 @@ def _kernels(features: int) -> tuple[Any, Any]:
         feature_step: int,
     ) -> None:
         i = warp.tid()
+        point = points[i]
         total = vector()
         for corner in range(8):
-            entry, nearness = corner_of(points[i], corner, vertices, axes, mask)
+            entry, nearness = corner_of(point, corner, vertices, axes, mask)
             for feature in range(features):
                 total[feature] += nearness * level[entry * entry_step + feature * feature_step]
         for feature in range(features):
@@ -212,10 +213,14 @@ def _kernels(features: int) -> tuple[Any, Any]:
         feature_step: int,
     ) -> None:
         i = warp.tid()
+        point = points[i]
+        gradient = vector()
+        for feature in range(features):
+            gradient[feature] = rows[feature, i]
         for corner in range(8):
-            entry, nearness = corner_of(points[i], corner, vertices, axes, mask)
+            entry, nearness = corner_of(point, corner, vertices, axes, mask)
             for feature in range(features):
-                warp.atomic_add(level, entry * entry_step + feature * feature_step, nearness * rows[feature, i])
+                warp.atomic_add(level, entry * entry_step + feature * feature_step, nearness * gradient[feature])
 
     return read, add
 
