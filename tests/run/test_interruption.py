@@ -32,6 +32,7 @@ class EnoughError(Exception):
 def small_patches(monkeypatch):
     """Four patches an image."""
     monkeypatch.setitem(patches.MAX_SAMPLES_PER_PATCH, "cpu", 16 * 16 * 8 // 4)
+    monkeypatch.setitem(patches.MAX_EVALUATED_AT_ONCE, "cpu", 1)
 
 
 def small_run(**changes):
