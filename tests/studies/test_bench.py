@@ -35,7 +35,7 @@ def test_every_moment_is_of_one_part(monkeypatch):
 
 @pytest.mark.usefixtures("small_pictures")
 def test_a_tiny_model_is_built_and_measured(tmp_path, capsys):
-    options = ["--size", "tiny", "--keep", str(tmp_path), "--preset", "standard", "--steps", "1", "--resolution", "16"]
+    options = ["--size", "tiny", "--keep", str(tmp_path), "--preset", "draft", "--steps", "1", "--resolution", "16"]
     options += ["--noise", "inversion", *(f"--set={name}={value}" for name, value in SMALL.items())]
     assert main(["bench", *options, "--device", "cpu", "--json"]) == 0
     out, lines = capsys.readouterr()
