@@ -240,10 +240,11 @@ class RadianceVolume(Representation):
 
         with phase("Baking the texture", "bake"):
             exported = textured(canvas, len(surface.vertices))
+        budget = min(request.face_budget, len(fine.faces))
         lods = []
         for level in range(1, request.lods + 1):
             with phase(f"Making level of detail {level}", f"lod{level}"):
-                surface = simplified(fine, max(LEAST_FACES, request.face_budget >> level))
+                surface = simplified(fine, max(LEAST_FACES, budget >> level))
                 size = max(LEAST_TEXTURE, request.texture_size >> level)
                 lods.append(textured(Canvas.of(unwrap(surface, size, TEXTURE_PADDING), size), len(surface.vertices)))
         return dataclasses.replace(exported, lods=tuple(lods))

@@ -72,6 +72,9 @@ def test_in_time_the_surface_becomes_a_mesh_whose_vertices_move(prior, whole):
 
 
 def test_the_mesh_is_exported_with_its_colours_and_levels_of_detail(whole):
+    larger = JobRequest("a ball", texture_size=64, lods=1)
+    exported = whole.representation.export(larger, lambda name, key: contextlib.nullcontext())
+    assert len(exported.lods[0].mesh.faces) <= len(exported.mesh.faces) / 2
     request = JobRequest("a ball", face_budget=300, texture_size=64, lods=1)
     exported = whole.representation.export(request, lambda name, key: contextlib.nullcontext())
     assert 100 < len(exported.mesh.faces) <= 300
