@@ -34,9 +34,11 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace | int:
     """The options, or the exit code if the arguments end it: argparse would end Blender without its clean-up."""
     try:
-        return parser.parse_args(arguments)
+        options = parser.parse_args(arguments)
     except SystemExit as error:
         return int(error.code or 0)
+    options.models_folder = options.models_folder or str(preferences.model_folder(bpy.context) or "")
+    return options
 
 
 def runner_of(context: bpy.types.Context, options: argparse.Namespace) -> Runner:

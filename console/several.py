@@ -23,6 +23,7 @@ from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.diffusion.distilled import check_noise
 from ..sdi_engine.diffusion.model_index import check_prompt
+from ..sdi_engine.diffusion.parts import check as check_parts
 from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EngineError
 from ..sdi_engine.system.untrusted import printable
 from ..state.desks import read_job
@@ -163,6 +164,7 @@ class Several:
         try:
             request = wanted.request()
             check_prompt(request.prompt, request.model)
+            check_parts(request.model, request.parts)
             check_noise(request.noise, request.model)
             self.runner.use(self.engine)
             begun.job = self._continue_earlier(request, begun) or submit(

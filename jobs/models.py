@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import threading
@@ -13,12 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..sdi_engine.config.asked import settings_asked_for
-from ..sdi_engine.config.parameters import STARTER_MODEL, Parameters
+from ..sdi_engine.config.parameters import NO_PARTS, STARTER_MODEL, Parameters, Parts
 from ..sdi_engine.contract import speeds
 from ..sdi_engine.contract.job_folder import JobFolder
+from ..sdi_engine.contract.request import JobRequest
+from ..sdi_engine.diffusion import parts
 from ..sdi_engine.diffusion.distilled import distilled
 from ..sdi_engine.diffusion.families import Family
-from ..sdi_engine.diffusion.header import check_beside_companion, check_is_lora, checked_family, read_header
+from ..sdi_engine.diffusion.header import check_is_lora, lora_family, read_header, read_shapes
 from ..sdi_engine.diffusion.location import (
     INDEX_FILE,
     MODEL_SUFFIXES,
@@ -63,6 +66,8 @@ class Model:
     size: bytes on the disk; None if it is not on this computer.
     knows: the vocabulary of a model with a small one, by kind of word; empty for other models.
     weights: what it weighs; None if it is not on this computer.
+    lacks: it is a denoiser, say, whose VAE or text encoders are in files of their own.
+    with_parts: which of these are taken by themselves, or why they cannot be; empty for a model that lacks nothing.
     """
 
     model: str
@@ -71,6 +76,8 @@ class Model:
     size: int | None = None
     knows: Mapping[str, list[str]] = field(default_factory=dict)
     weights: Weights | None = None
+    lacks: bool = False
+    with_parts: str = ""
 
     def needs(self, asked: Parameters, device: str, memory: int) -> str:
         """What a run needs, and what is done to make it fit; "" where that is not known, or not worth a word.
@@ -102,6 +109,28 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """What is no model, but may belong to one.
+
+    Attributes:
+        file: its path.
+        kind: what it is, such as "CLIP-L", or the family that a LoRA is for, as far as that is known.
+        size: bytes on the disk.
+        network: the text encoder or VAE; None for a LoRA.
+    """
+
+    file: str
+    kind: str
+    size: int
+    network: parts.Network | None = None
+
+    @property
+    def label(self) -> str:
+        """Name, kind and size, for a menu."""
+        return " · ".join(filter(None, (Path(self.file).name, self.kind, size_words(self.size))))
+
+
+@dataclass(frozen=True)
 class Models:
     """The result of a scan.
 
@@ -109,6 +138,7 @@ class Models:
         recent: models of the latest jobs.
         cached: models in the hub's cache.
         in_folder: models in the person's own folder.
+        pieces: text encoders, VAEs and LoRAs in the person's own folder.
         known: all examined models by their name in a request; for one that cannot be used, a sentence that says why.
         speeds: how fast runs were on this machine.
     """
@@ -116,6 +146,7 @@ class Models:
     recent: tuple[Model, ...] = ()
     cached: tuple[Model, ...] = ()
     in_folder: tuple[Model, ...] = ()
+    pieces: tuple[Piece, ...] = ()
     known: dict[str, Model | str] = field(default_factory=dict)
     speeds: speeds.Speeds = field(default_factory=dict)
 
@@ -149,22 +180,44 @@ def inspect(model: str, cache: Path | None = None) -> Model:
     path = Path(location.sources[0])
     if location.kind == "folder":
         return Model(model, name or path.name, _label(path, model), _size_of(path), words_of(path), _weighed(model))
-    header = read_header(path)
     companion = companion_folder(path)
-    if companion is None:
-        family = checked_family(path, header)
-    else:
-        family = _folder_family(companion, str(companion))
-        check_beside_companion(path, header, family.pipeline, present(read_object(companion / INDEX_FILE)))
+    if companion is not None:
+        _folder_family(companion, str(companion))
+    planned = parts.plan(model, NO_PARTS)
+    assert planned is not None
+    kind = _kind(planned.family, model, companion)
     return Model(
-        model, name or path.name, _kind(family, model, companion), path.stat().st_size, weights=_weighed(model)
+        model, name or path.name, kind, path.stat().st_size, weights=_weighed(model), lacks=bool(planned.missing)
     )
 
 
-def _weighed(model: str) -> Weights | None:
+def completed(request: JobRequest, pieces: Iterable[Piece]) -> JobRequest:
+    """A request whose model lacks nothing: what is not in its file, nor given, is taken of the pieces.
+
+    Raises:
+        EngineError: the model is none, or something is missing, does not belong to it, or is one of several that might.
+    """
+    networks = [piece.network for piece in pieces if piece.network is not None]
+    given = parts.completed(request.model, request.parts, networks)
+    parts.check(request.model, given)
+    return dataclasses.replace(request, vae=given.vae, text_encoders=given.text_encoders, tokenizer=given.tokenizer)
+
+
+def examine_piece(file: Path) -> Piece:
+    """What a text encoder's, a VAE's or a LoRA's file is; raises BadInputError if it is none of them."""
+    size = file.stat().st_size
+    try:
+        network = parts.network_at(file)
+    except BadInputError:
+        check_lora(file)
+        return Piece(str(file), f"LoRA for {lora_family(read_shapes(file)) or 'an unknown model'}", size)
+    return Piece(str(file), network.label, size, network)
+
+
+def _weighed(model: str, given: Parts = NO_PARTS) -> Weights | None:
     """What a model weighs; None where its files are not all as they should be, as the engine will say."""
     try:
-        return weigh(model)
+        return weigh(model, given)
     except EngineError:
         return None
 
@@ -258,9 +311,40 @@ def find_models(
         if model.strip():
             examine(model.strip())
     cached = tuple(model for model in usable(_cached_ids(cache)) if model.is_here)
-    in_folder = usable(_in_folder(model_folder, go_on)) if model_folder else ()
+    names: list[str] = []
+
+    def remembered(found: Iterable[str]) -> Iterator[str]:
+        for name in found:
+            names.append(name)
+            yield name
+
+    in_folder = usable(remembered(_in_folder(model_folder, go_on))) if model_folder else ()
+    pieces = tuple(_pieces(name for name in names if go_on() and isinstance(known.get(name), str)))
     recent = usable(_recent(results)) if results else ()
-    return Models(recent[:MAX_RECENT], cached, in_folder, known, speeds.read())
+    for name, model in known.items():
+        if isinstance(model, Model) and model.lacks and go_on():
+            known[name] = with_parts(model, pieces)
+    return Models(recent[:MAX_RECENT], cached, in_folder, pieces, known, speeds.read())
+
+
+def _pieces(files: Iterable[str]) -> Iterator[Piece]:
+    """Those among files that are no models."""
+    for file in files:
+        try:
+            if Path(file).is_file():
+                yield examine_piece(Path(file))
+        except (EngineError, OSError):
+            continue  # what it is instead is said where it is chosen
+
+
+def with_parts(model: Model, pieces: Iterable[Piece]) -> Model:
+    """A model that lacks parts, with what it is made complete with, or why that cannot be."""
+    try:
+        given = completed(JobRequest("any", model=model.model), pieces).parts
+    except EngineError as error:
+        return dataclasses.replace(model, with_parts=str(error))
+    names = ", ".join(Path(path).name for path in given.paths)
+    return dataclasses.replace(model, with_parts=f"With {names}", weights=_weighed(model.model, given))
 
 
 def _recent(results: Path) -> Iterator[str]:

@@ -36,6 +36,7 @@ def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: l
         )
     where = session().arrivals.placements_at_cursor(context, [request.height for request in requests])
     try:
+        requests = [session().models.completed(request) for request in requests]
         for model in dict.fromkeys(request.model for request in requests):
             check_prompts([request.prompt for request in requests if request.model == model], model)
         for noise, model in dict.fromkeys((request.noise, request.model) for request in requests):
@@ -214,7 +215,8 @@ class Preview2D:
     def execute(self, context: bpy.types.Context) -> set[str]:
         session().display.complain("")
         try:
-            request = dataclasses.replace(properties.request_from(context.scene), steps=None)
+            request = session().models.completed(properties.request_from(context.scene))
+            request = dataclasses.replace(request, steps=None)
             check_prompt(request.prompt, request.model)
             session().start_preview_2d(context, request)
         except EngineError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from ..jobs.models import check_lora, inspect
+from ..jobs.models import check_lora, examine_piece, inspect
 from ..sdi_engine.diffusion.location import model_name
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.untrusted import printable
@@ -36,7 +36,7 @@ class SDI_OT_set_model(bpy.types.Operator):
 
 
 class SDI_OT_choose_model(bpy.types.Operator):
-    """Choose a .safetensors file of the SD 1.x, SD 2.x, SDXL or SD 3 family"""
+    """Choose a model's file: with everything in it, or its denoiser alone"""
 
     bl_idname = "sdi.choose_model"
     bl_label = "Choose Model File"
@@ -104,6 +104,46 @@ class SDI_OT_add_lora(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class SDI_OT_add_part(bpy.types.Operator):
+    """Choose a file with a VAE or a text encoder, for a model without one, or instead of its own"""
+
+    bl_idname = "sdi.add_part"
+    bl_label = "Add Part"
+    bl_options = {"UNDO", "INTERNAL"}
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    filter_folder: BoolProperty(default=True, options={"HIDDEN"})  # type: ignore[valid-type]
+    filter_glob: StringProperty(default="*.safetensors;*.sft", options={"HIDDEN"})  # type: ignore[valid-type]
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if self.filepath:
+            return self.execute(context)
+        self.filepath = _start(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            piece = examine_piece(Path(properties.as_engine_finds(self.filepath)))
+        except EngineError as error:
+            self.report({"ERROR"}, printable(str(error)))
+            return {"CANCELLED"}
+        except OSError as error:
+            self.report({"ERROR"}, printable(f'The file "{self.filepath}" cannot be read ({error.strerror}).'))
+            return {"CANCELLED"}
+        settings = context.scene.sdi
+        if piece.network is None:
+            settings.loras.add().file = piece.file
+            settings.lora_index = len(settings.loras) - 1
+        elif piece.network.is_vae:
+            settings.vae = piece.file
+        else:
+            others = [path.strip() for path in settings.text_encoders.split(properties.SEPARATOR)]
+            others = [path for path in others if path not in ("", piece.file)]
+            settings.text_encoders = f"{properties.SEPARATOR} ".join([*others, piece.file])
+        return {"FINISHED"}
+
+
 class SDI_OT_remove_lora(bpy.types.Operator):
     """Remove the selected LoRA from the list; its file stays"""
 
@@ -149,5 +189,6 @@ CLASSES = (
     SDI_OT_choose_model,
     SDI_OT_choose_model_folder,
     SDI_OT_add_lora,
+    SDI_OT_add_part,
     SDI_OT_remove_lora,
 )

@@ -42,7 +42,7 @@ class _OfMeshes:
     def execute(self, context: bpy.types.Context) -> set[str]:
         session().display.complain("")
         try:
-            asked = properties.request_from(context.scene, task=self.task)
+            asked = session().models.completed(properties.request_from(context.scene, task=self.task))
             notices = texture_jobs.start(context, asked, chosen(context))
         except (EngineError, ImportFailedError) as error:
             return refuse(self, str(error))  # type: ignore[arg-type]

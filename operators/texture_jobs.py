@@ -17,6 +17,7 @@ from ..scene.source_mesh import Source, capture
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.diffusion.distilled import check_noise
 from ..sdi_engine.diffusion.model_index import check_prompt
+from ..sdi_engine.diffusion.parts import check as check_parts
 from ..sdi_engine.errors import BadInputError
 from ..state import preferences
 from ..state.current import session
@@ -69,6 +70,7 @@ def start_variations(context: bpy.types.Context, job: Job, requests: Sequence[Jo
 
 def _check(request: JobRequest) -> None:
     check_prompt(request.prompt, request.model)
+    check_parts(request.model, request.parts)
     check_noise(request.noise, request.model)
 
 

@@ -92,6 +92,23 @@ class SDI_MT_models(bpy.types.Menu):
         session().models.refresh_if_old(context)  # in a thread; the menu shows the result when it is opened again
 
 
+class SDI_MT_pieces(bpy.types.Menu):
+    """VAEs, text encoders and LoRAs in the model folder"""
+
+    bl_idname = "SDI_MT_pieces"
+    bl_label = "VAEs, Text Encoders and LoRAs"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.operator_context = "INVOKE_DEFAULT"
+        for piece in session().models.found.pieces:
+            entry = layout.operator("sdi.add_part", text=_shortened(piece.label), translate=False)
+            entry.filepath = piece.file
+        layout.separator()
+        layout.operator("sdi.add_part", text="Choose File…", icon="FILE")
+        session().models.refresh_if_old(context)
+
+
 class SDI_UL_loras(bpy.types.UIList):
     """LoRAs with their weights"""
 
@@ -131,6 +148,7 @@ class SDI_PT_advanced(Tab, bpy.types.Panel):
         layout = self.layout
         settings = context.scene.sdi
         _draw_loras(layout, settings)
+        _draw_parts(layout, settings)
         layout.use_property_split = True
         layout.use_property_decorate = False
         for section in ("optimisation", "mesh", "device"):
@@ -209,6 +227,17 @@ def _draw_loras(layout: bpy.types.UILayout, settings: properties.SDI_PG_settings
     buttons.operator("sdi.remove_lora", text="", icon="REMOVE")
 
 
+def _draw_parts(layout: bpy.types.UILayout, settings: properties.SDI_PG_settings) -> None:
+    row = layout.row(align=True)
+    row.label(text="VAE and Text Encoders")
+    row.menu("SDI_MT_pieces", text="", icon="DOWNARROW_HLT")
+    column = layout.column()
+    column.use_property_split = True
+    column.use_property_decorate = False
+    for parameter in _shown_in("parts"):
+        column.prop(settings, parameter.prop, placeholder="Automatic")
+
+
 def _section(layout: bpy.types.UILayout, title: str, models: tuple[Model, ...]) -> None:
     if not models:
         return
@@ -230,4 +259,4 @@ def _shortened(text: str) -> str:
     return f"{text[:half]}…{text[-half:]}"
 
 
-CLASSES = (SDI_MT_models, SDI_UL_loras, SDI_PT_advanced, SDI_PT_vocabulary)
+CLASSES = (SDI_MT_models, SDI_MT_pieces, SDI_UL_loras, SDI_PT_advanced, SDI_PT_vocabulary)

@@ -10,10 +10,11 @@ import time
 import bpy
 
 from ..jobs import words
-from ..jobs.models import Model, Models, Scan, size_words
+from ..jobs.models import Model, Models, Scan, completed, size_words, with_parts
 from ..sdi_engine.config.parameters import STARTER_MODEL, Parameters
 from ..sdi_engine.contract import speeds, vocabulary
-from ..sdi_engine.errors import BadInputError
+from ..sdi_engine.contract.request import JobRequest
+from ..sdi_engine.errors import BadInputError, EngineError
 from . import preferences, properties
 from .redraw import redraw
 from .timer import Timer
@@ -21,6 +22,9 @@ from .timer import Timer
 FIRST_SECONDS = 1.5
 TICK_SECONDS = 0.2
 OLD_SECONDS = 20.0
+
+_PATIENCE_SECONDS = 10.0
+"""How long a click waits for a scan that has begun."""
 
 
 class ModelList:
@@ -94,7 +98,8 @@ class ModelList:
             return f"Built in · {size_words(found.size)}"
         if found.is_here:
             name = found.name if found.name != model else ""  # the field may show only the beginning of a path
-            return " · ".join(filter(None, (name, found.kind, f"{size_words(found.size)} on disk")))
+            about = (name, found.kind, f"{size_words(found.size)} on disk", found.with_parts)
+            return " · ".join(filter(None, about))
         if bpy.app.online_access:
             return "Will be downloaded when you press Generate"
         return "Not on this computer, and online access is off (Preferences, System)"
@@ -131,7 +136,24 @@ class ModelList:
 
     def remember(self, model: str, found: Model) -> None:
         """Add a model that was examined separately, before the next scan finds it."""
+        if found.lacks:
+            found = with_parts(found, self.found.pieces)
         self.found.known[model] = found
+
+    def completed(self, request: JobRequest) -> JobRequest:
+        """A request with the text encoders and the VAE that its model lacks, of those in the person's model folder.
+
+        Raises:
+            EngineError: something is missing, does not belong to the model, or is one of several that might.
+        """
+        try:
+            return completed(request, self.found.pieces)
+        except EngineError:
+            if self._scan is None and time.monotonic() - self._scanned_at < OLD_SECONDS:
+                raise
+        (self._scan or self.refresh(bpy.context)).wait(_PATIENCE_SECONDS)
+        self.take()
+        return completed(request, self.found.pieces)
 
     def _scan_first(self) -> None:
         self.refresh(bpy.context)

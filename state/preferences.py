@@ -73,7 +73,10 @@ class Preferences:
     )  # type: ignore[valid-type]
     model_folder: StringProperty(
         name="Models",
-        description="A folder that the model menu searches for .safetensors files and folders in Diffusers layout",
+        description=(
+            "A folder of models, such as ComfyUI's or WebUI's folder models: the menus list what is there, and the "
+            "text encoders and VAE that a model lacks are taken from it"
+        ),
         subtype="DIR_PATH",
     )  # type: ignore[valid-type]
     idle_minutes: IntProperty(

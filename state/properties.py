@@ -31,6 +31,9 @@ from .current import session
 IN_BLENDER = {name: parameter for name, parameter in PARAMETERS.items() if parameter.section is not None}
 """The parameters that have properties."""
 
+SEPARATOR = ";"
+"""Between several paths in one property."""
+
 _AS_PRESET = ("preset", "As Preset", "What the preset recommends")
 """The additional item of an optional choice, which leaves it to the preset."""
 
@@ -126,7 +129,7 @@ def _property(parameter: Parameter, common: dict[str, Any]) -> Any:
         return BoolProperty(**common)
     if parameter.kind in (int, float):
         return _number(parameter, common)
-    path = {"subtype": "FILE_PATH"} if parameter.name == "file" else {}
+    path = {"subtype": "FILE_PATH"} if parameter.name == "file" or (parameter.is_path and not parameter.is_list) else {}
     return StringProperty(**common, **path)
 
 
@@ -232,6 +235,10 @@ def _value_in(scene: Any, parameter: Parameter) -> Any:
         return tuple(Lora(as_engine_finds(lora.file), _short(lora.weight)) for lora in value if lora.use)
     if parameter.kind is dict:
         return parse_overrides(value)
+    if parameter.is_path:
+        if not parameter.is_list:
+            return as_engine_finds(value)
+        return tuple(as_engine_finds(path) for path in value.split(SEPARATOR) if path.strip())
     if parameter.unit == "metres":
         value *= scene.unit_settings.scale_length
     elif parameter.unit == "share":
@@ -257,6 +264,8 @@ def _set_in(scene: Any, parameter: Parameter, value: Any) -> None:
         setattr(settings, parameter.switch, value is not None)
     if parameter.kind is dict:
         value = written(value)
+    elif parameter.is_list:
+        value = f"{SEPARATOR} ".join(value)
     elif value is None:
         value = _AS_PRESET[0] if parameter.choices else 0
     elif parameter.unit == "metres":

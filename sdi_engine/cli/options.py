@@ -6,13 +6,16 @@ Standard library only: Blender's command line has them, too.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..config.overrides import parse_override
 from ..config.parameters import PARAMETERS, SCOPES, Lora, Parameter, Scope, Task
 from ..contract.request import JobRequest
 from ..diffusion.location import model_named_here
+from ..diffusion.parts import completed, networks_in
 from ..system.pasted import as_meant_here
 
 
@@ -30,6 +33,14 @@ def add_options(
         if parameter.scope in within and parameter.is_used_by(task):
             text = (helps or {}).get(parameter.name) or _help(parameter)
             parser.add_argument(parameter.flag, **_reading(parameter), help=text.replace("%", "%%"))
+    parser.add_argument(
+        "--models-folder",
+        type=as_meant_here,
+        default="",
+        metavar="FOLDER",
+        help="a folder of models, such as ComfyUI's or WebUI's: the text encoders and VAE that a model lacks are taken "
+        "from it (default: the one that the model's file lies in)",
+    )
 
 
 def add_processes(parser: argparse.ArgumentParser, default: int | None) -> None:
@@ -48,26 +59,50 @@ def request_of(options: argparse.Namespace, prompt: str) -> JobRequest:
     """A request of what the command has options for, not validated.
 
     Raises:
-        BadInputError: an override has no name or no equals sign.
+        BadInputError: an override has no name or no equals sign, the model's file cannot be used, or a part does not
+            belong to it.
     """
     fields = {name: getattr(options, name) for name in PARAMETERS if hasattr(options, name)}
     for name, value in fields.items():
-        if PARAMETERS[name].kind is Lora:
+        if PARAMETERS[name].is_list:
             fields[name] = tuple(value)
         elif PARAMETERS[name].kind is dict:
             fields[name] = dict(map(parse_override, value))
-    return JobRequest(**fields | {"prompt": prompt})
+    return _completed(JobRequest(**fields | {"prompt": prompt}), getattr(options, "models_folder", ""))
+
+
+def _completed(request: JobRequest, folder: str) -> JobRequest:
+    """A request with the parts that its model lacks, where the model's file is on this computer."""
+    path = Path(request.model)
+    try:
+        if not path.is_absolute() or not path.is_file():
+            return request
+    except (OSError, ValueError):  # longer than a path can be, or with characters that no path has
+        return request
+    found = networks_in(Path(folder)) if folder else []
+    return dataclasses.replace(request, **dataclasses.asdict(completed(request.model, request.parts, found)))
 
 
 def _reading(parameter: Parameter) -> dict[str, Any]:
     """How argparse reads the values of an option."""
     how: dict[str, Any] = {"dest": parameter.name, "default": parameter.default, "metavar": parameter.metavar}
-    if parameter.kind in (Lora, dict):
-        return how | {"default": [], "action": "append", "type": _lora if parameter.kind is Lora else str}
+    if parameter.is_list or parameter.kind is dict:
+        return how | {"default": [], "action": "append", "type": _type_of(parameter)}
     if parameter.kind is bool:
         del how["metavar"]
         return how | {"action": argparse.BooleanOptionalAction}
-    return how | {"type": model_named_here if parameter.name == "model" else parameter.kind}
+    return how | {"type": _type_of(parameter)}
+
+
+def _type_of(parameter: Parameter) -> Any:
+    """What makes a value of an option's text."""
+    if parameter.kind is Lora:
+        return _lora
+    if parameter.kind is dict:
+        return str
+    if parameter.is_path:
+        return as_meant_here
+    return model_named_here if parameter.name == "model" else parameter.kind
 
 
 def _processes(text: str) -> int | None:
@@ -80,7 +115,7 @@ def _help(parameter: Parameter) -> str:
         text += " in metres"
     if parameter.choices:
         text += f": {', '.join(parameter.words)}"
-    if parameter.kind in (Lora, dict):
+    if parameter.is_list or parameter.kind is dict:
         return f"{text}; may be given several times"
     if parameter.is_optional:
         return f"{text} (default: the {parameter.recommended_by}'s)"

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from .limits import Within
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """A version that adds a field, without which the object would be another one, counts on: what older versions read in
 spite of an unknown field is then still what was asked for. Older requests are read, newer ones are not."""
 
@@ -34,7 +34,7 @@ Task = Literal["object", "texture", "refine"]
 TASKS_OF_A_MESH: tuple[Task, ...] = ("texture", "refine")
 """Jobs about a mesh that there is, `source.npz` in the job's folder (`contract.source_mesh`)."""
 
-Section = Literal["prompt", "basic", "texture", "loras", "optimisation", "mesh", "device"]
+Section = Literal["prompt", "basic", "texture", "loras", "parts", "optimisation", "mesh", "device"]
 """Where a setting shows in Blender: "prompt" and "basic" in the panel, "texture" where meshes are textured, the others
 below Advanced."""
 
@@ -60,7 +60,8 @@ class Parameter:
 
     Attributes:
         name: of the field; it and the next three are read off the field's declaration.
-        kind: of its values: str, int, float, bool, dict, or `Lora` for a list of these.
+        kind: of its values: str, int, float, bool, dict, or `Lora`.
+        is_list: it has several of them; always so for `Lora`.
         is_optional: it may be None, which means "as the preset and the model recommend".
         default: what it is where nobody says anything; `dataclasses.MISSING` where somebody must.
         label: for people, a word or two.
@@ -80,6 +81,7 @@ class Parameter:
         flag: that option; made from the name by default. It may be given several times for a list or a dictionary.
         metavar: what stands for the option's value in the help.
         is_compared: the settings that `evaluate` compares may choose it.
+        is_path: it names a file or folder.
     """
 
     label: str
@@ -98,8 +100,10 @@ class Parameter:
     flag: str = ""
     metavar: str | None = None
     is_compared: bool = True
+    is_path: bool = False
     name: str = ""
     kind: type = str
+    is_list: bool = False
     is_optional: bool = False
     default: Any = None
 
@@ -140,6 +144,29 @@ class Lora:
         limits=Within(-10.0, 10.0),
         usual=Within(0.0, 2.0),
     )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Files and folders for networks that a model does not hold itself, or instead of those that it holds.
+
+    Attributes:
+        vae: a file, or a folder as of Diffusers; "" for none.
+        text_encoders: the same, in any order.
+        tokenizer: of the text encoder, where it does not lie beside it; "" for none.
+    """
+
+    vae: str = ""
+    text_encoders: tuple[str, ...] = ()
+    tokenizer: str = ""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(filter(None, (self.vae, *self.text_encoders, self.tokenizer)))
+
+
+NO_PARTS = Parts()
 
 
 @dataclass(frozen=True)
@@ -194,6 +221,37 @@ class Parameters:
         flag="--lora",
         metavar="FILE[=WEIGHT]",
         is_compared=False,
+    )
+    vae: str = parameter(
+        "",
+        "VAE",
+        "A .safetensors file or folder with the VAE, for a model without one, or instead of its own",
+        section="parts",
+        scope="model",
+        metavar="FILE",
+        is_compared=False,
+        is_path=True,
+    )
+    text_encoders: tuple[str, ...] = parameter(
+        (),
+        "Text Encoders",
+        "Files or folders with text encoders, for a model without them, or instead of its own",
+        section="parts",
+        scope="model",
+        flag="--text-encoder",
+        metavar="FILE",
+        is_compared=False,
+        is_path=True,
+    )
+    tokenizer: str = parameter(
+        "",
+        "Tokenizer",
+        "A folder with the tokenizer of a text encoder (tokenizer.json), where it does not lie beside it",
+        section="parts",
+        scope="model",
+        metavar="FOLDER",
+        is_compared=False,
+        is_path=True,
     )
     preset: str = parameter(
         "standard",
@@ -455,6 +513,11 @@ class Parameters:
         is_compared=False,
     )
 
+    @property
+    def parts(self) -> Parts:
+        """The networks that come from files of their own."""
+        return Parts(self.vae, self.text_encoders, self.tokenizer)
+
 
 def read_off(table: type) -> dict[str, Parameter]:
     """The parameters that a dataclass's fields declare, by name."""
@@ -470,6 +533,7 @@ def _read_one(field: dataclasses.Field[Any], hint: Any) -> Parameter:
         said,
         name=field.name,
         kind=typing.get_origin(kind) or kind,
+        is_list=typing.get_origin(hint) is tuple,
         is_optional=types.NoneType in may_be,
         default=field.default if field.default_factory is dataclasses.MISSING else field.default_factory(),
         prop=said.prop or field.name,

@@ -102,13 +102,19 @@ class JobRequest(Parameters):
             for lora in loras:
                 unknown += _take_unknown(lora, Lora)
             fields["loras"] = tuple(Lora(**lora) for lora in loras)
+            fields["text_encoders"] = tuple(fields.get("text_encoders", ()))
         except (TypeError, ValueError) as error:
-            raise BadInputError("The list of LoRAs in the job's request.json is damaged: start it again.") from error
+            raise BadInputError(
+                "The list of LoRAs or text encoders in the job's request.json is damaged: start it again."
+            ) from error
         return cls(**fields)._checked(), [printable(name) for name in dict.fromkeys(unknown)]
 
     def _checked(self) -> JobRequest:
         """As `validated`, but with any names in the overrides."""
         _check_types(self)
+        for file in self.text_encoders:
+            if not isinstance(file, str) or not file.strip():
+                raise BadInputError(f"{shown(file)} is not a text encoder: give a file or folder.")
         for lora in self.loras:
             if not isinstance(lora, Lora):
                 raise BadInputError(f"{shown(lora)} is not a LoRA: give a file and a weight.")
@@ -131,6 +137,8 @@ class JobRequest(Parameters):
         if not request.model:
             raise BadInputError('No model is chosen: use "starter", a model folder, a .safetensors file or a hub id.')
         _check_path("model", request.model)
+        for path in request.parts.paths:
+            _check_path("file", path)
         for lora in request.loras:
             if not lora.file.strip():
                 raise BadInputError("A LoRA has no file: choose its .safetensors file, or remove it from the list.")

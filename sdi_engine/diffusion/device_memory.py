@@ -6,6 +6,7 @@ import importlib.util
 
 import torch
 
+from ..config.parameters import NO_PARTS, Parts
 from ..errors import EngineError, OutOfMemoryError
 from ..system.memory import memory_bytes
 from .needs import PACKINGS, SURE_SHARE, Work, gib, plan, weigh
@@ -26,7 +27,7 @@ def free_bytes(device: torch.device) -> int:
     return (total or 0) // 2 if free_of_system is None else free_of_system
 
 
-def precision_with_room(model: str, device: torch.device) -> Precision:
+def precision_with_room(model: str, device: torch.device, parts: Parts = NO_PARTS) -> Precision:
     """How the weights of a model's denoiser are kept on a device, so that a run has room: packed where nothing else
     helps.
 
@@ -34,7 +35,7 @@ def precision_with_room(model: str, device: torch.device) -> Precision:
         OutOfMemoryError: its weights alone are certainly too much; the sentence says how much is wanting.
     """
     try:
-        weights = weigh(model)
+        weights = weigh(model, parts)
     except EngineError:  # whoever loads it says so
         return FULL
     if weights is None:

@@ -16,6 +16,7 @@ from typing import Any
 from ..config.parameters import Lora
 from ..errors import BadInputError
 from .families import Family
+from .header import family_of, read_header
 from .location import HINTS_FILE, INDEX_FILE, companion_folder, locate, model_name
 from .model_index import checked_pipeline, read_object
 
@@ -97,6 +98,8 @@ def distilled(
     if family and folder and (_is_configured(family, folder, index or {}) or _is_consistency_model(index or {})):
         return Distilled(model, "by its configuration", base)
     word = word_for_few_steps(name)
+    if not word and family and Path(model).is_absolute() and not folder and not _UNDONE.search(name):
+        return _told_by_file(Path(model), family)
     if not word:
         return None
     if folder:
@@ -121,12 +124,14 @@ def check_noise(noise: str | None, model: str) -> None:
         return
     location = locate(model)
     folder: Path | None = None
+    family: Family | None = None
     if location.kind != "hub":
         path = Path(location.sources[0])
         folder = path if location.kind == "folder" else companion_folder(path)
+        family = None if folder else _family_of(path)
     index = read_object(folder / INDEX_FILE) if folder else {}
     try:
-        family = checked_pipeline(model, index, folder) if index else None
+        family = checked_pipeline(model, index, folder) if index else family
     except BadInputError:
         return  # loading it says why
     found = distilled(model_name(model), family, folder, index)
@@ -153,6 +158,24 @@ def about_loras(loras: Sequence[Lora]) -> list[str]:
         for name, word in words
         if word
     ]
+
+
+def _told_by_file(file: Path, family: Family) -> Distilled | None:
+    """Whether a file without a configuration is distilled, where its base model has another name or other tensors."""
+    if family.base_word and family.base_word not in file.name.lower():
+        how = f'by its name, without "{family.base_word}"'
+        return Distilled(str(file), how, family.base, f'put "{family.base_word}" into the name of its file')
+    if family.base_tensors and not any(re.fullmatch(family.base_tensors, name) for name in read_header(file)):
+        cure = 'put "undistilled" into the name of its file'
+        return Distilled(str(file), "by its tensors, without those for guidance", family.base, cure)
+    return None
+
+
+def _family_of(file: Path) -> Family | None:
+    try:
+        return family_of({name: entry.shape for name, entry in read_header(file).items()})
+    except BadInputError:
+        return None  # loading it says why
 
 
 def _is_configured(family: Family, folder: Path, index: Mapping[str, Any]) -> bool:

@@ -64,6 +64,33 @@ class TextEncoder:
 
 
 @dataclass(frozen=True)
+class Component:
+    """A network beside the denoiser, which may come from a file or folder of its own.
+
+    Attributes:
+        part: its name in a pipeline.
+        kind: what it is (`parts.ENCODERS`, `parts.VAES`).
+        usual: the file that is usually taken for a VAE; those of text encoders follow from what they are.
+        prefix: how the names of its tensors begin in a file with the denoiser, where `Family.text_encoders` does not
+            say so; "" where no such file is known.
+        told: the names that a tensor of the denoiser may have whose columns are `times` as many as the text encoder
+            gives numbers for a word; without any, its configuration says how many it gives.
+        times: how many layers of the text encoder the denoiser is told at once.
+        tokenizer: the part of the pipeline that is its tokenizer, where weights alone do not suffice for it; or "".
+        page: where the tokenizer can be had: a folder of a model on the Hugging Face hub.
+    """
+
+    part: str
+    kind: str
+    usual: str = ""
+    prefix: str = ""
+    told: tuple[str, ...] = ()
+    times: int = 1
+    tokenizer: str = ""
+    page: str = ""
+
+
+@dataclass(frozen=True)
 class Family:
     """The properties of one family of models.
 
@@ -74,7 +101,7 @@ class Family:
         prior: (pipeline, hints, device) → `Prior`.
         denoiser: the pipeline's part that predicts, "unet" or "transformer".
         layout: (denoiser, prefix) → what the original code calls its tensors (`original_names.Layout`).
-        first: a tensor that every single file of the family holds; "" where single files cannot be loaded.
+        first: a tensor that every single file of the family holds in the original naming; or "".
         text_encoders: those of a single file, in the pipeline's order; the last one's prefix is the family's own.
         required: parts of the pipeline that it cannot do without.
         optional: parts that it may lack.
@@ -84,21 +111,28 @@ class Family:
         guidance: the γ that suits its models; None for the paper's.
         base: what to take instead of one of the family's distilled models (`distilled`).
         distilled: (part or "", setting, value) of configurations, all of which tell a distilled model; "" is the index.
+        base_word: a word in the names of the base model's files that those of the distilled one lack; or "".
+        base_tensors: a pattern for names of tensors that the distilled model's files lack; or "".
         folded: cells of the latents along the edge of a patch that the denoiser takes for one, with as many more
             channels.
         channels: of the latents, by which models for inpainting are told from those for text to image; None asks no
             file.
-        only: a tensor that no other family with the same `first` has; or "".
-        named: a pattern for names of tensors of a transformer of its own, by which a file that cannot be loaded is
-            named; or "".
+        only: tensors that no other family with the same `first` or `named` has, in both namings.
+        named: a pattern for names of tensors that only this family's denoisers have, in the original naming or in
+            Diffusers', with any prefix; or "".
+        components: the networks beside the denoiser that may come from files of their own; without any, the family is
+            loaded from folders only.
         text_width: of what the denoiser is told; None where that tells nothing.
         told: the setting of the denoiser with the width of what it is told, and how many times that of its (first) text
             encoder that is; "" where it is not so simple.
+        takes: the names that the denoiser's first layer may have where its columns are channels of the latents.
+        taken_at_once: cells of the latents that this layer takes besides those that are folded.
         refused: variants that are not supported: a pattern for the name of one of their tensors, and what they are.
         harmless: a pattern for the names of tensors that a file may hold although the model has no place for them.
         dispensable: prefixes of whole parts that a file may hold and that are not read, and what they are.
         identities: matrices that are the identity where a file does not hold them.
-        shape: (shapes) → what of the denoiser's configuration differs between the family's versions.
+        shape: (shapes of the denoiser's tensors without their prefix, its configuration) → what of the configuration
+            differs between the family's versions.
         may_predict_velocity: a file does not say whether its model predicts ε or v: that is measured.
         velocity_sample_size: of the family's models that predict v, in cells; None where it is that of the others.
         dtype: the half precision that it runs in on CUDA; "bfloat16" becomes "float16" where the device has none.
@@ -121,22 +155,31 @@ class Family:
     guidance: float | None = None
     base: str = "the model that it was made from"
     distilled: tuple[tuple[str, str, Any], ...] = ()
+    base_word: str = ""
+    base_tensors: str = ""
     folded: int = 1
     channels: int | None = None
-    only: str = ""
+    only: tuple[str, ...] = ()
     named: str = ""
     text_width: int | None = None
     told: tuple[str, int] = ("", 1)
+    takes: tuple[str, ...] = ()
+    taken_at_once: int = 1
     refused: tuple[tuple[str, str], ...] = ()
     harmless: str = ""
     dispensable: Mapping[str, str] = field(default_factory=dict)
     identities: tuple[str, ...] = ()
-    shape: Callable[[Shapes], dict[str, Any]] = lambda shapes: {}
+    components: tuple[Component, ...] = ()
+    shape: Callable[[Shapes, Mapping[str, Any]], dict[str, Any]] = lambda shapes, config: {}
     may_predict_velocity: bool = False
     velocity_sample_size: int | None = None
     dtype: str = "float16"
     loras: str = ""
     unread_in_loras: str = ""
+
+    def prefix_of(self, part: Component) -> str:
+        """How the names of a part's tensors begin in a file with the denoiser; "" where no such file is known."""
+        return next((encoder.prefix for encoder in self.text_encoders if encoder.part == part.part), part.prefix)
 
     @property
     def config(self) -> Path:
@@ -155,6 +198,9 @@ _unet_family = functools.partial(
     denoiser="unet",
     layout=lazy("original_names", "unet_layout"),
     first=f"{DENOISER}input_blocks.0.0.weight",
+    # In Diffusers' naming; a ControlNet and what moves pictures have some of these names, and more.
+    named=r"up_blocks\.\d+\.attentions\.0\.transformer_blocks\.0\.attn2\.to_k\.weight",
+    takes=("conv_in.weight",),
     channels=4,
     refused=(
         (r"control_model\..*", "is a ControlNet combined with its base model, which is not supported"),
@@ -164,6 +210,7 @@ _unet_family = functools.partial(
     may_predict_velocity=True,
 )
 _UNET_PARTS = ("unet", "scheduler", "text_encoder", "tokenizer")
+_SD_VAE = Component("vae", "AutoencoderKL", "vae-ft-mse-840000-ema-pruned.safetensors", prefix=VAE)
 _SECOND_ENCODER = ("text_encoder_2", "tokenizer_2")
 
 SD1 = _unet_family(
@@ -176,6 +223,7 @@ SD1 = _unet_family(
     unused=("safety_checker", "feature_extractor", "image_encoder"),
     text_width=768,
     base="Stable Diffusion 1.5, or a model made of it for 20 steps or more",
+    components=(_SD_VAE, Component("text_encoder", "CLIP")),
     harmless=r"cond_stage_model\.transformer\.text_projection\.weight",
 )
 SD2 = _unet_family(
@@ -197,6 +245,7 @@ SD2 = _unet_family(
     unused=("safety_checker", "feature_extractor", "image_encoder"),
     text_width=1024,
     base="Stable Diffusion 2.1",
+    components=(_SD_VAE, Component("text_encoder", "CLIP")),
     harmless=r"cond_stage_model\.model\.text_projection",
     velocity_sample_size=96,
 )
@@ -216,11 +265,19 @@ SDXL = _unet_family(
         ),
     ),
     required=(*_UNET_PARTS, *_SECOND_ENCODER),
-    only=f"{DENOISER}label_emb.0.0.weight",
+    only=("label_emb.0.0.weight", "add_embedding.linear_1.weight"),
     text_width=2048,
     base="Stable Diffusion XL 1.0, or a model made of it for 20 steps or more",
+    components=(
+        Component("vae", "AutoencoderKL", "sdxl_vae.safetensors", prefix=VAE),
+        Component("text_encoder", "CLIP"),
+        Component("text_encoder_2", "CLIP"),
+    ),
     harmless=r"conditioner\.embedders\.0\.transformer\.text_projection\.weight",
 )
+_T5_OF_FLUX = "tokenizer_2 of black-forest-labs/FLUX.1-schnell"
+_T5 = "text_encoders.t5xxl.transformer."
+
 SD3 = Family(
     name="sd3",
     label="SD 3",
@@ -229,6 +286,8 @@ SD3 = Family(
     denoiser="transformer",
     layout=lazy("original_names", "sd3_layout"),
     first=f"{DENOISER}x_embedder.proj.weight",
+    named=r"(.*\.)?(joint_blocks\.\d+\.x_block\.attn\.qkv\.weight|pos_embed\.pos_embed)",
+    takes=("pos_embed.proj.weight",),
     text_encoders=(
         TextEncoder("text_encoder", "tokenizer", "text_encoders.clip_l.transformer."),
         TextEncoder(
@@ -243,6 +302,18 @@ SD3 = Family(
     optional=("text_encoder_3", "tokenizer_3"),
     dispensable={"text_encoders.t5xxl.": "text encoder T5"},
     base="Stable Diffusion 3.5 Medium or Large",
+    components=(
+        Component("vae", "AutoencoderKL", prefix=VAE),
+        Component("text_encoder", "CLIP"),
+        Component("text_encoder_2", "CLIP"),
+        Component(
+            "text_encoder_3",
+            "T5",
+            told=("context_embedder.weight",),
+            tokenizer="tokenizer_3",
+            page="tokenizer_3 of stabilityai/stable-diffusion-3.5-medium",
+        ),
+    ),
     identities=("text_encoders.clip_l.transformer.text_projection.weight",),
     shape=lazy("original_names", "sd3_transformer_shape"),
     dtype="bfloat16",
@@ -255,11 +326,15 @@ _flux_family = functools.partial(
     denoiser="transformer",
     layout=lazy("flux_names", "flux_layout"),
     first="",
+    takes=("img_in.weight", "x_embedder.weight"),
     folded=2,
     # T5 reads prose; Black Forest Labs' guide asks for it (docs.bfl.ai), and so are the prompts on Chroma's page.
     views="sentences",
     dtype="bfloat16",
 )
+_FLUX_VAE = Component("vae", "AutoencoderKL", "ae.safetensors", prefix=VAE)
+_FLUX_TEXT = ("txt_in.weight", "context_embedder.weight")
+
 FLUX = _flux_family(
     name="flux",
     label="FLUX.1",
@@ -270,8 +345,19 @@ FLUX = _flux_family(
     optional=(),
     guidance=3.5,
     base="FLUX.1 dev or Chroma",
+    base_tensors=r"(.*\.)?(guidance_in|guidance_embedder)\..*",
     distilled=(("transformer", "guidance_embeds", False), ("scheduler", "use_dynamic_shifting", False)),
-    named=r"(.*\.)?(vector_in\.in_layer|single_transformer_blocks\.\d+\.norm\.linear)\..*",
+    named=r"(.*\.)?(double_blocks\.\d+\.img_mod\.lin|single_transformer_blocks\.\d+\.norm\.linear)\..*",
+    components=(
+        _FLUX_VAE,
+        Component(
+            "text_encoder",
+            "CLIP",
+            told=("vector_in.in_layer.weight", "time_text_embed.text_embedder.linear_1.weight"),
+        ),
+        Component("text_encoder_2", "T5", prefix=_T5, told=_FLUX_TEXT, tokenizer="tokenizer_2", page=_T5_OF_FLUX),
+    ),
+    shape=lazy("flux_names", "flux_shape"),
     loras=r"double_blocks|single_(transformer_)?blocks",
     unread_in_loras=r"(lora_te[23]_|text_encoder_2\.|text_encoders\.t5xxl\.|t5xxl\.).*",
 )
@@ -286,6 +372,11 @@ CHROMA = _flux_family(
     guidance=5.0,
     base="Chroma1-HD or Chroma1-Base",
     named=r"(.*\.)?distilled_guidance_layer\..*",
+    components=(
+        _FLUX_VAE,
+        Component("text_encoder", "T5", prefix=_T5, told=_FLUX_TEXT, tokenizer="tokenizer", page=_T5_OF_FLUX),
+    ),
+    shape=lazy("flux_names", "chroma_shape"),
     loras=r"distilled_guidance_layer",
     unread_in_loras=r"(lora_te\d?_|text_encoder\.|text_encoders\.t5xxl\.|t5xxl\.).*",
 )
@@ -315,6 +406,21 @@ Z_IMAGE = _language_family(
     base="Z-Image, without Turbo",
     distilled=(("scheduler", "shift", 3.0),),  # the base model's is 6
     named=r"(.*\.)?(noise_refiner|layers)\.\d+\.adaLN_modulation\.0\..*",
+    takes=("x_embedder.weight", "all_x_embedder.2-1.weight"),
+    taken_at_once=4,
+    components=(
+        _FLUX_VAE,
+        Component(
+            "text_encoder",
+            "Qwen 3",
+            prefix="text_encoders.qwen3_4b.transformer.",
+            told=("cap_embedder.1.weight",),
+            tokenizer="tokenizer",
+            page="tokenizer of Tongyi-MAI/Z-Image",
+        ),
+    ),
+    harmless=r"(.*\.)?norm_final\.weight",
+    shape=lazy("z_image_names", "z_image_shape"),
     loras=r"(layers|noise_refiner|context_refiner)[._]\d+[._]attention[._](to_|qkv|out)",
 )
 FLUX2_KLEIN = _language_family(
@@ -328,8 +434,25 @@ FLUX2_KLEIN = _language_family(
     # Black Forest Labs' guide to prompts asks for descriptive prose (docs.bfl.ai).
     guidance=4.0,
     base="FLUX.2 klein base",
+    base_word="base",
     distilled=(("", "is_distilled", True),),
     named=r"(.*\.)?(single|double)_stream_modulation(_img|_txt)?\..*",
+    takes=("img_in.weight", "x_embedder.weight"),
+    components=(
+        Component("vae", "AutoencoderKLFlux2", "flux2-vae.safetensors", prefix=VAE),
+        Component(
+            "text_encoder",
+            "Qwen 3",
+            told=_FLUX_TEXT,
+            times=3,
+            tokenizer="tokenizer",
+            page="tokenizer of black-forest-labs/FLUX.2-klein-base-4B",
+        ),
+    ),
+    refused=(
+        (r"(.*\.)?(guidance_in|guidance_embedder)\..*", "is FLUX.2 dev, whose text encoder (Mistral) is not supported"),
+    ),
+    shape=lazy("flux2_names", "flux2_shape"),
     loras=r"to_qkv_mlp_proj|(single|double)_stream_modulation|ff(_context)?[._]linear_(in|out)",
 )
 QWEN_IMAGE = _language_family(
@@ -343,6 +466,18 @@ QWEN_IMAGE = _language_family(
     guidance=4.0,
     base="Qwen-Image, without Lightning",
     named=r"(.*\.)?transformer_blocks\.\d+\.img_mlp\..*",
+    takes=("img_in.weight",),
+    components=(
+        Component("vae", "AutoencoderKLQwenImage", "qwen_image_vae.safetensors", prefix=VAE),
+        Component(
+            "text_encoder",
+            "Qwen 2.5 VL",
+            told=("txt_in.weight",),
+            tokenizer="tokenizer",
+            page="tokenizer of Qwen/Qwen-Image",
+        ),
+    ),
+    shape=lazy("qwen_image_names", "qwen_image_shape"),
     loras=r"transformer_blocks[._]\d+[._](img|txt)_(mlp|mod)",
 )
 SANA = _language_family(
@@ -351,7 +486,21 @@ SANA = _language_family(
     pipeline="SanaPipeline",
     told=("caption_channels", 1),
     prior=lazy("sana_prior", "SanaPrior"),
-    named=r"(.*\.)?(blocks\.\d+\.cross_attn\.kv_linear|transformer_blocks\.\d+\.ff\.conv_inverted)\..*",
+    named=r"(.*\.)?(blocks\.\d+\.mlp\.inverted_conv\.conv|transformer_blocks\.\d+\.ff\.conv_inverted)\..*",
+    layout=lazy("sana_names", "sana_layout"),
+    takes=("x_embedder.proj.weight", "patch_embed.proj.weight"),
+    components=(
+        Component("vae", "AutoencoderDC", "dc-ae-f32c32-sana-1.1.safetensors"),
+        Component(
+            "text_encoder",
+            "Gemma 2",
+            told=("y_embedder.y_proj.fc1.weight", "caption_projection.linear_1.weight"),
+            tokenizer="tokenizer",
+            page="tokenizer of Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers",
+        ),
+    ),
+    harmless=r"(.*\.)?(pos_embed|y_embedder\.y_embedding)",
+    shape=lazy("sana_names", "sana_shape"),
     # Captions by several vision-language models, and an instruction that asks for prose (Xie et al. 2024).
     guidance=4.5,
     base="Sana 1.5, without Sprint",
@@ -405,5 +554,5 @@ def of_pipeline(pipeline: str, text_width: int | None = None) -> Family | None:
 
 def supported(conjunction: str = " or ", single_files: bool = False) -> str:
     """The labels of all families in one phrase: "SD 1.x, SD 2.x, SDXL or SD 3"; or of those with single files."""
-    *others, last = (family.label for family in FAMILIES if family.first or not single_files)
+    *others, last = (family.label for family in FAMILIES if family.components or not single_files)
     return f"{', '.join(others)}{conjunction}{last}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
-from .families import DENOISER
-from .original_names import Held, Layout, as_it_is, halves_swapped
+from .families import DENOISER, Shapes
+from .original_names import Held, Layout, as_it_is, halves_swapped, layers_in, shape_of
 
 _ENDS = {
     "x_embedder": "img_in",
@@ -66,3 +66,14 @@ def flux2_layout(transformer: Any, prefix: str = DENOISER) -> Layout:
             parts = tuple(f"transformer_blocks.{index}.{own.format(part)}.weight" for part in "qkv")
             layout[f"{prefix}double_blocks.{index}.{stream}.qkv.weight"] = Held(parts)
     return layout
+
+
+def flux2_shape(shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells the sizes of FLUX.2 apart, by the tensors of the transformer."""
+    width, text = shape_of(shapes, "txt_in.weight", "context_embedder.weight")
+    return {
+        "num_layers": layers_in(shapes, "double_blocks", "transformer_blocks"),
+        "num_single_layers": layers_in(shapes, "single_blocks", "single_transformer_blocks"),
+        "num_attention_heads": width // config["attention_head_dim"],
+        "joint_attention_dim": text,
+    }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
 
-from .families import DENOISER
-from .original_names import Held, Layout, as_it_is, halves_swapped
+from .families import DENOISER, Shapes
+from .original_names import Held, Layout, as_it_is, halves_swapped, layers_in
 
 _ENDS = {
     "x_embedder": "img_in",
@@ -78,3 +78,22 @@ def flux_layout(transformer: Any, prefix: str = DENOISER) -> Layout:
             add(f"{start}.{original}", [f"{start}.{name}"])
         add_norm(f"distilled_guidance_layer.norms.{layer}", f"distilled_guidance_layer.norms.{layer}")
     return {prefix + name: held for name, held in layout.items()}
+
+
+def flux_shape(shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
+    """How many blocks FLUX.1 has, and whether it is told of guidance, as dev is and schnell is not."""
+    return _blocks(shapes) | {
+        "guidance_embeds": any("guidance_in." in name or "guidance_embedder." in name for name in shapes),
+    }
+
+
+def chroma_shape(shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
+    """How many blocks Chroma has."""
+    return _blocks(shapes)
+
+
+def _blocks(shapes: Shapes) -> dict[str, Any]:
+    return {
+        "num_layers": layers_in(shapes, "double_blocks", "transformer_blocks"),
+        "num_single_layers": layers_in(shapes, "single_blocks", "single_transformer_blocks"),
+    }

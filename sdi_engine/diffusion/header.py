@@ -29,7 +29,7 @@ _HARMLESS = re.compile(
     r"model_ema\..*"  # the average of the weights over the training, which Diffusers leaves out too
     r"|(sqrt_)?(recip(m1)?_|one_minus_)?alphas_cumprod(_prev)?|sqrt_recipm1_alphas_cumprod|log_one_minus_alphas_cumprod"
     r"|betas|logvar|lvlb_weights|posterior_(variance|log_variance_clipped|mean_coef[12])|denoiser\.(sigmas|log_sigmas)"
-    r"|ztsnr|v_pred|scaled_fp8|(.*\.)?(position_ids|logit_scale|attn_mask)|first_stage_model\.loss\..*"
+    r"|ztsnr|v_pred|(.*\.)?scaled_fp8|(.*\.)?(position_ids|logit_scale|attn_mask)|first_stage_model\.loss\..*"
     r"|embedding_manager\..*|(bundle_)?emb(_params)?(\..*)?"
     rf"|.*({'|'.join(map(re.escape, _SCALES_OF_INPUTS))})"
 )
@@ -45,8 +45,13 @@ _LORA = re.compile(
     r".*(lora|lycoris_|hada_w|lokr_|dora_scale|oft_blocks|oft_diag|ia3_l).*|.*\.(diff|diff_b|w_norm|b_norm|on_input)"
 )
 
-_TEXT_LAYER = f"{DENOISER}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
-"""A weight with as many columns as the text embeddings of a U-Net have channels."""
+_DENOISERS = (DENOISER, "diffusion_model.")
+
+_TEXT_LAYER = re.compile(
+    rf"({re.escape(DENOISER)}input_blocks\.\d+\.1|down_blocks\.\d+\.attentions\.0)"
+    r"\.transformer_blocks\.0\.attn2\.to_k\.weight"
+)
+"""A weight with as many columns as the text embeddings of a U-Net have channels, in either naming."""
 
 _TEXT_LAYER_OF_LORA = re.compile(r"attn2.*to_[kv].*(lora_down|lora_A|lora\.down|hada_w1_b)")
 
@@ -62,7 +67,6 @@ _NUMBERS = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2", *gguf_header.READ
 """The formats that weights may have."""
 
 _LONGEST_NAME = 120
-_PLACES = ("first", "second", "third")
 
 
 @dataclass(frozen=True)
@@ -116,86 +120,99 @@ def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     return {name: entry.shape for name, entry in read_header(file).items()}
 
 
-def checked_family(file: Path, header: Header) -> Family:
-    """The family of a file, which has all parts that a model of it needs, in numbers that can be used.
-
-    Raises:
-        BadInputError: it is of none that is supported, lacks a part, or its weights are quantized in a way that is not.
-    """
-    header = {current_name(name): entry for name, entry in header.items()}
-    family = family_of({name: entry.shape for name, entry in header.items()}, f'The file "{file}"')
-    _check_parts(file, header, {"its VAE": VAE} | _text_encoders(family))
-    _check_numbers(file, header)
-    return family
-
-
-def check_beside_companion(file: Path, header: Header, pipeline: str, parts: Iterable[str]) -> Family:
-    """Make sure of the same for a model that is what the folder beside it says; its family.
-
-    Args:
-        pipeline: its class in Diffusers, for which there is a family.
-        parts: those that it has, by their names in a pipeline.
-
-    Raises:
-        BadInputError: as `checked_family`.
-    """
-    header = {current_name(name): entry for name, entry in header.items()}
+def family_beside(header: Header, pipeline: str) -> Family:
+    """The family of a file that is what the folder beside it says: of those with this pipeline's class in Diffusers, of
+    which there is one, the one whose text encoder it holds."""
+    names = {current_name(name) for name in header}
     candidates = [family for family in families.FAMILIES if family.pipeline == pipeline]
-    if not candidates[0].first:
-        raise BadInputError(
-            f'The file "{file}" is of a {candidates[0].label} model, which cannot be loaded from a single file: choose '
-            "the model's folder in Diffusers layout."
-        )
-    family = next((family for family in candidates if _has_encoder(family, header)), candidates[0])
-    starts = {"its denoiser": DENOISER} | ({"its VAE": VAE} if "vae" in parts else {})
-    _check_parts(file, header, starts | _text_encoders(family))
-    _check_numbers(file, header)
-    return family
+    return next((family for family in candidates if _has_encoder(family, names)), candidates[0])
 
 
 def family_of(shapes: Shapes, who: str = "This file") -> Family:
-    """Which family a checkpoint belongs to, by the names that only this family has.
+    """Which family a checkpoint, or a denoiser alone, belongs to, by the names that only this family has.
 
     Raises:
         BadInputError: none that is supported; the sentence begins with `who`.
     """
+    shapes = {current_name(name): shape for name, shape in shapes.items()}
     choose = f"choose a checkpoint of {families.supported(single_files=True)} for text to image."
-    candidates = [family for family in families.FAMILIES if family.first and family.first in shapes]
-    if not candidates:
-        if is_lora(shapes):
-            raise BadInputError(f"{who} is a LoRA: give it as a LoRA, and as the model {choose}")
-        for family in families.FAMILIES:
-            if family.named and any(re.fullmatch(family.named, name) for name in shapes):
-                raise BadInputError(
-                    f"{who} is of a {family.label} model, which cannot be loaded from a single file: choose the "
-                    "model's folder in Diffusers layout."
-                )
+    if is_lora(shapes) and not any(family.first in shapes for family in families.FAMILIES):
+        raise BadInputError(f"{who} is a LoRA: give it as a LoRA, and as the model {choose}")
+    named = [family for family in families.FAMILIES if family.named and _names(family.named, shapes)]
+    original = shapes | {DENOISER + name: shape for name, shape in denoiser_shapes(shapes).items()}
+    candidates = [family for family in families.FAMILIES if family.first and family.first in original]
+    if not named and not candidates:
         raise BadInputError(f"{who} {kind_of(shapes)}: {choose}")
-    family = _closest(candidates, shapes)
-    first = shapes[family.first]
-    if family.channels is not None and (len(first) != 4 or first[1] != family.channels):
+    family = _closest(named or candidates, original)
+    if not family.components:
         raise BadInputError(
-            f"{who} has a denoiser that takes {first[1] if len(first) > 1 else 'other'} channels, as those for "
+            f"{who} is of a {family.label} model, which cannot be loaded from a single file: choose the model's folder "
+            "in Diffusers layout."
+        )
+    taken = original.get(family.first) or _first_of(family.takes, denoiser_shapes(shapes))
+    if family.channels is not None and (len(taken) != 4 or taken[1] != family.channels):
+        raise BadInputError(
+            f"{who} has a denoiser that takes {taken[1] if len(taken) > 1 else 'other'} channels, as those for "
             f"inpainting, depth or editing do: {choose}"
         )
     for pattern, what in family.refused:
-        if any(re.fullmatch(pattern, name) for name in shapes):
+        if _names(pattern, shapes):
             raise BadInputError(f"{who} {what}: {choose}")
     return family
 
 
+def check_numbers(file: Path, header: Header) -> None:
+    """Refuse weights that were quantized in a way that is not supported; raises BadInputError."""
+    for pattern, tool in _QUANTIZED:
+        if any(pattern.fullmatch(name) for name in header):
+            _refuse_quantized(file, f"by {tool}")
+    for name, entry in header.items():
+        if name.endswith((".weight", ".bias")) and entry.dtype not in _NUMBERS:
+            _refuse_quantized(file, f"to {entry.dtype}, such as {shown(name)}")
+        if name.endswith(SCALES) and not _is_scale(header, name):
+            _refuse_quantized(file, f"in blocks, or to a format other than 8-bit floats, such as {shown(name)}")
+
+
+def is_denoiser(family: Family, names: Iterable[str]) -> bool:
+    """Whether a file without prefixes holds a denoiser of a family."""
+    names = list(names)
+    first = family.first.removeprefix(DENOISER)
+    return first in names or bool(family.named and _names(family.named, names))
+
+
+def denoiser_prefix(names: Iterable[str]) -> str:
+    """How the names of a denoiser's tensors begin in a file; "" in one that holds nothing else."""
+    names = list(names)
+    return next((prefix for prefix in _DENOISERS if any(name.startswith(prefix) for name in names)), "")
+
+
+def denoiser_shapes(shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    """The shapes of a denoiser's tensors, without what their names begin with in this file."""
+    prefix = denoiser_prefix(shapes)
+    return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+
+
 def _closest(candidates: Sequence[Family], shapes: Shapes) -> Family:
     """The family whose text encoder is there; without one, so that what is missing is said by name, the likeliest."""
-    width = shapes.get(_TEXT_LAYER, (0,))[-1]
+    width = next((shape[-1] for name, shape in shapes.items() if _TEXT_LAYER.fullmatch(name)), 0)
     for is_it in (
         lambda family: _has_encoder(family, shapes),
-        lambda family: family.only in shapes,
+        lambda family: any(name.removeprefix(DENOISER) in family.only for name in shapes),
         lambda family: family.text_width == width,
     ):
         for family in candidates:
             if is_it(family):
                 return family
     return candidates[0]
+
+
+def _names(pattern: str, names: Iterable[str]) -> bool:
+    """Whether a pattern is that of one of some names."""
+    return any(re.fullmatch(pattern, name) for name in names)
+
+
+def _first_of(names: Iterable[str], shapes: Shapes) -> tuple[int, ...]:
+    return next((shapes[name] for name in names if name in shapes), ())
 
 
 def _has_encoder(family: Family, names: Iterable[str]) -> bool:
@@ -265,40 +282,6 @@ def shown(name: str) -> str:
     """A name out of a file as it can be shown: in quotes, not too long, without control characters."""
     printable = "".join(character if character.isprintable() else "?" for character in name)
     return f'"{printable[:_LONGEST_NAME]}{"…" if len(printable) > _LONGEST_NAME else ""}"'
-
-
-def _check_parts(file: Path, names: Iterable[str], parts: Mapping[str, str]) -> None:
-    """Refuse a file that lacks parts, given by what they are called and how their names begin."""
-    missing = [part for part, start in parts.items() if not any(name.startswith(start) for name in names)]
-    if missing:
-        raise BadInputError(
-            f'The file "{file}" lacks {" and ".join(missing)}: choose the file that includes {_them(missing)}, or the '
-            "model's folder in Diffusers layout."
-        )
-
-
-def _check_numbers(file: Path, header: Header) -> None:
-    """Refuse weights that were quantized in a way that is not supported."""
-    for pattern, tool in _QUANTIZED:
-        if any(pattern.fullmatch(name) for name in header):
-            _refuse_quantized(file, f"by {tool}")
-    for name, entry in header.items():
-        if name.endswith((".weight", ".bias")) and entry.dtype not in _NUMBERS:
-            _refuse_quantized(file, f"to {entry.dtype}, such as {shown(name)}")
-        if name.endswith(SCALES) and not _is_scale(header, name):
-            _refuse_quantized(file, f"in blocks, or to a format other than 8-bit floats, such as {shown(name)}")
-
-
-def _text_encoders(family: Family) -> dict[str, str]:
-    """How the names of a family's text encoders begin, by what a sentence calls them."""
-    prefixes = [encoder.prefix for encoder in family.text_encoders]
-    if len(prefixes) == 1:
-        return {"its text encoder": prefixes[0]}
-    return {f"its {place} text encoder": prefix for place, prefix in zip(_PLACES, prefixes, strict=False)}
-
-
-def _them(parts: Sequence[str]) -> str:
-    return "it" if len(parts) == 1 else "them"
 
 
 def _is_scale(header: Header, name: str) -> bool:

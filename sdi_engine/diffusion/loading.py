@@ -9,8 +9,7 @@ import importlib.metadata
 import json
 import logging
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,7 @@ from torch import nn
 
 from .. import __version__
 from ..config.overrides import override
-from ..config.parameters import STARTER_MODEL
+from ..config.parameters import NO_PARTS, STARTER_MODEL, Parts
 from ..contract import vocabulary
 from ..contract.request import Lora
 from ..doctor import too_old
@@ -38,38 +37,33 @@ from ..system.pasted import as_meant
 from .device_memory import precision_with_room
 from .distilled import NATIVE_GUIDANCE, Distilled, about_loras, distilled
 from .families import Family
-from .header import listed
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, is_model_file, locate
 from .loras import check_loras, fuse_loras
 from .model_index import LIBRARIES, absent_parts, check_channels, check_weights, checked_pipeline, present, read_index
 from .narrow_weights import NARROW, keep_narrow
 from .needs import check_whole, header_of
+from .networks import network_in_folder, network_of_its_own
 from .packed_on_loading import pack_denoiser
+from .parts import Plan, check, files_of
 from .precision import precision
 from .prior import ModelHints, Prior
 from .text_encoders import TEXT_ENCODERS, ReadEncoders, TextEncoders, without_weights
+from .tokenizer_files import tokenizer_in
 from .weight_bytes import narrow_kind
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
-HALF_VARIANT = "fp16"
-
-_UNUSED = re.compile(
-    r"(.*\.)?(position_ids|logit_scale|text_projection(\.weight)?)|(vision_model|visual_projection)\..*"
-)
-"""What the folder of a text encoder may also hold: the rest of CLIP, and buffers that later versions compute."""
-
 _PIPELINE_THAT_CORRECTS = "StableDiffusionPipeline"
 _CORRECTED = {"steps_offset": 1, "clip_sample": False}
 """The values that this pipeline puts into its scheduler's configuration, with a long warning for each."""
 
-LoadPrior = Callable[[str, torch.device, Sequence[Lora]], Prior]
+LoadPrior = Callable[[str, torch.device, Sequence[Lora], Parts], Prior]
 
 log = logging.getLogger(__name__)
 
 
-def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> Prior:
+def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = (), parts: Parts = NO_PARTS) -> Prior:
     """Load a text-to-image model, frozen, onto a device.
 
     Args:
@@ -77,6 +71,7 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
             ("owner/name"). A folder of the file's name beside it may hold its configuration (`companion_folder`).
         device: where it runs; `precision` follows from it.
         loras: changes to the model, added up.
+        parts: files and folders for networks that the model does not hold, or instead of them.
 
     Raises:
         EnvironmentMissingError: the model is not on this computer and cannot be downloaded.
@@ -91,9 +86,9 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
     with _explained_errors(model, location):
         _quieten()
         if location.kind == "file":
-            return _load_file(Path(location.sources[0]), device, loras)
+            return _load_file(Path(location.sources[0]), device, loras, parts)
         if location.kind == "folder":
-            return _load_folder(Path(location.sources[0]), model, device, loras)
+            return _load_folder(Path(location.sources[0]), model, device, loras, parts)
         if not offline:
             unreachable = network.unreachable(*_hub()) or _distrust(location.sources[0])
     if unreachable:
@@ -102,7 +97,7 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = ()) -> 
             unreachable,
         )
     with _explained_errors(model, location, unreachable):
-        return _load_first(location, device, loras, offline or bool(unreachable))
+        return _load_first(location, device, loras, parts, offline or bool(unreachable))
 
 
 @contextmanager
@@ -129,11 +124,13 @@ def _check_libraries() -> None:
     Raises:
         EnvironmentMissingError: one of them is older than the tested one.
     """
-    for check in too_old(LIBRARIES):
-        raise EnvironmentMissingError(f"The Python package {check.name} is too old ({check.detail}): {check.fix}.")
+    for old in too_old(LIBRARIES):
+        raise EnvironmentMissingError(f"The Python package {old.name} is too old ({old.detail}): {old.fix}.")
 
 
-def _load_first(location: ModelLocation, device: torch.device, loras: Sequence[Lora], offline: bool) -> Prior:
+def _load_first(
+    location: ModelLocation, device: torch.device, loras: Sequence[Lora], parts: Parts, offline: bool
+) -> Prior:
     """The first source that can be had; those that have been fetched before come first."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HTTPError
@@ -144,18 +141,18 @@ def _load_first(location: ModelLocation, device: torch.device, loras: Sequence[L
     *others, last = sources
     for source in others:
         try:
-            return _load_hub(source, device, loras, offline)
+            return _load_hub(source, device, loras, parts, offline)
         except (OSError, HTTPError) as error:
             if not offline and _network_cause(error):
                 raise OSError(str(error)) from error
             log.info("%s is not available (%s): trying the next copy", source, error)
     try:
-        return _load_hub(last, device, loras, offline)
+        return _load_hub(last, device, loras, parts, offline)
     except HTTPError as error:  # the hub's library lets some errors of the one below it through
         raise OSError(str(error)) from error
 
 
-def _load_hub(name: str, device: torch.device, loras: Sequence[Lora], offline: bool) -> Prior:
+def _load_hub(name: str, device: torch.device, loras: Sequence[Lora], parts: Parts, offline: bool) -> Prior:
     """A model of the hub, by its id. Diffusers sees the folder where it was downloaded to, and never the id.
 
     It would take a folder of that name below the working directory for it.
@@ -168,32 +165,37 @@ def _load_hub(name: str, device: torch.device, loras: Sequence[Lora], offline: b
     folder = getattr(diffusers, family.pipeline).download(
         name, use_safetensors=True, local_files_only=offline, **absent_parts(family, index)
     )
-    return _load_folder(Path(folder).absolute(), name, device, loras)
+    return _load_folder(Path(folder).absolute(), name, device, loras, parts)
 
 
-def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence[Lora]) -> Prior:
+def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence[Lora], parts: Parts) -> Prior:
     """A folder in Diffusers layout; `model` is what a person calls it."""
     import diffusers
 
     index = read_index(folder / INDEX_FILE, model)
     family = checked_pipeline(model, index, folder)
     check_channels(model, folder, index, family)
-    check_weights(model, folder, index, family)
-    check_whole(folder, [part for part in family.networks if part in present(index)])
+    planned = check(str(folder), parts)
+    assert planned is not None
+    check_weights(model, folder, index, family, planned.given)
+    check_whole(folder, [part for part in family.networks if part in present(index) and part not in planned.given])
     absent = absent_parts(family, index)
-    dtype, packed = precision(family, device), precision_with_room(str(folder), device)
+    dtype, packed = precision(family, device), precision_with_room(str(folder), device, parts)
     narrow = None if loras or device.type != "cpu" else NARROW.get(narrow_kind(header_of(folder / family.denoiser)))
     networks = [part for part in family.networks if part in present(index)]
     encoders = [part for part in networks if part in TEXT_ENCODERS]
 
-    def read(parts: Iterable[str]) -> dict[str, nn.Module]:
-        return {
-            part: _network(folder, model, part, index[part], torch.float32 if part == "vae" else dtype)
-            for part in parts
-        }
+    def made(part: str) -> nn.Module:
+        number = torch.float32 if part == "vae" else dtype
+        if part in planned.given:
+            return network_of_its_own(planned.given[part], part, index[part], folder, number, family.identities)
+        return network_in_folder(folder, model, part, index[part], number)
+
+    def read(some: Iterable[str]) -> dict[str, nn.Module]:
+        return {part: made(part) for part in some}
 
     def read_denoiser() -> nn.Module:
-        denoiser = _network(folder, model, family.denoiser, index[family.denoiser], narrow or dtype)
+        denoiser = network_in_folder(folder, model, family.denoiser, index[family.denoiser], narrow or dtype)
         if narrow:
             keep_narrow(denoiser, dtype)
         return denoiser
@@ -202,7 +204,7 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
         str(folder),
         local_files_only=True,
         scheduler=_scheduler(folder, family, index["scheduler"]),
-        **absent,
+        **absent | _tokenizers_given(parts, planned, index, folder),
         **read(part for part in networks if part not in (*encoders, family.denoiser)),
         **{family.denoiser: read_denoiser()},
         **{part: without_weights(folder, part, index[part]) for part in encoders},
@@ -213,39 +215,24 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
     prior.packed = packed
     files = [folder / INDEX_FILE, folder / HINTS_FILE]
     files += [file for part in ("text_encoder*", "tokenizer*") for file in folder.glob(f"{part}/*")]
+    files += files_of(planned)
     return _with_encoders(prior, family, pipeline, model, lambda: read(encoders), files, dtype, loras)
 
 
-def _network(folder: Path, model: str, part: str, kind: Sequence[str], dtype: torch.dtype) -> nn.Module:
-    """One part of a model in Diffusers layout, all of whose tensors were in its files, and nothing else.
-
-    The libraries leave out what they do not know, and fill what is missing with random numbers, but they say so.
-    """
-    library, name = kind
-    network, account = getattr(importlib.import_module(library), name).from_pretrained(
-        str(folder),
-        subfolder=part,
-        dtype=dtype,
-        variant=_variant(folder),
-        use_safetensors=True,
-        local_files_only=True,
-        output_loading_info=True,
-    )
-    missing = sorted(account["missing_keys"])
-    left = sorted(name for name in account["unexpected_keys"] if not _UNUSED.fullmatch(name))
-    if missing or left:
-        what = f"lacks {listed(missing)}" if missing else f"contains {listed(left)}, for which it has no place"
-        raise BadInputError(
-            f'The {part.replace("_", " ")} of the model "{model}" {what}: it is damaged or of another kind; download '
-            "it again, or choose another one."
+def _tokenizers_given(parts: Parts, planned: Plan, index: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The tokenizer that a person gave instead of the model's own, by the name of its part."""
+    if not parts.tokenizer:
+        return {}
+    return {
+        part.tokenizer: tokenizer_in(
+            planned.tokenizers[part.tokenizer],
+            part,
+            index[part.tokenizer],
+            without_weights(folder, part.part, index[part.part]),
         )
-    for name, tensor in network.named_parameters():
-        if not bool(tensor.isfinite().all()):
-            raise BadInputError(
-                f'The {part.replace("_", " ")} of the model "{model}" holds values that are NaN or infinite (in '
-                f"{listed([name])}): it is damaged; download it again, or choose another one."
-            )
-    return network.eval()
+        for part in planned.family.components
+        if part.tokenizer in planned.tokenizers and part.part in present(index)
+    }
 
 
 def _scheduler(folder: Path, family: Family, kind: Sequence[str]) -> Any:
@@ -260,11 +247,11 @@ def _scheduler(folder: Path, family: Family, kind: Sequence[str]) -> Any:
     return scheduler
 
 
-def _load_file(file: Path, device: torch.device, loras: Sequence[Lora]) -> Prior:
+def _load_file(file: Path, device: torch.device, loras: Sequence[Lora], parts: Parts) -> Prior:
     from .single_file import companion_folder, load_single_file, predicts_velocity, set_velocity
 
-    packed = precision_with_room(str(file), device)
-    loaded = load_single_file(file, device, may_stay_narrow=not loras)
+    packed = precision_with_room(str(file), device, parts)
+    loaded = load_single_file(file, device, parts, may_stay_narrow=not loras)
     pipeline, family = loaded.pipeline, loaded.family
     notices = loaded.notices + fuse_loras(pipeline, loras, family) + about_loras(loras)
     notices += pack_denoiser(getattr(pipeline, family.denoiser), packed, device)
@@ -275,7 +262,7 @@ def _load_file(file: Path, device: torch.device, loras: Sequence[Lora]) -> Prior
         set_velocity(pipeline, family)
         prior = _prior_of(family, pipeline, companion, device, notices, found)
     prior.packed = packed
-    files = [file, *(companion.rglob("*.json") if companion else ())]
+    files = [file, *(companion.rglob("*.json") if companion else ()), *files_of(loaded.plan)]
     return _with_encoders(
         prior, family, pipeline, str(file), loaded.read_encoders, files, precision(family, device), loras
     )
@@ -352,12 +339,6 @@ def _prior_of(
     prior.notices = (*prior.notices, *notices)
     prior.distilled = found
     return prior
-
-
-def _variant(folder: Path) -> str | None:
-    """Some folders hold the half precision copy of the weights only."""
-    weights = [file.name for file in folder.glob("*/diffusion_pytorch_model*.safetensors")]
-    return HALF_VARIANT if weights and all(f".{HALF_VARIANT}" in name for name in weights) else None
 
 
 def _quieten() -> None:

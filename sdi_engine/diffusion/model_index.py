@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +93,19 @@ def check_channels(model: str, folder: Path, index: Mapping[str, Any], family: F
         )
 
 
-def check_weights(model: str, folder: Path, index: Mapping[str, Any], family: Family) -> None:
+def check_weights(
+    model: str, folder: Path, index: Mapping[str, Any], family: Family, others: Container[str] = ()
+) -> None:
     """Refuse a folder in which a network has no weights, or in a format that is never opened here.
+
+    Args:
+        others: networks that are not taken from the folder.
 
     Raises:
         BadInputError: a network has no weights in the safetensors format; the sentence names it.
     """
     for part in family.networks:
-        if part in present(index) and not any(map(is_safetensors, (folder / part).glob("*"))):
+        if part in present(index) and part not in others and not any(map(is_safetensors, (folder / part).glob("*"))):
             raise BadInputError(
                 f'The {part.replace("_", " ")} of the model "{model}" has no weights in the safetensors format, and '
                 "others can run code when they are opened: download another copy of it, or convert it."

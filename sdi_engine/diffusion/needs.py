@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..config.parameters import NO_PARTS, Parts
 from ..config.settings import Settings
-from .families import VAE, Family
-from .header import Header, checked_family, current_name, read_header
-from .location import HINTS_FILE, INDEX_FILE, companion_folder, is_safetensors, locate
-from .model_index import checked_pipeline, present, read_index, read_object
+from .families import Family
+from .header import Header, current_name, read_header
+from .location import HINTS_FILE, INDEX_FILE, is_safetensors, locate
+from .model_index import present, read_index, read_object
+from .parts import plan as plan_of_parts
 from .weight_bytes import FULL, Precision, bytes_of, narrow_kind
 
 Device = Literal["cpu", "cuda", "mps"]
@@ -147,8 +149,12 @@ class Work:
         return cls(resolution, settings.views_per_step, 2 if settings.perp_neg == "off" else 4)
 
 
-def weigh(model: str) -> Weights | None:
+def weigh(model: str, given: Parts = NO_PARTS) -> Weights | None:
     """What a model on this computer weighs; None for one of the hub, of which nothing is known before it is here.
+
+    Args:
+        model: as in `location.locate`.
+        given: files and folders for networks that it does not hold, or instead of its own.
 
     Raises:
         EngineError: it is not a model, or not one of a supported family, or it is cut off.
@@ -157,7 +163,14 @@ def weigh(model: str) -> Weights | None:
     if location.kind == "hub":
         return None
     path = Path(location.sources[0])
-    return _weigh_folder(path, model) if location.kind == "folder" else _weigh_file(path)
+    planned = plan_of_parts(model, given)
+    assert planned is not None
+    others = {part: _header_at(network.path) for part, network in planned.given.items()}
+    if location.kind == "folder":
+        index = read_index(path / INDEX_FILE, model)
+        own = [part for part in planned.family.networks if part in present(index) and part not in others]
+        return _weights(planned.family, {part: header_of(path / part) for part in own} | others, path)
+    return _weights(planned.family, _parts_in(path, planned.family) | others, planned.config)
 
 
 def plan(
@@ -225,26 +238,14 @@ def _advice(weights: Weights, work: Work, device: Device, free: int, measures: C
     return f"close other programs, or choose a smaller model, such as Stable Diffusion 1.5 or the starter prior{other}"
 
 
-def _weigh_folder(folder: Path, model: str) -> Weights:
-    index = read_index(folder / INDEX_FILE, model)
-    family = checked_pipeline(model, index, folder)
-    parts = {part: header_of(folder / part) for part in family.networks if part in present(index)}
-    return _weights(family, parts, folder)
-
-
-def _weigh_file(file: Path) -> Weights:
-    header = read_header(file)
-    companion = companion_folder(file)
-    if companion is not None:
-        family = checked_pipeline(str(companion), read_index(companion / INDEX_FILE, str(companion)), companion)
-    else:
-        family = checked_family(file, header)
+def _parts_in(file: Path, family: Family) -> dict[str, Header]:
+    """The headers of the parts that a file holds."""
     parts: dict[str, dict[str, Any]] = {}
-    starts = {encoder.prefix: encoder.part for encoder in family.text_encoders} | {VAE: "vae"}
-    for name, entry in header.items():
+    starts = {family.prefix_of(part): part.part for part in family.components if family.prefix_of(part)}
+    for name, entry in read_header(file).items():
         part = next((part for start, part in starts.items() if current_name(name).startswith(start)), family.denoiser)
         parts.setdefault(part, {})[name] = entry
-    return _weights(family, parts, companion or family.config)
+    return dict(parts)
 
 
 def _weights(family: Family, parts: Mapping[str, Header], folder: Path) -> Weights:
@@ -283,6 +284,10 @@ def check_whole(folder: Path, parts: Iterable[str]) -> None:
     """
     for part in parts:
         header_of(folder / part)
+
+
+def _header_at(path: Path) -> Header:
+    return header_of(path) if path.is_dir() else read_header(path)
 
 
 def header_of(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +139,50 @@ _VAE = {
 }
 
 
+def flux2_vae_layout(vae: Any, prefix: str = VAE) -> Layout:
+    """FLUX.2's VAE: as others, but the last layers before and after the latents belong to encoder and decoder."""
+    own = {f"{prefix}quant_conv.": "encoder.", f"{prefix}post_quant_conv.": "decoder."}
+    layout: Layout = {}
+    for name, held in vae_layout(vae, prefix).items():
+        owner = next((part for start, part in own.items() if name.startswith(start)), "")
+        layout[f"{prefix}{owner}{name.removeprefix(prefix)}"] = held
+    return layout
+
+
+def video_vae_layout(vae: Any, prefix: str = VAE) -> Layout:
+    """Wan's VAE, and Qwen-Image's: all blocks of the encoder and of the decoder are numbered through."""
+    per_block = vae.config.num_res_blocks + 2  # with the upsampler, which the last block lacks
+
+    def renamed(name: str) -> str:
+        up = re.match(r"decoder\.up_blocks\.(\d+)\.(resnets|upsamplers)\.(\d+)\.", name)
+        if up is not None:
+            within = int(up[3]) if up[2] == "resnets" else per_block - 1
+            name = f"decoder.upsamplers.{int(up[1]) * per_block + within}.{name[up.end() :]}"
+        name = re.sub(r"mid_block\.resnets\.(\d+)", lambda found: f"middle.{2 * int(found[1])}", name)
+        for own, original in _VIDEO_VAE:
+            name = re.sub(own, original, name)
+        return name
+
+    return {prefix + renamed(name): Held((name,)) for name in vae.state_dict()}
+
+
+_VIDEO_VAE = (
+    (r"\bdown_blocks\.", "downsamples."),
+    (r"\bupsamplers\.", "upsamples."),
+    (r"\bmid_block\.attentions\.0\.", "middle.1."),
+    (r"((?:middle|downsamples|upsamples)\.\d+)\.norm1\.", r"\1.residual.0."),
+    (r"((?:middle|downsamples|upsamples)\.\d+)\.conv1\.", r"\1.residual.2."),
+    (r"((?:middle|downsamples|upsamples)\.\d+)\.norm2\.", r"\1.residual.3."),
+    (r"((?:middle|downsamples|upsamples)\.\d+)\.conv2\.", r"\1.residual.6."),
+    (r"\bconv_shortcut\.", "shortcut."),
+    (r"\bconv_in\.", "conv1."),
+    (r"\bnorm_out\.", "head.0."),
+    (r"\bconv_out\.", "head.2."),
+    (r"^quant_conv\.", "conv1."),
+    (r"^post_quant_conv\.", "conv2."),
+)
+
+
 def clip_layout(encoder: Any, prefix: str) -> Layout:
     """OpenAI's CLIP, by the names that Transformers gave it when these files were made."""
     return {
@@ -228,19 +272,33 @@ _SD3_BLOCK = {
 }
 
 
-def sd3_transformer_shape(shapes: Shapes) -> dict[str, Any]:
+def sd3_transformer_shape(shapes: Shapes, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What tells the transformers of Stable Diffusion 3, 3.5 medium and 3.5 large apart, by their tensors."""
     own = {name.removeprefix(DENOISER): shape for name, shape in shapes.items()}
-    blocks = {int(name.split(".")[1]) for name in own if name.startswith("joint_blocks.")}
-    dual = sorted(block for block in blocks if f"joint_blocks.{block}.x_block.attn2.qkv.weight" in own)
+    is_original = "x_embedder.proj.weight" in own
+    block, embedder = ("joint_blocks", "x_embedder") if is_original else ("transformer_blocks", "pos_embed")
+    attention_2, norm = ("x_block.attn2.qkv", "x_block.attn.ln_q") if is_original else ("attn2.to_q", "attn.norm_q")
+    layers = layers_in(own, block)
+    dual = [layer for layer in range(layers) if f"{block}.{layer}.{attention_2}.weight" in own]
     return {
-        "num_layers": len(blocks),
-        "num_attention_heads": own["x_embedder.proj.weight"][0] // _SD3_HEAD_CHANNELS,
+        "num_layers": layers,
+        "num_attention_heads": own[f"{embedder}.proj.weight"][0] // _SD3_HEAD_CHANNELS,
         "caption_projection_dim": own["context_embedder.weight"][0],
-        "pos_embed_max_size": math.isqrt(own["pos_embed"][1]),
-        "qk_norm": "rms_norm" if "joint_blocks.0.x_block.attn.ln_q.weight" in own else None,
+        "pos_embed_max_size": math.isqrt(own["pos_embed" if is_original else "pos_embed.pos_embed"][1]),
+        "qk_norm": "rms_norm" if f"{block}.0.{norm}.weight" in own else None,
         "dual_attention_layers": tuple(dual),
     }
+
+
+def layers_in(names: Iterable[str], *blocks: str) -> int:
+    """How many blocks of a kind there are, by what comes before their numbers in either naming."""
+    numbers = [re.match(rf"({'|'.join(map(re.escape, blocks))})\.(\d+)\.", name) for name in names]
+    return 1 + max((int(found[2]) for found in numbers if found), default=-1)
+
+
+def shape_of(shapes: Shapes, *names: str) -> tuple[int, ...]:
+    """The shape of a tensor by its names in either naming; raises KeyError where it is not there."""
+    return shapes[next((name for name in names if name in shapes), names[0])]
 
 
 _SD3_HEAD_CHANNELS = 64

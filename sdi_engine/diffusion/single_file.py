@@ -7,36 +7,41 @@ tensor of a file has its place by `original_names`, or the file is refused befor
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from ..config.parameters import NO_PARTS, Parts
 from ..errors import BadInputError
 from .clip_tokenizer import clip_tokenizer
-from .families import OPEN_CLIP_LAYOUT, Family, Shapes
-from .header import (
-    SCALES,
-    check_beside_companion,
-    checked_family,
-    current_name,
-    is_harmless,
-    listed,
-    read_header,
-)
+from .families import OPEN_CLIP_LAYOUT, VAE, Family, Shapes
+from .header import SCALES, current_name, denoiser_prefix, denoiser_shapes, is_harmless, listed, read_header
 from .location import INDEX_FILE, companion_folder
-from .model_index import absent_parts, check_channels, checked_pipeline, present, read_index
+from .model_index import absent_parts, check_channels, present, read_index, read_object
 from .narrow_weights import NARROW, keep_narrow
-from .original_names import Layout, vae_layout
+from .networks import (
+    best_layout,
+    empty,
+    encoder_of,
+    fill,
+    is_dispensable,
+    network_in_folder,
+    network_of_its_own,
+    vae_layouts,
+)
+from .original_names import Layout, own_layout
 from .packed import take_packed
+from .parts import Plan, check
 from .precision import precision
 from .prior import Prior
 from .tensors import Tensors, open_tensors
-from .text_encoders import ReadEncoders, without_weights
+from .text_encoders import TEXT_ENCODERS, ReadEncoders, without_weights
+from .tokenizer_files import tokenizer_in
 from .weight_bytes import narrow_kind
 
 if TYPE_CHECKING:
@@ -58,20 +63,25 @@ class SingleFile:
         family: of the pipeline.
         notices: sentences on what of the file is not used.
         read_encoders: reads the text encoders.
+        plan: where each network comes from.
     """
 
     pipeline: DiffusionPipeline
     family: Family
     notices: list[str]
     read_encoders: ReadEncoders
+    plan: Plan
 
 
-def load_single_file(file: Path, device: torch.device, may_stay_narrow: bool = True) -> SingleFile:
+def load_single_file(
+    file: Path, device: torch.device, parts: Parts = NO_PARTS, may_stay_narrow: bool = True
+) -> SingleFile:
     """The pipeline of a file, as its companion folder says, or else as its tensors' names and shapes tell.
 
     Args:
         file: what `location.locate` found.
         device: where it will run; `precision` follows from it, but the VAE is in float32.
+        parts: files and folders for what this one does not hold, or instead of it.
         may_stay_narrow: whether weights in 16 bits stay so where they are computed in 32 (`narrow_weights`), in which
             nothing can be added to them.
 
@@ -81,51 +91,59 @@ def load_single_file(file: Path, device: torch.device, may_stay_narrow: bool = T
     """
     import diffusers
 
+    planned = check(str(file), parts)
+    assert planned is not None
+    family, config = planned.family, planned.config
+    index = read_index(config / INDEX_FILE, str(config))
+    if companion_folder(file):
+        check_channels(str(config), config, index, family)
     header = read_header(file)
-    companion = companion_folder(file)
-    if companion:
-        index = read_index(companion / INDEX_FILE, str(companion))
-        family = checked_pipeline(str(companion), index, companion)
-        check_channels(str(companion), companion, index, family)
-        family = check_beside_companion(file, header, family.pipeline, present(index))
-        config, tokenizers = companion, {}
-    else:
-        family = checked_family(file, header)
-        config, tokenizers = family.config, _tokenizers(family)
-        index = read_index(config / INDEX_FILE, str(config))
     shapes = {current_name(key): entry.shape for key, entry in header.items()}
-    parts = _empty_parts(family, index, config, shapes)
-    layouts = _layouts(family, parts)
-    notices = _check_all_used(file, shapes, layouts, family)
+    inside = _empty_parts(family, index, config, shapes, planned.given)
+    layouts = _layouts(family, inside, shapes)
+    read_by_prefix = _text_encoders_inside(family, index, shapes, {*planned.given, *layouts})
+    elsewhere = [*read_by_prefix.values(), *_replaced(family, planned.given)]
+    notices = _check_all_used(file, shapes, layouts, family, elsewhere)
     dtype = precision(family, device)
     of_denoiser = {current_name(name): entry for name, entry in header.items()}
     of_denoiser = {name: entry for name, entry in of_denoiser.items() if name in layouts[family.denoiser]}
     narrow = NARROW.get(narrow_kind(of_denoiser)) if may_stay_narrow and device.type == "cpu" else None
-    encoders = {encoder.part for encoder in family.text_encoders}
 
-    def filled(networks: dict[str, nn.Module]) -> dict[str, nn.Module]:
-        with open_tensors(file) as tensors:
-            for part, network in networks.items():
-                of_part, layout = torch.float32 if part == "vae" else dtype, layouts[part]
-                if part == family.denoiser:
-                    layout = take_packed(network, layout, tensors, dtype, device)
-                    of_part = narrow or dtype
-                _fill(file, network, layout, tensors, of_part, family.identities)
-                if part == family.denoiser and narrow:
-                    keep_narrow(network, dtype)
-        return networks
+    def network(part: str, module: nn.Module | None, tensors: Tensors) -> nn.Module:
+        of_part = torch.float32 if part == "vae" else dtype
+        if part in planned.given:
+            return network_of_its_own(planned.given[part], part, index[part], config, of_part, family.identities)
+        if module is not None:
+            if part != family.denoiser:
+                return fill(file, module, layouts[part], tensors, of_part, family.identities)
+            layout = take_packed(module, layouts[part], tensors, dtype, device)
+            fill(file, module, layout, tensors, narrow or dtype, family.identities)
+            if narrow:
+                keep_narrow(module, dtype)
+            return module
+        if part in read_by_prefix:
+            return encoder_of(file, read_by_prefix[part], part, index[part], config, tensors, of_part)
+        return network_in_folder(config, str(config), part, index[part], of_part)
+
+    networks = [part for part in family.networks if part in present(index)]
+    encoders = [part for part in networks if part in TEXT_ENCODERS]
 
     def read_encoders() -> dict[str, nn.Module]:
-        empty = _empty_parts(family, index, config, shapes)
-        return filled({part: network for part, network in empty.items() if part in encoders})
+        again = _empty_parts(family, index, config, shapes, planned.given)
+        with open_tensors(file) as tensors:
+            return {part: network(part, again.get(part), tensors) for part in encoders}
 
-    filled({part: network for part, network in parts.items() if part not in encoders})
+    with open_tensors(file) as tensors:
+        made = {part: network(part, inside.get(part), tensors) for part in networks if part not in encoders}
+    made |= {part: without_weights(config, part, index[part]) for part in encoders}
     pipeline = getattr(diffusers, family.pipeline).from_pretrained(
-        str(config), local_files_only=True, **absent_parts(family, index), **tokenizers, **parts
+        str(config),
+        local_files_only=True,
+        **absent_parts(family, index) | _tokenizers(planned, index, made, companion_folder(file)) | made,
     )
     if _ZERO_TERMINAL_SIGNAL in shapes:
         pipeline.scheduler.register_to_config(rescale_betas_zero_snr=True, timestep_spacing="trailing")
-    return SingleFile(pipeline, family, notices, read_encoders)
+    return SingleFile(pipeline, family, notices, read_encoders, planned)
 
 
 @torch.no_grad()
@@ -150,39 +168,63 @@ def set_velocity(pipeline: DiffusionPipeline, family: Family) -> None:
         getattr(pipeline, family.denoiser).register_to_config(sample_size=family.velocity_sample_size)
 
 
-def _empty_parts(family: Family, index: Mapping[str, Any], config: Path, shapes: Shapes) -> dict[str, nn.Module]:
-    """The networks of a pipeline without weights, by the names of the parts."""
-    import diffusers
-    from accelerate import init_empty_weights
-
+def _empty_parts(
+    family: Family, index: Mapping[str, Any], config: Path, shapes: Shapes, given: Container[str]
+) -> dict[str, nn.Module]:
+    """The networks of a pipeline that the file holds under the names of the original code, without weights."""
+    prefixes = {encoder.part: encoder.prefix for encoder in family.text_encoders} | {"vae": VAE}
     parts: dict[str, nn.Module] = {}
-    with init_empty_weights(include_buffers=False):
-        for part in (family.denoiser, "vae", *(encoder.part for encoder in family.text_encoders)):
-            if part not in present(index):
-                continue
-            library, kind = index[part]
-            if library == "transformers":
-                parts[part] = without_weights(config, part, index[part])
-                continue
-            module = getattr(diffusers, kind)
-            settings = module.load_config(str(config), subfolder=part, local_files_only=True)
-            own_shape = family.shape(shapes) if part == family.denoiser else {}
-            parts[part] = module.from_config(settings | own_shape)
+    for part in (family.denoiser, *prefixes):
+        if part not in present(index) or part in given:
+            continue
+        if part == family.denoiser:
+            settings = read_object(config / part / "config.json")
+            parts[part] = empty(index[part], config, part, **family.shape(denoiser_shapes(shapes), settings))
+        elif any(name.startswith(prefixes[part]) for name in shapes):
+            parts[part] = empty(index[part], config, part)
     return parts
 
 
-def _layouts(family: Family, parts: Mapping[str, nn.Module]) -> dict[str, Layout]:
+def _layouts(family: Family, parts: Mapping[str, nn.Module], names: Collection[str]) -> dict[str, Layout]:
     """The names of each part's tensors in a file."""
-    layouts = {family.denoiser: family.layout(parts[family.denoiser])}
+    denoiser, prefix = parts[family.denoiser], denoiser_prefix(names)
+    layouts = {family.denoiser: best_layout(names, [family.layout(denoiser, prefix), own_layout(denoiser, prefix)])}
     if "vae" in parts:
-        layouts["vae"] = vae_layout(parts["vae"])
+        layouts["vae"] = best_layout(names, vae_layouts(parts["vae"], VAE))
     return layouts | {
-        encoder.part: encoder.layout(parts[encoder.part], encoder.prefix) for encoder in family.text_encoders
+        encoder.part: encoder.layout(parts[encoder.part], encoder.prefix)
+        for encoder in family.text_encoders
+        if encoder.part in parts
     }
 
 
-def _check_all_used(file: Path, shapes: Shapes, layouts: Mapping[str, Layout], family: Family) -> list[str]:
+def _text_encoders_inside(
+    family: Family, index: Mapping[str, Any], names: Collection[str], others: Collection[str]
+) -> dict[str, str]:
+    """The text encoders besides CLIP that a file holds, with how the names of their tensors begin."""
+    return {
+        part.part: family.prefix_of(part)
+        for part in family.components
+        if part.part in present(index)
+        and part.part not in others
+        and family.prefix_of(part)
+        and any(name.startswith(family.prefix_of(part)) for name in names)
+    }
+
+
+def _replaced(family: Family, given: Container[str]) -> list[str]:
+    """How the names of tensors begin that a file may hold, although others are taken instead of them."""
+    prefixes = (family.prefix_of(part) for part in family.components if part.part in given)
+    return [prefix for prefix in prefixes if prefix]
+
+
+def _check_all_used(
+    file: Path, shapes: Shapes, layouts: Mapping[str, Layout], family: Family, read_elsewhere: Collection[str]
+) -> list[str]:
     """Refuse a file that does not hold each tensor of the model, or holds more than that.
+
+    Args:
+        read_elsewhere: how the names of tensors begin that are not among the layouts.
 
     Returns:
         Sentences on the tensors of the file that the model works without.
@@ -191,8 +233,14 @@ def _check_all_used(file: Path, shapes: Shapes, layouts: Mapping[str, Layout], f
         BadInputError: tensors are missing or left over; the sentence names them.
     """
     wanted = {name for layout in layouts.values() for name in layout}
-    missing = sorted(wanted - set(shapes) - set(family.identities))
-    unused = sorted(name for name in set(shapes) - wanted if not _is_expected(name, shapes, wanted, family))
+    missing = sorted(
+        name for name in wanted - set(shapes) if name not in family.identities and not is_dispensable(name)
+    )
+    unused = sorted(
+        name
+        for name in set(shapes) - wanted
+        if not name.startswith(tuple(read_elsewhere)) and not _is_expected(name, shapes, wanted, family)
+    )
     dispensable = {name for name in unused if name.startswith(tuple(family.dispensable))}
     homeless = [name for name in unused if name not in dispensable]
     if missing or homeless:
@@ -226,52 +274,17 @@ def _is_expected(name: str, shapes: Shapes, wanted: set[str], family: Family) ->
     return False
 
 
-def _fill(
-    file: Path,
-    module: nn.Module,
-    layout: Layout,
-    tensors: Tensors,
-    dtype: torch.dtype,
-    identities: Collection[str],
-) -> None:
-    """Give a part without weights those of a file; `identities` as of `Family`.
+def _tokenizers(
+    planned: Plan, index: Mapping[str, Any], networks: Mapping[str, nn.Module], companion: Path | None
+) -> dict[str, Any]:
+    """The tokenizers that the folder of configurations does not hold, by the name of their part.
 
-    Raises:
-        BadInputError: a tensor has another shape than the part needs, or holds NaN or infinite values.
+    Those of OpenAI's CLIP and of OpenCLIP, which pad differently, are made here; others come from folders.
     """
-    shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    state: dict[str, Tensor] = {}
-    for original, held in layout.items():
-        if original in identities and original not in tensors:
-            state[held.names[0]] = torch.eye(*shapes[held.names[0]], dtype=dtype)
-            continue
-        tensor = held.change(tensors[original])
-        if not bool(tensor.float().isfinite().all()):
-            raise BadInputError(
-                f'The model file "{file}" holds values that are NaN or infinite (in {listed([original])}): it is '
-                "damaged; download it again, or choose another one."
-            )
-        rows = [shapes[name][0] for name in held.names]
-        pieces = tensor.split(rows) if len(rows) > 1 and sum(rows) == len(tensor) else tensor.chunk(len(rows))
-        for name, piece in zip(held.names, pieces, strict=True):
-            state[name] = _shaped(file, original, piece, shapes[name]).to(dtype).contiguous()
-    module.load_state_dict(state, strict=True, assign=True)
-    module.eval()
-
-
-def _shaped(file: Path, name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
-    """Attention made of 1 × 1 convolutions becomes one of matrices."""
-    if tensor.shape != shape and tensor.shape[: len(shape)] == shape and tensor.numel() == shape.numel():
-        return tensor.view(shape)
-    if tensor.shape != shape:
-        raise BadInputError(
-            f'The model file "{file}" cannot be loaded ({listed([name])} has the shape {tuple(tensor.shape)} instead '
-            f"of {tuple(shape)}): it is damaged, or has a non-standard architecture, for which its configuration in "
-            f'Diffusers layout must be in a folder "{file.stem}" beside it.'
-        )
-    return tensor
-
-
-def _tokenizers(family: Family) -> dict[str, Any]:
-    """A family's tokenizers, by part: OpenAI's CLIP or OpenCLIP, which pad differently."""
-    return {encoder.tokenizer: clip_tokenizer(encoder.padding) for encoder in family.text_encoders}
+    family = planned.family
+    made = {} if companion else {part.tokenizer: clip_tokenizer(part.padding) for part in family.text_encoders}
+    for part in family.components:
+        folder = planned.tokenizers.get(part.tokenizer)
+        if folder is not None and part.part in networks:
+            made[part.tokenizer] = tokenizer_in(folder, part, index[part.tokenizer], networks[part.part])
+    return made

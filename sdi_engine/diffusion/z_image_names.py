@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from .families import DENOISER
-from .original_names import Held, Layout
+from .families import DENOISER, Shapes
+from .original_names import Held, Layout, layers_in
 
 _RENAMED = (
     ("all_final_layer.2-1.", "final_layer."),
@@ -31,3 +32,8 @@ def z_image_layout(transformer: Any, prefix: str = DENOISER) -> Layout:
             original = original.replace(own, theirs)
         layout[prefix + original] = Held((name,))
     return layout
+
+
+def z_image_shape(shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
+    """How many layers Z-Image has, by the tensors of the transformer."""
+    return {"n_layers": layers_in(shapes, "layers"), "n_refiner_layers": layers_in(shapes, "noise_refiner")}

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import __version__
 from ..config.overrides import parse_override
-from ..config.parameters import MAX_SEED, PARAMETERS, STARTER_MODEL
+from ..config.parameters import MAX_SEED, NO_PARTS, PARAMETERS, STARTER_MODEL, Parts
 from ..contract.job_folder import storage_errors
 from ..contract.request import JobRequest, Lora, slug
 from ..errors import BadInputError
@@ -107,6 +107,7 @@ class Plan:
     samples: int = 4
     version: str = __version__
     task: str = "object"
+    parts: Parts = NO_PARTS
 
     def __post_init__(self) -> None:
         names = [setting.name for setting in self.settings]
@@ -132,6 +133,7 @@ class Plan:
         """A job's request, validated; `steps` replaces those of the setting."""
         changed = {} if steps is None else {"steps": steps}
         common = {"model": self.model, "loras": self.loras, "device": self.device, "task": self.task}
+        common |= {field.name: getattr(self.parts, field.name) for field in dataclasses.fields(Parts)}
         fields = {
             "prompt": prompt,
             "seed": seed,
@@ -167,6 +169,9 @@ class Plan:
         given += [("--setting", setting.text) for setting in self.settings]
         given += [("--model", self.model)] * (self.model != STARTER_MODEL)
         given += [("--lora", f"{lora.file}={lora.weight:g}") for lora in self.loras]
+        given += [("--vae", self.parts.vae)] * bool(self.parts.vae)
+        given += [("--text-encoder", file) for file in self.parts.text_encoders]
+        given += [("--tokenizer", self.parts.tokenizer)] * bool(self.parts.tokenizer)
         given += [("--device", self.device)] * (self.device != "auto")
         given += [("--task", self.task)] * (self.task != "object")
         return [word for option in given for word in option]
@@ -181,6 +186,7 @@ class Plan:
         old = read_json_object(folder / PLAN_FILE) or {}
         if old:
             old.setdefault("task", "object")  # older plans do not say so
+            old.setdefault("parts", json.loads(json.dumps(dataclasses.asdict(NO_PARTS))))
         others = [name for name in new if old and not _continues(name, new[name], old.get(name))]
         if others:
             raise BadInputError(
@@ -206,6 +212,8 @@ class Plan:
             fields["prompts"], fields["seeds"] = tuple(fields["prompts"]), tuple(fields["seeds"])
             fields["settings"] = tuple(Setting(**setting) for setting in fields["settings"])
             fields["loras"] = tuple(Lora(**lora) for lora in fields["loras"])
+            parts = fields.pop("parts", {})
+            fields["parts"] = Parts(**parts | {"text_encoders": tuple(parts.get("text_encoders", ()))})
             return cls(**fields)
         except (KeyError, TypeError) as error:
             raise BadInputError(

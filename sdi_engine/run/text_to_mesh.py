@@ -97,7 +97,7 @@ def make(
     if represent is None:
         represent, told = of_job(folder, request, phase)
     with phase("Loading the model", "load"):
-        prior = CountedPrior((load or load_prior)(request.model, device, request.loras))
+        prior = CountedPrior((load or load_prior)(request.model, device, request.loras, request.parts))
     for sentence in told:
         report(events.Notice(sentence))
     tell_how_it_reads(prior, request.prompt, request.negative_prompt, report)
@@ -166,6 +166,7 @@ def make(
         "seed": request.seed,
         "model": request.model,
         "loras": [dataclasses.asdict(lora) for lora in request.loras],
+        "parts": dataclasses.asdict(request.parts),
         "faces": len(exported.mesh.faces),
         "vertices": exported.points,
         "lods": [

@@ -202,7 +202,7 @@ class _Errand:
         unfit: dict[str, EngineError] = {}
         losses: list[Place] = []
         parcels = self._packer.parcels(request)
-        model = (request.model, request.loras)
+        model = (request.model, request.loras, request.parts)
         report(events.Progress("Waiting for a node", 0, 1))
         while True:
             try:
@@ -338,6 +338,9 @@ class _Visit:
             loras=tuple(
                 dataclasses.replace(lora, file=self._there.get(lora.file, lora.file)) for lora in self._request.loras
             ),
+            vae=self._there.get(self._request.vae, self._request.vae),
+            text_encoders=tuple(self._there.get(file, file) for file in self._request.text_encoders),
+            tokenizer=self._there.get(self._request.tokenizer, self._request.tokenizer),
         )
         verb = verb if verb == SAMPLE else (RESUME if checkpoint is not None else RUN)
         self._started = time.perf_counter()

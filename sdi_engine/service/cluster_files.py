@@ -17,7 +17,8 @@ from pathlib import Path
 
 from ..contract.job_folder import JobFolder, storage_errors
 from ..contract.request import JobRequest
-from ..diffusion.location import INDEX_FILE, companion_folder, is_hub_id, is_model_file, is_safetensors
+from ..diffusion.location import INDEX_FILE, is_hub_id, is_model_file, is_safetensors
+from ..diffusion.parts import TOKENIZER_FILE
 from ..errors import BadInputError
 from ..system import files
 from ..system.pasted import as_meant
@@ -86,7 +87,7 @@ class Packer:
         Raises:
             BadInputError: one cannot be read.
         """
-        named = [request.model, *(lora.file for lora in request.loras)]
+        named = [request.model, *(lora.file for lora in request.loras), *request.parts.paths]
         return [parcel for name in dict.fromkeys(named) if (parcel := self.parcel(name)) is not None]
 
     def parcel(self, named: str) -> Parcel | None:
@@ -169,20 +170,27 @@ def accept(folder: JobFolder, content: Mapping[str, bytes], request: JobRequest)
 def _sources(path: Path) -> dict[str, Path]:
     """The files that an engine reads of a model or LoRA, by their paths in a parcel; raises OSError."""
     if path.is_dir():
-        if not (path / INDEX_FILE).is_file():
+        if not _is_of_a_model(path):
             return {}
         return {f"{path.name}/{name}": file for name, file in _read_of_model(path, weights=True).items()}
-    if not path.is_file() or not is_model_file(path):
+    if not path.is_file() or not (is_model_file(path) or path.suffix in _READ_OF_MODELS):
         return {}
     sources = {path.name: path}
-    companion = companion_folder(path)
-    if companion is not None:
+    if not is_model_file(path):  # of a tokenizer, which is several files
+        return {file.name: file for file in sorted(path.parent.iterdir()) if file.suffix in _READ_OF_MODELS}
+    companion = path.with_suffix("")  # with the configuration of a model, or the tokenizer of a text encoder
+    if companion.is_dir() and _is_of_a_model(companion):
         for name, file in _read_of_model(companion, weights=False).items():
             sources[f"{companion.name}/{name}"] = file
     settings = path.with_name(_ADAPTER[1])
     if path.stem == _ADAPTER[0] and settings.is_file():
         sources[settings.name] = settings
     return sources
+
+
+def _is_of_a_model(folder: Path) -> bool:
+    """Whether a folder holds a model in Diffusers layout, a part of one, or a tokenizer."""
+    return any((folder / name).is_file() for name in (INDEX_FILE, "config.json", TOKENIZER_FILE))
 
 
 def _read_of_model(folder: Path, weights: bool) -> dict[str, Path]:
@@ -220,4 +228,6 @@ def _with_names_of(result: bytes, request: JobRequest) -> bytes:
         return result  # whoever reads it will reject it
     if isinstance(content, dict) and "loras" in content:
         content |= {"model": request.model, "loras": [dataclasses.asdict(lora) for lora in request.loras]}
+        if request.parts.paths:
+            content |= {"parts": dataclasses.asdict(request.parts)}
     return (json.dumps(content, indent=2) + "\n").encode()

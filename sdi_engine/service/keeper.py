@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config.parameters import NO_PARTS, Parts
 from ..contract.request import Lora
 from ..system.pasted import as_meant
 from .device import give_memory_back
@@ -25,16 +26,17 @@ class KeptPrior:
         self._prior: Prior | None = None
         self._wanted: tuple[object, ...] = ()
 
-    def load(self, model: str, device: torch.device, loras: Sequence[Lora] = ()) -> Prior:
+    def load(self, model: str, device: torch.device, loras: Sequence[Lora] = (), parts: Parts = NO_PARTS) -> Prior:
         """The kept model if it is the requested one and its files have not changed; else a newly loaded one.
 
         Raises:
             EngineError: from `load_prior`.
         """
-        wanted = (model, str(device), tuple(loras), *map(_state, [model, *(lora.file for lora in loras)]))
+        files = [model, *(lora.file for lora in loras), *parts.paths]
+        wanted = (model, str(device), tuple(loras), parts, *map(_state, files))
         if self._prior is None or wanted != self._wanted:
             self.forget()
-            self._prior, self._wanted = self._loader()(model, device, loras), wanted
+            self._prior, self._wanted = self._loader()(model, device, loras, parts), wanted
         return self._prior
 
     def forget(self) -> None:

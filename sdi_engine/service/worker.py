@@ -22,6 +22,7 @@ from ..contract.job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
 from ..contract.request import JobRequest
 from ..diffusion.distilled import check_noise
 from ..diffusion.model_index import check_prompt
+from ..diffusion.parts import check as check_parts
 from ..errors import (
     BadInputError,
     EngineError,
@@ -81,6 +82,7 @@ def make_mesh_in_turn(folder: JobFolder, request: JobRequest, resume: bool, repo
 def _check_against_model(request: JobRequest, resume: bool) -> None:
     """Refuse what the model's small files say that it cannot make; a run that was begun is told of its noise later."""
     check_prompt(request.prompt, request.model)
+    check_parts(request.model, request.parts)
     if not resume:
         check_noise(request.noise, request.model)
 

@@ -65,6 +65,7 @@ class Study:
             "model": request.model,
             "weights": self.weights,
             "loras": [dataclasses.asdict(lora) for lora in request.loras],
+            **({"parts": dataclasses.asdict(request.parts)} if request.parts.paths else {}),
             "prompt": prompt,
             "negative_prompt": request.negative_prompt,
             "seed": request.seed,
@@ -81,7 +82,7 @@ def prepare(request: JobRequest, report: Report, load: LoadPrior | None = None) 
         EngineError: of the kinds that `load_prior` and `choose_device` raise.
     """
     report(events.Progress("Loading the model", 0, 1))
-    prior = (load or load_prior)(request.model, choose_device(request.device), request.loras)
+    prior = (load or load_prior)(request.model, choose_device(request.device), request.loras, request.parts)
     tell_how_it_reads(prior, request.prompt, request.negative_prompt, report)
     return Study(request, prior, resolve(request, prior.hints, prior.resolution), state_of_weights(request))
 
@@ -124,10 +125,11 @@ def save_json(content: dict[str, Any], file: Path) -> dict[str, Any]:
 
 
 def state_of_weights(request: JobRequest) -> str:
-    """A hash of the names, sizes and modification times of a model's local files, with its LoRAs'."""
+    """A hash of the names, sizes and modification times of a model's local files, with its LoRAs' and parts'."""
     location = locate(request.model)
     paths = [Path(source) for source in location.sources if location.kind != "hub"]
-    paths += [Path(as_meant(lora.file)) for lora in request.loras]
+    paths += [Path(as_meant(file)) for file in (*(lora.file for lora in request.loras), *request.parts.paths)]
+    paths = [path for path in paths if path.exists()]  # loading the others says that they are not there
     files = sorted({file for path in paths for file in (_weights(path) if path.is_dir() else [path])})
     states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr(states).encode()).hexdigest()[:16]

@@ -184,3 +184,35 @@ def test_pasted_paths_are_understood(bpy, extension, model_list, tmp_path):
     settings.prompt = "a mug"
     assert extension.state.properties.request_from(bpy.context.scene).loras[0].file == str(style)
     assert "download the .safetensors file" in refused(bpy.ops.sdi.set_model, model="https://civitai.com/models/4384")
+
+
+Z_IMAGE = {
+    "layers.0.adaLN_modulation.0.weight": (15360, 256),
+    "x_embedder.weight": (3840, 64),
+    "cap_embedder.1.weight": (3840, 2560),
+}
+QWEN3_4B = {"model.embed_tokens.weight": (8, 2560), "model.layers.0.self_attn.q_norm.weight": (128,)}
+VAE_4 = {"decoder.conv_in.weight": (512, 4, 3, 3)}
+VAE_16 = {"decoder.conv_in.weight": (512, 16, 3, 3)}
+
+
+def test_parts_go_to_where_they_belong_and_wrong_pairings_are_named_at_the_click(bpy, extension, model_list, tmp_path):
+    settings = bpy.context.scene.sdi
+    model = write_file(tmp_path / "dream.safetensors", Z_IMAGE)
+    encoder = write_file(tmp_path / "qwen.safetensors", QWEN3_4B)
+    (tmp_path / "qwen").mkdir()
+    (tmp_path / "qwen" / "tokenizer_config.json").write_text("{}")
+    assert bpy.ops.sdi.choose_model(filepath=str(model)) == {"FINISHED"}
+    assert "lacks its VAE and its text encoder" in model_list.about(str(model))
+    for file in (write_file(tmp_path / "sdxl_vae.safetensors", VAE_4), encoder):
+        assert bpy.ops.sdi.add_part(filepath=str(file)) == {"FINISHED"}
+    assert (settings.vae, settings.text_encoders) == (str(tmp_path / "sdxl_vae.safetensors"), str(encoder))
+    request = extension.state.properties.request_from(bpy.context.scene, "a mug")
+    with pytest.raises(Exception, match=r"a VAE with 4 channels, .* this Z-Image model needs a VAE with 16 channels"):
+        model_list.completed(request)
+    settings.vae = str(write_file(tmp_path / "ae.safetensors", VAE_16))
+    request = extension.state.properties.request_from(bpy.context.scene, "a mug")
+    assert model_list.completed(request) == request
+    assert "is only a U-Net" in refused(
+        bpy.ops.sdi.add_part, filepath=str(write_file(tmp_path / "other.safetensors", {"input_blocks.1.0.x": (1,)}))
+    )

@@ -22,6 +22,8 @@ def other(extension):
             value = (Lora("/a/style.safetensors", 0.5),)
         elif parameter.kind is dict:
             value = {"t": [0.9, 0.2], "field.blob": "magic3d"}
+        elif parameter.is_list:
+            value = ("/a/clip.safetensors", "/a/t5.safetensors")
         elif parameter.kind is str:
             value = (parameter.words or ("some words",))[-1]
         elif parameter.kind is bool:

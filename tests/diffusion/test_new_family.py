@@ -10,12 +10,14 @@ from original_layout import write_single_file
 from safetensors.torch import load_file, save_file
 from tiny_models import tiny_tokenizer, write_stable_diffusion
 
+from sdi_engine.config.parameters import NO_PARTS
 from sdi_engine.contract.request import Lora
 from sdi_engine.diffusion import families, single_file
 from sdi_engine.diffusion.families import DENOISER, TextEncoder
 from sdi_engine.diffusion.families import SD1 as STABLE_DIFFUSION
-from sdi_engine.diffusion.header import checked_family, lora_family, read_header
+from sdi_engine.diffusion.header import lora_family
 from sdi_engine.diffusion.loading import load_prior
+from sdi_engine.diffusion.parts import check
 from sdi_engine.diffusion.unet_prior import UNetPrior
 from sdi_engine.errors import BadInputError
 
@@ -63,13 +65,13 @@ def in_its_own_words(tensors):
 
 def test_its_header_is_recognised_and_refusals_name_it(tmp_path):
     file = write_file(tmp_path / "dream.safetensors", in_its_own_words(SD1))
-    assert checked_family(file, read_header(file)).label == "Dream 1"
+    assert check(str(file), NO_PARTS).family.label == "Dream 1"
     file = write_file(tmp_path / "bad.safetensors", in_its_own_words(SD1) | {"nightmare.weight": (1,)})
-    with pytest.raises(BadInputError, match=r"is a nightmare.*SD 3 or Dream 1"):
-        checked_family(file, read_header(file))
+    with pytest.raises(BadInputError, match=r"is a nightmare.*Sana or Dream 1"):
+        check(str(file), NO_PARTS)
     file = write_file(tmp_path / "half.safetensors", {name: shape for name, shape in SD1.items() if "cond" not in name})
     with pytest.raises(BadInputError, match="lacks its text encoder"):
-        checked_family(file, read_header(file))
+        check(str(file), NO_PARTS)
 
 
 def test_a_folder_is_loaded_with_its_prior(tmp_path):

@@ -24,10 +24,10 @@ from sdi_engine.cli import commands as cli
 from sdi_engine.contract.request import Lora
 from sdi_engine.diffusion import families
 from sdi_engine.diffusion.loras import fuse_loras
+from sdi_engine.diffusion.networks import fill
 from sdi_engine.diffusion.packed import PackedLayer, is_packed, take_packed
 from sdi_engine.diffusion.packed_on_loading import pack_denoiser
 from sdi_engine.diffusion.prior import ModelHints
-from sdi_engine.diffusion.single_file import _fill
 from sdi_engine.diffusion.tensors import open_tensors
 from sdi_engine.distillation.ddim import ddim_trajectory
 from sdi_engine.distillation.noise import CHOICES_2D, Context
@@ -84,7 +84,7 @@ def from_file(model, how, path: Path, keep_packed: bool = True):
     with open_tensors(file) as tensors:
         if keep_packed:
             layout = take_packed(denoiser, layout, tensors, torch.float32, CPU)
-        _fill(file, denoiser, layout, tensors, torch.float32, ())
+        fill(file, denoiser, layout, tensors, torch.float32, ())
     return denoiser
 
 
@@ -215,7 +215,7 @@ def test_nan_in_packed_weights_is_told(flux, tmp_path):
     with open_tensors(file) as opened:
         rest = take_packed(denoiser, families.FLUX.layout(denoiser), opened, torch.float32, CPU)
         with pytest.raises(BadInputError, match=r"NaN or infinite \(in .*img_mlp\.0\.weight"):
-            _fill(file, denoiser, rest, opened, torch.float32, ())
+            fill(file, denoiser, rest, opened, torch.float32, ())
 
 
 @pytest.mark.parametrize(

@@ -315,7 +315,8 @@ def test_the_panel_and_the_engine_say_the_same(shapes, dtypes, companion, tmp_pa
         (folder / "unet" / "config.json").write_text(json.dumps(channels))
         (folder / "vae" / "config.json").write_text('{"latent_channels": 4}')
     said = []
-    for look in (lambda: inspect(str(file)), lambda: load_prior(str(file), torch.device("cpu"))):
+    asked = JobRequest("a mug", model=str(file))
+    for look in (lambda: models.completed(asked, ()), lambda: load_prior(str(file), torch.device("cpu"))):
         with pytest.raises(EngineError) as caught:
             look()
         said.append(str(caught.value))
@@ -325,6 +326,34 @@ def test_the_panel_and_the_engine_say_the_same(shapes, dtypes, companion, tmp_pa
 
 def test_a_model_for_few_steps_is_named_as_one(tmp_path):
     assert inspect(str(write_folder(tmp_path / "sd-turbo", text_width=1024))).kind == "SD 2.x, few steps"
+
+
+def test_a_folder_of_models_lists_denoisers_with_what_they_take_and_all_else(tmp_path):
+    """As ComfyUI has it: the denoiser, text encoder, VAE and LoRA, each in a folder for its kind."""
+    z_image = {
+        "layers.0.adaLN_modulation.0.weight": (15360, 256),
+        "x_embedder.weight": (3840, 64),
+        "cap_embedder.1.weight": (3840, 2560),
+    }
+    qwen = {"model.embed_tokens.weight": (8, 2560), "model.layers.0.self_attn.q_norm.weight": (128,)}
+    model = write_file(tmp_path / "diffusion_models" / "dream.safetensors", z_image)
+    write_file(tmp_path / "vae" / "ae.safetensors", {"decoder.conv_in.weight": (512, 16, 3, 3)})
+    write_file(tmp_path / "loras" / "style.safetensors", LORA)
+    known = find_models(tmp_path, None, cache=tmp_path / "none")
+    assert [(found.model, found.kind, found.lacks) for found in known.in_folder] == [(str(model), "Z-Image", True)]
+    assert '"qwen_3_4b.safetensors"' in known.known[str(model)].with_parts
+    encoder = write_file(tmp_path / "text_encoders" / "qwen_3_4b.safetensors", qwen)
+    (encoder.with_suffix("")).mkdir()
+    (encoder.with_suffix("") / "tokenizer_config.json").write_text("{}")
+    found = find_models(tmp_path, None, cache=tmp_path / "none")
+    assert found.known[str(model)].with_parts == "With ae.safetensors, qwen_3_4b.safetensors"
+    assert {piece.label.split(" · ")[1] for piece in found.pieces} == {
+        "LoRA for an unknown model",
+        "the text encoder Qwen 3 4B",
+        "a VAE with 16 channels, as of Stable Diffusion, FLUX.1 and Z-Image",
+    }
+    request = models.completed(JobRequest("a mug", model=str(model)), found.pieces)
+    assert (Path(request.vae).name, request.text_encoders) == ("ae.safetensors", (str(encoder),))
 
 
 def test_what_a_run_needs_is_known_before_it_starts(tmp_path):

@@ -74,7 +74,10 @@ def renamed(part: nn.Module, layout: Layout) -> dict[str, Tensor]:
     own = part.state_dict()
     assert sorted(name for held in layout.values() for name in held.names) == sorted(own)
     # Swapping halves and transposing are their own inverses.
-    return {name: held.change(torch.cat([own[part] for part in held.names])) for name, held in layout.items()}
+    return {
+        name: held.change(torch.cat([own[part] for part in held.names]) if len(held.names) > 1 else own[held.names[0]])
+        for name, held in layout.items()
+    }
 
 
 def _open_clip(encoder: nn.Module, prefix: str) -> dict[str, Tensor]:

@@ -1,0 +1,429 @@
+"""Denoiser, VAE and text encoders from files of their own: as distributed, they come to what the folder comes to."""
+
+import argparse
+import dataclasses
+import shutil
+
+import pytest
+import torch
+from diffusers import AutoencoderKLQwenImage, DiffusionPipeline
+from diffusers.loaders import single_file_utils
+from headers import write_file
+from original_layout import renamed
+from safetensors.torch import load_file, save_file
+from separate_parts import original_vae, write_separately
+from tiny_flux import write_chroma, write_flux
+from tiny_language_models import write_flux2_klein, write_qwen_image, write_sana, write_z_image
+from tiny_models import tiny_tokenizer, write_sd3, write_sdxl
+
+from sdi_engine.cli.options import add_options, request_of
+from sdi_engine.config.parameters import NO_PARTS, Parts
+from sdi_engine.contract.request import JobRequest
+from sdi_engine.diffusion import families, parts, single_file
+from sdi_engine.diffusion.distilled import check_noise
+from sdi_engine.diffusion.families import DENOISER
+from sdi_engine.diffusion.loading import load_prior
+from sdi_engine.errors import BadInputError
+
+CPU = torch.device("cpu")
+WRITERS = {
+    "flux": write_flux,
+    "chroma": write_chroma,
+    "z-image": write_z_image,
+    "flux2-klein": write_flux2_klein,
+    "qwen-image": write_qwen_image,
+    "sana": write_sana,
+    "sdxl": write_sdxl,
+    "sd3": lambda folder: write_sd3(folder, version=3.5),
+}
+CONVERTERS = {
+    "z-image": single_file_utils.convert_z_image_transformer_checkpoint_to_diffusers,
+    "flux2-klein": single_file_utils.convert_flux2_transformer_checkpoint_to_diffusers,
+    "sana": single_file_utils.convert_sana_transformer_to_diffusers,
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Folders of tiny models by family, each written when it is asked for."""
+
+    class Models(dict):
+        def __missing__(self, name):
+            self[name] = WRITERS[name](tmp_path_factory.mktemp("models") / name)
+            return self[name]
+
+    return Models()
+
+
+@pytest.fixture
+def shipped(models, monkeypatch, tmp_path):
+    """Makes the tiny model's configurations the shipped ones, without what these do not have."""
+
+    def ship(name):
+        for source in models[name].rglob("*.json"):
+            if not source.parent.name.startswith("tokenizer"):
+                target = tmp_path / "shipped" / name / source.relative_to(models[name])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, target)
+        monkeypatch.setattr(families, "CONFIGS", tmp_path / "shipped")
+        monkeypatch.setattr(single_file, "clip_tokenizer", lambda pad_token: tiny_tokenizer(tmp_path / "words"))
+        return models[name]
+
+    return ship
+
+
+def assert_same(prior, other):
+    """Check that two priors have the same weights, bit for bit, and read the same."""
+    for key, tensor in other.text(["a red mug"]).items():
+        assert torch.equal(prior.text(["a red mug"])[key], tensor)
+    for name, part in other._pipeline.components.items():
+        if isinstance(part, torch.nn.Module):
+            ours, theirs = prior._pipeline.components[name].state_dict(), part.state_dict()
+            ours = {key: tensor for key, tensor in ours.items() if key != "lm_head.weight"}
+            assert ours.keys() == theirs.keys() - {"lm_head.weight"}
+            assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items())
+            assert len(ours) > 5
+
+
+@pytest.mark.parametrize("prefix", ["", DENOISER], ids=["bare", "prefixed"])
+@pytest.mark.parametrize("name", WRITERS)
+def test_separate_files_come_to_what_the_folder_comes_to(name, prefix, shipped, tmp_path):
+    if prefix and name not in ("flux", "z-image"):
+        pytest.skip("one of each kind of layout suffices")
+    folder = shipped(name)
+    model, given = write_separately(folder, tmp_path, prefix)
+    assert_same(load_prior(str(model), CPU, (), given), load_prior(str(folder), CPU))
+
+
+@pytest.mark.parametrize("name", CONVERTERS)
+def test_our_names_are_those_of_diffusers_own_converters(name, models):
+    transformer = DiffusionPipeline.from_pretrained(models[name]).transformer
+    family = next(family for family in families.FAMILIES if family.name == name)
+    original = renamed(transformer, family.layout(transformer, ""))
+    unused = {"pos_embed": torch.zeros(1), "y_embedder.y_embedding": torch.zeros(1)} if name == "sana" else {}
+    converted = CONVERTERS[name](original | unused)
+    own = transformer.state_dict()
+    assert converted.keys() == own.keys()
+    assert all(torch.equal(converted[key], tensor) for key, tensor in own.items())
+
+
+def test_our_names_of_a_video_vae_are_those_of_diffusers_own_converter():
+    vae = AutoencoderKLQwenImage(base_dim=8)  # with as many blocks as the real one, which the converter counts on
+    converted = single_file_utils.convert_wan_vae_to_diffusers(original_vae(vae))
+    own = vae.state_dict()
+    assert converted.keys() == own.keys()
+    assert all(torch.equal(converted[key], tensor) for key, tensor in own.items())
+
+
+def test_a_file_with_everything(shipped, tmp_path):
+    """As ComfyUI's checkpoints, with the VAE and the text encoders beside the denoiser in one file."""
+    folder = shipped("flux")
+    model, given = write_separately(folder, tmp_path, DENOISER)
+    tensors = load_file(model) | {f"vae.{name}": tensor for name, tensor in load_file(given.vae).items()}
+    for file, name in zip(given.text_encoders, ("clip_l", "t5xxl"), strict=True):
+        tensors |= {f"text_encoders.{name}.transformer.{key}": tensor for key, tensor in load_file(file).items()}
+    save_file(tensors, tmp_path / "all.safetensors")
+    tokenizer = str(folder / "tokenizer_2")
+    prior = load_prior(str(tmp_path / "all.safetensors"), CPU, (), Parts(tokenizer=tokenizer))
+    assert_same(prior, load_prior(str(folder), CPU))
+
+
+def test_parts_as_folders_and_instead_of_a_models_own(models, shipped, tmp_path):
+    folder = shipped("z-image")
+    model, given = write_separately(folder, tmp_path)
+    as_folders = Parts(str(folder / "vae"), (str(folder / "text_encoder"),))
+    assert_same(load_prior(str(model), CPU, (), as_folders), load_prior(str(folder), CPU))
+    other = tmp_path / "other.safetensors"
+    save_file({name: tensor + 1.0 for name, tensor in load_file(given.vae).items()}, other)
+    prior = load_prior(str(folder), CPU, (), Parts(vae=str(other)))
+    bias = load_prior(str(folder), CPU)._pipeline.vae.decoder.conv_in.bias
+    assert torch.equal(prior._pipeline.vae.decoder.conv_in.bias, bias + 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda tensors: tensors.pop("decoder.conv_in.bias"), r"lacks \"decoder\.conv_in\.bias\""),
+        (lambda tensors: tensors.update(more=torch.ones(1)), r"contains \"more\", for which it has no place"),
+        (lambda tensors: tensors["decoder.conv_in.bias"].fill_(float("nan")), "NaN or infinite"),
+    ],
+    ids=["missing", "more", "nan"],
+)
+def test_a_vae_that_is_not_whole_is_refused(change, sentence, shipped, tmp_path):
+    folder = shipped("z-image")
+    model, given = write_separately(folder, tmp_path)
+    tensors = load_file(given.vae)
+    change(tensors)
+    save_file(tensors, given.vae)
+    with pytest.raises(BadInputError, match=sentence):
+        load_prior(str(model), CPU, (), given)
+
+
+def test_a_text_encoder_that_is_not_whole_is_refused(shipped, tmp_path):
+    model, given = write_separately(shipped("z-image"), tmp_path)
+    tensors = load_file(given.text_encoders[0])
+    save_file(dict(list(tensors.items())[:-1]), given.text_encoders[0])
+    prior = load_prior(str(model), CPU, (), given)
+    with pytest.raises(BadInputError, match=r"The text encoder in .* lacks \""):
+        prior.text(["a mug"])
+
+
+def test_a_tokenizer_that_is_missing_or_of_another_model(shipped, tmp_path):
+    folder = shipped("z-image")
+    model, given = write_separately(folder, tmp_path)
+    (tokenizer,) = (path for path in (tmp_path / "text_encoders").iterdir() if path.is_dir())
+    shutil.move(tokenizer, tmp_path / "elsewhere")
+    with pytest.raises(BadInputError, match=r"needs its tokenizer, .*tokenizer of Tongyi-MAI/Z-Image.*beside it"):
+        parts.check(str(model), given)
+    alone = Parts(given.vae, given.text_encoders, str(tmp_path / "elsewhere" / "tokenizer.json"))
+    prior, whole = load_prior(str(model), CPU, (), alone), load_prior(str(folder), CPU)
+    assert torch.equal(prior.text(["a mug"])["embedding"], whole.text(["a mug"])["embedding"])
+    (tmp_path / "elsewhere" / "tokenizer.json").write_text("{}")
+    with pytest.raises(BadInputError, match=r"The tokenizer in .* cannot be loaded"):
+        load_prior(str(model), CPU, (), alone)
+    (tmp_path / "elsewhere" / "tokenizer_config.json").unlink()  # by which it is known how it pads and chats
+    with pytest.raises(BadInputError, match="needs its tokenizer"):
+        parts.check(str(model), alone)
+
+
+# What the real files say in their headers.
+QWEN3_4B = {
+    "model.embed_tokens.weight": (151936, 2560),
+    "model.layers.0.self_attn.q_norm.weight": (128,),
+}
+QWEN3_8B = {**QWEN3_4B, "model.embed_tokens.weight": (151936, 4096)}
+QWEN25 = {"model.embed_tokens.weight": (152064, 3584), "model.layers.0.self_attn.q_proj.bias": (3584,)}
+GEMMA2 = {
+    "model.embed_tokens.weight": (256000, 2304),
+    "model.layers.0.pre_feedforward_layernorm.weight": (2304,),
+}
+T5 = {"shared.weight": (32128, 4096), "encoder.block.0.layer.0.SelfAttention.q.weight": (4096, 4096)}
+UMT5 = {**T5, "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight": (32, 64)}
+CLIP_L = {"text_model.embeddings.token_embedding.weight": (49408, 768)}
+CLIP_G = {"text_model.embeddings.token_embedding.weight": (49408, 1280)}
+VAE_4 = {"first_stage_model.decoder.conv_in.weight": (512, 4, 3, 3)}
+VAE_16 = {"decoder.conv_in.weight": (512, 16, 3, 3)}
+VAE_32 = {"decoder.conv_in.weight": (512, 32, 3, 3), "bn.running_mean": (128,)}
+VAE_VIDEO = {"decoder.conv1.weight": (384, 16, 3, 3, 3), "decoder.middle.0.residual.0.gamma": (384, 1, 1, 1)}
+VAE_DEEP = {"decoder.project_in.main.conv.weight": (1024, 32, 3, 3)}
+NETWORKS = {
+    "the text encoder Qwen 3 4B": QWEN3_4B,
+    "the text encoder Qwen 3 8B": QWEN3_8B,
+    "the text encoder Qwen 2.5 VL 7B": QWEN25,
+    "the text encoder Gemma 2 2B": GEMMA2,
+    "the text encoder T5-XXL": T5,
+    "the text encoder CLIP-L": CLIP_L,
+    "the text encoder CLIP-G": CLIP_G,
+    "a VAE with 4 channels, as of Stable Diffusion, FLUX.1 and Z-Image": VAE_4,
+    "a VAE with 16 channels, as of Stable Diffusion, FLUX.1 and Z-Image": VAE_16,
+    "a VAE with 32 channels, of FLUX.2": VAE_32,
+    "a VAE with 16 channels, of Qwen-Image and Wan": VAE_VIDEO,
+    "a VAE with 32 channels, of Sana": VAE_DEEP,
+}
+FLUX = {
+    "double_blocks.0.img_mod.lin.weight": (18432, 3072),
+    "img_in.weight": (3072, 64),
+    "txt_in.weight": (3072, 4096),
+    "vector_in.in_layer.weight": (3072, 768),
+}
+CHROMA = {
+    "distilled_guidance_layer.in_proj.weight": (5120, 64),
+    "img_in.weight": (3072, 64),
+    "txt_in.weight": (3072, 4096),
+}
+Z_IMAGE = {
+    "layers.0.adaLN_modulation.0.weight": (15360, 256),
+    "x_embedder.weight": (3840, 64),
+    "cap_embedder.1.weight": (3840, 2560),
+}
+KLEIN_4B = {
+    "single_stream_modulation.lin.weight": (9216, 3072),
+    "img_in.weight": (3072, 128),
+    "txt_in.weight": (3072, 7680),
+}
+KLEIN_9B = {**KLEIN_4B, "img_in.weight": (4096, 128), "txt_in.weight": (4096, 12288)}
+QWEN = {
+    "transformer_blocks.0.img_mlp.net.2.weight": (3072, 12288),
+    "img_in.weight": (3072, 64),
+    "txt_in.weight": (3072, 3584),
+}
+SANA = {
+    "blocks.0.mlp.inverted_conv.conv.weight": (11200, 2240, 1, 1),
+    "x_embedder.proj.weight": (2240, 32, 1, 1),
+    "y_embedder.y_proj.fc1.weight": (2240, 2304),
+}
+SDXL = {
+    "input_blocks.0.0.weight": (320, 4, 3, 3),
+    "label_emb.0.0.weight": (1280, 2816),
+}
+SDXL_DIFFUSERS = {
+    "conv_in.weight": (320, 4, 3, 3),
+    "add_embedding.linear_1.weight": (1280, 2816),
+    "up_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight": (1280, 2048),
+}
+SD15_DIFFUSERS = {
+    "conv_in.weight": (320, 4, 3, 3),
+    "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight": (320, 768),
+    "up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight": (1280, 768),
+}
+SD35 = {
+    "x_embedder.proj.weight": (2432, 16, 2, 2),
+    "joint_blocks.0.x_block.attn.qkv.weight": (7296, 2432),
+    "context_embedder.weight": (2432, 4096),
+}
+
+
+@pytest.mark.parametrize("label", NETWORKS)
+def test_what_a_part_is_follows_from_its_header(label, tmp_path):
+    file = write_file(tmp_path / "part.safetensors", NETWORKS[label])
+    network = parts.network_at(file)
+    assert network.label == label
+    with pytest.raises(BadInputError):  # none of them is a model
+        parts.plan(str(file), NO_PARTS)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "family", "needed"),
+    [
+        (FLUX, "FLUX.1", ["ae", "clip_l", "t5xxl_fp16"]),
+        (CHROMA, "Chroma", ["ae", "t5xxl_fp16"]),
+        (Z_IMAGE, "Z-Image", ["ae", "qwen_3_4b"]),
+        (KLEIN_4B, "FLUX.2 klein", ["flux2-vae", "qwen_3_4b"]),
+        (KLEIN_9B, "FLUX.2 klein", ["flux2-vae", "qwen_3_8b_fp8mixed"]),
+        (QWEN, "Qwen-Image", ["qwen_image_vae", "qwen_2.5_vl_7b"]),
+        (SANA, "Sana", ["dc-ae-f32c32-sana-1.1", "gemma_2_2b_fp16"]),
+        (SDXL, "SDXL", ["sdxl_vae", "clip_l", "clip_g"]),
+        (SDXL_DIFFUSERS, "SDXL", ["sdxl_vae", "clip_l", "clip_g"]),
+        (SD15_DIFFUSERS, "SD 1.x", ["vae-ft-mse-840000-ema-pruned", "clip_l"]),
+        (SD35, "SD 3", ["", "clip_l", "clip_g"]),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", DENOISER])
+def test_a_denoiser_alone_and_what_it_lacks(shapes, family, needed, prefix, tmp_path):
+    if prefix and shapes in (SDXL_DIFFUSERS, SD15_DIFFUSERS):
+        pytest.skip("Diffusers' names have no prefix")
+    file = write_file(tmp_path / "dream.safetensors", {prefix + name: shape for name, shape in shapes.items()})
+    planned = parts.plan(str(file), NO_PARTS)
+    assert planned.family.label == family
+    assert [need.usual.removesuffix(".safetensors") for need in planned.missing] == needed
+    with pytest.raises(BadInputError, match=r"lacks its VAE and its .*text encoder") as caught:
+        parts.check(str(file), NO_PARTS)
+    assert all(f'"{name}.safetensors"' in str(caught.value) for name in needed if name)
+
+
+@pytest.mark.parametrize(
+    ("model", "part", "sentence"),
+    [
+        (Z_IMAGE, QWEN3_8B, r"Qwen 3 8B, and this Z-Image model needs the text encoder Qwen 3 4B .*qwen_3_4b\."),
+        (Z_IMAGE, QWEN25, r"Qwen 2\.5 VL 7B, and this Z-Image model needs"),
+        (KLEIN_9B, QWEN3_4B, r"Qwen 3 4B, and this FLUX\.2 klein model needs the text encoder Qwen 3 8B"),
+        (SDXL, VAE_16, r"VAE with 16 channels, .* this SDXL model needs a VAE with 4 channels.*sdxl_vae\."),
+        (Z_IMAGE, VAE_VIDEO, r"of Qwen-Image and Wan, and this Z-Image model needs a VAE with 16 channels, as of"),
+        (QWEN, VAE_16, r"as of Stable Diffusion.* needs a VAE with 16 channels, of Qwen-Image and Wan"),
+        (FLUX, CLIP_G, r"CLIP-G, and this FLUX\.1 model needs the text encoder CLIP-L .* and the text encoder T5-XXL"),
+        (SANA, T5, "T5-XXL, and this Sana model needs the text encoder Gemma 2 2B"),
+        (FLUX, UMT5, "is only a text encoder .*, and not a text encoder or VAE of a model that is supported"),
+        (FLUX, FLUX, "and not a text encoder or VAE"),
+    ],
+)
+def test_wrong_pairings_are_named_from_the_headers(model, part, sentence, tmp_path):
+    file = write_file(tmp_path / "dream.safetensors", model)
+    other = str(write_file(tmp_path / "part.safetensors", part))
+    is_vae = any("decoder.conv" in name for name in part)
+    given = Parts(vae=other) if is_vae else Parts(text_encoders=(other,))
+    with pytest.raises(BadInputError, match=sentence):
+        parts.check(str(file), given)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "sentence"),
+    [
+        (FLUX | {"img_in.weight": (3072, 384)}, "takes 384 channels for images of 64, as those for inpainting"),
+        (KLEIN_9B | {"guidance_in.in_layer.weight": (6144, 256)}, r"is FLUX\.2 dev, whose text encoder"),
+        (SDXL | {"input_blocks.0.0.weight": (320, 9, 3, 3)}, "takes 9 channels"),
+    ],
+)
+def test_a_denoiser_for_something_else_is_named(shapes, sentence, tmp_path):
+    with pytest.raises(BadInputError, match=sentence):
+        parts.plan(str(write_file(tmp_path / "dream.safetensors", shapes)), NO_PARTS)
+
+
+def test_parts_in_the_wrong_place_or_twice(tmp_path):
+    model = str(write_file(tmp_path / "dream.safetensors", FLUX))
+    vae = str(write_file(tmp_path / "ae.safetensors", VAE_16))
+    clip = str(write_file(tmp_path / "clip.safetensors", CLIP_L))
+    for given, sentence in (
+        (Parts(vae=clip), "CLIP-L, no VAE: choose it as the text encoder"),
+        (Parts(text_encoders=(vae,)), "no text encoder: choose it as the VAE"),
+        (Parts(text_encoders=(clip, str(shutil.copy(clip, tmp_path / "clip2.safetensors")))), "are both the text"),
+        (Parts(vae=str(tmp_path / "nothing.safetensors")), "does not exist"),
+        (Parts(vae=str(tmp_path)), "no text encoder or VAE that is supported here: choose one with a config.json"),
+    ):
+        with pytest.raises(BadInputError, match=sentence):
+            parts.check(model, given)
+
+
+def test_what_lies_around_is_taken_where_only_one_file_fits(tmp_path):
+    model = str(write_file(tmp_path / "dream.safetensors", Z_IMAGE))
+    files = {"ae": VAE_16, "other_vae": VAE_16, "flux2-vae": VAE_32, "qwen_8b": QWEN3_8B, "my_qwen": QWEN3_4B}
+    paths = {name: write_file(tmp_path / f"{name}.safetensors", shapes) for name, shapes in files.items()}
+    found = [parts.network_at(path) for path in paths.values()]
+    taken = parts.completed(model, NO_PARTS, found)
+    assert taken == Parts(str(paths["ae"]), (str(paths["my_qwen"]),))  # the usual name wins
+    chosen = parts.completed(model, Parts(vae=str(paths["other_vae"])), found)
+    assert chosen.vae == str(paths["other_vae"])  # what a person gave stays
+    third = parts.network_at(write_file(tmp_path / "third.safetensors", VAE_16))
+    with pytest.raises(BadInputError, match=r"several: .*other_vae.*third\.safetensors\. Choose one"):
+        parts.completed(model, NO_PARTS, [*found[1:], third])
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "how"),
+    [
+        ("flux-2-klein-4b", KLEIN_4B, 'by its name, without "base"'),
+        ("flux-2-klein-base-4b", KLEIN_4B, None),
+        ("flux1-finetune", FLUX, "by its tensors, without those for guidance"),
+        ("flux1-finetune", FLUX | {"guidance_in.in_layer.weight": (3072, 256)}, None),
+        ("flux1-undistilled", FLUX, None),
+        ("z_image_turbo_bf16", Z_IMAGE, r'by its name, "turbo"\), .*: choose Z-Image, without Turbo'),
+    ],
+)
+def test_a_distilled_denoiser_is_named_before_it_is_loaded(name, shapes, how, tmp_path):
+    file = str(write_file(tmp_path / f"{name}.safetensors", shapes))
+    if how is None:
+        check_noise("inversion", file)
+        return
+    with pytest.raises(BadInputError, match=how):
+        check_noise("inversion", file)
+
+
+def test_a_folder_of_models_as_comfyui_has_it(tmp_path):
+    """What lies in its folders for parts is found from where the model lies, or where the person says."""
+    root = tmp_path / "models"
+    model = str(write_file(root / "diffusion_models" / "own" / "dream.safetensors", Z_IMAGE))
+    vae = str(write_file(root / "vae" / "ae.safetensors", VAE_16))
+    encoder = write_file(root / "text_encoders" / "qwen_3_4b.safetensors", QWEN3_4B)
+    write_file(root / "loras" / "style.safetensors", {"lora_unet_x.lora_up.weight": (1, 1)})
+    (root / "vae" / "damaged.safetensors").write_bytes(b"no header")
+    assert parts.completed(model, NO_PARTS, ()) == Parts(vae, (str(encoder),))
+    elsewhere = str(shutil.copy(model, tmp_path / "dream.safetensors"))
+    assert parts.completed(elsewhere, NO_PARTS, ()) == NO_PARTS
+    assert parts.completed(elsewhere, NO_PARTS, parts.networks_in(root)) == Parts(vae, (str(encoder),))
+
+
+def test_options_and_requests_name_the_parts(tmp_path):
+    root = tmp_path / "models"
+    model = str(write_file(root / "unet" / "dream.safetensors", Z_IMAGE))
+    vae = str(write_file(root / "vae" / "ae.safetensors", VAE_16))
+    encoder = str(write_file(root / "clip" / "qwen.safetensors", QWEN3_4B))
+    other = str(write_file(tmp_path / "other.safetensors", QWEN3_4B))
+    parser = argparse.ArgumentParser()
+    add_options(parser, "object")
+    given = ["--model", model, "--vae", vae, "--text-encoder", other, "--tokenizer", str(tmp_path)]
+    request = request_of(parser.parse_args(given), "a mug").validated()
+    assert request.parts == Parts(vae, (other,), str(tmp_path))
+    assert JobRequest.from_json(request.to_json()) == request
+    assert request_of(parser.parse_args(["--model", model]), "a mug").parts == Parts(vae, (encoder,))
+    with pytest.raises(BadInputError, match="is not a text encoder"):
+        dataclasses.replace(request, text_encoders=(3,)).validated()
+    assert JobRequest.from_json('{"prompt": "a mug", "schema": 3}').parts == NO_PARTS
