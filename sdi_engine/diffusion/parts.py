@@ -340,7 +340,8 @@ def _planned(
     missing = {need.component.part for need in planned.missing}
     for part in family.components:
         network = planned.given.get(part.part)
-        if not part.tokenizer or part.part in missing or (network is None and part.part not in held):
+        is_own = part.part in held and part.part not in family.optional
+        if not part.tokenizer or part.part in missing or (network is None and not is_own):
             continue
         folder = tokenizer_folder(part, network.path if network else file, parts, config)
         if folder is not None:
