@@ -156,7 +156,7 @@ def network_at(path: Path) -> Network:
         return _network_in_folder(path)
     if not path.is_file():
         raise BadInputError(f'The file "{path}" does not exist: check that the path is complete and correct.')
-    check_suffix(path, "model")
+    check_suffix(path, "VAE or text encoder")
     header = read_header(path)
     check_numbers(path, header)
     found = _recognised({name: entry.shape for name, entry in header.items()})

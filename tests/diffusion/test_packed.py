@@ -13,6 +13,7 @@ import pytest
 import torch
 from accelerate import init_empty_weights
 from diffusers import DiffusionPipeline
+from gguf_files import write_gguf
 from lora_files import low_rank
 from original_layout import renamed, write_single_file
 from packed_files import FORMATS
@@ -21,12 +22,15 @@ from tiny_models import write_stable_diffusion
 from wide_models import WRITERS, write_wide
 
 from sdi_engine.cli import commands as cli
+from sdi_engine.config.parameters import NO_PARTS
 from sdi_engine.contract.request import Lora
 from sdi_engine.diffusion import families
+from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.loras import fuse_loras
 from sdi_engine.diffusion.networks import fill
 from sdi_engine.diffusion.packed import PackedLayer, is_packed, take_packed
 from sdi_engine.diffusion.packed_on_loading import pack_denoiser
+from sdi_engine.diffusion.parts import network_at, plan
 from sdi_engine.diffusion.prior import ModelHints
 from sdi_engine.diffusion.tensors import open_tensors
 from sdi_engine.distillation.ddim import ddim_trajectory
@@ -230,6 +234,29 @@ def test_a_missing_package_is_named(module, how, sentence, flux, tmp_path, monke
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(EnvironmentMissingError, match=sentence):
         packed(flux, how, tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["FLUX.1", "Z-Image"])
+def test_a_gguf_transformer_beside_a_folder_with_the_rest(name, tmp_path):
+    folder = write_wide(name, tmp_path / "dream")
+    exact = load_prior(str(folder), CPU)
+    family = families.of_pipeline(DiffusionPipeline.load_config(folder)["_class_name"])
+    transformer = exact._denoiser
+    file = FORMATS["GGUF Q8_0"](renamed(transformer, family.layout(transformer, "")), folder)
+    assert plan(str(file), NO_PARTS).family is family
+    prior = load_prior(str(file), CPU)
+    assert is_packed(prior._denoiser)
+    error = ((predicted(prior) - predicted(exact)).norm() / predicted(exact).norm()).item()
+    print(f"{name:14} loaded from a GGUF file, error of the prediction {error:.1e}")
+    assert 0.0 < error < BOUNDS["GGUF Q8_0"]
+
+
+def test_a_text_encoder_in_the_gguf_format_is_refused(tmp_path):
+    file = write_gguf(tmp_path / "t5.gguf", {"token_embd.weight": torch.ones(2, 32)})
+    with pytest.raises(BadInputError, match="GGUF format, which is read for the transformer of a model only"):
+        network_at(file)
+    with pytest.raises(BadInputError, match="is only a text encoder"):
+        load_prior(str(file), CPU)
 
 
 @pytest.mark.usefixtures("small_pictures")
