@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
+from ..config.parameters import NO_PARTS, Parts
 from ..contract import events
 from ..contract.job_folder import JobFolder
 from ..contract.job_queue import RESUME, RUN, SAMPLE
@@ -135,11 +136,11 @@ class _Costs:
         self._optimised_at: float | None = None
         self._error = ""
 
-    def load(self, model: str, device: torch.device, loras: Sequence[Lora] = ()) -> Prior:
+    def load(self, model: str, device: torch.device, loras: Sequence[Lora] = (), parts: Parts = NO_PARTS) -> Prior:
         from ..diffusion.counted_prior import CountedPrior
 
         start = time.perf_counter()
-        self._prior = CountedPrior(self._load(model, device, loras))
+        self._prior = CountedPrior(self._load(model, device, loras, parts))
         self._load_seconds += time.perf_counter() - start
         return self._prior
 

@@ -30,7 +30,7 @@ def unknown_words(monkeypatch):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     prior = ExactPrior({"ball": ball_images(16)})
-    monkeypatch.setattr(text_to_mesh, "load_prior", lambda model, device, loras: prior)
+    monkeypatch.setattr(text_to_mesh, "load_prior", lambda *_: prior)
     small = {"steps": 30, "texture_size": 64, "face_budget": 500, "overrides": {"mesh_resolution": 48}}
     request = JobRequest("ball", preset="draft", device="cpu", **small)
     return JobFolder.create(tmp_path / "job", request)
@@ -150,7 +150,7 @@ def run_small(tmp_path, monkeypatch, prompt, negative_prompt=""):
     """Run a job with a model that knows two words; returns its exit code and its folder."""
     prior = ExactPrior({"ball": ball_images(16)})
     prior.hints = ModelHints(guidance_scale=1.0, knows=KNOWS)
-    monkeypatch.setattr(text_to_mesh, "load_prior", lambda model, device, loras: prior)
+    monkeypatch.setattr(text_to_mesh, "load_prior", lambda *_: prior)
     monkeypatch.setattr(text_to_mesh, "_optimise", lambda *arguments: arguments[1].stop_if_told())
     request = JobRequest(prompt, negative_prompt=negative_prompt, preset="draft", steps=30, device="cpu")
     folder = JobFolder.create(tmp_path / "job", request)

@@ -42,7 +42,7 @@ def exact_study(prior):
 @pytest.fixture
 def exact_model(prior, monkeypatch):
     """Makes the command line load the exact prior, whatever the model's name."""
-    monkeypatch.setattr(study, "load_prior", lambda model, device, loras: prior)
+    monkeypatch.setattr(study, "load_prior", lambda *_: prior)
     return prior
 
 
