@@ -169,6 +169,7 @@ class TexturedMesh:
         moved: (V, 3), where the vertices of a mesh that was there before are now, in its own place and order; None if
             they stay.
         lods: the same object with ever fewer triangles, if asked for.
+        notices: what a person should know of it, a sentence each.
     """
 
     mesh: UnwrappedMesh
@@ -179,6 +180,7 @@ class TexturedMesh:
     normals: NDArray[np.uint8] | None = None
     moved: NDArray[np.float32] | None = None
     lods: tuple[TexturedMesh, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 class Representation(nn.Module, ABC):

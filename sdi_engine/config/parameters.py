@@ -403,8 +403,8 @@ class Parameters:
     quads: bool = parameter(
         False,
         "Quads",
-        "In Blender, join triangles to quads wherever two make a good one, on the same UV map: about half as many "
-        "faces; mesh.glb itself has triangles, as every glTF file",
+        "Lay quads of about one size along the surface, half as many as triangles, which Blender joins again from the "
+        "triangles that every glTF file has; where no sound mesh comes of it, of the triangles that make good ones",
         section="mesh",
         tasks=("object",),
         scope="object",

@@ -29,8 +29,12 @@ CRUMB_BEYOND = 0.05
 """Charts of a smaller share of the surface are joined to a neighbour even if this share of both is beyond `WIDEST`."""
 
 
-def charts_of(mesh: trimesh.Trimesh) -> NDArray[np.int64]:
-    """(F,): which chart each face belongs to, from 0 on; the faces of a chart hang together by their edges."""
+def charts_of(mesh: trimesh.Trimesh, together: NDArray[np.integer] | None = None) -> NDArray[np.int64]:
+    """(F,): which chart each face belongs to, from 0 on; the faces of a chart hang together by their edges.
+
+    Args:
+        together: (P, 2), pairs of neighbouring faces that come into the same chart.
+    """
     pairs = mesh.face_adjacency
     shared = np.linalg.norm(np.diff(mesh.vertices[mesh.face_adjacency_edges], axis=1)[:, 0], axis=1)
     normals = _blended(mesh, pairs, shared)
@@ -38,7 +42,8 @@ def charts_of(mesh: trimesh.Trimesh) -> NDArray[np.int64]:
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     facing = (normals @ directions.T).argmax(axis=1)
     alike = facing[pairs[:, 0]] == facing[pairs[:, 1]]
-    count, region = connected(pairs[alike], len(normals))
+    joined = pairs[alike] if together is None else np.concatenate([pairs[alike], together])
+    count, region = connected(joined, len(normals))
     clusters = _Clusters(normals, mesh.area_faces, region, count)
     of_pairs = region[pairs]
     for (one, other), length in zip(of_pairs.tolist(), shared.tolist(), strict=True):

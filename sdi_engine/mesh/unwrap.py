@@ -45,7 +45,9 @@ class UnwrappedMesh:
     uv: NDArray[np.float32]
 
 
-def unwrap(mesh: trimesh.Trimesh, texture_size: int, padding: int) -> UnwrappedMesh:
+def unwrap(
+    mesh: trimesh.Trimesh, texture_size: int, padding: int, together: NDArray[np.integer] | None = None
+) -> UnwrappedMesh:
     """Few charts (`charts`), laid flat (`flatten`) and packed (`packing`) for a square texture.
 
     A chart that would lie over itself, or be stretched too far, is cut in two.
@@ -54,8 +56,9 @@ def unwrap(mesh: trimesh.Trimesh, texture_size: int, padding: int) -> UnwrappedM
         mesh: of any topology; every vertex belongs to a face.
         texture_size: height and width of the texture in pixels.
         padding: pixels between charts, about.
+        together: (P, 2), pairs of neighbouring faces that no seam shall part, but where a chart has to be cut in two.
     """
-    chart = charts_of(mesh)
+    chart = charts_of(mesh, together)
     vertices = np.asarray(mesh.vertices)
     flat_corners = np.zeros((len(mesh.faces), 3, 2))
     left = np.arange(len(mesh.faces))  # faces of charts that are not flat yet

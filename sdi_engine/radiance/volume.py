@@ -19,6 +19,7 @@ from ..contract.request import JobRequest
 from ..errors import NoObjectError
 from ..mesh.bake import Canvas, ColoursAt, bake
 from ..mesh.normal_map import FineNormals, Normals, bake_normals
+from ..mesh.quads import remeshed
 from ..mesh.surface import automatic_threshold, fine_surface, simplified, smoothed
 from ..mesh.unwrap import unwrap
 from ..representation import (
@@ -74,6 +75,8 @@ PREVIEW_MESH_RESOLUTION = 48
 LEAST_FACES = 100
 LEAST_TEXTURE = 64
 """Levels of detail have at least so many triangles and pixels across their textures: no fewer can be asked for."""
+
+NO_QUADS = "No sound mesh of quads came of it, so that Blender joins triangles to quads where two make a good one."
 
 TEXTURE_PADDING = 2
 """Texels between charts."""
@@ -229,8 +232,11 @@ class RadianceVolume(Representation):
     ) -> TexturedMesh:
         """A surface simplified to what the request wants, unwrapped, with its colours and its finer normals baked."""
         with phase("Unwrapping", "unwrap"):
-            surface = simplified(fine, request.face_budget)
-            canvas = Canvas.of(unwrap(surface, request.texture_size, TEXTURE_PADDING), request.texture_size)
+            quads = remeshed(fine, request.face_budget) if request.quads else None
+            surface = simplified(fine, request.face_budget) if quads is None else quads
+            halves = None if quads is None else np.arange(len(quads.faces)).reshape(-1, 2)
+            size = request.texture_size
+            canvas = Canvas.of(unwrap(surface, size, TEXTURE_PADDING, halves), size)
         device = self.occupancy.density.device
         patch = rays_per_patch(device, self.settings.samples_per_ray)
 
@@ -247,7 +253,8 @@ class RadianceVolume(Representation):
                 surface = simplified(fine, max(LEAST_FACES, budget >> level))
                 size = max(LEAST_TEXTURE, request.texture_size >> level)
                 lods.append(textured(Canvas.of(unwrap(surface, size, TEXTURE_PADDING), size), len(surface.vertices)))
-        return dataclasses.replace(exported, lods=tuple(lods))
+        notices = (NO_QUADS,) if request.quads and quads is None else ()
+        return dataclasses.replace(exported, lods=tuple(lods), notices=notices)
 
     def _shading(self, step: Step, device: torch.device) -> Shading | None:
         """How this step's surfaces are lit, by lot; None for bare albedo."""

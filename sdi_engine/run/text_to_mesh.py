@@ -148,6 +148,8 @@ def make(
             run = attempt(run.attempt + 1)
             with storage_errors(folder.path):
                 checkpoint.save(run, saved)
+    for sentence in exported.notices:
+        report(events.Notice(sentence))
     with phase("Saving", "save"), storage_errors(folder.path):
         for level, one in enumerate((exported, *exported.lods)):
             mesh = one.mesh
@@ -161,7 +163,7 @@ def make(
     result = {
         "task": request.task,
         "mesh": folder.mesh_file.name,
-        "notices": list(told),
+        "notices": [*told, *exported.notices],
         "prompt": request.prompt,
         "seed": request.seed,
         "model": request.model,
