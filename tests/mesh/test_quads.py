@@ -66,11 +66,14 @@ def test_what_is_no_sound_mesh_is_not_taken(box, made, wrong):
     assert quads.remeshed(box, 1000) is None
 
 
-def test_no_seam_parts_the_halves_of_a_quad(box, made):
-    mesh = quads.remeshed(box, 192)
-    unwrapped = unwrap(mesh, 128, 2, np.arange(192).reshape(-1, 2))
-    for one, other in unwrapped.faces.reshape(-1, 2, 3):
-        assert len(set(one) & set(other)) == 2
+def test_no_seam_parts_the_halves_of_a_quad():
+    vertices, faces = box_of_quads(8)
+    ball = vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
+    mesh = trimesh.Trimesh(ball, quads._halves(ball, faces), process=False)
+    halves = np.arange(len(mesh.faces)).reshape(-1, 2)
+    for together, parted in ((halves, False), (None, True)):
+        pairs = unwrap(mesh, 128, 2, together).faces.reshape(-1, 2, 3)
+        assert any(len(set(one) & set(other)) < 2 for one, other in pairs) == parted
 
 
 def test_instant_meshes_makes_closed_quads_of_a_ball():
@@ -80,6 +83,6 @@ def test_instant_meshes_makes_closed_quads_of_a_ball():
     assert mesh is not None
     assert 600 < len(mesh.faces) <= 1000
     assert not len(non_manifold_edges(mesh.faces))
-    assert mesh.volume == pytest.approx(ball.volume, rel=0.03)
+    assert mesh.volume == pytest.approx(ball.volume, rel=0.06)
     sides = np.linalg.norm(np.diff(mesh.vertices[mesh.faces[::2]], axis=1), axis=2)
     assert (sides.min(axis=1) > 0.25 * sides.max(axis=1)).mean() > 0.9  # they are square rather than long
