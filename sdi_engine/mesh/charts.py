@@ -52,9 +52,19 @@ def charts_of(mesh: trimesh.Trimesh, together: NDArray[np.integer] | None = None
     return clusters.merged()
 
 
-def split(mesh: trimesh.Trimesh, faces: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Cut a chart in two or more across its longer side; returns a number for each of its `faces`."""
-    centres = mesh.triangles_center[faces]
+def split(
+    mesh: trimesh.Trimesh, faces: NDArray[np.int64], together: NDArray[np.integer] | None = None
+) -> NDArray[np.int64]:
+    """Cut a chart in two or more across its longer side; returns a number for each of its `faces`.
+
+    Args:
+        together: as of `charts_of`.
+    """
+    centres = mesh.triangles_center
+    if together is not None:
+        centres = centres.copy()
+        centres[together] = centres[together].mean(axis=1, keepdims=True)
+    centres = centres[faces]
     centred = centres - centres.mean(axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     side = centred @ axes[0] > 0.0

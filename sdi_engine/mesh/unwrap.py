@@ -56,7 +56,7 @@ def unwrap(
         mesh: of any topology; every vertex belongs to a face.
         texture_size: height and width of the texture in pixels.
         padding: pixels between charts, about.
-        together: (P, 2), pairs of neighbouring faces that no seam shall part, but where a chart has to be cut in two.
+        together: (P, 2), pairs of neighbouring faces that no seam shall part.
     """
     chart = charts_of(mesh, together)
     vertices = np.asarray(mesh.vertices)
@@ -72,7 +72,7 @@ def unwrap(
             break
         for each in np.unique(chart[left]):
             own = left[chart[left] == each]
-            parts = split(mesh, own)
+            parts = split(mesh, own, together)
             chart[own] = np.where(parts == 0, each, chart.max() + parts)
     source, faces = _split_along_seams(mesh.faces, chart)
     flat = np.zeros((len(source), 2))

@@ -68,7 +68,8 @@ def test_what_is_no_sound_mesh_is_not_taken(box, made, wrong):
 
 def test_no_seam_parts_the_halves_of_a_quad():
     vertices, faces = box_of_quads(8)
-    ball = vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
+    turn = trimesh.transformations.euler_matrix(0.3, 0.5, 0.7)[:3, :3]
+    ball = vertices / np.linalg.norm(vertices, axis=1, keepdims=True) @ turn
     mesh = trimesh.Trimesh(ball, quads._halves(ball, faces), process=False)
     halves = np.arange(len(mesh.faces)).reshape(-1, 2)
     for together, parted in ((halves, False), (None, True)):

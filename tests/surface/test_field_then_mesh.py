@@ -13,6 +13,7 @@ from sdi_engine.config.settings import PRESETS
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.errors import BadInputError, NoObjectError
 from sdi_engine.mesh.topology import non_manifold_edges, welded
+from sdi_engine.radiance import volume
 from sdi_engine.radiance.volume import RadianceVolume
 from sdi_engine.run import checkpoint
 from sdi_engine.run.optimisation import Optimisation
@@ -137,3 +138,17 @@ def test_a_checkpoint_with_a_damaged_mesh_is_refused_in_one_sentence(prior, whol
     save_file(tensors, tmp_path / "state")
     with pytest.raises(BadInputError, match="damaged"):
         checkpoint.load(new_run(prior), tmp_path / "state")
+
+
+def test_quads_come_in_pairs_of_triangles_and_it_is_said_where_none_could_be_made(whole, monkeypatch):
+    pytest.importorskip("pynanoinstantmeshes")
+    request = JobRequest("a ball", face_budget=600, texture_size=64, quads=True)
+    exported = whole.representation.export(request, lambda name, key: contextlib.nullcontext())
+    assert exported.notices == ()
+    assert 200 < len(exported.mesh.faces) <= 600
+    faces = welded(exported.mesh.vertices)[exported.mesh.faces]
+    assert not len(non_manifold_edges(faces))
+    assert all(len(set(one) & set(other)) == 2 for one, other in faces.reshape(-1, 2, 3))
+    monkeypatch.setattr(volume, "remeshed", lambda mesh, face_budget: None)
+    exported = whole.representation.export(request, lambda name, key: contextlib.nullcontext())
+    assert "joins triangles" in exported.notices[0]
