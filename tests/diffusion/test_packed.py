@@ -22,7 +22,7 @@ from tiny_models import write_stable_diffusion
 from wide_models import WRITERS, write_wide
 
 from sdi_engine.cli import commands as cli
-from sdi_engine.config.parameters import NO_PARTS
+from sdi_engine.config.parameters import Parts
 from sdi_engine.contract.request import Lora
 from sdi_engine.diffusion import families
 from sdi_engine.diffusion.loading import load_prior
@@ -237,14 +237,15 @@ def test_a_missing_package_is_named(module, how, sentence, flux, tmp_path, monke
 
 
 @pytest.mark.parametrize("name", ["FLUX.1", "Z-Image"])
-def test_a_gguf_transformer_beside_a_folder_with_the_rest(name, tmp_path):
+def test_a_gguf_transformer_with_the_rest_from_a_folder(name, tmp_path):
     folder = write_wide(name, tmp_path / "dream")
     exact = load_prior(str(folder), CPU)
     family = families.of_pipeline(DiffusionPipeline.load_config(folder)["_class_name"])
     transformer = exact._denoiser
     file = FORMATS["GGUF Q8_0"](renamed(transformer, family.layout(transformer, "")), folder)
-    assert plan(str(file), NO_PARTS).family is family
-    prior = load_prior(str(file), CPU)
+    rest = Parts(str(folder / "vae"), tuple(str(encoder) for encoder in sorted(folder.glob("text_encoder*"))))
+    assert plan(str(file), rest).family is family
+    prior = load_prior(str(file), CPU, (), rest)
     assert is_packed(prior._denoiser)
     error = ((predicted(prior) - predicted(exact)).norm() / predicted(exact).norm()).item()
     print(f"{name:14} loaded from a GGUF file, error of the prediction {error:.1e}")
