@@ -316,7 +316,12 @@ def test_the_panel_and_the_engine_say_the_same(shapes, dtypes, companion, tmp_pa
         (folder / "vae" / "config.json").write_text('{"latent_channels": 4}')
     said = []
     asked = JobRequest("a mug", model=str(file))
-    for look in (lambda: models.completed(asked, ()), lambda: load_prior(str(file), torch.device("cpu"))):
+
+    def panel():
+        inspect(str(file))
+        models.completed(asked, ())  # at the click
+
+    for look in (panel, lambda: load_prior(str(file), torch.device("cpu"))):
         with pytest.raises(EngineError) as caught:
             look()
         said.append(str(caught.value))
