@@ -101,5 +101,5 @@ def _check_library(precision: Precision) -> None:
     except ImportError as error:
         raise EnvironmentMissingError(
             f'The Python package "bitsandbytes" is missing, which packs a model to {precision}: install it (pip '
-            f'install bitsandbytes), or choose the precision "{FULL}".'
+            "install bitsandbytes)."
         ) from error
