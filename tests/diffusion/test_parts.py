@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+import json
 import shutil
 
+import diffusers
 import pytest
 import torch
 from diffusers import AutoencoderKLQwenImage, DiffusionPipeline
@@ -41,6 +43,10 @@ CONVERTERS = {
     "flux2-klein": single_file_utils.convert_flux2_transformer_checkpoint_to_diffusers,
     "sana": single_file_utils.convert_sana_transformer_to_diffusers,
 }
+
+
+BILLIONS = {"flux": 11.9, "chroma": 8.9, "z-image": 6.15, "flux2-klein": 3.88, "qwen-image": 20.43, "sana": 1.6}
+"""Parameters of the denoisers, by family; their model cards say 12, 8.9, 6, 4, 20 and 1.6."""
 
 
 @pytest.fixture(scope="module")
@@ -427,3 +433,13 @@ def test_options_and_requests_name_the_parts(tmp_path):
     with pytest.raises(BadInputError, match="is not a text encoder"):
         dataclasses.replace(request, text_encoders=(3,)).validated()
     assert JobRequest.from_json('{"prompt": "a mug", "schema": 3}').parts == NO_PARTS
+
+
+@pytest.mark.parametrize("family", BILLIONS)
+def test_shipped_configurations_have_the_published_sizes(family):
+    folder = families.CONFIGS / family
+    kind = getattr(diffusers, json.loads((folder / "model_index.json").read_text())["transformer"][1])
+    with torch.device("meta"):
+        denoiser = kind.from_config(json.loads((folder / "transformer" / "config.json").read_text()))
+    found = sum(parameter.numel() for parameter in denoiser.parameters()) / 1e9
+    assert found == pytest.approx(BILLIONS[family], abs=0.006)
