@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import lsqr
 
 from .islands import seams_among, shared_edges
@@ -19,7 +19,8 @@ MAX_POINTS = 2_000_000
 """Points along the seams that are looked at, at most."""
 
 ROUNDS = 12
-"""How often the sides are made equal at most: after each time, colours are brought back into their range."""
+"""How often the sides are made equal at most. After each time, colours are brought back into their range, and those
+that had left it stay where they are for once: their neighbours make up for it."""
 
 EQUAL = 0.5 / 255.0
 """What differs by less than this is equal: the half of a step of eight bits."""
@@ -76,11 +77,15 @@ def without_seams(
     flat = texture.reshape(-1, texture.shape[-1]).copy()
     for channel in range(flat.shape[1]):
         colours = flat[used, channel].astype(np.float64)
+        may_change = np.ones(len(used))
         for _ in range(ROUNDS):
             wrong = matrix @ colours
             if np.abs(wrong).max(initial=0.0) <= EQUAL:
                 break
-            colours = (colours - lsqr(matrix, wrong, atol=1e-5, btol=1e-5, iter_lim=_ITERATIONS)[0]).clip(0.0, 1.0)
+            change = lsqr(matrix @ diags(may_change), wrong, atol=1e-5, btol=1e-5, iter_lim=_ITERATIONS)[0]
+            wanted = colours - change
+            colours = wanted.clip(0.0, 1.0)
+            may_change = (wanted == colours).astype(np.float64)
         flat[used, channel] = colours
     return flat.reshape(texture.shape)
 

@@ -54,12 +54,11 @@ def stripes(points):
 @pytest.mark.parametrize("uv", ["own", "new"])
 def test_both_sides_of_a_seam_show_the_same(uv):
     source = cube() if uv == "own" else cube(uv=None)
-    for ask, most in ((place_as_colour, 2.0), (stripes, 4.0)):
+    for ask in (place_as_colour, stripes):
         texture, uv_map, _ = baked(source, ask, 128)
         difference = seam_difference(texture, seam_points(source, uv_map.uv, 128))
         assert len(difference) > 200
-        assert difference.max() <= most
-        assert np.quantile(difference, 0.99) <= 2.0
+        assert difference.max() <= 2.0
 
 
 def test_a_seam_that_shows_is_measured():
