@@ -23,7 +23,7 @@ from ..service.device import device_taken
 from ..service.pool import check_processes
 from ..service.pools import open_pool, suitable_processes
 from ..starter.world import Subject
-from ..studies.sheets import Cell, Row, contact_sheet
+from ..studies.sheets import Cell, Row, folded_sheet
 from ..studies.study import save_json, save_picture
 from ..system.files import read_json_object, write_atomically
 from ..system.locks import ProcessLock
@@ -266,7 +266,7 @@ def _sheet(plan: Plan, folder: Path, objects: dict[str, list[Object]], examiner:
         rows.append(Row(prompt, cells))
     names = [setting.name for setting in plan.settings] + (["truth"] if with_truth else [])
     columns = [f"{name}\n{view}" for name in names for view in SHEET_VIEWS]
-    return contact_sheet(rows, columns, picture_edge=SHEET_EDGE)
+    return folded_sheet(rows, columns, SHEET_EDGE)
 
 
 def _cells(one: Object | None, folder: Path) -> list[Cell]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -132,3 +133,20 @@ def _height(texts: Sequence[str]) -> int:
     """Pixels that the tallest of some wrapped texts takes, with a margin below; 0 without any text."""
     lines = max((text.count("\n") + 1 for text in texts if text), default=0)
     return lines * LINE_HEIGHT + MARGIN if lines else 0
+
+
+def folded_sheet(rows: Sequence[Row], columns: Sequence[str], picture_edge: int) -> Image.Image:
+    """A contact sheet whose rows go on beside each other where there are many: about as wide as it is high."""
+    whole = contact_sheet(rows, columns, picture_edge=picture_edge)
+    blocks = max(1, round(math.sqrt(whole.height / whole.width)))
+    length = math.ceil(len(rows) / blocks)
+    parts = [
+        contact_sheet(rows[first : first + length], columns, picture_edge=picture_edge)
+        for first in range(0, len(rows), length)
+    ]
+    sheet = Image.new("RGB", (sum(part.width for part in parts), max(part.height for part in parts)), PAPER)
+    left = 0
+    for part in parts:
+        sheet.paste(part, (left, 0))
+        left += part.width
+    return sheet

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from sdi_engine.studies.sheets import Cell, Row, block, contact_sheet, squares, strip
+from sdi_engine.studies.sheets import Cell, Row, block, contact_sheet, folded_sheet, squares, strip
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -39,6 +39,13 @@ def test_texts_make_a_sheet_taller():
     captioned = contact_sheet([Row("", [Cell(plain(RED), "caption")])])
     titled = contact_sheet([Row("", [Cell(plain(RED), "caption")])], title="title")
     assert bare.height < captioned.height < titled.height
+
+
+def test_many_rows_go_on_beside_each_other():
+    rows = [Row("", [Cell(plain(RED)), Cell(plain(BLUE))]) for _ in range(17)]
+    sheet = folded_sheet(rows, ["left", "right"], 64)
+    assert count(sheet, RED) == count(sheet, BLUE) == 17 * 64 * 64
+    assert 0.5 < sheet.width / sheet.height < 2.0
 
 
 def test_a_strip_comes_apart_again():
