@@ -2,6 +2,9 @@ import bpy
 
 bpy.context.scene.sdi.use_recommended()
 bpy.context.scene.sdi.model = "stable-diffusion"
+bpy.context.scene.sdi.vae = ""
+bpy.context.scene.sdi.text_encoders = ""
+bpy.context.scene.sdi.tokenizer = ""
 bpy.context.scene.sdi.preset = "paper"
 bpy.context.scene.sdi.noise = "inversion"
 bpy.context.scene.sdi.face_budget = 100000

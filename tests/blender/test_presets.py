@@ -6,6 +6,9 @@ import pytest
 
 CHANGED = {
     "model": "owner/name",
+    "vae": "/a/vae.safetensors",
+    "text_encoders": "/a/clip_l.safetensors;/a/t5xxl.safetensors",
+    "tokenizer": "/a/t5",
     "preset": "paper",
     "noise": "random",
     "perp_neg": "off",
@@ -87,8 +90,10 @@ def test_shipped_presets_do_not_change_personal_settings(bpy, extension, name, m
         setattr(settings, prop, value)
     apply(bpy, name)
     left = {prop for prop, value in values(settings).items() if value == CHANGED[prop]}
-    assert left - {"model", "preset"} == {"height", "device", "negative_prompt", "quads", "lods"}
+    parts = {"vae", "text_encoders", "tokenizer"}
+    assert left - {"model", "preset"} - parts == {"height", "device", "negative_prompt", "quads", "lods"}
     assert settings.model == model
+    assert left & parts == (parts if model == CHANGED["model"] else set()), "another model's would not fit"
     assert (settings.use_inversion_guidance, settings.views_per_step, settings.overrides) == (False, 0, "")
     settings.prompt = "a mug"
     assert extension.state.properties.request_from(bpy.context.scene).seed == 0

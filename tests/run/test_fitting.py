@@ -37,8 +37,8 @@ def sdxl(monkeypatch):
         for part, size in (("unet", 10_269_852_000), ("vae", 334_612_000))
     }
     weights = Weights("SDXL", everywhere, {"8-bit": 2_700_000_000, "4-bit": 1_400_000_000}, "unet", 1024, 8, 128)
-    monkeypatch.setattr(fitting, "weigh", lambda model: weights)
-    monkeypatch.setattr(device_memory, "weigh", lambda model: weights)
+    monkeypatch.setattr(fitting, "weigh", lambda *_: weights)
+    monkeypatch.setattr(device_memory, "weigh", lambda *_: weights)
 
 
 def free(monkeypatch, gib):

@@ -49,7 +49,9 @@ def test_a_tiny_model_is_built_and_measured(tmp_path, capsys):
         assert step["evaluations"] == step["evaluations_expected"] > 0
         assert {"model", "render", "backward", "occupancy", "optimiser"} <= set(step["parts"])
         assert "shaded" in step["name"] or "normals" not in step["parts"]
-    assert result["steps"][0]["evaluations"] > result["steps"][2]["evaluations"] > result["steps"][4]["evaluations"]
+    evaluations = [step["evaluations"] for step in result["steps"][::2]]
+    assert evaluations == sorted(evaluations, reverse=True)
+    assert evaluations[0] > evaluations[-1]
     assert "normals" in result["steps"][1]["parts"]
     run = result["run"]
     assert run["seconds"] == pytest.approx(run["seconds_load"] + run["seconds_steps"] + run["seconds_between"])
