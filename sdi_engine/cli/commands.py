@@ -113,7 +113,8 @@ def _doctor(options: argparse.Namespace) -> int:
             from .model_needs import needs_of
 
             try:
-                report["model"] = needs_of(options.model, report["device"])
+                asked = request_of(options, "")
+                report["model"] = needs_of(asked.model, report["device"], asked.parts)
             except EngineError as error:
                 log.error("%s", error)
                 return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)

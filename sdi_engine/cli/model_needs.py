@@ -4,40 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..config.parameters import NO_PARTS, Parts
 from ..config.settings import PRESETS
 from ..diffusion.needs import Work, gib, plan, weigh
+from ..diffusion.parts import check
 from ..errors import BadInputError
 
 
-def needs_of(model: str, device: str) -> dict[str, Any]:
+def needs_of(model: str, device: str, parts: Parts = NO_PARTS) -> dict[str, Any]:
     """What a model weighs, and at each quality what a run needs and the measures that it takes; a JSON object.
 
     Args:
         model: its name, as in a request.
         device: "cpu", "cuda" or "mps".
+        parts: files and folders for networks that it does not hold, or instead of its own.
 
     Raises:
-        EngineError: it is not a model, or nothing can be said of it before it is downloaded.
+        EngineError: it is not a model, parts of it are missing or do not belong to it, or nothing can be said of it
+            before it is downloaded.
     """
     import torch
 
     from ..diffusion.device_memory import free_bytes
 
-    weights = weigh(model)
+    weights = weigh(model, parts)
     if weights is None:
         raise BadInputError(
             f'The model "{model}" is not a file or folder of this computer: name one to learn its needs.'
         )
     free = free_bytes(torch.device(device))
-    parts = {part: weights.bytes_of(part, device) for part in weights.parts}
+    check(model, parts)
+    sizes = {part: weights.bytes_of(part, device) for part in weights.parts}
     plans = {
         name: plan(weights, Work.of(settings, weights.resolution), device, free) for name, settings in PRESETS.items()
     }
-    weighs = ", ".join(f"{part.replace('_', ' ')} {gib(size)}" for part, size in parts.items())
+    weighs = ", ".join(f"{part.replace('_', ' ')} {gib(size)}" for part, size in sizes.items())
     return {
         "model": model,
         "family": weights.family,
-        "bytes": parts,
+        "bytes": sizes,
         "free": free,
         "runs": {
             name: {"need": each.need, "measures": list(each.measures), "fits": not each.is_hopeless}

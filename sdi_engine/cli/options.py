@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..config.overrides import parse_override
-from ..config.parameters import PARAMETERS, SCOPES, Lora, Parameter, Scope, Task
+from ..config.parameters import PARAMETERS, SCOPES, Lora, Parameter, Parts, Scope, Task
 from ..contract.request import JobRequest
 from ..diffusion.location import model_named_here
 from ..diffusion.parts import completed, networks_in
@@ -29,10 +29,20 @@ def add_options(
         task: what the command's jobs make; what they do not use is no option.
     """
     within = SCOPES[: SCOPES.index(scope) + 1]
-    for parameter in PARAMETERS.values():
-        if parameter.scope in within and parameter.is_used_by(task):
-            text = (helps or {}).get(parameter.name) or _help(parameter)
-            parser.add_argument(parameter.flag, **_reading(parameter), help=text.replace("%", "%%"))
+    names = [each.name for each in PARAMETERS.values() if each.scope in within and each.is_used_by(task)]
+    _add(parser, names, helps or {})
+
+
+def add_model(parser: argparse.ArgumentParser, about: str) -> None:
+    """Give a command the options that say which model is meant, none by default; `about` is the help of `--model`."""
+    _add(parser, ("model", *(field.name for field in dataclasses.fields(Parts))), {"model": about})
+    parser.set_defaults(model="")
+
+
+def _add(parser: argparse.ArgumentParser, names: Iterable[str], helps: Mapping[str, str]) -> None:
+    for parameter in map(PARAMETERS.__getitem__, names):
+        text = helps.get(parameter.name) or _help(parameter)
+        parser.add_argument(parameter.flag, **_reading(parameter), help=text.replace("%", "%%"))
     parser.add_argument(
         "--models-folder",
         type=as_meant_here,

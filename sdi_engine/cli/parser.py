@@ -10,7 +10,7 @@ from typing import Any
 from .. import __version__
 from ..config.parameters import NOISES_2D
 from ..diffusion.sizes import SIZE_NAMES
-from .options import add_options, add_processes
+from .options import add_model, add_options, add_processes
 
 FIGURES = ("1", "8", "9", "10", "11")
 
@@ -89,7 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_cluster(serve)
 
     doctor = commands.add_parser("doctor", parents=[common], help="what is installed, what is missing, how to fix it")
-    doctor.add_argument("--model", default="", help="what runs with this model need on this computer, at each quality")
+    add_model(doctor, "what runs with this model need on this computer, at each quality")
     doctor.add_argument("--cluster", default="", metavar="auto|ADDRESS", help="look at the nodes of a Ray cluster")
     return parser
 

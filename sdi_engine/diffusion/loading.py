@@ -42,7 +42,7 @@ from .loras import check_loras, fuse_loras
 from .model_index import LIBRARIES, absent_parts, check_channels, check_weights, checked_pipeline, present, read_index
 from .narrow_weights import NARROW, keep_narrow
 from .needs import check_whole, header_of
-from .networks import network_in_folder, network_of_its_own
+from .networks import check_network, network_in_folder, network_of_its_own
 from .packed_on_loading import pack_denoiser
 from .parts import Plan, check, files_of
 from .precision import precision
@@ -179,6 +179,8 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
     assert planned is not None
     check_weights(model, folder, index, family, planned.given)
     check_whole(folder, [part for part in family.networks if part in present(index) and part not in planned.given])
+    for part, network_given in planned.given.items():
+        check_network(network_given, part, index[part], folder, family.identities)
     absent = absent_parts(family, index)
     dtype, packed = precision(family, device), precision_with_room(str(folder), device, parts)
     narrow = None if loras or device.type != "cpu" else NARROW.get(narrow_kind(header_of(folder / family.denoiser)))

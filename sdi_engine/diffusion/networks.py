@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import BadInputError
 from .families import VAE
-from .header import is_harmless, listed
+from .header import current_name, is_harmless, listed, read_header
 from .location import companion_folder
 from .original_names import Layout, flux2_vae_layout, open_clip_layout, own_layout, vae_layout, video_vae_layout
 from .parts import VAES, Network
@@ -34,6 +34,9 @@ _UNUSED_IN_FILES = re.compile(r"(.*\.)?(spiece_model|tekken_model|tokenizer_json
 
 _LAST = "lm_head.weight"
 """What would make words of a language model's hidden states, which are all that is used."""
+
+_NOWHERE = "meta"
+"""The device of tensors that have a shape and no numbers."""
 
 _VAE_LAYOUTS: Mapping[str, tuple[Callable[..., Layout], ...]] = {
     "AutoencoderKL": (vae_layout, own_layout),
@@ -99,16 +102,44 @@ def network_of_its_own(
     if network.path.is_dir():
         return network_in_folder(network.path.parent, str(network.path), network.path.name, kind, dtype)
     with open_tensors(network.path) as tensors:
-        if network.kind in VAES:
-            return _vae_of(network, empty(kind, config, part), tensors, dtype)
-        names = list(tensors)
-        if any(".resblocks." in name for name in names):
-            module = empty(kind, config, part)
-            start = next(name for name in names if name.endswith("token_embedding.weight"))
-            layout = open_clip_layout(module, start.removesuffix("token_embedding.weight"))
-            _check_names(network.path, set(layout), names, f"{network.label}", open_clip_rest=set(layout))
-            return fill(network.path, module, layout, tensors, dtype, identities)
-        return encoder_of(network.path, "", part, kind, config, tensors, dtype, identities)
+        return _of_tensors(network, part, kind, config, tensors, dtype, identities)
+
+
+def check_network(
+    network: Network, part: str, kind: Sequence[str], config: Path, identities: Collection[str] = ()
+) -> None:
+    """Refuse a file that `network_of_its_own` would refuse for its names and shapes, by its header alone.
+
+    Raises:
+        BadInputError: as there, but for values.
+    """
+    if network.path.is_dir():
+        return
+    header = read_header(network.path)
+    tensors = {current_name(name): torch.empty(entry.shape, device=_NOWHERE) for name, entry in header.items()}
+    _of_tensors(network, part, kind, config, tensors, torch.float32, identities)
+
+
+def _of_tensors(
+    network: Network,
+    part: str,
+    kind: Sequence[str],
+    config: Path,
+    tensors: Any,
+    dtype: torch.dtype,
+    identities: Collection[str],
+) -> nn.Module:
+    """The network that a file's tensors come to, by their names; one without numbers, of tensors that have none."""
+    if network.kind in VAES:
+        return _vae_of(network, empty(kind, config, part), tensors, dtype)
+    names = list(tensors)
+    if any(".resblocks." in name for name in names):
+        module = empty(kind, config, part)
+        start = next(name for name in names if name.endswith("token_embedding.weight"))
+        layout = open_clip_layout(module, start.removesuffix("token_embedding.weight"))
+        _check_names(network.path, set(layout), names, f"{network.label}", open_clip_rest=set(layout))
+        return fill(network.path, module, layout, tensors, dtype, identities)
+    return encoder_of(network.path, "", part, kind, config, tensors, dtype, identities)
 
 
 def encoder_of(
@@ -126,7 +157,7 @@ def encoder_of(
     Args:
         file: for messages.
         prefix: how the names of its tensors begin in the file.
-        tensors: `Tensors` of the file.
+        tensors: `Tensors` of the file; if they have no numbers, nor has the network.
     """
     library, name = kind
     state: dict[str, Tensor] = {}
@@ -140,12 +171,13 @@ def encoder_of(
         layer = identity.rpartition("transformer.")[2]
         if part == "text_encoder" and layer not in state:
             width = next(len(tensor) for name, tensor in state.items() if name.endswith("final_layer_norm.weight"))
-            state[layer] = torch.eye(width, dtype=dtype)
+            state[layer] = torch.eye(width, dtype=dtype, device=state[next(iter(state))].device)
     cls = getattr(importlib.import_module(library), name)
     settings = cls.config_class.from_pretrained(str(config), subfolder=part, local_files_only=True)
     _fit(settings, {name: tuple(tensor.shape) for name, tensor in state.items()})
+    where = {"device_map": _NOWHERE} if all(tensor.is_meta for tensor in state.values()) else {}
     network, account = cls.from_pretrained(
-        None, config=settings, state_dict=state, dtype=dtype, output_loading_info=True, local_files_only=True
+        None, config=settings, state_dict=state, dtype=dtype, output_loading_info=True, local_files_only=True, **where
     )
     _check_account(f'The text encoder in "{file}"', account, _UNUSED, _UNUSED_IN_FILES)
     return network.eval()
@@ -263,7 +295,7 @@ def _check_account(what: str, account: Mapping[str, Any], *unused: re.Pattern[st
 
 
 def _check_finite(what: str, name: str, tensor: Tensor) -> None:
-    if not bool(tensor.float().isfinite().all()):
+    if not tensor.is_meta and not bool(tensor.float().isfinite().all()):
         raise BadInputError(
             f"{what} holds values that are NaN or infinite (in {listed([name])}): it is damaged; download it again, or "
             "choose another one."

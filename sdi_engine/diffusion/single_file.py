@@ -26,6 +26,7 @@ from .model_index import absent_parts, check_channels, present, read_index, read
 from .narrow_weights import NARROW, keep_narrow
 from .networks import (
     best_layout,
+    check_network,
     empty,
     encoder_of,
     fill,
@@ -97,6 +98,8 @@ def load_single_file(
     index = read_index(config / INDEX_FILE, str(config))
     if companion_folder(file):
         check_channels(str(config), config, index, family)
+    for part, given in planned.given.items():
+        check_network(given, part, index[part], config, family.identities)
     header = read_header(file)
     shapes = {current_name(key): entry.shape for key, entry in header.items()}
     inside = _empty_parts(family, index, config, shapes, planned.given)

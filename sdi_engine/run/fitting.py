@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..config.parameters import NO_PARTS, Parts
 from ..config.settings import Settings
 from ..contract.events import Event, Notice
 from ..diffusion.device_memory import free_bytes
@@ -12,20 +13,21 @@ from ..diffusion.prior import Prior
 from ..errors import EngineError, OutOfMemoryError
 
 
-def fit(prior: Prior, model: str, settings: Settings, report: Callable[[Event], None]) -> None:
+def fit(prior: Prior, model: str, settings: Settings, report: Callable[[Event], None], parts: Parts = NO_PARTS) -> None:
     """Have a loaded prior take the measures with which a run fits.
 
     Args:
         model: its name, by which it was loaded.
         settings: resolved.
         report: is told of the measures.
+        parts: with which it was loaded.
 
     Raises:
         OutOfMemoryError: there is certainly not enough memory; the sentence says which settings would do.
     """
     prior.save_memory(())  # an engine that does many jobs keeps its model
     try:
-        weights = weigh(model)
+        weights = weigh(model, parts)
     except EngineError:  # what has been loaded all the same, such as a file that is gone by now
         return
     if weights is None or not weights.vae_channels:

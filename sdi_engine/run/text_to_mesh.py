@@ -105,7 +105,7 @@ def make(
     saved = folder.checkpoint_file
     resumed = resume and is_file(saved)
     check_distilled(prior, settings, resumed, report)
-    fit(prior, request.model, settings, report)
+    fit(prior, request.model, settings, report, request.parts)
 
     def attempt(number: int) -> Optimisation:
         return Optimisation(
