@@ -24,6 +24,9 @@ INDEX_FILE = "model_index.json"
 HINTS_FILE = "sdi_engine.json"
 """Two files of a folder in Diffusers layout: the list of the model's parts, and the model's hints for this engine."""
 
+_CONFIG_FILE = "config.json"
+"""What the folder of each part of a model has."""
+
 STARTER_FOLDER = Path(__file__).parent.parent / "starter" / "weights"
 
 SUFFIXES = (".safetensors", ".sft")
@@ -96,9 +99,7 @@ def locate(model: str) -> ModelLocation:
         return ModelLocation("file", (str(path),))
     if is_folder:
         if not (path / INDEX_FILE).is_file():
-            raise BadInputError(
-                f'The folder "{name}" is not a model: it has no {INDEX_FILE}; choose a folder in Diffusers layout.'
-            )
+            raise BadInputError(_about_folder(path))
         return ModelLocation("folder", (str(path),))
     if is_hub_id(name):
         return ModelLocation("hub", (name,))
@@ -183,6 +184,19 @@ def _about_address(address: str) -> str:
     if host.split(".")[-2:-1] == ["civitai"]:
         return f'"{address}" is a page of Civitai: download the .safetensors file there, and choose that.'
     return f'"{address}" is a web address: download the model, and choose its file or folder.'
+
+
+def _about_folder(folder: Path) -> str:
+    """Why a folder without an index is not a model, and what to do."""
+    if not (folder / _CONFIG_FILE).is_file():
+        return f'The folder "{folder}" is not a model: it has no {INDEX_FILE}; choose a folder in Diffusers layout.'
+    said = f'The folder "{folder}" is one part of a model, and not a model'
+    if (folder.parent / INDEX_FILE).is_file():
+        return f'{said}: choose "{folder.parent}".'
+    weights = sorted(file for file in folder.glob("*") if is_safetensors(file))
+    if len(weights) == 1:
+        return f'{said}: if it is a transformer or U-Net, choose the file "{weights[0]}", and the parts that it lacks.'
+    return f"{said}: choose a folder with all parts and a {INDEX_FILE}, or a transformer or U-Net in one file."
 
 
 def _split(address: str) -> tuple[str, list[str]]:

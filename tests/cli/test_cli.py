@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -7,6 +8,8 @@ from tiny_models import write_stable_diffusion
 
 from sdi_engine.cli.commands import main
 from sdi_engine.cli.model_needs import needs_of
+from sdi_engine.cli.options import request_of
+from sdi_engine.cli.parser import make_parser
 from sdi_engine.errors import BadInputError
 
 
@@ -149,6 +152,17 @@ def test_the_doctor_says_what_a_model_needs(tmp_path):
     assert found["lines"][0].startswith("SD 1.x: unet")
     with pytest.raises(BadInputError, match="is not a file or folder of this computer"):
         needs_of("owner/name", "cpu")
+
+
+def test_the_doctor_counts_parts_in_files_of_their_own(tmp_path):
+    model = write_stable_diffusion(tmp_path / "tiny")
+    other = shutil.copytree(model / "vae", tmp_path / "vae")
+    options = make_parser().parse_args(["doctor", "--model", str(model), "--vae", str(other)])
+    given = request_of(options, "").parts
+    whole = needs_of(str(model), "cpu")["bytes"]
+    next((model / "vae").glob("*.safetensors")).unlink()
+    assert needs_of(str(model), "cpu", given)["bytes"] == whole
+    assert needs_of(str(model), "cpu")["bytes"] != whole
 
 
 def test_doctor_in_a_python_without_torch():

@@ -40,6 +40,22 @@ def test_other_formats_are_refused(tmp_path):
         locate(str(file))
 
 
+def test_a_folder_of_one_part_leads_to_the_model_or_the_file(tmp_path):
+    part = tmp_path / "dream" / "transformer"
+    part.mkdir(parents=True)
+    with pytest.raises(BadInputError, match=r"has no model_index\.json"):
+        locate(str(part))
+    (part / "config.json").touch()
+    for index in (1, 2):
+        (part / f"piece-{index}.safetensors").touch()
+        sentence = r"choose the file \".*piece-1\.safetensors\"" if index == 1 else "all parts and a model_index"
+        with pytest.raises(BadInputError, match=f"is one part of a model, and not a model: .*{sentence}"):
+            locate(str(part))
+    (tmp_path / "dream" / "model_index.json").touch()
+    with pytest.raises(BadInputError, match=r"one part of a model, and not a model: choose \".*dream\"\."):
+        locate(str(part))
+
+
 def test_gguf_is_for_models_only(tmp_path):
     file = tmp_path / "model.GGUF"
     file.touch()

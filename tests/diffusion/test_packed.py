@@ -123,9 +123,10 @@ def test_error_of_the_prediction(model, tmp_path):
     assert torch.equal(found, predicted(prior))  # κ by inversion needs the same answer every time
 
 
+@pytest.mark.parametrize("model", ["SDXL", "SD 3.5", "FLUX.1"], indirect=True, scope="module")
 @pytest.mark.parametrize("how", ["fp8 scaled by row", "GGUF Q5_1"])
 def test_a_layer_at_a_time_is_the_same_as_all_at_once(how, model, tmp_path):
-    """Rows of one tensor that become several layers, too."""
+    """Of a U-Net, and where rows of one tensor become several layers, as those of the other families do."""
     once, layers = (from_file(model, how, tmp_path / str(keep), keep) for keep in (False, True))
     assert is_packed(layers)
     assert not is_packed(once)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny_models import write_stable_diffusion
 
+from sdi_engine.config.parameters import Parts
 from sdi_engine.config.settings import PRESETS
 from sdi_engine.diffusion import device_memory
 from sdi_engine.diffusion.counted_prior import CountedPrior
@@ -63,6 +64,13 @@ def test_where_memory_is_short_a_person_is_told_what_is_done_and_it_is_done(prio
     free(monkeypatch, 200)
     fitting.fit(prior, model, LARGE, said.append)  # another job of the same engine
     assert prior.images_at_once is None
+
+
+def test_parts_in_files_of_their_own_are_weighed(prior, model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(fitting, "weigh", lambda *of: asked.append(of))
+    fitting.fit(prior, model, LARGE, lambda event: None, Parts(vae="vae.safetensors"))
+    assert asked == [(model, Parts(vae="vae.safetensors"))]
 
 
 def test_what_cannot_fit_ends_before_its_first_step(prior, model, sdxl, monkeypatch):
