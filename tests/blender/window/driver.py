@@ -337,6 +337,8 @@ class Window:
         before = self.ask(f"times_drawn({panel!r})")
         known = [y for _, y in self.blender.found.get((panel, UNFOLD_AT), [])]
         x = region["x"] + round(region["width"] * UNFOLD_AT)
+        self.move(x, region["y"] + region["height"] // 2)
+        self.turn_wheel(-20)  # the panels above may be longer than the window
         for y in (*known, *range(region["y"] + 10, region["y"] + region["height"], 14)):
             self.click(x, y)
             drawn = self.ask(f"times_drawn({beside!r})")
