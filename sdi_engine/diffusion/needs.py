@@ -25,10 +25,10 @@ Device = Literal["cpu", "cuda", "mps"]
 Measure = Literal["graphs again", "one by one", "graphs in parts", "16 bits", "turns", "8-bit", "4-bit"]
 
 MEASURES: dict[Measure, str] = {
-    "graphs again": "each picture's VAE graph is made when its gradient is wanted",
+    "graphs again": "the VAE encodes each picture twice",
     "one by one": "the model is asked about one picture at a time",
-    "graphs in parts": "of a VAE's graph one block is held at a time",
-    "16 bits": "the VAE encodes in 16 bits (bfloat16)",
+    "graphs in parts": "the VAE works through a picture in parts",
+    "16 bits": "the VAE works in 16 bits",
     "turns": "the VAE and the model take turns on the graphics card",
     "8-bit": "the model's weights are packed to 8 bits",
     "4-bit": "the model's weights are packed to 4 bits",

@@ -1,6 +1,7 @@
 """What a model needs, by its headers alone; the headers are those of real models, without their numbers."""
 
 import json
+import re
 import struct
 
 import pytest
@@ -46,6 +47,13 @@ def test_the_less_memory_there_is_the_more_is_done(free, last):
     count = 0 if last is None else list(MEASURES).index(last) + 1
     assert found.measures == tuple(MEASURES)[:count]
     assert found.need <= free * 10**9
+
+
+def test_a_person_is_told_what_is_done_without_the_words_of_autograd():
+    """The sentence is in Blender's panel, too."""
+    said = plan(sdxl(), Work(1024, 1), "cuda", 8 * 10**9).words("cuda", "are there")
+    assert "the VAE encodes each picture twice" in said
+    assert not re.search(r"gradient|graph\b|block|bfloat", said)
 
 
 def test_more_measures_never_need_more():
