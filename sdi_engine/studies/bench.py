@@ -29,6 +29,7 @@ from ..representation import Rendering
 from ..run import checkpoint
 from ..run.attention import works_of
 from ..run.checkpoint_writer import seconds_apart
+from ..run.fitting import fit
 from ..run.forecast import Work
 from ..run.optimisation import Optimisation
 from ..run.previews import save_preview
@@ -67,6 +68,7 @@ def bench(request: JobRequest, measured: int, report: Report, load: LoadPrior | 
         prior = (load or load_prior)(request.model, device, request.loras, request.parts)
         seconds_load = time.perf_counter() - began
     settings = resolve(request, prior.hints, prior.resolution)
+    fit(prior, request.model, settings, report, request.parts)
     run = Optimisation(prior, request.prompt, request.negative_prompt, settings, request.seed)
     works = works_of(run)
     with _phase("The first step", report):

@@ -14,6 +14,7 @@ from ..config.settings import Settings
 from ..diffusion.counted_prior import CountedPrior
 from ..distillation.surface_noise import NoiseCells
 from ..errors import NoObjectError
+from ..run.fitting import fit
 from ..run.optimisation import Optimisation
 from ..run.previews import to_image
 from ..run.text_to_mesh import residual_curve
@@ -109,9 +110,13 @@ def optimised(
         folder: stores what an interrupted run continues from; None stores nothing.
         after_step: may add to what was measured so far, as JSON allows; its time is not counted.
         cells: noise on the object that `after_step` keeps, by name; stored with the rest.
+
+    Raises:
+        OutOfMemoryError: there is certainly not enough memory for it.
     """
     prior = optimisation.prior
     assert isinstance(prior, CountedPrior)
+    fit(prior, study.request.model, optimisation.settings, report, study.request.parts)
     outcome = "object"
     unfinished = Unfinished(folder, cells)
     measured = {"seconds_2d": 0.0, "seconds_3d": 0.0, "evaluations": 0} | unfinished.load(optimisation)

@@ -12,12 +12,14 @@ from diffusers import AutoencoderKLQwenImage, DiffusionPipeline
 from diffusers.loaders import single_file_utils
 from headers import write_file
 from original_layout import renamed
+from packed_files import FORMATS
 from safetensors.torch import load_file, save_file
 from separate_parts import original_vae, write_separately
 from tiny_flux import write_chroma, write_flux
 from tiny_language_models import write_flux2_klein, write_qwen_image, write_sana, write_z_image
 from tiny_models import tiny_tokenizer, write_sd3, write_sdxl
 
+from sdi_engine.cli import commands as cli
 from sdi_engine.cli.options import add_options, request_of
 from sdi_engine.config.parameters import NO_PARTS, Parts
 from sdi_engine.contract.request import JobRequest
@@ -132,6 +134,27 @@ def test_a_file_with_everything(shipped, tmp_path):
     tokenizer = str(folder / "tokenizer_2")
     prior = load_prior(str(tmp_path / "all.safetensors"), CPU, (), Parts(tokenizer=tokenizer))
     assert_same(prior, load_prior(str(folder), CPU))
+
+
+@pytest.mark.usefixtures("small_pictures")
+def test_the_command_line_with_separate_files(shipped, tmp_path):
+    """They are found where ComfyUI has them; a job names them, and goes on with the same."""
+    model, given = write_separately(shipped("z-image"), tmp_path / "models")
+    FORMATS["fp8 scaled"](load_file(model), model)
+    few = ["--steps", "2", "--resolution", "32", "--model", str(model), "--device", "cpu"]
+    assert cli.main(["sample", "a mug", "-o", str(tmp_path / "sample"), "--count", "1", *few]) == 0
+    assert cli.main(["distill2d", "a mug", "-o", str(tmp_path / "distilled"), *few]) == 0
+    assert json.loads((tmp_path / "distilled" / "result.json").read_text())["largest_difference"] <= 1e-4
+    coarse = {"mesh_resolution": 16, "samples_per_ray": 8, "occupancy_resolution": 8}
+    few += [word for name, value in coarse.items() for word in ("--set", f"{name}={value}")]
+    few += ["--preset", "draft", "--texture-size", "64", "--face-budget", "500"]
+    job = tmp_path / "job"
+    assert cli.main(["generate", "a mug", "-o", str(job), *few]) == 0
+    parts_used = json.loads((job / "result.json").read_text())["parts"]
+    assert parts_used == {"vae": given.vae, "text_encoders": list(given.text_encoders), "tokenizer": ""}
+    (job / "result.json").unlink()
+    assert cli.main(["resume", str(job)]) == 0
+    assert (job / "result.json").is_file()
 
 
 def test_parts_as_folders_and_instead_of_a_models_own(models, shipped, tmp_path):

@@ -9,6 +9,8 @@ from exact_prior import ExactPrior, ball_images
 from sdi_engine.cli import commands as cli
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion import model_index
+from sdi_engine.diffusion.needs import Weights
+from sdi_engine.run import fitting
 from sdi_engine.run.resolve import resolve
 from sdi_engine.studies import runs, study
 
@@ -31,6 +33,14 @@ def prior():
     """An exact prior of two images: a ball and, in other colours, a moon."""
     balls = ball_images(RESOLUTION)
     return ExactPrior({"ball": balls, "moon": balls.flip(1)})
+
+
+@pytest.fixture
+def too_large(monkeypatch):
+    """No model fits into memory."""
+    sizes = {part: dict.fromkeys(("cpu", "cuda", "mps"), 2**33) for part in ("unet", "vae")}
+    monkeypatch.setattr(fitting, "weigh", lambda *_: Weights("SDXL", sizes, {}, "unet", 1024, 8, 128))
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: -(2**35))
 
 
 @pytest.fixture

@@ -7,6 +7,9 @@ import math
 import pytest
 
 from sdi_engine.cli.commands import main
+from sdi_engine.contract.request import JobRequest
+from sdi_engine.errors import OutOfMemoryError
+from sdi_engine.studies.bench import bench
 from sdi_engine.studies.bench_ledger import Ledger
 
 SMALL = {"samples_per_ray": 8, "textureless": 0.3, "lit": 0.2, "shading_start": 0.0, "inversion_share": 1.0}
@@ -31,6 +34,12 @@ def test_every_moment_is_of_one_part(monkeypatch):
         ledger.rest_is("images")
     assert ledger.seconds == {"rest": 1.0, "render": 2.0, "normals": 1.0, "images": 1.0} | {"rest": 2.0}
     assert ledger.total == 6.0
+
+
+@pytest.mark.usefixtures("too_large")
+def test_what_cannot_fit_is_not_measured(prior):
+    with pytest.raises(OutOfMemoryError, match="close other programs"):
+        bench(JobRequest("ball", preset="draft"), 1, lambda event: None, lambda *_: prior)
 
 
 @pytest.mark.usefixtures("small_pictures")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sdi_engine.errors import NoObjectError
+from sdi_engine.errors import NoObjectError, OutOfMemoryError
 from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.studies.results import Result, Results
 from sdi_engine.studies.runs import Run2D, Run3D, caption, four_views
@@ -35,6 +35,12 @@ def test_inversion_costs_more_evaluations_the_more_steps_it_takes(exact_study, r
         return Run3D("", "ball", settings).work(exact_study, report).numbers["evaluations"]
 
     assert evaluations(3) < evaluations(10) < evaluations(30)
+
+
+@pytest.mark.usefixtures("too_large")
+def test_what_cannot_fit_ends_before_its_first_step(exact_study, run, report):
+    with pytest.raises(OutOfMemoryError, match="close other programs"):
+        run.work(exact_study, report)
 
 
 def test_views_are_those_of_the_generation(exact_study, run):
