@@ -95,7 +95,7 @@ class Model:
         except EngineError:  # said where it is asked for
             return ""
         work = Work.of(settings, asked.resolution or min(settings.resolution or own, own))
-        return plan(self.weights, work, device, memory).words(device, "are there")
+        return plan(self.weights, work, device, memory, precision=asked.precision).words(device, "are there")
 
     @property
     def is_here(self) -> bool:

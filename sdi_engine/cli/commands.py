@@ -113,8 +113,8 @@ def _doctor(options: argparse.Namespace) -> int:
             from .model_needs import needs_of
 
             try:
-                asked = request_of(options, "")
-                report["model"] = needs_of(asked.model, report["device"], asked.parts)
+                asked = request_of(options, "anything").validated()
+                report["model"] = needs_of(asked.model, report["device"], asked.parts, asked.precision)
             except EngineError as error:
                 log.error("%s", error)
                 return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)

@@ -8,16 +8,18 @@ from ..config.parameters import NO_PARTS, Parts
 from ..config.settings import PRESETS
 from ..diffusion.needs import Work, gib, plan, weigh
 from ..diffusion.parts import check
+from ..diffusion.weight_bytes import AUTO
 from ..errors import BadInputError
 
 
-def needs_of(model: str, device: str, parts: Parts = NO_PARTS) -> dict[str, Any]:
+def needs_of(model: str, device: str, parts: Parts = NO_PARTS, precision: str = AUTO) -> dict[str, Any]:
     """What a model weighs, and at each quality what a run needs and the measures that it takes; a JSON object.
 
     Args:
         model: its name, as in a request.
         device: "cpu", "cuda" or "mps".
         parts: files and folders for networks that it does not hold, or instead of its own.
+        precision: as in a request.
 
     Raises:
         EngineError: it is not a model, parts of it are missing or do not belong to it, or nothing can be said of it
@@ -25,18 +27,20 @@ def needs_of(model: str, device: str, parts: Parts = NO_PARTS) -> dict[str, Any]
     """
     import torch
 
-    from ..diffusion.device_memory import free_bytes
+    from ..diffusion.device_memory import free_bytes, packs_by_itself
 
     weights = weigh(model, parts)
     if weights is None:
         raise BadInputError(
             f'The model "{model}" is not a file or folder of this computer: name one to learn its needs.'
         )
+    may_pack = packs_by_itself(torch.device(device))
     free = free_bytes(torch.device(device))
     check(model, parts)
     sizes = {part: weights.bytes_of(part, device) for part in weights.parts}
     plans = {
-        name: plan(weights, Work.of(settings, weights.resolution), device, free) for name, settings in PRESETS.items()
+        name: plan(weights, Work.of(settings, weights.resolution), device, free, may_pack, precision)
+        for name, settings in PRESETS.items()
     }
     weighs = ", ".join(f"{part.replace('_', ' ')} {gib(size)}" for part, size in sizes.items())
     return {

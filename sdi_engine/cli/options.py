@@ -35,7 +35,7 @@ def add_options(
 
 def add_model(parser: argparse.ArgumentParser, about: str) -> None:
     """Give a command the options that say which model is meant, none by default; `about` is the help of `--model`."""
-    _add(parser, ("model", *(field.name for field in dataclasses.fields(Parts))), {"model": about})
+    _add(parser, ("model", *(field.name for field in dataclasses.fields(Parts)), "precision"), {"model": about})
     parser.set_defaults(model="")
 
 

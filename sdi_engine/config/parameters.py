@@ -504,6 +504,22 @@ class Parameters:
         scope="model",
         is_compared=False,
     )
+    precision: str = parameter(
+        "auto",
+        "Precision",
+        "In how many bits the model's weights are kept in memory; fewer need less and change the object a little",
+        choices=(
+            Choice(
+                "auto", "Automatic", "As in the model's file; in fewer bits where a graphics card has no room for it"
+            ),
+            Choice("full", "Full", "As in the model's file"),
+            Choice("8-bit", "8 Bits", "About half as much memory as in 16 bits, nearly the same pictures; slower"),
+            Choice("4-bit", "4 Bits", "About a quarter as much memory as in 16 bits, somewhat other pictures; slower"),
+        ),
+        section="device",
+        scope="model",
+        is_compared=False,
+    )
     overrides: dict[str, Any] = parameter(  # noqa: RUF009 (a field of its own for each request)
         {},
         "Other Numbers",

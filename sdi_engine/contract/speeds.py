@@ -53,7 +53,8 @@ Speeds = Mapping[str, Speed]
 def kind_of(asked: Parameters) -> str:
     """What a run's speed depends on, besides how many steps it takes and how often they ask the model."""
     names = ("task", "model", "preset", "device", "resolution", "views_per_step", "texture_size", "overrides")
-    return json.dumps([getattr(asked, name) for name in names], sort_keys=True)
+    packed = [] if asked.precision == "auto" else [asked.precision]  # older runs, which are known still, do not say it
+    return json.dumps([getattr(asked, name) for name in names] + packed, sort_keys=True)
 
 
 def evaluations_in(settings: Settings) -> float:

@@ -9,8 +9,9 @@ import torch
 from ..config.parameters import NO_PARTS, Parts
 from ..errors import EngineError, OutOfMemoryError
 from ..system.memory import memory_bytes
-from .needs import PACKINGS, SURE_SHARE, Work, gib, plan, weigh
-from .weight_bytes import FULL, Precision
+from .needs import SURE_SHARE, Work, gib, plan, weigh
+from .packed_on_loading import check_library
+from .weight_bytes import AUTO, FULL, PACKINGS, Precision
 
 
 def free_bytes(device: torch.device) -> int:
@@ -27,28 +28,38 @@ def free_bytes(device: torch.device) -> int:
     return (total or 0) // 2 if free_of_system is None else free_of_system
 
 
-def precision_with_room(model: str, device: torch.device, parts: Parts = NO_PARTS) -> Precision:
-    """How the weights of a model's denoiser are kept on a device, so that a run has room: packed where nothing else
-    helps.
+def packs_by_itself(device: torch.device) -> bool:
+    """Whether models are packed on a device where they have no room otherwise."""
+    return device.type == "cuda" and importlib.util.find_spec("bitsandbytes") is not None
+
+
+def precision_with_room(model: str, device: torch.device, parts: Parts = NO_PARTS, precision: str = AUTO) -> Precision:
+    """How the weights of a model's denoiser are kept on a device: as a request says, or else so that a run has room,
+    packed where nothing else helps.
 
     Raises:
+        EnvironmentMissingError: it has to be packed, and what does it is not installed.
         OutOfMemoryError: its weights alone are certainly too much; the sentence says how much is wanting.
     """
+    wanted = next((packing for packing in PACKINGS if packing == precision), FULL)
     try:
         weights = weigh(model, parts)
     except EngineError:  # whoever loads it says so
-        return FULL
+        return wanted
     if weights is None:
-        return FULL
+        return wanted
     kind, free = device.type, free_bytes(device)
-    may_pack = kind == "cuda" and importlib.util.find_spec("bitsandbytes") is not None
-    found = plan(weights, Work(weights.resolution, 1), kind, free, may_pack)
-    need = weights.denoiser_bytes(kind, found.measures) + weights.bytes_of("vae", kind)
+    if weights.gains_by(wanted, kind):
+        check_library(wanted)
+    found = plan(weights, Work(weights.resolution, 1), kind, free, packs_by_itself(device), precision)
+    as_it_passes = found.measures if kind == "cuda" else ()  # elsewhere it is read as a whole, then packed
+    need = weights.denoiser_bytes(kind, as_it_passes) + weights.bytes_of("vae", kind)
     if SURE_SHARE * need > free:
         other = ", or the device cpu" if kind == "cuda" else ""
+        other += ", or the precision auto" if kind == "cuda" and precision == FULL else ""
         raise OutOfMemoryError(
             f'The weights of the model "{model}" take {gib(need)}, and {gib(free)} of the '
             f"{'graphics ' if kind == 'cuda' else ''}memory are free: close other programs, or choose a smaller model "
             f"or one with weights in fewer bits{other}."
         )
-    return next((packing for packing in reversed(PACKINGS) if packing in found.measures), FULL)
+    return next((packing for packing in reversed(PACKINGS) if packing in found.measures), wanted)

@@ -43,13 +43,13 @@ from .model_index import LIBRARIES, absent_parts, check_channels, check_weights,
 from .narrow_weights import NARROW, keep_narrow
 from .needs import check_whole, header_of
 from .networks import check_network, network_in_folder, network_of_its_own
-from .packed_on_loading import pack_denoiser
+from .packed_on_loading import pack_denoiser, precision_of
 from .parts import Plan, check, files_of
 from .precision import precision
 from .prior import ModelHints, Prior
 from .text_encoders import TEXT_ENCODERS, ReadEncoders, TextEncoders, without_weights
 from .tokenizer_files import tokenizer_in
-from .weight_bytes import narrow_kind
+from .weight_bytes import AUTO, narrow_kind
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -58,12 +58,15 @@ _PIPELINE_THAT_CORRECTS = "StableDiffusionPipeline"
 _CORRECTED = {"steps_offset": 1, "clip_sample": False}
 """The values that this pipeline puts into its scheduler's configuration, with a long warning for each."""
 
-LoadPrior = Callable[[str, torch.device, Sequence[Lora], Parts], Prior]
+LoadPrior = Callable[[str, torch.device, Sequence[Lora], Parts, str], Prior]
+"""`load_prior`."""
 
 log = logging.getLogger(__name__)
 
 
-def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = (), parts: Parts = NO_PARTS) -> Prior:
+def load_prior(
+    model: str, device: torch.device, loras: Sequence[Lora] = (), parts: Parts = NO_PARTS, bits: str = AUTO
+) -> Prior:
     """Load a text-to-image model, frozen, onto a device.
 
     Args:
@@ -72,9 +75,11 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = (), par
         device: where it runs; `precision` follows from it.
         loras: changes to the model, added up.
         parts: files and folders for networks that the model does not hold, or instead of them.
+        bits: how its denoiser's weights are kept, as a request's `precision` says.
 
     Raises:
-        EnvironmentMissingError: the model is not on this computer and cannot be downloaded.
+        EnvironmentMissingError: the model is not on this computer and cannot be downloaded, or what packs it
+            is missing.
         BadInputError: it is not a model, or not one of a supported family; or a LoRA is missing or does not fit.
         OutOfMemoryError: there is too little memory for it.
     """
@@ -86,9 +91,9 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = (), par
     with _explained_errors(model, location):
         _quieten()
         if location.kind == "file":
-            return _load_file(Path(location.sources[0]), device, loras, parts)
+            return _load_file(Path(location.sources[0]), device, loras, parts, bits)
         if location.kind == "folder":
-            return _load_folder(Path(location.sources[0]), model, device, loras, parts)
+            return _load_folder(Path(location.sources[0]), model, device, loras, parts, bits)
         if not offline:
             unreachable = network.unreachable(*_hub()) or _distrust(location.sources[0])
     if unreachable:
@@ -97,7 +102,7 @@ def load_prior(model: str, device: torch.device, loras: Sequence[Lora] = (), par
             unreachable,
         )
     with _explained_errors(model, location, unreachable):
-        return _load_first(location, device, loras, parts, offline or bool(unreachable))
+        return _load_first(location, device, loras, parts, bits, offline or bool(unreachable))
 
 
 @contextmanager
@@ -129,7 +134,7 @@ def _check_libraries() -> None:
 
 
 def _load_first(
-    location: ModelLocation, device: torch.device, loras: Sequence[Lora], parts: Parts, offline: bool
+    location: ModelLocation, device: torch.device, loras: Sequence[Lora], parts: Parts, bits: str, offline: bool
 ) -> Prior:
     """The first source that can be had; those that have been fetched before come first."""
     from huggingface_hub import try_to_load_from_cache
@@ -141,18 +146,18 @@ def _load_first(
     *others, last = sources
     for source in others:
         try:
-            return _load_hub(source, device, loras, parts, offline)
+            return _load_hub(source, device, loras, parts, bits, offline)
         except (OSError, HTTPError) as error:
             if not offline and _network_cause(error):
                 raise OSError(str(error)) from error
             log.info("%s is not available (%s): trying the next copy", source, error)
     try:
-        return _load_hub(last, device, loras, parts, offline)
+        return _load_hub(last, device, loras, parts, bits, offline)
     except HTTPError as error:  # the hub's library lets some errors of the one below it through
         raise OSError(str(error)) from error
 
 
-def _load_hub(name: str, device: torch.device, loras: Sequence[Lora], parts: Parts, offline: bool) -> Prior:
+def _load_hub(name: str, device: torch.device, loras: Sequence[Lora], parts: Parts, bits: str, offline: bool) -> Prior:
     """A model of the hub, by its id. Diffusers sees the folder where it was downloaded to, and never the id.
 
     It would take a folder of that name below the working directory for it.
@@ -165,10 +170,12 @@ def _load_hub(name: str, device: torch.device, loras: Sequence[Lora], parts: Par
     folder = getattr(diffusers, family.pipeline).download(
         name, use_safetensors=True, local_files_only=offline, **absent_parts(family, index)
     )
-    return _load_folder(Path(folder).absolute(), name, device, loras, parts)
+    return _load_folder(Path(folder).absolute(), name, device, loras, parts, bits)
 
 
-def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence[Lora], parts: Parts) -> Prior:
+def _load_folder(
+    folder: Path, model: str, device: torch.device, loras: Sequence[Lora], parts: Parts, bits: str
+) -> Prior:
     """A folder in Diffusers layout; `model` is what a person calls it."""
     import diffusers
 
@@ -182,7 +189,7 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
     for part, network_given in planned.given.items():
         check_network(network_given, part, index[part], folder, family.identities)
     absent = absent_parts(family, index)
-    dtype, packed = precision(family, device), precision_with_room(str(folder), device, parts)
+    dtype, packed = precision(family, device), precision_with_room(str(folder), device, parts, bits)
     narrow = None if loras or device.type != "cpu" else NARROW.get(narrow_kind(header_of(folder / family.denoiser)))
     networks = [part for part in family.networks if part in present(index)]
     encoders = [part for part in networks if part in TEXT_ENCODERS]
@@ -214,7 +221,7 @@ def _load_folder(folder: Path, model: str, device: torch.device, loras: Sequence
     notices = fuse_loras(pipeline, loras, family) + about_loras(loras)
     notices += pack_denoiser(getattr(pipeline, family.denoiser), packed, device)
     prior = _prior_of(family, pipeline, folder, device, notices, distilled(model, family, folder, index))
-    prior.packed = packed
+    prior.packed = precision_of(getattr(pipeline, family.denoiser))
     files = [folder / INDEX_FILE, folder / HINTS_FILE]
     files += [file for part in ("text_encoder*", "tokenizer*") for file in folder.glob(f"{part}/*")]
     files += files_of(planned)
@@ -249,10 +256,10 @@ def _scheduler(folder: Path, family: Family, kind: Sequence[str]) -> Any:
     return scheduler
 
 
-def _load_file(file: Path, device: torch.device, loras: Sequence[Lora], parts: Parts) -> Prior:
+def _load_file(file: Path, device: torch.device, loras: Sequence[Lora], parts: Parts, bits: str) -> Prior:
     from .single_file import companion_folder, load_single_file, predicts_velocity, set_velocity
 
-    packed = precision_with_room(str(file), device, parts)
+    packed = precision_with_room(str(file), device, parts, bits)
     loaded = load_single_file(file, device, parts, may_stay_narrow=not loras)
     pipeline, family = loaded.pipeline, loaded.family
     notices = loaded.notices + fuse_loras(pipeline, loras, family) + about_loras(loras)
@@ -263,7 +270,7 @@ def _load_file(file: Path, device: torch.device, loras: Sequence[Lora], parts: P
     if companion is None and family.may_predict_velocity and predicts_velocity(prior):
         set_velocity(pipeline, family)
         prior = _prior_of(family, pipeline, companion, device, notices, found)
-    prior.packed = packed
+    prior.packed = precision_of(getattr(pipeline, family.denoiser))
     files = [file, *(companion.rglob("*.json") if companion else ()), *files_of(loaded.plan)]
     return _with_encoders(
         prior, family, pipeline, str(file), loaded.read_encoders, files, precision(family, device), loras

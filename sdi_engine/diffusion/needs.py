@@ -19,7 +19,7 @@ from .header import Header, current_name, read_header
 from .location import HINTS_FILE, INDEX_FILE, is_safetensors, locate
 from .model_index import present, read_index, read_object
 from .parts import plan as plan_of_parts
-from .weight_bytes import FULL, Precision, bytes_of, narrow_kind
+from .weight_bytes import AUTO, FULL, PACKINGS, Precision, bytes_of, narrow_kind
 
 Device = Literal["cpu", "cuda", "mps"]
 Measure = Literal["graphs again", "one by one", "graphs in parts", "16 bits", "turns", "8-bit", "4-bit"]
@@ -36,9 +36,6 @@ MEASURES: dict[Measure, str] = {
 """What is done to make a run fit, in this order, and how a person is told."""
 
 _OF_CARDS: tuple[Measure, ...] = ("turns", "8-bit", "4-bit")
-PACKINGS: tuple[Precision, ...] = ("8-bit", "4-bit")
-"""The measures that are taken when a model is loaded (`packed_on_loading`), and that take each other's place."""
-
 GRAPH_BYTES = 95
 """That a VAE's encoder in float32 holds for its gradient by pixel and channel of its first block: 3.2 GB for the 512²
 pixels and 128 channels of Stable Diffusion's, measured."""
@@ -70,7 +67,7 @@ class Weights:
     Attributes:
         family: its label.
         parts: the bytes of its parts by their names in a pipeline, on each device.
-        packed: those of its denoiser on a graphics card, packed when it is loaded.
+        packed: those of its denoiser on each device, packed when it is loaded.
         denoiser: which of the parts it is.
         resolution: height and width in pixels of its images.
         pixels_per_cell: pixels along the edge of a cell of its latents.
@@ -79,7 +76,7 @@ class Weights:
 
     family: str
     parts: Mapping[str, Mapping[Device, int]]
-    packed: Mapping[Precision, int]
+    packed: Mapping[Precision, Mapping[Device, int]]
     denoiser: str
     resolution: int
     pixels_per_cell: int
@@ -92,7 +89,11 @@ class Weights:
     def denoiser_bytes(self, device: Device, measures: Collection[Measure]) -> int:
         """Of the denoiser, with these measures."""
         packing = next((each for each in reversed(PACKINGS) if each in measures), FULL)
-        return self.bytes_of(self.denoiser, device) if packing == FULL else self.packed[packing]
+        return self.bytes_of(self.denoiser, device) if packing == FULL else self.packed[packing][device]
+
+    def gains_by(self, packing: Precision, device: Device) -> bool:
+        """Whether packing makes its denoiser smaller: one whose file is quantized stays as it is."""
+        return packing != FULL and self.packed[packing][device] < self.bytes_of(self.denoiser, device)
 
     def encoder_bytes(self, device: Device) -> int:
         """Of all text encoders together."""
@@ -174,21 +175,32 @@ def weigh(model: str, given: Parts = NO_PARTS) -> Weights | None:
 
 
 def plan(
-    weights: Weights, work: Work, device: Device, free: int, may_pack: bool = False, packed: Precision = FULL
+    weights: Weights,
+    work: Work,
+    device: Device,
+    free: int,
+    may_pack: bool = False,
+    precision: str = AUTO,
+    is_loaded: bool = False,
 ) -> Plan:
     """The fewest measures with which a run fits, or all of them.
 
     Args:
         free: bytes that the device has for the model and the run.
-        may_pack: whether the model's weights can be packed when it is loaded.
-        packed: to what they were packed when it was.
+        may_pack: whether the model's weights can be packed when it is loaded, where nothing is said of them.
+        precision: as in a request; of a model that is loaded, to what it was packed.
+        is_loaded: whether the model is; else it has to pass through memory as it is, but for graphics cards.
     """
     possible = [measure for measure in MEASURES if device == "cuda" or measure not in _OF_CARDS]
-    possible = [measure for measure in possible if measure not in PACKINGS or may_pack]
-    taken: list[Measure] = [] if packed == FULL else [packed]
+    may_pack = may_pack and precision == AUTO
+    possible = [each for each in possible if each not in PACKINGS or (may_pack and weights.gains_by(each, device))]
+    taken: list[Measure] = [each for each in PACKINGS if each == precision and weights.gains_by(each, device)]
     while need(weights, work, device, taken) > free and possible:
         taken.append(possible.pop(0))
     least = need(weights, work, device, taken)
+    if not is_loaded and device != "cuda":
+        as_it_is = weights.denoiser_bytes(device, ()) + weights.bytes_of("vae", device)
+        least = max(least, BASE_BYTES[device] + as_it_is)
     hopeless = _is_too_much(least, device, free)
     return Plan(least, free, tuple(taken), _advice(weights, work, device, free, taken) if hopeless else "")
 
@@ -260,7 +272,7 @@ def _weights(family: Family, parts: Mapping[str, Header], folder: Path) -> Weigh
     return Weights(
         family.label,
         {part: sizes_of(header, part, part == family.denoiser) for part, header in parts.items()},
-        {packing: bytes_of(parts[family.denoiser], packing) for packing in PACKINGS},
+        {packing: packed_sizes_of(parts[family.denoiser], packing) for packing in PACKINGS},
         family.denoiser,
         resolution,
         cell,
@@ -274,6 +286,12 @@ def sizes_of(header: Header, part: str, is_denoiser: bool) -> dict[Device, int]:
     half, whole = (bytes_of(header, FULL if is_denoiser else None, bits) for bits in (16, 32))
     stays = is_denoiser and narrow_kind(header)
     return {"cpu": half if stays else whole, "cuda": whole if part == "vae" else half, "mps": whole}
+
+
+def packed_sizes_of(header: Header, packing: Precision) -> dict[Device, int]:
+    """The bytes of a denoiser on each device, packed when it is loaded; the rest is as wide as it computes."""
+    half, whole = (bytes_of(header, packing, bits) for bits in (16, 32))
+    return {"cpu": whole, "cuda": half, "mps": whole}
 
 
 def check_whole(folder: Path, parts: Iterable[str]) -> None:

@@ -1,4 +1,5 @@
-"""A denoiser's weights in 8 or 4 bits, packed after loading, for graphics cards that it does not fit on otherwise.
+"""A denoiser's weights in 8 or 4 bits, packed after loading, as a person asks, or by itself for graphics cards
+that it does not fit on otherwise.
 
 By bitsandbytes, in blocks that share a factor: "8-bit" are evenly spaced numbers, "4-bit" the sixteen quantiles of a
 normal distribution (NF4; Dettmers et al. 2023, QLoRA). What the layers are given stays in its precision.
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EnvironmentMissingError
-from .packed import PackedWeight, is_packable, is_packed, replace
+from .narrow_weights import NarrowWeight
+from .packed import PackedLayer, PackedWeight, is_packable, replace
 from .weight_bytes import BLOCK, FULL, Precision, is_packed_on_loading
 
 _KIND_OF_4_BITS = "nf4"
@@ -21,7 +23,8 @@ _KIND_OF_4_BITS = "nf4"
 def pack_denoiser(denoiser: nn.Module, precision: Precision, device: torch.device) -> list[str]:
     """Pack what `is_packed_on_loading` says of a denoiser.
 
-    Layers that are packed already stay as they are. One layer at a time is on the device as a whole.
+    What is packed in its file stays as it is, but for numbers of 16 bits (`narrow_weights`). One layer at a
+    time is on the device as a whole.
 
     Args:
         denoiser: changed in place, its packed weights on `device`.
@@ -36,15 +39,34 @@ def pack_denoiser(denoiser: nn.Module, precision: Precision, device: torch.devic
     """
     if precision == FULL:
         return []
-    if is_packed(denoiser):
+    layers = dict(denoiser.named_modules())
+    if any(isinstance(layer, PackedLayer) and not _is_narrow(layer) for layer in layers.values()):
         return [f"The model's weights are quantized in its file already: they stay as they are, not {precision}."]
-    _check_library(precision)
-    for name, layer in list(denoiser.named_modules()):
-        if is_packable(layer) and is_packed_on_loading(f"{name}.weight", tuple(layer.weight.shape)):
-            weight = layer.weight.detach()
-            packed = (_EightBits if precision == "8-bit" else _FourBits)(weight.to(device))
+    names = [
+        name
+        for name, layer in layers.items()
+        if (is_packable(layer) or _is_narrow(layer)) and is_packed_on_loading(f"{name}.weight", _shape_of(layer))
+    ]
+    if not names:
+        return [f"Nothing of this model can be packed to {precision}: its weights stay as they are."]
+    check_library(precision)
+    kind = _EightBits if precision == "8-bit" else _FourBits
+    for name in names:
+        layer = layers.pop(name)
+        weight = layer.weight.detach()
+        packed = kind(weight.to(device))
+        if isinstance(layer, PackedLayer):
+            layer.packed = packed
+        else:
             replace(denoiser, name, packed, weight.dtype)
+        del layer, weight  # the next one is not beside it
     return []
+
+
+def precision_of(denoiser: nn.Module) -> Precision:
+    """To what `pack_denoiser` packed a denoiser; `FULL` where it did not."""
+    kinds = {type(layer.packed) for layer in denoiser.modules() if isinstance(layer, PackedLayer)}
+    return "8-bit" if _EightBits in kinds else "4-bit" if _FourBits in kinds else FULL
 
 
 class _Blockwise(PackedWeight):
@@ -95,11 +117,20 @@ class _FourBits(_Blockwise):
         return dequantize_4bit(self.bits, state).reshape(self.shape)
 
 
-def _check_library(precision: Precision) -> None:
+def check_library(precision: Precision) -> None:
+    """Raises EnvironmentMissingError where what packs to a precision is not installed."""
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
         raise EnvironmentMissingError(
             f'The Python package "bitsandbytes" is missing, which packs a model to {precision}: install it (pip '
-            "install bitsandbytes)."
+            "install bitsandbytes), or choose the precision auto."
         ) from error
+
+
+def _is_narrow(layer: nn.Module) -> bool:
+    return isinstance(layer, PackedLayer) and isinstance(layer.packed, NarrowWeight)
+
+
+def _shape_of(layer: nn.Module) -> tuple[int, ...]:
+    return tuple(layer.shape if isinstance(layer, PackedLayer) else layer.weight.shape)

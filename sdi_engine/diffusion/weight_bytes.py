@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Precision = Literal["full", "8-bit", "4-bit"]
 
+AUTO = "auto"
+"""As a request says it: `FULL`, or packed where a graphics card has no room for the model otherwise."""
+
 FULL: Precision = "full"
 PRECISIONS: tuple[Precision, ...] = (FULL, "8-bit", "4-bit")
 """How a denoiser's weights are kept in memory: as in its file, but those of more than 16 bits in the precision that the
@@ -20,6 +23,9 @@ model runs in; or packed on loading, where the file has more bits."""
 
 BLOCK = 64
 """Weights that share a factor (of 32 bits) where a model is packed on loading."""
+
+PACKINGS: tuple[Precision, ...] = ("8-bit", "4-bit")
+"""Those for which a model is packed when it is loaded (`packed_on_loading`)."""
 
 LARGE_BYTES = 2**30
 """A denoiser that takes no more in 32 bits is small."""

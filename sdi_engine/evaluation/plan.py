@@ -92,6 +92,8 @@ class Plan:
         samples: number of 2D samples of each prompt, 0 to 64.
         version: of the engine.
         task: what the jobs make, as in `JobRequest`; "texture" paints the starter world's own meshes.
+        parts: networks of the model from files of their own, the same for all jobs.
+        precision: as in `JobRequest`, the same for all jobs.
 
     Raises:
         BadInputError: a list is empty or has duplicates, a number is out of range, or a setting is invalid.
@@ -108,6 +110,7 @@ class Plan:
     version: str = __version__
     task: str = "object"
     parts: Parts = NO_PARTS
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         names = [setting.name for setting in self.settings]
@@ -133,6 +136,7 @@ class Plan:
         """A job's request, validated; `steps` replaces those of the setting."""
         changed = {} if steps is None else {"steps": steps}
         common = {"model": self.model, "loras": self.loras, "device": self.device, "task": self.task}
+        common["precision"] = self.precision
         common |= {field.name: getattr(self.parts, field.name) for field in dataclasses.fields(Parts)}
         fields = {
             "prompt": prompt,
@@ -173,6 +177,7 @@ class Plan:
         given += [("--text-encoder", file) for file in self.parts.text_encoders]
         given += [("--tokenizer", self.parts.tokenizer)] * bool(self.parts.tokenizer)
         given += [("--device", self.device)] * (self.device != "auto")
+        given += [("--precision", self.precision)] * (self.precision != "auto")
         given += [("--task", self.task)] * (self.task != "object")
         return [word for option in given for word in option]
 
@@ -186,6 +191,7 @@ class Plan:
         old = read_json_object(folder / PLAN_FILE) or {}
         if old:
             old.setdefault("task", "object")  # older plans do not say so
+            old.setdefault("precision", "auto")
             old.setdefault("parts", json.loads(json.dumps(dataclasses.asdict(NO_PARTS))))
         others = [name for name in new if old and not _continues(name, new[name], old.get(name))]
         if others:

@@ -36,7 +36,7 @@ def fit(prior: Prior, model: str, settings: Settings, report: Callable[[Event], 
     kind = prior.device.type
     loaded = weights.denoiser_bytes(kind, (prior.packed,)) + weights.bytes_of("vae", kind)
     work = Work.of(settings, settings.resolution)
-    found = plan(weights, work, kind, free_bytes(prior.device) + loaded, packed=prior.packed)
+    found = plan(weights, work, kind, free_bytes(prior.device) + loaded, precision=prior.packed, is_loaded=True)
     if found.is_hopeless:
         raise OutOfMemoryError(found.words(kind))
     if found.measures:

@@ -97,7 +97,9 @@ def make(
     if represent is None:
         represent, told = of_job(folder, request, phase)
     with phase("Loading the model", "load"):
-        prior = CountedPrior((load or load_prior)(request.model, device, request.loras, request.parts))
+        prior = CountedPrior(
+            (load or load_prior)(request.model, device, request.loras, request.parts, request.precision)
+        )
     for sentence in told:
         report(events.Notice(sentence))
     tell_how_it_reads(prior, request.prompt, request.negative_prompt, report)
@@ -169,6 +171,7 @@ def make(
         "model": request.model,
         "loras": [dataclasses.asdict(lora) for lora in request.loras],
         "parts": dataclasses.asdict(request.parts),
+        "precision": prior.packed,
         "faces": len(exported.mesh.faces),
         "vertices": exported.points,
         "lods": [

@@ -202,7 +202,7 @@ class _Errand:
         unfit: dict[str, EngineError] = {}
         losses: list[Place] = []
         parcels = self._packer.parcels(request)
-        model = (request.model, request.loras, request.parts)
+        model = (request.model, request.loras, request.parts, request.precision)
         report(events.Progress("Waiting for a node", 0, 1))
         while True:
             try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..config.parameters import NO_PARTS, Parts
 from ..contract.request import Lora
+from ..diffusion.weight_bytes import AUTO
 from ..system.pasted import as_meant
 from .device import give_memory_back
 
@@ -26,17 +27,24 @@ class KeptPrior:
         self._prior: Prior | None = None
         self._wanted: tuple[object, ...] = ()
 
-    def load(self, model: str, device: torch.device, loras: Sequence[Lora] = (), parts: Parts = NO_PARTS) -> Prior:
+    def load(
+        self,
+        model: str,
+        device: torch.device,
+        loras: Sequence[Lora] = (),
+        parts: Parts = NO_PARTS,
+        precision: str = AUTO,
+    ) -> Prior:
         """The kept model if it is the requested one and its files have not changed; else a newly loaded one.
 
         Raises:
             EngineError: from `load_prior`.
         """
         files = [model, *(lora.file for lora in loras), *parts.paths]
-        wanted = (model, str(device), tuple(loras), parts, *map(_state, files))
+        wanted = (model, str(device), tuple(loras), parts, precision, *map(_state, files))
         if self._prior is None or wanted != self._wanted:
             self.forget()
-            self._prior, self._wanted = self._loader()(model, device, loras, parts), wanted
+            self._prior, self._wanted = self._loader()(model, device, loras, parts, precision), wanted
         return self._prior
 
     def forget(self) -> None:

@@ -25,6 +25,7 @@ from ..contract.job_folder import JobFolder
 from ..contract.job_queue import RESUME, RUN, SAMPLE
 from ..contract.request import JobRequest, Lora
 from ..diffusion.model_index import check_prompt
+from ..diffusion.weight_bytes import AUTO
 from ..system.files import open_to_append
 from . import worker
 from .device import give_memory_back
@@ -136,11 +137,18 @@ class _Costs:
         self._optimised_at: float | None = None
         self._error = ""
 
-    def load(self, model: str, device: torch.device, loras: Sequence[Lora] = (), parts: Parts = NO_PARTS) -> Prior:
+    def load(
+        self,
+        model: str,
+        device: torch.device,
+        loras: Sequence[Lora] = (),
+        parts: Parts = NO_PARTS,
+        precision: str = AUTO,
+    ) -> Prior:
         from ..diffusion.counted_prior import CountedPrior
 
         start = time.perf_counter()
-        self._prior = CountedPrior(self._load(model, device, loras, parts))
+        self._prior = CountedPrior(self._load(model, device, loras, parts, precision))
         self._load_seconds += time.perf_counter() - start
         return self._prior
 

@@ -65,7 +65,7 @@ def bench(request: JobRequest, measured: int, report: Report, load: LoadPrior | 
     device = choose_device(request.device)
     with _phase("Loading the model", report):
         began = time.perf_counter()
-        prior = (load or load_prior)(request.model, device, request.loras, request.parts)
+        prior = (load or load_prior)(request.model, device, request.loras, request.parts, request.precision)
         seconds_load = time.perf_counter() - began
     settings = resolve(request, prior.hints, prior.resolution)
     fit(prior, request.model, settings, report, request.parts)

@@ -23,6 +23,7 @@ from ..contract.request import JobRequest
 from ..diffusion.loading import LoadPrior, load_prior
 from ..diffusion.location import is_safetensors, locate
 from ..diffusion.prior import Prior
+from ..diffusion.weight_bytes import FULL
 from ..run.resolve import resolve
 from ..run.text_to_mesh import choose_device, tell_how_it_reads
 from ..system.files import write_atomically
@@ -66,6 +67,7 @@ class Study:
             "weights": self.weights,
             "loras": [dataclasses.asdict(lora) for lora in request.loras],
             **({"parts": dataclasses.asdict(request.parts)} if request.parts.paths else {}),
+            **({"precision": self.prior.packed} if self.prior.packed != FULL else {}),
             "prompt": prompt,
             "negative_prompt": request.negative_prompt,
             "seed": request.seed,
@@ -82,7 +84,8 @@ def prepare(request: JobRequest, report: Report, load: LoadPrior | None = None) 
         EngineError: of the kinds that `load_prior` and `choose_device` raise.
     """
     report(events.Progress("Loading the model", 0, 1))
-    prior = (load or load_prior)(request.model, choose_device(request.device), request.loras, request.parts)
+    device = choose_device(request.device)
+    prior = (load or load_prior)(request.model, device, request.loras, request.parts, request.precision)
     tell_how_it_reads(prior, request.prompt, request.negative_prompt, report)
     return Study(request, prior, resolve(request, prior.hints, prior.resolution), state_of_weights(request))
 

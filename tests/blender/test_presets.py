@@ -21,6 +21,7 @@ CHANGED = {
     "texture_size": 256,
     "height": 2.5,
     "device": "cpu",
+    "precision": "8-bit",
     "negative_prompt": 'two "handles"',
     "use_inversion_guidance": True,
     "inversion_guidance": -3.5,
@@ -91,7 +92,8 @@ def test_shipped_presets_do_not_change_personal_settings(bpy, extension, name, m
     apply(bpy, name)
     left = {prop for prop, value in values(settings).items() if value == CHANGED[prop]}
     parts = {"vae", "text_encoders", "tokenizer"}
-    assert left - {"model", "preset"} - parts == {"height", "device", "negative_prompt", "quads", "lods"}
+    personal = {"height", "device", "precision", "negative_prompt", "quads", "lods"}
+    assert left - {"model", "preset"} - parts == personal
     assert settings.model == model
     assert left & parts == (parts if model == CHANGED["model"] else set()), "another model's would not fit"
     assert (settings.use_inversion_guidance, settings.views_per_step, settings.overrides) == (False, 0, "")

@@ -75,6 +75,7 @@ def test_white_space_is_folded():
         ({"preset": "best"}, "draft, standard, paper"),
         ({"noise": "loud"}, "inversion, random"),
         ({"device": "gpu"}, "auto, cpu"),
+        ({"precision": "2-bit"}, "auto, full, 8-bit, 4-bit"),
         ({"perp_neg": "maybe"}, "off, prediction, everywhere"),
         ({"loras": (Lora(" "),)}, "LoRA has no file"),
         ({"loras": (Lora("a.safetensors", 99.0),)}, "weight of the LoRA"),

@@ -26,7 +26,13 @@ def test_a_run_of_a_kind_that_was_made_here_is_foretold_and_no_other():
     inverted = JobRequest("a red mug", preset="paper", perp_neg="off", steps=1000)
     assert speeds.evaluations_in(settings_asked_for(inverted)) == pytest.approx(2 * 1000 * (1 + 5.4), rel=0.02)
     assert speeds.seconds_of(inverted, known) > speeds.seconds_of(same, known)
-    for other in ({"model": "owner/name"}, {"preset": "draft"}, {"device": "cpu"}, {"resolution": 64}):
+    for other in (
+        {"model": "owner/name"},
+        {"preset": "draft"},
+        {"device": "cpu"},
+        {"resolution": 64},
+        {"precision": "8-bit"},
+    ):
         assert speeds.seconds_of(JobRequest("a red mug", **{"preset": "paper"} | other), known) is None
 
 

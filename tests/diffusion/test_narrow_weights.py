@@ -57,6 +57,15 @@ def test_half_the_memory_and_the_same_numbers(models, kind, monkeypatch):
         assert torch.equal(one, other)
 
 
+def test_packed_on_loading_as_from_32_bits(models, monkeypatch):
+    wide = load_prior(str(models["flow"]), CPU, bits="8-bit")
+    monkeypatch.setattr(weight_bytes, "LARGE_BYTES", 0)
+    narrow = load_prior(str(models["flow"]), CPU, bits="8-bit")
+    assert wide.packed == narrow.packed == "8-bit"
+    for one, other in zip(asked(wide), asked(narrow), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_where_a_lora_is_added_all_is_widened(models, tmp_path, monkeypatch):
     monkeypatch.setattr(weight_bytes, "LARGE_BYTES", 0)
     lora = Lora(str(write_lora(tmp_path / "lora.safetensors", models["folder"])), 0.5)

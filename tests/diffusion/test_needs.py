@@ -8,8 +8,7 @@ import pytest
 
 from sdi_engine.config.settings import PRESETS
 from sdi_engine.diffusion.header import Entry
-from sdi_engine.diffusion.needs import MEASURES, PACKINGS, Weights, Work, plan, sizes_of, weigh
-from sdi_engine.diffusion.weight_bytes import bytes_of
+from sdi_engine.diffusion.needs import MEASURES, PACKINGS, Weights, Work, packed_sizes_of, plan, sizes_of, weigh
 from sdi_engine.errors import BadInputError
 
 GIB = 2**30
@@ -20,7 +19,7 @@ def weights(family, resolution, denoiser, vae, *encoders):
     headers = {"unet": denoiser, "vae": vae, **{f"text_encoder_{place}": each for place, each in enumerate(encoders)}}
     headers = {part: {"blocks.0.weight": Entry("F16", (numbers // 1024, 1024))} for part, numbers in headers.items()}
     parts = {part: sizes_of(header, part, part == "unet") for part, header in headers.items()}
-    packed = {packing: bytes_of(headers["unet"], packing) for packing in PACKINGS}
+    packed = {packing: packed_sizes_of(headers["unet"], packing) for packing in PACKINGS}
     return Weights(family, parts, packed, "unet", resolution, 8, 128)
 
 
@@ -85,6 +84,18 @@ def test_a_truncated_file_of_gigabytes_is_refused_by_its_header_alone(tmp_path):
         stream.truncate(2**33)  # sparse: eight gigabytes, a few bytes too few
     with pytest.raises(BadInputError, match="truncated"):
         weigh(str(file))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_a_person_asks_for_is_counted(device):
+    """On the CPU the model passes through memory as it is."""
+    full, packed = (plan(sdxl(), Work(512, 1), device, 200 * GIB, True, bits) for bits in ("full", "4-bit"))
+    assert (full.measures, packed.measures) == ((), ("4-bit",))
+    assert packed.need < full.need
+    loaded = plan(sdxl(), Work(512, 1), device, 200 * GIB, precision="4-bit", is_loaded=True)
+    assert loaded.need < packed.need if device == "cpu" else loaded.need == packed.need
+    assert plan(sdxl(), Work(1024, 1), "cuda", 5 * GIB, True).measures[-1] == "8-bit"
+    assert "8-bit" not in plan(sdxl(), Work(1024, 1), "cuda", 5 * GIB, True, "full").measures
 
 
 def test_weights_are_packed_where_nothing_else_helps():

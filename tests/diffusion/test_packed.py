@@ -36,6 +36,7 @@ from sdi_engine.diffusion.tensors import open_tensors
 from sdi_engine.distillation.ddim import ddim_trajectory
 from sdi_engine.distillation.noise import CHOICES_2D, Context
 from sdi_engine.errors import BadInputError, EnvironmentMissingError
+from sdi_engine.service.keeper import KeptPrior
 from sdi_engine.studies.distill2d import score_distillation
 from sdi_engine.studies.sampling import starting_noise
 
@@ -275,3 +276,30 @@ def test_sample_distill2d_and_generate_with_a_file_in_8_bit_floats(tmp_path):
     numbers += ["--texture-size", "64", "--face-budget", "500"]
     assert cli.main(["generate", "a red mug", "--preset", "draft", "-o", str(tmp_path / "job"), *few, *numbers]) == 0
     assert (tmp_path / "job" / "mesh.glb").is_file()
+
+
+def test_a_person_chooses_the_precision(tmp_path):
+    """Through what keeps a loaded model: another precision is another model, and what goes with it is recorded."""
+    folder = write_wide("FLUX.1", tmp_path / "dream")
+    kept = KeptPrior()
+    exact, eight = kept.load(str(folder), CPU), kept.load(str(folder), CPU, precision="8-bit")
+    assert (exact.packed, eight.packed) == ("full", "8-bit")
+    assert is_packed(eight._denoiser)
+    assert not is_packed(exact._denoiser)
+    assert kept.load(str(folder), CPU, precision="8-bit") is eight
+    error = ((predicted(eight) - predicted(exact)).norm() / predicted(exact).norm()).item()
+    assert 0.0 < error < BOUNDS["8-bit"]
+    four = load_prior(str(folder), CPU, bits="4-bit")
+    assert four.packed == "4-bit"
+
+
+def test_what_is_quantized_in_its_file_or_has_nothing_to_pack_stays_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    single = write_single_file(write_stable_diffusion(tmp_path / "folder"), tmp_path / "dream.safetensors")
+    with pytest.raises(EnvironmentMissingError, match=r"packs a model to 8-bit: install it .* the precision auto"):
+        load_prior(str(single), CPU, bits="8-bit")
+    FORMATS["fp8 scaled"](load_file(single), single)
+    for model, sentence in ((str(single), "quantized in its file already"), ("starter", "Nothing of this model")):
+        prior = load_prior(model, CPU, bits="8-bit")
+        assert prior.packed == "full"
+        assert any(sentence in notice for notice in prior.notices)

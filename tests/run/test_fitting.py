@@ -37,7 +37,11 @@ def sdxl(monkeypatch):
         part: dict.fromkeys(("cpu", "cuda", "mps"), size)
         for part, size in (("unet", 10_269_852_000), ("vae", 334_612_000))
     }
-    weights = Weights("SDXL", everywhere, {"8-bit": 2_700_000_000, "4-bit": 1_400_000_000}, "unet", 1024, 8, 128)
+    packed = {
+        packing: dict.fromkeys(("cpu", "cuda", "mps"), size)
+        for packing, size in (("8-bit", 2_700_000_000), ("4-bit", 1_400_000_000))
+    }
+    weights = Weights("SDXL", everywhere, packed, "unet", 1024, 8, 128)
     monkeypatch.setattr(fitting, "weigh", lambda *_: weights)
     monkeypatch.setattr(device_memory, "weigh", lambda *_: weights)
 
