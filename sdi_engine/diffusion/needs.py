@@ -36,6 +36,7 @@ MEASURES: dict[Measure, str] = {
 """What is done to make a run fit, in this order, and how a person is told."""
 
 _OF_CARDS: tuple[Measure, ...] = ("turns", "8-bit", "4-bit")
+
 GRAPH_BYTES = 95
 """That a VAE's encoder in float32 holds for its gradient by pixel and channel of its first block: 3.2 GB for the 512²
 pixels and 128 channels of Stable Diffusion's, measured."""
@@ -197,12 +198,11 @@ def plan(
     taken: list[Measure] = [each for each in PACKINGS if each == precision and weights.gains_by(each, device)]
     while need(weights, work, device, taken) > free and possible:
         taken.append(possible.pop(0))
-    least = need(weights, work, device, taken)
-    if not is_loaded and device != "cuda":
-        as_it_is = weights.denoiser_bytes(device, ()) + weights.bytes_of("vae", device)
-        least = max(least, BASE_BYTES[device] + as_it_is)
+    as_it_is = weights.denoiser_bytes(device, ()) + weights.bytes_of("vae", device)
+    passing = 0 if is_loaded or device == "cuda" else BASE_BYTES[device] + as_it_is
+    least = max(need(weights, work, device, taken), passing)
     hopeless = _is_too_much(least, device, free)
-    return Plan(least, free, tuple(taken), _advice(weights, work, device, free, taken) if hopeless else "")
+    return Plan(least, free, tuple(taken), _advice(weights, work, device, free, taken, passing) if hopeless else "")
 
 
 def need(weights: Weights, work: Work, device: Device, measures: Collection[Measure]) -> int:
@@ -238,11 +238,13 @@ def _is_too_much(least: int, device: Device, free: int) -> bool:
     return SURE_SHARE * (least - BASE_BYTES[device]) > free
 
 
-def _advice(weights: Weights, work: Work, device: Device, free: int, measures: Collection[Measure]) -> str:
-    """Which setting would fit."""
+def _advice(
+    weights: Weights, work: Work, device: Device, free: int, measures: Collection[Measure], passing: int
+) -> str:
+    """Which setting would fit, where the model takes `passing` bytes while it is loaded, whatever the settings."""
     for resolution in (side for side in (work.resolution, *SMALLER) if side <= work.resolution):
         smaller = Work(resolution, 1, work.texts)
-        least = need(weights, smaller, device, measures)
+        least = max(need(weights, smaller, device, measures), passing)
         if smaller != work and not _is_too_much(least, device, free):
             said = f"choose a resolution of {resolution}"
             return f"{said} and 1 view per step" if work.views > 1 else said

@@ -89,13 +89,13 @@ def test_a_truncated_file_of_gigabytes_is_refused_by_its_header_alone(tmp_path):
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_what_a_person_asks_for_is_counted(device):
     """On the CPU the model passes through memory as it is."""
-    full, packed = (plan(sdxl(), Work(512, 1), device, 200 * GIB, True, bits) for bits in ("full", "4-bit"))
+    full, packed = (plan(sdxl(), Work(256, 1), device, 200 * GIB, True, bits) for bits in ("full", "4-bit"))
     assert (full.measures, packed.measures) == ((), ("4-bit",))
     assert packed.need < full.need
-    loaded = plan(sdxl(), Work(512, 1), device, 200 * GIB, precision="4-bit", is_loaded=True)
+    loaded = plan(sdxl(), Work(256, 1), device, 200 * GIB, precision="4-bit", is_loaded=True)
     assert loaded.need < packed.need if device == "cpu" else loaded.need == packed.need
-    assert plan(sdxl(), Work(1024, 1), "cuda", 5 * GIB, True).measures[-1] == "8-bit"
-    assert "8-bit" not in plan(sdxl(), Work(1024, 1), "cuda", 5 * GIB, True, "full").measures
+    assert plan(sdxl(), Work(1024, 1), "cuda", 6 * GIB, True).measures[-1] == "8-bit"
+    assert "8-bit" not in plan(sdxl(), Work(1024, 1), "cuda", 6 * GIB, True, "full").measures
 
 
 def test_weights_are_packed_where_nothing_else_helps():
@@ -105,5 +105,5 @@ def test_weights_are_packed_where_nothing_else_helps():
     assert found.measures[-1] == "8-bit"
     assert "packed to 8 bits" in found.words("cuda")
     assert plan(flux, Work(1024, 1), "cuda", 12 * GIB).is_hopeless
-    loaded = plan(flux, Work(1024, 1), "cuda", 40 * GIB, packed="4-bit")
+    loaded = plan(flux, Work(1024, 1), "cuda", 40 * GIB, precision="4-bit", is_loaded=True)
     assert loaded.measures == ("4-bit",)
