@@ -148,6 +148,7 @@ def test_the_doctor_says_what_a_model_needs(tmp_path):
     model = write_stable_diffusion(tmp_path / "tiny")
     found = needs_of(str(model), "cpu")
     assert found["runs"]["paper"]["fits"]
+    assert "8-bit" in needs_of(str(model), "cpu", precision="8-bit")["runs"]["paper"]["measures"]
     assert set(found["bytes"]) == {"unet", "vae", "text_encoder"}
     assert found["lines"][0].startswith("SD 1.x: unet")
     with pytest.raises(BadInputError, match="is not a file or folder of this computer"):
