@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..config.parameters import NO_PARTS, Parts
+from ..config.parameters import AUTO, NO_PARTS, Parts
 from ..config.settings import PRESETS
 from ..diffusion.needs import Work, gib, plan, weigh
 from ..diffusion.parts import check
-from ..diffusion.weight_bytes import AUTO
 from ..errors import BadInputError
 
 

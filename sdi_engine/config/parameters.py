@@ -22,6 +22,10 @@ SCHEMA_VERSION = 4
 spite of an unknown field is then still what was asked for. Older requests are read, newer ones are not."""
 
 STARTER_MODEL = "starter"
+
+AUTO = "auto"
+"""A precision: as in the model's file, or packed where a graphics card has no room for the model otherwise."""
+
 MAX_SEED = 2**31 - 1
 
 Scope = Literal["model", "image", "distillation", "3d", "object"]
@@ -505,7 +509,7 @@ class Parameters:
         is_compared=False,
     )
     precision: str = parameter(
-        "auto",
+        AUTO,
         "Precision",
         "In how many bits the model's weights are kept in memory; fewer need less and change the object a little",
         choices=(

@@ -6,12 +6,12 @@ import importlib.util
 
 import torch
 
-from ..config.parameters import NO_PARTS, Parts
+from ..config.parameters import AUTO, NO_PARTS, Parts
 from ..errors import EngineError, OutOfMemoryError
 from ..system.memory import memory_bytes
 from .needs import SURE_SHARE, Work, gib, plan, weigh
 from .packed_on_loading import check_library
-from .weight_bytes import AUTO, FULL, PACKINGS, Precision
+from .weight_bytes import FULL, PACKINGS, Precision
 
 
 def free_bytes(device: torch.device) -> int:

@@ -20,7 +20,7 @@ from torch import nn
 
 from .. import __version__
 from ..config.overrides import override
-from ..config.parameters import NO_PARTS, STARTER_MODEL, Parts
+from ..config.parameters import AUTO, NO_PARTS, STARTER_MODEL, Parts
 from ..contract import vocabulary
 from ..contract.request import Lora
 from ..doctor import too_old
@@ -49,7 +49,7 @@ from .precision import precision
 from .prior import ModelHints, Prior
 from .text_encoders import TEXT_ENCODERS, ReadEncoders, TextEncoders, without_weights
 from .tokenizer_files import tokenizer_in
-from .weight_bytes import AUTO, narrow_kind
+from .weight_bytes import narrow_kind
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config.parameters import NO_PARTS, Parts
+from ..config.parameters import AUTO, NO_PARTS, Parts
 from ..config.settings import Settings
 from .families import Family
 from .header import Header, current_name, read_header
 from .location import HINTS_FILE, INDEX_FILE, is_safetensors, locate
 from .model_index import present, read_index, read_object
 from .parts import plan as plan_of_parts
-from .weight_bytes import AUTO, FULL, PACKINGS, Precision, bytes_of, narrow_kind
+from .weight_bytes import FULL, PACKINGS, Precision, bytes_of, narrow_kind
 
 Device = Literal["cpu", "cuda", "mps"]
 Measure = Literal["graphs again", "one by one", "graphs in parts", "16 bits", "turns", "8-bit", "4-bit"]

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
 Precision = Literal["full", "8-bit", "4-bit"]
 
-AUTO = "auto"
-"""As a request says it: `FULL`, or packed where a graphics card has no room for the model otherwise."""
-
 FULL: Precision = "full"
 PRECISIONS: tuple[Precision, ...] = (FULL, "8-bit", "4-bit")
 """How a denoiser's weights are kept in memory: as in its file, but those of more than 16 bits in the precision that the

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config.parameters import NO_PARTS, Parts
+from ..config.parameters import AUTO, NO_PARTS, Parts
 from ..contract.request import Lora
-from ..diffusion.weight_bytes import AUTO
 from ..system.pasted import as_meant
 from .device import give_memory_back
 

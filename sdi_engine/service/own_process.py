@@ -19,13 +19,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
-from ..config.parameters import NO_PARTS, Parts
+from ..config.parameters import AUTO, NO_PARTS, Parts
 from ..contract import events
 from ..contract.job_folder import JobFolder
 from ..contract.job_queue import RESUME, RUN, SAMPLE
 from ..contract.request import JobRequest, Lora
 from ..diffusion.model_index import check_prompt
-from ..diffusion.weight_bytes import AUTO
 from ..system.files import open_to_append
 from . import worker
 from .device import give_memory_back
