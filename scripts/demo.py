@@ -76,7 +76,8 @@ def main() -> int:
     total = time.perf_counter() - start
     print(f'\n"{result["prompt"]}": {result["faces"]} faces, {result["texture_size"]} px texture, {total:.0f} s')
     for key, label in PHASES.items():
-        print(f"  {label:15} {seconds[key]:6.1f} s")
+        if key in seconds:  # an object that was finished as a mesh has no surface to extract
+            print(f"  {label:15} {seconds[key]:6.1f} s")
     print(f"  {'8 pictures':15} {picture_seconds:6.1f} s")
     for label, file in (("scene", blend), ("mesh", glb), ("preview", preview), ("from 8 sides", sheet), ("job", job)):
         print(f"{label:13} {file}")
