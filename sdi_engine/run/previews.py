@@ -55,13 +55,14 @@ def save_live_mesh(run: Optimisation, folder: JobFolder, height: float) -> LiveM
         StorageError: it cannot be written.
     """
     mesh = run.representation.preview_mesh(LIVE_FACES)
+    arrays = {
+        "vertices": mesh.vertices if mesh.is_placed else standing_on_ground(mesh.vertices, height),
+        "faces": mesh.faces,
+        "colours": eight_bit(mesh.colours).numpy(),
+    }
     content = io.BytesIO()
-    np.savez(
-        content,
-        vertices=mesh.vertices if mesh.is_placed else standing_on_ground(mesh.vertices, height),
-        faces=mesh.faces,
-        colours=eight_bit(mesh.colours).numpy(),
-    )
+    # row by row, as they are read, however they lie in memory
+    np.savez(content, **{name: np.ascontiguousarray(array) for name, array in arrays.items()})
     with storage_errors(folder.path):
         write_atomically(folder.live_file, content.getvalue())
     return LiveMeshSaved(run.step)

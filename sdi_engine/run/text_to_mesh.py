@@ -211,7 +211,7 @@ def save_texture(folder: JobFolder, exported: TexturedMesh) -> None:
 
 def _save_array(file: Path, name: str, array: NDArray[np.generic]) -> None:
     content = io.BytesIO()
-    np.savez(content, **{name: array.astype(source_mesh.DTYPES[name])})
+    np.savez(content, **{name: np.ascontiguousarray(array, source_mesh.DTYPES[name])})
     write_atomically(file, content.getvalue())
 
 

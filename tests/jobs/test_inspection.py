@@ -5,6 +5,7 @@ import os
 import random
 import struct
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -310,3 +311,18 @@ class TestLiveMesh:
             except UnsoundFileError:
                 refused += 1
         assert refused > CASES // 4
+
+
+def test_a_live_mesh_is_read_however_its_arrays_lie_in_memory(folder):
+    import torch
+    from sdi_text_to_3d.sdi_engine.representation import ColouredMesh
+    from sdi_text_to_3d.sdi_engine.run.previews import save_live_mesh
+
+    vertices = np.asfortranarray(np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32))
+    faces = np.asfortranarray(np.array([[0, 1, 2], [0, 2, 3]], np.int32))
+    colours = torch.linspace(0.0, 1.0, 12).reshape(3, 4).T  # by columns, as from a network that works by features
+    grown = SimpleNamespace(preview_mesh=lambda _faces: ColouredMesh(vertices, faces, colours, is_placed=True))
+    save_live_mesh(SimpleNamespace(representation=grown, step=1), folder, 1.0)
+    mesh = read_live_mesh(folder.live_file)
+    assert np.frombuffer(mesh.faces, np.int32).tolist() == faces.ravel().tolist()
+    assert np.frombuffer(mesh.colours, np.uint8).reshape(-1, 3)[0].tolist() == [0, 93, 185]
