@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,28 +129,34 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _bench(options: argparse.Namespace) -> int:
     """Measure what a run would take; the table is printed, and with --json the numbers too."""
-    progress = ProgressBar()
-    try:
-        with worker.stop_signals():
-            result = measured(options, progress)
-    except EngineError as error:
-        log.error("%s", error)
-        return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)
-    except KeyboardInterrupt:
-        log.info("Cancelled.")
-        return _print_json(options, {"ok": False, "error": "Cancelled."}, EXIT_CANCELLED)
-    finally:
-        progress.close()
-    print("\n".join(map(printable, result.pop("table"))), file=sys.stderr if options.json else sys.stdout)
-    return _print_json(options, {"ok": True, **result}, EXIT_DONE)
+
+    def told(result: dict[str, Any]) -> dict[str, Any]:
+        print("\n".join(map(printable, result.pop("table"))), file=sys.stderr if options.json else sys.stdout)
+        return result
+
+    return _with_result(options, measured, told)
 
 
 def _study(options: argparse.Namespace) -> int:
     """Run one of the studies, and print what it returns."""
+
+    def told(result: dict[str, Any]) -> dict[str, Any]:
+        log.info('The results are in "%s".', options.output)
+        return {"folder": str(options.output), **result}
+
+    return _with_result(options, STUDIES[options.command], told)
+
+
+def _with_result(
+    options: argparse.Namespace,
+    work: Callable[[argparse.Namespace, ProgressBar], dict[str, Any]],
+    told: Callable[[dict[str, Any]], dict[str, Any]],
+) -> int:
+    """Do some work, however it ends; `told` says what came of it, and returns what --json prints."""
     progress = ProgressBar()
     try:
         with worker.stop_signals():
-            result = STUDIES[options.command](options, progress)
+            result = work(options, progress)
     except EngineError as error:
         log.error("%s", error)
         return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)
@@ -161,8 +168,7 @@ def _study(options: argparse.Namespace) -> int:
         return _print_json(options, {"ok": False, "error": f"{type(error).__name__}: {error}"}, 1)
     finally:
         progress.close()
-    log.info('The results are in "%s".', options.output)
-    return _print_json(options, {"ok": True, "folder": str(options.output), **result}, EXIT_DONE)
+    return _print_json(options, {"ok": True, **told(result)}, EXIT_DONE)
 
 
 def _work(options: argparse.Namespace, path: Path, *, resume: bool) -> int:

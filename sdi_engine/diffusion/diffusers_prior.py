@@ -222,7 +222,7 @@ class DiffusersPrior(Prior):
         """Before each block of the denoiser and of the VAE, also on the way back for the gradient; not on a graphics
         card, where an evaluation is short."""
         if self._at_safepoint is None and self.device.type != "cuda":
-            for network in (self._denoiser, getattr(self._pipeline, "vae", None)):
+            for network in (self._denoiser, self._vae):
                 for block in _blocks(network):
                     block.register_forward_pre_hook(self._before_block)
                     block.register_forward_hook(self._after_block)

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,11 +19,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
-from ..config.parameters import AUTO, NO_PARTS, Parts
 from ..contract import events
 from ..contract.job_folder import JobFolder
 from ..contract.job_queue import RESUME, RUN, SAMPLE
-from ..contract.request import JobRequest, Lora
+from ..contract.request import JobRequest
 from ..diffusion.model_index import check_prompt
 from ..system.files import open_to_append
 from . import worker
@@ -32,8 +31,6 @@ from .keeper import KeptPrior
 from .pool import Listener, Outcome, ignore
 
 if TYPE_CHECKING:
-    import torch
-
     from ..diffusion.counted_prior import CountedPrior
     from ..diffusion.loading import LoadPrior
     from ..diffusion.prior import Prior
@@ -136,18 +133,12 @@ class _Costs:
         self._optimised_at: float | None = None
         self._error = ""
 
-    def load(
-        self,
-        model: str,
-        device: torch.device,
-        loras: Sequence[Lora] = (),
-        parts: Parts = NO_PARTS,
-        precision: str = AUTO,
-    ) -> Prior:
+    def load(self, *asked: Any) -> Prior:
+        """A `LoadPrior` as that of before, with all that it is asked."""
         from ..diffusion.counted_prior import CountedPrior
 
         start = time.perf_counter()
-        self._prior = CountedPrior(self._load(model, device, loras, parts, precision))
+        self._prior = CountedPrior(self._load(*asked))
         self._load_seconds += time.perf_counter() - start
         return self._prior
 

@@ -59,13 +59,7 @@ class FieldThenMesh(RadianceVolume):
     def parameter_groups(self) -> list[ParameterGroup]:
         if self.surface is None:
             return super().parameter_groups()
-        vertices: ParameterGroup = {
-            "name": "vertices",
-            "params": [self.surface.moves],
-            "lr": self.settings.vertex_learning_rate,
-            "together": True,
-        }
-        return [*super().parameter_groups(), vertices]
+        return [*super().parameter_groups(), self.surface.parameter_group(self.settings.vertex_learning_rate)]
 
     def prepare(self, step: Step) -> None:
         """As of the volume; when it is time the field's surface becomes the mesh.

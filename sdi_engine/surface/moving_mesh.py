@@ -57,13 +57,7 @@ class MovingMesh(PaintedMesh):
         )
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        vertices: ParameterGroup = {
-            "name": "vertices",
-            "params": [self.surface.moves],
-            "lr": self.settings.vertex_learning_rate,
-            "together": True,
-        }
-        return [*super().parameter_groups(), vertices]
+        return [*super().parameter_groups(), self.surface.parameter_group(self.settings.vertex_learning_rate)]
 
     def render(self, cameras: Cameras, resolution: int, step: Step) -> MovingRendering:
         """What B cameras see.

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..mesh.topology import half_edges, welded
+from ..representation import ParameterGroup
 from .large_steps import LargeSteps
 from .rays import RayCaster, ray_caster
 
@@ -71,6 +72,10 @@ class MovingSurface(nn.Module):
         self._groups = int(group.max()) + 1
         self.normals = torch.from_numpy(normals.astype(np.float32)).to(device)
         self.turned_from = self._group_normals(self.start)[self.group]
+
+    def parameter_group(self, learning_rate: float) -> ParameterGroup:
+        """What is optimised, in steps of one size for all vertices."""
+        return {"name": "vertices", "params": [self.moves], "lr": learning_rate, "together": True}
 
     def positions(self) -> Tensor:
         """(P, 3), where the places are now, scene units; differentiable with respect to `moves`."""
