@@ -4,6 +4,7 @@ torch uses one thread, since the tensors are small and threads would only wait f
 engine's state, which would be in the person's own folder, go into a folder of this test run.
 """
 
+import gc
 import os
 import sys
 import tempfile
@@ -45,6 +46,12 @@ def pytest_collection_modifyitems(items):
         return next((rank for rank, path in enumerate(LONGEST) if item.nodeid.startswith(path)), len(LONGEST))
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish():
+    """Leave what was imported out of garbage collections: engines do a whole one for each job, which takes long."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -39,9 +39,13 @@ def other_index(tmp_path):
     )
 
 
-def start(folder, requirements, *options, **pip):
+INSTALL = (sys.executable, "-m", "sdi_engine.install")
+QUICK = (sys.executable, str(tiny_packages.QUICK_INSTALL))
+
+
+def start(folder, requirements, *options, program=QUICK, **pip):
     return subprocess.Popen(
-        [sys.executable, "-m", "sdi_engine.install", str(folder), "--requirements", str(requirements), *options],
+        [*program, str(folder), "--requirements", str(requirements), *options],
         cwd=ROOT,
         env=tiny_packages.pip_environment(**pip),
         stdout=subprocess.PIPE,
@@ -92,6 +96,7 @@ def test_an_environment_with_what_is_pinned_takes_the_place_of_an_earlier_one(
     assert install.state_of(folder, requirements) == install.READY
     process = start(
         *(folder, requirements, f"--torch-index={torch_index}"),
+        program=INSTALL,
         **{"PIP_INDEX_URL": other_index, "PIP_USER": "1", "PIP_TARGET": str(tmp_path / "elsewhere")},
     )
     output, _ = process.communicate()

@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 from ..errors import BadInputError
@@ -90,13 +91,18 @@ class _Number:
     choices: tuple[str, ...] = ()
 
 
+@cache
+def _hints(of: type) -> dict[str, Any]:
+    return typing.get_type_hints(of, include_extras=True)  # evaluates every annotation: ten milliseconds
+
+
 def _numbers(settings: Any, prefix: str = "") -> dict[str, _Number]:
     """All fields by their names; an inner dataclass is replaced by its fields.
 
     For a field that is a setting of the table too, the table's limits and choices hold.
     """
     numbers: dict[str, _Number] = {}
-    for field, hint in typing.get_type_hints(type(settings), include_extras=True).items():
+    for field, hint in _hints(type(settings)).items():
         value, name = getattr(settings, field), prefix + field
         kind, *said = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
         if dataclasses.is_dataclass(value) and not isinstance(value, Ramp):

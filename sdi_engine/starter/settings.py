@@ -35,6 +35,7 @@ class Settings:
         log_every: steps between lines of loss.jsonl.
         save_every: steps between saved states and models.
         sample_every: steps between sample grids.
+        sample_steps: evaluations of the U-Net for each sample of a grid.
     """
 
     steps: int | None = None
@@ -56,3 +57,4 @@ class Settings:
     log_every: int = 20
     save_every: int = 500
     sample_every: int = 2000
+    sample_steps: int = 20

@@ -180,7 +180,7 @@ class Trainer:
     def draw_samples(self) -> None:
         """Writes a grid of samples: one column per thing, in changing colours and patterns, one row per view."""
         texts = grid_prompts(self.step // self.settings.sample_every)
-        images = self.average.sample(texts, self.settings.seed, steps=20)
+        images = self.average.sample(texts, self.settings.seed, self.settings.sample_steps)
         save_grid(images, len(world.things()), self.folder / f"samples-{self.step:06d}.png")
 
     def _this_run(self) -> TrainingRun:

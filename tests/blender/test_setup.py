@@ -75,9 +75,10 @@ def environment(extension, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def tiny_installation(module, tmp_path, monkeypatch, settings, online):
+def tiny_installation(extension, module, tmp_path, monkeypatch, settings, online):
     """The engine's requirements are one tiny package; this machine's Pythons are the one that runs the test."""
     requirements = tmp_path / "requirements.txt"
+    tiny_packages.install_quickly(monkeypatch, extension.jobs.engine.Engine)
     requirements.write_text("sdi-tiny==1.0\n")
     real, state_of = module.Installation, module.install.state_of
     monkeypatch.setattr(module, "Installation", lambda *given: real(*given, requirements=requirements))

@@ -13,10 +13,26 @@ from sdi_engine.cli.parser import make_parser
 from sdi_engine.errors import BadInputError
 
 
-def sdi_engine(*arguments):
-    """The command line in a process of its own: exit code, last line of stdout, stderr."""
+def in_its_own_process(*arguments):
+    """The command line as a person runs it: exit code, last line of stdout, stderr."""
     done = subprocess.run([sys.executable, "-m", "sdi_engine", *arguments], capture_output=True, text=True)
     return done.returncode, done.stdout.strip().rpartition("\n")[2], done.stderr
+
+
+@pytest.fixture
+def sdi_engine(capsys, caplog):
+    """The same in this process, with its log in the place of stderr."""
+    caplog.set_level("INFO")
+
+    def run(*arguments):
+        try:
+            code = main(list(arguments))
+        except SystemExit as refused:
+            code = refused.code
+        said = capsys.readouterr()
+        return code, said.out.strip().rpartition("\n")[2], said.err + caplog.text
+
+    return run
 
 
 def without_packages(*arguments):
@@ -25,11 +41,11 @@ def without_packages(*arguments):
     return subprocess.run([sys.executable, "-S", "-c", code, *arguments], capture_output=True, text=True)
 
 
-def test_generate_makes_a_mesh_and_prints_json(tmp_path):
+def test_generate_makes_a_mesh_and_prints_json(sdi_engine, tmp_path):
     model = write_stable_diffusion(tmp_path / "tiny")
-    options = ["--model", str(model), "--preset", "draft", "--steps", "3", "--texture-size", "64", "--json"]
-    options += ["--set", "mesh_resolution=32", "--set", "samples_per_ray=24", "--set", "resolution=16"]
-    code, last, errors = sdi_engine("generate", 'a "red" mug', "-o", str(tmp_path / "job"), *options)
+    options = ["--model", str(model), "--preset", "draft", "--steps", "2", "--texture-size", "64", "--json"]
+    options += ["--set", "mesh_resolution=16", "--set", "samples_per_ray=16", "--set", "resolution=16"]
+    code, last, errors = in_its_own_process("generate", 'a "red" mug', "-o", str(tmp_path / "job"), *options)
     assert code == 0, errors
     result = json.loads(last)
     assert result["ok"]
@@ -49,7 +65,7 @@ def test_generate_makes_a_mesh_and_prints_json(tmp_path):
         ("a mug", ["--guidance-scale", "nan"], "guidance scale"),
     ],
 )
-def test_bad_input_is_one_sentence_and_code_2(tmp_path, prompt, options, words):
+def test_bad_input_is_one_sentence_and_code_2(sdi_engine, tmp_path, prompt, options, words):
     code, last, errors = sdi_engine("generate", prompt, "-o", str(tmp_path / "job"), "--json", *options)
     assert code == 2
     assert words in errors
@@ -79,21 +95,21 @@ def test_a_prompt_of_which_the_model_knows_no_word_is_refused_before_anything_is
 
 def test_an_impossible_results_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    code, _, errors = sdi_engine("generate", "a mug", "-o", str(tmp_path / "file" / "job"))
+    code, _, errors = in_its_own_process("generate", "a mug", "-o", str(tmp_path / "file" / "job"))
     assert code == 2
     assert "cannot be used" in errors
     assert "Traceback" not in errors
 
 
-def test_a_folder_that_is_no_job(tmp_path):
+def test_a_folder_that_is_no_job(sdi_engine, tmp_path):
     for command in ("run", "resume"):
         code, _, errors = sdi_engine(command, str(tmp_path))
         assert code == 2
         assert "not a job folder" in errors
 
 
-def test_distill2d_with_the_starter_prior_is_ddim(tmp_path):
-    options = ["-o", str(tmp_path / "out"), "--steps", "10", "--json"]
+def test_distill2d_with_the_starter_prior_is_ddim(sdi_engine, tmp_path):
+    options = ["-o", str(tmp_path / "out"), "--steps", "4", "--json"]
     code, last, errors = sdi_engine("distill2d", "a red mushroom", *options)
     assert code == 0, errors
     result = json.loads(last)
@@ -104,7 +120,7 @@ def test_distill2d_with_the_starter_prior_is_ddim(tmp_path):
 
 
 @pytest.mark.parametrize("minutes", ["nan", "-1"])
-def test_invalid_idle_minutes_are_refused(tmp_path, minutes):
+def test_invalid_idle_minutes_are_refused(sdi_engine, tmp_path, minutes):
     code, _, errors = sdi_engine("serve", str(tmp_path), "--idle-minutes", minutes)
     assert code == 2
     assert "--idle-minutes" in errors
@@ -119,7 +135,7 @@ def test_invalid_idle_minutes_are_refused(tmp_path, minutes):
         (["figures", "7"], '"7" does not exist'),
     ],
 )
-def test_bad_input_of_a_study_is_one_sentence_and_code_2(tmp_path, arguments, words):
+def test_bad_input_of_a_study_is_one_sentence_and_code_2(sdi_engine, tmp_path, arguments, words):
     code, last, errors = sdi_engine(*arguments, "-o", str(tmp_path / "out"), "--json")
     assert code == 2
     assert words in errors
@@ -135,7 +151,7 @@ def test_a_study_in_a_python_without_torch_is_code_3(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_doctor_lists_every_requirement():
+def test_doctor_lists_every_requirement(sdi_engine):
     code, last, _ = sdi_engine("doctor", "--json")
     report = json.loads(last)
     names = {check["name"] for check in report["checks"]}

@@ -12,17 +12,20 @@ from PIL import Image
 from sdi_engine import errors
 from sdi_engine.cli import commands as cli
 from sdi_engine.contract.request import JobRequest
-from sdi_engine.evaluation import evaluate, examiner, measure, samples
+from sdi_engine.evaluation import evaluate, examiner, measure, pictures, portraits, samples
 from sdi_engine.evaluation.commitment import Commitment
 from sdi_engine.evaluation.judge import Judge, Names
 from sdi_engine.evaluation.plan import Job
 from sdi_engine.evaluation.report import METRICS, Metric, Object, Results, comparison_table, judge_lines, table
 from sdi_engine.evaluation.runs import Record
 from sdi_engine.service.own_process import OwnProcess
+from sdi_engine.starter.render import sample_surface, spread_points
 from sdi_engine.studies import study
 
 PROMPTS = [f"prompt {number}" for number in range(8)]
 ASKABLE = frozenset({"thing", "r_thing"})
+FEW = 1000
+"""Points per square unit, which are enough for a picture that nobody looks at."""
 
 
 def metric(name):
@@ -141,8 +144,8 @@ def test_askable_metrics_are_those_in_which_failures_count():
 
 
 @pytest.fixture
-def machine(monkeypatch):
-    """Evaluations in this process, with a model that knows a ball, an untrained judge, and few truths."""
+def machine(monkeypatch, small_pictures):
+    """Evaluations in this process, with a model that knows a ball, an untrained judge, and few truths of few points."""
     prior = ExactPrior({"mug": ball_images(16)})
     did = []
 
@@ -160,6 +163,10 @@ def machine(monkeypatch):
     make_truths = measure.Truths.of.__wrapped__
     few = functools.cache(lambda subject: make_truths(measure.Truths, subject, count=2))
     monkeypatch.setattr(measure.Truths, "of", few)
+    monkeypatch.setattr(pictures, "spread_points", functools.partial(spread_points, density=FEW))
+    monkeypatch.setattr(measure, "sample_surface", functools.partial(sample_surface, density=FEW))
+    monkeypatch.setattr(portraits, "POINTS_PER_AREA", FEW)
+    monkeypatch.setattr(evaluate, "SHEET_EDGE", 32)
     monkeypatch.setattr(study, "load_prior", lambda *asked: prior)
     monkeypatch.setattr(samples, "STEPS", 3)
     monkeypatch.setattr("sdi_engine.diffusion.model_index.words_of", lambda folder: {})  # this model takes any word
@@ -176,13 +183,13 @@ def command(capsys, tmp_path):
     return run
 
 
-SMALL = "preset=draft texture_size=64 face_budget=200 set.mesh_resolution=24 set.samples_per_ray=16"
+SMALL = "preset=draft texture_size=64 face_budget=200 set.mesh_resolution=16 set.samples_per_ray=16"
 
 
 def test_an_evaluation_from_the_command_to_the_table(command, machine, tmp_path, capsys):
     settings = [
         "--setting",
-        f"SDS: {SMALL} steps=6 noise=random",
+        f"SDS: {SMALL} steps=3 noise=random",
         "--setting",
         f"none: {SMALL} steps=1 set.field.density_scale=0",
     ]
@@ -211,10 +218,10 @@ def test_an_evaluation_from_the_command_to_the_table(command, machine, tmp_path,
     assert set(written["samples"]) == {"thing", "colour", "pattern", "both", "view"}
     known = {"residual", "non_manifold", "charts", "stretch", "texture_fill"}
     assert set(written["objects"][1]["values"]) == known, "nobody knows what an iguana looks like"
-    assert len(written["objects"][1]["details"]["residuals"]) == 6, "one for each step"
+    assert len(written["objects"][1]["details"]["residuals"]) == 3, "one for each step"
     sheet = Image.open(out / said["sheet"])
-    assert sheet.width > 6 * 128
-    assert sheet.height > 2 * 128
+    assert sheet.width > 6 * 32
+    assert sheet.height > 2 * 32
 
     code, said, _ = command("out", "--prompt", "a red mug", "--prompt", "an iguana", "--samples", 2, *settings)
     assert code == 0

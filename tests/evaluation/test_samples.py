@@ -1,10 +1,13 @@
+import numpy as np
 import torch
 
 from sdi_engine.evaluation.examiner import Examiner
-from sdi_engine.evaluation.measure import Truths
+from sdi_engine.evaluation.pictures import on_grey, render_around
 from sdi_engine.evaluation.plan import Plan, Setting
 from sdi_engine.evaluation.samples import sample_view
 from sdi_engine.starter.captions import parse
+from sdi_engine.starter.render import sample_surface
+from sdi_engine.starter.world import make_instance
 
 CAR = "a red car"
 
@@ -17,8 +20,9 @@ def test_samples_are_prompted_from_all_sides_in_turn():
 
 def test_a_sample_counts_for_its_view_only_if_it_shows_that_view():
     examiner = Examiner((CAR,))
-    pictures = Truths.of(parse(CAR), count=4).pictures.float() / 255
-    around = torch.arange(8).repeat(4)
+    cars = [make_instance(parse(CAR), np.random.default_rng(seed)) for seed in range(3)]
+    pictures = torch.cat([on_grey(render_around(sample_surface(car))) for car in cars])
+    around = torch.arange(8).repeat(3)
     as_asked = examiner.examine_samples(pictures, around.tolist(), CAR)
     turned = examiner.examine_samples(pictures, ((around + 4) % 8).tolist(), CAR)
     assert as_asked["thing"] == turned["thing"] == 1.0

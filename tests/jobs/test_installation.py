@@ -4,6 +4,7 @@ import time
 import pytest
 import tiny_packages
 from sdi_text_to_3d.jobs import installation
+from sdi_text_to_3d.jobs.engine import Engine
 from sdi_text_to_3d.jobs.installation import Cleanup, Installation, Removal
 from sdi_text_to_3d.sdi_engine import install
 
@@ -17,9 +18,11 @@ def environment(tmp_path):
 
 @pytest.fixture
 def begin(tmp_path, environment, monkeypatch):
-    """Starts the installation of one tiny package, with settings of pip as keywords."""
+    """Starts the installation of one tiny package, with settings of pip as keywords; `quick` borrows pip."""
 
-    def begin(**pip):
+    def begin(quick=True, **pip):
+        if quick:
+            tiny_packages.install_quickly(monkeypatch, Engine)
         for name, value in tiny_packages.pip_environment(**pip).items():
             monkeypatch.setenv(name, value)
         requirements = tmp_path / "requirements.txt"
@@ -43,7 +46,7 @@ def follow(installation, until=lambda: False):
 
 def test_it_shows_its_progress_and_ends(begin, environment, tmp_path):
     tiny_packages.write_wheel(tmp_path / "wheels", "sdi-tiny")
-    installation = begin(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "wheels"))
+    installation = begin(quick=False, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "wheels"))
     assert follow(installation)[-3:] == ["Making the environment", "Installing sdi-tiny (1 of 1)", "Checking it"]
     assert installation.succeeded, installation.sentence
     assert installation.fraction == pytest.approx(2 / 3)

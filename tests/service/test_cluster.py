@@ -34,7 +34,7 @@ from sdi_engine.service.cluster_connection import connect
 from sdi_engine.service.cluster_crew import Crew
 from sdi_engine.surface.source import SourceMesh, write_source
 
-NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False, "no_monitor": True}
 STEPS = 12
 PATIENCE = 400.0
 """Seconds; long, since a hanging pool is a failure, but a slow machine is not."""
@@ -209,6 +209,32 @@ def at_step(number, do):
     return once(lambda event: event.phase.startswith("Optimising") and event.step >= number, do)
 
 
+def test_each_node_says_what_it_lacks(machines):
+    from sdi_engine.service import cluster_doctor
+
+    machines.ensure("one")
+    command = [sys.executable, "-m", "sdi_engine", "doctor", "--cluster", f"ray://127.0.0.2:{machines.client_port}"]
+    for _ in range(3):  # on a busy computer Ray's own server for a client does not always start
+        done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=PATIENCE)
+        report = json.loads(done.stdout)
+        if "Initialization failure" not in report.get("error", ""):
+            break
+    assert "nodes" in report, done.stdout + done.stderr
+    assert {"one"} < set(report["nodes"])
+    assert done.returncode == (errors.EXIT_DONE if report["ok"] else errors.EXIT_ENVIRONMENT)
+    assert report["nodes"]["one"]["resources"] == {"CPU": 1.0}
+    assert {"torch", "diffusers"} <= {check["name"] for check in report["nodes"]["one"]["checks"]}
+    assert "(raylet)" not in done.stdout + done.stderr
+    lacking = {**report["nodes"]["one"], "ok": False}
+    lacking["checks"] = [{"name": "torch", "ok": False, "detail": "not installed", "fix": "pip install torch"}]
+    lines = cluster_doctor.report_lines({"nodes": {"one": lacking, "two": {"ok": False, "error": "it is away"}}})
+    assert lines[1:] == [
+        "    MISSING torch: not installed",
+        "            fix: pip install torch",
+        "two: MISSING: it does not answer (it is away)",
+    ]
+
+
 def test_more_jobs_than_nodes_give_the_same_as_here(pool, job, uninterrupted):
     assert pool.capacity == 2
     folders = [job(f"job {number}", seed=number) for number in range(3)]
@@ -266,8 +292,8 @@ def test_a_lora_goes_to_the_node_and_is_named_as_here(pool, job, model, tmp_path
     file = write_lora(tmp_path / "style.safetensors", model)
     there, here = (job(name, steps=2, loras=(Lora(str(file), 0.8),)) for name in ("there", "here"))
     assert pool.submit(there.path).result(PATIENCE).exit_code == errors.EXIT_DONE
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # one thread, as on a node, beginning with the merging of the LoRA
-    subprocess.run([sys.executable, "-m", "sdi_engine", "run", str(here.path)], env=alone, check=True)
+    torch.set_num_threads(1)  # as on a node, beginning with the merging of the LoRA
+    assert worker.run(here.path, resume=False) == errors.EXIT_DONE
     assert there.mesh_file.read_bytes() == here.mesh_file.read_bytes()
     assert there.result()["loras"] == here.result()["loras"] == [{"file": str(file), "weight": 0.8}]
     assert there.result()["model"] == model
@@ -284,31 +310,6 @@ def test_what_fails_on_a_node_says_so_in_the_sentence_that_it_would_say_here(poo
     assert outcomes[0] == outcomes[1]
     assert outcomes[0][0] == errors.EXIT_BAD_INPUT
     assert str(file) in outcomes[0][1][0]
-
-
-def test_each_node_says_what_it_lacks(pool, machines):
-    from sdi_engine.service import cluster_doctor
-
-    command = [sys.executable, "-m", "sdi_engine", "doctor", "--cluster", f"ray://127.0.0.2:{machines.client_port}"]
-    for _ in range(3):  # on a busy computer Ray's own server for a client does not always start
-        done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=PATIENCE)
-        report = json.loads(done.stdout)
-        if "Initialization failure" not in report.get("error", ""):
-            break
-    assert "nodes" in report, done.stdout + done.stderr
-    assert {"one", "two"} <= set(report["nodes"])
-    assert done.returncode == (errors.EXIT_DONE if report["ok"] else errors.EXIT_ENVIRONMENT)
-    assert report["nodes"]["one"]["resources"] == {"CPU": 1.0}
-    assert {"torch", "diffusers"} <= {check["name"] for check in report["nodes"]["one"]["checks"]}
-    assert "(raylet)" not in done.stdout + done.stderr
-    lacking = {**report["nodes"]["one"], "ok": False}
-    lacking["checks"] = [{"name": "torch", "ok": False, "detail": "not installed", "fix": "pip install torch"}]
-    lines = cluster_doctor.report_lines({"nodes": {"one": lacking, "two": {"ok": False, "error": "it is away"}}})
-    assert lines[1:] == [
-        "    MISSING torch: not installed",
-        "            fix: pip install torch",
-        "two: MISSING: it does not answer (it is away)",
-    ]
 
 
 @pytest.mark.parametrize("prefix", ["", "ray://"])

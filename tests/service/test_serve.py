@@ -66,10 +66,11 @@ def request(model_name, **changes):
         "model": model_name,
         "preset": "draft",
         "steps": 3,
+        "resolution": 16,
         "texture_size": 64,
-        "face_budget": 500,
+        "face_budget": 200,
         "device": "cpu",
-        "overrides": {"mesh_resolution": 32, "samples_per_ray": 24},
+        "overrides": {"mesh_resolution": 16, "samples_per_ray": 16},
     }
     return JobRequest("a red mug", **(defaults | changes))
 

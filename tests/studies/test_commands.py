@@ -317,7 +317,8 @@ def _counted(function, calls):
     return counted
 
 
-def test_a_model_whose_files_have_changed_is_run_again(command, tmp_path):
+def test_a_model_whose_files_have_changed_is_run_again(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("sdi_engine.studies.compare.CHOICES", {"random": CHOICES["random"]})
     model = write_stable_diffusion(tmp_path / "tiny", vae=False)
     options = ["-o", tmp_path / "out", "--model", model, *SMALL]
     keys = []

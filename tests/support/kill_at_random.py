@@ -3,9 +3,9 @@
     python tests/support/kill_at_random.py FOLDER --runs 20 --queues 20 --seed 0
 
 A run is one job, killed, perhaps again while it is resumed, then resumed to its end. A queue is an engine with waiting
-jobs, killed; then another engine does the waiting and the unfinished ones. Every engine is a fork of one process that
-has loaded torch, so that it starts in a second. Prints one JSON object: for each run and queue when it was killed, and
-whether the mesh equals, byte for byte, that of the uninterrupted run.
+jobs, killed; then another engine does the waiting and the unfinished ones. One more job is ended by SIGTERM. Every
+engine is a fork of one process that has loaded torch, so that it starts in a second. Prints one JSON object: for each
+run and queue when it was killed, and whether the mesh equals, byte for byte, that of the uninterrupted run.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ torch.set_num_threads(1)  # before the first fork: threads do not survive a fork
 
 from tiny_models import write_stable_diffusion  # noqa: E402
 
+from sdi_engine.cli import commands  # noqa: E402
+from sdi_engine.contract import events  # noqa: E402
 from sdi_engine.contract.job_folder import JobFolder  # noqa: E402
 from sdi_engine.contract.job_queue import RESUME, JobQueue  # noqa: E402
 from sdi_engine.contract.request import JobRequest  # noqa: E402
@@ -61,7 +63,8 @@ def main() -> int:
     rng = random.Random(options.seed)
     runs = [kill_run(options.folder / f"run-{number}", model, wanted, rng) for number in range(options.runs)]
     queues = [kill_queue(options.folder / f"queue-{number}", model, wanted, rng) for number in range(options.queues)]
-    print(json.dumps({"runs": runs, "queues": queues}))
+    terminated = terminate_run(options.folder / "terminated", model)
+    print(json.dumps({"runs": runs, "queues": queues, "terminated": terminated}))
     return 0
 
 
@@ -95,6 +98,17 @@ def kill_queue(folder: Path, model: str, wanted: Wanted, rng: random.Random) -> 
     return {"moments": [moment], "exit_code": code, "begun": len(begun), "same": same, "left": left}
 
 
+def terminate_run(folder: Path, model: str) -> dict:
+    """End a job of the command line by SIGTERM, in the middle of its work."""
+    job = _job(folder, model, PROMPTS[0], steps=10_000)
+    pid = _fork(lambda: commands.main(["run", str(job.path)]))
+    while not any(isinstance(each, events.Progress) and each.step for each in events.read_new(job.events_file, 0)[0]):
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0), "it ended by itself"
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGTERM)
+    return {"exit_code": _ended(pid), "state": events.last_state(job.events_file)}
+
+
 def _uninterrupted(folder: Path, model: str) -> Wanted:
     found = {}
     for number, prompt in enumerate(PROMPTS):
@@ -105,14 +119,9 @@ def _uninterrupted(folder: Path, model: str) -> Wanted:
     return found
 
 
-def _job(path: Path, model: str, prompt: str) -> JobFolder:
-    small = {
-        "preset": "draft",
-        "steps": 6,
-        "overrides": {"mesh_resolution": 24},
-        "texture_size": 64,
-        "face_budget": 500,
-    }
+def _job(path: Path, model: str, prompt: str, steps: int = 6) -> JobFolder:
+    small = {"preset": "draft", "steps": steps, "resolution": 16, "texture_size": 64, "face_budget": 200}
+    small["overrides"] = {"mesh_resolution": 16, "samples_per_ray": 16}
     return JobFolder.create(path, JobRequest(prompt, model=model, device="cpu", **small))
 
 
