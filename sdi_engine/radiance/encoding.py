@@ -8,11 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from .kernels import WORTH_THREADS
 from .lookup import HASH_PRIMES, Layout, can_be_fused, fused_features
 
 
 class FeatureGrids(nn.ParameterList, ABC):
     """Features on the vertices of cubic grids, coarse to fine; each level is one parameter."""
+
+    FUSED_ON: frozenset[str]
+    """Types of device on which the kernels of `lookup` are worth their compiler."""
 
     def __init__(self, levels: list[nn.Parameter], features: int) -> None:
         super().__init__(levels)
@@ -27,13 +31,17 @@ class FeatureGrids(nn.ParameterList, ABC):
         Returns:
             (N, levels · features).
         """
-        if can_be_fused(points, self.features):
+        if self.are_fused(points):
             layouts = [self._layout(level) for level in range(active_levels)]
             width = self.features * len(self)
             return fused_features(points, list(self)[:active_levels], layouts, self.features, width)
-        active = [self._level_at(points, level) for level in range(active_levels)]
-        inactive = points.new_zeros(len(points), self.features * (len(self) - active_levels))
-        return torch.cat([*active, inactive], dim=1)
+        active = [self._level_at(points, level).t() for level in range(active_levels)]
+        inactive = points.new_zeros(self.features * (len(self) - active_levels), len(points))
+        return torch.cat([*active, inactive]).t()
+
+    def are_fused(self, points: Tensor) -> bool:
+        """Whether kernels read them at these points, rather than plain torch."""
+        return points.device.type in self.FUSED_ON and can_be_fused(points, self.features)
 
     @abstractmethod
     def smoothness(self, active_levels: int) -> Tensor:
@@ -51,8 +59,11 @@ class FeatureGrids(nn.ParameterList, ABC):
 class DenseGrids(FeatureGrids):
     """Every vertex has features of its own: (1, features, n, n, n) for each level.
 
-    Read by `grid_sample`, which runs on CPU, CUDA and MPS without a compiled extension.
+    Read by `grid_sample`, which runs on CPU, CUDA and MPS without a compiled extension. On a processor kernels would
+    save less than it takes to load their compiler (docs/evaluation/speed.md).
     """
+
+    FUSED_ON = frozenset({"cuda"})
 
     def __init__(self, resolutions: tuple[int, ...], features: int, generator: Generator) -> None:
         super().__init__(
@@ -68,9 +79,12 @@ class DenseGrids(FeatureGrids):
         return total
 
     def _level_at(self, points: Tensor, level: int) -> Tensor:
-        where = points.view(1, -1, 1, 1, 3)
-        sampled = F.grid_sample(self[level], where, mode="bilinear", padding_mode="border", align_corners=True)
-        return sampled.view(self.features, -1).t()
+        # of several points a processor looks up one after the other, but several images at a time
+        images = torch.get_num_threads() if points.device.type == "cpu" and len(points) > WORTH_THREADS else 1
+        where = F.pad(points, (0, 0, 0, -len(points) % images)).view(images, -1, 1, 1, 3)
+        grid = self[level].expand(images, -1, -1, -1, -1)
+        sampled = F.grid_sample(grid, where, mode="bilinear", padding_mode="border", align_corners=True)
+        return sampled.view(images, self.features, -1).transpose(0, 1).reshape(self.features, -1)[:, : len(points)].t()
 
     def _layout(self, level: int) -> Layout:
         n = self[level].shape[-1]
@@ -83,6 +97,8 @@ class HashGrids(FeatureGrids):
     A level is a table, (entries, features). Where there is room for all vertices each has an entry of its own; on finer
     levels vertices share entries by a spatial hash, and the gradients sort out whose they are.
     """
+
+    FUSED_ON = frozenset({"cpu", "cuda"})
 
     def __init__(self, resolutions: tuple[int, ...], features: int, log2_table_size: int, generator: Generator) -> None:
         table_size = 2**log2_table_size

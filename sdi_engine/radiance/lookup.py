@@ -8,28 +8,19 @@ the order of the points, so that a run can be repeated bit for bit; on CUDA they
 
 from __future__ import annotations
 
-import importlib.util
-import logging
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from . import kernels
+
 HASH_PRIMES = (1, 2_654_435_761, 805_459_861)
 """Instant-NGP's spatial hash (Müller et al. 2022, eq. 4)."""
-
-WORTH_THREADS = 4096
-"""Fewer points are looked up by one thread."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,9 +41,11 @@ class Layout:
 
 
 def can_be_fused(points: Tensor, features: int) -> bool:
-    """Whether `fused_features` may stand in for plain torch: Warp is there and works, and nobody asks for gradients of
-    the places."""
-    return points.device.type in ("cpu", "cuda") and not points.requires_grad and _works(points.device.type, features)
+    """Whether `fused_features` may stand in for plain torch: Warp is there and works, the numbers are of single
+    precision, and nobody asks for gradients of the places."""
+    if points.dtype != torch.float32 or points.requires_grad or points.device.type not in kernels.DEVICES:
+        return False
+    return _works(points.device.type, features)
 
 
 def fused_features(points: Tensor, levels: list[Tensor], layouts: list[Layout], features: int, width: int) -> Tensor:
@@ -79,9 +72,7 @@ class _Lookup(torch.autograd.Function):
         ctx.layouts, ctx.features, ctx.shapes = layouts, features, [level.shape for level in levels]
         found = points.new_empty(width, len(points))
         found[len(levels) * features :] = 0.0
-        _launch_each(
-            _kernels(features)[0], points, [level.detach() for level in levels], layouts, found.split(features)
-        )
+        _launch_each(_kernels(features)[0], points, levels, layouts, found.split(features))
         return found.t()
 
     @staticmethod
@@ -95,64 +86,37 @@ class _Lookup(torch.autograd.Function):
 def _launch_each(
     kernel: Any, points: Tensor, levels: Sequence[Tensor], layouts: list[Layout], rows: Sequence[Tensor]
 ) -> None:
-    """Run a kernel for every level; on a processor for as many at a time as torch has threads.
-
-    Levels have nothing in common, so the order in which they are done makes no difference.
-    """
-    work = zip(levels, layouts, rows, strict=False)
-    threads = torch.get_num_threads()
-    if points.device.type == "cpu" and threads > 1 and len(points) > WORTH_THREADS:
-        list(_workers(threads).map(lambda of_level: _launch(kernel, points, *of_level), work))
-    else:
-        for of_level in work:
-            _launch(kernel, points, *of_level)
-
-
-@cache
-def _workers(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "lookup")
+    """Run a kernel for every level. Levels have nothing in common, so their order makes no difference."""
+    work = zip(itertools.repeat(kernel), itertools.repeat(points), levels, layouts, rows, strict=False)
+    kernels.run_each(_launch, work, len(points), points.device)
 
 
 def _launch(kernel: Any, points: Tensor, level: Tensor, layout: Layout, rows: Tensor) -> None:
     """Run a kernel for all points (N, 3), a level's memory, and features (features, N)."""
-    import warp
+    warp = kernels.warp_module()
 
-    device = warp.device_from_torch(points.device)
-    arrays = [warp.from_torch(points, dtype=warp.vec3), warp.from_torch(level.view(-1)), warp.from_torch(rows)]
+    arrays = [kernels.array(points, warp.vec3), kernels.array(level.view(-1)), kernels.array(rows)]
     mask = 0 if layout.axes else level.numel() // len(rows) - 1
-    warp.launch(
-        kernel,
-        len(points),
-        [*arrays, layout.vertices, warp.vec3i(*(layout.axes or (0, 0, 0))), mask, layout.entry, layout.feature],
-        device=device,
-        stream=warp.stream_from_torch(points.device) if device.is_cuda else None,
-        record_tape=False,
-    )
+    axes = warp.vec3i(*(layout.axes or (0, 0, 0)))
+    numbers = [layout.vertices, axes, mask, layout.entry, layout.feature]
+    kernels.launch(kernel, len(points), [*arrays, *numbers], points.device)
 
 
 @cache
 def _works(device: str, features: int) -> bool:
     """Whether kernels compile and run on this type of device; if not, the log says why."""
-    if importlib.util.find_spec("warp") is None:
-        return False
-    try:
+
+    def trial() -> None:
         point, table = torch.zeros(1, 3, device=device), torch.zeros(8 * features, device=device, requires_grad=True)
-        with torch.enable_grad():
-            fused_features(point, [table], [Layout(2, (4, 2, 1), features, 1)], features, features).sum().backward()
-    except Exception as error:  # whatever a compiler, a driver or a full disk may say: there is another way
-        log.warning("Warp does not work here, so plain torch computes, more slowly: %s", error)
-        return False
-    return True
+        fused_features(point, [table], [Layout(2, (4, 2, 1), features, 1)], features, features).sum().backward()
+
+    return kernels.works(trial)
 
 
 @cache
 def _kernels(features: int) -> tuple[Any, Any]:
     """The kernel that reads features, and the one that adds to them: (…) → None as `_launch` says."""
-    import warp
-
-    warp.config.log_level = warp.LOG_ERROR  # what it prints would be in the middle of our JSON
-    with _silent_stderr():
-        warp.init()
+    warp = kernels.warp_module()
     prime_y, prime_z = (warp.constant(warp.uint32(prime)) for prime in HASH_PRIMES[1:])
     module = f"sdi_lookup_{features}"  # both in one: most of the time goes into a module, not into a kernel
     vector = warp.types.vector(length=features, dtype=float)
@@ -223,17 +187,3 @@ def _kernels(features: int) -> tuple[Any, Any]:
                 warp.atomic_add(level, entry * entry_step + feature * feature_step, nearness * gradient[feature])
 
     return read, add
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Without the line that Warp's library writes there where no CUDA is."""
-    sys.stderr.flush()
-    with Path(os.devnull).open("w") as nowhere:
-        kept = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 POINTS_AT_ONCE = {"cpu": 2048, "cuda": 1_048_576, "mps": 131_072}
-"""By type of device."""
+"""By type of device; on a processor for each of its threads."""
 
 
 def two_layers(features: Tensor, hidden: nn.Linear, weight: Tensor, bias: Tensor) -> Tensor:
@@ -55,4 +55,5 @@ class _TwoLayers(torch.autograd.Function):
 
 
 def _blocks(columns: Tensor) -> tuple[Tensor, ...]:
-    return columns.split(POINTS_AT_ONCE[columns.device.type], dim=1)
+    threads = torch.get_num_threads() if columns.device.type == "cpu" else 1
+    return columns.split(threads * POINTS_AT_ONCE[columns.device.type], dim=1)

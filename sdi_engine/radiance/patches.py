@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 from ..representation import Safepoint, unwatched
 from .field import RadianceField
 from .occupancy import OccupancyGrid
-from .renderer import UNSEEN, RayColours, render_samples
-from .samples import Samples, samples_along
+from .renderer import UNSEEN, RayColours, find_samples, render_samples
+from .samples import Samples
 from .shading import Shading
 
 MAX_SAMPLES_PER_PATCH = {"cpu": 786_432, "cuda": 4_194_304, "mps": 786_432}
@@ -104,7 +104,7 @@ class Patches:
         collected: list[Samples] = []
         for number, some in enumerate(zip(origins, directions, strict=True)):
             self.safepoint(number / len(origins))
-            more = samples_along(self.occupancy, *some, self.samples, random)
+            more = find_samples(self.field, self.occupancy, *some, self.samples, random)
             if collected and sum(map(len, collected)) + len(more) > MAX_EVALUATED_AT_ONCE[more.ray.device.type]:
                 yield Samples.cat(collected)
                 collected = []

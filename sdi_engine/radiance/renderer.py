@@ -9,7 +9,10 @@ import nerfacc
 import torch
 from torch import Generator, Tensor
 
-from .field import RadianceField
+from . import compositing, marching
+from .compositing import along_rays, composed, fused_composed
+from .field import GridField, RadianceField
+from .marching import fused_samples_along
 from .occupancy import OccupancyGrid
 from .samples import Samples, samples_along
 from .shading import Shading
@@ -78,44 +81,48 @@ def render_rays(
         normal_spacing: distance in scene units over which `normal` and `facing_away` are measured, unless the shading
             measures normals already; None leaves them 0.
     """
-    places = samples_along(occupancy, origins, directions, samples, generator)
+    places = find_samples(field, occupancy, origins, directions, samples, generator)
     return render_samples(field, places, shading, normal_spacing)[0]
+
+
+def find_samples(
+    field: RadianceField,
+    occupancy: OccupancyGrid,
+    origins: Tensor,
+    directions: Tensor,
+    samples: int,
+    generator: Generator | None,
+) -> Samples:
+    """The samples along N rays that may be seen (`samples.samples_along`)."""
+    find = fused_samples_along if _has_kernels(field, origins) and marching.can_be_fused(origins) else samples_along
+    return find(occupancy, origins, directions, samples, generator)
 
 
 def render_samples(
     field: RadianceField, samples: Samples, shading: Shading | None = None, normal_spacing: float | None = None
 ) -> tuple[RayColours, Tensor]:
     """What N rays see in their M samples (`render_rays`), and how much of each sample is seen, (M,) in 0…1."""
-    ray, directions = samples.ray, samples.directions
     if not len(samples):
         return _nothing_seen(samples.origins), samples.distance
-    points = samples.points
+    points, directions = samples.points, samples.directions[samples.ray]
+    compose = fused_composed if _has_kernels(field, points) and compositing.can_be_fused(points) else composed
     density, colour = field(points)
-    weights = visibility(density * samples.step[ray], ray)
-    negligible = NEGLIGIBLE_VISIBILITY / samples.intervals
-    if shading is not None:
-        normals = _normals(field, points, weights.detach() > UNSEEN, shading.normal_spacing)
-        colour = shading(colour, normals, directions[ray])
-    elif normal_spacing is not None:
-        normals = _normals(field, points, weights.detach() > negligible, normal_spacing)
-
-    def along_rays(values: Tensor) -> Tensor:
-        """Sums of what the samples have, (M, C) → (N, C)."""
-        sums = torch.zeros(len(directions), values.shape[1], device=values.device)
-        return sums.scatter_add(0, ray[:, None].expand_as(values), values)
-
-    opacity = along_rays(weights[:, None])
-    rgb = along_rays(weights[:, None] * colour)
-    share = (weights / opacity[ray, 0].clamp(min=1e-4))[:, None]
-    distance = samples.distance[:, None]
-    depth = along_rays(share * distance)
-    variance = along_rays(share * (distance - depth[ray]).square())
-    normal, facing_away = torch.zeros_like(rgb), torch.zeros_like(opacity)
+    if shading is not None or normal_spacing is not None:
+        with torch.no_grad():
+            visible = compose(density, colour, samples).visibility
+        if shading is not None:
+            normals = _normals(field, points, visible > UNSEEN, shading.normal_spacing)
+            colour = shading(colour, normals, directions)
+        else:
+            negligible = NEGLIGIBLE_VISIBILITY / samples.intervals
+            normals = _normals(field, points, visible > negligible, normal_spacing)
+    seen = compose(density, colour, samples)
+    normal, facing_away = torch.zeros_like(seen.rgb), torch.zeros_like(seen.opacity)
     if normal_spacing is not None:
-        normal = along_rays(weights[:, None] * normals)
-        away = (normals * directions[ray]).sum(dim=-1).clamp(min=0.0).square()
-        facing_away = along_rays((weights.detach() * away)[:, None])
-    return RayColours(rgb, opacity, depth, variance, normal, facing_away), weights
+        normal = along_rays(seen.visibility[:, None] * normals, samples)
+        away = (normals * directions).sum(dim=-1).clamp(min=0.0).square()
+        facing_away = along_rays((seen.visibility.detach() * away)[:, None], samples)
+    return RayColours(*seen[:4], normal, facing_away), seen.visibility
 
 
 @torch.no_grad()
@@ -173,17 +180,9 @@ def render_at_surface(field: RadianceField, points: Tensor, normals: Tensor, dep
     return (weights[..., None] * albedo.view(len(points), -1, 3)).sum(dim=1) / weights.sum(dim=1, keepdim=True)
 
 
-def visibility(thickness: Tensor, ray: Tensor) -> Tensor:
-    """How much of each of M samples is seen along its ray, (M,) in 0…1.
-
-    Args:
-        thickness: (M,), density times length.
-        ray: (M,), whose a sample is, ascending.
-    """
-    _, row, count = torch.unique_consecutive(ray, return_inverse=True, return_counts=True)
-    place = torch.arange(len(ray), device=ray.device) - (count.cumsum(0) - count)[row]
-    along = thickness.new_zeros(len(count), int(count.amax())).index_put((row, place), thickness)
-    return torch.exp(-nerfacc.exclusive_sum(along)[row, place]) * (1.0 - torch.exp(-thickness))
+def _has_kernels(field: RadianceField, points: Tensor) -> bool:
+    """Whether kernels do the rest, too: where they read the field, so that no compiler is loaded for it."""
+    return isinstance(field, GridField) and field.grids.are_fused(points)
 
 
 def _nothing_seen(origins: Tensor) -> RayColours:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
@@ -37,6 +38,12 @@ class Samples:
         """(M, 3), scene units."""
         return self.origins[self.ray] + self.distance[:, None] * self.directions[self.ray]
 
+    @cached_property
+    def first(self) -> Tensor:
+        """(N + 1,), int32: where the samples of each ray begin, and M."""
+        rays = torch.arange(len(self.origins) + 1, device=self.ray.device)
+        return torch.searchsorted(self.ray, rays, out_int32=True)
+
     def those(self, wanted: Tensor) -> Samples:
         """Some of them, (M,) bool, along the same rays."""
         return Samples(
@@ -70,16 +77,11 @@ def samples_along(
         intervals: evenly spaced along each ray's way through the cube, one sample in each.
         generator: moves samples within their intervals; None takes the middles.
     """
-    bound = torch.full((3,), occupancy.bound, device=origins.device)
-    near, far = _box_intersection(origins, directions, -bound, bound)
-    step = (far - near) / intervals
-    offsets = None
-    if generator is not None:
-        offsets = torch.rand(len(origins), intervals, generator=generator, device=generator.device).to(origins.device)
+    near, step = way_through_cube(occupancy, origins, directions, intervals)
+    offsets = offsets_within(origins, intervals, generator)
     ray, index = _intervals_in_sight(occupancy, origins, directions, near, step, intervals)
     if len(ray):
-        offset = 0.5 if offsets is None else offsets[ray[:, None], index]
-        distance = near[ray, None] + step[ray, None] * index + step[ray, None] * offset
+        distance = near[ray, None] + step[ray, None] * index + step[ray, None] * offsets[ray[:, None], index]
         points = origins[ray, None] + distance[..., None] * directions[ray, None]
         wanted = occupancy.visible(points, step[ray])
         ray, distance = ray[wanted.nonzero()[:, 0]], distance[wanted]
@@ -97,7 +99,7 @@ def _intervals_in_sight(
     """
     if not occupancy.occupied.any():
         return torch.zeros(0, dtype=torch.long, device=origins.device), torch.zeros(0, 0, device=origins.device)
-    entered, left = _box_intersection(origins, directions, *occupancy.bounding_box())
+    entered, left = box_intersection(origins, directions, *occupancy.bounding_box())
     ray = (left > entered).nonzero()[:, 0]
     if not len(ray):
         return ray, ray[:, None]
@@ -107,7 +109,23 @@ def _intervals_in_sight(
     return ray, first.clamp(max=intervals - longest).long()[:, None] + torch.arange(longest, device=origins.device)
 
 
-def _box_intersection(origins: Tensor, directions: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+def way_through_cube(
+    occupancy: OccupancyGrid, origins: Tensor, directions: Tensor, intervals: int
+) -> tuple[Tensor, Tensor]:
+    """Where rays enter the cube, and the length of their intervals in it: each (N,); 0 for those that miss it."""
+    bound = torch.full((3,), occupancy.bound, device=origins.device)
+    near, far = box_intersection(origins, directions, -bound, bound)
+    return near, (far - near) / intervals
+
+
+def offsets_within(origins: Tensor, intervals: int, generator: Generator | None) -> Tensor:
+    """Where in their intervals the samples of N rays lie, (N, intervals) in 0…1."""
+    if generator is None:
+        return torch.full((1, 1), 0.5, device=origins.device).expand(len(origins), intervals)
+    return torch.rand(len(origins), intervals, generator=generator, device=generator.device).to(origins.device)
+
+
+def box_intersection(origins: Tensor, directions: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Where rays enter and leave the box between two corners (3,): each (N,), at least 0; equal where they miss it."""
     safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
     one, other = (low - origins) / safe, (high - origins) / safe

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sdi_engine.config.field import geometric_resolutions
+from sdi_engine.radiance import encoding
 from sdi_engine.radiance.encoding import DenseGrids, HashGrids
 
 RESOLUTIONS = (4, 7, 30)
@@ -86,3 +87,18 @@ def test_inactive_levels_are_zeros(grids):
     assert features.shape == (200, 6)
     assert features[:, :4].abs().min() > 0.0
     assert torch.equal(features[:, 4:], torch.zeros(200, 2))
+
+
+def test_dense_grids_are_read_alike_by_any_number_of_threads(monkeypatch):
+    """More points than make equal shares."""
+    monkeypatch.setattr(encoding, "WORTH_THREADS", 0)
+
+    def features_and_gradients(threads):
+        torch.set_num_threads(threads)
+        grids = DenseGrids(RESOLUTIONS, 2, torch.Generator().manual_seed(0))
+        found = grids.features_at(points(), 3)
+        found.backward(torch.randn(found.shape, generator=torch.Generator().manual_seed(2)))
+        return [found.detach(), *(grid.grad for grid in grids)]
+
+    for one, other in zip(features_and_gradients(1), features_and_gradients(3), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5 * one.abs().max().item(), rtol=0.0)

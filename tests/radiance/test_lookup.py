@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from sdi_engine.radiance import encoding, lookup
+from sdi_engine.radiance import encoding, kernels, lookup
 from sdi_engine.radiance.encoding import DenseGrids, HashGrids
 
 RESOLUTIONS = (4, 7, 30)
@@ -36,9 +36,10 @@ def features_and_gradients(grids, active_levels):
 @pytest.mark.parametrize(("active_levels", "threads"), [(2, 1), (3, 1), (3, 2)])
 def test_warp_finds_the_features_and_gradients_of_plain_torch(make, active_levels, threads, monkeypatch, capfd):
     pytest.importorskip("warp")
-    monkeypatch.setattr(lookup, "WORTH_THREADS", 0)
+    monkeypatch.setattr(DenseGrids, "FUSED_ON", HashGrids.FUSED_ON)
+    monkeypatch.setattr(kernels, "WORTH_THREADS", 0)
     torch.set_num_threads(threads)
-    assert lookup.can_be_fused(points(), 2)
+    assert make(2).are_fused(points())
     fused, fused_gradients = features_and_gradients(make(2), active_levels)
     assert capfd.readouterr() == ("", "")
     monkeypatch.setattr(encoding, "can_be_fused", lambda *_: False)
@@ -57,14 +58,19 @@ def test_where_warp_does_not_work_plain_torch_computes_and_the_log_says_why(monk
     monkeypatch.setattr(lookup, "_kernels", broken)
     lookup._works.cache_clear()
     try:
-        found, _ = features_and_gradients(dense(2), 3)
-        features_and_gradients(dense(2), 3)
+        found, _ = features_and_gradients(hashed(2), 3)
+        features_and_gradients(hashed(2), 3)
     finally:
         lookup._works.cache_clear()
     assert found.abs().max() > 0.0
     assert [record.getMessage() for record in caplog.records] == [
         "Warp does not work here, so plain torch computes, more slowly: no compiler"
     ]
+
+
+def test_dense_grids_load_no_compiler_on_a_processor():
+    assert not dense(2).are_fused(points())
+    assert hashed(2).are_fused(points()) == lookup.can_be_fused(points(), 2)
 
 
 def test_gradients_of_the_places_are_left_to_plain_torch():

@@ -5,11 +5,14 @@ import torch
 
 from sdi_engine.cameras import orbit
 from sdi_engine.config.settings import PRESETS
+from sdi_engine.radiance import kernels
+from sdi_engine.radiance.marching import can_be_fused, fused_samples_along
 from sdi_engine.radiance.occupancy import OccupancyGrid
 from sdi_engine.radiance.samples import Samples, samples_along
 
 INTERVALS = 64
 BOUND = 0.7
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -71,3 +74,35 @@ def test_parts_together_are_the_whole(rays):
         assert torch.equal(getattr(whole, name), getattr(together, name))
     assert torch.equal(whole.points, together.points)
     assert len(whole.those(whole.ray == whole.ray[0])) < len(whole)
+
+
+@pytest.mark.parametrize("random", [None, 3])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_kernel_finds_those_of_plain_torch(random, threads, monkeypatch):
+    """But for a few whose cell is a matter of rounding."""
+    pytest.importorskip("warp")
+    monkeypatch.setattr(kernels, "WORTH_THREADS", 0)
+    torch.set_num_threads(threads)
+    rays = [tensor.reshape(-1, 3) for tensor in orbit(PRESETS["draft"].cameras, [30.0], 20.0, CPU).rays(24)]
+    occupancy = occupancy_of(slice(1, 5), slice(8, 13))
+    occupancy.lowest[9:12, 9:12, 9:12] = 60.0
+    expected, found = (
+        find(occupancy, *rays, INTERVALS, random and torch.Generator().manual_seed(random))
+        for find in (samples_along, fused_samples_along)
+    )
+    assert can_be_fused(rays[0])
+    assert 0 < len(expected) < len(samples_along(occupancy_of(slice(1, 5), slice(8, 13)), *rays, INTERVALS, None))
+    both = [
+        {(ray, round(distance, 4)) for ray, distance in zip(each.ray.tolist(), each.distance.tolist(), strict=True)}
+        for each in (expected, found)
+    ]
+    assert len(both[0] ^ both[1]) <= 0.01 * len(expected)
+    assert found.ray.dtype == torch.long
+    assert (found.ray.diff() >= 0).all()
+    torch.testing.assert_close(found.step, expected.step)
+
+
+def test_a_kernel_finds_nothing_where_nothing_is(rays):
+    pytest.importorskip("warp")
+    assert len(fused_samples_along(occupancy_of(), *rays, INTERVALS, None)) == 0
+    assert len(fused_samples_along(occupancy_of(slice(6, 10)), rays[0], -rays[1], INTERVALS, None)) == 0

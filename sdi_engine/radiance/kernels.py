@@ -1,0 +1,105 @@
+"""NVIDIA Warp, where it is installed: kernels in Python, compiled once per machine and then kept on the disk.
+
+Nothing needs it. Each kernel has a readable twin in plain torch, of which it gives the same values and gradients within
+rounding, and which computes wherever Warp is missing or does not work.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+DEVICES = ("cpu", "cuda")
+"""Types of device for which Warp compiles."""
+
+WORTH_THREADS = 4096
+"""Work on fewer points is done by one thread."""
+
+log = logging.getLogger(__name__)
+
+
+@cache
+def warp_module() -> Any:
+    """Warp, ready, and told to say nothing."""
+    import warp
+
+    warp.config.log_level = warp.LOG_ERROR  # what it prints would be in the middle of our JSON
+    with _silent_stderr():
+        warp.init()
+    return warp
+
+
+def launch(kernel: Any, count: int, arguments: Sequence[Any], device: torch.device) -> None:
+    """Run a kernel `count` times, on torch's own stream where there is one; tensors are passed by `array`."""
+    warp = warp_module()
+    where = warp.device_from_torch(device)
+    stream = warp.stream_from_torch(device) if where.is_cuda else None
+    warp.launch(kernel, count, list(arguments), device=where, stream=stream, record_tape=False)
+
+
+def array(tensor: Tensor, dtype: Any = None) -> Any:
+    """A tensor's memory for a kernel. Warp takes no gradients of it: those are kernels, too."""
+    return warp_module().from_torch(tensor.detach(), dtype=dtype)
+
+
+def run_each(function: Callable[..., None], work: Iterable[tuple[Any, ...]], points: int, device: torch.device) -> None:
+    """Call a function that launches a kernel, with each of some arguments, whose order makes no difference.
+
+    On a processor, where a kernel runs in one thread, as many at a time as torch has threads.
+    """
+    threads = torch.get_num_threads()
+    if device.type == "cpu" and threads > 1 and points > WORTH_THREADS:
+        list(_workers(threads).map(lambda arguments: function(*arguments), work))
+    else:
+        for arguments in work:
+            function(*arguments)
+
+
+def shares(count: int, device: torch.device) -> list[tuple[int, int]]:
+    """The first and the last but one of the parts into which so many things are split: for each thread of a processor
+    one, on a graphics card all in one."""
+    share = max(1, -(-count // torch.get_num_threads())) if device.type == "cpu" else count
+    return [(start, min(count, start + share)) for start in range(0, count, share)]
+
+
+def works(trial: Callable[[], object]) -> bool:
+    """Whether Warp is there, and what a trial does with it comes to no error; if not, the log says why."""
+    if importlib.util.find_spec("warp") is None:
+        return False
+    try:
+        with torch.enable_grad():
+            trial()
+    except Exception as error:  # whatever a compiler, a driver or a full disk may say: there is another way
+        log.warning("Warp does not work here, so plain torch computes, more slowly: %s", error)
+        return False
+    return True
+
+
+@cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "kernels")
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Without the line that Warp's library writes there where no CUDA is."""
+    sys.stderr.flush()
+    with Path(os.devnull).open("w") as nowhere:
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
