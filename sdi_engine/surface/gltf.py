@@ -10,7 +10,7 @@ from typing import Any
 from ..contract.source_mesh import MAX_FACES
 from ..errors import BadInputError
 from ..system.untrusted import parse_json
-from .named_pictures import NamedPicture, movement
+from .named_pictures import NamedPicture, Wrap, movement
 
 NO_MATERIAL = "no material"
 """Name of the material that primitives without one are given: trimesh keeps UV coordinates only along with one."""
@@ -19,6 +19,9 @@ _HARMLESS = ("KHR_materials_", "KHR_lights_", "KHR_texture_transform", "EXT_text
 """Extensions that a file may require: none of them changes the geometry."""
 
 _FLOAT = 5126
+_WRAPS: dict[int, Wrap] = {33071: "clamp", 33648: "mirror"}
+"""Samplers' numbers of OpenGL; all else repeats."""
+
 _JSON = 0x4E4F534A
 
 
@@ -107,7 +110,8 @@ def _named_pictures(document: Any) -> dict[str, NamedPicture | None]:
             angle = transform.get("rotation", 0.0)
             # glTF's v begins at the top
             offset = right + down * math.sin(angle), 1.0 - lower - down * math.cos(angle)
-            pictures[str(number)] = NamedPicture(_name(document, picture), movement((across, down), offset, angle))
+            move = movement((across, down), offset, angle)
+            pictures[str(number)] = NamedPicture(_name(document, picture), move, _wrap(document, picture))
     return pictures
 
 
@@ -119,6 +123,13 @@ def _base_colour(material: Any) -> Any:
 
 def _transform(picture: Any) -> Any:
     return picture.get("extensions", {}).get("KHR_texture_transform", {})
+
+
+def _wrap(document: Any, picture: Any) -> tuple[Wrap, Wrap]:
+    """What lies outside a texture, along u and along v."""
+    number = document["textures"][picture["index"]].get("sampler")
+    sampler = {} if number is None else document["samplers"][number]
+    return _WRAPS.get(sampler.get("wrapS"), "repeat"), _WRAPS.get(sampler.get("wrapT"), "repeat")
 
 
 def _name(document: Any, picture: Any) -> str:

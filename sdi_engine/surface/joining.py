@@ -14,7 +14,7 @@ from PIL import Image
 from ..errors import BadInputError
 from .look import UNKNOWN, sampled
 from .looks import MAX_PICTURE_EDGE, PartLook
-from .named_pictures import moved
+from .named_pictures import REPEAT, moved
 from .source import SourceMesh, checked
 from .texels import filled, texels_of
 from .uv_map import new_map, overlap_of
@@ -68,8 +68,8 @@ def joined(parts: Sequence[Part]) -> tuple[SourceMesh, tuple[str, ...]]:
     """All parts as one mesh, in their order, and what a person should know of it, a sentence each.
 
     UV coordinates are kept where those of different parts do not lie on top of each other, or the parts show the same
-    picture. Else every picture gets a square of a common map, as do all parts without UV coordinates beside others that
-    show a picture; without pictures, or with many, the mesh has no map.
+    picture, and no picture is clamped or mirrored. Else every picture gets a square of a common map, as do all parts
+    without UV coordinates beside others that show a picture; without pictures, or with many, the mesh has no map.
     """
     uv, notices = _common_map(parts)
     mesh = replace(_geometry(parts), uv=uv)
@@ -77,7 +77,7 @@ def joined(parts: Sequence[Part]) -> tuple[SourceMesh, tuple[str, ...]]:
         return mesh, notices
     if uv is None or all(part.look.picture is None for part in parts):
         return replace(mesh, look_corners=np.concatenate([_corner_colours(part) for part in parts])), notices
-    if len({part.look.shown for part in parts}) == 1 and parts[0].look.move is None:
+    if len({part.look.shown for part in parts}) == 1 and parts[0].look.is_as_mapped:
         return replace(mesh, look=_square(parts[0].look.picture)), notices
     return replace(mesh, look=_redrawn(parts, mesh)), notices
 
@@ -110,10 +110,14 @@ def _common_map(parts: Sequence[Part]) -> tuple[NDArray[np.float32] | None, tupl
         notice = "Some parts of the mesh have no UV map: they were given one, and all maps were put side by side."
         return _side_by_side(completed, group), (notice,)
     uv = np.concatenate([part.uv for part in parts]).astype(np.float32)
-    if len(groups) == 1 or not _overlap(uv, parts, group):
+    is_beyond = any(_is_beyond(part.look) for part in parts)
+    if not is_beyond and (len(groups) == 1 or not _overlap(uv, parts, group)):
         return uv, ()
     if not has_cells:
         return None, (f"The UV maps of the mesh's {len(groups)} parts lie on top of each other.",)
+    if len(groups) == 1:
+        notice = "The UV map reaches outside its square, where the picture is clamped or mirrored; it was made smaller."
+        return _side_by_side(parts, group), (notice,)
     notice = f"The UV maps of the mesh's {len(groups)} parts lay on top of each other; they were put side by side."
     return _side_by_side(parts, group), (notice,)
 
@@ -156,7 +160,7 @@ def _side_by_side(parts: Sequence[Part], group: Sequence[int]) -> NDArray[np.flo
 
 def _redrawn(parts: Sequence[Part], mesh: SourceMesh) -> NDArray[np.uint8]:
     """The looks of all parts as one picture (n, n, 3) on the mesh's UV map."""
-    edges = [max(part.look.picture.shape[:2]) * _finer(part.look) for part in parts if part.look.picture is not None]
+    edges = [max(part.look.picture.shape[:2]) * _finer(part) for part in parts if part.look.picture is not None]
     pictures = {part.look.shown for part in parts}
     size = min(MAX_PICTURE_EDGE, 2 ** math.ceil(math.log2(max(64, *edges) * math.sqrt(len(pictures)))))
     uv = np.nan_to_num(mesh.uv)
@@ -168,16 +172,23 @@ def _redrawn(parts: Sequence[Part], mesh: SourceMesh) -> NDArray[np.uint8]:
         face, weights = texels.face[ours] - first, texels.barycentric[ours]
         if part.look.picture is not None:
             at = moved(np.einsum("tk,tkc->tc", weights, np.nan_to_num(part.uv)[face]), part.look.move)
-            colours[ours] = sampled(torch.from_numpy(np.array(part.look.picture)), torch.from_numpy(at)).numpy() * 255.0
+            colours[ours] = _picture_at(part.look, at) * 255.0
         else:
             colours[ours] = np.einsum("tk,tkc->tc", weights, _corner_colours(part)[face].astype(np.float32))
         first += len(part.faces)
     return (filled(texels, colours).clip(0.0, 255.0) + 0.5).astype(np.uint8)
 
 
-def _finer(look: PartLook) -> float:
-    """By how much a picture is smaller on the surface than its part's own UV map says."""
-    return 1.0 if look.move is None else float(np.linalg.norm(look.move[:, :2], 2))
+def _finer(part: Part) -> float:
+    """By how much a part's picture is smaller than the part's square of the common map."""
+    if _is_beyond(part.look):
+        return max(1.0, float(np.ptp(np.nan_to_num(part.uv.reshape(-1, 2)), axis=0).max()))
+    return 1.0 if part.look.move is None else float(np.linalg.norm(part.look.move[:, :2], 2))
+
+
+def _is_beyond(look: PartLook) -> bool:
+    """Whether it shows on the part's own map what no texture that repeats can show there."""
+    return look.move is None and look.wrap != REPEAT
 
 
 def _corner_colours(part: Part) -> NDArray[np.uint8]:
@@ -186,9 +197,13 @@ def _corner_colours(part: Part) -> NDArray[np.uint8]:
         return part.look.corners
     if part.look.picture is None or part.uv is None:
         return np.full((len(part.faces), 3, 3), round(255 * UNKNOWN), np.uint8)
-    uv = torch.from_numpy(moved(np.nan_to_num(part.uv.reshape(-1, 2)), part.look.move))
-    colours = sampled(torch.from_numpy(np.array(part.look.picture)), uv)
-    return (colours.numpy().reshape(-1, 3, 3) * 255.0 + 0.5).clip(0, 255).astype(np.uint8)
+    colours = _picture_at(part.look, moved(np.nan_to_num(part.uv.reshape(-1, 2)), part.look.move))
+    return (colours.reshape(-1, 3, 3) * 255.0 + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _picture_at(look: PartLook, places: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The colours (N, 3) in 0…1 of a picture at places (N, 2) in it or beyond its edges."""
+    return sampled(torch.from_numpy(np.array(look.picture)), torch.from_numpy(places), look.wrap).numpy()
 
 
 def _square(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

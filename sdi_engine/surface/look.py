@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .named_pictures import REPEAT, Wrap
 from .source import SourceMesh
 
 UNKNOWN = 0.6
@@ -39,13 +40,23 @@ class Look:
         return torch.full_like(barycentric, UNKNOWN)
 
 
-def sampled(picture: Tensor, uv: Tensor) -> Tensor:
-    """Bilinear samples (N, 3) in 0…1 of a picture (h, w, 3) of bytes that repeats; v = 0 is at the bottom."""
+def sampled(picture: Tensor, uv: Tensor, wrap: tuple[Wrap, Wrap] = REPEAT) -> Tensor:
+    """Bilinear samples (N, 3) in 0…1 of a picture (h, w, 3) of bytes; v = 0 is at the bottom."""
     height, width, _ = picture.shape
     x, y = uv[:, 0] * width - 0.5, (1.0 - uv[:, 1]) * height - 0.5
     left, top = x.floor(), y.floor()
     across, down = (x - left)[:, None], (y - top)[:, None]
-    columns = [(left + step).long() % width for step in (0, 1)]
-    rows = [(top + step).long() % height for step in (0, 1)]
+    columns = [_wrapped((left + step).long(), width, wrap[0]) for step in (0, 1)]
+    rows = [_wrapped((top + step).long(), height, wrap[1]) for step in (0, 1)]
     (a, b), (c, d) = ([picture[row, column].to(uv.dtype) for column in columns] for row in rows)
     return torch.lerp(torch.lerp(a, b, across), torch.lerp(c, d, across), down) / 255.0
+
+
+def _wrapped(index: Tensor, count: int, wrap: Wrap) -> Tensor:
+    """Which of a picture's rows or columns are seen at any whole numbers."""
+    if wrap == "clamp":
+        return index.clamp(0, count - 1)
+    if wrap == "mirror":
+        index = index % (2 * count)
+        return torch.where(index < count, index, 2 * count - 1 - index)
+    return index % count

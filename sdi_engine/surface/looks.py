@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +17,7 @@ from trimesh.visual.material import PBRMaterial
 
 from ..contract.source_mesh import MAX_LOOK_EDGE
 from .gltf import NO_MATERIAL
+from .named_pictures import REPEAT, Wrap
 
 MAX_PICTURE_EDGE = 4096
 """Pixels; larger pictures are made smaller."""
@@ -28,23 +30,31 @@ class PartLook:
     Attributes:
         picture: (h, w, 3), sRGB, on the part's UV map, row 0 at v = 1.
         corners: (F, 3, 3), sRGB, of every corner.
-        move: (2, 3), from the UV map to the picture, as in `NamedPicture`.
+        move, wrap: from the UV map to the picture, as in `NamedPicture`.
     """
 
     picture: NDArray[np.uint8] | None = None
     corners: NDArray[np.uint8] | None = None
     move: NDArray[np.float64] | None = None
+    wrap: tuple[Wrap, Wrap] = REPEAT
 
     @property
     def is_known(self) -> bool:
         """Whether there is any colour."""
         return self.picture is not None or self.corners is not None
 
+    @property
+    def is_as_mapped(self) -> bool:
+        """Whether a picture lies where the UV map says, and repeats."""
+        return self.move is None and self.wrap == REPEAT
+
     @cached_property
-    def shown(self) -> tuple[int, ...] | None:
+    def shown(self) -> tuple[Hashable, ...] | None:
         """What is equal for parts that show the same picture; None where there is none."""
         move = b"" if self.move is None else self.move.tobytes()
-        return None if self.picture is None else (*self.picture.shape, zlib.crc32(self.picture), zlib.crc32(move))
+        if self.picture is None:
+            return None
+        return *self.picture.shape, zlib.crc32(self.picture), zlib.crc32(move), self.wrap
 
 
 def look_of(mesh: trimesh.Trimesh, kind: str) -> PartLook:

@@ -155,18 +155,20 @@ def _part(mesh: trimesh.Trimesh, transform: NDArray[np.float64], kind: str, pict
     uv = getattr(mesh.visual, "uv", None)
     has_map = uv is not None and np.shape(uv) == (len(vertices), 2)
     part = Part(vertices, faces, np.asarray(uv, np.float64)[faces] if has_map else None, look_of(mesh, kind))
-    if part.look.picture is not None and picture is not None and picture.move is not None:
-        part = _moved(part, picture.move)
+    if part.uv is not None and part.look.picture is not None and picture is not None:
+        part = _laid(part, picture)
     return part.mirrored() if np.linalg.det(transform[:, :3]) < 0.0 else part
 
 
-def _moved(part: Part, move: NDArray[np.float64]) -> Part:
-    """A part whose picture does not lie where its UV map says: on the map that it does lie on or, where that leaves
+def _laid(part: Part, picture: NamedPicture) -> Part:
+    """A part whose picture may lie elsewhere than its UV map says: on the map that it does lie on or, where that leaves
     the square and the own one does not, with what leads from this to that."""
-    there = moved(part.uv, move)
-    if _is_in_square(there) or not _is_in_square(part.uv):
+    there = moved(part.uv, picture.move)
+    if _is_in_square(there):
         return replace(part, uv=there)
-    return replace(part, look=replace(part.look, move=move))
+    if not _is_in_square(part.uv):
+        return replace(part, uv=there, look=replace(part.look, wrap=picture.wrap))
+    return replace(part, look=replace(part.look, move=picture.move, wrap=picture.wrap))
 
 
 def _is_in_square(uv: NDArray[np.float64]) -> bool:

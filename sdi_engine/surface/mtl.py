@@ -6,7 +6,7 @@ import re
 
 from trimesh.util import decode_text
 
-from .named_pictures import NamedPicture, movement
+from .named_pictures import REPEAT, NamedPicture, movement
 
 _PICTURE = re.compile(r"^\s*map_Kd\s+(.*?)\s*$", re.IGNORECASE)
 _MATERIAL = re.compile(r"^\s*newmtl\s+(.*?)\s*$", re.IGNORECASE)
@@ -38,15 +38,18 @@ def ready_mtl(content: bytes) -> tuple[bytes, dict[str, NamedPicture | None]]:
 def _picture(said: str) -> NamedPicture:
     """The picture of "-s 2 2 1 -clamp on wood.png"."""
     numbers: dict[str, list[float]] = {}
+    wrap = REPEAT
     while option := _OPTION.match(said):
         said = said[option.end() :]
         argument, most = _ARGUMENTS.get(option.group(1), (_WORD, 1))
         values = []
         while len(values) < most and (value := argument.match(said)):
-            values.append(value.group())
+            values.append(value.group().strip())
             said = said[value.end() :]
         if argument is _NUMBER:
             numbers[option.group(1)] = [float(value) for value in values]
+        elif option.group(1) == "clamp":
+            wrap = ("clamp", "clamp") if values == ["on"] else REPEAT
     # what is not said of v is as if nothing were said
     scale, offset = ((numbers.get(name, []) + [usual] * 2)[:2] for name, usual in (("s", 1.0), ("o", 0.0)))
-    return NamedPicture(said.replace("\\", "/"), movement(scale, offset))
+    return NamedPicture(said.replace("\\", "/"), movement(scale, offset), wrap)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..system.untrusted import printable
+
+Wrap = Literal["repeat", "clamp", "mirror"]
+"""What a picture shows beyond an edge: itself again, the colours at the edge, or itself mirrored at every edge."""
+
+REPEAT: tuple[Wrap, Wrap] = ("repeat", "repeat")
+"""Along u and along v."""
 
 _MOST_NAMED = 3
 _LONGEST_NAME = 40
@@ -20,10 +27,12 @@ class NamedPicture:
     """Attributes:
     name: for messages.
     move: (2, 3), from UV coordinates (u, v, 1), v = 0 at the bottom, to the place in the picture; None: the same.
+    wrap: what lies outside the picture, along u and along v.
     """
 
     name: str
     move: NDArray[np.float64] | None = None
+    wrap: tuple[Wrap, Wrap] = REPEAT
 
 
 def movement(

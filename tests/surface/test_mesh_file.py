@@ -245,6 +245,20 @@ def two_triangles(tmp_path, uv, lines="f 1/1 2/2 3/3\nf 2/2 4/4 3/3\n", material
     return look_at_middles(source).round(), source, notices
 
 
+def square_with_picture(tmp_path, uv, change):
+    """A glTF file's square of two triangles with a picture, and notices; `change` what the file says."""
+    quadrants(tmp_path / "look.png")
+    mesh = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]], [[0, 1, 2], [1, 3, 2]], process=False)
+    mesh.visual = TextureVisuals(uv=uv, material=PBRMaterial(baseColorTexture=Image.open(tmp_path / "look.png")))
+    files = trimesh.Scene(mesh).export(file_type="gltf")
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    document = json.loads(files["model.gltf"])
+    change(document)
+    (tmp_path / "model.gltf").write_text(json.dumps(document))
+    return source_from_file(tmp_path / "model.gltf")
+
+
 SQUARE = [(0, 0), (1, 0), (0, 1), (1, 1)]
 RED, GREEN, BLUE, WHITE = [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]
 
@@ -261,22 +275,46 @@ RED, GREEN, BLUE, WHITE = [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]
     ],
 )
 def test_a_picture_of_a_gltf_file_lies_where_its_texture_transform_says(tmp_path, moves, middles, keeps_map):
-    quadrants(tmp_path / "look.png")
-    mesh = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]], [[0, 1, 2], [1, 3, 2]], process=False)
-    mesh.visual = TextureVisuals(uv=SQUARE, material=PBRMaterial(baseColorTexture=Image.open(tmp_path / "look.png")))
-    files = trimesh.Scene(mesh).export(file_type="gltf")
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-    document = json.loads(files["model.gltf"])
-    picture = document["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"]
-    picture["extensions"] = {"KHR_texture_transform": moves}
-    attributes = document["meshes"][0]["primitives"][0]["attributes"]
-    attributes["TEXCOORD_1"] = attributes["TEXCOORD_0"]
-    (tmp_path / "model.gltf").write_text(json.dumps(document))
-    source, notices = source_from_file(tmp_path / "model.gltf")
+    def move(document):
+        picture = document["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"]
+        picture["extensions"] = {"KHR_texture_transform": moves}
+        attributes = document["meshes"][0]["primitives"][0]["attributes"]
+        attributes["TEXCOORD_1"] = attributes["TEXCOORD_0"]
+
+    source, notices = square_with_picture(tmp_path, SQUARE, move)
     assert notices == ()
     np.testing.assert_allclose(look_at_middles(source), middles, atol=2)
-    assert np.allclose(np.sort(source.uv.reshape(-1)), np.sort(np.array(SQUARE)[mesh.faces].reshape(-1))) == keeps_map
+    assert (
+        np.allclose(np.sort(source.uv.reshape(-1)), np.sort(np.array(SQUARE)[[0, 1, 2, 1, 3, 2]].reshape(-1)))
+        == keeps_map
+    )
+
+
+BEYOND = [(0.75, 0.1), (2.25, 0.1), (0.75, 0.4), (2.25, 0.4)]
+"""A map that reaches to the right of the picture, where its triangles have their middles: at u = 1.25 and 1.75."""
+
+REPEAT, CLAMP, MIRROR = 10497, 33071, 33648
+
+
+@pytest.mark.parametrize(
+    ("wrap", "middles"),
+    [(None, [RED, GREEN]), (REPEAT, [RED, GREEN]), (CLAMP, [GREEN, GREEN]), (MIRROR, [GREEN, RED])],
+)
+@pytest.mark.parametrize("is_upwards", [False, True])
+def test_beyond_its_edges_a_picture_of_a_gltf_file_goes_on_as_its_sampler_says(tmp_path, wrap, middles, is_upwards):
+    uv = [(v, u) for u, v in BEYOND] if is_upwards else BEYOND
+    if is_upwards:
+        middles = [BLUE if each == GREEN else each for each in middles]
+
+    def sample(document):
+        if wrap is not None:
+            document["samplers"] = [{}, {"wrapT" if is_upwards else "wrapS": wrap}]
+            document["textures"][0]["sampler"] = 1
+
+    source, notices = square_with_picture(tmp_path, uv, sample)
+    np.testing.assert_allclose(look_at_middles(source), middles, atol=2)
+    assert ("made smaller" in " ".join(notices)) == (wrap in (CLAMP, MIRROR))
+    assert (source.uv.max() <= 1.0) == (wrap in (CLAMP, MIRROR))
 
 
 def test_the_pictures_of_an_obj_file_are_found_and_lie_as_its_materials_say(tmp_path):
@@ -286,6 +324,12 @@ def test_the_pictures_of_an_obj_file_are_found_and_lie_as_its_materials_say(tmp_
     middles, _, notices = two_triangles(tmp_path, SQUARE, material=material)
     np.testing.assert_allclose(middles, [BLUE, BLUE], atol=2)
     assert notices == ()
+
+
+@pytest.mark.parametrize(("clamp", "middles"), [("on", [GREEN, GREEN]), ("off", [RED, GREEN])])
+def test_a_picture_of_an_obj_file_is_clamped_where_its_material_says(tmp_path, clamp, middles):
+    material = f"newmtl a\nmap_Kd -clamp {clamp} look.png\n"
+    np.testing.assert_allclose(two_triangles(tmp_path, BEYOND, material=material)[0], middles, atol=2)
 
 
 @pytest.mark.parametrize("bytes_left", [0, 60, None])
