@@ -138,7 +138,9 @@ def _height(texts: Sequence[str]) -> int:
 def folded_sheet(rows: Sequence[Row], columns: Sequence[str], picture_edge: int) -> Image.Image:
     """A contact sheet whose rows go on beside each other where there are many: about as wide as it is high."""
     whole = contact_sheet(rows, columns, picture_edge=picture_edge)
-    blocks = max(1, round(math.sqrt(whole.height / whole.width)))
+    blocks = round(math.sqrt(whole.height / whole.width))
+    if blocks <= 1:
+        return whole
     length = math.ceil(len(rows) / blocks)
     parts = [
         contact_sheet(rows[first : first + length], columns, picture_edge=picture_edge)
