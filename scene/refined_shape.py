@@ -2,11 +2,12 @@
 the new one.
 
 A job knows its mesh in world space, as modifiers and parents left it. A shape key moves the mesh's own vertices, which
-modifiers then take to where they are seen. So the movement is taken back through both.
+modifiers then take to where they are seen. So the movement is taken back through both; `behind_modifiers` checks it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ BASIS = "Basis"
 NAME = "Refined"
 """Names of the shape keys that we add."""
 
-_ROUNDING = 1e-5
+ROUNDING = 1e-5
 """Of positions as float32, in a mesh's extent, and ten times as much as in its distance from the origin."""
 
 
@@ -70,7 +71,7 @@ def movement(files: MovedFiles, painted: np.ndarray | None, max_move: float) -> 
     if painted is not None:
         may_move[faces[~painted]] = False
     offsets = after - before
-    rounding = _ROUNDING * (extent + 0.1 * np.abs(before).max())
+    rounding = ROUNDING * (extent + 0.1 * np.abs(before).max())
     if (np.linalg.norm(offsets, axis=1) > may_move * max_move * extent + rounding).any():
         raise UnsoundFileError("a vertex has moved farther than was allowed")
     offsets[~may_move] = 0.0
@@ -86,7 +87,8 @@ def can_have(thing: bpy.types.Object) -> bool:
 def put_on(thing: bpy.types.Object, moved: Movement, matrix: Matrix) -> str:
     """Give an object's mesh a shape key with the movement, turned up; returns the key's name.
 
-    Earlier refined shapes that the job's mesh did not have are turned down.
+    Earlier refined shapes that the job's mesh did not have are turned down. Modifiers are reckoned with to first order
+    (`behind_modifiers` corrects that).
 
     Args:
         thing: a mesh object in Object Mode with V vertices, the only user of its mesh; it `can_have` the key.
@@ -98,13 +100,14 @@ def put_on(thing: bpy.types.Object, moved: Movement, matrix: Matrix) -> str:
     mesh = thing.data
     if mesh.shape_keys is None:
         thing.shape_key_add(name=BASIS, from_mix=False)
-    if moved.rest is not None:
-        _turn_down_others(thing, moved.rest)
-    rest = moved.rest if moved.rest is not None else rest_shape(thing)
-    world = np.array(matrix, np.float64)
-    linear = world[:3, :3].T
-    unposed = rest.astype(np.float64) @ linear + world[:3, 3]  # in world space armatures turn without shearing
-    offsets = carried(moved.offsets, moved.before, unposed, moved.faces) @ np.linalg.pinv(linear)
+    linear, place = taken_apart(matrix)
+    own = np.linalg.pinv(linear)
+    _turn_down_others(thing, moved.rest if moved.rest is not None else (moved.before - place) @ own)
+    now = rest_shape(thing)
+    rest = moved.rest if moved.rest is not None else now
+    unposed = rest.astype(np.float64) @ linear + place  # in world space armatures turn without shearing
+    offsets = carried(moved.offsets, moved.before, unposed, moved.faces) @ own
+    offsets = _reshaped(offsets, rest.astype(np.float64), now.astype(np.float64), moved.faces)
     key = thing.shape_key_add(name=NAME, from_mix=False)
     key.data.foreach_set("co", (coordinates(mesh.shape_keys.reference_key.data) + offsets).astype(np.float32).ravel())
     key.relative_key = mesh.shape_keys.reference_key
@@ -113,6 +116,26 @@ def put_on(thing: bpy.types.Object, moved: Movement, matrix: Matrix) -> str:
         thing.active_shape_key_index = len(mesh.shape_keys.key_blocks) - 1
     mesh.update()
     return key.name
+
+
+def remembered(thing: bpy.types.Object) -> Callable[[], None]:
+    """What gives an object its mesh, and that its shape keys of now, back, with their values; others are removed."""
+    mesh, active = thing.data, thing.active_shape_key_index
+    keys = mesh.shape_keys.key_blocks if mesh.shape_keys is not None else ()
+    values = {key.name: key.value for key in keys}
+
+    def give_back() -> None:
+        if thing.data != mesh:
+            other, thing.data = thing.data, mesh
+            bpy.data.meshes.remove(other)
+        added = mesh.shape_keys.key_blocks if mesh.shape_keys is not None else ()
+        for key in [key for key in reversed(added) if key.name not in values]:
+            thing.shape_key_remove(key)
+        for name, value in values.items():
+            mesh.shape_keys.key_blocks[name].value = value
+        thing.active_shape_key_index = active
+
+    return give_back
 
 
 def take_off(thing: bpy.types.Object, name: str) -> None:
@@ -142,7 +165,7 @@ def carried(offsets: np.ndarray, start: np.ndarray, end: np.ndarray, faces: np.n
     import numpy as np
 
     size = np.ptp(start, axis=0).max() + np.ptp(end, axis=0).max()
-    if np.abs(start - end).max() <= _ROUNDING * (size + np.abs(start).max()):
+    if np.abs(start - end).max() <= ROUNDING * (size + np.abs(start).max()):
         return offsets
     frames, areas = _frames(start[faces])
     there, _ = _frames(end[faces])
@@ -157,6 +180,29 @@ def carried(offsets: np.ndarray, start: np.ndarray, end: np.ndarray, faces: np.n
         for axis in range(3):
             taken[:, axis] += np.bincount(at, moved[:, axis], len(offsets))
     return np.divide(taken, weight[:, None], out=np.zeros_like(taken), where=weight[:, None] > 0.0)
+
+
+def taken_apart(matrix: Matrix) -> tuple[np.ndarray, np.ndarray]:
+    """(3, 3) and (3,) float64: what rows of positions are multiplied by, and what is added then."""
+    import numpy as np
+
+    whole = np.array(matrix, np.float64)
+    return whole[:3, :3].T, whole[:3, 3]
+
+
+def _reshaped(offsets: np.ndarray, start: np.ndarray, now: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Offsets of a mesh in one shape as they are in another, if that is the same one scaled, turned or sheared, as by
+    Object ▸ Apply; the offsets as they are if vertices have been moved singly."""
+    import numpy as np
+
+    start, now = start - start.mean(axis=0), now - now.mean(axis=0)
+    near = ROUNDING * (np.abs(start).max() + np.abs(now).max())
+    if np.abs(start - now).max() <= near:
+        return offsets
+    linear, _, rank, _ = np.linalg.lstsq(start, now, rcond=1e-6)
+    if np.abs(start @ linear - now).max() > 10.0 * near:
+        return offsets
+    return offsets @ linear if rank == 3 else carried(offsets, start, now, faces)
 
 
 def _frames(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

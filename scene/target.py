@@ -43,6 +43,12 @@ def find(target: Target, preferred: bpy.types.Object | None = None) -> bpy.types
     return next((each for each in same if each.name == target.name), next(iter(same), None))
 
 
+def find_linked(target: Target) -> bpy.types.Object | None:
+    """The object where it is linked from another file by now, which nothing can be put on."""
+    same = (each for each in bpy.data.objects if each.get(IDENTITY) == target.identity)
+    return next((each for each in same if each.library is not None), None)
+
+
 def is_in_file(target: Target) -> bool:
     """Whether the open file has the object, or a copy of it, under whatever name."""
     return any(each.get(IDENTITY) == target.identity and each.library is None for each in bpy.data.objects)

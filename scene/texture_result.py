@@ -9,6 +9,7 @@ is changed.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ from ..jobs.placement import Placement
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.files import is_there
-from . import looks, refined_shape, target, texture_material, textures
+from . import behind_modifiers, looks, refined_shape, target, texture_material, textures
+from .evaluated_copy import copy_as_evaluated
 from .importer import ImportFailedError
 from .source_mesh import check, evaluated_mesh, topology_of
 
@@ -36,6 +38,8 @@ _MOST_UV_MAPS = 8
 
 _POLYGON = "sdi_polygon"
 """An attribute for a moment: which polygon of the mesh one of the evaluated mesh comes from."""
+
+_OWN_MESH = "“{}” has a mesh of its own now, since other objects used the same one."
 
 
 @dataclass
@@ -90,24 +94,67 @@ def apply(context: bpy.types.Context, thing: bpy.types.Object, folder: JobFolder
     except EngineError as error:
         raise ImportFailedError(str(error)) from error
     applied = Applied(thing, request.task, fitting.notices)
-    matrix = _matrix_of(folder, thing)
     if fitting.needs_copy:
         why = "needs a new UV map, and its modifiers change its faces" if moved is None else _why_no_shape_key(thing)
-        applied.thing = thing = _copy_as_evaluated(context, thing, applied, why)
+        _go_to_copy(context, applied, why)
         moved = dataclasses.replace(moved, rest=None) if moved is not None else None
-    if (fitting.faces is not None or moved is not None) and looks.is_shared(thing.data):
-        thing.data = thing.data.copy()
-        applied.notices.append(f"“{thing.name}” has a mesh of its own now, since other objects used the same one.")
+    shape = ""
+    if moved is not None:
+        shape = _give_shape(context, applied, moved, _matrix_of(folder, thing))
+    elif fitting.faces is not None and _has_own_mesh_now(applied.thing):
+        applied.notices.append(_OWN_MESH.format(applied.thing.name))
+    thing = applied.thing
     uv_map = fitting.uv_map if fitting.new_uv is None else _uv_map_with(thing.data, fitting.new_uv)
     material = texture_material.make(image, uv_map, folder, request)
     colour = textures.colour_on(thing.data, image, uv_map)
     if colour is not None:
         material.diffuse_color = colour  # which Solid shading shows
-    shape = "" if moved is None else refined_shape.put_on(thing, moved, matrix)
-    if shape and thing.show_only_shape_key and thing.active_shape_key.name != shape:
-        applied.notices.append(f"“{thing.name}” shows one of its shape keys only: unpin it to see “{shape}”, too.")
     looks.add(thing, folder.path, request, material, fitting.faces, shape)
     return applied
+
+
+def _give_shape(context: bpy.types.Context, applied: Applied, moved: refined_shape.Movement, matrix: Matrix) -> str:
+    """Give the object its refined shape, or, where its modifiers keep vertices from there, a copy; returns the name of
+    the shape key."""
+    thing = applied.thing
+    take_back = refined_shape.remembered(thing)
+    was_shared = _has_own_mesh_now(thing)
+    shape = refined_shape.put_on(thing, moved, matrix)
+    off_by = behind_modifiers.settle(context, thing, shape, moved, matrix)
+    if off_by > behind_modifiers.OFF_BY:
+        thing.data.shape_keys.key_blocks[shape].value = 0.0
+        _go_to_copy(context, applied, "has modifiers that keep it from the refined shape")
+        take_back()
+        return refined_shape.put_on(applied.thing, dataclasses.replace(moved, rest=None), matrix)
+    if was_shared:
+        applied.notices.append(_OWN_MESH.format(thing.name))
+    if math.isnan(off_by):
+        applied.notices.append(
+            f"“{thing.name}” is in another scene, or has other modifiers by now: what they make of the refined shape "
+            "could not be checked."
+        )
+    elif thing.show_only_shape_key and thing.active_shape_key.name != shape:
+        applied.notices.append(f"“{thing.name}” shows one of its shape keys only: unpin it to see “{shape}”, too.")
+    return shape
+
+
+def _has_own_mesh_now(thing: bpy.types.Object) -> bool:
+    """Give the object a mesh of its own if other objects use the same one; returns whether that was so."""
+    if not looks.is_shared(thing.data):
+        return False
+    thing.data = thing.data.copy()
+    return True
+
+
+def _go_to_copy(context: bpy.types.Context, applied: Applied, why: str) -> None:
+    """Go on with a copy of the object that has its modifiers applied."""
+    thing = applied.thing
+    ending = "refined" if applied.task == "refine" else "textured"
+    applied.thing = copy_as_evaluated(context, thing, ending)
+    applied.notices.append(
+        f"“{thing.name}” {why}: the result is on “{applied.thing.name}”, with the modifiers applied; the object itself "
+        "is hidden."
+    )
 
 
 def _refuse(thing: bpy.types.Object) -> None:
@@ -235,8 +282,8 @@ def _refuse_edited(evaluated: bpy.types.Mesh, files: _Files, thing: bpy.types.Ob
 
     if not np.array_equal(topology_of(evaluated), files.topology) or files.corners.max() >= len(evaluated.loops):
         raise ImportFailedError(
-            f'"{thing.name}" has been edited since, and the result no longer fits its faces: undo that and use Put on '
-            "Object in the list of jobs, or make it again."
+            f'"{thing.name}" or its modifiers have been edited since, and the result no longer fits its faces: undo '
+            "that and use Put on Object in the list of jobs, or make it again."
         )
 
 
@@ -322,35 +369,3 @@ def _uv_map_with(mesh: bpy.types.Mesh, uvs: np.ndarray) -> str:
 
 def _why_no_shape_key(thing: bpy.types.Object) -> str:
     return "has modifiers that make other vertices" if refined_shape.can_have(thing) else "has absolute shape keys"
-
-
-def _copy_as_evaluated(
-    context: bpy.types.Context, thing: bpy.types.Object, applied: Applied, why: str
-) -> bpy.types.Object:
-    """A copy of the object with its modifiers and shape keys applied, in its place; the object itself is hidden.
-
-    Further results for the object go onto the copy.
-    """
-    depsgraph = context.evaluated_depsgraph_get()
-    mesh = bpy.data.meshes.new_from_object(
-        thing.evaluated_get(depsgraph), preserve_all_data_layers=True, depsgraph=depsgraph
-    )
-    mesh.name = thing.data.name
-    copy = thing.copy()
-    copy.name = f"{thing.name} ({'refined' if applied.task == 'refine' else 'textured'})"
-    copy.data = mesh
-    copy.modifiers.clear()
-    if copy.parent_type in ("ARMATURE", "LATTICE"):  # which would deform it once more
-        copy.parent_type = "OBJECT"
-    for collection in thing.users_collection:
-        collection.objects.link(copy)
-    thing.pop(target.IDENTITY, None)
-    view_layer = context.view_layer
-    if thing.name in view_layer.objects:
-        thing.hide_set(True, view_layer=view_layer)
-    thing.hide_render = True
-    applied.notices.append(
-        f"“{thing.name}” {why}: the result is on “{copy.name}”, with the modifiers applied; the object itself is "
-        "hidden."
-    )
-    return copy

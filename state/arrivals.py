@@ -18,7 +18,7 @@ from ..jobs import words
 from ..jobs.guard import Guard
 from ..jobs.job import Job
 from ..jobs.placement import DISMISSED, IMPORTED, PENDING, Placement
-from ..scene import destination, live_mesh, markers, target, texture_preview, texture_result
+from ..scene import destination, live_mesh, markers, source_mesh, target, texture_preview, texture_result
 from ..scene.free_space import Box, Floor, step_aside
 from ..scene.handlers import Handlers
 from ..scene.importer import ImportFailedError, put_into_scene
@@ -49,8 +49,12 @@ class Arrivals:
         self.told: dict[str, list[str]] = {}
         self._placements: dict[str, Placement] = {}
         """The placements of jobs whose results this Blender will import or has imported, by name."""
+        self._folders: dict[str, JobFolder] = {}
+        """The folders of these jobs, by name."""
         self._ready: dict[str, Job] = {}
         """Finished results that wait to be imported, by name."""
+        self._elsewhere: dict[str, Job] = {}
+        """Finished results of other files, which wait until these are opened again, by name."""
         self._in_open_file: set[str] = set()
         """Names of the jobs that were started in the open file."""
         self._moved: set[str] = set()
@@ -89,6 +93,7 @@ class Arrivals:
         with storage_errors(job.folder.path):
             where.write(job.folder)
         self._placements[job.name] = where
+        self._folders[job.name] = job.folder
         self._in_open_file.add(job.name)
         self._mark_soon(context, job, where)
 
@@ -102,6 +107,7 @@ class Arrivals:
         with storage_errors(job.folder.path):
             where.write(job.folder)
         self._placements[job.name] = where
+        self._folders[job.name] = job.folder
         if known is None or job.name in self._in_open_file or _is_here(job.name, where):
             self._in_open_file.add(job.name)
             self._mark_soon(context, job, where)
@@ -124,7 +130,11 @@ class Arrivals:
 
     def hear(self, job: Job) -> None:
         """Update marker, live mesh and result of a job that has changed."""
-        if not self.wants(job.name) or job.name not in self._in_open_file:
+        if not self.wants(job.name):
+            return
+        if job.name not in self._in_open_file:
+            if job.state == events.DONE:
+                self._elsewhere[job.name] = job
             return
         if is_texture(job):
             self._hear_of_texture(job)
@@ -322,10 +332,15 @@ class Arrivals:
     def _settle(self, name: str, folder: JobFolder, where: Placement, fate: str) -> None:
         self._placements[name] = where.with_fate(fate)
         self._shown_steps.pop(name, None)
+        self._note(name, folder)
+
+    def _note(self, name: str, folder: JobFolder) -> None:
+        """Write a job's placement into its folder, for a later Blender."""
+        where = self._placements[name]
         try:
-            self._placements[name].write(folder)
+            where.write(folder)
         except OSError as error:  # at worst it is offered once more after a restart
-            log.warning("Could not record that the job in %s is %s: %s", folder.path, fate, error)
+            log.warning("Could not record that the result in %s is %s: %s", folder.path, where.fate, error)
 
     def _another_file_was_opened(self, *_: object) -> None:
         texture_preview.remove_all()  # of a file that Blender has saved by itself
@@ -334,8 +349,9 @@ class Arrivals:
         self._in_open_file.update(name for name, where in self._placements.items() if _is_here(name, where))
         self._shown_steps.clear()
         self._unmarked.clear()
-        for name in set(self._ready) - self._in_open_file:
-            del self._ready[name]
+        finished = self._elsewhere | self._ready
+        self._ready = {name: job for name, job in finished.items() if name in self._in_open_file and self.wants(name)}
+        self._elsewhere = {name: job for name, job in finished.items() if name not in self._in_open_file}
 
     def _file_will_be_saved(self, *_: object) -> None:
         """Keep what only shows how a texture grows out of the file."""
@@ -343,9 +359,17 @@ class Arrivals:
             self.hide_overlay(name)
 
     def _file_was_saved(self, *_: object) -> None:
-        """After the first save or a Save As the file's jobs belong to its new path."""
+        """After the first save or a Save As the file's jobs belong to its new path.
+
+        Of objects their markers tell that, of textures their objects, unless an undo has taken that mark away.
+        """
         for name in self._in_open_file & self._placements.keys():
-            self._placements[name] = dataclasses.replace(self._placements[name], blend_file=bpy.data.filepath)
+            where = self._placements[name]
+            if where.blend_file == bpy.data.filepath:
+                continue
+            self._placements[name] = dataclasses.replace(where, blend_file=bpy.data.filepath)
+            if where.fate == PENDING and where.target is not None and name in self._folders:
+                self._note(name, self._folders[name])
 
     def _undo_was_used(self, *_: object) -> None:
         """Undo and redo may bring back markers of jobs that are over; remove them once Blender has finished."""
@@ -370,8 +394,11 @@ def _is_here(name: str, where: Placement) -> bool:
 
 
 def _not_here(where: Placement) -> str:
+    linked = target.find_linked(where.target) if where.target is not None else None
+    if linked is not None:
+        return f"{source_mesh.check(linked)[:-1]}, and use Put on Object in the list of jobs."
     name = f"“{where.target.name}”" if where.target is not None else "its object"
     return (
-        f"The result is ready, but {name} is no longer in this file: it is kept in Queue and History, to be put on "
-        "another object with the same mesh."
+        f"The result is ready, but {name} is no longer in this file: if it was joined to another object, undo that. "
+        "The result is kept in Queue and History, to be put on another object with the same mesh."
     )

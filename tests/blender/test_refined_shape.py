@@ -301,3 +301,130 @@ def test_with_its_look_the_shape_key_is_removed(bpy, cube, refine, seen):
     assert bpy.ops.sdi.remove_look(index=1) == {"FINISHED"}
     assert cube.data.shape_keys is None
     np.testing.assert_allclose(seen(cube), before, atol=1e-6)
+
+
+def test_on_a_coarse_mesh_twisted_by_a_modifier_it_is_where_the_job_moved_it(cube, refine, seen):
+    add_modifier(cube, "SIMPLE_DEFORM", deform_method="TWIST", angle=1.5)
+    applied, before, offsets = refine(cube)
+    assert (applied.thing, applied.notices) == (cube, [])
+    np.testing.assert_allclose(seen(cube), before + offsets, atol=2e-3)
+
+
+def test_where_modifiers_keep_vertices_from_the_shape_it_is_on_a_copy(bpy, cube, refine, seen):
+    other = bpy.data.objects.new("Other", cube.data)
+    bpy.context.collection.objects.link(other)
+    add_modifier(cube, "SMOOTH", factor=1.0, iterations=3)
+    mesh = cube.data
+    applied, before, offsets = refine(cube, largest=0.01)
+    assert applied.thing.name == "Cube (refined)"
+    assert len(applied.notices) == 1
+    assert "keep it from the refined shape" in applied.notices[0]
+    np.testing.assert_allclose(seen(applied.thing), before + offsets, atol=1e-5)
+    assert (cube.data, other.data, mesh.shape_keys, len(cube.modifiers)) == (mesh, mesh, None, 1)
+
+
+def test_on_a_copy_a_variation_takes_the_place_of_the_first(bpy, cube, extension, results, refine, seen):
+    add_modifier(cube, "SUBSURF", levels=1)
+    variation = make_texture_job(extension, bpy, results, cube, "variation", offsets=np.full((26, 3), 0.05))
+    applied, before, _ = refine(cube)
+    extension.scene.texture_result.apply(bpy.context, applied.thing, variation)
+    assert [value for _, value in keys_of(applied.thing)] == [0.0, 1.0]
+    np.testing.assert_allclose(seen(applied.thing), before + 0.05, atol=1e-5)
+
+
+def test_an_object_that_is_hidden_or_in_another_scene(bpy, cube, extension, results, seen):
+    add_modifier(cube, "SIMPLE_DEFORM", deform_method="TWIST", angle=1.5)
+    offsets = np.random.default_rng(0).uniform(-0.1, 0.1, (8, 3))
+    before = seen(cube)
+    hidden, away = (make_texture_job(extension, bpy, results, cube, name, offsets=offsets) for name in ("1", "2"))
+    cube.hide_set(True)
+    assert extension.scene.texture_result.apply(bpy.context, cube, hidden).notices == []
+    cube.hide_set(False)
+    np.testing.assert_allclose(seen(cube), before + offsets, atol=2e-3)
+    bpy.data.scenes.new("Another").collection.objects.link(cube)
+    bpy.context.collection.objects.unlink(cube)
+    assert "could not be checked" in extension.scene.texture_result.apply(bpy.context, cube, away).notices[0]
+
+
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_scale_and_rotation_may_have_been_applied_since(bpy, cube, extension, results, seen, is_flat):
+    if is_flat:
+        bpy.ops.mesh.primitive_plane_add(rotation=(0.3, 0.5, 1.1))
+        cube = bpy.context.object
+        cube.scale = (3.0, 3.0, 3.0)
+        bpy.context.view_layer.update()
+    offsets = np.random.default_rng(0).uniform(-0.1, 0.1, (len(cube.data.vertices), 3))
+    folder = make_texture_job(extension, bpy, results, cube, offsets=offsets)
+    cube.select_set(True)
+    bpy.context.view_layer.objects.active = cube
+    bpy.ops.object.transform_apply()
+    cube.rotation_euler = (0.0, 0.0, math.pi)
+    before = seen(cube)
+    extension.scene.texture_result.apply(bpy.context, cube, folder)
+    np.testing.assert_allclose(seen(cube), before + offsets * [-1.0, -1.0, 1.0], atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["EDIT", "SCULPT"])
+def test_what_was_done_in_another_mode_meanwhile_is_kept(bpy, cube, extension, results, seen, mode):
+    bmesh = pytest.importorskip("bmesh")
+    folder = make_texture_job(extension, bpy, results, cube, offsets=np.full((8, 3), 0.1))
+    before = seen(cube)
+    bpy.ops.object.mode_set(mode=mode)
+    if mode == "EDIT":
+        edited = bmesh.from_edit_mesh(cube.data)
+        edited.verts.ensure_lookup_table()
+        edited.verts[3].co.x += 1.0
+        bmesh.update_edit_mesh(cube.data)
+    else:
+        cube.data.vertices[3].co.x += 1.0
+    where = extension.jobs.placement.Placement.read(folder)
+    waits_for = extension.scene.destination.reason_to_wait(bpy.context, where, "refined shape")
+    assert waits_for.endswith(f"it comes onto “Cube” when you leave {mode.title()} Mode.")
+    bpy.ops.object.mode_set(mode="OBJECT")
+    extension.scene.texture_result.apply(bpy.context, cube, folder)
+    way = seen(cube) - before - 0.1
+    assert np.linalg.norm(way, axis=1) == pytest.approx([0.0] * 3 + [2.0] + [0.0] * 4, abs=1e-5)  # the scale is −2
+
+
+def joined(bpy, active, other):
+    for each in bpy.context.selected_objects:
+        each.select_set(False)
+    for each in (active, other):
+        each.select_set(True)
+    bpy.context.view_layer.objects.active = active
+    bpy.ops.object.join()
+
+
+def with_another(bpy, cube):
+    other = bpy.data.objects.new("Other", cube.data.copy())
+    bpy.context.collection.objects.link(other)
+    return other
+
+
+def link_it(bpy, cube, path):
+    bpy.ops.wm.save_as_mainfile(filepath=path, copy=True)
+    bpy.data.objects.remove(cube)
+    with bpy.data.libraries.load(path, link=True) as (_, here):
+        here.objects = ["Cube"]
+    bpy.context.collection.objects.link(here.objects[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda bpy, cube, _: joined(bpy, with_another(bpy, cube), cube), "no longer in this file: if it was joined"),
+        (lambda bpy, cube, _: joined(bpy, cube, with_another(bpy, cube)), "have been edited since"),
+        (link_it, "make it local first (Object ▸ Relations ▸ Make Local), and use Put on Object"),
+        (lambda bpy, cube, _: cube.modifiers.clear(), '"Cube" or its modifiers have been edited since'),
+    ],
+)
+def test_an_object_that_has_become_another_is_told_and_left_alone(
+    bpy, cube, extension, results, tmp_path, change, said
+):
+    add_modifier(cube, "SUBSURF", levels=1)
+    folder = make_texture_job(extension, bpy, results, cube, offsets=np.zeros((26, 3)))
+    change(bpy, cube, str(tmp_path / "library.blend"))
+    arrivals = extension.state.current.session().arrivals
+    assert arrivals.put_texture(bpy.context, "job-1", folder) is None
+    assert said in arrivals.complaint
+    assert all(mesh.shape_keys is None for mesh in bpy.data.meshes)

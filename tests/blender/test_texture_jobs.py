@@ -270,6 +270,45 @@ def test_after_a_crash_it_finds_its_object_in_the_saved_file(bpy, desk, cube, te
     assert materials(bpy.data.objects["Crate"]) == ["slow red"]
 
 
+def test_a_file_that_was_saved_anew_and_opened_again_has_its_object(bpy, desk, cube, tmp_path):
+    """Also after an undo, which takes away the mark by which the object is known."""
+    bpy.ops.ed.undo_push(message="before")
+    desk.settings.prompt = "slow red"
+    desk.press("refine")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    bpy.ops.ed.undo_push(message="step")
+    bpy.ops.ed.undo()
+    assert "sdi_identity" not in bpy.data.objects["Cube"]
+    path = str(tmp_path / "scene.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.read_homefile(use_empty=True)
+    bpy.ops.wm.open_mainfile(filepath=path)
+    desk.start_anew()
+    desk.until(lambda: desk.job is not None)
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert len(bpy.data.objects["Cube"].data.shape_keys.key_blocks) == 2
+
+
+def test_a_result_that_was_ready_while_another_file_was_open_comes_when_its_file_is_opened_again(
+    bpy, desk, cube, tmp_path
+):
+    for prompt in ("slow red", "slow blue"):
+        desk.settings.prompt = prompt
+        desk.press("refine")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    path = str(tmp_path / "scene.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.read_homefile(use_empty=True)
+    desk.press("finish_job")
+    desk.until(lambda: desk.job.request.prompt == "slow blue" and desk.job.state == "running")
+    desk.press("finish_job")
+    desk.to_the_end()
+    bpy.ops.wm.open_mainfile(filepath=path)
+    desk.to_the_end()
+    assert [look.name for look in bpy.data.objects["Cube"].sdi_looks] == ["Before", "slow red", "slow blue"]
+
+
 def test_a_damaged_texture_is_told_and_changes_nothing(desk, cube, texture):
     texture("garbage")
     desk.to_the_end()
