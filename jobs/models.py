@@ -200,7 +200,7 @@ def completed(request: JobRequest, pieces: Iterable[Piece]) -> JobRequest:
     networks = [piece.network for piece in pieces if piece.network is not None]
     given = parts.completed(request.model, request.parts, networks)
     parts.check(request.model, given)
-    return dataclasses.replace(request, vae=given.vae, text_encoders=given.text_encoders, tokenizer=given.tokenizer)
+    return dataclasses.replace(request, **dataclasses.asdict(given))
 
 
 def examine_piece(file: Path) -> Piece:

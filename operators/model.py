@@ -137,6 +137,8 @@ class SDI_OT_add_part(bpy.types.Operator):
             settings.lora_index = len(settings.loras) - 1
         elif piece.network.is_vae:
             settings.vae = piece.file
+        elif piece.network.is_tiny_vae:
+            settings.tiny_vae = piece.file
         else:
             others = [path.strip() for path in settings.text_encoders.split(properties.SEPARATOR)]
             others = [path for path in others if path not in ("", piece.file)]

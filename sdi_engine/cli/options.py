@@ -85,7 +85,7 @@ def _completed(request: JobRequest, folder: str) -> JobRequest:
     """A request with the parts that its model lacks, where the model's file is on this computer."""
     path = Path(request.model)
     try:
-        if not path.is_absolute() or not path.is_file():
+        if not path.is_absolute() or not (path.is_file() or (request.tiny_vae and path.is_dir())):
             return request
     except (OSError, ValueError):  # longer than a path can be, or with characters that no path has
         return request

@@ -158,16 +158,18 @@ class Parts:
         vae: a file, or a folder as of Diffusers; "" for none.
         text_encoders: the same, in any order.
         tokenizer: of the text encoder, where it does not lie beside it; "" for none.
+        tiny_vae: whose encoder is used for gradients alone; "" for none.
     """
 
     vae: str = ""
     text_encoders: tuple[str, ...] = ()
     tokenizer: str = ""
+    tiny_vae: str = ""
 
     @property
     def paths(self) -> tuple[str, ...]:
         """All of them."""
-        return tuple(filter(None, (self.vae, *self.text_encoders, self.tokenizer)))
+        return tuple(filter(None, (self.vae, *self.text_encoders, self.tokenizer, self.tiny_vae)))
 
 
 NO_PARTS = Parts()
@@ -254,6 +256,17 @@ class Parameters:
         section="parts",
         scope="model",
         metavar="FOLDER",
+        is_compared=False,
+        is_path=True,
+    )
+    tiny_vae: str = parameter(
+        "",
+        "Tiny VAE",
+        "A file or folder with a tiny VAE made for the model (TAESD, TAEF1 and the like), or a folder of models that "
+        "has one: gradients pass its encoder, in less time and memory; the model is shown what its own VAE makes",
+        section="parts",
+        scope="model",
+        metavar="FILE",
         is_compared=False,
         is_path=True,
     )
@@ -524,6 +537,16 @@ class Parameters:
         scope="model",
         is_compared=False,
     )
+    compiled: bool = parameter(
+        False,
+        "Compile",
+        "Have torch compile the model, which takes minutes before the first step and may make long runs on a graphics "
+        "card faster; where it does not work, the model runs as it is",
+        section="device",
+        scope="model",
+        flag="--compile",
+        is_compared=False,
+    )
     overrides: dict[str, Any] = parameter(  # noqa: RUF009 (a field of its own for each request)
         {},
         "Other Numbers",
@@ -536,7 +559,7 @@ class Parameters:
     @property
     def parts(self) -> Parts:
         """The networks that come from files of their own."""
-        return Parts(self.vae, self.text_encoders, self.tokenizer)
+        return Parts(self.vae, self.text_encoders, self.tokenizer, self.tiny_vae)
 
 
 def read_off(table: type) -> dict[str, Parameter]:

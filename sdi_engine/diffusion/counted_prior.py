@@ -58,6 +58,9 @@ class CountedPrior(Prior):
     def text(self, prompts: list[str]) -> Text:
         return self._prior.text(prompts)
 
+    def compile(self, say: Callable[[str], None] | None) -> None:
+        self._prior.compile(say)
+
     def at_safepoints(self, call: Callable[[], None]) -> None:
         self._prior.at_safepoints(call)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ..contract import vocabulary
 from ..errors import BadInputError
+from .compiled import compile_network, release_network
 from .device_memory import free_bytes
 from .latents import Latents, PixelLatents, VaeLatents
 from .needs import Measure
@@ -23,11 +26,22 @@ from .reading import Reading, WeighingEncoder, counter, read
 from .text_encoders import TextEncoders
 from .views import longest_view, with_view, without_view
 
+log = logging.getLogger(__name__)
+
 SMALL_GRAPH_BYTES = 2**28
 """Up to so much is held for the gradient of encoding without a further thought."""
 
 SHARE_OF_MEMORY = 0.25
 """A larger graph is held while the model is asked where it takes no more than this share of the free memory."""
+
+DECODING_SHARE = 0.53
+"""What decoding one image holds, beside the graph of encoding it: 6.7 GB for 1024² pixels, measured."""
+
+SHARE_FOR_DECODING = 0.5
+"""An image for which this share of the free memory is not enough is decoded in tiles."""
+
+TILE = 64
+"""Edge of a tile in cells; they overlap by a quarter."""
 
 
 class DiffusersPrior(Prior):
@@ -68,8 +82,14 @@ class DiffusersPrior(Prior):
         self.resolution = hints.resolution or self._cells * self._latents.pixels_per_cell
         self._vae: torch.nn.Module | None = getattr(pipeline, "vae", None)
         self._measures: frozenset[Measure] = frozenset()
+        self._encodes_fast_in_16_bits = device.type == "cuda" and torch.cuda.is_bf16_supported(
+            including_emulation=False
+        )
+        self._overflows = False
         self._turn_hook: RemovableHandle | None = None
         self._at_safepoint: Callable[[], None] | None = None
+        self._safepoint_hooks: list[RemovableHandle] = []
+        self._is_compiled = False
         self._texts: dict[ReadText, Text] = {}
 
     def _latents_of(self, vae: Any) -> Latents:
@@ -97,14 +117,32 @@ class DiffusersPrior(Prior):
         So where it is large, images are encoded one by one, and where memory is short each is encoded again for its
         gradient. Which of both makes no difference to the numbers.
         """
+        if self.quick_encoder is not None and images.requires_grad and torch.is_grad_enabled():
+            return self._encode_for_quick_gradient(images, self.quick_encoder)
         self.latent_shape(images.shape[-1])
         images = images.float() * 2.0 - 1.0
+        x0 = self._encoded(images)
+        if self._in_16_bits and not x0.isfinite().all() and images.isfinite().all():
+            log.warning("The VAE overflows in 16 bits, so that it works in 32 from now on.")
+            self._overflows = True
+            x0 = self._encoded(images)
+        return x0
+
+    def _encoded(self, images: Tensor) -> Tensor:
         graph = images[:, 0].numel() * self._latents.graph_bytes
         if graph <= SMALL_GRAPH_BYTES:
             return self._encode_one(images)
         is_short = "graphs again" in self._measures or graph > SHARE_OF_MEMORY * free_bytes(self.device)
         encode = self._encode_again if is_short and images.requires_grad else self._encode_one
         return torch.cat([encode(one) for one in images.split(1)])
+
+    def _encode_for_quick_gradient(self, images: Tensor, quick: torch.nn.Module) -> Tensor:
+        """What the VAE makes of images, bit for bit, with the gradient of another encoder."""
+        with torch.no_grad():
+            x0 = self.encode(images)
+        with self._vae_precision():
+            near = quick(images.float() * 2.0 - 1.0).float()
+        return x0 + (near - near.detach())
 
     def _encode_again(self, images: Tensor) -> Tensor:
         """Images to x0 without a graph, which is made when the gradient is wanted."""
@@ -113,14 +151,27 @@ class DiffusersPrior(Prior):
 
     def _encode_one(self, images: Tensor) -> Tensor:
         self._take_turn(self._vae)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled="16 bits" in self._measures):
+        with self._vae_precision():
             return self._latents.encode(images).float()
+
+    def _vae_precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_16_bits)
+
+    @property
+    def _in_16_bits(self) -> bool:
+        """Whether the VAE encodes in bfloat16, which has the range of 32 bits: where cards are fast in it, or memory is
+        short."""
+        return (self._encodes_fast_in_16_bits or "16 bits" in self._measures) and not self._overflows
 
     def decode(self, x0: Tensor) -> Tensor:
         self._take_turn(self._vae)
         pixels = x0[:, 0].numel() * self._latents.pixels_per_cell**2
         at_once = len(x0) if pixels * self._latents.graph_bytes <= SMALL_GRAPH_BYTES else 1
-        images = torch.cat([self._latents.decode(some) for some in x0.split(at_once)]) * 0.5 + 0.5
+        is_large = pixels / len(x0) * self._latents.graph_bytes * DECODING_SHARE > SHARE_FOR_DECODING * free_bytes(
+            self.device
+        )
+        with _in_tiles(self._vae if is_large else None):
+            images = torch.cat([self._latents.decode(some) for some in x0.split(at_once)]) * 0.5 + 0.5
         return torch.where(images.isinf(), torch.nan, images.clamp(0.0, 1.0))  # an overflow is not white
 
     def unfolded(self, x: Tensor) -> Tensor:
@@ -221,12 +272,23 @@ class DiffusersPrior(Prior):
     def at_safepoints(self, call: Callable[[], None]) -> None:
         """Before each block of the denoiser and of the VAE, also on the way back for the gradient; not on a graphics
         card, where an evaluation is short."""
-        if self._at_safepoint is None and self.device.type != "cuda":
-            for network in (self._denoiser, self._vae):
-                for block in _blocks(network):
-                    block.register_forward_pre_hook(self._before_block)
-                    block.register_forward_hook(self._after_block)
+        if not self._safepoint_hooks and self.device.type != "cuda":
+            networks = (self._vae,) if self._is_compiled else (self._denoiser, self._vae)
+            for block in (block for network in networks for block in _blocks(network)):
+                self._safepoint_hooks.append(block.register_forward_pre_hook(self._before_block))
+                self._safepoint_hooks.append(block.register_forward_hook(self._after_block))
         self._at_safepoint = call
+
+    def compile(self, say: Callable[[str], None] | None) -> None:
+        """What is compiled is one piece, with safepoints before and after it only."""
+        for hook in self._safepoint_hooks:
+            hook.remove()
+        self._safepoint_hooks.clear()
+        self._is_compiled = say is not None
+        if say is None:
+            release_network(self._denoiser)
+        else:
+            compile_network(self._denoiser, say)
 
     def _before_block(self, block: torch.nn.Module, arguments: object) -> None:
         assert self._at_safepoint is not None
@@ -266,6 +328,22 @@ class DiffusersPrior(Prior):
         return torch.cat(
             [WeighingEncoder(*encoder, penultimate, self._piece_length)(fragments) for encoder in encoders], dim=-1
         )
+
+
+@contextmanager
+def _in_tiles(vae: Any) -> Iterator[None]:
+    """Have a VAE decode large images in overlapping tiles in this block; None, or one that cannot, stays as it is."""
+    if not hasattr(vae, "tile_latent_min_size"):
+        yield
+        return
+    before = vae.tile_latent_min_size, vae.tile_sample_min_size
+    vae.tile_latent_min_size, vae.tile_sample_min_size = TILE, TILE * before[1] // before[0]
+    vae.enable_tiling()
+    try:
+        yield
+    finally:
+        vae.disable_tiling()
+        vae.tile_latent_min_size, vae.tile_sample_min_size = before
 
 
 def _blocks(network: torch.nn.Module | None) -> Iterator[torch.nn.Module]:

@@ -222,6 +222,7 @@ def _load_folder(
     notices += pack_denoiser(getattr(pipeline, family.denoiser), packed, device)
     prior = _prior_of(family, pipeline, folder, device, notices, distilled(model, family, folder, index))
     prior.packed = precision_of(getattr(pipeline, family.denoiser))
+    prior.quick_encoder = _quick_encoder(planned, device)
     files = [folder / INDEX_FILE, folder / HINTS_FILE]
     files += [file for part in ("text_encoder*", "tokenizer*") for file in folder.glob(f"{part}/*")]
     files += files_of(planned)
@@ -271,10 +272,20 @@ def _load_file(file: Path, device: torch.device, loras: Sequence[Lora], parts: P
         set_velocity(pipeline, family)
         prior = _prior_of(family, pipeline, companion, device, notices, found)
     prior.packed = precision_of(getattr(pipeline, family.denoiser))
+    prior.quick_encoder = _quick_encoder(loaded.plan, device)
     files = [file, *(companion.rglob("*.json") if companion else ()), *files_of(loaded.plan)]
     return _with_encoders(
         prior, family, pipeline, str(file), loaded.read_encoders, files, precision(family, device), loras
     )
+
+
+def _quick_encoder(planned: Plan, device: torch.device) -> nn.Module | None:
+    """The encoder of the tiny VAE that a person gave, if they did."""
+    if planned.tiny_vae is None:
+        return None
+    from .tiny_encoder import load_quick_encoder
+
+    return load_quick_encoder(planned.tiny_vae, device)
 
 
 def _with_encoders(

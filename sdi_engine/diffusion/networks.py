@@ -79,7 +79,7 @@ def network_in_folder(folder: Path, model: str, part: str, kind: Sequence[str], 
     what = f'The {part.replace("_", " ")} of the model "{model}"'
     _check_account(what, account, _UNUSED)
     for name, tensor in network.named_parameters():
-        _check_finite(what, name, tensor)
+        check_finite(what, name, tensor)
     return network.eval()
 
 
@@ -165,7 +165,7 @@ def encoder_of(
         if not original.startswith(prefix) or is_harmless(original) or is_scale(original):
             continue
         tensor = tensors[original]
-        _check_finite(f'The file "{file}"', original, tensor)
+        check_finite(f'The file "{file}"', original, tensor)
         state[original.removeprefix(prefix)] = tensor.to(dtype) if tensor.is_floating_point() else tensor
     for identity in identities:
         layer = identity.rpartition("transformer.")[2]
@@ -224,7 +224,7 @@ def fill(
             state[held.names[0]] = torch.zeros(shapes[held.names[0]], dtype=torch.int64)
             continue
         tensor = held.change(tensors[original])
-        _check_finite(f'The model file "{file}"', original, tensor)
+        check_finite(f'The model file "{file}"', original, tensor)
         rows = [shapes[name][0] for name in held.names if shapes[name]]
         if len(rows) > 1 and sum(rows) != len(tensor):
             raise _misshapen(file, original, tensor, torch.Size([sum(rows), *tensor.shape[1:]]))
@@ -294,7 +294,8 @@ def _check_account(what: str, account: Mapping[str, Any], *unused: re.Pattern[st
         )
 
 
-def _check_finite(what: str, name: str, tensor: Tensor) -> None:
+def check_finite(what: str, name: str, tensor: Tensor) -> None:
+    """Refuse a tensor of `what` that holds NaN or infinite values; raises BadInputError."""
     if not tensor.is_meta and not bool(tensor.float().isfinite().all()):
         raise BadInputError(
             f"{what} holds values that are NaN or infinite (in {listed([name])}): it is damaged; download it again, or "

@@ -27,9 +27,11 @@ from .header import (
     is_denoiser,
     kind_of,
     read_header,
+    read_shapes,
 )
 from .location import INDEX_FILE, check_suffix, companion_folder, is_safetensors, locate
 from .model_index import checked_pipeline, present, read_index, read_object
+from .tiny_vae import TINY_VAE, belongs_to_another, is_tiny_decoder, tiny_encoder_in, usual_name
 
 ENCODERS = {
     "CLIP": {768: ("CLIP-L", "clip_l"), 1024: ("OpenCLIP-H", ""), 1280: ("CLIP-G", "clip_g")},
@@ -65,7 +67,7 @@ _EMBEDDING = re.compile(r"(.*\.)?(token_embedding|shared|embed_tokens)\.weight")
 _FIRST_OF_DECODER = re.compile(r"(.*\.)?decoder\.(conv_in|conv1|project_in(\.main)?\.conv)\.(conv\.)?weight")
 
 _FOLDERS_OF_MODELS = ("diffusion_models", "unet", "checkpoints", "stable-diffusion")
-_FOLDERS_OF_PARTS = ("text_encoders", "clip", "text_encoder", "vae", "VAE")
+_FOLDERS_OF_PARTS = ("text_encoders", "clip", "text_encoder", "vae", "VAE", "vae_approx", "VAE-approx")
 """Where ComfyUI and WebUI keep models, and their parts."""
 
 TOKENIZER_FILE = "tokenizer_config.json"
@@ -78,7 +80,7 @@ class Network:
 
     Attributes:
         path: of the file or folder.
-        kind: one of `ENCODERS` or `VAES`.
+        kind: one of `ENCODERS` or `VAES`, or `TINY_VAE`.
         width: the numbers that a text encoder gives for a word, or the channels of a VAE's latents.
     """
 
@@ -89,6 +91,10 @@ class Network:
     @property
     def is_vae(self) -> bool:
         return self.kind in VAES
+
+    @property
+    def is_tiny_vae(self) -> bool:
+        return self.kind == TINY_VAE
 
     @property
     def label(self) -> str:
@@ -136,6 +142,7 @@ class Plan:
         missing: those that are nowhere yet, and that the model cannot do without.
         tokenizers: the folders of tokenizers that no weights hold, by the tokenizer's name.
         needs_tokenizers: those that are nowhere else, with the file or folder of their text encoder.
+        tiny_vae: whose encoder is used for gradients; None for none.
     """
 
     family: Family
@@ -144,6 +151,7 @@ class Plan:
     missing: list[Need] = field(default_factory=list)
     tokenizers: dict[str, Path] = field(default_factory=dict)
     needs_tokenizers: list[tuple[Component, Path]] = field(default_factory=list)
+    tiny_vae: Network | None = None
 
 
 def network_at(path: Path) -> Network:
@@ -161,6 +169,11 @@ def network_at(path: Path) -> Network:
     check_numbers(path, header)
     found = _recognised({name: entry.shape for name, entry in header.items()})
     if found is None:
+        if is_tiny_decoder({name: entry.shape for name, entry in header.items()}):
+            raise BadInputError(
+                f'The file "{path}" is the decoder of a tiny VAE: choose the file of its encoder, such as '
+                "taesd_encoder.safetensors."
+            )
         raise BadInputError(
             f'The file "{path}" {kind_of(header)}, and not a text encoder or VAE of a model that is supported.'
         )
@@ -250,7 +263,8 @@ def completed(model: str, parts: Parts, found: Iterable[Network]) -> Parts:
         assert planned is not None
     vae = planned.given.get("vae")
     encoders = [str(network.path) for part, network in planned.given.items() if part != "vae"]
-    return Parts(str(vae.path) if vae else "", tuple(encoders), parts.tokenizer)
+    tiny = str(planned.tiny_vae.path) if planned.tiny_vae else ""
+    return Parts(str(vae.path) if vae else "", tuple(encoders), parts.tokenizer, tiny)
 
 
 def files_of(planned: Plan) -> list[Path]:
@@ -327,6 +341,8 @@ def _planned(
                 "leave one out."
             )
         planned.given[part] = network
+    if parts.tiny_vae:
+        planned.tiny_vae = _tiny_vae(Path(as_meant(parts.tiny_vae)), family, needs, config)
     found = list(found)
     for need in needs:
         part = need.component.part
@@ -349,6 +365,65 @@ def _planned(
         elif network or file:
             planned.needs_tokenizers.append((part, network.path if network else file))
     return planned
+
+
+def _tiny_vae(path: Path, family: Family, needs: Iterable[Need], config: Path) -> Network:
+    """The tiny VAE in a file or a folder of its own, or the one for a model in a folder of models.
+
+    Raises:
+        BadInputError: there is none, or it does not belong to the model.
+    """
+    vae = next((need for need in needs if need.component.part == "vae"), None)
+    has_vae = "vae" in present(read_index(config / INDEX_FILE, str(config)))
+    if vae is None or vae.component.kind != "AutoencoderKL" or not has_vae:
+        raise BadInputError(
+            f"This {family.label} model has no VAE that a tiny one could stand in for: leave the tiny VAE out."
+        )
+    usual = f"{usual_name(family)}_encoder.safetensors"
+    is_of_models = path.is_dir() and not (path / "config.json").is_file()
+    networks = networks_in(path) if is_of_models else [network_at(path)]
+    tiny = [network for network in networks if network.is_tiny_vae]
+    fitting = [
+        network for network in tiny if network.width == vae.width and not belongs_to_another(network.path.name, family)
+    ]
+    by_name = [network for network in fitting if network.path.name.startswith(usual_name(family))]
+    if by_name or len(fitting) == 1:
+        network = next(iter(by_name or fitting))
+        _check_cells(network, config)
+        return network
+    if fitting:
+        names = ", ".join(str(network.path) for network in fitting)
+        raise BadInputError(f'The folder "{path}" has several tiny VAEs for this model: {names}. Choose one.')
+    if is_of_models:
+        raise BadInputError(
+            f'The folder "{path}" has no tiny VAE for this {family.label} model (usually "{usual}", in a folder '
+            "vae_approx): download it, or leave the tiny VAE out."
+        )
+    if not tiny:
+        raise BadInputError(f'"{path}" is {networks[0].label}, no tiny VAE: choose one, such as "{usual}".')
+    other = belongs_to_another(path.name, family)
+    what = f"{networks[0].label}{f', by its name of the kind {other}' if other else ''}"
+    raise BadInputError(
+        f'"{path}" is {what}, and this {family.label} model needs one with {vae.width} channels (usually "{usual}"): '
+        "they do not belong together; choose that instead."
+    )
+
+
+def _check_cells(tiny: Network, config: Path) -> None:
+    """Refuse a tiny VAE without an encoder, or one with other cells than the model; raises BadInputError."""
+    encoder = tiny_encoder_in(read_shapes(file_of_tiny(tiny)))
+    cell = 2 ** (len(read_object(config / "vae" / "config.json").get("block_out_channels", ())) - 1)
+    if encoder is None or encoder.pixels_per_cell != cell:
+        what = "has no encoder" if encoder is None else f"makes cells of {encoder.pixels_per_cell} pixels"
+        raise BadInputError(
+            f'The tiny VAE "{tiny.path}" {what}, and the model\'s VAE makes cells of {cell}: they do not belong '
+            "together; choose another one, or leave it out."
+        )
+
+
+def file_of_tiny(tiny: Network) -> Path:
+    """The file with the weights of a tiny VAE."""
+    return next(filter(is_safetensors, sorted(tiny.path.iterdir()))) if tiny.path.is_dir() else tiny.path
 
 
 def _check_first_layer(family: Family, config: Path, denoiser: Shapes, file: Path | None) -> None:
@@ -405,7 +480,7 @@ def _width_said(config: Mapping[str, Any]) -> int | None:
 def _network_in_folder(folder: Path) -> Network:
     config = read_object(folder / "config.json")
     kind = config.get("_class_name")
-    if kind not in VAES:
+    if kind not in VAES and kind != TINY_VAE:
         kind = _MODEL_TYPES.get(str(config.get("model_type")))
     width = _width_said(config)
     if kind is None or width is None:
@@ -426,6 +501,9 @@ def _has_weights(folder: Path) -> bool:
 
 def _recognised(shapes: Shapes) -> tuple[str, int] | None:
     """The kind of a network, and its width, by the names and shapes of its tensors."""
+    tiny = tiny_encoder_in(shapes)
+    if tiny is not None:
+        return TINY_VAE, tiny.channels
     encoder = _encoder_kind(shapes)
     if encoder:
         table = next((shape for name, shape in shapes.items() if _EMBEDDING.fullmatch(name)), ())
@@ -477,6 +555,8 @@ def _chosen(need: Need, found: Iterable[Network]) -> Network | None:
 
 
 def _check_role(network: Network, is_vae: bool) -> None:
+    if network.is_tiny_vae:
+        raise BadInputError(f'"{network.path}" is {network.label}: choose it as the tiny VAE, beside the model\'s own.')
     if is_vae != network.is_vae:
         wanted, other = ("VAE", "text encoder") if is_vae else ("text encoder", "VAE")
         raise BadInputError(f'"{network.path}" is {network.label}, no {wanted}: choose it as the {other}.')
@@ -505,6 +585,8 @@ def _belonging(need: Need, planned: Plan) -> str:
 def _label(kind: str, width: int) -> str:
     if kind in VAES:
         return f"a VAE with {width} channels, {VAES[kind]}"
+    if kind == TINY_VAE:
+        return f"a tiny VAE with {width} channels"
     name = ENCODERS[kind].get(width, ("", ""))[0]
     return f"the text encoder {name}" if name else f"a text encoder {kind} with {width} numbers for a word"
 

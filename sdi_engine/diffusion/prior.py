@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .distilled import Distilled
 from .needs import Measure
@@ -114,6 +114,9 @@ class Prior(ABC):
     packed: Precision = FULL
     """To what the denoiser's weights were packed when it was loaded."""
 
+    quick_encoder: nn.Module | None = None
+    """What gradients of `encode` pass instead of the VAE (`tiny_encoder`): images in −1…1 to about their x0."""
+
     distilled: Distilled | None = None
     """For a model that was distilled to a few steps."""
 
@@ -177,6 +180,14 @@ class Prior(ABC):
     @abstractmethod
     def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
         """One evaluation of the model, without guidance; differentiable with respect to x."""
+
+    def compile(self, say: Callable[[str], None] | None) -> None:
+        """Have the denoiser compiled from its next evaluation on, or no longer.
+
+        Args:
+            say: is told where that does not work; None to have it run as it is.
+        """
+        return
 
     def at_safepoints(self, call: Callable[[], None]) -> None:
         """Have `call` called between the parts of an evaluation where one takes long; it may raise."""

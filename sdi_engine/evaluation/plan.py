@@ -176,6 +176,7 @@ class Plan:
         given += [("--vae", self.parts.vae)] * bool(self.parts.vae)
         given += [("--text-encoder", file) for file in self.parts.text_encoders]
         given += [("--tokenizer", self.parts.tokenizer)] * bool(self.parts.tokenizer)
+        given += [("--tiny-vae", self.parts.tiny_vae)] * bool(self.parts.tiny_vae)
         given += [("--device", self.device)] * (self.device != "auto")
         given += [("--precision", self.precision)] * (self.precision != "auto")
         given += [("--task", self.task)] * (self.task != "object")
@@ -192,7 +193,7 @@ class Plan:
         if old:
             old.setdefault("task", "object")  # older plans do not say so
             old.setdefault("precision", "auto")
-            old.setdefault("parts", json.loads(json.dumps(dataclasses.asdict(NO_PARTS))))
+            old["parts"] = json.loads(json.dumps(dataclasses.asdict(NO_PARTS))) | old.get("parts", {})
         others = [name for name in new if old and not _continues(name, new[name], old.get(name))]
         if others:
             raise BadInputError(

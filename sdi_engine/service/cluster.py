@@ -341,6 +341,7 @@ class _Visit:
             vae=self._there.get(self._request.vae, self._request.vae),
             text_encoders=tuple(self._there.get(file, file) for file in self._request.text_encoders),
             tokenizer=self._there.get(self._request.tokenizer, self._request.tokenizer),
+            tiny_vae=self._there.get(self._request.tiny_vae, self._request.tiny_vae),
         )
         verb = verb if verb == SAMPLE else (RESUME if checkpoint is not None else RUN)
         self._started = time.perf_counter()

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..config.settings import Settings
-from ..contract.events import Event, Progress
+from ..contract.events import Event, Notice, Progress
 from ..contract.job_folder import JobFolder
 from ..contract.request import JobRequest
 from ..diffusion.loading import LoadPrior, load_prior
@@ -69,6 +69,7 @@ def bench(request: JobRequest, measured: int, report: Report, load: LoadPrior | 
         seconds_load = time.perf_counter() - began
     settings = resolve(request, prior.hints, prior.resolution)
     fit(prior, request.model, settings, report, request.parts)
+    prior.compile((lambda sentence: report(Notice(sentence))) if request.compiled else None)
     run = Optimisation(prior, request.prompt, request.negative_prompt, settings, request.seed)
     works = works_of(run)
     with _phase("The first step", report):

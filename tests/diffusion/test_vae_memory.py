@@ -75,3 +75,38 @@ def test_a_graph_in_parts_and_in_16_bits(prior, images, monkeypatch):
     assert in_16_bits[0].dtype == torch.float32
     assert 0.0 < (in_16_bits[0] - x0).norm() < 0.05 * x0.norm()
     assert (in_16_bits[1] - gradient).norm() < 0.2 * gradient.norm()
+
+
+def test_a_vae_that_overflows_in_16_bits_works_in_32(prior, images, monkeypatch, caplog):
+    """As on graphics cards, where bfloat16 is the rule: never a black picture."""
+    x0, gradient, _ = encoded(prior, images)
+    monkeypatch.setattr(prior, "_encodes_fast_in_16_bits", True)
+    in_16_bits = encoded(prior, images)
+    assert 0.0 < (in_16_bits[0] - x0).norm() < 0.05 * x0.norm()
+    encode = prior._latents.encode
+    overflow = {True: torch.inf, False: 1.0}
+    monkeypatch.setattr(
+        prior._latents, "encode", lambda some: encode(some) * overflow[torch.is_autocast_enabled("cpu")]
+    )
+    rescued = encoded(prior, images)
+    assert torch.equal(rescued[0], x0)
+    assert torch.equal(rescued[1], gradient)
+    assert "overflows in 16 bits" in caplog.text
+    monkeypatch.setattr(prior, "_overflows", False)
+
+
+def test_an_image_for_which_memory_is_short_is_decoded_in_tiles(prior, monkeypatch):
+    x0 = torch.randn(1, *prior.latent_shape(64), generator=torch.Generator().manual_seed(0))
+    whole = prior.decode(x0)
+    monkeypatch.setattr(diffusers_prior, "SMALL_GRAPH_BYTES", 0)
+    monkeypatch.setattr(diffusers_prior, "free_bytes", lambda device: 2**10)
+    monkeypatch.setattr(diffusers_prior, "TILE", 16)
+    sides = []
+    decoder = prior._vae.decoder.forward
+    monkeypatch.setattr(prior._vae.decoder, "forward", lambda x, *more: sides.append(x.shape[-1]) or decoder(x, *more))
+    in_tiles = prior.decode(x0)
+    assert in_tiles.shape == whole.shape
+    assert len(sides) > 4
+    assert max(sides) == 16
+    assert (in_tiles - whole).abs().mean() < 0.1
+    assert not prior._vae.use_tiling
