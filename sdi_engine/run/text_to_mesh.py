@@ -39,6 +39,7 @@ from .attention import Attention, InterruptedStepError
 from .checkpoint_writer import CheckpointWriter
 from .fitting import fit
 from .kept_texts import keep, recall
+from .listening import listening
 from .optimisation import Optimisation
 from .previews import save_live_mesh, save_preview
 from .representations import Represent, of_job
@@ -96,7 +97,7 @@ def make(
     told: tuple[str, ...] = ()
     if represent is None:
         represent, told = of_job(folder, request, phase)
-    with phase("Loading the model", "load"):
+    with phase("Loading the model", "load"), listening(folder.stop_if_told):
         prior = CountedPrior(
             (load or load_prior)(request.model, device, request.loras, request.parts, request.precision)
         )
@@ -108,6 +109,7 @@ def make(
     resumed = resume and is_file(saved)
     check_distilled(prior, settings, resumed, report)
     fit(prior, request.model, settings, report, request.parts)
+    prior.compile((lambda sentence: report(events.Notice(sentence))) if request.compiled else None)
 
     def attempt(number: int) -> Optimisation:
         return Optimisation(
@@ -124,7 +126,7 @@ def make(
     if resumed and not checkpoint.fits(run, saved):  # begun when a preset was the same for all models
         settings = resolve(request, prior.hints, prior.resolution, by_model=False)
         run = attempt(run.attempt)
-    with phase("Reading the prompt", "read"):
+    with phase("Reading the prompt", "read"), listening(folder.stop_if_told):
         recall(prior, folder, request.prompt, request.negative_prompt)
         run.guidance.read_all(request.prompt, request.negative_prompt)
         keep(prior, folder, request.prompt, request.negative_prompt)
