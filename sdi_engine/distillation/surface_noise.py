@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 ENTRIES = 2**18
-"""Cells in the table. An object has some ten thousand on its surface, so few of them share an entry."""
+"""Cells in the table, a power of two. An object has some ten thousand on its surface, so few of them share an entry."""
 
 SAMPLES = 4
 """Points per pixel, across and down, at which it sees the surface."""
@@ -65,7 +65,7 @@ class Footprints:
         weighted = F.interpolate(weighted, size=(finer, finer), mode="bilinear", align_corners=False)
         share = weighted[:, 3]
         x, y, z = (weighted[:, :3] / share[:, None].clamp(min=1e-6) / edge).floor().long().unbind(dim=1)
-        hashed = (x * HASH_PRIMES[0] ^ y * HASH_PRIMES[1] ^ z * HASH_PRIMES[2]) % ENTRIES
+        hashed = (x * HASH_PRIMES[0] ^ y * HASH_PRIMES[1] ^ z * HASH_PRIMES[2]) & (ENTRIES - 1)
         none = -1 - torch.arange(hashed.numel(), device=hashed.device).view_as(hashed)
         entries = torch.where(share > HALF_OPAQUE, hashed, none)
         by_pixel = entries.view(-1, resolution, SAMPLES, resolution, SAMPLES).transpose(2, 3)
@@ -85,15 +85,18 @@ class Footprints:
     @cached_property
     def times_seen(self) -> Tensor:
         """(B, n, n, S): n_c of the cell c that a sample sees, how many samples of its pixel see it."""
-        times = torch.ones_like(self.entries)
-        for distance in range(1, self.entries.shape[-1]):  # all pairs at once would be sixteen times as much memory
-            times += self.entries == self.entries.roll(distance, dims=-1)
-        return times
+        by_sample = self.entries.movedim(-1, 0).to(torch.int32, memory_format=torch.contiguous_format)
+        times = torch.ones_like(by_sample, dtype=torch.uint8)
+        for distance in range(1, len(by_sample)):  # all pairs at once would be sixteen times as much memory
+            are_one = by_sample[distance:] == by_sample[:-distance]
+            times[distance:] += are_one
+            times[:-distance] += are_one
+        return times.movedim(0, -1).float()
 
     @cached_property
     def length(self) -> Tensor:
         """(B, n, n): √Σ n_c² over the cells that a pixel sees; a sum over samples counts each cell n_c times."""
-        return self.times_seen.sum(dim=-1).float().sqrt()
+        return self.times_seen.sum(dim=-1).sqrt()
 
     @cached_property
     def opacity(self) -> Tensor:
@@ -125,7 +128,7 @@ class NoiseCells:
         """W ← √(1 − γ)·W + √γ·ε, ε ~ N(0, I): forgets a share γ of what it is, and stays N(0, I)."""
         if gamma > 0.0:
             fresh = torch.randn(self.values.shape, generator=random, device=random.device).to(self.values)
-            self.values = (1.0 - gamma) ** 0.5 * self.values + gamma**0.5 * fresh
+            self.values = fresh.mul_(gamma**0.5).add_((1.0 - gamma) ** 0.5 * self.values)
 
     def seen_by(self, pixels: Footprints, random: Generator) -> Tensor:
         """κ(p) = Σ n_c·W_c / √Σ n_c², (B, C, n, n).
@@ -133,7 +136,9 @@ class NoiseCells:
         Args:
             random: draws what is seen of the background.
         """
-        by_sample = self.values[pixels.entries.clamp(min=0)] * pixels.on_surface[..., None]
+        # as fast again as an index in brackets
+        rows = self.values.index_select(0, pixels.entries.clamp(min=0).flatten())
+        by_sample = rows.view(*pixels.entries.shape, -1) * pixels.on_surface[..., None]
         background = torch.randn(by_sample[..., 0, :].shape, generator=random, device=random.device).to(by_sample)
         samples_beside = (~pixels.on_surface).sum(dim=-1).float()
         total = by_sample.sum(dim=-2) + samples_beside.sqrt()[..., None] * background
@@ -156,7 +161,7 @@ class NoiseCells:
         looking = torch.zeros(len(self.values), device=self.values.device)
         looking.index_add_(0, entries, 1.0 / pixels.times_seen[seen])
         total = torch.zeros_like(self.values).index_add_(0, entries, by_sample)
-        self.values = self.values + total / looking.clamp(min=1.0)[:, None]
+        self.values = total.div_(looking.clamp_(min=1.0)[:, None]).add_(self.values)
 
 
 def standardised(noise: Tensor, opacity: Tensor) -> Tensor:
