@@ -89,8 +89,9 @@ def test_inactive_levels_are_zeros(grids):
     assert torch.equal(features[:, 4:], torch.zeros(200, 2))
 
 
-def test_dense_grids_are_read_alike_by_any_number_of_threads(monkeypatch):
+def test_dense_grids_are_read_alike_by_any_number_of_threads_in_plain_torch(monkeypatch):
     """More points than make equal shares."""
+    monkeypatch.setattr(encoding, "can_be_fused", lambda *_: False)
     monkeypatch.setattr(encoding, "WORTH_THREADS", 0)
 
     def features_and_gradients(threads):
@@ -102,3 +103,17 @@ def test_dense_grids_are_read_alike_by_any_number_of_threads(monkeypatch):
 
     for one, other in zip(features_and_gradients(1), features_and_gradients(3), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5 * one.abs().max().item(), rtol=0.0)
+
+
+def test_smoothness_is_the_mean_squared_difference_of_neighbours_with_its_gradient():
+    def by_autograd(grids):
+        return sum(grid.diff(dim=axis).square().mean() for grid in grids for axis in (2, 3, 4))
+
+    grids = DenseGrids((4, 7), 2, torch.Generator().manual_seed(0))
+    expected, found = by_autograd(grids), grids.smoothness(2)
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        torch.autograd.grad(3.0 * found, list(grids)), torch.autograd.grad(3.0 * expected, list(grids)), strict=True
+    ):
+        torch.testing.assert_close(one, other, atol=1e-5 * other.abs().max().item(), rtol=0.0)
+    assert grids.smoothness(1) < expected

@@ -36,7 +36,6 @@ def features_and_gradients(grids, active_levels):
 @pytest.mark.parametrize(("active_levels", "threads"), [(2, 1), (3, 1), (3, 2)])
 def test_warp_finds_the_features_and_gradients_of_plain_torch(make, active_levels, threads, monkeypatch, capfd):
     pytest.importorskip("warp")
-    monkeypatch.setattr(DenseGrids, "FUSED_ON", HashGrids.FUSED_ON)
     monkeypatch.setattr(kernels, "WORTH_THREADS", 0)
     torch.set_num_threads(threads)
     assert make(2).are_fused(points())
@@ -66,11 +65,6 @@ def test_where_warp_does_not_work_plain_torch_computes_and_the_log_says_why(monk
     assert [record.getMessage() for record in caplog.records] == [
         "Warp does not work here, so plain torch computes, more slowly: no compiler"
     ]
-
-
-def test_dense_grids_load_no_compiler_on_a_processor():
-    assert not dense(2).are_fused(points())
-    assert hashed(2).are_fused(points()) == lookup.can_be_fused(points(), 2)
 
 
 def test_gradients_of_the_places_are_left_to_plain_torch():
