@@ -37,6 +37,7 @@ from ..system.pasted import as_meant
 from .device_memory import precision_with_room
 from .distilled import NATIVE_GUIDANCE, Distilled, about_loras, distilled
 from .families import Family
+from .lean import import_diffusers
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, is_model_file, locate
 from .loras import check_loras, fuse_loras
 from .model_index import LIBRARIES, absent_parts, check_channels, check_weights, checked_pipeline, present, read_index
@@ -89,6 +90,7 @@ def load_prior(
     unreachable = ""
     _check_libraries()
     with _explained_errors(model, location):
+        import_diffusers()
         _quieten()
         if location.kind == "file":
             return _load_file(Path(location.sources[0]), device, loras, parts, bits)

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from sdi_engine.cli.parser import make_parser
 from sdi_engine.errors import BadInputError
 
 
-def in_its_own_process(*arguments):
+def in_its_own_process(*arguments, **environment):
     """The command line as a person runs it: exit code, last line of stdout, stderr."""
-    done = subprocess.run([sys.executable, "-m", "sdi_engine", *arguments], capture_output=True, text=True)
+    command = [sys.executable, "-m", "sdi_engine", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
     return done.returncode, done.stdout.strip().rpartition("\n")[2], done.stderr
 
 
@@ -45,8 +47,12 @@ def test_generate_makes_a_mesh_and_prints_json(sdi_engine, tmp_path):
     model = write_stable_diffusion(tmp_path / "tiny")
     options = ["--model", str(model), "--preset", "draft", "--steps", "2", "--texture-size", "64", "--json"]
     options += ["--set", "mesh_resolution=16", "--set", "samples_per_ray=16", "--set", "resolution=16"]
-    code, last, errors = in_its_own_process("generate", 'a "red" mug', "-o", str(tmp_path / "job"), *options)
+    asked = ("generate", 'a "red" mug', "-o", str(tmp_path / "job"), *options)
+    code, last, errors = in_its_own_process(*asked, PYTHONPROFILEIMPORTTIME="1")
     assert code == 0, errors
+    imported = {line.rpartition("|")[2].strip() for line in errors.splitlines() if line.startswith("import time:")}
+    assert "diffusers" in imported
+    assert not imported & {"peft", "bitsandbytes"}, "they take seconds, and have nothing to do"
     result = json.loads(last)
     assert result["ok"]
     assert result["exit_code"] == 0

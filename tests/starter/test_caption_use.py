@@ -25,6 +25,6 @@ def test_a_model_without_text_has_the_same_error_with_all_captions(monkeypatch: 
 def test_the_shipped_prior_knows_things_colours_and_views() -> None:
     shipped = model.StarterModel(model.Size.of(STARTER_FOLDER))
     shipped.load(STARTER_FOLDER)
-    errors = caption_use(shipped, pictures=64, instances=40, views=4)
+    errors = caption_use(shipped, pictures=24, instances=14, views=4)
     true = errors.pop(TRUE)
     assert all(true < 0.97 * wrong for wrong in errors.values()), (true, errors)

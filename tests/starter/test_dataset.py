@@ -75,20 +75,25 @@ def test_clay_pictures_have_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.unique(layers[..., 0][inside]).size > 5  # shaded
 
 
-@pytest.mark.parametrize("only_sides", [True, False])
-def test_a_lesson_is_of_views_alone(only_sides: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def many() -> dataset.Window:
     drawn = dataset.Window(0, None, size=16, instances=40, views=4)
     drawn.advance(2)
+    return drawn
+
+
+@pytest.mark.parametrize("only_sides", [True, False])
+def test_a_lesson_is_of_views_alone(many: dataset.Window, only_sides: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[dataset.Picture] = []
-    draw = drawn.draw
+    draw = many.draw
 
     def watched(*arguments: Any) -> tuple[torch.Tensor, list[dataset.Picture]]:
         images, pictures = draw(*arguments)
         shown.extend(pictures)
         return images, pictures
 
-    monkeypatch.setattr(drawn, "draw", watched)
-    images, texts = drawn.lesson(100, np.random.default_rng(0), only_sides)
+    monkeypatch.setattr(many, "draw", watched)
+    images, texts = many.lesson(100, np.random.default_rng(0), only_sides)
     told = [(picture, text) for picture, text in zip(shown, texts, strict=True) if text]
     assert 85 <= len(told) < 100
     sides = {"left side view", "right side view"}

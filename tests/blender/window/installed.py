@@ -47,17 +47,18 @@ class KeptWindow:
     Where the last one left it in a state from which that cannot be, another is opened.
     """
 
-    def __init__(self, blender: Blender, engine: Sequence[str]) -> None:
-        python = blender.home / "engine-python"
-        python.write_text(outside(engine), encoding="utf-8")
-        python.chmod(0o755)
-        self._settings = {"engine_python": str(python), "notify": False}
+    def __init__(self, blender: Blender) -> None:
         self._blender = blender
         self._window: Window | None = None
 
-    def anew(self, results: str) -> Window:
-        """The window, with its results in a folder of this name."""
-        settings = {**self._settings, "results_folder": str(self._blender.home / results)}
+    def anew(self, engine: Sequence[str], results: str) -> Window:
+        """The window, with this command line in the place of the engine's Python, and results in a folder of this
+        name."""
+        python = self._blender.home / f"python-of-{Path(engine[-1]).name}"
+        python.write_text(outside(engine), encoding="utf-8")
+        python.chmod(0o755)
+        folder = str(self._blender.home / results)
+        settings = {"engine_python": str(python), "notify": False, "results_folder": folder}
         if self._window is not None:
             try:
                 self._window.begin_anew(EXTENSION, settings)

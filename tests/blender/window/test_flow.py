@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from installed import ARRIVALS, EXTENSION, REPOSITORY, SESSION, SETUP, KeptWindow, suites, take_picture, with_extension
+from installed import ARRIVALS, EXTENSION, REPOSITORY, SESSION, SETUP, take_picture
 
 FAKE = [sys.executable, str(REPOSITORY / "tests" / "jobs" / "fake_worker.py")]
 LEFT, LOOK, BESIDE, CLOSE = 0.25, 0.755, 0.82, 0.82
@@ -21,17 +21,10 @@ ROW = 24
 JOBS = "[item.prompt for item in bpy.context.window_manager.sdi_jobs]"
 
 
-@pytest.fixture(scope="module", params=suites())
-def kept_window(request, tmp_path_factory):
-    kept = KeptWindow(with_extension(request.param, tmp_path_factory.mktemp(f"flow-{request.param}")), FAKE)
-    yield kept
-    kept.close()
-
-
 @pytest.fixture
 def window(kept_window, request):
     """A window with an empty floor, no history, and the tab open."""
-    window = kept_window.anew(f"results of {request.node.name}")
+    window = kept_window.anew(FAKE, f"results of {request.node.name}")
     window.click_tab("SDI")
     window.hover_viewport()
     window.key("Delete")

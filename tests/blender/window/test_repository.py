@@ -19,9 +19,7 @@ def test_blender_installs_the_extension_from_a_folder(suite, tmp_path):
     # Without the other repositories, which are on the network.
     add = ("repo-add", "--clear-all", "--name", "SDI", "--url", (packages() / "index.json").as_uri(), "sdi")
     blender.run(*EXTENSION, *add)
-    blender.run(*EXTENSION, "sync")
-    assert "sdi_text_to_3d" in blender.run(*EXTENSION, "list")
-    blender.run(*EXTENSION, "install", "--enable", "sdi_text_to_3d")
+    blender.run(*EXTENSION, "install", "--sync", "--enable", "sdi_text_to_3d")
     ask = (
         "import bpy; print('enabled:', 'bl_ext.sdi.sdi_text_to_3d' in bpy.context.preferences.addons); "
         "print('model:', bpy.context.scene.sdi.model)"

@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from installed import EXTENSION, SESSION, KeptWindow, suites, take_picture, with_extension
+from installed import EXTENSION, SESSION, take_picture
 
 PROMPT = "a red mug"
 STEPS = 4
@@ -20,18 +20,10 @@ LONGEST_GRIP_SECONDS = 1.0
 LONGEST_IMPORT_SECONDS = 5.0
 
 
-@pytest.fixture(scope="module", params=suites())
-def kept_window(request, tmp_path_factory):
-    blender = with_extension(request.param, tmp_path_factory.mktemp(f"blender-{request.param}"))
-    kept = KeptWindow(blender, [sys.executable])
-    yield kept
-    kept.close()
-
-
 @pytest.fixture
 def window(kept_window):
     """A window ready for Generate: an empty floor, the tab open and the prompt typed; all tests use one engine."""
-    window = kept_window.anew("results")
+    window = kept_window.anew([sys.executable], "results")
     assert window.ask(f"[setattr(bpy.context.scene.sdi, *item) for item in {list(SETTINGS.items())}]")
     window.click_tab("SDI")
     window.hover_viewport()
