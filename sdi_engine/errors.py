@@ -22,24 +22,28 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY_SIGNS)
+    is_torchs_own = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, RuntimeError) and (
+        is_torchs_own or any(sign in str(error) for sign in _OUT_OF_MEMORY_SIGNS)
+    )
 
 
 _OF_A_CARD = ("CUDA", "cuda", "CUBLAS", "CUDNN", "HIP", "MPS")
 
 
-def out_of_memory(error: BaseException, what: str = "") -> str:
+def out_of_memory(error: BaseException, what: str = "", anew: str = "") -> str:
     """One sentence on an exception for which `is_out_of_memory` holds, with a cure that is one on the device it is of.
 
     Args:
         what: it was needed for, such as 'the model "dream"'; the whole work by default.
+        anew: settings that would fit, such as "a resolution of 512"; by default in general what would need less.
     """
     is_card = any(sign in str(error) for sign in _OF_A_CARD)
     kind, others = ("graphics memory", "other programs that use it") if is_card else ("memory", "other programs")
-    anew = "a smaller model" if what else "a lower resolution, fewer views per step or a smaller model"
+    less = "a smaller model" if what else "a lower resolution, fewer views per step or a smaller model"
     return (
         f"There was not enough {kind}{what and f' for {what}'}: close {others} and try again (a job can be resumed), "
-        f"or start anew with {anew}{', or the device cpu' if is_card else ''}."
+        f"or start anew with {anew or less}{', or the device cpu' if is_card else ''}."
     )
 
 

@@ -37,8 +37,8 @@ class CountedPrior(Prior):
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return self._prior.scales(t)
 
-    def sampling_times(self, steps: int) -> Tensor:
-        return self._prior.sampling_times(steps)
+    def sampling_times(self, steps: int, resolution: int | None = None) -> Tensor:
+        return self._prior.sampling_times(steps, resolution)
 
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
         return self._prior.latent_shape(resolution)
@@ -65,6 +65,10 @@ class CountedPrior(Prior):
         self._prior.at_safepoints(call)
 
     @property
+    def images_at_once(self) -> int | None:
+        return self._prior.images_at_once
+
+    @property
     def texts_read(self) -> Mapping[ReadText, Text]:
         return self._prior.texts_read
 
@@ -73,7 +77,6 @@ class CountedPrior(Prior):
         self._prior.texts_read = texts
 
     def save_memory(self, measures: Collection[Measure]) -> None:
-        super().save_memory(measures)
         self._prior.save_memory(measures)
 
     def free_text_encoders(self) -> None:

@@ -13,6 +13,10 @@ from ..errors import BadInputError
 from .diffusers_prior import DiffusersPrior
 from .prior import ModelHints, Prediction, Text
 
+LARGEST_SHIFT = 12.0
+"""Of μ, which images of 4096² pixels come to. With more of it times could not be told from 1 in 32 bits, and schedulers
+that stretch them to a last one would divide by 0."""
+
 
 class FlowPrior(DiffusersPrior):
     """x(s) = (1 − s)·x0 + s·ε and v = ε − x0 (Esser et al. 2024); the time t is s itself.
@@ -49,9 +53,11 @@ class FlowPrior(DiffusersPrior):
         s = t.view(-1, 1, 1, 1).clamp(min=0.0)
         return 1.0 - s, s
 
-    def sampling_times(self, steps: int) -> Tensor:
-        shift = {"mu": self._resolution_shift(steps)} if self._scheduler.config.use_dynamic_shifting else {}
-        self._scheduler.set_timesteps(steps, sigmas=self._unshifted_times(steps), **shift)
+    def sampling_times(self, steps: int, resolution: int | None = None) -> Tensor:
+        mu = None
+        if self._scheduler.config.use_dynamic_shifting:
+            mu = min(self._resolution_shift(steps, resolution or self.resolution), LARGEST_SHIFT)
+        self._scheduler.set_timesteps(steps, sigmas=self._unshifted_times(steps), mu=mu)
         return self._scheduler.sigmas[:-1].to(self.device, torch.float32)
 
     def _unshifted_times(self, steps: int) -> list[float] | None:
@@ -63,10 +69,10 @@ class FlowPrior(DiffusersPrior):
         a, b = self.scales(t)
         return Prediction(x - b * velocity, x + a * velocity)
 
-    def _resolution_shift(self, steps: int) -> float:
+    def _resolution_shift(self, steps: int, resolution: int) -> float:
         """μ of a schedule that depends on the number of tokens: linear in it between two given points."""
         config = self._scheduler.config
-        _, height, width = self.latent_shape(self.resolution)
+        _, height, width = self.latent_shape(resolution)
         tokens = (height // self._patch) * (width // self._patch)
         share = (tokens - config.base_image_seq_len) / (config.max_image_seq_len - config.base_image_seq_len)
         return config.base_shift + share * (config.max_shift - config.base_shift)

@@ -47,8 +47,8 @@ class Flux2KleinPrior(LanguagePrior):
         )[0]
         return latents_of(tokens, x.shape, 1)
 
-    def _resolution_shift(self, steps: int) -> float:
-        _, height, width = self.latent_shape(self.resolution)
+    def _resolution_shift(self, steps: int, resolution: int) -> float:
+        _, height, width = self.latent_shape(resolution)
         return compute_empirical_mu(height * width, steps)
 
 

@@ -7,8 +7,8 @@ what a run with it needs on a device and the measures that it takes there, in th
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,8 @@ from ..config.parameters import AUTO, NO_PARTS, Parts
 from ..config.settings import Settings
 from .families import Family
 from .header import Header, current_name, read_header
-from .location import HINTS_FILE, INDEX_FILE, is_safetensors, locate
-from .model_index import present, read_index, read_object
+from .location import HINTS_FILE, INDEX_FILE, locate, read_object
+from .model_index import present, read_index
 from .parts import plan as plan_of_parts
 from .weight_bytes import FULL, PACKINGS, Precision, bytes_of, narrow_kind
 
@@ -36,6 +36,7 @@ MEASURES: dict[Measure, str] = {
 """What is done to make a run fit, in this order, and how a person is told."""
 
 _OF_CARDS: tuple[Measure, ...] = ("turns", "8-bit", "4-bit")
+_OF_GRADIENTS: tuple[Measure, ...] = ("graphs again", "graphs in parts", "16 bits")
 
 GRAPH_BYTES = 95
 """That a VAE's encoder in float32 holds for its gradient by pixel and channel of its first block: 3.2 GB for the 512²
@@ -43,6 +44,10 @@ pixels and 128 channels of Stable Diffusion's, measured."""
 
 GRAPH_SHARES: dict[Measure, float] = {"graphs in parts": 0.7, "16 bits": 0.5}
 """That is left of it with these measures, measured."""
+
+DECODING_SHARE = 0.25
+"""Of the bytes for that gradient: what decoding a picture takes, 2.8 GB for 1024² pixels and 128 channels by what was
+measured with 256² and 384²."""
 
 ASKED_NUMBERS = 18_000
 """Numbers by latent cell that one evaluation of a denoiser holds at its peak: 0.3 GB for the 64² cells of Stable
@@ -133,17 +138,19 @@ class Plan:
 
 @dataclass(frozen=True)
 class Work:
-    """What the loop does at once.
+    """What a run does at once.
 
     Attributes:
         resolution: of the renders, in pixels.
-        views: of a step.
+        views: of a step, or pictures that are drawn at once.
         texts: that the model is asked with about each view: 2 with guidance, more with Perp-Neg.
+        is_3d: whether renders are encoded, and the gradient of that is found; else pictures are only decoded.
     """
 
     resolution: int
     views: int
     texts: int = 2
+    is_3d: bool = True
 
     @classmethod
     def of(cls, settings: Settings, resolution: int) -> Work:
@@ -167,11 +174,11 @@ def weigh(model: str, given: Parts = NO_PARTS) -> Weights | None:
     path = Path(location.sources[0])
     planned = plan_of_parts(model, given)
     assert planned is not None
-    others = {part: _header_at(network.path) for part, network in planned.given.items()}
+    others = {part: read_header(network.path) for part, network in planned.given.items()}
     if location.kind == "folder":
         index = read_index(path / INDEX_FILE, model)
         own = [part for part in planned.family.networks if part in present(index) and part not in others]
-        return _weights(planned.family, {part: header_of(path / part) for part in own} | others, path)
+        return _weights(planned.family, {part: read_header(path / part) for part in own} | others, path)
     return _weights(planned.family, _parts_in(path, planned.family) | others, planned.config)
 
 
@@ -192,9 +199,9 @@ def plan(
         precision: as in a request; of a model that is loaded, to what it was packed.
         is_loaded: whether the model is; else it has to pass through memory as it is, but for graphics cards.
     """
-    possible = [measure for measure in MEASURES if device == "cuda" or measure not in _OF_CARDS]
-    may_pack = may_pack and precision == AUTO
-    possible = [each for each in possible if each not in PACKINGS or (may_pack and weights.gains_by(each, device))]
+    possible = while_loaded(work, device, weights)
+    if may_pack and precision == AUTO and device == "cuda":
+        possible += [each for each in PACKINGS if weights.gains_by(each, device)]
     taken: list[Measure] = [each for each in PACKINGS if each == precision and weights.gains_by(each, device)]
     while need(weights, work, device, taken) > free and possible:
         taken.append(possible.pop(0))
@@ -205,21 +212,55 @@ def plan(
     return Plan(least, free, tuple(taken), _advice(weights, work, device, free, taken, passing) if hopeless else "")
 
 
+def while_loaded(work: Work, device: Device, weights: Weights | None) -> list[Measure]:
+    """The measures that can be taken with a model that is loaded; `weights` is None where nothing is known of it."""
+    has_vae = weights is None or weights.vae_channels > 0
+    return [
+        each
+        for each in MEASURES
+        if each not in PACKINGS
+        and (device == "cuda" or each not in _OF_CARDS)
+        and (work.is_3d or each not in _OF_GRADIENTS)
+        and (has_vae or each == "one by one")
+    ]
+
+
+def smaller(work: Work, device: Device, measures: Collection[Measure], weights: Weights | None) -> str:
+    """The settings of a smaller run that would fit where this one did not, although it took all of these measures.
+
+    Args:
+        weights: None where nothing is known of the model.
+
+    Returns:
+        The settings, as a part of a sentence; "" if there are none.
+    """
+    if weights is None or not weights.vae_channels:
+        return next((_named(each, work) for each in _smaller(work)), "")
+    too_much = _working(weights, work, device, measures)
+    fit = (each for each in _smaller(work) if _working(weights, each, device, measures) <= SURE_SHARE * too_much)
+    return next((_named(each, work) for each in fit), "")
+
+
 def need(weights: Weights, work: Work, device: Device, measures: Collection[Measure]) -> int:
     """Bytes at the peak of a run; the text encoders are freed before its first step."""
     denoiser, vae = weights.denoiser_bytes(device, measures), weights.bytes_of("vae", device)
     encoders = weights.encoder_bytes(device)
+    reading = max(denoiser, encoders) + vae if device == "cuda" else denoiser + vae + encoders
+    return BASE_BYTES[device] + max(_working(weights, work, device, measures), reading)
+
+
+def _working(weights: Weights, work: Work, device: Device, measures: Collection[Measure]) -> int:
+    """Bytes at the peak of the loop."""
+    denoiser, vae = weights.denoiser_bytes(device, measures), weights.bytes_of("vae", device)
     images = 1 if "one by one" in measures else work.views * work.texts
     asked = images * work_bytes(weights, work.resolution, device)
     graph = int(graph_bytes(weights, work.resolution) * math.prod(GRAPH_SHARES.get(each, 1.0) for each in measures))
+    of_vae = graph if work.is_3d else int(graph_bytes(weights, work.resolution) * DECODING_SHARE)
     if "turns" in measures:
-        working = max(denoiser + asked, vae + graph)
-    elif "graphs again" in measures:
-        working = denoiser + vae + max(asked, graph)
-    else:
-        working = denoiser + vae + asked + work.views * graph
-    reading = max(denoiser, encoders) + vae if device == "cuda" else denoiser + vae + encoders
-    return BASE_BYTES[device] + max(working, reading)
+        return max(denoiser + asked, vae + of_vae)
+    if "graphs again" in measures or not work.is_3d:
+        return denoiser + vae + max(asked, of_vae)
+    return denoiser + vae + asked + work.views * graph
 
 
 def work_bytes(weights: Weights, resolution: int, device: Device) -> int:
@@ -242,14 +283,26 @@ def _advice(
     weights: Weights, work: Work, device: Device, free: int, measures: Collection[Measure], passing: int
 ) -> str:
     """Which setting would fit, where the model takes `passing` bytes while it is loaded, whatever the settings."""
-    for resolution in (side for side in (work.resolution, *SMALLER) if side <= work.resolution):
-        smaller = Work(resolution, 1, work.texts)
-        least = max(need(weights, smaller, device, measures), passing)
-        if smaller != work and not _is_too_much(least, device, free):
-            said = f"choose a resolution of {resolution}"
-            return f"{said} and 1 view per step" if work.views > 1 else said
+    for each in _smaller(work):
+        least = max(need(weights, each, device, measures), passing)
+        if not _is_too_much(least, device, free):
+            return f"choose {_named(each, work)}"
     other = ", or the device cpu" if device == "cuda" else ""
     return f"close other programs, or choose a smaller model, such as Stable Diffusion 1.5 or the starter prior{other}"
+
+
+def _smaller(work: Work) -> Iterator[Work]:
+    """What does less at once, the most first."""
+    for resolution in (work.resolution, *(side for side in SMALLER if side < work.resolution)):
+        each = replace(work, resolution=resolution, views=1)
+        if each != work:
+            yield each
+
+
+def _named(work: Work, instead_of: Work) -> str:
+    """The settings of a smaller run."""
+    views = " and 1 view per step" if instead_of.views > 1 and work.is_3d else ""
+    return f"a resolution of {work.resolution}{views}"
 
 
 def _parts_in(file: Path, family: Family) -> dict[str, Header]:
@@ -303,21 +356,7 @@ def check_whole(folder: Path, parts: Iterable[str]) -> None:
         BadInputError: one is, or it is damaged; the sentence names it.
     """
     for part in parts:
-        header_of(folder / part)
-
-
-def _header_at(path: Path) -> Header:
-    return header_of(path) if path.is_dir() else read_header(path)
-
-
-def header_of(folder: Path) -> dict[str, Any]:
-    """The header of all files of a part; of those in two precisions, the smaller."""
-    files = [file for file in sorted(folder.glob("*")) if is_safetensors(file)]
-    halves = [file for file in files if ".fp16." in file.name]
-    tensors: dict[str, Any] = {}
-    for file in halves if halves and len(halves) < len(files) else files:
-        tensors |= read_header(file)
-    return tensors
+        read_header(folder / part)
 
 
 def gib(count: int) -> str:

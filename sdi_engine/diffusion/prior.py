@@ -131,8 +131,12 @@ class Prior(ABC):
         """(a, b) of x(t) = a·x0 + b·ε, each (B, 1, 1, 1)."""
 
     @abstractmethod
-    def sampling_times(self, steps: int) -> Tensor:
-        """(steps,) times, falling, at which the model's own sampler would ask it; the last step ends at x0."""
+    def sampling_times(self, steps: int, resolution: int | None = None) -> Tensor:
+        """(steps,) times, falling, at which the model's own sampler would ask it; the last step ends at x0.
+
+        Args:
+            resolution: height and width in pixels of what is drawn, by default the model's; some mind it.
+        """
 
     @abstractmethod
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:

@@ -58,7 +58,7 @@ class QwenImagePrior(LanguagePrior):
             tokens_of(each, self._patch).norm(dim=-1, keepdim=True)
             for each in (guided.conditional_noise - x0, velocity)
         )
-        factor = (wanted / found).expand(-1, -1, x.shape[1] * self._patch**2)
+        factor = (wanted / found.clamp(min=1e-12)).expand(-1, -1, x.shape[1] * self._patch**2)
         velocity = velocity * latents_of(factor, x.shape, self._patch)
         a, b = self.scales(t)
         return Prediction(x - b * velocity, x + a * velocity, x - b * velocity - x0, guided.conditional_noise)

@@ -59,6 +59,6 @@ class SanaPrior(LanguagePrior):
         )[0]
         return velocity[:, : x.shape[1]]  # some predict a variance besides
 
-    def sampling_times(self, steps: int) -> Tensor:
+    def sampling_times(self, steps: int, resolution: int | None = None) -> Tensor:
         self._scheduler.set_timesteps(steps)
         return self._scheduler.sigmas[:-1].to(self.device).float()

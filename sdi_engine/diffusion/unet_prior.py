@@ -54,7 +54,7 @@ class UNetPrior(DiffusersPrior):
         a, b = self._schedule.scales(t)
         return a.view(-1, 1, 1, 1), b.view(-1, 1, 1, 1)
 
-    def sampling_times(self, steps: int) -> Tensor:
+    def sampling_times(self, steps: int, resolution: int | None = None) -> Tensor:
         self._scheduler.set_timesteps(steps)
         return (self._scheduler.timesteps.double() / self._schedule.timesteps).float().to(self.device)
 

@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from ..config.evaluations import inversion_steps
 from ..config.settings import Settings
 from ..diffusion.prior import Conditioning, Prediction, Prior
-from .ddim import ddim_invert, ddim_step
+from .ddim import ddim_invert
 from .surface_noise import Footprints, NoiseCells, standardised
 
 
@@ -51,10 +51,13 @@ class Context:
 
 
 class Noise(NamedTuple):
-    """κ, and the x(t) in which the model is asked where that is not a·x0 + b·κ; both (B, C, h, w)."""
+    """κ, and the image that it is added to, where that is another than x0: the model is asked in a·image + b·κ.
+
+    Both (B, C, h, w).
+    """
 
     kappa: Tensor
-    x: Tensor | None = None
+    image: Tensor | None = None
 
 
 Choice = Callable[[Prior, Tensor, Tensor, Conditioning, Context], Noise]
@@ -119,14 +122,14 @@ def inverted_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context
 def interval_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context: Context) -> Noise:
     """Interval score matching's choice (Liang et al. 2023, LucidDreamer): γ_inv = 0, and κ of an earlier time.
 
-    The render is inverted to s = t − `interval`, and from there to t, without guidance. The model is asked in x(t), and
-    its answer is compared with κ = ε(x(s), ∅); so x(t) is not a·x0 + b·κ.
+    The render is inverted to s = t − `interval`, and from there to t, without guidance. The model is asked in that x(t)
+    = a·x0(s) + b·κ, with κ = ε(x(s), ∅) and the one-step estimate x0(s), and its answer is compared with κ.
     """
     s = (t - context.settings.interval).clamp(min=0.0)
     steps = inversion_steps(t[0].item(), context.settings)
     at_s = ddim_invert(prior, x0, torch.zeros_like(s), s, steps, y, 0.0)
     seen = prior.predict(at_s, s, y, 0.0)
-    return Noise(seen.noise, ddim_step(prior, seen, t))
+    return Noise(seen.noise, seen.x0)
 
 
 def cached_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context: Context) -> Noise:

@@ -19,7 +19,7 @@ def distillation_target(
     kappa: Tensor,
     conditioning: Conditioning,
     guidance: float,
-    x: Tensor | None = None,
+    image: Tensor | None = None,
     steps: int = 1,
 ) -> Prediction:
     """The update, eq. (10): the next x0 is x0 − σ(t)·[ε(x(t), y) − κ].
@@ -30,7 +30,7 @@ def distillation_target(
         kappa: κ, (B, C, h, w).
         conditioning: y and ∅ of the B images.
         guidance: γ of eq. (3).
-        x: x(t), (B, C, h, w), for which the model is evaluated; by default a·x0 + b·κ, so that the target is the
+        image: (B, C, h, w), what κ is added to for the model to see; by default x0 itself, so that the target is the
             model's one-step estimate of x0.
         steps: of DDIM from x(t) down, whose last is the one-step estimate (`denoised`); 1 is eq. (10).
 
@@ -39,11 +39,9 @@ def distillation_target(
         guidance as `conditional_noise`, each (B, C, h, w).
     """
     a, b = prior.scales(t)
-    if x is None:
-        return denoised(prior, a * x0 + b * kappa, t, conditioning, guidance, steps)
-    seen = denoised(prior, x, t, conditioning, guidance, steps)
-    # the same update without subtracting two large numbers at late t: with x = a·x̂0 + b·ε, σ·(ε − κ) is
-    return dataclasses.replace(seen, x0=seen.x0 - (x - a * x0 - b * kappa) / a)
+    seen = denoised(prior, a * (x0 if image is None else image) + b * kappa, t, conditioning, guidance, steps)
+    # Of x = a·image + b·κ = a·x̂0 + b·ε follows σ·(ε − κ) = image − x̂0: no division by an a that may be 0.
+    return seen if image is None else dataclasses.replace(seen, x0=x0 - (image - seen.x0))
 
 
 def denoised(prior: Prior, x: Tensor, t: Tensor, conditioning: Conditioning, guidance: float, steps: int) -> Prediction:

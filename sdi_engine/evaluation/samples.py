@@ -17,7 +17,7 @@ from ..contract.job_folder import storage_errors
 from ..diffusion.loading import LoadPrior
 from ..diffusion.views import view_words, with_view
 from ..run.previews import to_image
-from ..studies.sampling import ddim_images, sampling_times
+from ..studies.sampling import ddim_images, fit_pictures, resolution_2d, sampling_times
 from ..studies.study import prepare, save_picture
 from .pictures import ALL_AROUND
 from .plan import Plan, Setting
@@ -50,7 +50,8 @@ def make_samples(
     if not wanted:
         return
     study = prepare(plan.request(plan.prompts[0], 0, Setting("samples")), report, load)
-    times = sampling_times(study.prior, STEPS)
+    fit_pictures(study, 1, report)
+    times = sampling_times(study.prior, STEPS, resolution_2d(study))
     with storage_errors(folder):
         (folder / FOLDER).mkdir(exist_ok=True)
     for done, (prompt, number) in enumerate(wanted):

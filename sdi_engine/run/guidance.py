@@ -126,9 +126,9 @@ class Guidance:
             BrokenNumbersError: the target is NaN or infinite, although the renders are finite.
         """
         context = self._context(x0, t, random, None, surface)
-        kappa, x = self._noise(x0, t, conditioning, context)
+        kappa, image = self._noise(x0, t, conditioning, context)
         steps = self.target_steps(t[0].item())
-        target = distillation_target(self.prior, x0, t, kappa, conditioning, self.guidance_scale, x, steps)
+        target = distillation_target(self.prior, x0, t, kappa, conditioning, self.guidance_scale, image, steps)
         if is_finite(x0) and not is_finite(target.x0):
             raise broken_model(self.prior)
         if self.settings.noise in AFTERWARDS:

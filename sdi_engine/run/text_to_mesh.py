@@ -30,10 +30,11 @@ from ..diffusion.counted_prior import CountedPrior
 from ..diffusion.distilled import DRAWN_NOISES
 from ..diffusion.loading import LoadPrior, load_prior
 from ..diffusion.prior import Prior
-from ..errors import BadInputError, EnvironmentMissingError, NoObjectError
+from ..errors import BadInputError, EnvironmentMissingError, NoObjectError, is_out_of_memory
 from ..mesh.export import standing_on_ground, write_glb
 from ..representation import TexturedMesh
 from ..system.files import is_file, write_atomically
+from ..system.memory import give_memory_back
 from . import checkpoint
 from .attention import Attention, InterruptedStepError
 from .checkpoint_writer import CheckpointWriter
@@ -108,13 +109,20 @@ def make(
     saved = folder.checkpoint_file
     resumed = resume and is_file(saved)
     check_distilled(prior, settings, resumed, report)
-    fit(prior, request.model, settings, report, request.parts)
+    fitting = fit(prior, request.model, settings, report, request.parts)
     prior.compile((lambda sentence: report(events.Notice(sentence))) if request.compiled else None)
 
     def attempt(number: int) -> Optimisation:
         return Optimisation(
             prior, request.prompt, request.negative_prompt, settings, request.seed, number, represent=represent
         )
+
+    def as_saved(number: int) -> Optimisation:
+        """An attempt at its last checkpoint, or at its beginning."""
+        run = attempt(number)
+        if is_file(saved) and checkpoint.attempt_of(saved) == number:
+            checkpoint.load(run, saved)
+        return run
 
     @contextmanager
     def export_phase(name: str, key: str) -> Iterator[None]:
@@ -137,9 +145,21 @@ def make(
 
     while True:
         try:
-            start, first_step = time.perf_counter(), run.step
-            with CheckpointWriter(saved) as checkpoints:
-                seconds |= _optimise(run, folder, request.height, report, checkpoints)
+            start, first_step, ran_out = time.perf_counter(), run.step, ""
+            try:
+                with CheckpointWriter(saved) as checkpoints:
+                    seconds |= _optimise(run, folder, request.height, report, checkpoints)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                ran_out = fitting.take_another(error)
+            if ran_out:
+                number = run.attempt
+                del run  # whose memory the next one needs
+                give_memory_back()
+                run = as_saved(number)
+                report(events.Notice(f"{ran_out}. Going on from step {run.step} of {settings.steps}."))
+                continue
             seconds["optimise"] = time.perf_counter() - start
             report(events.StateChanged(events.EXPORTING))
             exported = run.representation.export(request, export_phase)

@@ -7,15 +7,14 @@ lock. With CUDA_VISIBLE_DEVICES, which gives each engine a card of its own, each
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..contract import events
 from ..system.locks import ProcessLock
+from ..system.memory import give_memory_back
 
 POLL_SECONDS = 0.1
 
@@ -86,15 +85,3 @@ def device_taken(report: Callable[[events.Event], None], stop: Callable[[], None
     finally:
         give_memory_back()
         device.release()
-
-
-def give_memory_back() -> None:
-    """Return memory that is no longer used to the system: torch would keep it from Blender, which renders with it."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    elif torch.backends.mps.is_available():
-        torch.mps.empty_cache()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..config.parameters import AUTO, NO_PARTS, Parts
 from ..contract.request import Lora
+from ..system.memory import give_memory_back
 from ..system.pasted import as_meant
-from .device import give_memory_back
 
 if TYPE_CHECKING:
     import torch

@@ -25,8 +25,8 @@ from ..contract.job_queue import RESUME, RUN, SAMPLE
 from ..contract.request import JobRequest
 from ..diffusion.model_index import check_prompt
 from ..system.files import open_to_append
+from ..system.memory import give_memory_back
 from . import worker
-from .device import give_memory_back
 from .keeper import KeptPrior
 from .pool import Listener, Outcome, ignore
 

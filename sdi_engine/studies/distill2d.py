@@ -24,13 +24,25 @@ from ..mesh.eight_bit import is_finite
 from ..randomness import seed_of
 from ..run.guidance import Guidance, broken_model
 from ..run.previews import to_image
-from .sampling import DEFAULT_STEPS, decoded, numbers_of, resolution_2d, sampling_times, starting_noise
+from .sampling import (
+    DEFAULT_STEPS,
+    decoded,
+    fit_pictures,
+    numbers_of,
+    resolution_2d,
+    sampling_times,
+    starting_noise,
+)
 from .sheets import Cell, Row, contact_sheet
 from .study import Report, Study, prepare, reported, save_json, save_picture, spread
 
 DDIM = "ddim"
 SAME = 1e-4
 """Trajectories that differ by less than this everywhere are the same up to rounding; x0 is about −1…1."""
+
+LARGEST_SIGMA = 100.0
+"""Up to this σ eq. (10) is taken literally. Beyond, it would multiply the rounding of ε − κ until that shows; and flow
+models, some of which spend most of their steps there, begin without any signal, at σ = ∞."""
 
 COLUMNS = 6
 """Number of times shown in the picture."""
@@ -54,11 +66,13 @@ def distill2d(request: JobRequest, folder: Path, report: Report, noise: str) -> 
         makes score distillation diverge to NaN or infinity, it has no image.
 
     Raises:
+        OutOfMemoryError: there is certainly not enough memory for it.
         BrokenNumbersError: DDIM itself diverged, because the model is broken.
     """
     study = prepare(request, report)
+    fit_pictures(study, 1, report)
     prior, prompt = study.prior, request.prompt
-    times = sampling_times(prior, request.steps or DEFAULT_STEPS)
+    times = sampling_times(prior, request.steps or DEFAULT_STEPS, resolution_2d(study))
     start = time.perf_counter()
     phase = f"2D score distillation, {noise}"
     both = zip(
@@ -140,6 +154,7 @@ def trajectory(study: Study, prompt: str, noise: str, times: Tensor) -> Iterator
     """
     prior, request = study.prior, study.request
     conditioning = prior.condition([prompt], request.negative_prompt)
+    prior.free_text_encoders()
     x = starting_noise(prior, [request.seed], resolution_2d(study))
     if noise == DDIM:
         return ddim_trajectory(prior, x, times, conditioning, study.guidance_scale)
@@ -171,8 +186,9 @@ def score_distillation(
     for t in times[1:]:
         t = t.expand(len(x))
         x0 = prediction.x0
-        kappa, x_seen = choose(x0, t, prediction)
-        target = distillation_target(prior, x0, t, kappa, conditioning, guidance, x_seen)
+        kappa, image = choose(x0, t, prediction)
+        target = distillation_target(prior, x0, t, kappa, conditioning, guidance, image)
         a, b = prior.scales(t)
-        prediction = dataclasses.replace(target, x0=x0 - b / a * (target.noise - kappa))
+        literal = x0 - b / a * (target.noise - kappa)
+        prediction = dataclasses.replace(target, x0=torch.where(b <= LARGEST_SIGMA * a, literal, target.x0))
         yield prediction

@@ -21,7 +21,7 @@ from ..run.text_to_mesh import residual_curve
 from .distill2d import image_or_none, last_image
 from .metrics import object_pixels, saturation, sharpness
 from .results import Result
-from .sampling import numbers_of, resolution_2d, sampling_times
+from .sampling import fit_pictures, numbers_of, resolution_2d, sampling_times
 from .study import Report, Study, reported
 from .unfinished import Unfinished
 
@@ -81,7 +81,8 @@ class Run2D:
         }
 
     def work(self, study: Study, report: Report, folder: Path | None = None) -> Result:
-        times = sampling_times(study.prior, self.steps)
+        fit_pictures(study, 1, report)
+        times = sampling_times(study.prior, self.steps, resolution_2d(study))
         image = last_image(study.with_seed(self.seed), self.prompt, self.noise, times, report, self.name)
         picture = image_or_none(image[0])
         if picture is None:

@@ -12,11 +12,13 @@ from torch import Generator, Tensor
 
 from ..contract.request import JobRequest
 from ..diffusion.loading import LoadPrior
+from ..diffusion.needs import Work
 from ..diffusion.prior import Prior
 from ..distillation.ddim import ddim_trajectory
 from ..errors import BadInputError
 from ..mesh.eight_bit import is_finite
 from ..randomness import seed_of
+from ..run.fitting import fit
 from ..run.guidance import broken_model
 from ..run.previews import to_image
 from .metrics import all_pixels, saturation, sharpness
@@ -45,12 +47,14 @@ def sample(
 
     Raises:
         BadInputError: `count` or the number of steps is out of range.
+        OutOfMemoryError: there is certainly not enough memory for one picture.
         BrokenNumbersError: the model returned NaN or infinite values.
     """
     if not 1 <= count <= MAX_IMAGES:
         raise BadInputError(f'The setting "count" is {count}: it must be between 1 and {MAX_IMAGES}.')
     study = prepare(request, report, load)
-    times = sampling_times(study.prior, request.steps or DEFAULT_STEPS)
+    fit_pictures(study, min(count, IMAGES_AT_ONCE), report)
+    times = sampling_times(study.prior, request.steps or DEFAULT_STEPS, resolution_2d(study))
     seeds = range(request.seed, request.seed + count)
     start = time.perf_counter()
     images: list[dict[str, Any]] = []
@@ -78,6 +82,17 @@ def sample(
     return save_json(result, folder / "result.json")
 
 
+def fit_pictures(study: Study, at_once: int, report: Report) -> None:
+    """Have a study's model take the measures with which so many pictures can be drawn at once (`run.fitting`).
+
+    Raises:
+        OutOfMemoryError: there is certainly not enough memory for one.
+    """
+    request = study.request
+    work = Work(resolution_2d(study), at_once, is_3d=False)
+    fit(study.prior, request.model, study.settings, report, request.parts, work)
+
+
 def ddim_images(study: Study, prompt: str, seeds: Sequence[int], times: Tensor, report: Report, phase: str) -> Tensor:
     """One image for each seed by DDIM, (B, 3, H, W) in 0…1.
 
@@ -102,14 +117,14 @@ def starting_noise(prior: Prior, seeds: Sequence[int], resolution: int) -> Tenso
     return torch.stack(draws).to(prior.device)
 
 
-def sampling_times(prior: Prior, steps: int) -> Tensor:
-    """The times of the model's own sampler: (steps,), falling, in [0, 1].
+def sampling_times(prior: Prior, steps: int, resolution: int | None = None) -> Tensor:
+    """The times of the model's own sampler: (steps,), falling, in [0, 1]; `resolution` as of `Prior.sampling_times`.
 
     Raises:
         BadInputError: the model's noise schedule has fewer than `steps` times.
     """
     try:
-        return prior.sampling_times(steps)
+        return prior.sampling_times(steps, resolution)
     except ValueError as error:
         raise BadInputError(f"This model cannot be sampled in {steps} steps: choose fewer, for example 30.") from error
 

@@ -1,8 +1,12 @@
-"""This computer's memory, and what of it is free. Standard library only, and no newer syntax than Python 3.8's."""
+"""This computer's memory: what of it is free, and giving it back.
+
+Standard library only, and no newer syntax than Python 3.8's.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import re
 import sys
@@ -22,6 +26,18 @@ def memory_bytes() -> tuple[int | None, int | None]:
     total, free = _sysconf_bytes("SC_PHYS_PAGES"), _linux_available() or _sysconf_bytes("SC_AVPHYS_PAGES")
     limit, left = _group_bytes()
     return _smaller(total, limit), _smaller(free, left)
+
+
+def give_memory_back() -> None:
+    """Return memory that is no longer used to the system: torch would keep it from Blender, which renders with it."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 class _MemoryStatus(ctypes.Structure):

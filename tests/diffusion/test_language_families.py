@@ -131,6 +131,14 @@ def test_predictions_are_those_of_diffusers(family, guidance, monkeypatch):
     torch.testing.assert_close(ours_image, theirs_image.clamp(0.0, 1.0), atol=1e-4, rtol=0.0)
 
 
+def test_times_stay_numbers_however_large_an_image_is(family):
+    for resolution in (256, 1024, 8192):
+        times = family[1].sampling_times(4, resolution)
+        assert times.isfinite().all()
+        assert (times.diff() <= 0.0).all()
+        assert 0.0 < times[-1] <= times[0] <= 1.0
+
+
 def test_encoding_is_the_inverse_of_the_decoding_that_is_diffusers_own(family):
     name, prior, pipeline = family
     images = torch.rand(2, 3, RESOLUTION, RESOLUTION, generator=torch.Generator().manual_seed(0))
@@ -150,7 +158,7 @@ def test_encoding_is_the_inverse_of_the_decoding_that_is_diffusers_own(family):
 @pytest.mark.parametrize("guidance", [1.0, SCALE])
 def test_with_cached_noise_score_distillation_is_ddim(family, guidance):
     _, prior, _ = family
-    times = prior.sampling_times(4)
+    times = torch.cat([torch.ones(1), prior.sampling_times(4)])  # without a signal twice, as where shifts are large
     conditioning = prior.condition(["a mug"])
     x = starting_noise(prior, [0], RESOLUTION)
 

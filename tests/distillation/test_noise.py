@@ -195,11 +195,12 @@ def test_one_step_of_gradient_descent_is_the_gradient_by_differences(prior):
 def test_interval_noise_is_the_prediction_one_interval_before_and_x_lies_on_its_trajectory(prior):
     x0, t = prior._images[:2].view(2, 3, 8, 8) + 0.1, torch.full((2,), 0.6)
     conditioning = prior.condition(["a mug"] * 2)
-    kappa, x = interval_noise(prior, x0, t, conditioning, context(inversion_steps_per_unit=9, interval=0.1))
+    kappa, image = interval_noise(prior, x0, t, conditioning, context(inversion_steps_per_unit=9, interval=0.1))
     s = torch.full((2,), 0.5)
     at_s = ddim_invert(prior, x0, torch.zeros(2), s, 5, conditioning, 0.0)
     torch.testing.assert_close(kappa, prior.predict(at_s, s, conditioning, 0.0).noise)
     (a, b), (a_t, b_t) = prior.scales(s), prior.scales(t)
+    x = a_t * image + b_t * kappa
     torch.testing.assert_close(x / a_t, at_s / a + (b_t / a_t - b / a) * kappa, atol=1e-4, rtol=1e-4)
 
 

@@ -26,14 +26,14 @@ def test_gradient_of_the_loss_is_sigma_times_the_bracket_of_equation_10():
 
 
 def test_with_another_noisy_input_the_update_is_still_equation_10():
-    """x(t) and κ of interval score matching are two things."""
+    """Interval score matching asks about another image than the render."""
     prior = ExactPrior({"mug": torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))})
     conditioning = prior.condition(["a mug"])
-    x0, kappa, x = (torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
+    x0, kappa, image = (torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
     t = torch.tensor([0.6])
     a, b = prior.scales(t)
-    expected = x0 - b / a * (prior.predict(x, t, conditioning, 7.5).noise - kappa)
-    found = distillation_target(prior, x0, t, kappa, conditioning, 7.5, x)
+    expected = x0 - b / a * (prior.predict(a * image + b * kappa, t, conditioning, 7.5).noise - kappa)
+    found = distillation_target(prior, x0, t, kappa, conditioning, 7.5, image)
     torch.testing.assert_close(found.x0, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -114,8 +114,8 @@ def test_a_target_says_what_guidance_added_to_it():
     prior = ExactPrior({"mug": torch.rand(4, 3, 8, 8), "cup": torch.rand(4, 3, 8, 8)})
     conditioning = prior.condition(["a mug"])
     x0, kappa, t = torch.randn(1, 3, 8, 8), torch.randn(1, 3, 8, 8), torch.tensor([0.6])
-    for x in (None, torch.randn(1, 3, 8, 8)):
-        guided = distillation_target(prior, x0, t, kappa, conditioning, 7.5, x)
-        plain = distillation_target(prior, x0, t, kappa, conditioning, 1.0, x)
+    for image in (None, torch.randn(1, 3, 8, 8)):
+        guided = distillation_target(prior, x0, t, kappa, conditioning, 7.5, image)
+        plain = distillation_target(prior, x0, t, kappa, conditioning, 1.0, image)
         assert plain.by_guidance is None
         torch.testing.assert_close(guided.x0 - guided.by_guidance, plain.x0)

@@ -11,9 +11,10 @@ from sdi_engine.config.settings import PRESETS
 from sdi_engine.diffusion import device_memory
 from sdi_engine.diffusion.counted_prior import CountedPrior
 from sdi_engine.diffusion.loading import load_prior
-from sdi_engine.diffusion.needs import Weights
+from sdi_engine.diffusion.needs import Weights, Work
 from sdi_engine.errors import EXIT_OUT_OF_MEMORY, OutOfMemoryError
 from sdi_engine.run import fitting
+from sdi_engine.run.watched_prior import WatchedPrior
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -75,6 +76,27 @@ def test_parts_in_files_of_their_own_are_weighed(prior, model, monkeypatch):
     monkeypatch.setattr(fitting, "weigh", lambda *of: asked.append(of))
     fitting.fit(prior, model, LARGE, lambda event: None, Parts(vae="vae.safetensors"))
     assert asked == [(model, Parts(vae="vae.safetensors"))]
+
+
+def test_measures_reach_what_the_loop_asks(prior):
+    """A run asks by way of what counts and watches it."""
+    watched = WatchedPrior(prior)
+    prior.save_memory(("one by one",))
+    assert watched.images_at_once == 1
+    watched.save_memory(())
+    assert prior.images_at_once is None
+
+
+def test_pictures_take_the_measures_that_help_without_a_gradient(prior, model, sdxl, monkeypatch):
+    free(monkeypatch, 3)
+    said = []
+    work = Work(1024, 4, is_3d=False)
+    fitting.fit(prior, model, LARGE, said.append, work=work)
+    assert said[0].message.endswith("the model is asked about one picture at a time.")
+    assert prior.images_at_once == 1
+    free(monkeypatch, -1)
+    with pytest.raises(OutOfMemoryError, match=r"choose a resolution of 512\."):
+        fitting.fit(prior, model, LARGE, said.append, work=work)
 
 
 def test_what_cannot_fit_ends_before_its_first_step(prior, model, sdxl, monkeypatch):

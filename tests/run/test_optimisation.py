@@ -223,9 +223,9 @@ def test_a_run_knows_how_far_its_noise_was_from_the_fixed_point(prior, noise, mo
     run = Optimisation(prior, "ball", "", settings(noise=noise), seed=0)
     asked = {}
 
-    def remembered(prior, x0, t, kappa, conditioning, guidance, x=None, steps=1):
+    def remembered(prior, x0, t, kappa, conditioning, guidance, image=None, steps=1):
         asked.update(x0=x0, t=t, kappa=kappa, conditioning=conditioning, guidance=guidance)
-        return distillation_target(prior, x0, t, kappa, conditioning, guidance, x, steps)
+        return distillation_target(prior, x0, t, kappa, conditioning, guidance, image, steps)
 
     monkeypatch.setattr("sdi_engine.run.guidance.distillation_target", remembered)
     for step in range(2):

@@ -12,8 +12,8 @@ from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion import model_index
 from sdi_engine.diffusion.prior import ModelHints
-from sdi_engine.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_NO_OBJECT
-from sdi_engine.run import text_to_mesh
+from sdi_engine.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_NO_OBJECT, EXIT_OUT_OF_MEMORY
+from sdi_engine.run import checkpoint_writer, text_to_mesh
 from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.run.text_to_mesh import residual_curve
 from sdi_engine.service import worker
@@ -121,6 +121,53 @@ def test_a_run_cancelled_in_its_second_attempt_resumes_that_attempt(folder, pois
     assert worker.run(folder.path, resume=True) == EXIT_DONE
     assert steps[0] == (1, 11)
     assert steps[-1] == (1, STEPS - 1)
+
+
+@pytest.fixture
+def small_memory(folder, monkeypatch):
+    """From its step 6 on a run has no memory for more than so many pictures at once."""
+
+    def hold(pictures):
+        prior = text_to_mesh.load_prior()
+        predict, advance, steps = prior.predict_unguided, Optimisation.advance, []
+
+        def predicted(x, t, text):
+            if steps[-1] >= 6 and len(x) > pictures:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return predict(x, t, text)
+
+        def advanced(self):
+            steps.append(self.step)
+            return advance(self)
+
+        monkeypatch.setattr(prior, "predict_unguided", predicted)
+        monkeypatch.setattr(Optimisation, "advance", advanced)
+        monkeypatch.setattr(checkpoint_writer, "seconds_apart", lambda *_: 0.0)
+        return steps
+
+    return hold
+
+
+def test_where_memory_runs_out_a_run_goes_on_from_its_last_checkpoint_with_one_measure_more(folder, small_memory):
+    steps = small_memory(pictures=1)
+    assert worker.run(folder.path, resume=False) == EXIT_DONE
+    (notice,) = [event.message for event in happened(folder) if isinstance(event, events.Notice)]
+    again = steps[7]
+    assert 0 < again <= 6
+    assert notice == (
+        f"Memory ran out: from now on the model is asked about one picture at a time. Going on from step {again} of {STEPS}."
+    )
+    assert steps == [*range(7), *range(again, STEPS)]
+    assert json.loads(folder.result_file.read_text())["attempts"] == 1
+
+
+def test_where_no_measure_helps_a_setting_is_named_that_needs_less(folder, small_memory):
+    steps = small_memory(pictures=0)
+    assert worker.run(folder.path, resume=False) == EXIT_OUT_OF_MEMORY
+    assert len(steps) < 20
+    (failed,) = [event for event in happened(folder) if isinstance(event, events.Failed)]
+    assert "start anew with a resolution of 16 and 1 view per step, or the device cpu" in failed.message
+    assert folder.checkpoint_file.is_file()
 
 
 def test_a_curve_has_a_mean_of_as_many_steps_at_each_of_its_points():

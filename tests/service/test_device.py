@@ -1,8 +1,5 @@
 """Only one of a person's engines uses the device at a time, whichever command started it."""
 
-import sys
-from types import SimpleNamespace
-
 import pytest
 
 from sdi_engine.cli import commands
@@ -11,7 +8,7 @@ from sdi_engine.contract.request import JobRequest
 from sdi_engine.errors import EXIT_CANCELLED, EXIT_ENVIRONMENT, EnvironmentMissingError, JobCancelledError
 from sdi_engine.evaluation import evaluate
 from sdi_engine.service import device
-from sdi_engine.service.device import Device, device_taken, give_memory_back
+from sdi_engine.service.device import Device, device_taken
 
 COMMANDS = {
     "generate": ["generate", "a red mug", "-o", "OUT"],
@@ -92,19 +89,3 @@ def test_each_card_that_an_engine_was_given_has_a_lock_of_its_own(monkeypatch):
     assert all(lock.acquire() for lock in locks)
     for lock in locks:
         lock.release()
-
-
-@pytest.mark.parametrize("kind", ["cuda", "mps"])
-def test_a_cards_memory_is_freed_without_loading_torch(kind, monkeypatch):
-    emptied = []
-
-    def card(name):
-        return SimpleNamespace(is_available=lambda: name == kind, empty_cache=lambda: emptied.append(name))
-
-    torch = SimpleNamespace(cuda=card("cuda"), mps=card("mps"), backends=SimpleNamespace(mps=card("mps")))
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    give_memory_back()
-    assert emptied == [kind]
-    monkeypatch.delitem(sys.modules, "torch")
-    give_memory_back()
-    assert "torch" not in sys.modules

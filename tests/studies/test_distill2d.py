@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_models import write_sd3, write_stable_diffusion
 
-from sdi_engine.config.parameters import NOISES
+from sdi_engine.config.parameters import NOISES, NOISES_2D
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.distillation.ddim import ddim_trajectory
@@ -154,3 +154,16 @@ def test_a_study_of_the_released_code_inverts_in_2d_too(prior):
     study = Study(request, prior, resolve(request, prior.hints, prior.resolution), "exact")
     *_, last = trajectory(study, "ball", "inversion", torch.tensor([0.9, 0.5, 0.1]))
     assert last.x0.isfinite().all()
+
+
+@pytest.mark.parametrize("noise", NOISES_2D)
+def test_where_there_is_no_signal_left_nothing_is_divided_by_it(tmp_path, noise):
+    """A flow's schedule that is shifted far has several times that are 1, or so near to it that rounding shows."""
+    prior = load_prior(str(write_sd3(tmp_path / "tiny")), torch.device("cpu"))
+    request = JobRequest("a mug", noise=noise if noise in NOISES else "inversion", guidance_scale=5.0)
+    study = Study(request, prior, resolve(request, prior.hints, prior.resolution), "tiny")
+    times = torch.tensor([1.0, 1.0, 1.0 - 1e-7, 0.9999, 0.5])
+    ddim, other = (list(trajectory(study, "a mug", name, times)) for name in ("ddim", noise))
+    assert all(each.x0.isfinite().all() and each.noise.isfinite().all() for each in other)
+    if noise == "cached":
+        assert max((one.x0 - two.x0).abs().max().item() for one, two in zip(ddim, other, strict=True)) <= SAME

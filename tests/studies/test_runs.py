@@ -38,7 +38,9 @@ def test_inversion_costs_more_evaluations_the_more_steps_it_takes(exact_study, r
 
 
 @pytest.mark.usefixtures("too_large")
-def test_what_cannot_fit_ends_before_its_first_step(exact_study, run, report):
+@pytest.mark.parametrize("picture", [False, True])
+def test_what_cannot_fit_ends_before_its_first_step(picture, exact_study, run, report):
+    run = Run2D("", "ball", "random", 4) if picture else run
     with pytest.raises(OutOfMemoryError, match="close other programs"):
         run.work(exact_study, report)
 

@@ -36,7 +36,7 @@ class ExactPrior(Prior):
     def decode(self, x0: Tensor) -> Tensor:
         return (x0 * 0.5 + 0.5).clamp(0.0, 1.0)
 
-    def sampling_times(self, steps: int) -> Tensor:
+    def sampling_times(self, steps: int, resolution: int | None = None) -> Tensor:
         return torch.linspace(0.98, 0.02, steps)
 
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
