@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from accelerate import init_empty_weights
 from diffusers import DiffusionPipeline
-from gguf_files import write_gguf
+from gguf import GGMLQuantizationType, quants
+from gguf_files import random_blocks, write_gguf, write_k_quants
 from lora_files import low_rank
 from original_layout import renamed, write_single_file
 from packed_files import FORMATS
@@ -25,10 +27,11 @@ from sdi_engine.cli import commands as cli
 from sdi_engine.config.parameters import Parts
 from sdi_engine.contract.request import Lora
 from sdi_engine.diffusion import families
+from sdi_engine.diffusion.gguf_header import READ_BLOCKS
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.loras import fuse_loras
 from sdi_engine.diffusion.networks import fill
-from sdi_engine.diffusion.packed import PackedLayer, is_packed, take_packed
+from sdi_engine.diffusion.packed import GgufWeight, PackedLayer, is_packed, take_packed
 from sdi_engine.diffusion.packed_on_loading import pack_denoiser
 from sdi_engine.diffusion.parts import network_at, plan
 from sdi_engine.diffusion.prior import ModelHints
@@ -199,7 +202,8 @@ def test_gradients_reach_the_latents(how, flux, tmp_path):
 
 def test_with_cached_noise_score_distillation_is_ddim(flux, tmp_path):
     prior = with_denoiser(flux, packed(flux, "GGUF Q4_0", tmp_path / "model"))
-    times, conditioning = prior.sampling_times(4), prior.condition(["a mug"])
+    times = torch.cat([torch.ones(1), prior.sampling_times(4)])
+    conditioning = prior.condition(["a mug"])
     x = starting_noise(prior, [0], RESOLUTION)
 
     def cached(x0, t, previous):
@@ -236,6 +240,37 @@ def test_a_missing_package_is_named(module, how, sentence, flux, tmp_path, monke
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(EnvironmentMissingError, match=sentence):
         packed(flux, how, tmp_path / "model")
+
+
+@pytest.mark.parametrize("kind", READ_BLOCKS)
+def test_blocks_of_gguf_stand_for_what_its_own_package_reads_in_them(kind):
+    """Random blocks, since the package cannot quantize to the most distributed kinds."""
+    blocks = random_blocks(kind, 8, 512, np.random.default_rng(0))
+    theirs = torch.from_numpy(quants.dequantize(blocks, GGMLQuantizationType[kind]))
+    weight = GgufWeight(torch.from_numpy(blocks), kind, (8, 512))
+    assert theirs.std() > 1e-4
+    torch.testing.assert_close(weight.unpacked(torch.float32), theirs, atol=1e-7, rtol=1e-6)
+    half = weight.unpacked(torch.bfloat16).float()
+    torch.testing.assert_close(half, theirs, atol=0.02 * theirs.abs().max().item(), rtol=0.01)
+    top, rest = weight.split([3, 5])
+    assert torch.equal(
+        torch.cat([top.unpacked(torch.float32), rest.unpacked(torch.float32)]), weight.unpacked(torch.float32)
+    )
+
+
+def test_a_transformer_in_k_quants_predicts_what_they_stand_for(tmp_path):
+    folder = write_wide("FLUX.1 in blocks of 256", tmp_path / "dream")
+    exact = load_prior(str(folder), CPU)
+    tensors = renamed(exact._denoiser, families.FLUX.layout(exact._denoiser, ""))
+    meant = write_k_quants(folder.with_suffix(".gguf"), tensors)
+    save_file({name: tensor.contiguous().clone() for name, tensor in meant.items()}, folder.with_suffix(".safetensors"))
+    rest = Parts(str(folder / "vae"), tuple(str(encoder) for encoder in sorted(folder.glob("text_encoder*"))))
+    packed, plain = (load_prior(f"{folder}{suffix}", CPU, (), rest) for suffix in (".gguf", ".safetensors"))
+    assert sum(isinstance(layer, PackedLayer) for layer in packed._denoiser.modules()) > 15
+    assert not is_packed(plain._denoiser)
+    found, expected = predicted(packed), predicted(plain)
+    assert (expected - predicted(exact)).norm() > 0.1 * expected.norm()  # other weights than before
+    torch.testing.assert_close(found, expected, atol=1e-5 * expected.abs().max().item(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["FLUX.1", "Z-Image"])

@@ -22,12 +22,14 @@ WRITERS: dict[str, tuple[Callable[[Path], Path], dict[str, object]]] = {
 }
 """For each family what writes a tiny model of it, and the settings of its denoiser that are wider here."""
 
+_WIDER = {"FLUX.1 in blocks of 256": (write_flux, {"num_attention_heads": 16})}
+
 
 def write_wide(family: str, folder: Path) -> Path:
     """A model in Diffusers layout, whose denoiser minds what it is told."""
     import diffusers
 
-    write, wider = WRITERS[family]
+    write, wider = (WRITERS | _WIDER)[family]
     write(folder)
     part = "unet" if family == "SDXL" else "transformer"
     kind, _ = reversed(json.loads((folder / "model_index.json").read_text())[part])
