@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ..sdi_engine.config.asked import settings_asked_for
 from ..sdi_engine.config.parameters import NO_PARTS, STARTER_MODEL, Parameters, Parts
@@ -29,17 +31,19 @@ from ..sdi_engine.diffusion.location import (
     STARTER_FOLDER,
     check_suffix,
     companion_folder,
+    is_denoiser_folder,
     is_hub_id,
     is_model_file,
+    last_part,
     locate,
     model_name,
+    read_object,
 )
 from ..sdi_engine.diffusion.model_index import (
     check_channels,
     check_weights,
     checked_pipeline,
     present,
-    read_object,
     words_of,
 )
 from ..sdi_engine.diffusion.needs import BASE_BYTES, Weights, Work, plan, weigh
@@ -53,6 +57,8 @@ MAX_DEPTH = 4
 """How many levels below the model folder to search."""
 
 _NAMES = {STARTER_MODEL: "Starter prior", REAL_MODEL: "Stable Diffusion 2.1 base"}
+
+Found = TypeVar("Found")
 
 log = logging.getLogger(__name__)
 
@@ -186,9 +192,8 @@ def inspect(model: str, cache: Path | None = None) -> Model:
     planned = parts.plan(model, NO_PARTS)
     assert planned is not None
     kind = _kind(planned.family, model, companion)
-    return Model(
-        model, name or path.name, kind, path.stat().st_size, weights=_weighed(model), lacks=bool(planned.missing)
-    )
+    size = _size_of(path) if path.is_dir() else path.stat().st_size
+    return Model(model, name or last_part(model), kind, size, weights=_weighed(model), lacks=bool(planned.missing))
 
 
 def completed(request: JobRequest, pieces: Iterable[Piece]) -> JobRequest:
@@ -204,8 +209,11 @@ def completed(request: JobRequest, pieces: Iterable[Piece]) -> JobRequest:
 
 
 def examine_piece(file: Path) -> Piece:
-    """What a text encoder's, a VAE's or a LoRA's file is; raises BadInputError if it is none of them."""
-    size = file.stat().st_size
+    """What a text encoder's, a VAE's or a LoRA's file is; raises BadInputError if it is none, or cannot be read."""
+    try:
+        size = file.stat().st_size
+    except OSError as error:
+        raise BadInputError(f'The file "{file}" cannot be read ({error.strerror}): choose another one.') from error
     try:
         network = parts.network_at(file)
     except BadInputError:
@@ -243,6 +251,34 @@ def hub_cache(environment: Mapping[str, str] | None = None) -> Path:
     return _expanded(settings.get("XDG_CACHE_HOME") or str(Path("~", ".cache"))) / "huggingface" / "hub"
 
 
+class Seen:
+    """What was found out about files, which need not be opened again as long as they stay the same."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], tuple[tuple[int, int], Any]] = {}
+
+    def of(self, kind: str, path: str, find: Callable[[], Found]) -> Found:
+        """What `find` finds out about a file; of anything else than a file it is asked every time.
+
+        Args:
+            kind: of what is found out.
+        """
+        try:
+            status = Path(path).stat()
+        except (OSError, ValueError):
+            return find()
+        state = status.st_mtime_ns, status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            return find()
+        before = self._found.get((kind, path))
+        if before is not None and before[0] == state:
+            found: Found = before[1]
+            return found
+        found = find()
+        self._found[kind, path] = state, found
+        return found
+
+
 class Scan:
     """Searches for all models in a thread; `models` is None until it is over.
 
@@ -251,13 +287,19 @@ class Scan:
         results: the folder of jobs, for the models used lately, or None.
         asked: further models to examine, such as the chosen one.
         cache: the hub's cache, by default `hub_cache()`.
+        seen: what earlier searches found out.
     """
 
     def __init__(
-        self, model_folder: Path | None, results: Path | None, asked: Iterable[str] = (), cache: Path | None = None
+        self,
+        model_folder: Path | None,
+        results: Path | None,
+        asked: Iterable[str] = (),
+        cache: Path | None = None,
+        seen: Seen | None = None,
     ) -> None:
         self.models: Models | None = None
-        self._arguments = (model_folder, results, tuple(asked), cache or hub_cache())
+        self._arguments = (model_folder, results, tuple(asked), cache or hub_cache(), seen or Seen())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sdi-models", daemon=True)
         self._thread.start()
@@ -287,20 +329,18 @@ def find_models(
     results: Path | None,
     asked: Iterable[str] = (),
     cache: Path | None = None,
+    seen: Seen | None = None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> Models:
     """The search of `Scan`, in the calling thread; it ends early once `go_on` returns False."""
-    cache = cache or hub_cache()
+    cache, seen = cache or hub_cache(), seen or Seen()
     known: dict[str, Model | str] = {}
 
     def examine(model: str) -> Model | None:
         if model not in known:
-            try:
-                known[model] = inspect(model, cache)
-            except EngineError as error:
-                known[model] = str(error)
-            except OSError as error:
-                known[model] = f'The model "{model}" cannot be read ({error.strerror}): choose another one.'
+            has_companion = is_model_file(Path(model)) and companion_folder(Path(model)) is not None
+            how = Seen() if has_companion else seen  # a companion can change by itself
+            known[model] = how.of("model", model, lambda: _inspected(model, cache))
         found = known[model]
         return found if isinstance(found, Model) else None
 
@@ -319,7 +359,7 @@ def find_models(
             yield name
 
     in_folder = usable(remembered(_in_folder(model_folder, go_on))) if model_folder else ()
-    pieces = tuple(_pieces(name for name in names if go_on() and isinstance(known.get(name), str)))
+    pieces = tuple(_pieces((name for name in names if go_on() and isinstance(known.get(name), str)), seen))
     recent = usable(_recent(results)) if results else ()
     for name, model in known.items():
         if isinstance(model, Model) and model.lacks and go_on():
@@ -327,14 +367,29 @@ def find_models(
     return Models(recent[:MAX_RECENT], cached, in_folder, pieces, known, speeds.read())
 
 
-def _pieces(files: Iterable[str]) -> Iterator[Piece]:
+def _inspected(model: str, cache: Path) -> Model | str:
+    """A model, or a sentence on why it cannot be used."""
+    try:
+        return inspect(model, cache)
+    except EngineError as error:
+        return str(error)
+    except OSError as error:
+        return f'The model "{model}" cannot be read ({error.strerror}): choose another one.'
+
+
+def _pieces(files: Iterable[str], seen: Seen) -> Iterator[Piece]:
     """Those among files that are no models."""
-    for file in files:
+
+    def piece_in(file: Path) -> Piece | None:
         try:
-            if Path(file).is_file():
-                yield examine_piece(Path(file))
+            return examine_piece(file) if file.is_file() else None
         except (EngineError, OSError):
-            continue  # what it is instead is said where it is chosen
+            return None  # what it is instead is said where it is chosen
+
+    for file in files:
+        piece = seen.of("piece", file, lambda file=file: piece_in(Path(file)))
+        if piece is not None:
+            yield piece
 
 
 def with_parts(model: Model, pieces: Iterable[Piece]) -> Model:
@@ -386,6 +441,8 @@ def _in_folder(folder: Path, go_on: Callable[[], bool], depth: int = 0) -> Itera
                 is_companion = any(path.with_name(f"{path.name}{suffix}").is_file() for suffix in MODEL_SUFFIXES)
                 if not is_companion:
                     yield str(path)
+            elif is_denoiser_folder(path):
+                yield str(path)
             elif depth < MAX_DEPTH:
                 yield from _in_folder(path, go_on, depth + 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -14,6 +15,27 @@ from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.untrusted import printable
 from ..state import preferences, properties
 from ..state.current import session
+
+
+class _WithFile:
+    """An operator on a file, for which the file browser asks where none is given."""
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    filter_folder: BoolProperty(default=True, options={"HIDDEN"})  # type: ignore[valid-type]
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if self.filepath:
+            return self.execute(context)
+        self.filepath = _start(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        return _done(self, lambda: self.take(context, self.filepath))
+
+    def take(self, context: bpy.types.Context, path: str) -> None:
+        """Do what the operator does with the file; raises EngineError where it cannot be used."""
+        raise NotImplementedError
 
 
 class SDI_OT_set_model(bpy.types.Operator):
@@ -32,31 +54,24 @@ class SDI_OT_set_model(bpy.types.Operator):
         return f"Make the next object with {properties.model}"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        return _set_model(self, context, self.model)
+        return _done(self, lambda: _set_model(context, self.model))
 
 
-class SDI_OT_choose_model(bpy.types.Operator):
+class SDI_OT_choose_model(_WithFile, bpy.types.Operator):
     """Choose a model's file: with everything in it, or its denoiser alone"""
 
     bl_idname = "sdi.choose_model"
     bl_label = "Choose Model File"
     bl_options = {"UNDO", "INTERNAL"}
 
-    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
-    filter_folder: BoolProperty(default=True, options={"HIDDEN"})  # type: ignore[valid-type]
     filter_glob: StringProperty(default="*.safetensors;*.sft;*.gguf", options={"HIDDEN"})  # type: ignore[valid-type]
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        self.filepath = self.filepath or _start(context)
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        return _set_model(self, context, self.filepath)
+    def take(self, context: bpy.types.Context, path: str) -> None:
+        _set_model(context, path)
 
 
 class SDI_OT_choose_model_folder(bpy.types.Operator):
-    """Choose a folder in Diffusers layout: open the folder that contains model_index.json, and accept"""
+    """Open the folder of a model in Diffusers layout (with model_index.json), or of a transformer alone, and accept"""
 
     bl_idname = "sdi.choose_model_folder"
     bl_label = "Choose Model Folder"
@@ -64,7 +79,7 @@ class SDI_OT_choose_model_folder(bpy.types.Operator):
 
     directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
     filter_folder: BoolProperty(default=True, options={"HIDDEN"})  # type: ignore[valid-type]
-    filter_glob: StringProperty(default="model_index.json", options={"HIDDEN"})  # type: ignore[valid-type]
+    filter_glob: StringProperty(default="model_index.json;config.json", options={"HIDDEN"})  # type: ignore[valid-type]
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         self.directory = self.directory or _start(context)
@@ -72,69 +87,38 @@ class SDI_OT_choose_model_folder(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        return _set_model(self, context, str(Path(bpy.path.abspath(self.directory))))
+        return _done(self, lambda: _set_model(context, str(Path(bpy.path.abspath(self.directory)))))
 
 
-class SDI_OT_add_lora(bpy.types.Operator):
+class SDI_OT_add_lora(_WithFile, bpy.types.Operator):
     """Choose a .safetensors file with a LoRA, which changes the model's style or teaches it something new"""
 
     bl_idname = "sdi.add_lora"
     bl_label = "Add LoRA"
     bl_options = {"UNDO", "INTERNAL"}
 
-    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
-    filter_folder: BoolProperty(default=True, options={"HIDDEN"})  # type: ignore[valid-type]
     filter_glob: StringProperty(default="*.safetensors;*.sft", options={"HIDDEN"})  # type: ignore[valid-type]
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        self.filepath = self.filepath or _start(context)
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        file = Path(properties.as_engine_finds(self.filepath))
-        try:
-            check_lora(file)
-        except EngineError as error:
-            self.report({"ERROR"}, printable(str(error)))
-            return {"CANCELLED"}
-        settings = context.scene.sdi
-        settings.loras.add().file = str(file)
-        settings.lora_index = len(settings.loras) - 1
-        return {"FINISHED"}
+    def take(self, context: bpy.types.Context, path: str) -> None:
+        file = Path(properties.as_engine_finds(path))
+        check_lora(file)
+        _add_lora(context, str(file))
 
 
-class SDI_OT_add_part(bpy.types.Operator):
+class SDI_OT_add_part(_WithFile, bpy.types.Operator):
     """Choose a file with a VAE or a text encoder, for a model without one, or instead of its own"""
 
     bl_idname = "sdi.add_part"
     bl_label = "Add Part"
     bl_options = {"UNDO", "INTERNAL"}
 
-    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
-    filter_folder: BoolProperty(default=True, options={"HIDDEN"})  # type: ignore[valid-type]
     filter_glob: StringProperty(default="*.safetensors;*.sft", options={"HIDDEN"})  # type: ignore[valid-type]
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        if self.filepath:
-            return self.execute(context)
-        self.filepath = _start(context)
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        try:
-            piece = examine_piece(Path(properties.as_engine_finds(self.filepath)))
-        except EngineError as error:
-            self.report({"ERROR"}, printable(str(error)))
-            return {"CANCELLED"}
-        except OSError as error:
-            self.report({"ERROR"}, printable(f'The file "{self.filepath}" cannot be read ({error.strerror}).'))
-            return {"CANCELLED"}
+    def take(self, context: bpy.types.Context, path: str) -> None:
+        piece = examine_piece(Path(properties.as_engine_finds(path)))
         settings = context.scene.sdi
         if piece.network is None:
-            settings.loras.add().file = piece.file
-            settings.lora_index = len(settings.loras) - 1
+            _add_lora(context, piece.file)
         elif piece.network.is_vae:
             settings.vae = piece.file
         elif piece.network.is_tiny_vae:
@@ -143,7 +127,6 @@ class SDI_OT_add_part(bpy.types.Operator):
             others = [path.strip() for path in settings.text_encoders.split(properties.SEPARATOR)]
             others = [path for path in others if path not in ("", piece.file)]
             settings.text_encoders = f"{properties.SEPARATOR} ".join([*others, piece.file])
-        return {"FINISHED"}
 
 
 class SDI_OT_remove_lora(bpy.types.Operator):
@@ -168,16 +151,26 @@ class SDI_OT_remove_lora(bpy.types.Operator):
         return {"FINISHED"}
 
 
-def _set_model(operator: bpy.types.Operator, context: bpy.types.Context, model: str) -> set[str]:
-    model = properties.as_engine_finds(model_name(model))
+def _done(operator: bpy.types.Operator, work: Callable[[], None]) -> set[str]:
+    """Do an operator's work; what cannot be used is reported."""
     try:
-        found = inspect(model)
+        work()
     except EngineError as error:
         operator.report({"ERROR"}, printable(str(error)))
         return {"CANCELLED"}
-    session().models.remember(model, found)
-    context.scene.sdi.model = model
     return {"FINISHED"}
+
+
+def _set_model(context: bpy.types.Context, model: str) -> None:
+    model = properties.as_engine_finds(model_name(model))
+    session().models.remember(model, inspect(model))
+    context.scene.sdi.model = model
+
+
+def _add_lora(context: bpy.types.Context, file: str) -> None:
+    settings = context.scene.sdi
+    settings.loras.add().file = file
+    settings.lora_index = len(settings.loras) - 1
 
 
 def _start(context: bpy.types.Context) -> str:

@@ -10,7 +10,7 @@ import time
 import bpy
 
 from ..jobs import words
-from ..jobs.models import Model, Models, Scan, completed, size_words, with_parts
+from ..jobs.models import Model, Models, Scan, Seen, completed, size_words, with_parts
 from ..sdi_engine.config.parameters import STARTER_MODEL, Parameters
 from ..sdi_engine.contract import speeds, vocabulary
 from ..sdi_engine.contract.request import JobRequest
@@ -23,8 +23,8 @@ FIRST_SECONDS = 1.5
 TICK_SECONDS = 0.2
 OLD_SECONDS = 20.0
 
-_PATIENCE_SECONDS = 10.0
-"""How long a click waits for a scan that has begun."""
+_PATIENCE_SECONDS = 1.0
+"""How long a click waits for a scan, which has only what is new to open."""
 
 
 class ModelList:
@@ -35,6 +35,7 @@ class ModelList:
     def __init__(self) -> None:
         self.found = Models()
         self._scan: Scan | None = None
+        self._seen = Seen()
         self._again = False
         self._scanned_at = 0.0
         self._first = Timer(self._scan_first)
@@ -59,7 +60,9 @@ class ModelList:
             return self._scan
         self._again, self._scanned_at = False, time.monotonic()
         chosen = [properties.model_of(scene.sdi) for scene in bpy.data.scenes]
-        self._scan = Scan(preferences.model_folder(context), preferences.results_folder(context), chosen)
+        self._scan = Scan(
+            preferences.model_folder(context), preferences.results_folder(context), chosen, seen=self._seen
+        )
         self._timer.start(TICK_SECONDS)
         return self._scan
 
@@ -148,10 +151,15 @@ class ModelList:
         """
         try:
             return completed(request, self.found.pieces)
-        except EngineError:
+        except EngineError as error:
             if self._scan is None and time.monotonic() - self._scanned_at < OLD_SECONDS:
                 raise
-        (self._scan or self.refresh(bpy.context)).wait(_PATIENCE_SECONDS)
+            scan = self._scan or self.refresh(bpy.context)
+            scan.wait(_PATIENCE_SECONDS)
+            if not scan.is_over:
+                raise BadInputError(
+                    f"{error} (The folder of models is still being searched: try again soon.)"
+                ) from error
         self.take()
         return completed(request, self.found.pieces)
 

@@ -371,3 +371,25 @@ def test_what_a_run_needs_is_known_before_it_starts(tmp_path):
     assert "choose a" in found.needs(asked, "cuda", 3 * 2**30)
     assert found.needs(asked, "cuda", 0) == found.needs(asked, "", 2**30) == ""
     assert inspect("starter").needs(asked, "cpu", 2**30) == ""
+
+
+def test_a_file_that_stays_the_same_is_opened_once(tmp_path, monkeypatch):
+    """So that a click that has the folder searched again need not wait long."""
+    model = write_file(tmp_path / "dream.safetensors", SD1)
+    lora = write_file(tmp_path / "style.safetensors", {"lora_unet_x.lora_up.weight": (1, 1)})
+    seen = models.Seen()
+    first = models.find_models(tmp_path, None, seen=seen)
+    opened = []
+
+    def noted(function):
+        return lambda path, *more: (opened.append(Path(path)), function(path, *more))[1]
+
+    for name in ("inspect", "examine_piece"):
+        monkeypatch.setattr(models, name, noted(getattr(models, name)))
+    again = models.find_models(tmp_path, None, seen=seen)
+    assert (again.in_folder, again.pieces) == (first.in_folder, first.pieces)
+    assert not {model, lora} & set(opened)
+    os.utime(model, ns=(1, 1))
+    models.find_models(tmp_path, None, seen=seen)
+    assert model in opened
+    assert lora not in opened
