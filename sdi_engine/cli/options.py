@@ -14,8 +14,9 @@ from typing import Any
 from ..config.overrides import parse_override
 from ..config.parameters import PARAMETERS, SCOPES, Lora, Parameter, Parts, Scope, Task
 from ..contract.request import JobRequest
-from ..diffusion.location import model_named_here
+from ..diffusion.location import locate, model_named_here
 from ..diffusion.parts import completed, networks_in
+from ..errors import EngineError
 from ..system.pasted import as_meant_here
 
 
@@ -83,11 +84,11 @@ def request_of(options: argparse.Namespace, prompt: str) -> JobRequest:
 
 def _completed(request: JobRequest, folder: str) -> JobRequest:
     """A request with the parts that its model lacks, where the model's file is on this computer."""
-    path = Path(request.model)
     try:
-        if not path.is_absolute() or not (path.is_file() or (request.tiny_vae and path.is_dir())):
+        kind = locate(request.model).kind
+        if kind == "hub" or (kind == "folder" and not request.tiny_vae):
             return request
-    except (OSError, ValueError):  # longer than a path can be, or with characters that no path has
+    except EngineError:  # said where it is loaded
         return request
     found = networks_in(Path(folder)) if folder else []
     return dataclasses.replace(request, **dataclasses.asdict(completed(request.model, request.parts, found)))

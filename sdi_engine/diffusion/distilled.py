@@ -17,8 +17,8 @@ from ..config.parameters import Lora
 from ..errors import BadInputError
 from .families import Family
 from .header import family_of, read_header
-from .location import HINTS_FILE, INDEX_FILE, companion_folder, locate, model_name
-from .model_index import checked_pipeline, read_object
+from .location import HINTS_FILE, INDEX_FILE, companion_folder, last_part, locate, model_name, read_object
+from .model_index import checked_pipeline
 
 NATIVE_GUIDANCE = 1.0
 """γ that such models are made for: one evaluation, for the prompt alone."""
@@ -88,7 +88,7 @@ def distilled(
         folder: with its configuration, in Diffusers layout; None for a single file.
         index: of the folder.
     """
-    name = _last_part(model)
+    name = last_part(model)
     said = read_object(folder / HINTS_FILE).get(HINT) if folder else None
     if said is False:
         return None
@@ -162,7 +162,7 @@ def about_loras(loras: Sequence[Lora]) -> list[str]:
 
 def _told_by_file(file: Path, family: Family) -> Distilled | None:
     """Whether a file without a configuration is distilled, where its base model has another name or other tensors."""
-    if family.base_word and family.base_word not in file.name.lower():
+    if family.base_word and family.base_word not in last_part(str(file)).lower():
         how = f'by its name, without "{family.base_word}"'
         return Distilled(str(file), how, family.base, f'put "{family.base_word}" into the name of its file')
     if family.base_tensors and not any(re.fullmatch(family.base_tensors, name) for name in read_header(file)):
@@ -192,8 +192,3 @@ _CONFIGS = {"transformer": "config.json", "unet": "config.json", "scheduler": "s
 def _is_consistency_model(index: Mapping[str, Any]) -> bool:
     scheduler = index.get("scheduler")
     return isinstance(scheduler, list) and scheduler[-1:] != [] and scheduler[-1] in _CONSISTENCY_SCHEDULERS
-
-
-def _last_part(model: str) -> str:
-    """The name of a file or folder, or of a model on the hub without its owner's."""
-    return Path(model.replace("\\", "/").rstrip("/").rpartition("/")[2]).name

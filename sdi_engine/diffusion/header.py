@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from ..errors import BadInputError
 from . import families, gguf_header
 from .families import DENOISER, VAE, Family, Shapes
+from .location import is_safetensors, read_object
 
 SCALES = (".scale_weight", ".weight_scale")
 """Suffixes of a layer's name for the factor of its 8-bit weights, in ComfyUI's older and newer naming."""
@@ -59,6 +60,9 @@ _LENGTH = struct.Struct("<Q")
 _LONGEST_HEADER = 25_000_000
 """A quarter of the format's own limit, and several times the longest that is in use."""
 
+_INDEX = ".safetensors.index.json"
+"""How the name of a file ends that says which tensors are in which of several."""
+
 _METADATA = "__metadata__"
 _BITS = {"BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64}
 _BITS |= {"F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
@@ -80,12 +84,37 @@ class Entry:
 Header = Mapping[str, Entry]
 
 
-def read_header(file: Path) -> dict[str, Entry]:
-    """The tensors of a file, by name.
+def read_header(path: Path) -> dict[str, Entry]:
+    """The tensors of a file, or of all files of a folder (`weight_files`), by name.
 
     Raises:
-        BadInputError: the file cannot be read, is cut off, damaged or of another format.
+        BadInputError: a file cannot be read, is cut off, damaged or of another format, or is missing.
     """
+    if path.is_dir():
+        return {name: entry for file in weight_files(path) for name, entry in _header_of(file).items()}
+    return _header_of(path)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files with the weights of one network, which can lie in several; of those in two precisions, the smaller.
+
+    Raises:
+        BadInputError: the index of several names one that is not there.
+    """
+    files = [file for file in sorted(folder.glob("*")) if is_safetensors(file)]
+    halves = [file for file in files if ".fp16." in file.name]
+    if halves and len(halves) < len(files):
+        files = halves
+    for index in folder.glob(f"*{_INDEX}"):
+        told = read_object(index).get("weight_map")
+        named = set(map(str, told.values())) if isinstance(told, dict) else set()
+        missing = sorted(named - {file.name for file in files})
+        if missing and len(missing) < len(named):  # else it is that of another precision
+            raise BadInputError(f'The folder "{folder}" lacks {listed(missing)}: download the model again.')
+    return files
+
+
+def _header_of(file: Path) -> dict[str, Entry]:
     if gguf_header.is_gguf(file):
         return {name: Entry(tensor.kind, tensor.shape) for name, tensor in gguf_header.read_gguf(file).items()}
     try:

@@ -37,12 +37,13 @@ from ..system.pasted import as_meant
 from .device_memory import precision_with_room
 from .distilled import NATIVE_GUIDANCE, Distilled, about_loras, distilled
 from .families import Family
+from .header import read_header
 from .lean import import_diffusers
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, is_model_file, locate
 from .loras import check_loras, fuse_loras
 from .model_index import LIBRARIES, absent_parts, check_channels, check_weights, checked_pipeline, present, read_index
 from .narrow_weights import NARROW, keep_narrow
-from .needs import check_whole, header_of
+from .needs import check_whole
 from .networks import check_network, network_in_folder, network_of_its_own
 from .packed_on_loading import pack_denoiser, precision_of
 from .parts import Plan, check, files_of
@@ -192,7 +193,7 @@ def _load_folder(
         check_network(network_given, part, index[part], folder, family.identities)
     absent = absent_parts(family, index)
     dtype, packed = precision(family, device), precision_with_room(str(folder), device, parts, bits)
-    narrow = None if loras or device.type != "cpu" else NARROW.get(narrow_kind(header_of(folder / family.denoiser)))
+    narrow = None if loras or device.type != "cpu" else NARROW.get(narrow_kind(read_header(folder / family.denoiser)))
     networks = [part for part in family.networks if part in present(index)]
     encoders = [part for part in networks if part in TEXT_ENCODERS]
 

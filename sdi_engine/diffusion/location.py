@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ..config.parameters import STARTER_MODEL
@@ -24,8 +25,14 @@ INDEX_FILE = "model_index.json"
 HINTS_FILE = "sdi_engine.json"
 """Two files of a folder in Diffusers layout: the list of the model's parts, and the model's hints for this engine."""
 
-_CONFIG_FILE = "config.json"
-"""What the folder of each part of a model has."""
+CONFIG_FILE = "config.json"
+"""What the folder of each network of a model has."""
+
+_DENOISER_CLASSES = ("Transformer2DModel", "UNet2DConditionModel")
+"""The ends of what configurations call the classes of denoisers."""
+
+_DENOISER_FOLDERS = ("transformer", "unet")
+"""What the folders of denoisers are called in models in Diffusers layout."""
 
 STARTER_FOLDER = Path(__file__).parent.parent / "starter" / "weights"
 
@@ -44,6 +51,8 @@ _MAIN_VERSION = "main"
 @dataclass(frozen=True)
 class ModelLocation:
     """A folder in Diffusers layout, a single `.safetensors` or `.gguf` file, or ids on the Hugging Face hub.
+
+    The folder of a denoiser alone (`is_denoiser_folder`) counts as one file.
 
     Attributes:
         kind: what the sources are.
@@ -97,15 +106,26 @@ def locate(model: str) -> ModelLocation:
     if is_file:
         check_suffix(path, "model")
         return ModelLocation("file", (str(path),))
-    if is_folder:
-        if not (path / INDEX_FILE).is_file():
-            raise BadInputError(_about_folder(path))
+    if is_folder and (path / INDEX_FILE).is_file():
         return ModelLocation("folder", (str(path),))
+    if is_folder:
+        if not is_denoiser_folder(path):
+            raise BadInputError(_about_folder(path))
+        return ModelLocation("file", (str(path),))
     if is_hub_id(name):
         return ModelLocation("hub", (name,))
     raise EnvironmentMissingError(
         f'The model "{name}" does not exist: check that the path is complete and correct, or use "{STARTER_MODEL}".'
     )
+
+
+def last_part(model: str) -> str:
+    """The name of a file or folder, or of a model on the hub without its owner's.
+
+    Folders of denoisers alone are all called the same: theirs has that of the folder around it before it.
+    """
+    *others, last = model.replace("\\", "/").rstrip("/").split("/")
+    return "/".join([*others[-1:], last]) if last in _DENOISER_FOLDERS else last
 
 
 def is_hub_id(model: str) -> bool:
@@ -143,13 +163,31 @@ def check_suffix(file: Path, kind: str) -> None:
     )
 
 
+def is_denoiser_folder(folder: Path) -> bool:
+    """Whether a folder is that of a denoiser alone, as a model in Diffusers layout has it: its configuration with its
+    weights, in one file or several. In a folder with the rest of its model it is a part of that."""
+    if (folder.parent / INDEX_FILE).is_file():
+        return False
+    kind = read_object(folder / CONFIG_FILE).get("_class_name")
+    return isinstance(kind, str) and kind.endswith(_DENOISER_CLASSES) and any(map(is_safetensors, folder.glob("*")))
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is none."""
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
 def companion_folder(file: Path) -> Path | None:
     """The folder of the file's name beside it (`dream/` of `dream.safetensors`), if it is in Diffusers layout.
 
     It says what the model is where the file differs from all that is known here; it needs no weights.
     """
     folder = file.with_suffix("")
-    return folder if (folder / INDEX_FILE).is_file() else None
+    return folder if (folder / INDEX_FILE).is_file() and not file.is_dir() else None
 
 
 def _id_of_page(text: str) -> str | None:
@@ -188,15 +226,15 @@ def _about_address(address: str) -> str:
 
 def _about_folder(folder: Path) -> str:
     """Why a folder without an index is not a model, and what to do."""
-    if not (folder / _CONFIG_FILE).is_file():
+    if not (folder / CONFIG_FILE).is_file():
         return f'The folder "{folder}" is not a model: it has no {INDEX_FILE}; choose a folder in Diffusers layout.'
     said = f'The folder "{folder}" is one part of a model, and not a model'
     if (folder.parent / INDEX_FILE).is_file():
         return f'{said}: choose "{folder.parent}".'
-    weights = sorted(file for file in folder.glob("*") if is_safetensors(file))
-    if len(weights) == 1:
-        return f'{said}: if it is a transformer or U-Net, choose the file "{weights[0]}", and the parts that it lacks.'
-    return f"{said}: choose a folder with all parts and a {INDEX_FILE}, or a transformer or U-Net in one file."
+    return (
+        f"{said}: choose a folder with all parts and a {INDEX_FILE}, or that of a transformer or U-Net with its "
+        f"{CONFIG_FILE} and its weights in the safetensors format, and the parts that it lacks."
+    )
 
 
 def _split(address: str) -> tuple[str, list[str]]:

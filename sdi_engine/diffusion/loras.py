@@ -21,8 +21,7 @@ from ..system.pasted import as_meant
 from .adapters import Parts, check_settings, is_low_rank, is_whole, low_rank, scale_of, split_name, weight_change
 from .families import Family, supported
 from .header import check_is_lora, listed, lora_family, read_header, shown
-from .location import check_suffix
-from .model_index import read_object
+from .location import check_suffix, read_object
 from .original_names import as_it_is
 from .packed import PackedLayer
 from .text_encoders import has_weights

@@ -15,7 +15,7 @@ from ..contract import vocabulary
 from ..errors import BadInputError
 from . import families
 from .families import Family
-from .location import HINTS_FILE, INDEX_FILE, companion_folder, is_safetensors, locate
+from .location import HINTS_FILE, INDEX_FILE, companion_folder, is_safetensors, locate, read_object
 
 LIBRARIES = ("diffusers", "transformers")
 """Where the classes of a pipeline's parts may come from. Diffusers imports whatever else an index names, and older
@@ -110,15 +110,6 @@ def check_weights(
                 f'The {part.replace("_", " ")} of the model "{model}" has no weights in the safetensors format, and '
                 "others can run code when they are opened: download another copy of it, or convert it."
             )
-
-
-def read_object(file: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty where there is none."""
-    try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return fields if isinstance(fields, dict) else {}
 
 
 def words_of(folder: Path) -> dict[str, list[str]]:

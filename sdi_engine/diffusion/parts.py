@@ -7,6 +7,7 @@ only.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,8 +30,8 @@ from .header import (
     read_header,
     read_shapes,
 )
-from .location import INDEX_FILE, check_suffix, companion_folder, is_safetensors, locate
-from .model_index import checked_pipeline, present, read_index, read_object
+from .location import INDEX_FILE, check_suffix, companion_folder, is_safetensors, locate, read_object
+from .model_index import checked_pipeline, present, read_index
 from .tiny_vae import TINY_VAE, belongs_to_another, is_tiny_decoder, tiny_encoder_in, usual_name
 
 ENCODERS = {
@@ -72,6 +73,13 @@ _FOLDERS_OF_PARTS = ("text_encoders", "clip", "text_encoder", "vae", "VAE", "vae
 
 TOKENIZER_FILE = "tokenizer_config.json"
 """It says of which kind a tokenizer is, how it pads, and how it writes a chat, which the words alone do not."""
+
+TOKENIZER_TENSOR = "spiece_model"
+"""The tensor with the bytes of a text encoder's tokenizer, a SentencePiece model, where its file has that, as those of
+Gemma 2 for ComfyUI."""
+
+_WITH_TOKENIZER = ("T5", "Gemma 2")
+"""The kinds of text encoders whose tokenizers are such models."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,8 @@ class Plan:
         config: a folder with the configurations of all its parts.
         given: those from files or folders of their own, by the part's name.
         missing: those that are nowhere yet, and that the model cannot do without.
-        tokenizers: the folders of tokenizers that no weights hold, by the tokenizer's name.
+        tokenizers: where tokenizers come from that the model does not hold, by their names: folders, or the files of
+            text encoders that hold theirs.
         needs_tokenizers: those that are nowhere else, with the file or folder of their text encoder.
         tiny_vae: whose encoder is used for gradients; None for none.
     """
@@ -165,19 +174,11 @@ def network_at(path: Path) -> Network:
     if not path.is_file():
         raise BadInputError(f'The file "{path}" does not exist: check that the path is complete and correct.')
     check_suffix(path, "VAE or text encoder")
-    header = read_header(path)
-    check_numbers(path, header)
-    found = _recognised({name: entry.shape for name, entry in header.items()})
-    if found is None:
-        if is_tiny_decoder({name: entry.shape for name, entry in header.items()}):
-            raise BadInputError(
-                f'The file "{path}" is the decoder of a tiny VAE: choose the file of its encoder, such as '
-                "taesd_encoder.safetensors."
-            )
-        raise BadInputError(
-            f'The file "{path}" {kind_of(header)}, and not a text encoder or VAE of a model that is supported.'
-        )
-    return Network(path, *found)
+    status = path.stat()
+    found = _in_file(path, status.st_mtime_ns, status.st_size)
+    if isinstance(found, str):
+        raise BadInputError(found)
+    return found
 
 
 def plan(model: str, parts: Parts, found: Iterable[Network] = ()) -> Plan | None:
@@ -238,7 +239,7 @@ def check_complete(model: str, planned: Plan) -> None:
         )
     for part, path in planned.needs_tokenizers:
         raise BadInputError(
-            f'The text encoder "{path}" needs its tokenizer, which no weights hold: put tokenizer.json and '
+            f'The text encoder "{path}" needs its tokenizer, which its file does not hold: put tokenizer.json and '
             f'tokenizer_config.json (on the Hugging Face hub: {part.page}) into a folder "{path.stem}" beside it, or '
             "choose the folder in which they are as the tokenizer."
         )
@@ -360,6 +361,8 @@ def _planned(
         if not part.tokenizer or part.part in missing or (network is None and not is_own):
             continue
         folder = tokenizer_folder(part, network.path if network else file, parts, config)
+        if folder is None and network is not None and _holds_tokenizer(network):
+            folder = network.path
         if folder is not None:
             planned.tokenizers[part.tokenizer] = folder
         elif network or file:
@@ -457,6 +460,13 @@ def tokenizer_folder(part: Component, beside: Path | None, parts: Parts, config:
     return next((folder for folder in candidates if (folder / TOKENIZER_FILE).is_file()), None)
 
 
+def _holds_tokenizer(network: Network) -> bool:
+    """Whether the file of a text encoder holds its tokenizer, too."""
+    if network.path.is_dir() or network.kind not in _WITH_TOKENIZER:
+        return False
+    return any(name.rpartition(".")[2] == TOKENIZER_TENSOR for name in read_header(network.path))
+
+
 def _config_of(config: Path, part: Component) -> dict[str, Any]:
     return read_object(config / part.part / "config.json")
 
@@ -475,6 +485,25 @@ def _width_said(config: Mapping[str, Any]) -> int | None:
     said = (config.get("hidden_size"), nested.get("hidden_size"), config.get("d_model"))
     said += (config.get("latent_channels"), config.get("z_dim"))
     return next((number for number in said if isinstance(number, int)), None)
+
+
+@functools.lru_cache(maxsize=4096)
+def _in_file(path: Path, mtime_ns: int, size: int) -> Network | str:
+    """The network in a file, or a sentence on why there is none; a file that stays the same is opened once."""
+    try:
+        header = read_header(path)
+        check_numbers(path, header)
+    except BadInputError as error:
+        return str(error)
+    found = _recognised({name: entry.shape for name, entry in header.items()})
+    if found is None and is_tiny_decoder({name: entry.shape for name, entry in header.items()}):
+        return (
+            f'The file "{path}" is the decoder of a tiny VAE: choose the file of its encoder, such as '
+            "taesd_encoder.safetensors."
+        )
+    if found is None:
+        return f'The file "{path}" {kind_of(header)}, and not a text encoder or VAE of a model that is supported.'
+    return Network(path, *found)
 
 
 def _network_in_folder(folder: Path) -> Network:

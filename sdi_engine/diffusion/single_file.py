@@ -21,8 +21,8 @@ from ..errors import BadInputError
 from .clip_tokenizer import clip_tokenizer
 from .families import OPEN_CLIP_LAYOUT, VAE, Family, Shapes
 from .header import SCALES, current_name, denoiser_prefix, denoiser_shapes, is_harmless, listed, read_header
-from .location import INDEX_FILE, companion_folder
-from .model_index import absent_parts, check_channels, present, read_index, read_object
+from .location import CONFIG_FILE, INDEX_FILE, companion_folder, read_object
+from .model_index import absent_parts, check_channels, present, read_index
 from .narrow_weights import NARROW, keep_narrow
 from .networks import (
     best_layout,
@@ -80,7 +80,7 @@ def load_single_file(
     """The pipeline of a file, as its companion folder says, or else as its tensors' names and shapes tell.
 
     Args:
-        file: what `location.locate` found.
+        file: what `location.locate` found, which may be a folder with a denoiser alone, whose configuration it has.
         device: where it will run; `precision` follows from it, but the VAE is in float32.
         parts: files and folders for what this one does not hold, or instead of it.
         may_stay_narrow: whether weights in 16 bits stay so where they are computed in 32 (`narrow_weights`), in which
@@ -102,7 +102,7 @@ def load_single_file(
         check_network(given, part, index[part], config, family.identities)
     header = read_header(file)
     shapes = {current_name(key): entry.shape for key, entry in header.items()}
-    inside = _empty_parts(family, index, config, shapes, planned.given)
+    inside = _empty_parts(file, family, index, config, shapes, planned.given)
     layouts = _layouts(family, inside, shapes)
     read_by_prefix = _text_encoders_inside(family, index, shapes, {*planned.given, *layouts})
     elsewhere = [*read_by_prefix.values(), *_replaced(family, planned.given)]
@@ -132,7 +132,7 @@ def load_single_file(
     encoders = [part for part in networks if part in TEXT_ENCODERS]
 
     def read_encoders() -> dict[str, nn.Module]:
-        again = _empty_parts(family, index, config, shapes, planned.given)
+        again = _empty_parts(file, family, index, config, shapes, planned.given)
         with open_tensors(file) as tensors:
             return {part: network(part, again.get(part), tensors) for part in encoders}
 
@@ -172,17 +172,18 @@ def set_velocity(pipeline: DiffusionPipeline, family: Family) -> None:
 
 
 def _empty_parts(
-    family: Family, index: Mapping[str, Any], config: Path, shapes: Shapes, given: Container[str]
+    file: Path, family: Family, index: Mapping[str, Any], config: Path, shapes: Shapes, given: Container[str]
 ) -> dict[str, nn.Module]:
-    """The networks of a pipeline that the file holds under the names of the original code, without weights."""
+    """The networks of a pipeline that the file holds, without weights."""
     prefixes = {encoder.part: encoder.prefix for encoder in family.text_encoders} | {"vae": VAE}
     parts: dict[str, nn.Module] = {}
     for part in (family.denoiser, *prefixes):
         if part not in present(index) or part in given:
             continue
         if part == family.denoiser:
-            settings = read_object(config / part / "config.json")
-            parts[part] = empty(index[part], config, part, **family.shape(denoiser_shapes(shapes), settings))
+            own = read_object(file / CONFIG_FILE) if file.is_dir() else {}
+            settings = read_object(config / part / CONFIG_FILE)
+            parts[part] = empty(index[part], config, part, **own or family.shape(denoiser_shapes(shapes), settings))
         elif any(name.startswith(prefixes[part]) for name in shapes):
             parts[part] = empty(index[part], config, part)
     return parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import EnvironmentMissingError
 from .gguf_header import READ_BLOCKS, is_gguf, read_gguf
-from .header import SCALES, current_name
+from .header import SCALES, current_name, weight_files
 from .packed import GgufWeight, PackedWeight, packed_float8
 
 
@@ -93,9 +93,23 @@ class _Gguf:
         return numbers.reshape(entry.shape)
 
 
+class _Together:
+    """Open files as one."""
+
+    def __init__(self, streams: list[Any]) -> None:
+        self._streams = {name: stream for stream in streams for name in stream.keys()}  # noqa: SIM118 - no mappings
+
+    def keys(self) -> list[str]:
+        return list(self._streams)
+
+    def get_tensor(self, name: str) -> Tensor:
+        tensor: Tensor = self._streams[name].get_tensor(name)
+        return tensor
+
+
 @contextmanager
 def open_tensors(file: Path) -> Iterator[Tensors]:
-    """The tensors of a `.safetensors` or `.gguf` file while it is open.
+    """The tensors of a `.safetensors` or `.gguf` file, or of all files of a folder, while they are open.
 
     Raises:
         BadInputError: it is a damaged `.gguf` file.
@@ -104,5 +118,6 @@ def open_tensors(file: Path) -> Iterator[Tensors]:
     if is_gguf(file):
         yield Tensors(_Gguf(file))
         return
-    with safe_open(file, framework="pt") as stream:
-        yield Tensors(stream)
+    with ExitStack() as stack:
+        files = weight_files(file) if file.is_dir() else [file]
+        yield Tensors(_Together([stack.enter_context(safe_open(each, framework="pt")) for each in files]))

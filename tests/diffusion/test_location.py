@@ -8,6 +8,7 @@ from sdi_engine.diffusion.location import (
     REAL_MODEL_MIRRORS,
     ModelLocation,
     check_suffix,
+    last_part,
     locate,
     model_name,
 )
@@ -40,17 +41,19 @@ def test_other_formats_are_refused(tmp_path):
         locate(str(file))
 
 
-def test_a_folder_of_one_part_leads_to_the_model_or_the_file(tmp_path):
+def test_a_folder_of_one_part_is_a_model_where_it_is_a_denoiser_alone(tmp_path):
     part = tmp_path / "dream" / "transformer"
     part.mkdir(parents=True)
     with pytest.raises(BadInputError, match=r"has no model_index\.json"):
         locate(str(part))
-    (part / "config.json").touch()
+    (part / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
     for index in (1, 2):
         (part / f"piece-{index}.safetensors").touch()
-        sentence = r"choose the file \".*piece-1\.safetensors\"" if index == 1 else "all parts and a model_index"
-        with pytest.raises(BadInputError, match=f"is one part of a model, and not a model: .*{sentence}"):
+        with pytest.raises(BadInputError, match="is one part of a model, and not a model: choose a folder with all"):
             locate(str(part))
+    (part / "config.json").write_text('{"_class_name": "ZImageTransformer2DModel"}')
+    assert locate(str(part)) == ModelLocation("file", (str(part),))
+    assert last_part(str(part)) == "dream/transformer"
     (tmp_path / "dream" / "model_index.json").touch()
     with pytest.raises(BadInputError, match=r"one part of a model, and not a model: choose \".*dream\"\."):
         locate(str(part))

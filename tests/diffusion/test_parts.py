@@ -10,14 +10,17 @@ import pytest
 import torch
 from diffusers import AutoencoderKLQwenImage, DiffusionPipeline
 from diffusers.loaders import single_file_utils
+from gguf_files import write_k_quants
 from headers import write_file
 from original_layout import renamed
 from packed_files import FORMATS
 from safetensors.torch import load_file, save_file
+from sentencepiece_files import sentencepiece_bytes
 from separate_parts import original_vae, write_separately
 from tiny_flux import write_chroma, write_flux
 from tiny_language_models import write_flux2_klein, write_qwen_image, write_sana, write_z_image
 from tiny_models import tiny_tokenizer, write_sd3, write_sdxl
+from wide_models import write_wide
 
 from sdi_engine.cli import commands as cli
 from sdi_engine.cli.options import add_options, request_of
@@ -26,7 +29,10 @@ from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion import families, parts, single_file
 from sdi_engine.diffusion.distilled import check_noise
 from sdi_engine.diffusion.families import DENOISER
+from sdi_engine.diffusion.header import weight_files
 from sdi_engine.diffusion.loading import load_prior
+from sdi_engine.diffusion.needs import weigh
+from sdi_engine.diffusion.sentencepiece_model import BPE
 from sdi_engine.errors import BadInputError
 
 CPU = torch.device("cpu")
@@ -40,6 +46,7 @@ WRITERS = {
     "sdxl": write_sdxl,
     "sd3": lambda folder: write_sd3(folder, version=3.5),
 }
+WIDE = {"flux in blocks of 256": lambda folder: write_wide("FLUX.1 in blocks of 256", folder)}
 CONVERTERS = {
     "z-image": single_file_utils.convert_z_image_transformer_checkpoint_to_diffusers,
     "flux2-klein": single_file_utils.convert_flux2_transformer_checkpoint_to_diffusers,
@@ -57,7 +64,7 @@ def models(tmp_path_factory):
 
     class Models(dict):
         def __missing__(self, name):
-            self[name] = WRITERS[name](tmp_path_factory.mktemp("models") / name)
+            self[name] = (WRITERS | WIDE)[name](tmp_path_factory.mktemp("models") / name.partition(" ")[0])
             return self[name]
 
     return Models()
@@ -70,7 +77,7 @@ def shipped(models, monkeypatch, tmp_path):
     def ship(name):
         for source in models[name].rglob("*.json"):
             if not source.parent.name.startswith("tokenizer"):
-                target = tmp_path / "shipped" / name / source.relative_to(models[name])
+                target = tmp_path / "shipped" / models[name].name / source.relative_to(models[name])
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target)
         monkeypatch.setattr(families, "CONFIGS", tmp_path / "shipped")
@@ -101,6 +108,27 @@ def test_separate_files_come_to_what_the_folder_comes_to(name, prefix, shipped, 
     folder = shipped(name)
     model, given = write_separately(folder, tmp_path, prefix)
     assert_same(load_prior(str(model), CPU, (), given), load_prior(str(folder), CPU))
+
+
+@pytest.mark.parametrize("name", ["flux", "z-image", "sdxl"])
+def test_the_folder_of_a_denoiser_alone(name, shipped, tmp_path):
+    """In Diffusers layout, its weights in several files."""
+    folder = shipped(name)
+    _, given = write_separately(folder, tmp_path)
+    whole = DiffusionPipeline.from_pretrained(folder)
+    part = "unet" if name == "sdxl" else "transformer"
+    alone = tmp_path / "dream" / part
+    getattr(whole, part).save_pretrained(alone, max_shard_size="20KB")
+    assert len(weight_files(alone)) > 1
+    assert_same(load_prior(str(alone), CPU, (), given), load_prior(str(folder), CPU))
+    assert network_sizes(weigh(str(alone), given)) == network_sizes(weigh(str(folder)))
+    weight_files(alone)[1].unlink()
+    with pytest.raises(BadInputError, match=r"lacks \"diffusion_pytorch_model-00002-of-.*download the model again"):
+        parts.check(str(alone), given)
+
+
+def network_sizes(weights):
+    return {part: sizes["cpu"] for part, sizes in weights.parts.items()}
 
 
 @pytest.mark.parametrize("name", CONVERTERS)
@@ -136,21 +164,43 @@ def test_a_file_with_everything(shipped, tmp_path):
     assert_same(prior, load_prior(str(folder), CPU))
 
 
+COARSE = {"mesh_resolution": 16, "samples_per_ray": 8, "occupancy_resolution": 8}
+QUICK = [word for name, value in COARSE.items() for word in ("--set", f"{name}={value}")]
+QUICK += ["--preset", "draft", "--texture-size", "64", "--face-budget", "500"]
+
+
 @pytest.mark.usefixtures("small_pictures")
-def test_the_command_line_with_separate_files(shipped, tmp_path):
-    """They are found where ComfyUI has them."""
-    model, _ = write_separately(shipped("z-image"), tmp_path / "models")
-    FORMATS["fp8 scaled"](load_file(model), model)
+@pytest.mark.parametrize("how", ["fp8 scaled", "fp8 e4m3", "K-quants", "4-bit"])
+def test_the_command_line_with_separate_files(how, shipped, tmp_path):
+    """They are found where ComfyUI has them; a job names them, and goes on with the same."""
+    model, given = write_separately(
+        shipped("z-image" if "fp8" in how else "flux in blocks of 256"), tmp_path / "models"
+    )
+    if how in FORMATS:
+        FORMATS[how](load_file(model), model)
+    elif how == "K-quants":
+        tensors = load_file(model)
+        model.unlink()
+        write_k_quants(model := model.with_suffix(".gguf"), tensors)
     few = ["--steps", "2", "--resolution", "32", "--model", str(model), "--device", "cpu"]
-    assert cli.main(["sample", "a mug", "-o", str(tmp_path / "sample"), "--count", "1", *few]) == 0
+    few += ["--precision", how] if how == "4-bit" else []
+    precision = how if how == "4-bit" else "full"
+    if how != "fp8 e4m3":
+        assert cli.main(["sample", "a mug", "-o", str(tmp_path / "sample"), "--count", "1", *few]) == 0
     assert cli.main(["distill2d", "a mug", "-o", str(tmp_path / "distilled"), *few]) == 0
-    assert json.loads((tmp_path / "distilled" / "result.json").read_text())["largest_difference"] <= 1e-4
-    coarse = {"mesh_resolution": 16, "samples_per_ray": 8, "occupancy_resolution": 8}
-    few += [word for name, value in coarse.items() for word in ("--set", f"{name}={value}")]
-    few += ["--preset", "draft", "--texture-size", "64", "--face-budget", "500"]
+    distilled = json.loads((tmp_path / "distilled" / "result.json").read_text())
+    assert distilled["largest_difference"] <= 1e-4
+    assert distilled.get("precision", "full") == precision
+    if how == "fp8 e4m3":
+        return
     job = tmp_path / "job"
-    assert cli.main(["generate", "a mug", "-o", str(job), *few]) == 0
-    assert (job / "mesh.glb").is_file()
+    assert cli.main(["generate", "a mug", "-o", str(job), *few, *QUICK]) == 0
+    result = json.loads((job / "result.json").read_text())
+    assert result["precision"] == precision
+    assert result["parts"] == {"vae": given.vae, "text_encoders": list(given.text_encoders), "tokenizer": ""}
+    (job / "result.json").unlink()
+    assert cli.main(["resume", str(job)]) == 0
+    assert json.loads((job / "result.json").read_text())["parts"] == result["parts"]
 
 
 def test_parts_as_folders_and_instead_of_a_models_own(models, shipped, tmp_path):
@@ -212,6 +262,19 @@ def test_a_tokenizer_that_is_missing_or_of_another_model(shipped, tmp_path):
     (tmp_path / "elsewhere" / "tokenizer_config.json").unlink()  # by which it is known how it pads and chats
     with pytest.raises(BadInputError, match="needs its tokenizer"):
         parts.check(str(model), alone)
+
+
+def test_a_tokenizer_in_the_file_of_its_text_encoder(shipped, tmp_path):
+    """As ComfyUI's files of Gemma 2 have it."""
+    folder = shipped("sana")
+    model, given = write_separately(folder, tmp_path)
+    (encoder,) = given.text_encoders
+    tokenizer = DiffusionPipeline.from_pretrained(folder).tokenizer
+    words = [(tokenizer.convert_ids_to_tokens(number), -1.0) for number in range(len(tokenizer))]
+    data = sentencepiece_bytes(words, BPE, ("<pad>", "<eos>", "<bos>"))
+    save_file(load_file(encoder) | {"spiece_model": torch.frombuffer(bytearray(data), dtype=torch.uint8)}, encoder)
+    shutil.rmtree(tmp_path / "text_encoders" / "text_encoder")
+    assert_same(load_prior(str(model), CPU, (), given), load_prior(str(folder), CPU))
 
 
 # What the real files say in their headers.

@@ -163,7 +163,7 @@ def write_sana(folder: Path) -> Path:
     """A pipeline of the Sana kind: linear attention on the latents of a deep autoencoder."""
     torch.manual_seed(0)
     pipeline = SanaPipeline(
-        tokenizer=_gemma_tokenizer(),
+        tokenizer=tiny_gemma_tokenizer(),
         text_encoder=Gemma2Model(_gemma2()),
         vae=AutoencoderDC(
             latent_channels=8,
@@ -237,11 +237,11 @@ def tiny_qwen_tokenizer() -> Qwen2Tokenizer:
     return tokenizer
 
 
-def _gemma_tokenizer() -> GemmaTokenizer:
+def tiny_gemma_tokenizer() -> GemmaTokenizer:
     """A tokenizer of the Gemma kind, with a token for each letter."""
     letters = ["▁", "\n", *(chr(code) for code in range(33, 127))]
     words = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *letters]
-    return GemmaTokenizer(vocab={word: index for index, word in enumerate(words)})
+    return GemmaTokenizer(vocab={word: index for index, word in enumerate(words)}, add_bos_token=True)
 
 
 _QWEN3 = {
