@@ -19,7 +19,7 @@ from ..errors import BadInputError
 from .compiled import compile_network, release_network
 from .device_memory import free_bytes
 from .latents import Latents, PixelLatents, VaeLatents
-from .needs import Measure
+from .needs import DECODING_SHARE, TILE, Measure
 from .prior import ModelHints, NegativePrompt, Prior, ReadText, Text
 from .prompt_weights import Fragment, parse, plain
 from .reading import Reading, WeighingEncoder, counter, read
@@ -34,14 +34,8 @@ SMALL_GRAPH_BYTES = 2**28
 SHARE_OF_MEMORY = 0.25
 """A larger graph is held while the model is asked where it takes no more than this share of the free memory."""
 
-DECODING_SHARE = 0.53
-"""What decoding one image holds, beside the graph of encoding it: 6.7 GB for 1024² pixels, measured."""
-
 SHARE_FOR_DECODING = 0.5
 """An image for which this share of the free memory is not enough is decoded in tiles."""
-
-TILE = 64
-"""Edge of a tile in cells; they overlap by a quarter."""
 
 
 class DiffusersPrior(Prior):

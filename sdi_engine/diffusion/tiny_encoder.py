@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import BadInputError
 from .header import read_shapes
-from .model_index import read_object
+from .location import read_object
 from .networks import check_finite
 from .parts import Network, file_of_tiny
 from .tensors import open_tensors

@@ -154,9 +154,8 @@ def test_where_memory_runs_out_a_run_goes_on_from_its_last_checkpoint_with_one_m
     (notice,) = [event.message for event in happened(folder) if isinstance(event, events.Notice)]
     again = steps[7]
     assert 0 < again <= 6
-    assert notice == (
-        f"Memory ran out: from now on the model is asked about one picture at a time. Going on from step {again} of {STEPS}."
-    )
+    done = "from now on the model is asked about one picture at a time"
+    assert notice == f"Memory ran out: {done}. Going on from step {again} of {STEPS}."
     assert steps == [*range(7), *range(again, STEPS)]
     assert json.loads(folder.result_file.read_text())["attempts"] == 1
 
