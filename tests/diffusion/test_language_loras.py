@@ -12,6 +12,7 @@ from sdi_engine.diffusion import families
 from sdi_engine.diffusion.flux2_names import flux2_layout
 from sdi_engine.diffusion.header import lora_family
 from sdi_engine.diffusion.loras import fuse_loras
+from sdi_engine.diffusion.sana_names import sana_layout
 from sdi_engine.diffusion.z_image_names import z_image_layout
 from sdi_engine.errors import BadInputError
 
@@ -72,6 +73,36 @@ def test_what_a_file_adds_is_what_diffusers_adds(model, layers, rename, kinds, a
     assert sum(not torch.equal(ours[name], before[name]) for name in ours) >= len(layers)
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"lora_unet_transformer_blocks_0_attn1_to_q": (16, 16), "lora_unet_transformer_blocks_1_attn2_to_k": (16, 16)},
+        {"lora_unet_blocks_0_attn_qkv": (48, 16), "lora_unet_blocks_1_cross_attn_kv_linear": (32, 16)},
+        {"diffusion_model.blocks.0.attn.qkv": (48, 16), "diffusion_model.blocks.1.cross_attn.kv_linear": (32, 16)},
+    ],
+    ids=["kohya", "kohya, original names", "ComfyUI"],
+)
+def test_what_diffusers_cannot_read_of_sana_adds_the_same_by_its_formula(layers, models, tmp_path):
+    """Diffusers reads LoRAs of Sana by its own names alone."""
+    kinds = PEFT if "diffusion_model." in next(iter(layers)) else KOHYA
+    tensors = low_rank(layers, kinds, None if kinds is PEFT else 1.0)
+    save_file(tensors, tmp_path / "lora.safetensors")
+    ours = DiffusionPipeline.from_pretrained(models["sana"])
+    before = {name: tensor.clone() for name, tensor in ours.transformer.state_dict().items()}
+    fuse_loras(ours, [Lora(str(tmp_path / "lora.safetensors"), 0.5)], families.SANA)
+    layout = sana_layout(ours.transformer, "")
+    own = {name.replace(".", "_"): held.names for name, held in layout.items()}
+    own |= {name.replace(".", "_"): (name,) for name in before}
+    for layer, (rows, _) in layers.items():
+        flat = layer.removeprefix("lora_unet_").removeprefix("diffusion_model.").replace(".", "_")
+        names = own[f"{flat}_weight"]
+        change = torch.cat([ours.transformer.state_dict()[name] - before[name] for name in names])
+        down, up = (tensors[f"{layer}.{kind}"] for kind in kinds)
+        scale = 1.0 if kinds is PEFT else 1.0 / len(down)
+        assert change.shape[0] == rows
+        torch.testing.assert_close(change, 0.5 * scale * up @ down, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("model", "layout"), [("z-image", z_image_layout), ("flux2", flux2_layout)])
