@@ -54,11 +54,12 @@ class Machines:
         self._nodes = {}
         self.address = self._cluster.address
 
-    def ensure(self, *names):
-        """Add nodes of these names if they are missing."""
-        for name in names:
-            if name not in self._nodes:
+    def ensure(self, count):
+        """Add nodes, called "one" and "two", until there are so many; returns the names of all."""
+        for name in ("one", "two"):
+            if name not in self._nodes and len(self._nodes) < count:
                 self._nodes[name] = self._cluster.add_node(**self._node, node_name=name)
+        return list(self._nodes)
 
     def kill(self, name):
         self._cluster.remove_node(self._nodes.pop(name), allow_graceful=False)
@@ -127,7 +128,7 @@ def opened(machines):
 
         Optimisation.advance = slowly
 
-    machines.ensure("one", "two")
+    machines.ensure(2)
     with ClusterPool(machines.address, cores=1) as pool:
         has_greeted = pool._crew._has_greeted
 
@@ -143,7 +144,15 @@ def opened(machines):
 
 @pytest.fixture
 def pool(machines, opened):
-    machines.ensure("one", "two")
+    """It has at least one node."""
+    machines.ensure(1)
+    return opened
+
+
+@pytest.fixture
+def pair(machines, opened):
+    """The pool with two nodes."""
+    machines.ensure(2)
     return opened
 
 
@@ -212,7 +221,7 @@ def at_step(number, do):
 def test_each_node_says_what_it_lacks(machines):
     from sdi_engine.service import cluster_doctor
 
-    machines.ensure("one")
+    name = machines.ensure(1)[0]
     command = [sys.executable, "-m", "sdi_engine", "doctor", "--cluster", f"ray://127.0.0.2:{machines.client_port}"]
     for _ in range(3):  # on a busy computer Ray's own server for a client does not always start
         done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=PATIENCE)
@@ -220,12 +229,12 @@ def test_each_node_says_what_it_lacks(machines):
         if "Initialization failure" not in report.get("error", ""):
             break
     assert "nodes" in report, done.stdout + done.stderr
-    assert {"one"} < set(report["nodes"])
+    assert {name} < set(report["nodes"])
     assert done.returncode == (errors.EXIT_DONE if report["ok"] else errors.EXIT_ENVIRONMENT)
-    assert report["nodes"]["one"]["resources"] == {"CPU": 1.0}
-    assert {"torch", "diffusers"} <= {check["name"] for check in report["nodes"]["one"]["checks"]}
+    assert report["nodes"][name]["resources"] == {"CPU": 1.0}
+    assert {"torch", "diffusers"} <= {check["name"] for check in report["nodes"][name]["checks"]}
     assert "(raylet)" not in done.stdout + done.stderr
-    lacking = {**report["nodes"]["one"], "ok": False}
+    lacking = {**report["nodes"][name], "ok": False}
     lacking["checks"] = [{"name": "torch", "ok": False, "detail": "not installed", "fix": "pip install torch"}]
     lines = cluster_doctor.report_lines({"nodes": {"one": lacking, "two": {"ok": False, "error": "it is away"}}})
     assert lines[1:] == [
@@ -235,10 +244,10 @@ def test_each_node_says_what_it_lacks(machines):
     ]
 
 
-def test_more_jobs_than_nodes_give_the_same_as_here(pool, job, uninterrupted):
-    assert pool.capacity == 2
+def test_more_jobs_than_nodes_give_the_same_as_here(pair, job, uninterrupted):
+    assert pair.capacity == 2
     folders = [job(f"job {number}", seed=number) for number in range(3)]
-    outcomes = [future.result(PATIENCE) for future in [pool.submit(folder.path) for folder in folders]]
+    outcomes = [future.result(PATIENCE) for future in [pair.submit(folder.path) for folder in folders]]
     assert [outcome.exit_code for outcome in outcomes] == [errors.EXIT_DONE] * 3
     assert all(outcome.seconds > 0.0 and outcome.model_evaluations > 0 for outcome in outcomes)
     assert {node for folder in folders for node, _ in steps_by_node(folder)} == {"one", "two"}
@@ -253,7 +262,7 @@ def test_more_jobs_than_nodes_give_the_same_as_here(pool, job, uninterrupted):
     assert {**theirs, "seconds": 0, "peak_memory_mb": 0} == {**ours, "seconds": 0, "peak_memory_mb": 0}
 
 
-def test_the_job_of_a_node_that_is_killed_goes_on_at_another_and_ends_the_same(pool, machines, job, uninterrupted):
+def test_the_job_of_a_node_that_is_killed_goes_on_at_another_and_ends_the_same(pair, machines, job, uninterrupted):
     folder = job()
     killed = []
 
@@ -262,7 +271,7 @@ def test_the_job_of_a_node_that_is_killed_goes_on_at_another_and_ends_the_same(p
         machines.kill(killed[0][0])
 
     listen = once(lambda event: folder.checkpoint_file.is_file() and event.step >= 4, kill)
-    assert pool.submit(folder.path, listener=listen).result(PATIENCE).exit_code == errors.EXIT_DONE
+    assert pair.submit(folder.path, listener=listen).result(PATIENCE).exit_code == errors.EXIT_DONE
     first, _ = killed[0]
     nodes = list(dict.fromkeys(node for node, _ in steps_by_node(folder)))
     assert nodes[0] == first
