@@ -31,8 +31,12 @@ normal of something else."""
 class Normals(Protocol):
     """The normals of a fine surface."""
 
-    def at(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Unit normals (N, 3) at points (N, 3) on or near it, scene units; 0 where there is none."""
+    def at(self, points: NDArray[np.float32], normals: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Unit normals (N, 3) at points (N, 3) on or near it, scene units; 0 where there is none.
+
+        Args:
+            normals: (N, 3), those of the simplified surface there, unit length.
+        """
 
 
 class FineNormals:
@@ -58,11 +62,10 @@ class FineNormals:
         self._gradient = np.gradient(ndimage.gaussian_filter(logarithm, max(SOFTNESS, smoothing / cell)))
         self._cell, self._origin = cell, origin
 
-    def at(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    def at(self, points: NDArray[np.float32], normals: NDArray[np.float32]) -> NDArray[np.float32]:
         """Unit normals (N, 3) at points (N, 3) on or near the surface, scene units; 0 where there is none."""
         places = ((points - self._origin) / self._cell + 1.0).T
-        normals = -np.stack([ndimage.map_coordinates(part, places, order=1) for part in self._gradient], axis=1)
-        return _unit(normals)
+        return _unit(-np.stack([ndimage.map_coordinates(part, places, order=1) for part in self._gradient], axis=1))
 
 
 def bake_normals(fine: Normals, canvas: Canvas) -> NDArray[np.uint8]:
@@ -71,7 +74,7 @@ def bake_normals(fine: Normals, canvas: Canvas) -> NDArray[np.uint8]:
     tangents = tangents_of(canvas.mesh)
     tangent = canvas.blended(tangents[:, :3])
     bitangent = np.sign(canvas.blended(tangents[:, 3:])) * np.cross(normal, tangent)
-    wanted = fine.at(canvas.blended(canvas.mesh.vertices))
+    wanted = fine.at(canvas.blended(canvas.mesh.vertices), normal)
     wanted = np.where((wanted * normal).sum(axis=1, keepdims=True) < LEAST_AGREEMENT, normal, wanted)
     # its coordinates along three vectors that are not quite at right angles
     dual = [np.cross(bitangent, normal), np.cross(normal, tangent), np.cross(tangent, bitangent)]

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import trimesh
 from numpy.typing import NDArray
 from torch import Tensor
@@ -31,6 +30,7 @@ from ..representation import ColouredMesh, ParameterGroup, Phase, Rendering, Ste
 from .moving_rendering import MovingRendering
 from .moving_surface import Moved, MovingSurface
 from .normals import computed_normals
+from .normals_beside import NormalsBeside
 from .painted_mesh import SAMPLES_AT_ONCE, SUPERSAMPLING, Samples
 
 TRIANGLES_PER_PIXEL = 2.0
@@ -135,7 +135,7 @@ class FieldThenMesh(RadianceVolume):
         if self.surface is None:
             return super().export(request, phase)
         now = self._mesh_now()
-        return self.textured(now, self._colours_beside(now), _NormalsBeside(now), request, phase)
+        return self.textured(now, self._colours_beside(now), NormalsBeside(now), request, phase)
 
     def colours_at(self, face: Tensor, barycentric: Tensor) -> Tensor:
         """The mesh's colours, (N, 3), sRGB in 0…1, at points of faces (N,) with the weights (N, 3) of their corners."""
@@ -180,15 +180,3 @@ class FieldThenMesh(RadianceVolume):
             return self.field(torch.from_numpy(before.astype(np.float32)).to(points.device))[1]
 
         return colours
-
-
-class _NormalsBeside:
-    """The normals of a mesh (`mesh.normal_map.Normals`)."""
-
-    def __init__(self, mesh: trimesh.Trimesh) -> None:
-        self._around = Around(mesh.vertices)
-        self._normals = np.asarray(mesh.vertex_normals)
-
-    def at(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
-        mean = self._around.mean(points, self._normals)
-        return F.normalize(torch.from_numpy(mean), dim=-1).float().numpy()
