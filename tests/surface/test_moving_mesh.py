@@ -8,14 +8,14 @@ import pytest
 import torch
 import trimesh
 from exact_prior import ExactPrior
+from resumed import make_both
 from sources import cube, grid
 
 from sdi_engine.cameras import orbit
-from sdi_engine.contract import events
 from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion.prior import ModelHints
-from sdi_engine.errors import JobCancelledError, NoObjectError
+from sdi_engine.errors import NoObjectError
 from sdi_engine.representation import START, Step
 from sdi_engine.run import text_to_mesh
 from sdi_engine.run.resolve import resolve
@@ -184,16 +184,7 @@ def test_a_job_moves_the_mesh_in_its_own_place(new_job, small_pictures, monkeypa
 
 def test_it_resumes_to_the_same_bytes(new_job, small_pictures):
     whole, interrupted = (new_job(name, ball()) for name in ("whole", "interrupted"))
-    make(whole)
-
-    def cancel(event):
-        if isinstance(event, events.PreviewSaved) and event.step >= 5:
-            interrupted.cancel_flag.touch()
-
-    with pytest.raises(JobCancelledError):
-        make(interrupted, cancel)
-    interrupted.cancel_flag.unlink()
-    make(interrupted, resume=True)
+    make_both(make, whole, interrupted, step=5)
     assert interrupted.moved_file.read_bytes() == whole.moved_file.read_bytes()
     assert interrupted.texture_file.read_bytes() == whole.texture_file.read_bytes()
 

@@ -9,6 +9,7 @@ import torch
 import trimesh
 from exact_prior import ExactPrior
 from PIL import Image
+from resumed import make_both
 from sources import cube, grid
 
 from sdi_engine.cameras import orbit
@@ -18,7 +19,6 @@ from sdi_engine.contract import events
 from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion.prior import ModelHints
-from sdi_engine.errors import JobCancelledError
 from sdi_engine.representation import START, Step
 from sdi_engine.run import text_to_mesh
 from sdi_engine.run.resolve import resolve
@@ -195,16 +195,7 @@ def test_a_job_paints_the_mesh_in_its_own_place_on_a_new_uv_map(new_job, small_p
 
 def test_it_resumes_to_the_same_bytes(new_job, small_pictures):
     whole, interrupted = new_job("whole"), new_job("interrupted")
-    make(whole)
-
-    def cancel(event):
-        if isinstance(event, events.PreviewSaved) and event.step >= 9:
-            interrupted.cancel_flag.touch()
-
-    with pytest.raises(JobCancelledError):
-        make(interrupted, cancel)
-    interrupted.cancel_flag.unlink()
-    make(interrupted, resume=True)
+    make_both(make, whole, interrupted, step=9)
     assert interrupted.texture_file.read_bytes() == whole.texture_file.read_bytes()
 
 
