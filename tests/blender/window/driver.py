@@ -42,6 +42,7 @@ UNDISTURBED = (
     "preferences.view.show_splash = False",
     "preferences.view.use_save_prompt = False",
     "preferences.view.smooth_view = 0",
+    "preferences.system.use_region_overlap = False",  # or a click below the panels would deselect the objects
 )
 """Preferences that turn off what would disturb the tests."""
 
