@@ -25,4 +25,4 @@ class Around:
         """(N, C) for points (N, 3) and values of all vertices (V, C): the nearer a vertex, the heavier."""
         distance, vertex = self._tree.query(points, k=range(1, self._count + 1))
         weight = 1.0 / np.square(distance).clip(1e-12)
-        return (weight[..., None] * values[vertex]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
+        return np.einsum("nk,nkc->nc", weight, values[vertex]) / weight.sum(axis=1, keepdims=True)

@@ -43,7 +43,7 @@ class Canvas:
 
     def blended(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the texels (N, C) have of values at the vertices (V, C)."""
-        return (values[self.mesh.faces[self.face]] * self.weights[..., None]).sum(axis=1)
+        return np.einsum("nk,nkc->nc", self.weights, values[self.mesh.faces[self.face]])
 
     @cached_property
     def normals(self) -> NDArray[np.float32]:

@@ -38,11 +38,14 @@ def texels(
     a, b, c = (corners[:, corner] for corner in range(3))
     area = cross(b - a, c - a)
     area[np.abs(area) < 1e-12] = np.inf
-    texel = np.stack([column, row], axis=-1)
-    weight_b = cross(texel - a[face], (c - a)[face]) / area[face]
-    weight_c = cross((b - a)[face], texel - a[face]) / area[face]
+    # number by number, which takes half as long as plane vectors do
+    (left, top), (b_x, b_y), (c_x, c_y) = (each.T for each in (a, b - a, c - a))
+    x, y, area = column - left[face], row - top[face], area[face]
+    weight_b = (x * c_y[face] - y * c_x[face]) / area
+    weight_c = (b_x[face] * y - b_y[face] * x) / area
     inside = (weight_b >= -tolerance) & (weight_c >= -tolerance) & (weight_b + weight_c <= 1.0 + tolerance)
-    weights = np.stack([1.0 - weight_b - weight_c, weight_b, weight_c], axis=-1)[inside].astype(np.float32)
+    weight_b, weight_c = weight_b[inside], weight_c[inside]
+    weights = np.stack([1.0 - weight_b - weight_c, weight_b, weight_c], axis=-1).astype(np.float32)
     return face[inside], row[inside], column[inside], weights
 
 
