@@ -77,8 +77,9 @@ def bench(request: JobRequest, measured: int, report: Report, load: LoadPrior | 
         run.advance()
         seconds_first = time.perf_counter() - began
     encoder = [_encoder_seconds(prior, settings) for _ in range(measured)]
-    steps = []
+    steps, first_of_place = [], {}
     for place, progress in PLACES.items():
+        first_of_place[place] = _arrive(run, round(progress * (len(works) - 1)))
         for shaded in sorted({work.effort > 1.0 for work in works}):
             numbers = _steps_near(works, progress, shaded, measured)
             name = f"{place}, shaded" if shaded else place
@@ -90,6 +91,8 @@ def bench(request: JobRequest, measured: int, report: Report, load: LoadPrior | 
     steps = [_mean([step for step in steps if step["name"] == name]) for name in names]
     with _phase("Measuring previews and checkpoints", report):
         extras = _extras(run, request)
+    plain = {step["name"]: step["seconds"] for step in steps}
+    extras["once"] = sum(max(0.0, seconds - plain.get(place, seconds)) for place, seconds in first_of_place.items())
     return {
         "model": request.model,
         "preset": request.preset,
@@ -103,6 +106,13 @@ def bench(request: JobRequest, measured: int, report: Report, load: LoadPrior | 
         "extras": extras,
         "run": _whole_run(works, steps, extras, seconds_load),
     }
+
+
+def _arrive(run: Optimisation, number: int) -> float:
+    """Seconds of a step that is not measured: what happens once on the way to it, such as that a field becomes a mesh,
+    is no part of the steps around it."""
+    run.step = number
+    return _seconds(run.device, run.advance)
 
 
 def _steps_near(works: list[Work], progress: float, shaded: bool, count: int) -> list[int]:
@@ -225,7 +235,7 @@ def _whole_run(
     in_steps = evaluations * evaluation + math.fsum(rest[work.effort > 1.0] for work in works)
     apart = seconds_apart(round(extras["checkpoint_mb"] * 2**20), extras["checkpoint"])
     checkpoints = min(in_steps / apart, float(len(works)))
-    between = PREVIEWS_PER_RUN * extras["preview"] + checkpoints * extras["checkpoint"]
+    between = PREVIEWS_PER_RUN * extras["preview"] + checkpoints * extras["checkpoint"] + extras["once"]
     floor = evaluations * floor_evaluation + len(works) * fmean([step["floor_encoder"] for step in steps])
     return {
         "steps": len(works),

@@ -36,7 +36,7 @@ def table(result: Mapping[str, Any]) -> list[str]:
         "",
         f"to the first step: {result['seconds_to_first_step']:.1f} s, of which {result['seconds_load']:.1f} s to load",
         f"a preview: {extras['preview']:.2f} s; a checkpoint: {extras['checkpoint']:.2f} s, "
-        f"{extras['checkpoint_mb']:.1f} MB",
+        f"{extras['checkpoint_mb']:.1f} MB; what happens once: {extras['once']:.2f} s",
         f"a whole run of {run['steps']} steps, {run['evaluations']:.0f} images evaluated, without the export: "
         f"{duration(run['seconds'])}; its floor {duration(run['floor'])}, ratio {run['ratio']:.2f}",
     ]
