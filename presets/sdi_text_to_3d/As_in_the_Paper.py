@@ -5,6 +5,7 @@ bpy.context.scene.sdi.model = "stable-diffusion"
 bpy.context.scene.sdi.vae = ""
 bpy.context.scene.sdi.text_encoders = ""
 bpy.context.scene.sdi.tokenizer = ""
+bpy.context.scene.sdi.tiny_vae = ""
 bpy.context.scene.sdi.preset = "paper"
 bpy.context.scene.sdi.noise = "inversion"
 bpy.context.scene.sdi.face_budget = 100000

@@ -42,8 +42,9 @@ class DiffusersPrior(Prior):
     """A frozen text-to-image pipeline; which denoiser it has and what that predicts is the subclass's matter.
 
     The denoiser and the text encoders run in the precision that they were loaded in, the VAE and all arithmetic around
-    the denoiser in float32; but on graphics cards that are fast in bfloat16, the VAE encodes in it. What is here of texts is right for CLIP; a family whose text encoder is another overrides
-    `_room` and `_encode`, and says in `_reads_pieces` and `_reads_weights` what it cannot do.
+    the denoiser in float32; but on graphics cards that are fast in bfloat16, the VAE encodes in it. What is here of
+    texts is right for CLIP; a family whose text encoder is another overrides `_room` and `_encode`, and says in
+    `_reads_pieces` and `_reads_weights` what it cannot do.
     """
 
     _patch: int = 1

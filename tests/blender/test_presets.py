@@ -22,6 +22,8 @@ CHANGED = {
     "height": 2.5,
     "device": "cpu",
     "precision": "8-bit",
+    "compiled": True,
+    "tiny_vae": "/a/taesd_encoder.safetensors",
     "negative_prompt": 'two "handles"',
     "use_inversion_guidance": True,
     "inversion_guidance": -3.5,
@@ -91,8 +93,8 @@ def test_shipped_presets_do_not_change_personal_settings(bpy, extension, name, m
         setattr(settings, prop, value)
     apply(bpy, name)
     left = {prop for prop, value in values(settings).items() if value == CHANGED[prop]}
-    parts = {"vae", "text_encoders", "tokenizer"}
-    personal = {"height", "device", "precision", "negative_prompt", "quads", "lods"}
+    parts = {"vae", "text_encoders", "tokenizer", "tiny_vae"}
+    personal = {"height", "device", "precision", "compiled", "negative_prompt", "quads", "lods"}
     assert left - {"model", "preset"} - parts == personal
     assert settings.model == model
     assert left & parts == (parts if model == CHANGED["model"] else set()), "another model's would not fit"
