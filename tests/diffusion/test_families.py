@@ -14,7 +14,7 @@ from sdi_engine.errors import EXIT_BAD_INPUT, EXIT_DONE
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 
-COARSE = {"mesh_resolution": 32, "samples_per_ray": 24, "occupancy_resolution": 16}
+COARSE = {"mesh_resolution": 16, "samples_per_ray": 16, "occupancy_resolution": 16}
 FAMILIES = {
     "sd1": write_stable_diffusion,
     "sd2-v": lambda folder: write_stable_diffusion(folder, "v_prediction", version=2),
