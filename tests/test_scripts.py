@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 WITH_PARSER = [
     "demo.py",
+    "family_differences.py",
     "gallery.py",
     "measure_extension.py",
     "measure_import.py",
