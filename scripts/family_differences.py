@@ -2,7 +2,7 @@
 
     python scripts/family_differences.py
 
-The tests measure that on tiny models in their real formats, and hold it below 1e-4; here their figures are put together.
+The tests measure that on tiny models in their real formats, and hold it below 1e-4. Here are their figures.
 """
 
 from __future__ import annotations
