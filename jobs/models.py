@@ -288,6 +288,7 @@ class Scan:
         asked: further models to examine, such as the chosen one.
         cache: the hub's cache, by default `hub_cache()`.
         seen: what earlier searches found out.
+        given: the parts that a person chose for some models.
     """
 
     def __init__(
@@ -297,9 +298,10 @@ class Scan:
         asked: Iterable[str] = (),
         cache: Path | None = None,
         seen: Seen | None = None,
+        given: Mapping[str, Parts] | None = None,
     ) -> None:
         self.models: Models | None = None
-        self._arguments = (model_folder, results, tuple(asked), cache or hub_cache(), seen or Seen())
+        self._arguments = (model_folder, results, tuple(asked), cache or hub_cache(), seen or Seen(), given)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sdi-models", daemon=True)
         self._thread.start()
@@ -330,6 +332,7 @@ def find_models(
     asked: Iterable[str] = (),
     cache: Path | None = None,
     seen: Seen | None = None,
+    given: Mapping[str, Parts] | None = None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> Models:
     """The search of `Scan`, in the calling thread; it ends early once `go_on` returns False."""
@@ -363,7 +366,7 @@ def find_models(
     recent = usable(_recent(results)) if results else ()
     for name, model in known.items():
         if isinstance(model, Model) and model.lacks and go_on():
-            known[name] = with_parts(model, pieces)
+            known[name] = with_parts(model, pieces, (given or {}).get(name, NO_PARTS))
     return Models(recent[:MAX_RECENT], cached, in_folder, pieces, known, speeds.read())
 
 
@@ -392,10 +395,12 @@ def _pieces(files: Iterable[str], seen: Seen) -> Iterator[Piece]:
             yield piece
 
 
-def with_parts(model: Model, pieces: Iterable[Piece]) -> Model:
-    """A model that lacks parts, with what it is made complete with, or why that cannot be."""
+def with_parts(model: Model, pieces: Iterable[Piece], given: Parts = NO_PARTS) -> Model:
+    """A model that lacks parts, with what it is made complete with, or why that cannot be; `given` is what a person
+    chose."""
+    asked = dataclasses.replace(JobRequest("any", model=model.model), **dataclasses.asdict(given))
     try:
-        given = completed(JobRequest("any", model=model.model), pieces).parts
+        given = completed(asked, pieces).parts
     except EngineError as error:
         return dataclasses.replace(model, with_parts=str(error))
     names = ", ".join(Path(path).name for path in given.paths)

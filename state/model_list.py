@@ -59,10 +59,9 @@ class ModelList:
             self._again = True
             return self._scan
         self._again, self._scanned_at = False, time.monotonic()
-        chosen = [properties.model_of(scene.sdi) for scene in bpy.data.scenes]
-        self._scan = Scan(
-            preferences.model_folder(context), preferences.results_folder(context), chosen, seen=self._seen
-        )
+        chosen = {properties.model_of(scene.sdi): properties.asked_of(scene).parts for scene in bpy.data.scenes}
+        folders = preferences.model_folder(context), preferences.results_folder(context)
+        self._scan = Scan(*folders, chosen, seen=self._seen, given=chosen)
         self._timer.start(TICK_SECONDS)
         return self._scan
 

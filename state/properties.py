@@ -51,7 +51,9 @@ def _on_live_changed(settings: bpy.types.PropertyGroup, context: bpy.types.Conte
     session().set_live(settings.live)
 
 
-_ON_CHANGE: dict[str, Callable[[bpy.types.PropertyGroup, bpy.types.Context], None]] = {"model": _on_model_changed}
+_ON_CHANGE: dict[str, Callable[[bpy.types.PropertyGroup, bpy.types.Context], None]] = dict.fromkeys(
+    ("model", "vae", "text_encoders", "tokenizer"), _on_model_changed
+)
 
 
 class SDI_PG_lora(bpy.types.PropertyGroup):

@@ -12,6 +12,7 @@ from headers import FIRST, SD1, SD2, SDXL, write_file
 from sdi_text_to_3d.jobs import models
 from sdi_text_to_3d.jobs.models import Scan, check_lora, find_models, hub_cache, inspect, size_words
 from sdi_text_to_3d.jobs.placement import Placement
+from sdi_text_to_3d.sdi_engine.config.parameters import Parts
 from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
 from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
 from sdi_text_to_3d.sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS
@@ -359,6 +360,9 @@ def test_a_folder_of_models_lists_denoisers_with_what_they_take_and_all_else(tmp
     }
     request = models.completed(JobRequest("a mug", model=str(model)), found.pieces)
     assert (Path(request.vae).name, request.text_encoders) == ("ae.safetensors", (str(encoder),))
+    other = write_file(tmp_path / "vae" / "other.safetensors", {"decoder.conv_in.weight": (512, 16, 3, 3)})
+    chosen = find_models(tmp_path, None, cache=tmp_path / "none", given={str(model): Parts(vae=str(other))})
+    assert chosen.known[str(model)].with_parts == "With other.safetensors, qwen_3_4b.safetensors"
 
 
 def test_what_a_run_needs_is_known_before_it_starts(tmp_path):
