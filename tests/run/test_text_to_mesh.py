@@ -201,10 +201,14 @@ def run_small(tmp_path, monkeypatch, prompt, negative_prompt=""):
     prior = ExactPrior({"ball": ball_images(16)})
     prior.hints = ModelHints(guidance_scale=1.0, knows=KNOWS)
     monkeypatch.setattr(text_to_mesh, "load_prior", lambda *_: prior)
-    monkeypatch.setattr(text_to_mesh, "_optimise", lambda *arguments: arguments[1].stop_if_told())
     request = JobRequest(prompt, negative_prompt=negative_prompt, preset="draft", steps=30, device="cpu")
     folder = JobFolder.create(tmp_path / "job", request)
-    folder.cancel_flag.touch()  # before the first step
+
+    def stop_before_the_first_step(*arguments):
+        folder.cancel_flag.touch()
+        folder.stop_if_told()
+
+    monkeypatch.setattr(text_to_mesh, "_optimise", stop_before_the_first_step)
     return worker.run(folder.path, resume=False), folder
 
 
