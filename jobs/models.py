@@ -73,7 +73,8 @@ class Model:
     knows: the vocabulary of a model with a small one, by kind of word; empty for other models.
     weights: what it weighs; None if it is not on this computer.
     lacks: it is a denoiser, say, whose VAE or text encoders are in files of their own.
-    with_parts: which of these are taken by themselves, or why they cannot be; empty for a model that lacks nothing.
+    with_parts: which of these are taken; empty for a model that lacks nothing, or something that is nowhere.
+    trouble: why it cannot be used yet: what is missing, or does not belong to it.
     """
 
     model: str
@@ -84,6 +85,7 @@ class Model:
     weights: Weights | None = None
     lacks: bool = False
     with_parts: str = ""
+    trouble: str = ""
 
     def needs(self, asked: Parameters, device: str, memory: int) -> str:
         """What a run needs, and what is done to make it fit; "" where that is not known, or not worth a word.
@@ -398,13 +400,19 @@ def _pieces(files: Iterable[str], seen: Seen) -> Iterator[Piece]:
 def with_parts(model: Model, pieces: Iterable[Piece], given: Parts = NO_PARTS) -> Model:
     """A model that lacks parts, with what it is made complete with, or why that cannot be; `given` is what a person
     chose."""
-    asked = dataclasses.replace(JobRequest("any", model=model.model), **dataclasses.asdict(given))
+    networks = [piece.network for piece in pieces if piece.network is not None]
     try:
-        given = completed(asked, pieces).parts
+        given = parts.completed(model.model, given, networks)
+        lacking = parts.lacking(model.model, given)
+        if not lacking:
+            parts.check(model.model, given)
     except EngineError as error:
-        return dataclasses.replace(model, with_parts=str(error))
+        return dataclasses.replace(model, with_parts="", trouble=str(error))
+    if lacking:
+        said = f"It lacks {lacking}: put what is missing into the model folder, or choose it in Advanced."
+        return dataclasses.replace(model, with_parts="", trouble=said)
     names = ", ".join(Path(path).name for path in given.paths)
-    return dataclasses.replace(model, with_parts=f"With {names}", weights=_weighed(model.model, given))
+    return dataclasses.replace(model, with_parts=f"With {names}", trouble="", weights=_weighed(model.model, given))
 
 
 def _recent(results: Path) -> Iterator[str]:

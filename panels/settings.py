@@ -210,6 +210,11 @@ def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context, wi
         needs = session().models.needs(model, properties.asked_of(context.scene), *device)
         if needs:
             wrapped_label(column, context, needs, width=width)
+        trouble = session().models.trouble_with(model)
+        if trouble:
+            missing = layout.column()
+            missing.alert = True
+            wrapped_label(missing, context, trouble, "ERROR", width=width)
     unknown = session().models.unknown_words(model, settings.prompt)
     if unknown:
         wrapped_label(layout, context, unknown, "INFO", width=width)

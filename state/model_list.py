@@ -106,6 +106,11 @@ class ModelList:
             return "Will be downloaded when you press Generate"
         return "Not on this computer, and online access is off (Preferences, System)"
 
+    def trouble_with(self, model: str) -> str:
+        """Why a model cannot be used yet, such as a part that it lacks; "" where nothing is known to be wrong."""
+        found = self.found.known.get(model)
+        return found.trouble if isinstance(found, Model) else ""
+
     def needs(self, model: str, asked: Parameters, device: str, memory: int) -> str:
         """What a run with a model needs of a device with so many bytes, and what is done for it; "" if unknown."""
         found = self.found.known.get(model)

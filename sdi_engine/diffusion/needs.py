@@ -135,7 +135,9 @@ class Plan:
         said = f"Needs about {gib(self.need)} {where}, and {gib(self.free)} {are}"
         if self.is_hopeless:
             return f"{said}: {self.advice}."
-        return f"{said}: {', '.join(MEASURES[each] for each in self.measures)}." if self.measures else f"{said}."
+        unsure = " That may not be enough." if self.need > self.free else ""
+        done = f": {', '.join(MEASURES[each] for each in self.measures)}" if self.measures else ""
+        return f"{said}{done}.{unsure}"
 
 
 @dataclass(frozen=True)

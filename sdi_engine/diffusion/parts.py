@@ -228,6 +228,16 @@ def check(model: str, parts: Parts) -> Plan | None:
     return planned
 
 
+def lacking(model: str, parts: Parts) -> str:
+    """What a model lacks in spite of these parts, with the files that are usually taken; "" where it lacks nothing.
+
+    Raises:
+        EnvironmentMissingError, BadInputError: as `plan`.
+    """
+    planned = plan(model, parts)
+    return " and ".join(need.name for need in planned.missing) if planned else ""
+
+
 def check_complete(model: str, planned: Plan) -> None:
     """Refuse a model that lacks networks, or tokenizers for those that it has; raises BadInputError."""
     if planned.missing:

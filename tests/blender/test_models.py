@@ -203,7 +203,7 @@ def test_parts_go_to_where_they_belong_and_wrong_pairings_are_named_at_the_click
     (tmp_path / "qwen").mkdir()
     (tmp_path / "qwen" / "tokenizer_config.json").write_text("{}")
     assert bpy.ops.sdi.choose_model(filepath=str(model)) == {"FINISHED"}
-    assert "lacks its VAE and its text encoder" in model_list.about(str(model))
+    assert model_list.trouble_with(str(model)).startswith("It lacks a VAE with 16 channels, as of Stable Diffusion")
     for file in (write_file(tmp_path / "sdxl_vae.safetensors", VAE_4), encoder):
         assert bpy.ops.sdi.add_part(filepath=str(file)) == {"FINISHED"}
     assert (settings.vae, settings.text_encoders) == (str(tmp_path / "sdxl_vae.safetensors"), str(encoder))
