@@ -132,7 +132,7 @@ class HashGrids(FeatureGrids):
 class _Variation(torch.autograd.Function):
     """The mean squared difference of neighbours in a grid (1, C, n, n, n), along each axis, summed.
 
-    Its gradient is found along with it, since it needs the same differences: a quarter of the time that autograd takes.
+    Its gradient is found along with it, since it needs the same differences: in about half of the time.
     """
 
     @staticmethod

@@ -16,6 +16,9 @@ from sdi_engine.radiance.shading import Shading
 COUNTS = (0, 1, 20, 0, 8, 30, 5, 0)
 """Samples of each ray."""
 
+THIN = 5
+"""This ray and those after it see hardly anything."""
+
 
 @pytest.fixture
 def samples():
@@ -27,11 +30,12 @@ def samples():
 
 
 def matter(samples):
-    """Thin and thick, an opaque ray, one with less than `LEAST_OPACITY`, and one with nothing."""
+    """Thin and thick, a transparent ray, an opaque one, one with less than `LEAST_OPACITY`, and one with nothing."""
     random = torch.Generator().manual_seed(1)
     density = torch.rand(len(samples), generator=random) * 10.0
+    density[samples.ray == 2] *= 0.05
     density[samples.ray == 4] = 300.0
-    density[samples.ray == 5] *= 1e-6
+    density[samples.ray == THIN] *= 1e-6
     density[samples.ray == 6] = 0.0
     return density.requires_grad_(), torch.rand(len(samples), 3, generator=random).requires_grad_()
 
@@ -46,7 +50,9 @@ def test_kernels_see_what_plain_torch_sees_and_carry_the_same_gradients_back(sam
     assert can_be_fused(density)
     found, expected = fused_composed(density, colour, samples), composed(density, colour, samples)
     assert expected.opacity[4] > 0.99
-    assert 0.0 < expected.opacity[5] < LEAST_OPACITY
+    assert 0.1 < expected.opacity[2] < 0.9
+    assert 0.0 < expected.opacity[THIN] < LEAST_OPACITY
+    rest = samples.ray < THIN  # the gradients of those that see hardly anything are ten thousand times as large
     random = torch.Generator().manual_seed(2)
     for one, other in zip(found, expected, strict=True):
         assert_close(one, other)
@@ -56,7 +62,9 @@ def test_kernels_see_what_plain_torch_sees_and_carry_the_same_gradients_back(sam
             for seen in (one, other)
         )
         for by_kernel, plain in zip(*gradients, strict=True):
-            assert_close(by_kernel, torch.zeros_like(by_kernel) if plain is None else plain)
+            plain = torch.zeros_like(by_kernel) if plain is None else plain
+            assert_close(by_kernel, plain)
+            assert_close(by_kernel[rest], plain[rest])
 
 
 def test_only_single_precision_is_left_to_kernels(samples):
