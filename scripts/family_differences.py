@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = ("tests/diffusion/test_flow_families.py", "tests/diffusion/test_language_families.py")
 CHOSEN = "sampling_is_that_of_diffusers or predictions_are_those_of_diffusers"
 LINE = re.compile(
-    r"^\W*(?P<family>\S.*?) +(?:\d+ px, )?guidance +(?P<guidance>[\d.]+) largest difference (?P<found>\S+)"
+    r"^[^A-Z]*(?P<family>\S.*?) +(?:\d+ px, )?guidance +(?P<guidance>[\d.]+) largest difference (?P<found>\S+)"
 )
 
 
