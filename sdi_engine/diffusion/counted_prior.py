@@ -61,6 +61,10 @@ class CountedPrior(Prior):
     def compile(self, say: Callable[[str], None] | None) -> None:
         self._prior.compile(say)
 
+    @property
+    def safepoints(self) -> tuple[int, int]:
+        return self._prior.safepoints
+
     def at_safepoints(self, call: Callable[[], None]) -> None:
         self._prior.at_safepoints(call)
 

@@ -264,6 +264,13 @@ class DiffusersPrior(Prior):
         longest = self._pipeline.text_encoder.config.max_position_embeddings
         return min(int(self._pipeline.tokenizer.model_max_length), int(longest))
 
+    @property
+    def safepoints(self) -> tuple[int, int]:
+        if self.device.type == "cuda":
+            return 0, 0
+        encoder = getattr(self._vae, "encoder", None)
+        return 0 if self._is_compiled else len([*_blocks(self._denoiser)]), len([*_blocks(encoder)])
+
     def at_safepoints(self, call: Callable[[], None]) -> None:
         """Before each block of the denoiser and of the VAE, also on the way back for the gradient; not on a graphics
         card, where an evaluation is short."""

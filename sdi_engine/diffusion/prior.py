@@ -193,6 +193,11 @@ class Prior(ABC):
         """
         return
 
+    @property
+    def safepoints(self) -> tuple[int, int]:
+        """About how many there are in one evaluation, and in encoding once (`at_safepoints`); 0 where none are."""
+        return 0, 0
+
     def at_safepoints(self, call: Callable[[], None]) -> None:
         """Have `call` called between the parts of an evaluation where one takes long; it may raise."""
         return

@@ -141,7 +141,7 @@ class Optimisation:
             expected,
             lambda: self.prior.evaluated,
             self.safepoint,
-            self._passes and self._passes * expected,
+            self._first_passes(expected) if self._passes is None else self._passes * expected,
         )
         self.prior.at_safepoints(watch.between_evaluations)
         try:
@@ -165,6 +165,15 @@ class Optimisation:
             parts.render,
             parts.backward,
         )
+
+    def _first_passes(self, expected: float) -> float | None:
+        """About how many safepoints of the model a step passes, before there was one; None where that is not known."""
+        of_evaluation, of_encoding = self.prior.safepoints
+        if not of_evaluation + of_encoding:
+            return None
+        views = self.settings.views_per_step
+        together = self.prior.images_at_once or 2 * views
+        return math.ceil(expected / together) * (1 + of_evaluation) + views * of_encoding
 
     def _advance(self, step: Step, watch: StepWatch) -> float:
         """The loss of a step, which is done."""

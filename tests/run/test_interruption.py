@@ -93,6 +93,8 @@ def test_a_model_on_the_processor_is_interrupted_between_its_blocks(tmp_path, mo
     run.advance()
     assert back_at[0] > 8, "not between the blocks of the encoder and the denoiser"
     assert len(reached) > back_at[0] + 2, "not on the way back through the encoder"
+    assert reached == sorted(reached)
+    assert len({share for share in reached if 0.2 < share < 0.8}) > 8, "a first step stands still in the model"
     run.advance()
     assert reached[-1] < 1.0
     before = len(reached)
