@@ -79,7 +79,7 @@ def bench(request: JobRequest, measured: int, report: Report, load: LoadPrior | 
     encoder = [_encoder_seconds(prior, settings) for _ in range(measured)]
     steps, first_of_place = [], {}
     for place, progress in PLACES.items():
-        first_of_place[place] = _arrive(run, round(progress * (len(works) - 1)))
+        first_of_place[place] = _arrive(run, min(math.ceil(progress * len(works)), len(works) - 1))
         for shaded in sorted({work.effort > 1.0 for work in works}):
             numbers = _steps_near(works, progress, shaded, measured)
             name = f"{place}, shaded" if shaded else place
@@ -116,9 +116,11 @@ def _arrive(run: Optimisation, number: int) -> float:
 
 
 def _steps_near(works: list[Work], progress: float, shaded: bool, count: int) -> list[int]:
-    """The steps of a kind that are nearest to a place of the schedule, in their order."""
+    """The first steps of a kind from a place of the schedule on; at its end the last ones."""
     kind = [number for number, work in enumerate(works) if (work.effort > 1.0) == shaded]
-    return sorted(sorted(kind, key=lambda number: abs(number - progress * (len(works) - 1)))[:count])
+    before = sum(number < progress * len(works) for number in kind)
+    first = max(0, min(before, len(kind) - count))
+    return kind[first : first + count]
 
 
 def _measured_step(run: Optimisation, number: int, name: str, work: Work, encoder: float) -> dict[str, Any]:
