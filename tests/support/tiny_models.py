@@ -1,6 +1,10 @@
 """Tiny text-to-image models with random weights, in the layout of real checkpoints."""
 
+import functools
 import json
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -38,6 +42,24 @@ SCHEDULE = {
 }
 
 
+def made_once(write: Callable[..., Path]) -> Callable[..., Path]:
+    """A model that was written with these arguments before is copied; torch draws on as if it had been written anew."""
+    made: dict[str, tuple[Path, torch.Tensor]] = {}
+
+    @functools.wraps(write)
+    def write_or_copy(folder: Path, *arguments, **named) -> Path:
+        key = repr((arguments, sorted(named.items())))
+        if key not in made:
+            first = write(Path(tempfile.mkdtemp(prefix="sdi-tiny-")) / "model", *arguments, **named)
+            made[key] = first, torch.get_rng_state()
+        first, random = made[key]
+        shutil.copytree(first, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        torch.set_rng_state(random)
+        return folder
+
+    return write_or_copy
+
+
 def tiny_tokenizer(folder: Path) -> CLIPTokenizer:
     """A CLIP tokenizer without merges, which splits every word into letters."""
     letters = [chr(code) for code in range(33, 127)]
@@ -48,6 +70,7 @@ def tiny_tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=MAX_LENGTH)
 
 
+@made_once
 def write_stable_diffusion(
     folder: Path, prediction_type: str = "epsilon", vae: bool = True, version: int = 1, **schedule
 ) -> Path:
@@ -68,6 +91,7 @@ def write_stable_diffusion(
     return folder
 
 
+@made_once
 def write_sdxl(folder: Path, prediction_type: str = "epsilon") -> Path:
     """A pipeline of the SDXL kind: two text encoders, pooled embeddings, time ids."""
     torch.manual_seed(0)
@@ -94,6 +118,7 @@ def write_sdxl(folder: Path, prediction_type: str = "epsilon") -> Path:
     return folder
 
 
+@made_once
 def write_sd3(folder: Path, version: float = 3.0, t5: bool = False, **schedule) -> Path:
     """A pipeline of the Stable Diffusion 3 kind; from version 3.5 on with normalised keys and queries."""
     torch.manual_seed(0)
