@@ -105,7 +105,7 @@ def test_the_silhouette_of_a_ball_becomes_that_of_an_ellipsoid_and_its_triangles
     cameras = orbit(CAMERAS, [0.0, 60.0, 120.0], 10.0, CPU)
     origins, directions = cameras.rays(40)
     wanted = ray_caster(ellipsoid).first_hits(origins, directions).is_hit
-    optimizer = Adam([{"params": [surface.moves], "lr": 0.02, "together": True}], betas=(0.9, 0.99))
+    optimizer = Adam([{"params": [surface.moves], "lr": 0.02, "together": True}], betas=(0.9, 0.99), eps=1e-8)
 
     def step():
         moved = Moved(surface)
