@@ -19,13 +19,15 @@ _HARMLESS = ("KHR_materials_", "KHR_lights_", "KHR_texture_transform", "EXT_text
 """Extensions that a file may require: none of them changes the geometry."""
 
 _FLOAT = 5126
+_FAN = 6
+_POSED = "Bones and shape keys of the file are left out: the mesh is taken as it was modelled, without a pose."
 _WRAPS: dict[int, Wrap] = {33071: "clamp", 33648: "mirror"}
 """Samplers' numbers of OpenGL; all else repeats."""
 
 _JSON = 0x4E4F534A
 
 
-def ready_gltf(content: bytes, kind: str, name: str) -> tuple[bytes, dict[str, NamedPicture | None]]:
+def ready_gltf(content: bytes, kind: str, name: str) -> tuple[bytes, dict[str, NamedPicture | None], tuple[str, ...]]:
     """A file's bytes for trimesh, with a material for every primitive; and the pictures of the materials.
 
     Args:
@@ -33,7 +35,8 @@ def ready_gltf(content: bytes, kind: str, name: str) -> tuple[bytes, dict[str, N
         name: the file's, for messages.
 
     Returns:
-        The bytes, in which every material has a name of its own, and the pictures by these names.
+        The bytes, in which every material has a name of its own, the pictures by these names, and notices of what
+        is left out, a sentence each.
 
     Raises:
         BadInputError: it is damaged, or compressed in a way that cannot be read.
@@ -45,14 +48,16 @@ def ready_gltf(content: bytes, kind: str, name: str) -> tuple[bytes, dict[str, N
         _check(document, name)
         pictures = _named_pictures(document)
         _give_materials(document)
+        _give_scene(document)
+        notices = (_POSED,) if _is_posed(document) else ()
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise BadInputError(f'"{name}" is damaged, or no glTF file: export it again.') from error
     written = json.dumps(document).encode()
     if kind == ".gltf":
-        return written, pictures
+        return written, pictures, notices
     written += b" " * (-len(written) % 4)
     length = 20 + len(written) + len(rest)
-    return struct.pack("<4sIIII", b"glTF", 2, length, len(written), _JSON) + written + rest, pictures
+    return struct.pack("<4sIIII", b"glTF", 2, length, len(written), _JSON) + written + rest, pictures, notices
 
 
 def _taken_apart(content: bytes, name: str) -> tuple[bytes, bytes]:
@@ -80,6 +85,15 @@ def _check(document: Any, name: str) -> None:
         coordinates = primitive["attributes"].get("TEXCOORD_0")
         if coordinates is not None and document["accessors"][coordinates]["componentType"] != _FLOAT:
             raise BadInputError(f'"{name}" has compressed UV coordinates: export it without compression.')
+        places = document["accessors"][primitive["attributes"]["POSITION"]]
+        if places["componentType"] != _FLOAT or "sparse" in places:
+            raise BadInputError(f'"{name}" has compressed vertices: export it without compression.')
+        if primitive.get("mode") == _FAN:
+            raise BadInputError(f'"{name}" has triangle fans, which cannot be read: export it as triangles.')
+    if any("EXT_mesh_gpu_instancing" in node.get("extensions", {}) for node in document.get("nodes", [])):
+        raise BadInputError(
+            f'"{name}" has instances of a mesh, which cannot be read: make them real, and export again.'
+        )
 
 
 def _take_pictures_maps(document: Any) -> None:
@@ -151,6 +165,23 @@ def _give_materials(document: Any) -> None:
         materials.append({"name": NO_MATERIAL})
         for primitive in without:
             primitive["material"] = len(materials) - 1
+
+
+def _give_scene(document: Any) -> None:
+    """Have a scene, of all nodes where the file has none; without cameras, below which trimesh loses what there is."""
+    nodes = document.get("nodes", [])
+    for node in nodes:
+        node.pop("camera", None)
+    if nodes and not document.get("scenes"):
+        below = {child for node in nodes for child in node.get("children", [])}
+        document["scenes"] = [{"nodes": [number for number in range(len(nodes)) if number not in below]}]
+        document["scene"] = 0
+
+
+def _is_posed(document: Any) -> bool:
+    """Whether bones, or shape keys that are not at 0, have a part in where vertices are."""
+    meshes, nodes = document.get("meshes", []), document.get("nodes", [])
+    return any("skin" in node for node in nodes) or any(any(each.get("weights", [])) for each in (*meshes, *nodes))
 
 
 def _primitives(document: Any) -> list[Any]:

@@ -71,8 +71,7 @@ def look_of(mesh: trimesh.Trimesh, kind: str) -> PartLook:
             return PartLook(picture=shown)
         colours = visual.vertex_attributes.get("color") if visual.vertex_attributes else None
         if colours is not None and len(colours) == len(mesh.vertices):
-            colours = trimesh.visual.color.to_rgba(colours)[:, :3] / 255.0
-            return PartLook(corners=_bytes(srgb_of(colours * plain))[faces])
+            return PartLook(corners=_bytes(srgb_of(_fractions(colours)[:, :3] * plain))[faces])
         if getattr(visual.material, "name", None) == NO_MATERIAL or not kind.startswith((".g", ".o")):
             return PartLook()
         return PartLook(corners=np.broadcast_to(_bytes(srgb_of(plain)), (len(faces), 3, 3)))
@@ -93,6 +92,12 @@ def srgb_of(linear: NDArray[np.floating]) -> NDArray[np.float64]:
 def linear_of(srgb: NDArray[np.floating]) -> NDArray[np.float64]:
     """Linear colours of sRGB ones, both in 0…1."""
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def _fractions(colours: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Colours as files have them, of 8 or 16 bits or floats, in 0…1."""
+    largest = np.iinfo(colours.dtype).max if colours.dtype.kind == "u" else 1.0
+    return np.clip(np.nan_to_num(np.asarray(colours, np.float64) / largest), 0.0, 1.0)
 
 
 def _material(visual: TextureVisuals, kind: str) -> tuple[Image.Image | None, NDArray[np.float64], NDArray[np.float64]]:

@@ -22,6 +22,7 @@ from .looks import look_of
 from .mtl import ready_mtl
 from .named_pictures import NamedPicture, listed, moved
 from .obj import ready_obj, used_materials
+from .obj_lines import plain_lines
 from .orientation import inside_out
 from .source import SourceMesh, checked
 
@@ -55,11 +56,11 @@ def source_from_file(file: Path) -> tuple[SourceMesh, tuple[str, ...]]:
     content = _content(file)
     kind = file.suffix.lower()
     beside = _Beside(file)
+    told: tuple[str, ...] = ()
     if kind in (".glb", ".gltf"):
-        content, beside.pictures = ready_gltf(content, kind, file.name)
+        content, beside.pictures, told = ready_gltf(content, kind, file.name)
     elif kind == ".obj":
-        _refuse_backward_references(content, file.name)
-        content = ready_obj(content, file.name)
+        content = ready_obj(plain_lines(content, file.name), file.name)
     try:
         scene = trimesh.load_scene(io.BytesIO(content), file_type=kind[1:], resolver=beside, process=False)
         parts, lost = _parts(scene, kind, beside.pictures)
@@ -78,7 +79,7 @@ def source_from_file(file: Path) -> tuple[SourceMesh, tuple[str, ...]]:
     if kind == ".obj":
         lost += _sentence(_UNKNOWN, [name for name in used_materials(content) if name not in beside.pictures])
     mesh, notices = joined(parts)
-    return _outwards(checked(mesh)), (*lost, *notices)
+    return _outwards(checked(mesh)), (*told, *lost, *notices)
 
 
 def _content(file: Path) -> bytes:
@@ -196,13 +197,3 @@ def _outwards(mesh: SourceMesh) -> SourceMesh:
         if array is not None:
             changed[name] = np.where(wrong.reshape(-1, *[1] * (array.ndim - 1)), array[:, ::-1], array)
     return replace(mesh, **changed)
-
-
-def _refuse_backward_references(content: bytes, name: str) -> None:
-    """Refuse an OBJ file that counts vertices from the end while more of them follow: trimesh would take others."""
-    first_face = content.find(b"\nf ")
-    if content.find(b"\nf -") >= 0 and content.rfind(b"\nv ") > first_face:
-        raise BadInputError(
-            f'"{name}" counts vertices backwards (as in "f -3 -2 -1"), which cannot be read: open it in Blender and '
-            "export it again."
-        )

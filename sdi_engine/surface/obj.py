@@ -13,8 +13,8 @@ _Point = tuple[float, ...]
 
 _POLYGON = re.compile(rb"^f(?:[ \t]+[^\s\\]+){4,}", re.MULTILINE)
 _VERTEX_ZERO = re.compile(rb"^f(?:[ \t]+[^\s\\]+)*?[ \t]+0(?=[/\s])", re.MULTILINE)
-_CORNER_ON_MAP = re.compile(rb"^f(?:[ \t]+[^\s\\]+)*?[ \t]+-?\d+/-?\d", re.MULTILINE)
-_CORNER_OFF_MAP = re.compile(rb"^f(?:[ \t]+[^\s\\]+)*?[ \t]+-?\d+/?(?:/-?\d*)?(?=\s)", re.MULTILINE)
+_CORNER_ON_MAP = re.compile(rb"^f(?:[ \t]+[^\s\\]+)*?[ \t]+\d+/\d", re.MULTILINE)
+_CORNER_OFF_MAP = re.compile(rb"^f(?:[ \t]+[^\s\\]+)*?[ \t]+\d+/?(?:/\d*)?(?=\s)", re.MULTILINE)
 _FACE = re.compile(rb"^f(?:[ \t]+[^\s\\]+)+", re.MULTILINE)
 _MAP_PLACE = re.compile(rb"^vt[ \t]+([^\r\n]*)", re.MULTILINE)
 _MATERIAL = re.compile(rb"^usemtl[ \t]+(.+?)[ \t\r]*$", re.MULTILINE)
@@ -25,7 +25,7 @@ _VERTEX = re.compile(rb"^v[ \t]+([^\s\\]+)[ \t]+([^\s\\]+)[ \t]+([^\s\\]+)", re.
 
 
 def ready_obj(content: bytes, name: str) -> bytes:
-    """A file's bytes for trimesh.
+    """The bytes of a file (`plain_lines`) for trimesh.
 
     It cuts every polygon from its first corner: so concave ones come as triangles. And of faces with UV coordinates and
     faces without them it would lose all UV coordinates: so those without have NaN.
@@ -48,7 +48,7 @@ def ready_obj(content: bytes, name: str) -> bytes:
         corners = match.group().split()[1:]
         try:
             numbers = [int(corner.split(b"/")[0]) for corner in corners]
-            points = [tuple(map(float, places[number - (number > 0)])) for number in numbers]
+            points = [tuple(map(float, places[number - 1])) for number in numbers]
         except (ValueError, IndexError):  # trimesh finds the same, and says so
             return match.group()
         flat = _seen_along_normal(points)
@@ -74,8 +74,7 @@ def _all_on_map(content: bytes) -> bytes:
         corners = []
         for corner in match.group().split()[1:]:
             vertex, place = (*corner.split(b"/"), b"")[:2]
-            number = int(place or nowhere)  # those below 0 count from the end
-            corners.append(b"%s/%d" % (vertex, number if number > 0 else nowhere + number))
+            corners.append(b"%s/%d" % (vertex, int(place or nowhere)))
         return b"f " + b" ".join(corners)
 
     return _FACE.sub(completed, content) + b"\nvt" + b" nan" * len(places[0].split()) + b"\n"

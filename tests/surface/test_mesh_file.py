@@ -206,7 +206,7 @@ def triangle(*lines):
         ("a.obj", triangle("f 0 1 2").encode(), "count from 1"),
         ("a.obj", triangle("f 1 2 9").encode(), "does not exist|damaged"),
         ("a.obj", triangle("f 1 2 3", "v nan 0 0", "f 1 2 4").encode(), "NaN"),
-        ("a.obj", triangle("f -1 -2 -3", "v 1 1 1", "f -1 -2 -3").encode(), "backwards"),
+        ("a.obj", triangle("f -1 -2 -4").encode(), "does not exist"),
         ("a.gltf", b'{"asset": {"version": "2.0"}, "meshes": []}', "no faces"),
         ("a.gltf", b'{"asset": {"version": "2.0"}, "extensionsRequired": ["KHR_draco_mesh_compression"]}', "draco"),
         ("a.gltf", b'{"asset": {"version": "2.0"}, "accessors": [{"count": 99999999999}]}', "more than"),
@@ -376,3 +376,114 @@ def test_faces_of_an_obj_file_without_uv_coordinates_leave_the_others_their_look
     assert "no UV map" in notices[0]
     along, across = (source.uv[:, corner] - source.uv[:, 0] for corner in (1, 2))
     assert (np.abs(along[:, 0] * across[:, 1] - along[:, 1] * across[:, 0]) > 0.01).all()  # both can be painted
+
+
+def as_gltf(tmp_path, change):
+    """A wedge in a glTF file whose description was changed."""
+    files = trimesh.Scene([in_y_up(wedge())]).export(file_type="gltf")
+    document = json.loads(files["model.gltf"])
+    change(document)
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "model.gltf").write_text(json.dumps(document))
+    return source_from_file(tmp_path / "model.gltf")
+
+
+def below_a_camera(document):
+    document["cameras"] = [{"type": "perspective", "perspective": {"yfov": 1.0, "znear": 0.1, "aspectRatio": 1.0}}]
+    document["nodes"].append({"camera": 0, "children": [document["scenes"][0]["nodes"][0]]})
+    document["scenes"][0]["nodes"] = [len(document["nodes"]) - 1]
+
+
+def without_a_scene(document):
+    del document["scene"], document["scenes"]
+
+
+@pytest.mark.parametrize("change", [below_a_camera, without_a_scene])
+def test_nothing_is_lost_below_a_camera_or_without_a_scene(tmp_path, change):
+    source, notices = as_gltf(tmp_path, change)
+    assert len(source.faces) == 4
+    assert notices == ()
+
+
+@pytest.mark.parametrize("change", [{"sparse": {"count": 1}}, {"componentType": 5122, "normalized": True}])
+def test_vertices_of_a_gltf_file_that_cannot_be_read_are_refused(tmp_path, change):
+    def compress(document):
+        (primitive,) = document["meshes"][0]["primitives"]
+        document["accessors"][primitive["attributes"]["POSITION"]].update(change)
+
+    with pytest.raises(BadInputError, match="compressed vertices"):
+        as_gltf(tmp_path, compress)
+
+
+def as_fan(document):
+    document["meshes"][0]["primitives"][0]["mode"] = 6
+
+
+def as_instances(document):
+    document["nodes"][-1]["extensions"] = {"EXT_mesh_gpu_instancing": {"attributes": {}}}
+
+
+@pytest.mark.parametrize(("change", "said"), [(as_fan, "triangle fans"), (as_instances, "instances")])
+def test_what_a_gltf_file_would_silently_lose_is_refused(tmp_path, change, said):
+    with pytest.raises(BadInputError, match=said):
+        as_gltf(tmp_path, change)
+
+
+def with_bones(document):
+    document["skins"] = [{"joints": [0]}]
+    document["nodes"][-1]["skin"] = 0
+
+
+def with_a_shape_key(document):
+    document["meshes"][0]["weights"] = [0.0, 1.0]
+
+
+@pytest.mark.parametrize("change", [with_bones, with_a_shape_key])
+def test_a_pose_that_is_left_out_is_told(tmp_path, change):
+    _, notices = as_gltf(tmp_path, change)
+    assert "without a pose" in notices[0]
+
+
+def test_colours_of_16_bits_are_no_brighter_than_those_of_8(tmp_path):
+    mesh = in_y_up(wedge())
+    mesh.visual = ColorVisuals(mesh, vertex_colors=np.full((4, 4), 0x5A, np.uint8))
+    files = trimesh.Scene([mesh]).export(file_type="gltf")
+    document = json.loads(files["model.gltf"])
+    colours = document["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"]
+    of_8_bits = document["accessors"][colours]
+    document["accessors"][colours] = {**of_8_bits, "componentType": 5123, "bufferView": len(document["bufferViews"])}
+    document["bufferViews"].append({"buffer": len(document["buffers"]), "byteLength": 32})
+    document["buffers"].append({"uri": "colours.bin", "byteLength": 32})
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "colours.bin").write_bytes(np.full(16, 0x5A10, "<u2").tobytes())
+    before, _ = source_from_file(tmp_path / "model.gltf")
+    (tmp_path / "model.gltf").write_text(json.dumps(document))
+    source, _ = source_from_file(tmp_path / "model.gltf")
+    np.testing.assert_allclose(source.look_corners.astype(int), before.look_corners, atol=1)
+
+
+OBJ = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\nv 0 0 5\nv 1 0 5\nv 0 1 5\nf 4 5 6\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        OBJ.replace("f 1 2 3", "f -3 -2 -1").replace("f 4 5 6", "f  -3 -2 6").encode(),
+        b"\xef\xbb\xbf" + OBJ.encode(),
+        OBJ.encode("utf-16"),
+        OBJ.replace("\n", "\r\n").encode(),
+        OBJ.replace("\n", "\r").encode(),
+        OBJ.replace("f 4 5 6", "  f 4 5 6").encode(),
+        OBJ.replace("f 4 5 6", "f\t4\t5\t6").encode(),
+        OBJ.replace("f 4 5 6", "f 4 5 \\\n6").encode(),
+        OBJ.replace("f 4 5 6", "f 4 5 6 # the second one").encode(),
+    ],
+    ids=["backwards", "mark", "utf-16", "crlf", "cr", "indented", "tabs", "continued", "comment"],
+)
+def test_an_obj_file_is_the_same_however_its_lines_are_written(tmp_path, content):
+    (tmp_path / "plain.obj").write_text(OBJ)
+    (tmp_path / "other.obj").write_bytes(content)
+    plain, other = (source_from_file(tmp_path / f"{name}.obj")[0] for name in ("plain", "other"))
+    np.testing.assert_array_equal(other.vertices[other.faces], plain.vertices[plain.faces])
