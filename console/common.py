@@ -14,6 +14,7 @@ from ..jobs.engine import Engine, find_python
 from ..jobs.runner import Runner
 from ..sdi_engine.cli.options import add_processes
 from ..sdi_engine.errors import BadInputError
+from ..sdi_engine.system.files import leads_to_folder
 from ..state import preferences
 from ..state.desks import BACKGROUND_IDLE_MINUTES
 
@@ -37,7 +38,8 @@ def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argpars
         options = parser.parse_args(arguments)
     except SystemExit as error:
         return int(error.code or 0)
-    options.models_folder = options.models_folder or str(preferences.model_folder(bpy.context) or "")
+    usual = preferences.model_folder(bpy.context)
+    options.models_folder = options.models_folder or (str(usual) if usual and leads_to_folder(usual) else "")
     return options
 
 

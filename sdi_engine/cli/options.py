@@ -16,7 +16,8 @@ from ..config.parameters import PARAMETERS, SCOPES, Lora, Parameter, Parts, Scop
 from ..contract.request import JobRequest
 from ..diffusion.location import locate, model_named_here
 from ..diffusion.parts import completed, networks_in
-from ..errors import EngineError
+from ..errors import BadInputError, EngineError
+from ..system.files import leads_to_file, leads_to_folder
 from ..system.pasted import as_meant_here
 
 
@@ -83,7 +84,17 @@ def request_of(options: argparse.Namespace, prompt: str) -> JobRequest:
 
 
 def _completed(request: JobRequest, folder: str) -> JobRequest:
-    """A request with the parts that its model lacks, where the model's file is on this computer."""
+    """A request with the parts that its model lacks, where the model's file is on this computer.
+
+    Raises:
+        BadInputError: as `request_of`, or the folder of models is none.
+    """
+    if folder and not leads_to_folder(Path(folder)):
+        what = "is a file" if leads_to_file(Path(folder)) else "does not exist or cannot be read"
+        raise BadInputError(
+            f'The folder of models "{folder}" {what}: give the folder that holds "vae" and "text_encoders", such as '
+            "ComfyUI's folder models, or leave it out."
+        )
     try:
         kind = locate(request.model).kind
         if kind == "hub" or (kind == "folder" and not request.tiny_vae):

@@ -102,7 +102,10 @@ class JobRequest(Parameters):
             for lora in loras:
                 unknown += _take_unknown(lora, Lora)
             fields["loras"] = tuple(Lora(**lora) for lora in loras)
-            fields["text_encoders"] = tuple(fields.get("text_encoders", ()))
+            encoders = fields.get("text_encoders", ())
+            if isinstance(encoders, str | dict):
+                raise TypeError("not a list")
+            fields["text_encoders"] = tuple(encoders)
         except (TypeError, ValueError) as error:
             raise BadInputError(
                 "The list of LoRAs or text encoders in the job's request.json is damaged: start it again."

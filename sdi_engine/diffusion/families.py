@@ -205,6 +205,8 @@ _unet_family = functools.partial(
     refused=(
         (r"control_model\..*", "is a ControlNet combined with its base model, which is not supported"),
         (r"conditioner\.embedders\.0\.model\..*", "is SDXL's refiner, which only refines existing images"),
+        (r"encoder_hid_proj\..*", "is Kolors, whose text encoder (ChatGLM) is not supported"),
+        (r"(embedder|noise_augmentor)\..*", "is an unCLIP model, which makes variations of images"),
         (r"edm_.*", "was trained with the EDM formulation (like Playground 2.5), which is not supported"),
     ),
     may_predict_velocity=True,
@@ -285,7 +287,7 @@ SD3 = Family(
     prior=lazy("sd3_prior", "SD3Prior"),
     denoiser="transformer",
     layout=lazy("original_names", "sd3_layout"),
-    first=f"{DENOISER}x_embedder.proj.weight",
+    first=f"{DENOISER}joint_blocks.0.x_block.attn.qkv.weight",
     named=r"(.*\.)?(joint_blocks\.\d+\.x_block\.attn\.qkv\.weight|pos_embed\.pos_embed)",
     takes=("pos_embed.proj.weight",),
     text_encoders=(
@@ -376,6 +378,7 @@ CHROMA = _flux_family(
         _FLUX_VAE,
         Component("text_encoder", "T5", prefix=_T5, told=_FLUX_TEXT, tokenizer="tokenizer", page=_T5_OF_FLUX),
     ),
+    refused=((r"(.*\.)?(nerf_\w+|img_in_patch)\..*", "is Chroma Radiance, which has no VAE, and is not supported"),),
     shape=lazy("flux_names", "chroma_shape"),
     loras=r"distilled_guidance_layer",
     unread_in_loras=r"(lora_te\d?_|text_encoder\.|text_encoders\.t5xxl\.|t5xxl\.).*",
@@ -477,6 +480,7 @@ QWEN_IMAGE = _language_family(
             page="tokenizer of Qwen/Qwen-Image",
         ),
     ),
+    refused=((r"(.*\.)?addition_t_embedding\..*", "is Qwen-Image-Layered, which takes images apart"),),
     shape=lazy("qwen_image_names", "qwen_image_shape"),
     loras=r"transformer_blocks[._]\d+[._](img|txt)_(mlp|mod)",
 )
@@ -523,10 +527,27 @@ FAMILIES = (SD1, SD2, SDXL, SD3, FLUX, CHROMA, Z_IMAGE, FLUX2_KLEIN, QWEN_IMAGE,
 DISTILLED_PIPELINES = {"LatentConsistencyModelPipeline": SD1, "SanaSprintPipeline": SANA}
 """Pipelines that are for models distilled to a few steps alone, and the family of their base models."""
 
+RELATED = (
+    (
+        r"(?!control_model\.)(.*\.)?(controlnet_(blocks|x_embedder|cond_embedding)|input_hint_block)\..*",
+        "is a ControlNet",
+    ),
+    (r"(.*\.)?(txt_in\.individual_token_refiner|byt5_in)\..*", "is a HunyuanVideo or HunyuanImage model"),
+)
+"""Files that have tensors by which a family is told besides their own, as `UNSUPPORTED`."""
+
 UNSUPPORTED = (
+    *RELATED,
+    (r"(image_proj|ip_adapter)\..*|.*\.ip_adapter\w*\..*", "is an IP-Adapter"),
+    (r"double_stream_blocks\..*|.*\.double_stream_blocks\..*", "is a HiDream model"),
     (r"(.*\.)?double_blocks\..*|(.*\.)?single_transformer_blocks\..*", "is a FLUX model, or one of its architecture"),
     (r"(.*\.)?double_layers\..*", "is an AuraFlow model"),
     (r"(.*\.)?cap_embedder\..*", "is a Lumina model"),
+    (r"(.*\.)?(blocks\.\d+\.attn1\.Wqkv|mlp_t5\.\d+)\..*", "is a HunyuanDiT model"),
+    (
+        r"(.*\.)?(t5_yproj|patchify_proj|condition_embedder\.text_embedder|patch_embed\.text_proj)\..*",
+        "is a video model",
+    ),
     (r"(.*\.)?blocks\.\d+\.(cross_attn|self_attn|adaln_.*)\..*", "is a video model, or another transformer"),
     (r".*motion_modules\..*", "is a motion module for AnimateDiff"),
     (r"(.*\.)?(control_model|controlnet_cond_embedding|input_hint_block|controlnet_blocks)\..*", "is a ControlNet"),
@@ -535,11 +556,13 @@ UNSUPPORTED = (
     (r"(emb_params|string_to_param.*|clip_[lg])", "is an embedding (textual inversion)"),
     (r"(.*\.)?encoder\.block\..*|shared\.weight", "is only a text encoder (T5)"),
     (r"(.*\.)?(text_model|resblocks)\..*", "is only a text encoder"),
+    (r"(.*\.)?vision_model\..*", "is only an image encoder"),
     (r"(.*\.)?layers\.\d+\.self_attn\.q_proj\..*|token_embd\.weight", "is only a text encoder (a language model)"),
     (
         r"(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv_in|conv1|project_in|mid|mid_block|down|up)\..*",
         "is only a VAE",
     ),
+    (r"conv_first\..*|model\.\d+\.sub\..*", "is an upscaler"),
 )
 """Other files that people download: a pattern for the name of one of their tensors, and a predicate for messages."""
 

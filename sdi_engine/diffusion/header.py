@@ -167,6 +167,8 @@ def family_of(shapes: Shapes, who: str = "This file") -> Family:
     choose = f"choose a checkpoint of {families.supported(single_files=True)} for text to image."
     if is_lora(shapes) and not any(family.first in shapes for family in families.FAMILIES):
         raise BadInputError(f"{who} is a LoRA: give it as a LoRA, and as the model {choose}")
+    if any(_names(pattern, shapes) for pattern, _ in families.RELATED):
+        raise BadInputError(f"{who} {kind_of(shapes)}: {choose}")
     named = [family for family in families.FAMILIES if family.named and _names(family.named, shapes)]
     original = shapes | {DENOISER + name: shape for name, shape in denoiser_shapes(shapes).items()}
     candidates = [family for family in families.FAMILIES if family.first and family.first in original]

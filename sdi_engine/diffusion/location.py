@@ -42,6 +42,9 @@ SUFFIXES = (".safetensors", ".sft")
 MODEL_SUFFIXES = (*SUFFIXES, ".gguf")
 """Those of files that a model may be (`is_model_file`)."""
 
+_SHARD = re.compile(r".*-\d{5}-of-(?!00001)\d{5}")
+"""The stem of a file that holds a part of a network."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
 _HUB_HOSTS = ("huggingface.co", "hf.co")
 _NOT_MODELS = ("datasets", "spaces", "papers", "collections", "docs", "blog")
@@ -145,11 +148,17 @@ def is_model_file(file: Path) -> bool:
 
 
 def check_suffix(file: Path, kind: str) -> None:
-    """Refuse a "model" in another format than safetensors or GGUF, and all else in another than safetensors.
+    """Refuse a "model" in another format than safetensors or GGUF, all else in another than safetensors, and the parts
+    of a network that is in several files.
 
     Raises:
         BadInputError: it is, by its name.
     """
+    if is_model_file(file) and _SHARD.fullmatch(file.stem):
+        raise BadInputError(
+            f'The {kind} file "{file}" holds only a part of its network, which is in several files: choose the folder '
+            f"that they are in, with its {CONFIG_FILE}, or a copy that is one file."
+        )
     if is_safetensors(file) or (kind == "model" and is_gguf(file)):
         return
     if is_gguf(file):

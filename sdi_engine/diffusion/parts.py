@@ -8,6 +8,7 @@ only.
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 
 from ..config.parameters import Parts
 from ..errors import BadInputError
+from ..system.files import leads_to_file, leads_to_folder
 from ..system.pasted import as_meant
 from .families import VAE, Component, Family, Shapes
 from .header import (
@@ -45,12 +47,15 @@ ENCODERS = {
 that is usually taken."""
 
 VAES = {
-    "AutoencoderKL": "as of Stable Diffusion, FLUX.1 and Z-Image",
+    "AutoencoderKL": "as of Stable Diffusion",
     "AutoencoderKLFlux2": "of FLUX.2",
     "AutoencoderKLQwenImage": "of Qwen-Image and Wan",
     "AutoencoderDC": "of Sana",
 }
 """The kinds of VAEs, by their classes in Diffusers."""
+
+_OF_CHANNELS = {4: "as of Stable Diffusion 1, 2 and XL", 16: "as of Stable Diffusion 3, FLUX.1 and Z-Image"}
+"""What VAEs of the class AutoencoderKL are of, by the channels of their latents."""
 
 _MODEL_TYPES = {
     "clip_text_model": "CLIP",
@@ -169,10 +174,12 @@ def network_at(path: Path) -> Network:
     Raises:
         BadInputError: there is none, or it is neither; the sentence says what it is, where that is known.
     """
-    if path.is_dir():
+    if leads_to_folder(path):
         return _network_in_folder(path)
-    if not path.is_file():
-        raise BadInputError(f'The file "{path}" does not exist: check that the path is complete and correct.')
+    if not leads_to_file(path):
+        raise BadInputError(
+            f'The file "{path}" does not exist or cannot be seen: check that the path is complete and correct.'
+        )
     check_suffix(path, "VAE or text encoder")
     status = path.stat()
     found = _in_file(path, status.st_mtime_ns, status.st_size)
@@ -204,15 +211,13 @@ def plan(model: str, parts: Parts, found: Iterable[Network] = ()) -> Plan | None
     header = read_header(path)
     companion = companion_folder(path)
     family, config = family_in(path, header, companion)
+    check_numbers(path, header)  # before a person looks for parts of a file that cannot be read
     shapes = {name: entry.shape for name, entry in header.items()}
     prefixes = {part.part: family.prefix_of(part) for part in family.components}
     held = {part for part, prefix in prefixes.items() if prefix and any(_starts(shapes, prefix))}
     if companion is not None:
         held |= {part.part for part in family.components} - present(read_index(companion / INDEX_FILE, str(companion)))
-    planned = _planned(family, config, denoiser_shapes(shapes), held, parts, found, path)
-    if not planned.missing:
-        check_numbers(path, header)
-    return planned
+    return _planned(family, config, denoiser_shapes(shapes), held, parts, found, path)
 
 
 def check(model: str, parts: Parts) -> Plan | None:
@@ -296,7 +301,8 @@ def networks_in(folder: Path) -> list[Network]:
     They are looked for in the folders that ComfyUI and WebUI have for them, if there are any, else everywhere.
     """
     own = [folder / name for name in _FOLDERS_OF_PARTS if (folder / name).is_dir()]
-    files = {file.resolve(): file for each in own or [folder] for file in each.rglob("*") if is_safetensors(file)}
+    every = (file for each in own or [folder] for file in each.rglob("*") if is_safetensors(file))
+    files = {os.path.realpath(file): file for file in every}  # Path.resolve raises where links lead in a circle
     networks = []
     for file in sorted(files.values()):
         try:
@@ -354,6 +360,11 @@ def _planned(
         planned.given[part] = network
     if parts.tiny_vae:
         planned.tiny_vae = _tiny_vae(Path(as_meant(parts.tiny_vae)), family, needs, config)
+    tokenizer = Path(as_meant(parts.tokenizer))
+    if parts.tokenizer and not leads_to_folder(tokenizer) and not leads_to_file(tokenizer):
+        raise BadInputError(
+            f'The tokenizer "{parts.tokenizer}" does not exist: check that the path is complete and correct.'
+        )
     found = list(found)
     for need in needs:
         part = need.component.part
@@ -393,7 +404,7 @@ def _tiny_vae(path: Path, family: Family, needs: Iterable[Need], config: Path) -
             f"This {family.label} model has no VAE that a tiny one could stand in for: leave the tiny VAE out."
         )
     usual = f"{usual_name(family)}_encoder.safetensors"
-    is_of_models = path.is_dir() and not (path / "config.json").is_file()
+    is_of_models = leads_to_folder(path) and not (path / "config.json").is_file()
     networks = networks_in(path) if is_of_models else [network_at(path)]
     tiny = [network for network in networks if network.is_tiny_vae]
     fitting = [
@@ -462,12 +473,12 @@ def tokenizer_folder(part: Component, beside: Path | None, parts: Parts, config:
     candidates: list[Path] = []
     if parts.tokenizer:
         given = Path(as_meant(parts.tokenizer))
-        candidates = [given / part.tokenizer, given] if given.is_dir() else [given.parent]
+        candidates = [given / part.tokenizer, given] if leads_to_folder(given) else [given.parent]
     elif beside is not None:
         own = beside if beside.is_dir() else beside.with_suffix("")
         candidates = [own, own / part.tokenizer, own.with_name(own.name.replace("text_encoder", "tokenizer"))]
         candidates += [config / part.tokenizer]
-    return next((folder for folder in candidates if (folder / TOKENIZER_FILE).is_file()), None)
+    return next((folder for folder in candidates if leads_to_file(folder / TOKENIZER_FILE)), None)
 
 
 def _holds_tokenizer(network: Network) -> bool:
@@ -623,7 +634,8 @@ def _belonging(need: Need, planned: Plan) -> str:
 
 def _label(kind: str, width: int) -> str:
     if kind in VAES:
-        return f"a VAE with {width} channels, {VAES[kind]}"
+        of_models = _OF_CHANNELS.get(width, VAES[kind]) if kind == "AutoencoderKL" else VAES[kind]
+        return f"a VAE with {width} channels, {of_models}"
     if kind == TINY_VAE:
         return f"a tiny VAE with {width} channels"
     name = ENCODERS[kind].get(width, ("", ""))[0]

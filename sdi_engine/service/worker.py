@@ -82,9 +82,9 @@ def make_mesh_in_turn(folder: JobFolder, request: JobRequest, resume: bool, repo
 def _check_against_model(request: JobRequest, resume: bool) -> None:
     """Refuse what the model's small files say that it cannot make; a run that was begun is told of its noise later."""
     check_prompt(request.prompt, request.model)
-    check_parts(request.model, request.parts)
     if not resume:
-        check_noise(request.noise, request.model)
+        check_noise(request.noise, request.model)  # before a person looks for the parts of a model that will not do
+    check_parts(request.model, request.parts)
 
 
 def run(

@@ -60,6 +60,22 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def leads_to_folder(path: Path) -> bool:
+    """Whether there is a folder, or a link to one; False where that cannot be seen."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # in a folder without permission, or longer than a path can be
+        return False
+
+
+def leads_to_file(path: Path) -> bool:
+    """As `leads_to_folder`, of an ordinary file."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def refuse_link(path: Path) -> None:
     """Raise UnsafeFileError where there is a link."""
     if is_link(path):

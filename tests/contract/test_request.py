@@ -149,6 +149,7 @@ def test_longest_prompt_is_accepted():
         (json.dumps({"prompt": "x", "loras": [{"file": "a\nb"}]}), r"control characters"),
         ('{"prompt": "x", "schema": 1, "loras": [{"path": "a"}]}', "list of LoRAs"),
         ('{"prompt": "x", "schema": 1, "loras": 5}', "list of LoRAs"),
+        ('{"prompt": "x", "schema": 1, "text_encoders": "clip.safetensors"}', "list of LoRAs or text encoders"),
         (json.dumps({"prompt": "x", "schema": 1, "seed": "one"}), "seed"),
         (json.dumps({"prompt": "x", "steps": "abc"}), 'steps" is "abc": it must be a whole number or nothing'),
     ],

@@ -305,8 +305,8 @@ NETWORKS = {
     "the text encoder T5-XXL": T5,
     "the text encoder CLIP-L": CLIP_L,
     "the text encoder CLIP-G": CLIP_G,
-    "a VAE with 4 channels, as of Stable Diffusion, FLUX.1 and Z-Image": VAE_4,
-    "a VAE with 16 channels, as of Stable Diffusion, FLUX.1 and Z-Image": VAE_16,
+    "a VAE with 4 channels, as of Stable Diffusion 1, 2 and XL": VAE_4,
+    "a VAE with 16 channels, as of Stable Diffusion 3, FLUX.1 and Z-Image": VAE_16,
     "a VAE with 32 channels, of FLUX.2": VAE_32,
     "a VAE with 16 channels, of Qwen-Image and Wan": VAE_VIDEO,
     "a VAE with 32 channels, of Sana": VAE_DEEP,
@@ -440,6 +440,10 @@ def test_wrong_pairings_are_named_from_the_headers(model, part, sentence, tmp_pa
         (FLUX | {"img_in.weight": (3072, 384)}, "takes 384 channels for images of 64, as those for inpainting"),
         (KLEIN_9B | {"guidance_in.in_layer.weight": (6144, 256)}, r"is FLUX\.2 dev, whose text encoder"),
         (SDXL | {"input_blocks.0.0.weight": (320, 9, 3, 3)}, "takes 9 channels"),
+        (SDXL_DIFFUSERS | {"encoder_hid_proj.weight": (2048, 4096)}, "is Kolors"),
+        (CHROMA | {"nerf_blocks.0.norm.scale": (64,)}, "is Chroma Radiance"),
+        (QWEN | {"time_text_embed.addition_t_embedding.weight": (2, 3072)}, "is Qwen-Image-Layered"),
+        (FLUX | {"img_in.weight.absmax": (9,)}, "quantized by bitsandbytes"),
     ],
 )
 def test_a_denoiser_for_something_else_is_named(shapes, sentence, tmp_path):
@@ -456,10 +460,38 @@ def test_parts_in_the_wrong_place_or_twice(tmp_path):
         (Parts(text_encoders=(vae,)), "no text encoder: choose it as the VAE"),
         (Parts(text_encoders=(clip, str(shutil.copy(clip, tmp_path / "clip2.safetensors")))), "are both the text"),
         (Parts(vae=str(tmp_path / "nothing.safetensors")), "does not exist"),
+        (Parts(vae=str(tmp_path / f"{'long' * 99}.safetensors")), "does not exist or cannot be seen"),
         (Parts(vae=str(tmp_path)), "no text encoder or VAE that is supported here: choose one with a config.json"),
     ):
         with pytest.raises(BadInputError, match=sentence):
             parts.check(model, given)
+
+
+def test_one_of_the_files_of_a_network_is_no_network(tmp_path):
+    model = write_file(tmp_path / "model-00001-of-00002.safetensors", FLUX)
+    part = write_file(tmp_path / "vae" / "vae-00001-of-00002.safetensors", VAE_16)
+    for check in (lambda: parts.check(str(model), NO_PARTS), lambda: parts.network_at(part)):
+        with pytest.raises(BadInputError, match=r"only a part of its network, .* choose the folder"):
+            check()
+    assert parts.networks_in(tmp_path) == []
+    assert parts.network_at(part.rename(part.with_name("vae-00001-of-00001.safetensors"))).is_vae
+
+
+def test_links_in_a_folder_of_models_may_lead_in_a_circle(tmp_path):
+    (tmp_path / "self.safetensors").symlink_to(tmp_path / "self.safetensors")
+    file = write_file(tmp_path / "ae.safetensors", VAE_16)
+    assert [network.path for network in parts.networks_in(tmp_path)] == [file]
+
+
+def test_a_tokenizer_and_a_folder_of_models_that_are_not_there(tmp_path):
+    model = str(write_file(tmp_path / "dream.safetensors", FLUX))
+    with pytest.raises(BadInputError, match=r'The tokenizer ".*nowhere" does not exist'):
+        parts.check(model, Parts(tokenizer=str(tmp_path / "nowhere")))
+    parser = argparse.ArgumentParser()
+    add_options(parser, "object")
+    for folder, what in ((tmp_path / "nowhere", "does not exist"), (model, "is a file")):
+        with pytest.raises(BadInputError, match=f"folder of models .* {what}"):
+            request_of(parser.parse_args(["--model", model, "--models-folder", str(folder)]), "a mug")
 
 
 def test_what_lies_around_is_taken_where_only_one_file_fits(tmp_path):

@@ -358,7 +358,7 @@ def test_a_folder_of_models_lists_denoisers_with_what_they_take_and_all_else(tmp
     assert {piece.label.split(" · ")[1] for piece in found.pieces} == {
         "LoRA for an unknown model",
         "the text encoder Qwen 3 4B",
-        "a VAE with 16 channels, as of Stable Diffusion, FLUX.1 and Z-Image",
+        "a VAE with 16 channels, as of Stable Diffusion 3, FLUX.1 and Z-Image",
     }
     request = models.completed(JobRequest("a mug", model=str(model)), found.pieces)
     assert (Path(request.vae).name, request.text_encoders) == ("ae.safetensors", (str(encoder),))

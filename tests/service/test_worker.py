@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import trimesh
+from headers import write_file
 from tiny_models import write_stable_diffusion
 
 from sdi_engine.contract import events
@@ -324,3 +325,9 @@ def test_a_drive_that_stays_away_ends_the_job_with_a_sentence(tmp_path, monkeypa
 
     assert worker.run(folder.path, resume=False, work=work) == EXIT_STORAGE
     assert "is gone: connect its drive" in caplog.text
+
+
+def test_that_a_model_is_distilled_is_said_before_what_it_lacks(tmp_path):
+    file = write_file(tmp_path / "dream-turbo.safetensors", {"double_blocks.0.img_mod.lin.weight": (18432, 3072)})
+    with pytest.raises(BadInputError, match="was distilled to a few steps"):
+        worker.make_mesh(JobFolder(tmp_path), request(str(file)), False, seen)

@@ -17,6 +17,7 @@ SD1 = {FIRST: (320, 4, 3, 3), **VAE, "cond_stage_model.transformer.text_model.fi
 SD2 = {FIRST: (320, 4, 3, 3), **VAE, "cond_stage_model.model.ln_final.weight": (1024,)}
 SD3 = {
     "model.diffusion_model.x_embedder.proj.weight": (1536, 16, 2, 2),
+    "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight": (4608, 1536),
     **VAE,
     "text_encoders.clip_l.transformer.text_model.final_layer_norm.weight": (768,),
     "text_encoders.clip_g.transformer.text_model.final_layer_norm.weight": (1280,),
