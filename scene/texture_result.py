@@ -25,6 +25,7 @@ from ..sdi_engine.system.files import is_there
 from . import behind_modifiers, looks, refined_shape, target, texture_material, textures
 from .evaluated_copy import copy_as_evaluated
 from .importer import ImportFailedError
+from .seen_material import is_seen
 from .source_mesh import check, evaluated_mesh, topology_of
 
 if TYPE_CHECKING:
@@ -110,6 +111,12 @@ def apply(context: bpy.types.Context, thing: bpy.types.Object, folder: JobFolder
     if colour is not None:
         material.diffuse_color = colour  # which Solid shading shows
     looks.add(thing, folder.path, request, material, fitting.faces, shape)
+    painted = slice(None) if files.painted is None else files.painted
+    if not is_seen(context, thing, material, files.topology, files.corners[painted, 0]):
+        applied.notices.append(
+            f"The modifiers of “{thing.name}” give faces materials of their own, which hide the texture there: apply "
+            "them, and texture it again."
+        )
     return applied
 
 

@@ -164,6 +164,25 @@ def test_selected_faces_are_found_through_modifiers(cube, texture):
     assert not [each.name for each in cube.data.attributes if each.name.startswith("sdi_polygon")]
 
 
+def test_materials_that_modifiers_give_faces_are_told(bpy, cube, texture):
+    tree = bpy.data.node_groups.new("Paint", "GeometryNodeTree")
+    for direction in ("INPUT", "OUTPUT"):
+        tree.interface.new_socket("Geometry", in_out=direction, socket_type="NodeSocketGeometry")
+    first, paint, last = (
+        tree.nodes.new(kind) for kind in ("NodeGroupInput", "GeometryNodeSetMaterial", "NodeGroupOutput")
+    )
+    paint.inputs["Material"].default_value = bpy.data.materials.new("Of the node")
+    tree.links.new(first.outputs[0], paint.inputs[0])
+    tree.links.new(paint.outputs[0], last.inputs[0])
+    cube.modifiers.new("Nodes", "NODES").node_group = tree
+    (notice,) = texture(cube).notices
+    assert "materials of their own" in notice
+    cube.modifiers.clear()
+    cube.modifiers.new("Array", "ARRAY")
+    bpy.context.collection.objects.link(cube.copy())  # so that its slots are linked to the object
+    assert texture(cube, name="job-2").notices == []
+
+
 def test_a_new_uv_map_behind_modifiers_is_on_a_copy(bpy, extension, cube, texture):
     cube.modifiers.new("Subdivision", "SUBSURF").levels = 1
     cube.data.uv_layers.remove(cube.data.uv_layers[0])
