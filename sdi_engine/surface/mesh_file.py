@@ -63,6 +63,8 @@ def source_from_file(file: Path) -> tuple[SourceMesh, tuple[str, ...]]:
         content = ready_obj(plain_lines(content, file.name), file.name)
     try:
         scene = trimesh.load_scene(io.BytesIO(content), file_type=kind[1:], resolver=beside, process=False)
+        if kind == ".ply":
+            _refuse_incomplete(scene, file.name)
         parts, lost = _parts(scene, kind, beside.pictures)
     except BadInputError:
         raise
@@ -74,8 +76,8 @@ def source_from_file(file: Path) -> tuple[SourceMesh, tuple[str, ...]]:
             f'"{file.name}" is damaged, or no {kind[1:].upper()} file: export it again ({type(error).__name__}).'
         ) from error
     if not parts:
-        things = "points or curves" if scene.geometry else "nothing"
-        raise BadInputError(f'"{file.name}" has {things} in it, and no faces: give a mesh that has a surface.')
+        what = "has points or curves in it, and" if scene.geometry else "is damaged, or has"
+        raise BadInputError(f'"{file.name}" {what} no faces: give a mesh that has a surface.')
     if kind == ".obj":
         lost += _sentence(_UNKNOWN, [name for name in used_materials(content) if name not in beside.pictures])
     mesh, notices = joined(parts)
@@ -197,3 +199,13 @@ def _outwards(mesh: SourceMesh) -> SourceMesh:
         if array is not None:
             changed[name] = np.where(wrong.reshape(-1, *[1] * (array.ndim - 1)), array[:, ::-1], array)
     return replace(mesh, **changed)
+
+
+def _refuse_incomplete(scene: trimesh.Scene, name: str) -> None:
+    """Refuse a PLY file that has fewer faces than its header says: trimesh takes those that there are."""
+    for mesh in scene.geometry.values():
+        faces = mesh.metadata.get("_ply_raw", {}).get("face", {})
+        data = faces.get("data")
+        columns = list(data.values()) if isinstance(data, dict) else [data]
+        if data is not None and any(len(column) < faces["length"] for column in columns):
+            raise BadInputError(f'"{name}" is not complete: copy or export it again.')

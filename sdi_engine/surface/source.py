@@ -29,6 +29,9 @@ touched. The starter prior's pictures are made so, and of other models' wishes n
 NO_AREA = 1e-15
 """Twice the area, in units of the mesh's size, of a triangle whose corners lie on a line, with rounding."""
 
+NO_EXTENT = 1e-5
+"""Size of a mesh against its distance from the origin; float32 has fewer than 200 places across a smaller one."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -101,7 +104,7 @@ class SourceMesh:
             front: degrees by which the front is turned about Z.
 
         Raises:
-            BadInputError: the mesh has no extent.
+            BadInputError: the mesh has no extent, or hardly any against its distance from the origin.
         """
         used = np.unique(self.faces)
         turned = self.vertices[used].astype(np.float64) @ _turn(-front).T
@@ -109,8 +112,11 @@ class SourceMesh:
         middle = (low + high) / 2.0
         radius = np.linalg.norm((turned - middle)[:, :2], axis=1).max()
         size = max(radius / RADIUS_IN_FRAME, (high - low)[2] / HEIGHT_IN_FRAME)
-        if size <= 1e-6 * max(1e-12, np.abs(middle).max()):
-            raise BadInputError("The mesh is a single point: give one that has a surface.")
+        if size <= NO_EXTENT * max(1e-12, np.abs(middle).max()):
+            raise BadInputError(
+                "The mesh is a single point, or so far from the origin that its shape is lost there: move it nearer, "
+                "or give one that has a surface."
+            )
         return Place(_turn(front) @ middle, float(frame / size), front)
 
 

@@ -199,6 +199,7 @@ def triangle(*lines):
         ("a.glb", b"hello, I am no mesh at all", "damaged, or no GLB"),
         ("a.stl", b"solid hello", "no faces|damaged"),
         ("a.ply", b"ply\nformat ascii 1.0\nelement vertex 99999999999\nend_header\n", "damaged|no faces"),
+        ("a.ply", wedge().export(file_type="ply", encoding="ascii").rsplit(b"\n", 3)[0], "is not complete"),
         ("a.obj", b"hello", "no faces|damaged"),
         ("a.obj", triangle().encode(), "no faces"),
         ("a.obj", triangle("l 1 2").encode(), "no faces"),

@@ -103,6 +103,13 @@ def test_a_point_has_no_place():
         SourceMesh(np.ones((3, 3), np.float32), ONE).place()
 
 
+def test_a_mesh_that_is_lost_in_rounding_far_from_the_origin_has_no_place():
+    triangle = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 1]], np.float32)
+    SourceMesh(triangle + np.float32(1e4), ONE).place()
+    with pytest.raises(BadInputError, match="far from the origin"):
+        SourceMesh(triangle + np.float32(5e5), ONE).place()
+
+
 def test_normals_are_sound_where_triangles_and_given_normals_are_not():
     vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [2, 0, 0]], np.float32) * 1e-3
     faces = np.array([[0, 1, 2], [0, 1, 3], [3, 3, 3]], np.int32)
