@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -110,12 +111,12 @@ class Job:
         if not waits and (self._since_reported_end is not None or not self._is_attended()):
             self._conclude(None)
 
-    def poll(self, waits: bool, engine_exit_code: int | None = None) -> bool:
+    def poll(self, waits: bool, engine_exit_code: Callable[[], int | None] = lambda: None) -> bool:
         """Read new events, kill an engine that does not stop, notice the end; returns whether anything has changed.
 
         Args:
             waits: whether the job is in the queue, so that no engine works on it yet.
-            engine_exit_code: the engine's exit code, if it is known to have ended.
+            engine_exit_code: returns the engine's exit code, if it is known to have ended; asked once it has.
         """
         if self.is_given_up:
             return self._is_back()
@@ -138,7 +139,7 @@ class Job:
             ended = not self._is_attended()
         if ended:
             self._read_events()
-            self._conclude(engine_exit_code)
+            self._conclude(engine_exit_code())
         return changed or ended
 
     def wait_again(self) -> None:

@@ -269,6 +269,18 @@ def test_a_job_that_ends_without_a_result_has_failed(desk, prompt, exit_code, wo
         assert "The engine ended without a result" in again.failure.message
 
 
+def test_an_engine_that_ends_while_its_jobs_are_looked_at_has_its_exit_code(desk, monkeypatch):
+    is_attended = Job._is_attended
+
+    def after_its_end(job):
+        while is_attended(job):
+            time.sleep(0.01)
+        return False
+
+    monkeypatch.setattr(Job, "_is_attended", after_its_end)
+    assert "exit code 0 and no result" in desk.run("quit early").failure.message
+
+
 def test_a_killed_job_can_be_resumed(desk):
     job = desk.run("kill it")
     assert job.state == events.FAILED
