@@ -66,7 +66,7 @@ def _colour_of(tree: bpy.types.NodeTree, node: bpy.types.Node) -> bpy.types.Node
     socket = colour_input(node)
     if socket is None:
         return None
-    if socket.is_linked:
+    if socket.is_linked and not socket.links[0].is_muted:
         return socket.links[0].from_socket
     plain = tree.nodes.new("ShaderNodeRGB")
     plain.outputs[0].default_value = socket.default_value

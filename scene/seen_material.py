@@ -42,14 +42,7 @@ def is_seen(
             mesh.polygons.foreach_get("loop_start", starts)
             mesh.polygons.foreach_get("material_index", slots)
             polygons = np.searchsorted(starts, loops, side="right") - 1
-            last = max(len(mesh.materials), len(thing.material_slots)) - 1
-            return all(_material(thing, mesh, min(slot, last)) == material for slot in np.unique(slots[polygons]))
+            shown = list(mesh.materials) or [None]
+            return all(shown[min(slot, len(shown) - 1)] == material for slot in np.unique(slots[polygons]))
     except EngineError:  # it is hidden
         return True
-
-
-def _material(thing: bpy.types.Object, mesh: bpy.types.Mesh, slot: int) -> bpy.types.Material | None:
-    """What faces of an evaluated mesh with this slot show: of a slot linked to the object, what that has there."""
-    if slot < len(thing.material_slots) and thing.material_slots[slot].link == "OBJECT":
-        return thing.material_slots[slot].material
-    return mesh.materials[slot] if slot < len(mesh.materials) else None

@@ -167,7 +167,8 @@ def topology_of(mesh: bpy.types.Mesh) -> np.ndarray:
 def evaluated_mesh(
     context: bpy.types.Context, thing: bpy.types.Object
 ) -> Iterator[tuple[bpy.types.Object, bpy.types.Mesh]]:
-    """The evaluated object and a copy of its mesh, which exist during the block."""
+    """The evaluated object and a copy of its mesh, with the materials that its faces show, which exist during the
+    block."""
     if thing.mode == "EDIT":
         thing.update_from_editmode()
     depsgraph = context.evaluated_depsgraph_get()
@@ -175,6 +176,9 @@ def evaluated_mesh(
     if not evaluated.is_evaluated:
         raise BadInputError(f'"{thing.name}" is hidden, or not in the scene: show it first.')
     mesh = bpy.data.meshes.new_from_object(evaluated, preserve_all_data_layers=True, depsgraph=depsgraph)
+    for index, slot in enumerate(thing.material_slots):
+        if slot.link == "OBJECT" and index < len(mesh.materials):
+            mesh.materials[index] = slot.material
     mesh.use_auto_texspace = False  # or Generated coordinates in materials would be of the larger or smaller mesh
     mesh.texspace_location, mesh.texspace_size = thing.data.texspace_location, thing.data.texspace_size
     try:

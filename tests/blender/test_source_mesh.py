@@ -388,6 +388,24 @@ class TestLook:
         assert source.look[0, 7].tolist() == [0, 128, 0]
         assert source.look[0, 0].tolist() == [0, 0, 0]
 
+    @pytest.mark.parametrize("modifier", [None, "ARRAY"])
+    def test_a_material_that_the_object_has_in_a_slot(self, square, material, capture, modifier):
+        square.data.materials.append(material((0.0, 0.0, 1.0))[0])
+        square.material_slots[0].link = "OBJECT"
+        square.material_slots[0].material = material((1.0, 0.0, 0.0))[0]
+        if modifier:
+            square.modifiers.new("A modifier", modifier)
+        colours = capture(square, look_size=16).look_corners
+        assert (colours == [255, 0, 0]).all()
+
+    def test_a_muted_link_feeds_no_colour(self, square, material, capture):
+        made, shader = material((1.0, 0.0, 0.0))
+        feed(shader, "ShaderNodeRGB", "Color").outputs[0].default_value = (0.0, 1.0, 0.0, 1.0)
+        shader.inputs["Base Color"].links[0].is_muted = True
+        square.data.materials.append(made)
+        look = capture(square, look_size=16).look
+        np.testing.assert_allclose(look[8, 8], [255, 0, 0], atol=2)
+
     def test_vertex_colours(self, bpy, square, material, capture):
         made, shader = material()
         feed(shader, "ShaderNodeVertexColor", "Color", layer_name="Paint")
