@@ -107,6 +107,8 @@ def check(thing: bpy.types.Object) -> str:
             return (
                 f'{name} is linked from "{each.library.name}": make it local first (Object ▸ Relations ▸ Make Local).'
             )
+    if thing.override_library is not None:  # to which Blender lets nobody add looks
+        return f"{name} is a library override: make it local first (Object ▸ Relations ▸ Make Local)."
     if not thing.data.polygons and not thing.modifiers and thing.mode != "EDIT":
         return f"{name} has no faces: choose a mesh with faces."
     return ""

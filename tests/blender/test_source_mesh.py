@@ -339,7 +339,12 @@ class TestRefusals:
         with bpy.data.libraries.load(str(path), link=True) as (_, wanted):
             wanted.objects = ["Cube"]
         bpy.context.scene.collection.objects.link(wanted.objects[0])
-        assert "Make Local" in refusal(wanted.objects[0])
+        (linked,) = wanted.objects
+        assert "Make Local" in refusal(linked)
+        linked.override_create(remap_local_usages=True)
+        (override,) = (each for each in bpy.data.objects if each.override_library is not None)
+        override.data = override.data.copy()
+        assert "library override" in refusal(override)
 
     def test_a_uv_map_in_udim_tiles(self, square, capture, refusal):
         layer = square.data.uv_layers.active
