@@ -41,7 +41,16 @@ from .header import read_header
 from .lean import import_diffusers
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, is_model_file, locate
 from .loras import check_loras, fuse_loras
-from .model_index import LIBRARIES, absent_parts, check_channels, check_weights, checked_pipeline, present, read_index
+from .model_index import (
+    LIBRARIES,
+    absent_parts,
+    check_channels,
+    check_tokenizers,
+    check_weights,
+    checked_pipeline,
+    present,
+    read_index,
+)
 from .narrow_weights import NARROW, keep_narrow
 from .needs import check_whole
 from .networks import check_network, network_in_folder, network_of_its_own
@@ -50,7 +59,7 @@ from .parts import Plan, check, files_of
 from .precision import precision
 from .prior import ModelHints, Prior
 from .text_encoders import TEXT_ENCODERS, ReadEncoders, TextEncoders, without_weights
-from .tokenizer_files import tokenizer_in
+from .tokenizer_files import check_knows_words, tokenizer_in
 from .weight_bytes import narrow_kind
 
 if TYPE_CHECKING:
@@ -188,6 +197,7 @@ def _load_folder(
     planned = check(str(folder), parts)
     assert planned is not None
     check_weights(model, folder, index, family, planned.given)
+    check_tokenizers(model, folder, index, family, planned.tokenizers if parts.tokenizer else ())
     check_whole(folder, [part for part in family.networks if part in present(index) and part not in planned.given])
     for part, network_given in planned.given.items():
         check_network(network_given, part, index[part], folder, family.identities)
@@ -220,6 +230,9 @@ def _load_folder(
         **read(part for part in networks if part not in (*encoders, family.denoiser)),
         **{family.denoiser: read_denoiser()},
         **{part: without_weights(folder, part, index[part]) for part in encoders},
+    )
+    check_knows_words(
+        folder, {part: each for part, each in pipeline.components.items() if part.startswith("tokenizer")}
     )
     notices = fuse_loras(pipeline, loras, family) + about_loras(loras)
     notices += pack_denoiser(getattr(pipeline, family.denoiser), packed, device)

@@ -112,6 +112,33 @@ def check_weights(
             )
 
 
+def check_tokenizers(
+    model: str, folder: Path, index: Mapping[str, Any], family: Family, others: Container[str] = ()
+) -> None:
+    """Refuse a folder in which a tokenizer has no words: its library makes up one that knows none instead.
+
+    Args:
+        others: tokenizers that are not taken from the folder.
+
+    Raises:
+        BadInputError: one has none; the sentence names it.
+    """
+    for part in (*family.required, *family.optional):
+        is_taken = part.startswith("tokenizer") and part in present(index) and part not in others
+        if is_taken and not _holds_words(folder / part):
+            raise BadInputError(
+                f'The {part.replace("_", " ")} of the model "{model}" lacks the files with its words '
+                "(tokenizer.json, or vocab.json with merges.txt): download the model again."
+            )
+
+
+def _holds_words(tokenizer: Path) -> bool:
+    """Whether a folder has the files of one of the formats that tokenizers have, a SentencePiece model among them."""
+    names = {file.name for file in tokenizer.glob("*")}
+    is_whole = "tokenizer.json" in names or {"vocab.json", "merges.txt"} <= names
+    return is_whole or any(name.endswith(".model") for name in names)
+
+
 def words_of(folder: Path) -> dict[str, list[str]]:
     """The words or phrases of a model of a small vocabulary in Diffusers layout, by kind; empty for others."""
     return vocabulary.sound(read_object(folder / HINTS_FILE).get("knows"))

@@ -542,6 +542,7 @@ def _network_in_folder(folder: Path) -> Network:
         raise BadInputError(
             f'The folder "{folder}" has no weights in the safetensors format: download them, or choose another one.'
         )
+    read_header(folder)  # so that a file that is cut off is named before anything is loaded
     return Network(folder, kind, width)
 
 

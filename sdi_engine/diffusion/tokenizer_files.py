@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,23 @@ def tokenizer_in(path: Path, part: Component, kind: Sequence[str], encoder: nn.M
             f"belong together; take {part.page} on the Hugging Face hub."
         )
     return tokenizer
+
+
+def check_knows_words(folder: Path, tokenizers: Mapping[str, Any]) -> None:
+    """Refuse tokenizers for which every text is the same, as they are read from empty files.
+
+    Args:
+        folder: of the model.
+        tokenizers: by their parts; None for one that it does without.
+
+    Raises:
+        BadInputError: one knows no words.
+    """
+    for part, tokenizer in tokenizers.items():
+        if tokenizer is not None and len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
+            raise BadInputError(
+                f'The tokenizer in "{folder / part}" knows no words: its files are damaged; download the model again.'
+            )
 
 
 def _in_folder(folder: Path, kind: Sequence[str]) -> Any:

@@ -355,6 +355,19 @@ def test_nan_or_infinite_weights_in_a_folder_are_refused(latent_model, tmp_path)
         load_prior(changed(folder, "vae", lambda tensors: tensors["decoder.conv_in.bias"].fill_(float("nan"))), CPU)
 
 
+def test_a_tokenizer_without_words_is_refused(latent_model, tmp_path):
+    """Of an empty folder the library makes one that knows no words, for which every prompt is the same."""
+    model = shutil.copytree(latent_model, tmp_path / "model")
+    words, whole = model / "tokenizer" / "vocab.json", model / "tokenizer" / "tokenizer.json"
+    shutil.move(whole, tmp_path)
+    words.write_text("{}")
+    with pytest.raises(BadInputError, match=r"tokenizer of the model .* lacks the files with its words"):
+        load_prior(str(model), CPU)
+    (model / "tokenizer" / "merges.txt").write_text("#version: 0.2")
+    with pytest.raises(BadInputError, match="knows no words"):
+        load_prior(str(model), CPU)
+
+
 def test_the_unused_rest_of_clip_in_a_folder_is_ignored(latent_model, tmp_path):
     more = {"text_model.embeddings.position_ids": torch.arange(24)[None], "logit_scale": torch.ones(1)}
     folder = shutil.copytree(latent_model, tmp_path / "older")

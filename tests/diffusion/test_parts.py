@@ -477,6 +477,15 @@ def test_one_of_the_files_of_a_network_is_no_network(tmp_path):
     assert parts.network_at(part.rename(part.with_name("vae-00001-of-00001.safetensors"))).is_vae
 
 
+def test_a_folder_with_a_file_that_is_cut_off_is_no_network(tmp_path):
+    file = write_file(tmp_path / "vae" / "model.safetensors", VAE_16)
+    (tmp_path / "vae" / "config.json").write_text('{"_class_name": "AutoencoderKL", "latent_channels": 16}')
+    assert parts.network_at(tmp_path / "vae").is_vae
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(BadInputError, match=r"vae.model\.safetensors.* is truncated"):
+        parts.network_at(tmp_path / "vae")
+
+
 def test_links_in_a_folder_of_models_may_lead_in_a_circle(tmp_path):
     (tmp_path / "self.safetensors").symlink_to(tmp_path / "self.safetensors")
     file = write_file(tmp_path / "ae.safetensors", VAE_16)
