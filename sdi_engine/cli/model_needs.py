@@ -6,6 +6,7 @@ from typing import Any
 
 from ..config.parameters import AUTO, NO_PARTS, Parts
 from ..config.settings import PRESETS
+from ..diffusion.distilled import check_noise
 from ..diffusion.needs import Work, gib, plan, weigh
 from ..diffusion.parts import check
 from ..errors import BadInputError
@@ -54,5 +55,15 @@ def needs_of(model: str, device: str, parts: Parts = NO_PARTS, precision: str = 
         "lines": [
             f"{weights.family}: {weighs}; the text encoders are freed before the first step",
             *(f"{name:12} {each.words(device)}" for name, each in plans.items()),
+            *_on_few_steps(model),
         ],
     }
+
+
+def _on_few_steps(model: str) -> list[str]:
+    """What is said of a model that was distilled to few steps, as every run of it with inversion would."""
+    try:
+        check_noise(None, model)
+    except BadInputError as error:
+        return [str(error)]
+    return []

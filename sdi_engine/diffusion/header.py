@@ -135,8 +135,9 @@ def _header_of(file: Path) -> dict[str, Entry]:
         raise _damaged(file, "its header is invalid") from error
     if any(start < end for (_, end), (start, _) in itertools.pairwise(spans)):
         raise _damaged(file, "its tensors overlap")
-    if spans and _LENGTH.size + length + max(end for _, end in spans) > size:
-        raise _damaged(file, "it is truncated")
+    missing = _LENGTH.size + length + max((end for _, end in spans), default=0) - size
+    if spans and missing:
+        raise _damaged(file, "it is truncated" if missing > 0 else "it goes on after its last tensor")
     return {name: Entry(entry["dtype"], tuple(entry["shape"])) for name, entry in tensors.items()}
 
 

@@ -33,8 +33,8 @@ def tokenizer_in(path: Path, part: Component, kind: Sequence[str], encoder: nn.M
     except Exception as error:  # there is no telling what the library raises for damaged files
         detail = " ".join(str(error).split())[:200]
         raise BadInputError(
-            f'The tokenizer in "{path}" cannot be loaded ({detail}): download its files again ({part.page} on the '
-            "Hugging Face hub)."
+            f'The tokenizer in "{path}" cannot be loaded ({detail}): it is damaged, or for another text encoder; '
+            f"download its files again ({part.page} on the Hugging Face hub)."
         ) from error
     words = len(encoder.get_input_embeddings().weight)
     if len(tokenizer) > words:

@@ -177,6 +177,11 @@ def test_the_doctor_says_what_a_model_needs(tmp_path):
         needs_of("owner/name", "cpu")
 
 
+def test_the_doctor_says_that_a_model_was_distilled(tmp_path):
+    model = write_stable_diffusion(tmp_path / "dream-turbo")
+    assert "was distilled to a few steps" in needs_of(str(model), "cpu")["lines"][-1]
+
+
 def test_the_doctor_counts_parts_in_files_of_their_own(tmp_path):
     model = write_stable_diffusion(tmp_path / "tiny")
     other = shutil.copytree(model / "vae", tmp_path / "vae")

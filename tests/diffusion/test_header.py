@@ -188,6 +188,15 @@ def test_invalid_headers(header, tmp_path):
         read_shapes(file)
 
 
+def test_a_file_that_is_longer_than_its_tensors_is_refused(tmp_path):
+    """As its library would, which does not say of which file."""
+    file = write_file(tmp_path / "dream.safetensors", SD1)
+    with file.open("ab") as stream:
+        stream.write(b"more")
+    with pytest.raises(BadInputError, match=r"dream\.safetensors.* goes on after its last tensor"):
+        read_shapes(file)
+
+
 def test_a_huge_header_is_not_read(tmp_path):
     """Even if the file is as long as the header says."""
     file = tmp_path / "dream.safetensors"
