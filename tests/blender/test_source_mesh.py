@@ -343,7 +343,7 @@ class TestRefusals:
         assert "Make Local" in refusal(linked)
         linked.override_create(remap_local_usages=True)
         (override,) = (each for each in bpy.data.objects if each.override_library is not None)
-        override.data = override.data.copy()
+        override.data, override.name = override.data.copy(), "Override"
         assert "library override" in refusal(override)
 
     def test_a_uv_map_in_udim_tiles(self, square, capture, refusal):
