@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 
 from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.job_queue import JobQueue
 from ..sdi_engine.errors import EXIT_ENVIRONMENT, EXIT_STORAGE, EngineError
+from ..sdi_engine.system import processes
 from ..sdi_engine.system.machine import neutral_folder
 from . import process
 from .engine import Engine
@@ -14,6 +16,9 @@ from .job import log_tail
 
 MAX_VAIN_STARTS = 3
 """After so many starts without the engine ever serving, another start will not help."""
+
+LAST_SECONDS = 2.0
+"""How long a process that has ended is waited for, until its last thread is gone, too, and its exit code is there."""
 
 _SAYS_WHY = (EXIT_ENVIRONMENT, EXIT_STORAGE)
 """Exit codes of an engine whose log ends with cause and cure; a program that is not the engine may end with others."""
@@ -68,6 +73,14 @@ class EngineProcess:
                 raise engine.why_not_started(error) from error
         except EngineError as error:
             self.trouble, self.trouble_code = str(error), error.exit_code
+
+    def code_at_its_end(self) -> int | None:
+        """`exit_code`, of an engine, too, that has ended since `poll`."""
+        if self._process is not None and processes.start_time(self._process.pid) is None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(LAST_SECONDS)
+        self.poll(is_served=False)
+        return self.exit_code
 
     def poll(self, is_served: bool) -> None:
         """Notice that the engine serves the queue (`is_served`), or has ended."""

@@ -245,13 +245,8 @@ class Runner:
 
     def _poll(self, job: Job, waits: bool) -> bool:
         with self._guarded(f'The job "{job.name}"'):
-            return job.poll(waits, self._exit_code)
+            return job.poll(waits, self._process.code_at_its_end)
         return False
-
-    def _exit_code(self) -> int | None:
-        """The exit code of the engine, which may have ended after it was last looked at."""
-        self._process.poll(is_served=False)
-        return self._process.exit_code
 
     def _manage_engine(self, find_engine: FindEngine) -> None:
         """Start an engine if a job of ours waits; end one whose settings are not those for the next job."""
