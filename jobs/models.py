@@ -303,7 +303,7 @@ class Scan:
         given: Mapping[str, Parts] | None = None,
     ) -> None:
         self.models: Models | None = None
-        self._arguments = (model_folder, results, tuple(asked), cache or hub_cache(), seen or Seen(), given)
+        self._arguments = (model_folder, results, tuple(asked), cache or hub_cache(), seen, given)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sdi-models", daemon=True)
         self._thread.start()

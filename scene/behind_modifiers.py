@@ -14,7 +14,7 @@ from mathutils import Matrix
 
 from .refined_shape import ROUNDING, Movement, carried, taken_apart
 from .rest_shape import coordinates
-from .seen_shape import seen_shape
+from .seen_shape import DEFORMING_PARENTS, seen_shape
 
 if TYPE_CHECKING:
     import numpy as np  # imported in the functions: that takes longer than importing all of the extension
@@ -24,9 +24,6 @@ OFF_BY = 0.01
 
 _MOST_STEPS = 6
 """Of Newton's method; where modifiers move each vertex by itself, two or three are enough."""
-
-_DEFORMING_PARENTS = ("ARMATURE", "LATTICE")
-"""Types of parents that act as modifiers."""
 
 
 def settle(context: bpy.types.Context, thing: bpy.types.Object, name: str, moved: Movement, matrix: Matrix) -> float:
@@ -46,7 +43,7 @@ def settle(context: bpy.types.Context, thing: bpy.types.Object, name: str, moved
 
     key = thing.data.shape_keys.key_blocks[name]
     is_pinned_elsewhere = thing.show_only_shape_key and thing.active_shape_key != key
-    if is_pinned_elsewhere or not (thing.modifiers or thing.parent_type in _DEFORMING_PARENTS):
+    if is_pinned_elsewhere or not (thing.modifiers or thing.parent_type in DEFORMING_PARENTS):
         return 0.0
     key.value = 0.0
     seen = seen_shape(context, thing)

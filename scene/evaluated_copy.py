@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 
 from . import target
+from .seen_shape import DEFORMING_PARENTS
 
 
 def copy_as_evaluated(context: bpy.types.Context, thing: bpy.types.Object, ending: str) -> bpy.types.Object:
@@ -25,7 +26,7 @@ def copy_as_evaluated(context: bpy.types.Context, thing: bpy.types.Object, endin
     copy.name = f"{thing.name} ({ending})"
     copy.data = mesh
     copy.modifiers.clear()
-    if copy.parent_type in ("ARMATURE", "LATTICE"):  # which would deform it once more
+    if copy.parent_type in DEFORMING_PARENTS:  # which would deform it once more
         copy.parent_type = "OBJECT"
     for collection in thing.users_collection:
         collection.objects.link(copy)

@@ -11,6 +11,9 @@ from .rest_shape import coordinates
 if TYPE_CHECKING:
     import numpy as np  # imported in the functions: that takes longer than importing all of the extension
 
+DEFORMING_PARENTS = ("ARMATURE", "LATTICE")
+"""Types of parents that act as modifiers."""
+
 
 def seen_shape(context: bpy.types.Context, thing: bpy.types.Object) -> np.ndarray | None:
     """The vertices (V, 3) float64 of a mesh object as the context's view layer shows them, in the object's own space.

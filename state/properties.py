@@ -5,6 +5,7 @@ Both derive from the table of parameters: each has a property and a field of the
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,7 +23,7 @@ from bpy.props import (
 
 from ..sdi_engine.config.limits import Within
 from ..sdi_engine.config.overrides import parse_overrides, written
-from ..sdi_engine.config.parameters import LORA_PARAMETERS, PARAMETERS, Lora, Parameter, Parameters, Task
+from ..sdi_engine.config.parameters import LORA_PARAMETERS, PARAMETERS, Lora, Parameter, Parameters, Parts, Task
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.diffusion.location import model_name
 from ..sdi_engine.system.pasted import as_meant
@@ -52,7 +53,7 @@ def _on_live_changed(settings: bpy.types.PropertyGroup, context: bpy.types.Conte
 
 
 _ON_CHANGE: dict[str, Callable[[bpy.types.PropertyGroup, bpy.types.Context], None]] = dict.fromkeys(
-    ("model", "vae", "text_encoders", "tokenizer"), _on_model_changed
+    ("model", *(field.name for field in dataclasses.fields(Parts))), _on_model_changed
 )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -170,6 +171,11 @@ class Parts:
     def paths(self) -> tuple[str, ...]:
         """All of them."""
         return tuple(filter(None, (self.vae, *self.text_encoders, self.tokenizer, self.tiny_vae)))
+
+    def at(self, place: Callable[[str], str]) -> Parts:
+        """The same parts in other places; `place` tells where each path is."""
+        encoders = tuple(map(place, self.text_encoders))
+        return Parts(place(self.vae), encoders, place(self.tokenizer), place(self.tiny_vae))
 
 
 NO_PARTS = Parts()

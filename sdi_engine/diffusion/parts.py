@@ -31,6 +31,7 @@ from .header import (
     kind_of,
     read_header,
     read_shapes,
+    weight_files,
 )
 from .location import INDEX_FILE, check_suffix, companion_folder, is_safetensors, locate, read_object
 from .model_index import checked_pipeline, present, read_index
@@ -447,7 +448,7 @@ def _check_cells(tiny: Network, config: Path) -> None:
 
 def file_of_tiny(tiny: Network) -> Path:
     """The file with the weights of a tiny VAE."""
-    return next(filter(is_safetensors, sorted(tiny.path.iterdir()))) if tiny.path.is_dir() else tiny.path
+    return weight_files(tiny.path)[0] if tiny.path.is_dir() else tiny.path
 
 
 def _check_first_layer(family: Family, config: Path, denoiser: Shapes, file: Path | None) -> None:

@@ -173,10 +173,9 @@ class Plan:
         given += [("--setting", setting.text) for setting in self.settings]
         given += [("--model", self.model)] * (self.model != STARTER_MODEL)
         given += [("--lora", f"{lora.file}={lora.weight:g}") for lora in self.loras]
-        given += [("--vae", self.parts.vae)] * bool(self.parts.vae)
-        given += [("--text-encoder", file) for file in self.parts.text_encoders]
-        given += [("--tokenizer", self.parts.tokenizer)] * bool(self.parts.tokenizer)
-        given += [("--tiny-vae", self.parts.tiny_vae)] * bool(self.parts.tiny_vae)
+        for name, paths in dataclasses.asdict(self.parts).items():
+            files = paths if PARAMETERS[name].is_list else [paths]
+            given += [(PARAMETERS[name].flag, file) for file in files if file]
         given += [("--device", self.device)] * (self.device != "auto")
         given += [("--precision", self.precision)] * (self.precision != "auto")
         given += [("--task", self.task)] * (self.task != "object")

@@ -332,16 +332,15 @@ class _Visit:
         if self._request.is_of_a_mesh and is_file(folder.source_file):
             with storage_errors(folder.path), open_to_read(folder.source_file) as file:
                 source = file.read()
+
+        def place(path: str) -> str:
+            return self._there.get(path, path)
+
         there = dataclasses.replace(
             self._request,
-            model=self._there.get(self._request.model, self._request.model),
-            loras=tuple(
-                dataclasses.replace(lora, file=self._there.get(lora.file, lora.file)) for lora in self._request.loras
-            ),
-            vae=self._there.get(self._request.vae, self._request.vae),
-            text_encoders=tuple(self._there.get(file, file) for file in self._request.text_encoders),
-            tokenizer=self._there.get(self._request.tokenizer, self._request.tokenizer),
-            tiny_vae=self._there.get(self._request.tiny_vae, self._request.tiny_vae),
+            model=place(self._request.model),
+            loras=tuple(dataclasses.replace(lora, file=place(lora.file)) for lora in self._request.loras),
+            **dataclasses.asdict(self._request.parts.at(place)),
         )
         verb = verb if verb == SAMPLE else (RESUME if checkpoint is not None else RUN)
         self._started = time.perf_counter()

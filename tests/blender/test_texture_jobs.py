@@ -255,10 +255,7 @@ def test_a_deleted_object_is_told_and_the_texture_kept(bpy, desk, cube, texture)
     assert desk.arrivals.complaint == ""
 
 
-def test_after_a_crash_it_finds_its_object_in_the_saved_file(bpy, desk, cube, texture, tmp_path):
-    texture("slow red")
-    desk.until(lambda: desk.job is not None and desk.job.state == "running")
-    cube.name = "Crate"
+def to_the_end_in_the_reopened_file(bpy, desk, tmp_path):
     path = str(tmp_path / "scene.blend")
     bpy.ops.wm.save_as_mainfile(filepath=path)
     bpy.ops.wm.read_homefile(use_empty=True)
@@ -267,6 +264,13 @@ def test_after_a_crash_it_finds_its_object_in_the_saved_file(bpy, desk, cube, te
     desk.until(lambda: desk.job is not None)
     desk.press("finish_job")
     desk.to_the_end()
+
+
+def test_after_a_crash_it_finds_its_object_in_the_saved_file(bpy, desk, cube, texture, tmp_path):
+    texture("slow red")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    cube.name = "Crate"
+    to_the_end_in_the_reopened_file(bpy, desk, tmp_path)
     assert materials(bpy.data.objects["Crate"]) == ["slow red"]
 
 
@@ -276,14 +280,7 @@ def test_a_file_that_was_saved_anew_and_opened_again_has_its_object(bpy, desk, c
     desk.press("refine")
     desk.until(lambda: desk.job is not None and desk.job.state == "running")
     del bpy.data.objects["Cube"]["sdi_identity"]  # as undo does, after which the module would hang at its own end
-    path = str(tmp_path / "scene.blend")
-    bpy.ops.wm.save_as_mainfile(filepath=path)
-    bpy.ops.wm.read_homefile(use_empty=True)
-    bpy.ops.wm.open_mainfile(filepath=path)
-    desk.start_anew()
-    desk.until(lambda: desk.job is not None)
-    desk.press("finish_job")
-    desk.to_the_end()
+    to_the_end_in_the_reopened_file(bpy, desk, tmp_path)
     assert len(bpy.data.objects["Cube"].data.shape_keys.key_blocks) == 2
 
 
