@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ..errors import BadInputError
 from .look import UNKNOWN, sampled
 from .looks import MAX_PICTURE_EDGE, PartLook
 from .named_pictures import REPEAT, moved
+from .parts import Part
 from .source import SourceMesh, checked
 from .texels import filled, texels_of
 from .uv_map import new_map, overlap_of
@@ -29,39 +30,6 @@ NEW_MAP_SIZE = 1024
 """Pixels across for which the new map of parts without one is made, with the distance between charts that suits it."""
 
 _NEW = -1
-
-
-@dataclass(frozen=True)
-class Part:
-    """Attributes:
-    vertices: (V, 3) float64, in place, Z up.
-    faces: (F, 3), at least one, of existing vertices.
-    uv: (F, 3, 2) of every corner; None: the part has no UV map.
-    look: its base colour.
-    """
-
-    vertices: NDArray[np.float64]
-    faces: NDArray[np.int64]
-    uv: NDArray[np.float64] | None
-    look: PartLook
-
-    def mirrored(self) -> Part:
-        """The same part with its triangles turned over."""
-        uv = None if self.uv is None else self.uv[:, ::-1]
-        corners = None if self.look.corners is None else self.look.corners[:, ::-1]
-        return replace(self, faces=self.faces[:, ::-1], uv=uv, look=replace(self.look, corners=corners))
-
-    def only(self, which: NDArray[np.bool_]) -> Part:
-        """The same part with those of its triangles only."""
-        uv = None if self.uv is None else self.uv[which]
-        corners = None if self.look.corners is None else self.look.corners[which]
-        used, faces = np.unique(self.faces[which], return_inverse=True)
-        look = replace(self.look, corners=corners)
-        return replace(self, vertices=self.vertices[used], faces=faces.reshape(-1, 3), uv=uv, look=look)
-
-    def without_map(self) -> Part:
-        """The same part without UV coordinates, and without a picture."""
-        return replace(self, uv=None, look=PartLook(corners=self.look.corners))
 
 
 def joined(parts: Sequence[Part]) -> tuple[SourceMesh, tuple[str, ...]]:

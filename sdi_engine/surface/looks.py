@@ -22,6 +22,8 @@ from .named_pictures import REPEAT, Wrap
 MAX_PICTURE_EDGE = 4096
 """Pixels; larger pictures are made smaller."""
 
+_WHITE = np.ones(3)
+
 
 @dataclass(frozen=True)
 class PartLook:
@@ -66,20 +68,20 @@ def look_of(mesh: trimesh.Trimesh, kind: str) -> PartLook:
         picture, factor, plain = _material(visual, kind)
         if picture is not None and _is_placeholder(picture):
             return PartLook()
-        shown = None if picture is None or visual.uv is None else _picture(picture, factor)
+        shown = None if picture is None or visual.uv is None else picture_of(picture, factor)
         if shown is not None:
             return PartLook(picture=shown)
         colours = visual.vertex_attributes.get("color") if visual.vertex_attributes else None
         if colours is not None and len(colours) == len(mesh.vertices):
-            return PartLook(corners=_bytes(srgb_of(_fractions(colours)[:, :3] * plain))[faces])
+            return PartLook(corners=as_bytes(srgb_of(_fractions(colours)[:, :3] * plain))[faces])
         if getattr(visual.material, "name", None) == NO_MATERIAL or not kind.startswith((".g", ".o")):
             return PartLook()
-        return PartLook(corners=np.broadcast_to(_bytes(srgb_of(plain)), (len(faces), 3, 3)))
+        return PartLook(corners=np.broadcast_to(as_bytes(srgb_of(plain)), (len(faces), 3, 3)))
     if isinstance(visual, ColorVisuals) and visual.kind == "face":
         return PartLook(corners=np.repeat(visual.face_colors[:, None, :3], 3, axis=1))
     if isinstance(visual, ColorVisuals) and visual.kind == "vertex":
         colours = np.asarray(visual.vertex_colors[:, :3])
-        return PartLook(corners=(_bytes(srgb_of(colours / 255.0)) if is_linear else colours)[faces])
+        return PartLook(corners=(as_bytes(srgb_of(colours / 255.0)) if is_linear else colours)[faces])
     return PartLook()
 
 
@@ -92,6 +94,31 @@ def srgb_of(linear: NDArray[np.floating]) -> NDArray[np.float64]:
 def linear_of(srgb: NDArray[np.floating]) -> NDArray[np.float64]:
     """Linear colours of sRGB ones, both in 0…1."""
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def picture_of(picture: Image.Image, factor: NDArray[np.float64] = _WHITE) -> NDArray[np.uint8] | None:
+    """(h, w, 3), sRGB, multiplied by a linear factor (3,); None if the picture is damaged or far too large."""
+    width, height = picture.size
+    if max(width, height) > 2 * MAX_LOOK_EDGE:
+        return None
+    try:
+        if picture.mode.startswith("I"):  # 16 bits, of which convert would make white all that is above 255
+            picture = Image.fromarray((np.asarray(picture, np.float64) / 257.0 + 0.5).clip(0.0, 255.0).astype(np.uint8))
+        picture = picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, IndexError, struct.error):  # what Pillow raises reading on
+        return None
+    if max(width, height) > MAX_PICTURE_EDGE:
+        picture.thumbnail((MAX_PICTURE_EDGE, MAX_PICTURE_EDGE))
+    colours = np.ascontiguousarray(picture)
+    if np.allclose(factor, 1.0):
+        return colours
+    table = srgb_of(linear_of(np.arange(256)[:, None] / 255.0) * factor)
+    return np.stack([as_bytes(table[:, channel])[colours[..., channel]] for channel in range(3)], axis=-1)
+
+
+def as_bytes(colours: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Of numbers in 0…1; NaN is 0."""
+    return (np.clip(np.nan_to_num(colours), 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
 def _fractions(colours: NDArray[np.generic]) -> NDArray[np.float64]:
@@ -116,27 +143,3 @@ def _material(visual: TextureVisuals, kind: str) -> tuple[Image.Image | None, ND
 def _is_placeholder(picture: Image.Image) -> bool:
     """Whether trimesh has made up the picture, since there is none."""
     return picture.format is None and max(picture.size) <= 2
-
-
-def _picture(picture: Image.Image, factor: NDArray[np.float64]) -> NDArray[np.uint8] | None:
-    """(h, w, 3), multiplied by the factor; None if the picture is damaged or far too large."""
-    width, height = picture.size
-    if max(width, height) > 2 * MAX_LOOK_EDGE:
-        return None
-    try:
-        if picture.mode.startswith("I"):  # 16 bits, of which convert would make white all that is above 255
-            picture = Image.fromarray((np.asarray(picture, np.float64) / 257.0 + 0.5).clip(0.0, 255.0).astype(np.uint8))
-        picture = picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, IndexError, struct.error):  # what Pillow raises reading on
-        return None
-    if max(width, height) > MAX_PICTURE_EDGE:
-        picture.thumbnail((MAX_PICTURE_EDGE, MAX_PICTURE_EDGE))
-    colours = np.ascontiguousarray(picture)
-    if np.allclose(factor, 1.0):
-        return colours
-    table = srgb_of(linear_of(np.arange(256)[:, None] / 255.0) * factor)
-    return np.stack([_bytes(table[:, channel])[colours[..., channel]] for channel in range(3)], axis=-1)
-
-
-def _bytes(colours: NDArray[np.floating]) -> NDArray[np.uint8]:
-    return (np.clip(colours, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)

@@ -62,3 +62,8 @@ def listed(names: Iterable[str]) -> str:
     shown = [f'"{name}"' for name in unique[:_MOST_NAMED]]
     more = len(unique) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def sentence(beginning: str, names: Sequence[str]) -> tuple[str, ...]:
+    """A notice that names follow; none where there are no names."""
+    return (f"{beginning}: {listed(names)}.",) if names else ()

@@ -1,0 +1,119 @@
+"""A piece of a mesh file, with its own UV coordinates and look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..contract.source_mesh import MAX_FACES
+from ..errors import BadInputError
+from .looks import PartLook
+from .named_pictures import NamedPicture, moved, sentence
+
+_UNREAD = "Plain colours take the place of pictures that are missing or cannot be read (PNG and JPEG can)"
+_NOWHERE = "Plain colours take the place of pictures for which there are no UV coordinates"
+"""Beginnings of notices, which names follow."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Attributes:
+    vertices: (V, 3) float64, in place, Z up.
+    faces: (F, 3), at least one, of existing vertices.
+    uv: (F, 3, 2) of every corner; None: the part has no UV map.
+    look: its base colour.
+    """
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+    uv: NDArray[np.float64] | None
+    look: PartLook
+
+    def placed(self, transform: NDArray[np.float64]) -> Part:
+        """The same part moved by `transform` (3, 4); turned inside out by a mirroring one, its triangles are turned
+        back."""
+        there = replace(self, vertices=self.vertices @ transform[:, :3].T + transform[:, 3])
+        return there.mirrored() if np.linalg.det(transform[:, :3]) < 0.0 else there
+
+    def mirrored(self) -> Part:
+        """The same part with its triangles turned over."""
+        uv = None if self.uv is None else self.uv[:, ::-1]
+        corners = None if self.look.corners is None else self.look.corners[:, ::-1]
+        return replace(self, faces=self.faces[:, ::-1], uv=uv, look=replace(self.look, corners=corners))
+
+    def only(self, which: NDArray[np.bool_]) -> Part:
+        """The same part with those of its triangles only."""
+        uv = None if self.uv is None else self.uv[which]
+        corners = None if self.look.corners is None else self.look.corners[which]
+        used, faces = np.unique(self.faces[which], return_inverse=True)
+        look = replace(self.look, corners=corners)
+        return replace(self, vertices=self.vertices[used], faces=faces.reshape(-1, 3), uv=uv, look=look)
+
+    def without_map(self) -> Part:
+        """The same part without UV coordinates, and without a picture."""
+        return replace(self, uv=None, look=PartLook(corners=self.look.corners))
+
+    def laid(self, picture: NamedPicture) -> Part:
+        """The same part, whose picture may lie elsewhere than its UV map says: on the map that it does lie on or, where
+        that leaves the square and the own one does not, with what leads from this to that."""
+        if self.uv is None or self.look.picture is None:
+            return self
+        there = moved(self.uv, picture.move)
+        if _is_in_square(there):
+            return replace(self, uv=there)
+        if not _is_in_square(self.uv):
+            return replace(self, uv=there, look=replace(self.look, wrap=picture.wrap))
+        return replace(self, look=replace(self.look, move=picture.move, wrap=picture.wrap))
+
+    def apart(self) -> list[Part]:
+        """The part, or two where only some of its faces have UV coordinates."""
+        if self.uv is None:
+            return [self]
+        on_map = ~np.isnan(self.uv).any(axis=(1, 2))
+        return [each for each in (self.only(on_map), self.only(~on_map).without_map()) if len(each.faces)]
+
+
+class Losses:
+    """The names of pictures that are lost, for notices."""
+
+    def __init__(self) -> None:
+        self._unread: list[str] = []
+        self._nowhere: list[str] = []
+
+    def compare(self, part: Part, picture: NamedPicture | None) -> None:
+        """Note it where a part does not show the picture that its material names."""
+        if picture is not None and part.look.picture is None:
+            (self._nowhere if part.uv is None else self._unread).append(picture.name)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """A sentence each."""
+        return sentence(_UNREAD, self._unread) + sentence(_NOWHERE, self._nowhere)
+
+
+def counted(faces: int) -> int:
+    """The number of a mesh's triangles.
+
+    Raises:
+        BadInputError: it is too large.
+    """
+    if faces > MAX_FACES:
+        raise BadInputError(f"The mesh has more than {MAX_FACES:,} triangles: simplify it.")
+    return faces
+
+
+def existing(faces: NDArray[np.integer], vertices: int) -> NDArray[np.int64]:
+    """The same triangles, if they have existing vertices.
+
+    Raises:
+        BadInputError: they have not.
+    """
+    if len(faces) and (faces.min() < 0 or faces.max() >= vertices):
+        raise BadInputError("The mesh has a face with a vertex that does not exist: export it again.")
+    return np.asarray(faces, np.int64)
+
+
+def _is_in_square(uv: NDArray[np.float64]) -> bool:
+    return bool(np.nanmin(uv, initial=0.0) >= -1e-3 and np.nanmax(uv, initial=1.0) <= 1.001)
