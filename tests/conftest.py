@@ -28,15 +28,21 @@ FAKE_WORKER = Path(__file__).parent / "jobs" / "fake_worker.py"
 WINDOWS = "tests/blender/window/"
 LONGEST = (
     WINDOWS,
-    "tests/service/",
-    "tests/run/",
     "tests/starter/test_train.py",
-    "tests/evaluation/",
-    "tests/studies/",
-    "tests/cli/",
+    "tests/diffusion/test_families.py",
+    "tests/diffusion/test_parts.py",
     "tests/test_install.py",
+    "tests/diffusion/test_single_file.py",
+    "tests/studies/test_commands.py",
+    "tests/service/",
+    "tests/run/test_optimisation.py",
+    "tests/diffusion/test_packed.py",
+    "tests/blender/test_session.py",
+    "tests/jobs/test_runner.py",
+    "tests/cli/test_cli.py",
+    "tests/diffusion/",
 )
-"""The tests that take longest, in this order: window tests, then whole jobs."""
+"""What takes longest: all windows, then files of 50 down to 15 s of processor time, as `--durations=0` has them."""
 
 
 def pytest_collection_modifyitems(items):

@@ -86,6 +86,15 @@ def test_overshoot_inverts_further_than_the_time_at_which_the_noise_is_added(pri
     x0, t = prior._images[:1].view(1, 3, 8, 8), torch.tensor([0.5])
     assert torch.equal(invert(prior, x0, t), invert(prior, x0, t, inversion_overshoot=0.0))
     assert (invert(prior, x0, t) - invert(prior, x0, t, inversion_overshoot=0.3)).abs().max() > 1e-3
+    last = torch.ones(1)
+    assert torch.equal(invert(prior, x0, last), invert(prior, x0, last, inversion_overshoot=0.3)), "there is no later"
+
+
+def test_inversion_starts_no_later_than_half_way(prior):
+    x0, t = prior._images[:1].view(1, 3, 8, 8), torch.tensor([0.4])
+    late, half_way, early = (invert(prior, x0, t, inversion_start=start) for start in (0.3, 0.2, 0.1))
+    assert torch.equal(late, half_way)
+    assert not torch.equal(half_way, early)
 
 
 def test_inversion_costs_its_steps_and_the_guidance(prior):

@@ -185,26 +185,74 @@ def test_the_end_of_the_orders_pauses_the_current_job(job):
     assert not (one / "pause").exists()
 
 
-def test_a_real_process_keeps_its_model_and_makes_what_any_other_pool_makes(tmp_path, job, monkeypatch):
-    monkeypatch.setattr(local_pool, "core_count", lambda: int(os.environ["OMP_NUM_THREADS"]))
-    model = write_stable_diffusion(tmp_path / "tiny", vae=False)
+REAL = """
+    import runpy, time
+    from sdi_engine.run import attention
+    from sdi_engine.run.checkpoint_writer import CheckpointWriter
 
-    def request(prompt):
-        changes = {"mesh_resolution": 12, "samples_per_ray": 8}
-        sizes = {"preset": "draft", "steps": 1, "noise": "random", "texture_size": 64, "face_budget": 100}
-        return JobRequest(prompt, model=str(model), device="cpu", overrides=changes, **sizes)
+    def save_and_wait_after_step_3(self, run):
+        self.save(run)
+        time.sleep(600.0 if run.step == 3 else 0.0)
 
-    alone = job("alone", request("a hat"))
+    attention.PROGRESS_SECONDS = 0.0
+    CheckpointWriter.save_if_due = save_and_wait_after_step_3
+    runpy.run_module("sdi_engine.service.local_pool", run_name="__main__")
+"""
+"""A process as it is started, but that it reports and saves every step, and waits after its third to be killed."""
+
+
+@pytest.fixture(scope="module")
+def real_pool(tmp_path_factory):
+    """A pool of one real process, which takes seconds to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_pool, "core_count", lambda: int(os.environ["OMP_NUM_THREADS"]))
+        log_file = tmp_path_factory.mktemp("real") / "log.txt"
+        with LocalPool(1, log_file, command=[sys.executable, "-c", textwrap.dedent(REAL)]) as pool:
+            yield pool
+
+
+@pytest.fixture
+def model(tmp_path):
+    return write_stable_diffusion(tmp_path / "tiny", vae=False)
+
+
+def request(model, prompt, steps=1):
+    changes = {"mesh_resolution": 12, "samples_per_ray": 8}
+    sizes = {"preset": "draft", "steps": steps, "noise": "random", "texture_size": 64, "face_budget": 100}
+    return JobRequest(prompt, model=str(model), device="cpu", overrides=changes, **sizes)
+
+
+def test_a_real_process_keeps_its_model_and_makes_what_any_other_pool_makes(real_pool, job, model):
+    alone = job("alone", request(model, "a hat"))
     assert OwnProcess().do(alone).exit_code == 0
-    assert worker.run(job("command", request("a hat")), resume=False) == 0
-    mug, hat = job("mug", request("a mug")), job("hat", request("a hat"))
-    with LocalPool(1, tmp_path / "log.txt") as pool:
-        first = pool.submit(mug).result()
-        (model / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-        second = pool.submit(hat).result()
+    command = job("command", request(model, "a hat"))
+    assert worker.run(command, resume=False) == 0
+    mug, hat = job("mug", request(model, "a mug")), job("hat", request(model, "a hat"))
+    first = real_pool.submit(mug).result()
+    (model / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    second = real_pool.submit(hat).result()
     assert (first.exit_code, second.exit_code) == (0, 0), (hat / "worker.log").read_text()
     assert first.model_evaluations > 0
     assert first.load_seconds > second.load_seconds
     assert (hat / "mesh.glb").read_bytes() == (alone / "mesh.glb").read_bytes()
-    assert (hat / "mesh.glb").read_bytes() == (tmp_path / "command" / "mesh.glb").read_bytes()
+    assert (hat / "mesh.glb").read_bytes() == (command / "mesh.glb").read_bytes()
     assert not (hat / "status.json").exists()
+
+
+def test_the_job_of_a_real_process_that_is_killed_is_resumed_to_the_same_object(real_pool, job, model):
+    """On every system: nothing is forked, and the process has no chance to leave anything in order."""
+    whole, killed = (job(name, request(model, "a mug", steps=6)) for name in ("whole", "killed"))
+    assert worker.run(whole, resume=False) == 0
+
+    def kill(event):
+        if isinstance(event, events.Progress) and event.step == 3:
+            os.kill(JobFolder(killed).status()["pid"], 9)
+
+    assert real_pool.submit(killed, listener=kill).result().exit_code == CRASHED
+    assert not (killed / "result.json").exists()
+    heard = []
+    assert worker.run(killed, resume=True, listener=heard.append) == 0
+    steps = [event.step for event in heard if isinstance(event, events.Progress) and event.steps == 6]
+    assert steps[0] > 0, "it was begun anew"
+    assert (killed / "mesh.glb").read_bytes() == (whole / "mesh.glb").read_bytes()
+    assert not list(killed.rglob("*.part"))
