@@ -153,13 +153,14 @@ class NoiseCells:
         Args:
             change: δ, (B, C, n, n); nothing is done about the background's share in it.
         """
-        wanted = change.permute(0, 2, 3, 1) / pixels.length[..., None]
-        seen = pixels.on_surface
-        entries = pixels.entries[seen]
-        by_sample = wanted[..., None, :].expand(*seen.shape, -1)[seen]
+        wanted = (change.permute(0, 2, 3, 1) / pixels.length[..., None]).flatten(0, 2)
+        seen = pixels.on_surface.flatten().nonzero()[:, 0]
+        # numbers of samples and pixels select rows faster than masks and expanded tensors do
+        entries = pixels.entries.flatten().index_select(0, seen)
+        by_sample = wanted.index_select(0, seen // pixels.entries.shape[-1])
         # each of its n_c samples counts a cell's pixel as a part of one
         looking = torch.zeros(len(self.values), device=self.values.device)
-        looking.index_add_(0, entries, 1.0 / pixels.times_seen[seen])
+        looking.index_add_(0, entries, 1.0 / pixels.times_seen.flatten().index_select(0, seen))
         total = torch.zeros_like(self.values).index_add_(0, entries, by_sample)
         self.values = total.div_(looking.clamp_(min=1.0)[:, None]).add_(self.values)
 
