@@ -20,12 +20,19 @@ from ..jobs.texture_files import CORNERS, REST, TOPOLOGY
 from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.source_mesh import DTYPES
 from ..sdi_engine.errors import BadInputError
+from ..sdi_engine.surface.own_map import why_unfit
 from ..sdi_engine.system.files import write_atomically
 from .base_colour import base_colour, uses_tiles
 from .rest_shape import rest_shape
 
 if TYPE_CHECKING:
     import numpy as np  # imported in the functions: that takes longer than importing all of the extension
+
+NEW_UV_MAP = "SDI"
+"""The name of UV maps that were made for a texture."""
+
+MOST_UV_MAPS = 8
+"""That a mesh can have in Blender."""
 
 _INSIDE = 0.5
 """Vertices that have more than this weight are in a vertex group: modifiers interpolate weights at its border."""
@@ -139,14 +146,16 @@ def capture(
         raise BadInputError(complaint)
     with evaluated_mesh(context, thing) as (evaluated, mesh):
         source = _source(evaluated, mesh, thing, only_selected, vertex_group)
+        _refuse_without_room(source, thing)
+        left_out = _left_out(context, thing)
         if not look_size:
-            return source
+            return replace(source, notices=left_out)
         look = base_colour(context, mesh, evaluated.matrix_world.copy(), source.uv_name, look_size)
     return replace(
         source,
         look=look.picture,
         look_corners=look.corners[source.corners] if look.corners is not None else None,
-        notices=(look.notice,) if look.notice else (),
+        notices=(*left_out, look.notice) if look.notice else left_out,
     )
 
 
@@ -227,6 +236,31 @@ def _source(
         uv_name=uv_map.name if uv_map is not None else "",
         painted=chosen[polygons] if chosen is not None else None,
     )
+
+
+def _left_out(context: bpy.types.Context, thing: bpy.types.Object) -> tuple[str, ...]:
+    """A notice where an object's modifiers make instances besides its mesh."""
+    if not any(each.type == "NODES" and each.show_viewport for each in thing.modifiers):
+        return ()
+    made = (each.parent for each in context.evaluated_depsgraph_get().object_instances if each.is_instance)
+    if not any(parent is not None and parent.original == thing for parent in made):
+        return ()
+    return (
+        f"The instances that the modifiers of “{thing.name}” make are left out: they need a Realize Instances node.",
+    )
+
+
+def _refuse_without_room(source: Source, thing: bpy.types.Object) -> None:
+    """Refuse an object that would be given a further UV map, and can have none."""
+    if len(thing.data.uv_layers) < MOST_UV_MAPS or source.uv is None:
+        return
+    if any(layer.name.startswith(NEW_UV_MAP) for layer in thing.data.uv_layers):  # may be the one that it would get
+        return
+    reason = why_unfit(source.uv, source.vertices[source.faces])
+    if reason:
+        raise BadInputError(
+            f'{reason}, and "{thing.name}" has as many UV maps as Blender allows: remove one, to make room.'
+        )
 
 
 def _lies_in_tiles(uv: np.ndarray) -> bool:

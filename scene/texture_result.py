@@ -26,16 +26,10 @@ from . import behind_modifiers, looks, refined_shape, target, texture_material, 
 from .evaluated_copy import copy_as_evaluated
 from .importer import ImportFailedError
 from .seen_material import is_seen
-from .source_mesh import check, evaluated_mesh, topology_of
+from .source_mesh import MOST_UV_MAPS, NEW_UV_MAP, check, evaluated_mesh, topology_of
 
 if TYPE_CHECKING:
     import numpy as np  # imported in the functions: that takes longer than importing all of the extension
-
-NEW_UV_MAP = "SDI"
-"""The name of UV maps that were made for a texture."""
-
-_MOST_UV_MAPS = 8
-"""That a mesh can have in Blender."""
 
 _POLYGON = "sdi_polygon"
 """An attribute for a moment: which polygon of the mesh one of the evaluated mesh comes from."""
@@ -267,7 +261,7 @@ def _fit_to(mesh: bpy.types.Mesh, files: _Files, name: str) -> _Fitting:
     if files.new_uv is not None:
         fitting.new_uv = np.zeros((len(mesh.loops), 2), np.float32)
         fitting.new_uv[files.corners] = files.new_uv
-        if len(mesh.uv_layers) >= _MOST_UV_MAPS and _uv_map_like(mesh, fitting.new_uv) is None:
+        if len(mesh.uv_layers) >= MOST_UV_MAPS and _uv_map_like(mesh, fitting.new_uv) is None:
             raise ImportFailedError(f'"{name}" has as many UV maps as Blender allows, and needs one more: remove one.')
     if files.painted is not None:
         fitting.faces = np.zeros(len(mesh.polygons), bool)

@@ -13,8 +13,9 @@ from PIL import Image
 
 from ..errors import BadInputError
 from .look import UNKNOWN, sampled
-from .looks import MAX_PICTURE_EDGE, PartLook
+from .looks import MAX_PICTURE_EDGE, PartLook, linear_of, srgb_of
 from .named_pictures import REPEAT, moved
+from .own_map import MAX_TILES, areas_on
 from .parts import Part
 from .source import SourceMesh, checked
 from .texels import filled, texels_of
@@ -29,6 +30,9 @@ CELL_MARGIN = 0.02
 NEW_MAP_SIZE = 1024
 """Pixels across for which the new map of parts without one is made, with the distance between charts that suits it."""
 
+SAME_TINT = 0.05
+"""Colours by which a picture is multiplied are taken for the same if they differ by no more."""
+
 _NEW = -1
 
 
@@ -38,6 +42,7 @@ def joined(parts: Sequence[Part]) -> tuple[SourceMesh, tuple[str, ...]]:
     UV coordinates are kept where those of different parts do not lie on top of each other, or the parts show the same
     picture, and no picture is clamped or mirrored. Else every picture gets a square of a common map, as do all parts
     without UV coordinates beside others that show a picture; without pictures, or with many, the mesh has no map.
+    Where places of a part share its picture in different tints, it is given a new map.
     """
     uv, notices = _common_map(parts)
     mesh = replace(_geometry(parts), uv=uv)
@@ -61,8 +66,9 @@ def _geometry(parts: Sequence[Part]) -> SourceMesh:
 
 def _common_map(parts: Sequence[Part]) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
     """UV coordinates (F, 3, 2) of all parts, None if they have none together, and what is to be said of it."""
-    have = [part.uv is not None for part in parts]
-    if not any(have):
+    crowded = [_has_several_tints(part) for part in parts]
+    have = [part.uv is not None and not each for part, each in zip(parts, crowded, strict=True)]
+    if not any(have) and not any(crowded):
         return None, ()
     shown = [
         (index if part.look.shown is None else part.look.shown) if has_map else _NEW
@@ -72,10 +78,16 @@ def _common_map(parts: Sequence[Part]) -> tuple[NDArray[np.float32] | None, tupl
     group = [groups[name] for name in shown]
     has_cells = len(groups) <= MAX_CELLS and any(part.look.picture is not None for part in parts)
     if not all(have):
-        completed = _with_new_map(parts) if has_cells else None
+        mapped = [part if has_map else replace(part, uv=None) for part, has_map in zip(parts, have, strict=True)]
+        completed = _with_new_map(mapped) if has_cells else None
         if completed is None:
             return None, ("Some parts of the mesh have no UV map.",)
         notice = "Some parts of the mesh have no UV map: they were given one, and all maps were put side by side."
+        if any(crowded):
+            notice = (
+                "The file has colours of vertices over a picture that several places of the surface share: these were "
+                "given a new UV map."
+            )
         return _side_by_side(completed, group), (notice,)
     uv = np.concatenate([part.uv for part in parts]).astype(np.float32)
     is_beyond = any(_is_beyond(part.look) for part in parts)
@@ -140,7 +152,10 @@ def _redrawn(parts: Sequence[Part], mesh: SourceMesh) -> NDArray[np.uint8]:
         face, weights = texels.face[ours] - first, texels.barycentric[ours]
         if part.look.picture is not None:
             at = moved(np.einsum("tk,tkc->tc", weights, np.nan_to_num(part.uv)[face]), part.look.move)
-            colours[ours] = _picture_at(part.look, at) * 255.0
+            shown = _picture_at(part.look, at)
+            if part.look.tint is not None:
+                shown = _tinted(shown, np.einsum("tk,tkc->tc", weights, part.look.tint[face]))
+            colours[ours] = shown * 255.0
         else:
             colours[ours] = np.einsum("tk,tkc->tc", weights, _corner_colours(part)[face].astype(np.float32))
         first += len(part.faces)
@@ -166,12 +181,28 @@ def _corner_colours(part: Part) -> NDArray[np.uint8]:
     if part.look.picture is None or part.uv is None:
         return np.full((len(part.faces), 3, 3), round(255 * UNKNOWN), np.uint8)
     colours = _picture_at(part.look, moved(np.nan_to_num(part.uv.reshape(-1, 2)), part.look.move))
+    if part.look.tint is not None:
+        colours = _tinted(colours, part.look.tint.reshape(-1, 3))
     return (colours.reshape(-1, 3, 3) * 255.0 + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def _picture_at(look: PartLook, places: NDArray[np.floating]) -> NDArray[np.floating]:
     """The colours (N, 3) in 0…1 of a picture at places (N, 2) in it or beyond its edges."""
     return sampled(torch.from_numpy(np.array(look.picture)), torch.from_numpy(places), look.wrap).numpy()
+
+
+def _tinted(colours: NDArray[np.floating], tint: NDArray[np.floating]) -> NDArray[np.floating]:
+    """sRGB colours multiplied by linear ones."""
+    return srgb_of(linear_of(colours) * tint)
+
+
+def _has_several_tints(part: Part) -> bool:
+    """Whether places of a part's surface that share a place of its picture multiply it by different colours."""
+    if part.look.tint is None or part.uv is None or not np.isfinite(part.uv).all():
+        return False
+    if areas_on(part.uv).sum() > MAX_TILES:
+        return True
+    return overlap_of(part.uv.astype(np.float32), part.look.tint, SAME_TINT) > 0.005
 
 
 def _square(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,29 +1,23 @@
-"""A mesh from a file: GLB, glTF, OBJ, PLY or STL, read by trimesh."""
+"""A mesh from a file: GLB, glTF, OBJ, PLY or STL."""
 
 from __future__ import annotations
 
-import io
 import logging
 import stat
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import trimesh
+from trimesh.resolvers import FilePathResolver
 
 from ..errors import BadInputError, is_out_of_memory
-from .beside import Beside
-from .gltf import ready_gltf
+from .gltf import gltf_parts
 from .joining import joined
-from .looks import look_of
-from .named_pictures import NamedPicture, sentence
-from .obj import ready_obj, used_materials
-from .obj_lines import plain_lines
+from .obj import obj_parts
 from .orientation import inside_out
-from .parts import Losses, Part, counted, existing
 from .ply import ply_parts
 from .source import SourceMesh, checked
+from .stl import stl_parts
 
 MAX_FILE_BYTES = 2 * 2**30
 
@@ -31,10 +25,11 @@ Y_UP = (".glb", ".gltf", ".obj")
 Z_UP = (".ply", ".stl")
 """Kinds of files that can be read, by what is up in them, as Blender's importers take it."""
 
-_Z_FROM_Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+_Z_FROM_Y_UP = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
+_Z_UP_ALREADY = np.eye(3, 4)
 
-_UNKNOWN = "No colours are known of materials that no file beside the mesh describes"
-"""Beginning of a notice, which names follow."""
+_READERS = {".glb": gltf_parts, ".gltf": gltf_parts, ".obj": obj_parts, ".ply": ply_parts, ".stl": stl_parts}
+"""What reads each kind of file."""
 
 _logger = logging.getLogger(__name__)
 
@@ -52,24 +47,14 @@ def source_from_file(file: Path) -> tuple[SourceMesh, tuple[str, ...]]:
     """
     content = _content(file)
     kind = file.suffix.lower()
-    beside = Beside(file)
-    told: tuple[str, ...] = ()
-    if kind in (".glb", ".gltf"):
-        content, beside.pictures, told = ready_gltf(content, kind, file.name)
-    elif kind == ".obj":
-        content = ready_obj(plain_lines(content, file.name), file.name)
     try:
-        if kind == ".ply":
-            parts, lost = ply_parts(content, file.name, beside)
-        else:
-            scene = trimesh.load_scene(io.BytesIO(content), file_type=kind[1:], resolver=beside, process=False)
-            parts, lost = _parts(scene, kind, beside.pictures)
+        parts, lost = _READERS[kind](content, kind, file.name, FilePathResolver(str(file.absolute())))
     except BadInputError:
         raise
-    except Exception as error:  # a damaged file can make trimesh's readers raise anything
+    except Exception as error:  # a damaged file can make readers raise anything
         if is_out_of_memory(error):
             raise
-        _logger.debug("trimesh cannot read %s", file, exc_info=True)
+        _logger.debug("%s cannot be read", file, exc_info=True)
         raise BadInputError(
             f'"{file.name}" is damaged, or no {kind[1:].upper()} file: export it again ({type(error).__name__}).'
         ) from error
@@ -77,10 +62,9 @@ def source_from_file(file: Path) -> tuple[SourceMesh, tuple[str, ...]]:
         raise BadInputError(
             f'"{file.name}" has no faces (points and curves are none), or is damaged: give a mesh that has a surface.'
         )
-    if kind == ".obj":
-        lost += sentence(_UNKNOWN, [name for name in used_materials(content) if name not in beside.pictures])
-    mesh, notices = joined(parts)
-    return _outwards(checked(mesh)), (*told, *lost, *notices)
+    axes = _Z_FROM_Y_UP if kind in Y_UP else _Z_UP_ALREADY
+    mesh, notices = joined([piece for part in parts for piece in part.placed(axes).apart()])
+    return _outwards(checked(mesh)), (*lost, *notices)
 
 
 def _content(file: Path) -> bytes:
@@ -101,35 +85,6 @@ def _content(file: Path) -> bytes:
     if not content:
         raise BadInputError(f'"{file.name}" is empty: export it again.')
     return content
-
-
-def _parts(
-    scene: trimesh.Scene, kind: str, pictures: Mapping[str | None, NamedPicture | None]
-) -> tuple[list[Part], tuple[str, ...]]:
-    """The meshes of a scene in their places, without points and curves; and what is lost of their looks."""
-    parts, faces, losses = [], 0, Losses()
-    axes = _Z_FROM_Y_UP if kind in Y_UP else np.eye(3)
-    for node in scene.graph.nodes_geometry:
-        transform, name = scene.graph[node]
-        mesh = scene.geometry[name]
-        if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces):
-            continue
-        faces = counted(faces + len(mesh.faces))
-        picture = pictures.get(getattr(getattr(mesh.visual, "material", None), "name", None))
-        part = _part(mesh, kind)
-        losses.compare(part, picture)
-        if picture is not None:
-            part = part.laid(picture)
-        parts += part.placed(axes @ np.asarray(transform)[:3]).apart()
-    return parts, losses.notices
-
-
-def _part(mesh: trimesh.Trimesh, kind: str) -> Part:
-    vertices = np.asarray(mesh.vertices, np.float64)
-    faces = existing(np.asarray(mesh.faces), len(vertices))
-    uv = getattr(mesh.visual, "uv", None)
-    has_map = uv is not None and np.shape(uv) == (len(vertices), 2)
-    return Part(vertices, faces, np.asarray(uv, np.float64)[faces] if has_map else None, look_of(mesh, kind))
 
 
 def _outwards(mesh: SourceMesh) -> SourceMesh:

@@ -1,14 +1,18 @@
-"""The materials of an OBJ file looked at, before trimesh reads what they say."""
+"""The materials of an OBJ file, as the files beside it describe them."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
 from trimesh.util import decode_text
 
 from .named_pictures import REPEAT, NamedPicture, movement
 
 _PICTURE = re.compile(r"^\s*map_Kd\s+(.*?)\s*$", re.IGNORECASE)
+_COLOUR = re.compile(r"^\s*Kd\s+(.*?)\s*$", re.IGNORECASE)
 _MATERIAL = re.compile(r"^\s*newmtl\s+(.*?)\s*$", re.IGNORECASE)
 _OPTION = re.compile(r"^-(\w+)\s+")
 _NUMBER = re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s+")
@@ -17,22 +21,39 @@ _ARGUMENTS = {"o": (_NUMBER, 3), "s": (_NUMBER, 3), "t": (_NUMBER, 3), "mm": (_W
 """How many words follow an option at most, where it is not one."""
 
 
-def ready_mtl(content: bytes) -> tuple[bytes, dict[str, NamedPicture | None]]:
-    """A file's bytes for trimesh, which takes the options before a picture's name for a part of it; and the pictures
-    of all materials, by the materials' names."""
-    lines, pictures, material = [], {}, None
+@dataclass(frozen=True)
+class Material:
+    """Attributes:
+    colour: (3,), linear, where there is no picture; white where none is said.
+    picture: of the base colour.
+    """
+
+    colour: NDArray[np.float64]
+    picture: NamedPicture | None = None
+
+
+def read_mtl(content: bytes) -> dict[str, Material]:
+    """The materials of a file, by their names."""
+    materials, name = {}, None
     for line in decode_text(content).splitlines():
-        named = _MATERIAL.match(line)
+        named, plain, shown = (pattern.match(line) for pattern in (_MATERIAL, _COLOUR, _PICTURE))
         if named:
-            material = " ".join(named.group(1).split())
-            pictures[material] = None
-        shown = _PICTURE.match(line)
-        if shown and material is not None:
-            picture = _picture(shown.group(1))
-            pictures[material] = picture
-            line = f"map_Kd {picture.name}"
-        lines.append(line)
-    return "\n".join(lines).encode(), pictures
+            name = " ".join(named.group(1).split())
+            materials[name] = Material(np.ones(3))
+        elif name is not None and plain:
+            materials[name] = replace(materials[name], colour=_colour(plain.group(1)))
+        elif name is not None and shown:
+            materials[name] = replace(materials[name], picture=_picture(shown.group(1)))
+    return materials
+
+
+def _colour(said: str) -> NDArray[np.float64]:
+    """Of "1 0.5 0", or of one number for all three; white of what is said by a file or in CIE's colours."""
+    try:
+        numbers = [float(word) for word in said.split()]
+    except ValueError:
+        return np.ones(3)
+    return np.resize(numbers, 3) if len(numbers) in (1, 3) else np.ones(3)
 
 
 def _picture(said: str) -> NamedPicture:

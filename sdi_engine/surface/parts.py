@@ -40,16 +40,13 @@ class Part:
     def mirrored(self) -> Part:
         """The same part with its triangles turned over."""
         uv = None if self.uv is None else self.uv[:, ::-1]
-        corners = None if self.look.corners is None else self.look.corners[:, ::-1]
-        return replace(self, faces=self.faces[:, ::-1], uv=uv, look=replace(self.look, corners=corners))
+        return replace(self, faces=self.faces[:, ::-1], uv=uv, look=self.look.mirrored())
 
     def only(self, which: NDArray[np.bool_]) -> Part:
         """The same part with those of its triangles only."""
         uv = None if self.uv is None else self.uv[which]
-        corners = None if self.look.corners is None else self.look.corners[which]
         used, faces = np.unique(self.faces[which], return_inverse=True)
-        look = replace(self.look, corners=corners)
-        return replace(self, vertices=self.vertices[used], faces=faces.reshape(-1, 3), uv=uv, look=look)
+        return Part(self.vertices[used], faces.reshape(-1, 3), uv, self.look.only(which))
 
     def without_map(self) -> Part:
         """The same part without UV coordinates, and without a picture."""

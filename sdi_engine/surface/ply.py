@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from trimesh.resolvers import FilePathResolver
 
-from .beside import Beside
-from .looks import PartLook, as_bytes, picture_of
+from .looks import PartLook, as_bytes, picture_beside
 from .named_pictures import NamedPicture
 from .parts import Losses, Part, counted, existing
 from .ply_rows import Lists, PlyFile, read_ply
@@ -24,11 +23,12 @@ _COLOURS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_
 _Columns = Mapping[str, NDArray[np.generic] | Lists]
 
 
-def ply_parts(content: bytes, name: str, beside: Beside) -> tuple[list[Part], tuple[str, ...]]:
+def ply_parts(content: bytes, kind: str, name: str, beside: FilePathResolver) -> tuple[list[Part], tuple[str, ...]]:
     """The mesh, a part for each of its pictures, none if it has no faces; and what is lost of its look, a sentence
     each.
 
     Args:
+        kind: ".ply".
         name: the file's, for messages.
         beside: where pictures are.
 
@@ -56,11 +56,11 @@ def ply_parts(content: bytes, name: str, beside: Beside) -> tuple[list[Part], tu
     for number, which in _by_picture(file, face, polygon):
         part = whole if which.all() else whole.only(which)
         picture = NamedPicture(file.pictures[number]) if number is not None else None
-        shown = None if picture is None or part.uv is None else _picture(picture.name, beside)
+        shown = None if picture is None or part.uv is None else picture_beside(beside, picture.name)
         look = PartLook(corners=None if plain is None else plain[which]) if shown is None else PartLook(picture=shown)
-        part = Part(part.vertices, part.faces, part.uv, look)
+        part = replace(part, look=look)
         losses.compare(part, picture)
-        parts += part.apart()
+        parts.append(part)
     return parts, losses.notices
 
 
@@ -122,10 +122,3 @@ def _by_picture(
         shown[(shown < 0) | (shown >= len(file.pictures))] = -1
         return [(None if each < 0 else int(each), shown == each) for each in np.unique(shown)]
     return [(0 if file.pictures else None, np.ones(len(polygon), bool))]
-
-
-def _picture(name: str, beside: Beside) -> NDArray[np.uint8] | None:
-    try:
-        return picture_of(Image.open(io.BytesIO(beside.get(name))))
-    except (OSError, ValueError, Image.DecompressionBombError):  # missing, elsewhere, or none
-        return None

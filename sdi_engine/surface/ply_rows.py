@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadInputError
+from .numbers_in_text import numbers_in
 
 _TYPES = {
     **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
@@ -129,12 +129,7 @@ class _Ascii:
     """Every number is one unit."""
 
     def __init__(self, body: bytes) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # what is no number
-            try:
-                self._numbers = np.fromstring(body.decode("ascii"), sep=" ")
-            except DeprecationWarning as error:
-                raise ValueError("a word among the numbers") from error
+        self._numbers = numbers_in(body)
         self.length = len(self._numbers)
 
     def size(self, kind: str) -> int:

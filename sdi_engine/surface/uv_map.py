@@ -13,6 +13,7 @@ from ..mesh.texels import texel_coordinates
 from ..mesh.unwrap import unwrap
 from .islands import islands_of, shared_edges
 from .normals import same_places
+from .own_map import NO_AREA, areas_on, why_unfit
 from .projected_map import projected_map
 from .source import Place, SourceMesh
 from .texels import claims
@@ -22,15 +23,6 @@ PADDING = 4
 
 MOST_FOR_UNWRAP = 100_000
 """Triangles: with more of them `unwrap` would take minutes, and `projected_map` takes seconds."""
-
-MAX_TILES = 64
-"""A map that repeats the texture over more squares than this shows any of it too small to paint."""
-
-LEAST_COVERED = 0.01
-"""A map that covers less of the texture than this has no room for a picture: often all of it is one palette's dots."""
-
-MOST_DEGENERATE = 0.01
-"""Share of the surface that may have no area on the map."""
 
 _CHECKED_SIZE = 512
 """Width of the picture on which overlaps are looked for."""
@@ -62,7 +54,15 @@ def uv_map_for(source: SourceMesh, place: Place, texture_size: int) -> UvMap:
     Raises:
         BadInputError: the map is spread over UDIM tiles.
     """
-    reason = "The mesh has no UV map" if source.uv is None else _reason_against(source)
+    reason = "The mesh has no UV map"
+    if source.uv is not None:
+        reason = why_unfit(source.uv, source.vertices[source.faces])
+        tiles = 1 if reason else _udim_tiles(source)
+        if tiles > 1:
+            raise BadInputError(
+                f"The UV map lies in {tiles} UDIM tiles, and only one can be painted: pack its islands into one tile, "
+                "or remove the UV map to have a new one made."
+            )
     if reason:
         uv = new_map(source, place, texture_size)
         notice = f"{reason}, so a new one was made."
@@ -133,40 +133,11 @@ def overlap_of(uv: NDArray[np.float32], corners: NDArray[np.float32], apart: flo
     return float((spread > apart).mean()) if covered.any() else 0.0
 
 
-def _reason_against(source: SourceMesh) -> str:
-    """Why the source's own map cannot hold a texture, as the beginning of a sentence; empty if it can."""
-    uv = source.uv.astype(np.float64)
-    if not np.isfinite(uv).all() or np.abs(uv).max() > 1e4:
-        return "The UV map has coordinates that are NaN, infinite or far too large"
-    along, across = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
-    flat = np.abs(along[:, 0] * across[:, 1] - along[:, 1] * across[:, 0]) / 2.0
-    corners = source.vertices.astype(np.float64)[source.faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    surface = max(area.sum(), 1e-300)
-    if area[flat < 1e-12].sum() > MOST_DEGENERATE * surface:
-        return "Parts of the UV map have no area"
-    tiles = _udim_tiles(source, flat)
-    if tiles > 1:
-        raise BadInputError(
-            f"The UV map lies in {tiles} UDIM tiles, and only one can be painted: pack its islands into one tile, or "
-            "remove the UV map to have a new one made."
-        )
-    if flat.sum() > MAX_TILES:
-        return f"The UV map repeats its texture {flat.sum():,.0f} times"
-    if flat.sum() < LEAST_COVERED:
-        return f"The UV map uses only {max(flat.sum(), 0.0001):.2%} of the texture"
-    return ""
-
-
-def _udim_tiles(source: SourceMesh, flat: NDArray[np.float64]) -> int:
-    """How many UDIM tiles a map lies in: 1 if it has none, since islands lie across the borders of squares.
-
-    Args:
-        flat: (F,), the triangles' areas on the map.
-    """
+def _udim_tiles(source: SourceMesh) -> int:
+    """How many UDIM tiles a map lies in: 1 if it has none, since islands lie across the borders of squares."""
     uv = source.uv.astype(np.float64)
     low, high = np.floor(uv.min(axis=1) + 1e-4), np.ceil(uv.max(axis=1) - 1e-4)
-    used = flat >= 1e-12
+    used = areas_on(uv) >= NO_AREA
     tiles = np.unique(low[used], axis=0)
     if len(tiles) < 2 or (high - low > 1.0).any() or tiles.min() < 0.0 or tiles[:, 0].max() >= 10.0:
         return 1

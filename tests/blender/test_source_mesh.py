@@ -308,7 +308,7 @@ class TestRefusals:
         mask.vertex_group, mask.invert_vertex_group = cube.vertex_groups.new(name="None").name, False
         assert "modifiers" in refusal(cube)
 
-    def test_a_mesh_of_instances_only(self, bpy, cube, refusal):
+    def test_a_mesh_of_instances_only_or_among_others(self, bpy, cube, capture, refusal):
         group = bpy.data.node_groups.new("Instances", "GeometryNodeTree")
         for in_out in ("INPUT", "OUTPUT"):
             group.interface.new_socket("Geometry", in_out=in_out, socket_type="NodeSocketGeometry")
@@ -317,6 +317,13 @@ class TestRefusals:
         group.links.new(instance.outputs[0], group.nodes.new("NodeGroupOutput").inputs[0])
         cube.modifiers.new("Nodes", "NODES").node_group = group
         assert "Realize Instances" in refusal(cube)
+        join = group.nodes.new("GeometryNodeJoinGeometry")
+        group.links.new(instance.outputs[0], join.inputs[0])
+        group.links.new(group.nodes["Group Input"].outputs[0], join.inputs[0])
+        group.links.new(join.outputs[0], group.nodes["Group Output"].inputs[0])
+        assert "instances" in capture(cube).notices[0]  # which are not painted, and the mesh is
+        cube.modifiers[0].show_viewport = False
+        assert capture(cube).notices == ()
 
     def test_a_mesh_without_extent_or_with_broken_numbers(self, cube, refusal):
         cube.data.vertices[0].co.x = math.nan
@@ -353,6 +360,19 @@ class TestRefusals:
         assert "UDIM" in refusal(square)
         layer.uv[0].vector.x += 1.5
         assert capture(square).uv is not None, "a texture that repeats"
+
+    def test_a_useless_uv_map_where_there_is_no_room_for_a_new_one(self, square, capture, refusal):
+        layers = square.data.uv_layers
+        while len(layers) < 8:
+            layers.new()
+        capture(square)  # its active map can hold a texture
+        for corner in layers.active.uv:
+            corner.vector = (0.5, 0.5)
+        assert "as many UV maps" in refusal(square)
+        layers[-1].name = "SDI.001"
+        capture(square)  # an earlier job's map, which this one may have again
+        layers.remove(layers[-1])
+        capture(square)
 
     def test_an_image_of_udim_tiles(self, bpy, square, material, refusal):
         made, shader = material()
