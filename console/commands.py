@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import bpy
 
@@ -19,7 +18,7 @@ from ..sdi_engine.config.parameters import TASKS_OF_A_MESH
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.untrusted import printable
 from . import mesh_command
-from .common import add_common_options, engine_of, parsed, runner_of, writable
+from .common import add_common_options, engine_of, parsed, path, runner_of, writable
 from .objects import ObjectFromPrompt, Row
 from .outcome import Outcome, finish
 from .several import Several, earlier_jobs
@@ -68,7 +67,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "file.",
     )
     parser.add_argument(
-        "--prompts", type=Path, required=True, help="a text file with one prompt per line; lines with # are comments"
+        "--prompts", type=path, required=True, help="a text file with one prompt per line; lines with # are comments"
     )
     add_common_options(parser)
     parser.add_argument(

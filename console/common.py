@@ -15,14 +15,20 @@ from ..jobs.runner import Runner
 from ..sdi_engine.cli.options import add_processes
 from ..sdi_engine.errors import BadInputError
 from ..sdi_engine.system.files import leads_to_folder
+from ..sdi_engine.system.pasted import as_meant
 from ..state import preferences
 from ..state.desks import BACKGROUND_IDLE_MINUTES
 
 
+def path(text: str) -> Path:
+    """The path that an argument names, with the person's folder for `~`."""
+    return Path(as_meant(text))
+
+
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Give a command the options that say where and how the jobs are done."""
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the .blend file to save")
-    parser.add_argument("--results", type=Path, help="folder for the job folders (default: as in the preferences)")
+    parser.add_argument("-o", "--output", type=path, required=True, help="the .blend file to save")
+    parser.add_argument("--results", type=path, help="folder for the job folders (default: as in the preferences)")
     parser.add_argument("--engine-python", help="the engine's Python (default: as in the preferences)")
     parser.add_argument("--cluster", help="a Ray cluster to work on: auto or an address (default: preferences)")
     add_processes(parser, 1)
@@ -45,7 +51,7 @@ def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argpars
 
 def runner_of(context: bpy.types.Context, options: argparse.Namespace) -> Runner:
     """The runner of the results folder."""
-    results = (options.results or preferences.results_folder(context)).expanduser().absolute()
+    results = (options.results or preferences.results_folder(context)).absolute()
     return Runner(results, BACKGROUND_IDLE_MINUTES)
 
 
@@ -61,7 +67,7 @@ def engine_of(context: bpy.types.Context, options: argparse.Namespace) -> Engine
 
 def writable(output: Path) -> Path:
     """The absolute path of the .blend file; its folder is made, and checked to be writable."""
-    output = output.expanduser().absolute()
+    output = output.absolute()
     if output.suffix != ".blend":
         output = output.with_name(f"{output.name}.blend")
     try:

@@ -15,6 +15,7 @@ from ..sdi_engine import install
 from ..sdi_engine.contract.identity import STARTED_AS_VARIABLE, Identity
 from ..sdi_engine.errors import BadInputError, EnvironmentMissingError
 from ..sdi_engine.system.cluster_address import check_cluster_address
+from ..sdi_engine.system.files import leads_to_file, leads_to_folder
 from ..sdi_engine.system.machine import MACHINE_VARIABLE, here
 from ..sdi_engine.system.pasted import as_meant
 
@@ -117,8 +118,8 @@ def find_python(chosen: str = "", private_environment: Path | None = None) -> Pa
     """
     for given in (as_meant(chosen), as_meant(os.environ.get(PYTHON_VARIABLE, ""))):
         if given:
-            path = Path(given).expanduser()
-            return python_in(path) if path.is_dir() else path
+            path = Path(given)
+            return python_in(path) if leads_to_folder(path) else path
     if private_environment is not None and install.state_of(private_environment) in (install.READY, install.OUTDATED):
         return install.python_of(private_environment)
     found = next(filter(None, (shutil.which(name, path=search_path()) for name in _NAMES_ON_PATH)), None)
@@ -135,7 +136,7 @@ def python_in(environment: Path) -> Path:
     """The Python of a virtual environment or a conda environment."""
     python = install.python_of(environment)
     of_conda = environment / "python.exe"
-    return of_conda if not python.is_file() and of_conda.is_file() else python
+    return of_conda if not leads_to_file(python) and leads_to_file(of_conda) else python
 
 
 def _is_python_setting(name: str) -> bool:

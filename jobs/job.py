@@ -77,7 +77,7 @@ class Job:
         """
         request = request.validated()
         name = f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}-{slug(request.prompt)}"
-        return cls(JobFolder.create_new(results.expanduser(), name, request))
+        return cls(JobFolder.create_new(results, name, request))
 
     @property
     def name(self) -> str:

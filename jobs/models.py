@@ -48,7 +48,7 @@ from ..sdi_engine.diffusion.model_index import (
 )
 from ..sdi_engine.diffusion.needs import BASE_BYTES, Weights, Work, plan, weigh
 from ..sdi_engine.errors import BadInputError, EngineError
-from ..sdi_engine.system.files import is_folder, read_json_object
+from ..sdi_engine.system.files import is_folder, leads_to_file, leads_to_folder, read_json_object
 from .placement import Placement
 
 MAX_RECENT = 6
@@ -443,15 +443,18 @@ def _cached_ids(cache: Path) -> Iterator[str]:
 
 
 def _in_folder(folder: Path, go_on: Callable[[], bool], depth: int = 0) -> Iterator[str]:
-    """Every Diffusers folder and every .safetensors file, models or not, down to `MAX_DEPTH`."""
+    """Every Diffusers folder and every file of weights, models or not, down to `MAX_DEPTH`.
+
+    Folders that may not be read, such as those that a file system has at the top of a drive, are passed over.
+    """
     for path in _listed(folder):
         if not go_on():
             return
-        if is_model_file(path) and path.is_file():
+        if is_model_file(path) and leads_to_file(path):
             yield str(path)
-        elif not path.name.startswith(".") and path.is_dir():
-            if (path / INDEX_FILE).is_file():
-                is_companion = any(path.with_name(f"{path.name}{suffix}").is_file() for suffix in MODEL_SUFFIXES)
+        elif not path.name.startswith(".") and leads_to_folder(path):
+            if leads_to_file(path / INDEX_FILE):
+                is_companion = any(leads_to_file(path.with_name(f"{path.name}{suffix}")) for suffix in MODEL_SUFFIXES)
                 if not is_companion:
                     yield str(path)
             elif is_denoiser_folder(path):
@@ -476,7 +479,7 @@ def _snapshot(repository: Path) -> Path | None:
     except (OSError, ValueError):
         return None
     snapshot = repository / "snapshots" / commit
-    return snapshot if commit and (snapshot / INDEX_FILE).is_file() else None
+    return snapshot if commit and leads_to_file(snapshot / INDEX_FILE) else None
 
 
 def _is_complete(snapshot: Path) -> bool:
@@ -491,8 +494,8 @@ def _is_complete(snapshot: Path) -> bool:
 
 
 def _is_part_complete(folder: Path, has_weights: bool) -> bool:
-    # A link whose target does not exist is still being downloaded, and not `is_file`.
-    files = {path.name for path in _listed(folder) if path.is_file()}
+    # A link whose target does not exist is still being downloaded, and leads to no file.
+    files = {path.name for path in _listed(folder) if leads_to_file(path)}
     if not has_weights:
         return bool(files)
     shards = [list(read_object(folder / name).get("weight_map", {}).values()) for name in files if _is_index(name)]

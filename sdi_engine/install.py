@@ -1,7 +1,7 @@
 """Make the engine an environment of its own: `python -m sdi_engine.install FOLDER [--torch-index URL]`.
 
 Standard library only; run by one of the Pythons that the engine is made for, whose own packages stay as they are. What
-it does comes as one JSON object a line (`sdi_engine.events`) among pip's own words. The folder holds
+it does comes as one JSON object a line (`contract.events`) among pip's own words. The folder holds
 
 sdi-environments  says that the folder is ours: one that is neither empty nor ours is refused, and stays as it is
 1, 2, …           environments, each with a file that says that it is ours, and, once it is whole, the stamp
@@ -39,7 +39,7 @@ from .errors import (
     StorageError,
 )
 from .system import network
-from .system.files import write_atomically
+from .system.files import leads_to_file, write_atomically
 from .system.locks import ProcessLock
 from .system.redaction import redact_output, redacted
 
@@ -103,7 +103,7 @@ def in_charge(folder: Path) -> Path | None:
     except (OSError, ValueError):
         name = ""
     for environment in ([folder / name] if name.isdecimal() else []) + [folder]:
-        if (environment / STAMP).is_file() and _program(environment).is_file():
+        if leads_to_file(environment / STAMP) and leads_to_file(_program(environment)):
             return environment
     return None
 

@@ -114,7 +114,7 @@ def engine(context: bpy.types.Context) -> Engine:
 def results_folder(context: bpy.types.Context) -> Path:
     """The folder in which job folders are made."""
     chosen = as_meant(of(context).results_folder) or _default_results_folder()
-    return Path(bpy.path.abspath(chosen)).expanduser().absolute()
+    return Path(bpy.path.abspath(chosen)).absolute()
 
 
 def model_folder(context: bpy.types.Context) -> Path | None:

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 from sdi_text_to_3d.jobs import engine
 from sdi_text_to_3d.jobs.engine import find_python
 from sdi_text_to_3d.sdi_engine import install
@@ -38,3 +39,14 @@ def test_no_python_at_all(tmp_path, monkeypatch):
     monkeypatch.delenv(engine.PYTHON_VARIABLE, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_python() is None
+
+
+@pytest.mark.parametrize("chosen", ["~nobody-of-this-name/venv", "/root-of-another/venv"])
+def test_a_choice_that_cannot_be_looked_at_stays_the_choice(chosen, monkeypatch):
+    """Whoever starts it says why it does not work."""
+
+    def refuse(path, **_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert find_python(chosen) == Path(chosen)

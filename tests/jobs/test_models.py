@@ -206,6 +206,21 @@ def test_models_of_the_persons_own_folder(tmp_path):
     assert "is a LoRA" in found.known[str(own / "style.safetensors")]
 
 
+def test_a_folder_that_may_not_be_read_hides_no_other(tmp_path, monkeypatch):
+    write_file(tmp_path / "dream.safetensors", SDXL)
+    (tmp_path / "System Volume Information").mkdir()
+    stat = Path.stat
+
+    def refused_inside(path, **how):
+        if path.parent.name == "System Volume Information":
+            raise PermissionError(13, "Access is denied", str(path))
+        return stat(path, **how)
+
+    monkeypatch.setattr(Path, "stat", refused_inside)
+    found = find_models(tmp_path, None, cache=tmp_path / "none")
+    assert [model.name for model in found.in_folder] == ["dream.safetensors"]
+
+
 def test_what_was_used_lately_and_is_still_there(tmp_path):
     results = tmp_path / "results"
     file = write_file(tmp_path / "dream.safetensors", SDXL)
