@@ -28,8 +28,8 @@ class TextureFiles:
     Attributes:
         corners: (F, 3) int32, which loop of the evaluated mesh a triangle's corner is; none is negative.
         topology: (4,) int64, `scene.source_mesh.topology_of` that mesh.
-        uv: (F, 3, 2) float32 per corner, finite, of the UV map that the source had; None if it had none.
-        new_uv: the same of the UV map that was made for the texture; None if it is on the source's own.
+        uv: (F, 3, 2) float32 per corner, of the UV map that the source had, where it may be NaN; None if it had none.
+        new_uv: the same of the UV map that was made for the texture, finite; None if it is on the source's own.
         painted: (F,) bool, the triangles that got a new look; None: all.
     """
 
@@ -126,6 +126,6 @@ def read(folder: JobFolder) -> TextureFiles:
     for name, content, size in (("uv", uv, 24), ("new UV map", new_uv, 24), ("painted", painted, 1)):
         if content is not None and len(content) != faces * size:
             raise UnsoundFileError(f"its {name} is of another mesh")
-    if any(content is not None and not math.isfinite(sum(numbers("f", content))) for content in (uv, new_uv)):
+    if new_uv is not None and not math.isfinite(sum(numbers("f", new_uv))):
         raise UnsoundFileError("a UV is NaN or infinite")
     return TextureFiles(corners, topology, uv, new_uv, painted)

@@ -134,7 +134,7 @@ def colour_on(
     height, width = pixels.shape[:2]
     uvs = np.empty(2 * len(mesh.loops), dtype=np.float32)
     uv_layer.uv.foreach_get("vector", uvs)
-    columns, rows = (uvs.reshape(-1, 2) % 1.0 * (width, height)).astype(int).T
+    columns, rows = (np.nan_to_num(uvs).reshape(-1, 2) % 1.0 * (width, height)).astype(int).T
     texels = pixels[np.minimum(rows, height - 1), np.minimum(columns, width - 1)]
     return linear(texels[:, :3].mean(axis=0))
 

@@ -282,6 +282,13 @@ def test_damaged_files_change_nothing(bpy, extension, cube, results, damage):
     assert not cube.sdi_looks
 
 
+@pytest.mark.parametrize("new_uv", [None, np.zeros((12, 3, 2))])
+def test_a_uv_map_with_nan_is_no_damage(cube, texture, new_uv):
+    cube.data.uv_layers.active.uv[0].vector = (np.nan, np.inf)
+    texture(cube, new_uv=new_uv)
+    assert materials(cube) == [PROMPT]
+
+
 def test_it_is_saved_with_the_file(bpy, extension, cube, texture, tmp_path):
     texture(cube)
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
