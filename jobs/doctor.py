@@ -88,7 +88,10 @@ class Examination:
         self.diagnosis: Diagnosis | None = None
         self.engine = engine
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="sdi-doctor-")
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="sdi-doctor-",
+            ignore_cleanup_errors=True,  # on Windows a process that was just killed holds its files for a while
+        )
         self._output = Path(self._folder.name, "output.txt")
         self._started = time.monotonic()
         try:

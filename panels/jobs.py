@@ -57,14 +57,10 @@ class SDI_UL_jobs(bpy.types.UIList):
     def filter_items(
         self, context: bpy.types.Context, data: bpy.types.WindowManager, property: str
     ) -> tuple[list[int], list[int]]:
-        """Filter by the prompt, not by the folder's name."""
-        items = getattr(data, property)
-        if not self.filter_name:
-            return [], []
-        return (
-            bpy.types.UI_UL_list.filter_items_by_name(self.filter_name, self.bitflag_filter_item, items, "prompt"),
-            [],
-        )
+        """Filter and sort by the prompt, not by the folder's name."""
+        items, by = getattr(data, property), bpy.types.UI_UL_list
+        shown = by.filter_items_by_name(self.filter_name, self.bitflag_filter_item, items, "prompt")
+        return shown, by.sort_items_by_name(items, "prompt") if self.use_filter_sort_alpha else []
 
 
 class SDI_PT_jobs(Tab, bpy.types.Panel):

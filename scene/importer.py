@@ -21,6 +21,7 @@ from .destination import scene_of, view_layer_of
 from .names import object_name
 from .temporary_scene import temporary_scene
 
+_GLTF = "io_scene_gltf2"
 _SMALLEST_SCALE = 1e-6
 
 NORMAL_MAP_SUFFIX = "-normal"
@@ -68,7 +69,10 @@ def _load(context: bpy.types.Context, folder: JobFolder) -> bpy.types.Object:
         check_glb(folder.mesh_file)
     except UnsoundFileError as error:
         raise ImportFailedError(_unreadable(folder, str(error))) from error
-    addon_utils.enable("io_scene_gltf2")  # Blender's own, enabled by default; then this does nothing
+    if addon_utils.enable(_GLTF) is None:  # Blender's own, enabled by default; then this does nothing
+        raise ImportFailedError(
+            f'Blender\'s add-on "{_GLTF}", which reads the mesh, cannot be enabled: install Blender again.'
+        )
     with temporary_scene(context, "SDI import") as scene:
         try:
             bpy.ops.import_scene.gltf(

@@ -162,6 +162,12 @@ def test_colour_textures_are_srgb_and_others_are_data(bpy, extension, put):
     assert base.image.colorspace_settings.name == "sRGB"
 
 
+def test_without_blenders_importer_it_is_one_sentence(bpy, extension, put, monkeypatch):
+    monkeypatch.setattr(extension.scene.importer.addon_utils, "enable", lambda name: None)
+    with pytest.raises(extension.scene.importer.ImportFailedError, match="io_scene_gltf2"):
+        put()
+
+
 def test_a_damaged_request_is_one_sentence(extension, put, folder):
     folder.request_file.write_text("{")
     with pytest.raises(extension.scene.importer.ImportFailedError, match="start the job again"):

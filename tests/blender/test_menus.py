@@ -139,3 +139,18 @@ def test_sentences_in_the_dialog_are_as_wide_as_the_dialog(bpy, extension, monke
     extension.panels.dialog.SDI_OT_from_text.draw(SimpleNamespace(layout=words), context)
     assert " ".join(words.labels).count('"vase"') == 12
     assert max(map(len, words.labels)) < 50
+
+
+def test_the_list_of_jobs_is_filtered_and_sorted_by_prompts(bpy, extension):
+    manager = bpy.context.window_manager
+    for name, prompt in (("3", "a red mug"), ("2", "a blue chair"), ("1", "a red car")):
+        manager.sdi_jobs.add().name = name
+        manager.sdi_jobs[-1].prompt = prompt
+
+    def listed(wanted, in_order):
+        shown_as = SimpleNamespace(filter_name=wanted, bitflag_filter_item=1, use_filter_sort_alpha=in_order)
+        return extension.panels.jobs.SDI_UL_jobs.filter_items(shown_as, bpy.context, manager, "sdi_jobs")
+
+    assert listed("", False) == ([], [])
+    assert listed("red", False) == ([1, 0, 1], [])
+    assert listed("red", True) == ([1, 0, 1], [2, 0, 1])
