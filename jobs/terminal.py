@@ -68,7 +68,7 @@ class ProgressDisplay:
         if new_phase and self._moves and not printed.label:
             self.close()
         if self._moves or new_phase or done or now - printed.at >= SECONDS_BETWEEN_LINES:
-            fraction = words.fraction(progress)
+            fraction = progress.share
             filled = round(BAR_WIDTH * fraction)
             bar = "#" * filled + "-" * (BAR_WIDTH - filled)
             text = f"{printed.label} {progress.phase:<20} [{bar}] {words.steps(progress)}".lstrip()

@@ -22,11 +22,6 @@ def about(seconds: float) -> str:
     return f"About {minutes} minutes" if minutes < 100 else f"About {seconds / 3600.0:.1f} hours"
 
 
-def fraction(progress: Progress) -> float:
-    """The share of the phase that is done, 0…1."""
-    return progress.share
-
-
 def steps(progress: Progress) -> str:
     """For example "135/300 · 4.1 steps/s · 0:41 left"; unknown parts are left out."""
     parts = [f"{progress.step}/{progress.steps}"]

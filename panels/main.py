@@ -161,7 +161,7 @@ def _draw_progress(layout: bpy.types.UILayout, job: Job) -> None:
         text = words.before_any_news(job.state, session().desks.engine_of(job) is not None)
         layout.progress(text=text, factor=0.0)
     else:
-        layout.progress(text=progress.phase, factor=words.fraction(progress))
+        layout.progress(text=progress.phase, factor=progress.share)
         layout.label(text=words.steps(progress))
 
 

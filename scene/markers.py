@@ -152,12 +152,8 @@ def remove(job_name: str) -> None:
     discard_if_empty()
 
 
-def stale(is_over: Callable[[str], bool]) -> list[str]:
-    """The jobs that are over but still have a marker or a live mesh in the file, as after an undo."""
-    return [name for name in sorted({str(each[JOB]) for each in helpers()}) if is_over(name)]
-
-
 def remove_stale(is_over: Callable[[str], bool]) -> None:
-    """Remove the markers and live meshes of jobs that are over."""
-    for name in stale(is_over):
-        remove(name)
+    """Remove the markers and live meshes of jobs that are over, which an undo may have brought back."""
+    for name in {str(each[JOB]) for each in helpers()}:
+        if is_over(name):
+            remove(name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import uuid
 
 import bpy
-from mathutils import Matrix
 
 from ..jobs.placement import Placement, Target
 
@@ -52,8 +51,3 @@ def find_linked(target: Target) -> bpy.types.Object | None:
 def is_in_file(target: Target) -> bool:
     """Whether the open file has the object, or a copy of it, under whatever name."""
     return any(each.get(IDENTITY) == target.identity and each.library is None for each in bpy.data.objects)
-
-
-def matrix_at_start(where: Placement) -> Matrix:
-    """The object's world matrix when the job was started."""
-    return Matrix([where.matrix[row : row + 4] for row in range(0, 16, 4)])

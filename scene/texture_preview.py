@@ -43,7 +43,7 @@ def show(folder: JobFolder, where: Placement, request: JobRequest) -> bool:
         overlay.show_in_front = request.task == "refine"
     overlay.parent = thing
     overlay.matrix_parent_inverse = Matrix.Identity(4)
-    overlay.matrix_basis = target.matrix_at_start(where).inverted_safe()
+    overlay.matrix_basis = markers.matrix_from(where).inverted_safe()
     live_mesh.fill(overlay.data, dataclasses.replace(geometry, vertices=_lifted(geometry)))
     return True
 

@@ -22,7 +22,7 @@ from ..jobs.placement import Placement
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.files import is_there
-from . import behind_modifiers, looks, refined_shape, target, texture_material, textures
+from . import behind_modifiers, looks, markers, refined_shape, texture_material, textures
 from .evaluated_copy import copy_as_evaluated
 from .importer import ImportFailedError
 from .seen_material import is_seen
@@ -175,7 +175,7 @@ def _uv_map_of(folder: JobFolder) -> str:
 def _matrix_of(folder: JobFolder, thing: bpy.types.Object) -> Matrix:
     """The world matrix of the job's object when the job was started; that of `thing` now if it is unknown."""
     where = Placement.read(folder)
-    return target.matrix_at_start(where) if where is not None and where.target is not None else thing.matrix_world
+    return markers.matrix_from(where) if where is not None and where.target is not None else thing.matrix_world
 
 
 @dataclass(frozen=True)

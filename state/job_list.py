@@ -47,12 +47,6 @@ def fill(entries: Iterable[Entry]) -> None:
             manager.sdi_job_index = index
 
 
-def choose(name: str) -> None:
-    """Select the job of this name."""
-    manager = _manager()
-    manager.sdi_job_index = manager.sdi_jobs.find(name)
-
-
 def chosen() -> str:
     """The name of the selected job; empty if none is."""
     manager = _manager()

@@ -190,11 +190,10 @@ def detach() -> None:
     del bpy.types.Scene.sdi
 
 
-def asked_of(scene: Any, task: Task = "object") -> Parameters:
-    """What a scene's settings ask for in a job of this task, without overrides and LoRAs; it may be impossible."""
+def asked_of(scene: Any) -> Parameters:
+    """What a scene's settings ask for of a new object, without overrides and LoRAs; it may be impossible."""
     plain = (parameter for parameter in IN_BLENDER.values() if parameter.kind not in (dict, Lora))
-    used = {parameter.name: _value_in(scene, parameter) for parameter in plain if parameter.is_used_by(task)}
-    return Parameters(**used, task=task)
+    return Parameters(**{each.name: _value_in(scene, each) for each in plain if each.is_used_by("object")})
 
 
 def request_from(scene: Any, prompt: str | None = None, task: Task = "object") -> JobRequest:

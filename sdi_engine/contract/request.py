@@ -155,7 +155,7 @@ class JobRequest(Parameters):
         return request
 
 
-def slug(prompt: str, fallback: str = "object") -> str:
+def slug(prompt: str) -> str:
     """The prompt as a harmless file name: small letters and digits of any script, and single hyphens.
 
     Never empty, no device's name, and at most `MAX_SLUG_CHARACTERS` and `MAX_SLUG_BYTES` long. Latin letters lose their
@@ -171,7 +171,7 @@ def slug(prompt: str, fallback: str = "object") -> str:
     name = unicodedata.normalize("NFC", "".join(kept))[:MAX_SLUG_CHARACTERS]
     name = name.encode("utf-8", errors="ignore")[:MAX_SLUG_BYTES].decode("utf-8", errors="ignore").strip("-")
     reserved = re.fullmatch(r"con|prn|aux|nul|com\d|lpt\d", name)
-    return f"{fallback}-{name}" if reserved else name or fallback
+    return f"object-{name}" if reserved else name or "object"
 
 
 def _take_unknown(fields: dict[str, Any], kind: type) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,8 +25,6 @@ FOLDER = "samples"
 STEPS = 25
 ELEVATION_DEG = 15.0
 JUDGED_SIZE = 64
-
-log = logging.getLogger(__name__)
 
 
 def make_samples(

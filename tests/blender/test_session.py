@@ -349,7 +349,8 @@ class TestHistory:
         assert desk.list() == ["z4", "z3", "z2", "z1", PROMPT]
         assert "update the extension" in desk.session.desks.entry("z2").trouble
         assert all("is damaged" in desk.session.desks.entry(broken).trouble for broken in ("z1", "z3", "z4"))
-        desk.extension.state.job_list.choose("z2")
+        manager = desk.bpy.context.window_manager
+        manager.sdi_job_index = manager.sdi_jobs.find("z2")
         for button in ("resume_job", "copy_settings", "variations"):
             assert "update the extension" in desk.press(button, job="z2")
         assert desk.press("delete_job", job="z3") is None
