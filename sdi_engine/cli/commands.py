@@ -48,8 +48,7 @@ def _generate(options: argparse.Namespace) -> int:
         check_prompt(request.prompt, request.model)
         folder = JobFolder.create(options.output, request)
     except EngineError as error:
-        log.error("%s", error)
-        return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)
+        return _refused(options, error)
     return _work(options, folder.path, resume=False)
 
 
@@ -66,8 +65,7 @@ def _of_mesh(options: argparse.Namespace) -> int:
             write_source(folder.source_file, source)
     except (EngineError, ImportError) as caught:
         error = EnvironmentMissingError(worker.missing_package(caught)) if isinstance(caught, ImportError) else caught
-        log.error("%s", error)
-        return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)
+        return _refused(options, error)
     for notice in notices:
         log.info("%s", notice)
     return _work(options, folder.path, resume=False)
@@ -104,8 +102,7 @@ def _doctor(options: argparse.Namespace) -> int:
         try:
             report = cluster_doctor.examine_cluster(options.cluster)
         except EngineError as error:
-            log.error("%s", error)
-            return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)
+            return _refused(options, error)
         lines = cluster_doctor.report_lines(report)
     else:
         report = doctor.examine()
@@ -117,8 +114,7 @@ def _doctor(options: argparse.Namespace) -> int:
                 asked = request_of(options, "anything").validated()
                 report["model"] = needs_of(asked.model, report["device"], asked.parts, asked.precision)
             except EngineError as error:
-                log.error("%s", error)
-                return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)
+                return _refused(options, error)
             lines += report["model"]["lines"]
     for line in lines:
         print(line, file=sys.stderr if options.json else sys.stdout)
@@ -158,8 +154,7 @@ def _with_result(
         with worker.stop_signals():
             result = work(options, progress)
     except EngineError as error:
-        log.error("%s", error)
-        return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)
+        return _refused(options, error)
     except KeyboardInterrupt:
         log.info("Cancelled.")
         return _print_json(options, {"ok": False, "error": "Cancelled."}, EXIT_CANCELLED)
@@ -181,6 +176,12 @@ def _work(options: argparse.Namespace, path: Path, *, resume: bool) -> int:
         log.info("The mesh is at %s", folder.mesh_file)
         return _print_json(options, {"ok": True, "folder": str(folder.path), **result}, code)
     return _print_json(options, {"ok": False, "folder": str(folder.path), "error": progress.error}, code)
+
+
+def _refused(options: argparse.Namespace, error: EngineError) -> int:
+    """Say why nothing was done, or why it ended; returns the exit code."""
+    log.error("%s", error)
+    return _print_json(options, {"ok": False, "error": str(error)}, error.exit_code)
 
 
 def _print_json(options: argparse.Namespace, content: dict[str, Any], code: int) -> int:

@@ -128,7 +128,10 @@ def _type_of(parameter: Parameter) -> Any:
 
 
 def _processes(text: str) -> int | None:
-    return None if text == "auto" else int(text)
+    try:
+        return None if text == "auto" else int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'"{text}" is neither a whole number nor auto') from error
 
 
 def _help(parameter: Parameter) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -205,14 +206,18 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 
 
 def counted(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise ValueError
-    return count
+    """A whole number from 1 on, of an option's text."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is no whole number from 1 on')
+    return int(text)
 
 
 def minutes(text: str) -> float:
-    minutes = float(text)
+    """Minutes, of an option's text."""
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
     if not minutes >= 0.0:  # which also refuses NaN, with which it would never leave
-        raise ValueError
+        raise argparse.ArgumentTypeError(f'"{text}" is no number of minutes from 0 on')
     return minutes

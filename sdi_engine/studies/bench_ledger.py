@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -118,4 +119,4 @@ class Ledger:
 
 def memory_mb() -> float:
     """What this process holds of the main memory, MiB; on Linux only."""
-    return int(_PAGES.read_text(encoding="ascii").split()[1]) * 4096 / 2**20
+    return int(_PAGES.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
