@@ -46,7 +46,7 @@ class Settings:
         guidance_scale: γ_fwd of eq. (3); None takes the model's own.
         inversion_guidance_scale: γ_inv; None takes the model's own, or else −γ_fwd.
         noise: the choice of κ, one of `parameters.NOISES`.
-        perp_neg: one of `parameters.PERP_NEG`.
+        perp_neg: a choice of the table.
         released_code: invert as the authors' released code does (`distillation.threestudio`).
         t: the diffusion time.
         anneal: t follows its ramp; otherwise it is drawn between the ramp's ends, as in DreamFusion.

@@ -40,7 +40,7 @@ class Guidance:
 
     Args:
         prior: the model.
-        settings: resolved (`settings.resolve`).
+        settings: resolved (`run.resolve`).
         seed: of the run; "fixed" noise depends on nothing else.
 
     Attributes:
