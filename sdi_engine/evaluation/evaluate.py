@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import shlex
 import statistics
+import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -195,17 +197,29 @@ def _examined(path: Path, prompt: str, examiner: Examiner) -> Examined:
 def _truth(folder: Path, examiner: Examiner) -> Truth | None:
     """`Examiner.truth`, stored in the folder, since making all the world's things takes minutes."""
     file = folder / TRUTH_FILE
-    if file.is_file():
-        with np.load(file) as stored:
-            if str(stored["by"]) == examiner.fingerprint:
-                one, average = (Commitment(**each) for each in json.loads(str(stored["commitment"])))
-                return Truth(stored["features"], one, average)
+    stored = _stored_truth(file, examiner.fingerprint)
+    if stored is not None:
+        return stored
     truth = examiner.truth()
     if truth is not None:
         commitment = json.dumps([dataclasses.asdict(one) for one in (truth.commitment, truth.average_commitment)])
+        content = io.BytesIO()
+        np.savez(content, by=examiner.fingerprint, features=truth.features, commitment=commitment)
         with storage_errors(folder):
-            np.savez(file, by=examiner.fingerprint, features=truth.features, commitment=commitment)
+            write_atomically(file, content.getvalue())
     return truth
+
+
+def _stored_truth(file: Path, fingerprint: str) -> Truth | None:
+    """What an examiner of this fingerprint has stored; None without such a file, or where it is damaged."""
+    try:
+        with np.load(file) as stored:
+            if str(stored["by"]) != fingerprint:
+                return None
+            one, average = (Commitment(**each) for each in json.loads(str(stored["commitment"])))
+            return Truth(stored["features"], one, average)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def _truth_json(truth: Truth | None) -> dict[str, Any] | None:

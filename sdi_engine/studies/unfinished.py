@@ -69,9 +69,10 @@ class Unfinished:
         with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             save_json(self._by_steps, self._folder / MEASURED_FILE)
-            older = list(self._folder.glob(CELLS_FILES))
+            cells = self._cells_file(run)
+            older = [file for file in self._folder.glob(CELLS_FILES) if file != cells]
             if self._cells:
-                np.savez(self._cells_file(run), **{name: one.values.cpu().numpy() for name, one in self._cells.items()})
+                np.savez(cells, **{name: one.values.cpu().numpy() for name, one in self._cells.items()})
             checkpoint.save(run, self._folder / CHECKPOINT_FILE)
             for file in older:
                 file.unlink(missing_ok=True)

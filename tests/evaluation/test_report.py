@@ -3,6 +3,7 @@ import itertools
 import json
 import shlex
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -263,6 +264,17 @@ def test_nothing_is_examined_twice_unless_the_judge_has_changed(tmp_path, monkey
         np.testing.assert_array_equal(truth.features, np.eye(4))
         assert (truth.commitment, truth.average_commitment) == (Commitment(0.5, None), Commitment(0.1, 0.0))
     assert examined == ["mesh.glb", "truth"] * 2
+
+
+def test_a_stored_truth_that_is_damaged_is_made_again(tmp_path):
+    truth = examiner.Truth(np.eye(4), Commitment(0.5, None), Commitment(0.1, 0.0))
+    asked = SimpleNamespace(fingerprint="of this judge", truth=lambda: truth)
+    evaluate._truth(tmp_path, asked)
+    whole = (tmp_path / evaluate.TRUTH_FILE).read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"no archive"):
+        (tmp_path / evaluate.TRUTH_FILE).write_bytes(damaged)
+        np.testing.assert_array_equal(evaluate._truth(tmp_path, asked).features, np.eye(4))
+        assert (tmp_path / evaluate.TRUTH_FILE).read_bytes() == whole
 
 
 def test_a_stopped_evaluation_is_code_130(command, machine, tmp_path, monkeypatch):
