@@ -13,6 +13,9 @@ from .gltf_file import GltfFile
 
 _INSTANCES = "EXT_mesh_gpu_instancing"
 
+_PARTS = {"TRANSLATION": "translation", "ROTATION": "rotation", "SCALE": "scale"}
+"""The arrays of instances, as nodes call the same."""
+
 
 def world_matrices(document: Any) -> dict[int, NDArray[np.float64]]:
     """The matrix (4, 4) that leads from each node to the world.
@@ -58,9 +61,6 @@ def instances(file: GltfFile, node: Any) -> Iterator[NDArray[np.float64]]:
     parts = {name: array(file, number) for name, number in attributes.items() if name in _PARTS}
     for index in range(max((len(each) for each in parts.values()), default=0)):
         yield _matrix(**{_PARTS[name]: each[index] for name, each in parts.items()})
-
-
-_PARTS = {"TRANSLATION": "translation", "ROTATION": "rotation", "SCALE": "scale"}
 
 
 def _own(node: Any) -> NDArray[np.float64]:
