@@ -81,7 +81,7 @@ class GltfFile:
             encoded = unquote_to_bytes(data)
             return base64.b64decode(encoded) if start.endswith(";base64") else encoded
         try:
-            return self._beside.get(unquote(uri))
+            return self._beside.get(unquote(uri).replace("\\", "/"))
         except (OSError, ValueError):
             return self._beside.get(uri)  # of a program that does not encode names
 
@@ -128,7 +128,7 @@ def _check(document: Any, name: str) -> None:
             raise BadInputError(
                 f'"{name}" needs the extension {extension!r:.60}, which cannot be read: export it without compression.'
             )
-    if document.get("asset", {}).get("version", "2.0").split(".")[0] != "2":
+    if str(document.get("asset", {}).get("version", "2.0")).split(".")[0] != "2":
         raise BadInputError(f'"{name}" is of another version than glTF 2, the only one that is read: export it again.')
 
 

@@ -86,7 +86,7 @@ def linear_of(srgb: NDArray[np.floating]) -> NDArray[np.float64]:
 def picture_beside(beside: FilePathResolver, name: str) -> NDArray[np.uint8] | None:
     """`picture_in` a file of this name; None, too, if it is missing or elsewhere."""
     try:
-        return picture_in(beside.get(name))
+        return picture_in(beside.get(name.replace("\\", "/")))
     except (OSError, ValueError):
         return None
 

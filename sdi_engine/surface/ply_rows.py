@@ -72,6 +72,8 @@ def read_ply(content: bytes, name: str, wanted: Sequence[str]) -> PlyFile:
         elif words[:1] == ["element"]:
             elements.append(_Element(words[1], int(words[2])))
         elif words[:2] == ["property", "list"]:
+            if words[2].startswith(("float", "double")):
+                raise ValueError("a list whose length is a fraction")
             elements[-1].columns.append(_Column(words[4], _TYPES[words[3]], _TYPES[words[2]]))
         elif words[:1] == ["property"]:
             elements[-1].columns.append(_Column(words[2], _TYPES[words[1]]))

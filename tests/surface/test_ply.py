@@ -105,7 +105,7 @@ def test_several_pictures_lie_on_the_corners_of_their_faces(tmp_path):
     for name, colour in (("one.png", RED), ("two three.png", BLUE)):
         Image.new("RGB", (8, 8), tuple(colour)).save(tmp_path / name)
     face = "property list uchar float texcoord\nproperty int texnumber\n"
-    comment = "comment TextureFile one.png\ncomment TextureFile two three.png\n"
+    comment = "comment TextureFile one.png\ncomment TextureFile C:\\work\\two three.png\n"
     rows = "0 0 0\n1 0 0\n1 1 0\n0 1 0\n3 0 1 2 6 0 0 .4 0 .4 .4 0\n3 0 2 3 6 .5 .5 .9 .9 .5 .9 1\n"
     source, notices = read(tmp_path, header("ascii", 4, 2, face=face, comment=comment) + rows.encode())
     np.testing.assert_allclose(looks(source), [RED, BLUE], atol=2)
