@@ -24,6 +24,7 @@ class CountedPrior(Prior):
         self.notices = prior.notices
         self.distilled = prior.distilled
         self.text_identity = prior.text_identity
+        self.weights = prior.weights
         self.packed = prior.packed
         self.evaluations = 0
 

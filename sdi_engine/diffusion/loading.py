@@ -58,6 +58,7 @@ from .packed_on_loading import pack_denoiser, precision_of
 from .parts import Plan, check, files_of
 from .precision import precision
 from .prior import ModelHints, Prior
+from .sources import sources_of
 from .text_encoders import TEXT_ENCODERS, ReadEncoders, TextEncoders, without_weights
 from .tokenizer_files import check_knows_words, tokenizer_in
 from .weight_bytes import narrow_kind
@@ -239,6 +240,7 @@ def _load_folder(
     prior = _prior_of(family, pipeline, folder, device, notices, distilled(model, family, folder, index))
     prior.packed = precision_of(getattr(pipeline, family.denoiser))
     prior.quick_encoder = _quick_encoder(planned, device)
+    prior.weights = sources_of(planned, None, folder, loras)
     files = [folder / INDEX_FILE, folder / HINTS_FILE]
     files += [file for part in ("text_encoder*", "tokenizer*") for file in folder.glob(f"{part}/*")]
     files += files_of(planned)
@@ -289,6 +291,7 @@ def _load_file(file: Path, device: torch.device, loras: Sequence[Lora], parts: P
         prior = _prior_of(family, pipeline, companion, device, notices, found)
     prior.packed = precision_of(getattr(pipeline, family.denoiser))
     prior.quick_encoder = _quick_encoder(loaded.plan, device)
+    prior.weights = sources_of(loaded.plan, file, companion, loras)
     files = [file, *(companion.rglob("*.json") if companion else ()), *files_of(loaded.plan)]
     return _with_encoders(
         prior, family, pipeline, str(file), loaded.read_encoders, files, precision(family, device), loras

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import BadInputError
 from .families import VAE
 from .header import current_name, is_harmless, listed, read_header
-from .location import companion_folder
+from .location import companion_folder, is_safetensors
 from .original_names import Layout, flux2_vae_layout, open_clip_layout, own_layout, vae_layout, video_vae_layout
 from .parts import VAES, Network
 from .tensors import open_tensors
@@ -81,6 +81,14 @@ def network_in_folder(folder: Path, model: str, part: str, kind: Sequence[str], 
     for name, tensor in network.named_parameters():
         check_finite(what, name, tensor)
     return network.eval()
+
+
+def files_read(folder: Path, part: str) -> list[Path]:
+    """The files with weights that `network_in_folder` reads."""
+    files = [file for file in sorted((folder / part).glob("*")) if is_safetensors(file)]
+    half = _variant(folder) == HALF_VARIANT
+    fitting = [file for file in files if (f".{HALF_VARIANT}" in file.name if half else "." not in file.stem)]
+    return fitting or files
 
 
 def network_of_its_own(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .distilled import Distilled
+from .fingerprint import Source
 from .needs import Measure
 from .views import ViewVocabulary
 from .weight_bytes import FULL, Precision
@@ -119,6 +120,9 @@ class Prior(ABC):
 
     distilled: Distilled | None = None
     """For a model that was distilled to a few steps."""
+
+    weights: Mapping[str, Source] = MappingProxyType({})
+    """Where its parts came from, by their names, for who goes on later with a run that it began."""
 
     text_identity: str = ""
     """Changes with all that encoded texts depend on besides the text; "" where they are not worth keeping."""

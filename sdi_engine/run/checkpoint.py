@@ -5,6 +5,7 @@ Its tensors:
     noise.cells             W, of a run whose noise lives on the object (`distillation.surface_noise`)
     optimizer.NAME.KEY      Adam's KEY ("step", "exp_avg", "exp_avg_sq") of the parameter NAME
     residuals               `Optimisation.residuals`, (steps, 2); older files have none
+    model.PART              a digest of the files that this part of the 2D model was read from (`Prior.weights`), uint8
     step, attempt           how many steps are done, and how many attempts came to nothing before
 Files of an older form are read, too: there the representation's names have no prefix, and the optimiser's NAME is a
 parameter's place in the order of the groups.
@@ -12,6 +13,7 @@ parameter's place in the order of the groups.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -20,6 +22,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from ..diffusion.fingerprint import Source
 from ..errors import BadInputError
 from ..system.files import make_folder_of_ours, write_atomically
 from .optimisation import Optimisation
@@ -27,6 +30,7 @@ from .optimisation import Optimisation
 REPRESENTATION = "representation."
 OPTIMIZER = "optimizer."
 CELLS = "noise.cells"
+MODEL = "model."
 
 
 Snapshot = dict[str, Tensor]
@@ -47,6 +51,7 @@ def snapshot(run: Optimisation) -> Snapshot:
     for index, state in run.optimizer.state_dict()["state"].items():
         tensors |= {f"{OPTIMIZER}{names[index]}.{key}": torch.as_tensor(value) for key, value in state.items()}
     tensors |= {"step": torch.tensor(run.step), "attempt": torch.tensor(run.attempt)}
+    tensors |= {MODEL + part: torch.tensor([*source.digest]).byte() for part, source in run.prior.weights.items()}
     tensors["residuals"] = torch.tensor(run.residuals, dtype=torch.float64).reshape(-1, 2)
     return {
         name: torch.empty_like(tensor, device="cpu", memory_format=torch.contiguous_format).copy_(tensor)
@@ -102,6 +107,34 @@ def attempt_of(path: Path) -> int:
             return int(file.get_tensor("attempt"))
     except (SafetensorError, ValueError, OSError, RuntimeError, OverflowError) as error:
         raise _damaged(path) from error
+
+
+def check_model(weights: Mapping[str, Source], path: Path) -> None:
+    """Refuse to go on with another 2D model than the one that a checkpoint is of; one of an older form knows none.
+
+    Args:
+        weights: of the model (`Prior.weights`).
+
+    Raises:
+        BadInputError: a part of it is another one, or the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            noted = {name: bytes(file.get_tensor(name).tolist()) for name in file.keys() if name.startswith(MODEL)}  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError, RuntimeError, OverflowError, TypeError) as error:
+        raise _damaged(path) from error
+    changed = {part: each for part, each in weights.items() if noted.get(MODEL + part, each.digest) != each.digest}
+    if changed:
+        what = " and ".join(f'"{each.path}" ({_word(part)})' for part, each in changed.items())
+        raise BadInputError(
+            f"The job was begun with other weights than there are now in {what}, and an object cannot be made of both: "
+            "put the former ones back, or start the job over."
+        )
+
+
+def _word(part: str) -> str:
+    """What a part of a model is called in a sentence."""
+    return "LoRA" if part.startswith("lora_") else part.replace("_", " ").replace("vae", "VAE").replace("unet", "U-Net")
 
 
 def fits(run: Optimisation, path: Path) -> bool:

@@ -102,12 +102,14 @@ def make(
         prior = CountedPrior(
             (load or load_prior)(request.model, device, request.loras, request.parts, request.precision)
         )
+    saved = folder.checkpoint_file
+    resumed = resume and is_file(saved)
+    if resumed:
+        checkpoint.check_model(prior.weights, saved)
     for sentence in told:
         report(events.Notice(sentence))
     tell_how_it_reads(prior, request.prompt, request.negative_prompt, report)
     settings = resolve(request, prior.hints, prior.resolution)
-    saved = folder.checkpoint_file
-    resumed = resume and is_file(saved)
     check_distilled(prior, settings, resumed, report)
     fitting = fit(prior, request.model, settings, report, request.parts)
     prior.compile((lambda sentence: report(events.Notice(sentence))) if request.compiled else None)

@@ -25,6 +25,7 @@ class KeptPrior:
         self._load = load
         self._prior: Prior | None = None
         self._wanted: tuple[object, ...] = ()
+        self._read: tuple[object, ...] = ()
 
     def load(
         self,
@@ -41,14 +42,15 @@ class KeptPrior:
         """
         files = [model, *(lora.file for lora in loras), *parts.paths]
         wanted = (model, str(device), tuple(loras), parts, precision, *map(_state, files))
-        if self._prior is None or wanted != self._wanted:
+        if self._prior is None or wanted != self._wanted or _states_of(self._prior) != self._read:
             self.forget()
             self._prior, self._wanted = self._loader()(model, device, loras, parts, precision), wanted
+            self._read = _states_of(self._prior)
         return self._prior
 
     def forget(self) -> None:
         """Free the memory of the kept model."""
-        self._prior, self._wanted = None, ()
+        self._prior, self._wanted, self._read = None, (), ()
         give_memory_back()
 
     def _loader(self) -> LoadPrior:
@@ -57,6 +59,11 @@ class KeptPrior:
         from ..diffusion import loading
 
         return loading.load_prior
+
+
+def _states_of(prior: Prior) -> tuple[object, ...]:
+    """Those of all files that a model was read from: a file within a folder is replaced without a trace in that one."""
+    return tuple(_state(str(file)) for each in prior.weights.values() for file in each.files)
 
 
 def _state(path: str) -> tuple[int, int] | None:

@@ -1,0 +1,59 @@
+"""Which files a model was read from, so that a run that it began goes on with the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..contract.request import Lora
+from ..system.pasted import as_meant
+from .fingerprint import Source, source
+from .header import weight_files
+from .networks import files_read
+from .parts import Plan
+
+_WITHOUT_WEIGHTS = (
+    "scheduler_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "*.model",
+)
+"""Patterns for what is read of a scheduler's or a tokenizer's folder, and decides what a model makes of a prompt."""
+
+
+def sources_of(planned: Plan, file: Path | None, folder: Path | None, loras: Sequence[Lora]) -> dict[str, Source]:
+    """Where all that a prior computes with came from, by the parts of its pipeline, "model", "tiny_vae" and "lora_0".
+
+    Args:
+        file: with the denoiser, which can be the folder of that alone; None of a model in Diffusers layout.
+        folder: in Diffusers layout, if there is one.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    read: dict[str, tuple[Path, list[Path]]] = {}
+    if folder is not None:
+        parts = (*planned.family.required, *planned.family.optional)
+        read |= {part: (folder / part, _files_of_part(folder / part, part)) for part in parts}
+    if file is not None:
+        read["model"] = file, weight_files(file) if file.is_dir() else [file]
+    networks = {part: network.path for part, network in planned.given.items()}
+    if planned.tiny_vae is not None:
+        networks["tiny_vae"] = planned.tiny_vae.path
+    for part, path in (networks | planned.tokenizers).items():
+        read[part] = path, _files_of_part(path, part) if path.is_dir() else [path]
+    for number, lora in enumerate(loras):
+        path = Path(as_meant(lora.file))
+        read[f"lora_{number}"] = path, [path]
+    return {part: source(path, files) for part, (path, files) in read.items() if files}
+
+
+def _files_of_part(folder: Path, part: str) -> list[Path]:
+    """The files in the folder of one part on which a run's numbers depend."""
+    if part.startswith(("tokenizer", "scheduler")):
+        return sorted({file for pattern in _WITHOUT_WEIGHTS for file in folder.glob(pattern)})
+    return files_read(folder.parent, folder.name)
