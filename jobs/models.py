@@ -41,7 +41,7 @@ from ..sdi_engine.diffusion.location import (
 )
 from ..sdi_engine.diffusion.model_index import (
     check_channels,
-    check_weights,
+    check_files,
     checked_pipeline,
     present,
     words_of,
@@ -285,25 +285,12 @@ class Scan:
     """Searches for all models in a thread; `models` is None until it is over.
 
     Args:
-        model_folder: the person's own folder of models, or None.
-        results: the folder of jobs, for the models used lately, or None.
-        asked: further models to examine, such as the chosen one.
-        cache: the hub's cache, by default `hub_cache()`.
-        seen: what earlier searches found out.
-        given: the parts that a person chose for some models.
+        find: `find_models` with all its arguments but `go_on`.
     """
 
-    def __init__(
-        self,
-        model_folder: Path | None,
-        results: Path | None,
-        asked: Iterable[str] = (),
-        cache: Path | None = None,
-        seen: Seen | None = None,
-        given: Mapping[str, Parts] | None = None,
-    ) -> None:
+    def __init__(self, find: Callable[..., Models]) -> None:
         self.models: Models | None = None
-        self._arguments = (model_folder, results, tuple(asked), cache or hub_cache(), seen, given)
+        self._find = find
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sdi-models", daemon=True)
         self._thread.start()
@@ -323,7 +310,7 @@ class Scan:
 
     def _run(self) -> None:
         try:
-            self.models = find_models(*self._arguments, go_on=lambda: not self._stop.is_set())
+            self.models = self._find(go_on=lambda: not self._stop.is_set())
         except OSError as error:  # a disk went away: the former list stays
             log.warning("The models on this computer could not be listed: %s", error)
 
@@ -331,14 +318,22 @@ class Scan:
 def find_models(
     model_folder: Path | None,
     results: Path | None,
-    asked: Iterable[str] = (),
+    asked: Mapping[str, Parts] | None = None,
     cache: Path | None = None,
     seen: Seen | None = None,
-    given: Mapping[str, Parts] | None = None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> Models:
-    """The search of `Scan`, in the calling thread; it ends early once `go_on` returns False."""
-    cache, seen = cache or hub_cache(), seen or Seen()
+    """All models on this computer.
+
+    Args:
+        model_folder: the person's own folder of models, or None.
+        results: the folder of jobs, for the models used lately, or None.
+        asked: further models to examine, such as the chosen one, with the parts that a person chose for each.
+        cache: the hub's cache, by default `hub_cache()`.
+        seen: what earlier searches found out.
+        go_on: the search ends early once this returns False.
+    """
+    cache, seen, asked = cache or hub_cache(), seen or Seen(), asked or {}
     known: dict[str, Model | str] = {}
 
     def examine(model: str) -> Model | None:
@@ -368,7 +363,7 @@ def find_models(
     recent = usable(_recent(results)) if results else ()
     for name, model in known.items():
         if isinstance(model, Model) and model.lacks and go_on():
-            known[name] = with_parts(model, pieces, (given or {}).get(name, NO_PARTS))
+            known[name] = with_parts(model, pieces, asked.get(name, NO_PARTS))
     return Models(recent[:MAX_RECENT], cached, in_folder, pieces, known, speeds.read())
 
 
@@ -526,7 +521,7 @@ def _folder_family(folder: Path, model: str) -> Family:
 def _label(folder: Path, model: str) -> str:
     """The family's label for a folder; empty for the starter prior, whose name says enough."""
     family = _folder_family(folder, model)
-    check_weights(model, folder, read_object(folder / INDEX_FILE), family)
+    check_files(model, folder, read_object(folder / INDEX_FILE), family)
     return "" if folder == STARTER_FOLDER else _kind(family, model, folder)
 
 

@@ -41,7 +41,7 @@ _MODULES = {
     "pillow": "PIL",
     "fast-simplification": "fast_simplification",
 }
-_READ_MODELS = {"diffusers", "transformers", "huggingface_hub", "safetensors", "peft", "accelerate"}
+_READ_MODELS = {"diffusers", "transformers", "huggingface_hub", "safetensors", "accelerate"}
 """Packages that read models: versions before the tested ones are refused, since they ran code of the model's author."""
 
 _TORCH_BUILD = re.compile(r"^(cuda|hip)\b[^=]*= '([^']+)'", re.MULTILINE)

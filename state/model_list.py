@@ -6,11 +6,12 @@ A thread scans the disk, and panels draw the last result, so Blender never waits
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import bpy
 
 from ..jobs import words
-from ..jobs.models import Model, Models, Scan, Seen, completed, size_words, with_parts
+from ..jobs.models import Model, Models, Scan, Seen, completed, find_models, size_words, with_parts
 from ..sdi_engine.config.parameters import STARTER_MODEL, Parameters
 from ..sdi_engine.contract import speeds, vocabulary
 from ..sdi_engine.contract.request import JobRequest
@@ -61,7 +62,7 @@ class ModelList:
         self._again, self._scanned_at = False, time.monotonic()
         chosen = {properties.model_of(scene.sdi): properties.asked_of(scene).parts for scene in bpy.data.scenes}
         folders = preferences.model_folder(context), preferences.results_folder(context)
-        self._scan = Scan(*folders, chosen, seen=self._seen, given=chosen)
+        self._scan = Scan(partial(find_models, *folders, chosen, seen=self._seen))
         self._timer.start(TICK_SECONDS)
         return self._scan
 

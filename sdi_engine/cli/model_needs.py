@@ -8,7 +8,6 @@ from ..config.parameters import AUTO, NO_PARTS, Parts
 from ..config.settings import PRESETS
 from ..diffusion.distilled import check_noise
 from ..diffusion.needs import Work, gib, plan, weigh
-from ..diffusion.parts import check
 from ..errors import BadInputError
 
 
@@ -28,7 +27,9 @@ def needs_of(model: str, device: str, parts: Parts = NO_PARTS, precision: str = 
     import torch
 
     from ..diffusion.device_memory import free_bytes, packs_by_itself
+    from ..diffusion.loading import check_loadable
 
+    check_loadable(model, parts)
     weights = weigh(model, parts)
     if weights is None:
         raise BadInputError(
@@ -36,7 +37,6 @@ def needs_of(model: str, device: str, parts: Parts = NO_PARTS, precision: str = 
         )
     may_pack = packs_by_itself(torch.device(device))
     free = free_bytes(torch.device(device))
-    check(model, parts)
     sizes = {part: weights.bytes_of(part, device) for part in weights.parts}
     plans = {
         name: plan(weights, Work.of(settings, weights.resolution), device, free, may_pack, precision)

@@ -45,22 +45,21 @@ from .model_index import (
     LIBRARIES,
     absent_parts,
     check_channels,
-    check_tokenizers,
-    check_weights,
+    check_files,
     checked_pipeline,
     present,
     read_index,
 )
 from .narrow_weights import NARROW, keep_narrow
 from .needs import check_whole
-from .networks import check_network, network_in_folder, network_of_its_own
+from .networks import check_network, empty, network_in_folder, network_of_its_own
 from .packed_on_loading import pack_denoiser, precision_of
 from .parts import Plan, check, files_of
 from .precision import precision
 from .prior import ModelHints, Prior
 from .sources import sources_of
 from .text_encoders import TEXT_ENCODERS, ReadEncoders, TextEncoders, without_weights
-from .tokenizer_files import check_knows_words, tokenizer_in
+from .tokenizer_files import check_knows_words, tokenizer_in, tokenizer_of_model
 from .weight_bytes import narrow_kind
 
 if TYPE_CHECKING:
@@ -116,6 +115,30 @@ def load_prior(
         )
     with _explained_errors(model, location, unreachable):
         return _load_first(location, device, loras, parts, bits, offline or bool(unreachable))
+
+
+def check_loadable(model: str, parts: Parts = NO_PARTS) -> None:
+    """Refuse a model on this computer as `load_prior` would, but for the values of its weights, which are not read.
+
+    Of one on the hub nothing is known.
+
+    Raises:
+        EngineError: as `load_prior`.
+    """
+    location = locate(model)
+    if location.kind == "hub":
+        return
+    path = Path(location.sources[0])
+    _check_libraries()
+    with _explained_errors(model, location):
+        import_diffusers()
+        _quieten()
+        if location.kind == "folder":
+            _check_folder(path, model, parts)
+        else:
+            from .single_file import check_single_file
+
+            check_single_file(path, parts)
 
 
 @contextmanager
@@ -192,16 +215,8 @@ def _load_folder(
     """A folder in Diffusers layout; `model` is what a person calls it."""
     import diffusers
 
-    index = read_index(folder / INDEX_FILE, model)
-    family = checked_pipeline(model, index, folder)
-    check_channels(model, folder, index, family)
-    planned = check(str(folder), parts)
-    assert planned is not None
-    check_weights(model, folder, index, family, planned.given)
-    check_tokenizers(model, folder, index, family, planned.tokenizers if parts.tokenizer else ())
-    check_whole(folder, [part for part in family.networks if part in present(index) and part not in planned.given])
-    for part, network_given in planned.given.items():
-        check_network(network_given, part, index[part], folder, family.identities)
+    index, planned = _examined_folder(folder, model, parts)
+    family = planned.family
     absent = absent_parts(family, index)
     dtype, packed = precision(family, device), precision_with_room(str(folder), device, parts, bits)
     narrow = None if loras or device.type != "cpu" else NARROW.get(narrow_kind(read_header(folder / family.denoiser)))
@@ -245,6 +260,39 @@ def _load_folder(
     files += [file for part in ("text_encoder*", "tokenizer*") for file in folder.glob(f"{part}/*")]
     files += files_of(planned)
     return _with_encoders(prior, family, pipeline, model, lambda: read(encoders), files, dtype, loras)
+
+
+def _examined_folder(folder: Path, model: str, parts: Parts) -> tuple[dict[str, Any], Plan]:
+    """The index of a folder, and where each network comes from, by what is known before weights are read.
+
+    Raises:
+        BadInputError: it cannot be loaded; the sentence says why.
+    """
+    index = read_index(folder / INDEX_FILE, model)
+    family = checked_pipeline(model, index, folder)
+    check_channels(model, folder, index, family)
+    planned = check(str(folder), parts)
+    assert planned is not None
+    check_files(model, folder, index, family, {*planned.given, *(planned.tokenizers if parts.tokenizer else ())})
+    check_whole(folder, [part for part in family.networks if part in present(index) and part not in planned.given])
+    for part, network_given in planned.given.items():
+        check_network(network_given, part, index[part], folder, family.identities)
+    return index, planned
+
+
+def _check_folder(folder: Path, model: str, parts: Parts) -> None:
+    """Make all of a folder's pipeline that needs no weights; raises what `_load_folder` would."""
+    index, planned = _examined_folder(folder, model, parts)
+    family, here = planned.family, present(index)
+    _scheduler(folder, family, index["scheduler"])
+    for part in family.networks:
+        if part in here and part not in TEXT_ENCODERS:
+            empty(index[part], folder, part)
+        elif part in here:
+            without_weights(folder, part, index[part])
+    given = _tokenizers_given(parts, planned, index, folder)
+    own = [part for part in (*family.required, *family.optional) if part.startswith("tokenizer") and part in here]
+    check_knows_words(folder, {part: given.get(part) or tokenizer_of_model(folder, part, index[part]) for part in own})
 
 
 def _tokenizers_given(parts: Parts, planned: Plan, index: Mapping[str, Any], folder: Path) -> dict[str, Any]:

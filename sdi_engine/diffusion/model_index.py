@@ -15,11 +15,14 @@ from ..contract import vocabulary
 from ..errors import BadInputError
 from . import families
 from .families import Family
-from .location import HINTS_FILE, INDEX_FILE, companion_folder, is_safetensors, locate, read_object
+from .location import CONFIG_FILE, HINTS_FILE, INDEX_FILE, companion_folder, is_safetensors, locate, read_object
 
 LIBRARIES = ("diffusers", "transformers")
 """Where the classes of a pipeline's parts may come from. Diffusers imports whatever else an index names, and older
 versions of it run code that lies beside the index."""
+
+_CONFIGURATIONS = {"scheduler": "scheduler_config.json"}
+"""What the configuration of a part is called, where it is not `CONFIG_FILE`."""
 
 _SAFETY_CHECKER = ["stable_diffusion", "StableDiffusionSafetyChecker"]
 """A part of most models of the Stable Diffusion family; it is never loaded here."""
@@ -93,43 +96,50 @@ def check_channels(model: str, folder: Path, index: Mapping[str, Any], family: F
         )
 
 
-def check_weights(
+def check_files(
     model: str, folder: Path, index: Mapping[str, Any], family: Family, others: Container[str] = ()
 ) -> None:
-    """Refuse a folder in which a network has no weights, or in a format that is never opened here.
+    """Refuse a folder in which a part lacks what it is read from, before any of it is.
 
     Args:
-        others: networks that are not taken from the folder.
+        others: parts that are not taken from the folder.
 
     Raises:
-        BadInputError: a network has no weights in the safetensors format; the sentence names it.
-    """
-    for part in family.networks:
-        if part in present(index) and part not in others and not any(map(is_safetensors, (folder / part).glob("*"))):
-            raise BadInputError(
-                f'The {part.replace("_", " ")} of the model "{model}" has no weights in the safetensors format, and '
-                "others can run code when they are opened: download another copy of it, or convert it."
-            )
-
-
-def check_tokenizers(
-    model: str, folder: Path, index: Mapping[str, Any], family: Family, others: Container[str] = ()
-) -> None:
-    """Refuse a folder in which a tokenizer has no words: its library makes up one that knows none instead.
-
-    Args:
-        others: tokenizers that are not taken from the folder.
-
-    Raises:
-        BadInputError: one has none; the sentence names it.
+        BadInputError: a configuration is missing or damaged, a network has no weights in the safetensors format, or a
+            tokenizer has no words, of which its library makes up one that knows none; the sentence names the part.
     """
     for part in (*family.required, *family.optional):
-        is_taken = part.startswith("tokenizer") and part in present(index) and part not in others
-        if is_taken and not _holds_words(folder / part):
+        if part not in present(index):
+            continue
+        what = f'The {part.replace("_", " ")} of the model "{model}"'
+        is_tokenizer = part.startswith("tokenizer")
+        if not is_tokenizer:  # whose configuration is used, too, where its weights are not
+            _check_configuration(what, folder / part, _CONFIGURATIONS.get(part, CONFIG_FILE))
+        if part in others:
+            continue
+        if part in family.networks and not any(map(is_safetensors, (folder / part).glob("*"))):
             raise BadInputError(
-                f'The {part.replace("_", " ")} of the model "{model}" lacks the files with its words '
-                "(tokenizer.json, or vocab.json with merges.txt): download the model again."
+                f"{what} has no weights in the safetensors format, and others can run code when they are opened: "
+                "download another copy of it, or convert it."
             )
+        if is_tokenizer and not _holds_words(folder / part):
+            raise BadInputError(
+                f"{what} lacks the files with its words (tokenizer.json, or vocab.json with merges.txt): download the "
+                "model again."
+            )
+
+
+def _check_configuration(what: str, folder: Path, name: str) -> None:
+    """Refuse a part without a configuration, or with one that cannot be read; raises BadInputError."""
+    try:
+        said = json.loads((folder / name).read_text(encoding="utf-8"))
+    except OSError as error:
+        detail = "" if isinstance(error, FileNotFoundError) else f" that can be read ({error.strerror})"
+        raise BadInputError(f"{what} has no {name}{detail}: download the model again.") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{what} has a damaged {name} ({error}): download the model again.") from error
+    if not isinstance(said, dict):
+        raise BadInputError(f"{what} has a damaged {name}: download the model again.")
 
 
 def _holds_words(tokenizer: Path) -> bool:

@@ -20,7 +20,7 @@ from ..config.parameters import NO_PARTS, Parts
 from ..errors import BadInputError
 from .clip_tokenizer import clip_tokenizer
 from .families import OPEN_CLIP_LAYOUT, VAE, Family, Shapes
-from .header import SCALES, current_name, denoiser_prefix, denoiser_shapes, is_harmless, listed, read_header
+from .header import SCALES, Header, current_name, denoiser_prefix, denoiser_shapes, is_harmless, listed, read_header
 from .location import CONFIG_FILE, INDEX_FILE, companion_folder, read_object
 from .model_index import absent_parts, check_channels, present, read_index
 from .narrow_weights import NARROW, keep_narrow
@@ -92,23 +92,12 @@ def load_single_file(
     """
     import diffusers
 
-    planned = check(str(file), parts)
-    assert planned is not None
+    found = _examined(file, parts)
+    planned, index, shapes, inside, layouts = found.plan, found.index, found.shapes, found.inside, found.layouts
+    read_by_prefix = found.read_by_prefix
     family, config = planned.family, planned.config
-    index = read_index(config / INDEX_FILE, str(config))
-    if companion_folder(file):
-        check_channels(str(config), config, index, family)
-    for part, given in planned.given.items():
-        check_network(given, part, index[part], config, family.identities)
-    header = read_header(file)
-    shapes = {current_name(key): entry.shape for key, entry in header.items()}
-    inside = _empty_parts(file, family, index, config, shapes, planned.given)
-    layouts = _layouts(family, inside, shapes)
-    read_by_prefix = _text_encoders_inside(family, index, shapes, {*planned.given, *layouts})
-    elsewhere = [*read_by_prefix.values(), *_replaced(family, planned.given)]
-    notices = _check_all_used(file, shapes, layouts, family, elsewhere)
     dtype = precision(family, device)
-    of_denoiser = {current_name(name): entry for name, entry in header.items()}
+    of_denoiser = {current_name(name): entry for name, entry in found.header.items()}
     of_denoiser = {name: entry for name, entry in of_denoiser.items() if name in layouts[family.denoiser]}
     narrow = NARROW.get(narrow_kind(of_denoiser)) if may_stay_narrow and device.type == "cpu" else None
 
@@ -146,7 +135,20 @@ def load_single_file(
     )
     if _ZERO_TERMINAL_SIGNAL in shapes:
         pipeline.scheduler.register_to_config(rescale_betas_zero_snr=True, timestep_spacing="trailing")
-    return SingleFile(pipeline, family, notices, read_encoders, planned)
+    return SingleFile(pipeline, family, found.notices, read_encoders, planned)
+
+
+def check_single_file(file: Path, parts: Parts = NO_PARTS) -> None:
+    """Refuse a file as `load_single_file` would, but for the values of its weights, which are not read.
+
+    Raises:
+        BadInputError: as there.
+    """
+    found = _examined(file, parts)
+    planned, index = found.plan, found.index
+    encoders = [part for part in TEXT_ENCODERS if part in planned.family.networks and part in present(index)]
+    networks = {part: without_weights(planned.config, part, index[part]) for part in encoders}
+    _tokenizers(planned, index, networks, companion_folder(file))
 
 
 @torch.no_grad()
@@ -169,6 +171,51 @@ def set_velocity(pipeline: DiffusionPipeline, family: Family) -> None:
     pipeline.scheduler.register_to_config(prediction_type="v_prediction")
     if family.velocity_sample_size is not None:
         getattr(pipeline, family.denoiser).register_to_config(sample_size=family.velocity_sample_size)
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """What a file's header and configuration say.
+
+    Attributes:
+        plan: where each network comes from.
+        index: of its pipeline.
+        header: as the file has it.
+        shapes: by the names that later files have.
+        inside: the networks that the file holds, without weights.
+        layouts: the names of their tensors in it.
+        read_by_prefix: how the names of the tensors of its other text encoders begin.
+        notices: sentences on what of the file is not used.
+    """
+
+    plan: Plan
+    index: Mapping[str, Any]
+    header: Header
+    shapes: Shapes
+    inside: Mapping[str, nn.Module]
+    layouts: Mapping[str, Layout]
+    read_by_prefix: Mapping[str, str]
+    notices: list[str]
+
+
+def _examined(file: Path, parts: Parts) -> _Examined:
+    """What `load_single_file` knows before it reads weights; raises BadInputError as that does."""
+    planned = check(str(file), parts)
+    assert planned is not None
+    family, config = planned.family, planned.config
+    index = read_index(config / INDEX_FILE, str(config))
+    if companion_folder(file):
+        check_channels(str(config), config, index, family)
+    for part, given in planned.given.items():
+        check_network(given, part, index[part], config, family.identities)
+    header = read_header(file)
+    shapes = {current_name(key): entry.shape for key, entry in header.items()}
+    inside = _empty_parts(file, family, index, config, shapes, planned.given)
+    layouts = _layouts(family, inside, shapes)
+    read_by_prefix = _text_encoders_inside(family, index, shapes, {*planned.given, *layouts})
+    elsewhere = [*read_by_prefix.values(), *_replaced(family, planned.given)]
+    notices = _check_all_used(file, shapes, layouts, family, elsewhere)
+    return _Examined(planned, index, header, shapes, inside, layouts, read_by_prefix, notices)
 
 
 def _empty_parts(

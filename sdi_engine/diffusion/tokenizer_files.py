@@ -29,7 +29,7 @@ def tokenizer_in(path: Path, part: Component, kind: Sequence[str], encoder: nn.M
         BadInputError: it cannot be read, or is for another text encoder.
     """
     try:
-        tokenizer = _in_folder(path, kind) if path.is_dir() else _in_file(path)
+        tokenizer = tokenizer_of_model(path.parent, path.name, kind) if path.is_dir() else _in_file(path)
     except Exception as error:  # there is no telling what the library raises for damaged files
         detail = " ".join(str(error).split())[:200]
         raise BadInputError(
@@ -43,6 +43,12 @@ def tokenizer_in(path: Path, part: Component, kind: Sequence[str], encoder: nn.M
             f"belong together; take {part.page} on the Hugging Face hub."
         )
     return tokenizer
+
+
+def tokenizer_of_model(folder: Path, part: str, kind: Sequence[str]) -> Any:
+    """The tokenizer in the folder of a part of a model; `kind` is its library and class."""
+    library, name = kind
+    return getattr(importlib.import_module(library), name).from_pretrained(str(folder / part), local_files_only=True)
 
 
 def check_knows_words(folder: Path, tokenizers: Mapping[str, Any]) -> None:
@@ -60,11 +66,6 @@ def check_knows_words(folder: Path, tokenizers: Mapping[str, Any]) -> None:
             raise BadInputError(
                 f'The tokenizer in "{folder / part}" knows no words: its files are damaged; download the model again.'
             )
-
-
-def _in_folder(folder: Path, kind: Sequence[str]) -> Any:
-    library, name = kind
-    return getattr(importlib.import_module(library), name).from_pretrained(str(folder), local_files_only=True)
 
 
 def _in_file(file: Path) -> Any:

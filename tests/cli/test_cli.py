@@ -3,14 +3,19 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+from original_layout import write_single_file
+from safetensors.torch import load_file, save_file
 from tiny_models import write_stable_diffusion
 
 from sdi_engine.cli.commands import main
 from sdi_engine.cli.model_needs import needs_of
 from sdi_engine.cli.options import request_of
 from sdi_engine.cli.parser import make_parser
+from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.errors import BadInputError
 
 
@@ -190,7 +195,43 @@ def test_the_doctor_counts_parts_in_files_of_their_own(tmp_path):
     whole = needs_of(str(model), "cpu")["bytes"]
     next((model / "vae").glob("*.safetensors")).unlink()
     assert needs_of(str(model), "cpu", given)["bytes"] == whole
-    assert needs_of(str(model), "cpu")["bytes"] != whole
+    with pytest.raises(BadInputError, match=r'The vae of the model ".*" has no weights in the safetensors format'):
+        needs_of(str(model), "cpu")
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "sentence"),
+    [
+        ("unet/config.json", cut, "The unet of .* has a damaged config.json"),
+        ("text_encoder/config.json", Path.unlink, "The text encoder of .* has no config.json"),
+        ("scheduler/scheduler_config.json", Path.unlink, "The scheduler of .* has no scheduler_config.json"),
+        ("tokenizer/tokenizer.json", cut, "cannot be loaded"),
+        ("unet/config.json", lambda file: file.write_text('{"block_out_channels": 3}'), "cannot be loaded"),
+        ("vae/diffusion_pytorch_model.safetensors", cut, "it is truncated"),
+    ],
+)
+def test_the_doctor_says_of_a_damaged_folder_what_generating_would_say(name, damage, sentence, tmp_path):
+    model = write_stable_diffusion(tmp_path / "dream")
+    damage(model / name)
+    with pytest.raises(BadInputError, match=sentence) as said_by_doctor:
+        needs_of(str(model), "cpu")
+    with pytest.raises(BadInputError) as said_by_loading:
+        load_prior(str(model), torch.device("cpu"))
+    assert str(said_by_doctor.value) == str(said_by_loading.value)
+
+
+def test_the_doctor_says_of_a_damaged_file_what_generating_would_say(tmp_path):
+    file = write_single_file(write_stable_diffusion(tmp_path / "folder"), tmp_path / "dream.safetensors")
+    save_file(load_file(file) | {"model.diffusion_model.more.weight": torch.zeros(2)}, file)
+    with pytest.raises(BadInputError, match="for which the model has no place") as said_by_doctor:
+        needs_of(str(file), "cpu")
+    with pytest.raises(BadInputError) as said_by_loading:
+        load_prior(str(file), torch.device("cpu"))
+    assert str(said_by_doctor.value) == str(said_by_loading.value)
 
 
 def test_doctor_in_a_python_without_torch():

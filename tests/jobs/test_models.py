@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from headers import FIRST, SD1, SD2, SDXL, write_file
 from sdi_text_to_3d.jobs import models
 from sdi_text_to_3d.jobs.models import Scan, check_lora, find_models, hub_cache, inspect, size_words
 from sdi_text_to_3d.jobs.placement import Placement
-from sdi_text_to_3d.sdi_engine.config.parameters import Parts
+from sdi_text_to_3d.sdi_engine.config.parameters import NO_PARTS, Parts
 from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
 from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
 from sdi_text_to_3d.sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS
@@ -27,7 +28,7 @@ PARTS = {
     "vae": "diffusion_pytorch_model.safetensors",
     "text_encoder": "model.safetensors",
     "scheduler": "scheduler_config.json",
-    "tokenizer": "merges.txt",
+    "tokenizer": "tokenizer.json",
 }
 
 
@@ -38,7 +39,9 @@ def write_folder(folder, kind="StableDiffusionPipeline", text_width=768, **chang
     (folder / "model_index.json").write_text(json.dumps(index))
     for part, name in PARTS.items():
         (folder / part).mkdir()
-        (folder / part / name).write_bytes(bytes(1000 if name.endswith(".safetensors") else 1))
+        (folder / part / name).write_bytes(bytes(1000) if name.endswith(".safetensors") else b"{}")
+        if name.endswith(".safetensors"):
+            (folder / part / "config.json").write_text("{}")
     (folder / "text_encoder" / "config.json").write_text(json.dumps({"hidden_size": text_width}))
     return folder
 
@@ -159,7 +162,7 @@ def test_downloads_are_offered_once_they_are_whole(tmp_path):
     (cache / "models--owner--empty").mkdir()
     (cache / "version.txt").write_text("1")
 
-    found = find_models(None, None, ["owner/missing-blob", "other/never-seen"], cache=cache)
+    found = find_models(None, None, dict.fromkeys(["owner/missing-blob", "other/never-seen"], NO_PARTS), cache=cache)
     assert [(model.model, model.kind) for model in found.cached] == [("owner/whole", "SD 1.x")]
     assert 3000 <= found.cached[0].size < 4000
     assert not found.known["owner/missing-blob"].is_here
@@ -250,7 +253,7 @@ def test_a_path_that_somebody_elses_job_names_is_not_touched(tmp_path, monkeypat
 
 
 def test_a_scan_of_nothing_finds_the_starter(tmp_path):
-    scan = Scan(tmp_path / "none", tmp_path / "none", ["starter", "", "nothing"], tmp_path / "none")
+    scan = Scan(partial(find_models, *[tmp_path / "none"] * 2, dict.fromkeys(["starter", "", "nothing"], NO_PARTS)))
     scan.wait(60)
     assert scan.is_over
     assert scan.models.recent == scan.models.cached == scan.models.in_folder == ()
@@ -378,7 +381,7 @@ def test_a_folder_of_models_lists_denoisers_with_what_they_take_and_all_else(tmp
     request = models.completed(JobRequest("a mug", model=str(model)), found.pieces)
     assert (Path(request.vae).name, request.text_encoders) == ("ae.safetensors", (str(encoder),))
     other = write_file(tmp_path / "vae" / "other.safetensors", {"decoder.conv_in.weight": (512, 16, 3, 3)})
-    chosen = find_models(tmp_path, None, cache=tmp_path / "none", given={str(model): Parts(vae=str(other))})
+    chosen = find_models(tmp_path, None, {str(model): Parts(vae=str(other))}, tmp_path / "none")
     assert chosen.known[str(model)].with_parts == "With other.safetensors, qwen_3_4b.safetensors"
 
 
