@@ -39,6 +39,7 @@ from ..sdi_engine.diffusion.location import (
     model_name,
     read_object,
 )
+from ..sdi_engine.diffusion.look_alikes import look_alike
 from ..sdi_engine.diffusion.model_index import (
     check_channels,
     check_files,
@@ -528,7 +529,9 @@ def _label(folder: Path, model: str) -> str:
 def _kind(family: Family, model: str, folder: Path | None) -> str:
     """The family's label, and whether the model was distilled, for which few choices of noise are possible."""
     index = read_object(folder / INDEX_FILE) if folder else {}
-    return f"{family.label}, few steps" if distilled(model, family, folder, index) else family.label
+    other = look_alike(model, family)
+    few = "few steps" if distilled(model, family, folder, index) else ""
+    return ", ".join(filter(None, (family.label, other.kind if other else "", few)))
 
 
 def _size_of(folder: Path) -> int:

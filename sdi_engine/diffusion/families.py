@@ -91,6 +91,21 @@ class Component:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """Models of a family that are for something else, and have the same tensors.
+
+    Attributes:
+        pattern: is found in their names, in upper or lower case.
+        kind: in a few words.
+        what: the predicate of a sentence.
+    """
+
+    pattern: str
+    kind: str
+    what: str
+
+
+@dataclass(frozen=True)
 class Family:
     """The properties of one family of models.
 
@@ -127,7 +142,9 @@ class Family:
             encoder that is; "" where it is not so simple.
         takes: the names that the denoiser's first layer may have where its columns are channels of the latents.
         taken_at_once: cells of the latents that this layer takes besides those that are folded.
+        look_alikes: variants that only their names tell (`look_alikes`).
         refused: variants that are not supported: a pattern for the name of one of their tensors, and what they are.
+        refused_settings: the same by a setting of the denoiser's configuration that is true only there.
         harmless: a pattern for the names of tensors that a file may hold although the model has no place for them.
         dispensable: prefixes of whole parts that a file may hold and that are not read, and what they are.
         identities: matrices that are the identity where a file does not hold them.
@@ -165,7 +182,9 @@ class Family:
     told: tuple[str, int] = ("", 1)
     takes: tuple[str, ...] = ()
     taken_at_once: int = 1
+    look_alikes: tuple[Variant, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
+    refused_settings: tuple[tuple[str, str], ...] = ()
     harmless: str = ""
     dispensable: Mapping[str, str] = field(default_factory=dict)
     identities: tuple[str, ...] = ()
@@ -191,6 +210,9 @@ class Family:
         """The parts that have weights."""
         return tuple(part for part in (*self.required, *self.optional) if not part.startswith(("tokenizer", "sched")))
 
+
+_OF_IMAGES = "changes images that it is given"
+_EDITS = Variant(r"(?<![a-z])edit(?![a-z])", "edits images", _OF_IMAGES)
 
 _unet_family = functools.partial(
     Family,
@@ -268,6 +290,7 @@ SDXL = _unet_family(
     ),
     required=(*_UNET_PARTS, *_SECOND_ENCODER),
     only=("label_emb.0.0.weight", "add_embedding.linear_1.weight"),
+    look_alikes=(Variant(r"playground[-_ ]?v?2[-_. ]?5|cosxl", "EDM", "was trained with the EDM formulation"),),
     text_width=2048,
     base="Stable Diffusion XL 1.0, or a model made of it for 20 steps or more",
     components=(
@@ -347,6 +370,7 @@ FLUX = _flux_family(
     optional=(),
     guidance=3.5,
     base="FLUX.1 dev or Chroma",
+    look_alikes=(Variant("kontext", "edits images", _OF_IMAGES),),
     base_tensors=r"(.*\.)?(guidance_in|guidance_embedder)\..*",
     distilled=(("transformer", "guidance_embeds", False), ("scheduler", "use_dynamic_shifting", False)),
     named=r"(.*\.)?(double_blocks\.\d+\.img_mod\.lin|single_transformer_blocks\.\d+\.norm\.linear)\..*",
@@ -407,6 +431,13 @@ Z_IMAGE = _language_family(
     # Captions by a vision-language model (Z-Image Team 2025, arXiv:2511.22699).
     guidance=5.0,  # in its pipeline's words 4
     base="Z-Image, without Turbo",
+    look_alikes=(_EDITS,),
+    refused=(
+        (
+            r"(.*\.)?siglip_(embedder|refiner|pad_token)(\..*)?",
+            "is Z-Image Omni, which reads images, too",
+        ),
+    ),
     distilled=(("scheduler", "shift", 3.0),),  # the base model's is 6
     named=r"(.*\.)?(noise_refiner|layers)\.\d+\.adaLN_modulation\.0\..*",
     takes=("x_embedder.weight", "all_x_embedder.2-1.weight"),
@@ -480,7 +511,12 @@ QWEN_IMAGE = _language_family(
             page="tokenizer of Qwen/Qwen-Image",
         ),
     ),
-    refused=((r"(.*\.)?addition_t_embedding\..*", "is Qwen-Image-Layered, which takes images apart"),),
+    look_alikes=(_EDITS,),
+    refused=(
+        (r"(.*\.)?addition_t_embedding\..*", "is Qwen-Image-Layered, which takes images apart"),
+        (r"(.*\.)?__index_timestep_zero__", f"is Qwen-Image-Edit, which {_OF_IMAGES}"),
+    ),
+    refused_settings=(("zero_cond_t", f"is Qwen-Image-Edit, which {_OF_IMAGES}"),),
     shape=lazy("qwen_image_names", "qwen_image_shape"),
     loras=r"transformer_blocks[._]\d+[._](img|txt)_(mlp|mod)",
 )
@@ -538,6 +574,7 @@ RELATED = (
 
 UNSUPPORTED = (
     *RELATED,
+    (r"redux_(up|down)\..*", "is FLUX.1 Redux, which turns an image into a prompt"),
     (r"(image_proj|ip_adapter)\..*|.*\.ip_adapter\w*\..*", "is an IP-Adapter"),
     (r"double_stream_blocks\..*|.*\.double_stream_blocks\..*", "is a HiDream model"),
     (r"(.*\.)?double_blocks\..*|(.*\.)?single_transformer_blocks\..*", "is a FLUX model, or one of its architecture"),
@@ -573,6 +610,13 @@ def of_pipeline(pipeline: str, text_width: int | None = None) -> Family | None:
     families = [family for family in FAMILIES if family.pipeline == pipeline]
     by_width = [family for family in families if family.text_width == text_width]
     return next(iter(by_width or families), None)
+
+
+def base_of_pipeline(pipeline: str) -> str:
+    """What to take instead of a pipeline for something else than text to image: the base of the family by its name."""
+    alike = [family for family in FAMILIES if pipeline.startswith(family.pipeline.removesuffix("Pipeline"))]
+    longest = max(alike, key=lambda family: len(family.pipeline), default=None)
+    return longest.base if longest else f"one of the {supported()} family for text to image"
 
 
 def supported(conjunction: str = " or ", single_files: bool = False) -> str:

@@ -114,9 +114,25 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
+def read_titles(file: Path) -> list[str]:
+    """What the metadata of a `.safetensors` file call its model, by the names of Stability's specification.
+
+    Raises:
+        BadInputError: as `read_header`.
+    """
+    _, said = _safetensors_header(file)
+    titles = (said.get(f"modelspec.{name}") for name in ("title", "architecture")) if isinstance(said, dict) else ()
+    return [title for title in titles if isinstance(title, str)]
+
+
 def _header_of(file: Path) -> dict[str, Entry]:
     if gguf_header.is_gguf(file):
         return {name: Entry(tensor.kind, tensor.shape) for name, tensor in gguf_header.read_gguf(file).items()}
+    return _safetensors_header(file)[0]
+
+
+def _safetensors_header(file: Path) -> tuple[dict[str, Entry], Any]:
+    """The tensors of a file, and its metadata."""
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
@@ -138,7 +154,8 @@ def _header_of(file: Path) -> dict[str, Entry]:
     missing = _LENGTH.size + length + max((end for _, end in spans), default=0) - size
     if spans and missing:
         raise _damaged(file, "it is truncated" if missing > 0 else "it goes on after its last tensor")
-    return {name: Entry(entry["dtype"], tuple(entry["shape"])) for name, entry in tensors.items()}
+    entries = {name: Entry(entry["dtype"], tuple(entry["shape"])) for name, entry in tensors.items()}
+    return entries, header.get(_METADATA)
 
 
 def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:

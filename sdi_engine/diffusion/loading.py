@@ -40,6 +40,7 @@ from .families import Family
 from .header import read_header
 from .lean import import_diffusers
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, is_model_file, locate
+from .look_alikes import look_alike
 from .loras import check_loras, fuse_loras
 from .model_index import (
     LIBRARIES,
@@ -252,7 +253,7 @@ def _load_folder(
     )
     notices = fuse_loras(pipeline, loras, family) + about_loras(loras)
     notices += pack_denoiser(getattr(pipeline, family.denoiser), packed, device)
-    prior = _prior_of(family, pipeline, folder, device, notices, distilled(model, family, folder, index))
+    prior = _prior_of(model, family, pipeline, folder, device, notices, distilled(model, family, folder, index))
     prior.packed = precision_of(getattr(pipeline, family.denoiser))
     prior.quick_encoder = _quick_encoder(planned, device)
     prior.weights = sources_of(planned, None, folder, loras)
@@ -333,10 +334,10 @@ def _load_file(file: Path, device: torch.device, loras: Sequence[Lora], parts: P
     notices += pack_denoiser(getattr(pipeline, family.denoiser), packed, device)
     companion = companion_folder(file)
     found = distilled(str(file), family, companion)
-    prior = _prior_of(family, pipeline, companion, device, notices, found)
+    prior = _prior_of(str(file), family, pipeline, companion, device, notices, found)
     if companion is None and family.may_predict_velocity and predicts_velocity(prior):
         set_velocity(pipeline, family)
-        prior = _prior_of(family, pipeline, companion, device, notices, found)
+        prior = _prior_of(str(file), family, pipeline, companion, device, notices, found)
     prior.packed = precision_of(getattr(pipeline, family.denoiser))
     prior.quick_encoder = _quick_encoder(loaded.plan, device)
     prior.weights = sources_of(loaded.plan, file, companion, loras)
@@ -408,6 +409,7 @@ def _state(file: Path) -> tuple[int, int]:
 
 
 def _prior_of(
+    model: str,
     family: Family,
     pipeline: DiffusionPipeline,
     folder: Path | None,
@@ -418,12 +420,14 @@ def _prior_of(
     """The prior of a pipeline.
 
     Args:
+        model: what a person calls it.
         folder: what may say more of the model, in Diffusers layout.
         notices: what a person is told of it.
         found: that it was distilled.
     """
     prior: Prior = family.prior(pipeline, _hints(folder, family, found), device)
-    prior.notices = (*prior.notices, *notices)
+    other = look_alike(model, family)
+    prior.notices = (*prior.notices, *([other.notice] if other else []), *notices)
     prior.distilled = found
     return prior
 

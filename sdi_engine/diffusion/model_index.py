@@ -24,6 +24,9 @@ versions of it run code that lies beside the index."""
 _CONFIGURATIONS = {"scheduler": "scheduler_config.json"}
 """What the configuration of a part is called, where it is not `CONFIG_FILE`."""
 
+_FOR_IMAGES = re.compile("Kontext|Fill|Control|Edit|Inpaint|Img2Img|Redux|Pix2Pix|Depth|Upscale|Variation|Omni")
+"""Words in the names of pipelines that want an image besides a prompt."""
+
 _SAFETY_CHECKER = ["stable_diffusion", "StableDiffusionSafetyChecker"]
 """A part of most models of the Stable Diffusion family; it is never loaded here."""
 
@@ -63,6 +66,11 @@ def checked_pipeline(model: str, index: Mapping[str, Any], folder: Path | None =
                 f'The model "{model}" is a {name}: it was distilled to a few steps, and has lost the guidance that '
                 f"inversion needs. Choose {families.DISTILLED_PIPELINES[name].base}."
             )
+        if family is None and _FOR_IMAGES.search(name):
+            raise BadInputError(
+                f'The model "{model}" is a {name}, which changes or completes images that it is given: choose '
+                f"{families.base_of_pipeline(name)}."
+            )
         lack = f" without {' and '.join(missing)}" if missing else ""
         raise BadInputError(
             f'The model "{model}" is a {name}{lack}, which is not supported: choose one of the {families.supported()} '
@@ -77,7 +85,8 @@ def check_channels(model: str, folder: Path, index: Mapping[str, Any], family: F
     Raises:
         BadInputError: its denoiser takes more than an image, gives another one, or takes another text than it gets.
     """
-    denoiser = read_object(folder / family.denoiser / "config.json")
+    denoiser = read_object(folder / family.denoiser / CONFIG_FILE)
+    check_settings(f'The model "{model}"', denoiser, family)
     takes, gives = denoiser.get("in_channels"), denoiser.get("out_channels")
     image = latents = _latent_channels(folder) if "vae" in present(index) else takes
     if isinstance(image, int):
@@ -94,6 +103,20 @@ def check_channels(model: str, folder: Path, index: Mapping[str, Any], family: F
             f'The text encoder of the model "{model}" gives {times * width} numbers for a word, and its denoiser takes '
             f"{told}: they belong to two models; download one of them as a whole."
         )
+
+
+def check_settings(who: str, denoiser: Mapping[str, Any], family: Family) -> None:
+    """Refuse a denoiser whose configuration is that of a variant for something else.
+
+    Args:
+        who: the beginning of the sentence.
+
+    Raises:
+        BadInputError: it is.
+    """
+    for setting, what in family.refused_settings:
+        if denoiser.get(setting):
+            raise BadInputError(f"{who} {what}: choose {family.base}.")
 
 
 def check_files(

@@ -33,8 +33,8 @@ from .header import (
     read_shapes,
     weight_files,
 )
-from .location import INDEX_FILE, check_suffix, companion_folder, is_safetensors, locate, read_object
-from .model_index import checked_pipeline, present, read_index
+from .location import CONFIG_FILE, INDEX_FILE, check_suffix, companion_folder, is_safetensors, locate, read_object
+from .model_index import check_settings, checked_pipeline, present, read_index
 from .tiny_vae import TINY_VAE, belongs_to_another, is_tiny_decoder, tiny_encoder_in, usual_name
 
 ENCODERS = {
@@ -212,6 +212,8 @@ def plan(model: str, parts: Parts, found: Iterable[Network] = ()) -> Plan | None
     header = read_header(path)
     companion = companion_folder(path)
     family, config = family_in(path, header, companion)
+    if path.is_dir():
+        check_settings(f'The folder "{path}"', read_object(path / CONFIG_FILE), family)
     check_numbers(path, header)  # before a person looks for parts of a file that cannot be read
     shapes = {name: entry.shape for name, entry in header.items()}
     prefixes = {part.part: family.prefix_of(part) for part in family.components}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import BadInputError
 from .prompt_weights import Fragment, parse
-from .views import joined, without_view
+from .views import in_few_words, joined, without_view
 
 MAX_WEIGHT = 10.0
 """The embeddings of a word that weighs more are far from all that a model has ever seen."""
@@ -69,13 +69,18 @@ def read(prompt: str, count: Count, room: int, in_pieces: bool) -> Reading:
                 f"and {MAX_WEIGHT:g}, as in (word:1.3); write an ordinary bracket with a backslash before it."
             )
     tail = joined(view)
+    if count(tail) >= room:
+        view = in_few_words(view)
+        tail = joined(view)
     whole = "".join(fragment.text for fragment in fragments) + tail
     if count(whole) <= room:
         return Reading((_of_one_weight([*fragments, Fragment(tail)]),), whole)
     before_tail = room - count(tail)
     parts = [part for fragment in fragments for part in _parts(fragment, count, before_tail)]
     beginning, rest = _split(parts, count, before_tail)
-    short = "".join(fragment.text for fragment in beginning).rstrip(" ,") + tail
+    while beginning and count(_before(beginning) + tail) > room:  # beside the tail, signs come to other tokens
+        rest.insert(0, beginning.pop())
+    short = _before(beginning) + tail
     if not in_pieces:
         pieces = [[*_without_end(beginning), Fragment(tail)]]
         return Reading((_of_one_weight(pieces[0]),), short, "".join(fragment.text for fragment in rest).strip(" ,"))
@@ -83,7 +88,8 @@ def read(prompt: str, count: Count, room: int, in_pieces: bool) -> Reading:
     while parts:
         piece, parts = _split(parts, count, room)
         pieces.append(piece)
-    if sum(count(fragment.text) for fragment in pieces[-1]) + count(tail) <= room:
+    last = [fragment.text for fragment in pieces[-1]]
+    if max(sum(map(count, last)) + count(tail), count("".join(last) + tail)) <= room:
         pieces[-1].append(Fragment(tail))
     else:
         pieces.append([Fragment(view)])
@@ -133,6 +139,11 @@ def counter(tokenizer: Any) -> Count:
         return len(tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids)
 
     return count
+
+
+def _before(parts: Iterable[Fragment]) -> str:
+    """The text of a prompt's beginning, to which a view's words are joined."""
+    return "".join(part.text for part in parts).rstrip(" ,")
 
 
 def _parts(fragment: Fragment, count: Count, room: int) -> list[Fragment]:

@@ -72,6 +72,11 @@ def in_vocabulary(words: str, vocabulary: ViewVocabulary) -> str:
     return _SENTENCES.get(words, words) if vocabulary == "sentences" else words
 
 
+def in_few_words(words: str) -> str:
+    """The phrase that a sentence for a view says at length; any other words as they are."""
+    return next((phrase for phrase, sentence in _SENTENCES.items() if sentence == words), words)
+
+
 def with_view(prompt: str, words: str) -> str:
     """The prompt as the model gets it: "a red mug, front view", or "a red mug. The camera is behind it: …"."""
     return f"{prompt.rstrip(' .,') if _is_sentence(words) else prompt}{joined(words)}"

@@ -109,6 +109,23 @@ def test_clips_own_tokens_in_pieces_are_those_of_the_whole():
         assert reading.short.endswith(view)
 
 
+@pytest.mark.parametrize("view", ["back view", view_words(180.0, 0.0, "sentences")])
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_signs_that_come_to_other_tokens_beside_the_view_push_none_of_it_out(view, in_pieces):
+    """The comma before it is a token of its own, but not after other signs."""
+    tokenizer = clip_tokenizer()
+    count = counter(tokenizer)
+    for words in range(50, 75):
+        reading = read(with_view(f"{'mug ' * words}&&", view), count, 75, in_pieces)
+        assert max(map(count, [reading.short, *texts(reading)])) <= 75
+        assert texts(reading)[-1].endswith(view)
+
+
+def test_a_sentence_for_a_view_that_is_longer_than_a_piece_is_said_in_few_words():
+    reading = read(with_view("a red mug", view_words(180.0, 0.0, "sentences")), letters, 22, in_pieces=False)
+    assert reading.short == "a red mug, back view"
+
+
 def test_words_longer_than_a_piece_are_split():
     reading = read("x" * 50, letters, 22, in_pieces=True)
     assert "".join(texts(reading)) == "x" * 50
