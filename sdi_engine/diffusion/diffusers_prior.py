@@ -21,7 +21,7 @@ from .device_memory import free_bytes
 from .latents import Latents, PixelLatents, VaeLatents
 from .needs import DECODING_SHARE, TILE, Measure
 from .prior import ModelHints, NegativePrompt, Prior, ReadText, Text
-from .prompt_weights import Fragment, parse, plain
+from .prompt_weights import Fragment, names_of_files, parse, plain
 from .reading import Reading, WeighingEncoder, counter, read
 from .text_encoders import TextEncoders
 from .views import longest_view, with_view, without_view
@@ -231,6 +231,11 @@ class DiffusersPrior(Prior):
         if ignores_weights and any(fragment.weight != 1.0 for fragment in parse(prompt)):
             words = vocabulary.as_read(prompt, self.hints.knows) if self.hints.knows else plain(prompt)
             remarks.append(f'This model ignores weights of words: it reads "{words}".')
+        for name in names_of_files(prompt):
+            remarks.append(
+                f'"{name}" in the prompt is read as words, and adds nothing to the model: leave it out, and choose the '
+                "file among the LoRAs; embeddings and hypernetworks are not supported."
+            )
         if reading.unread:
             remarks.append(f'The prompt is too long for this model, which ignores "{reading.unread}".')
         return remarks

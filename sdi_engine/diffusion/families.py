@@ -214,6 +214,12 @@ class Family:
 _OF_IMAGES = "changes images that it is given"
 _EDITS = Variant(r"(?<![a-z])edit(?![a-z])", "edits images", _OF_IMAGES)
 
+_FLOW = Variant(
+    r"big[-_ ]?asp[-_ ]?v?2[-_. ]?5|(?<![a-z])(rf|rectified[-_ ]?flow|flow[-_ ]?match(ing)?)(?![a-z])",
+    "flow",
+    "was trained as a flow, as which it is not read",
+)
+
 _unet_family = functools.partial(
     Family,
     prior=lazy("unet_prior", "UNetPrior"),
@@ -249,6 +255,7 @@ SD1 = _unet_family(
     base="Stable Diffusion 1.5, or a model made of it for 20 steps or more",
     components=(_SD_VAE, Component("text_encoder", "CLIP")),
     harmless=r"cond_stage_model\.transformer\.text_projection\.weight",
+    look_alikes=(_FLOW,),
 )
 SD2 = _unet_family(
     name="sd2",
@@ -290,7 +297,10 @@ SDXL = _unet_family(
     ),
     required=(*_UNET_PARTS, *_SECOND_ENCODER),
     only=("label_emb.0.0.weight", "add_embedding.linear_1.weight"),
-    look_alikes=(Variant(r"playground[-_ ]?v?2[-_. ]?5|cosxl", "EDM", "was trained with the EDM formulation"),),
+    look_alikes=(
+        _FLOW,
+        Variant(r"playground[-_ ]?v?2[-_. ]?5|cosxl", "EDM", "was trained with the EDM formulation"),
+    ),
     text_width=2048,
     base="Stable Diffusion XL 1.0, or a model made of it for 20 steps or more",
     components=(

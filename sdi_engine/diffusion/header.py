@@ -102,7 +102,7 @@ def weight_files(folder: Path) -> list[Path]:
         BadInputError: the index of several names one that is not there.
     """
     files = [file for file in sorted(folder.glob("*")) if is_safetensors(file)]
-    halves = [file for file in files if ".fp16." in file.name]
+    halves = [file for file in files if ".fp16" in file.name]
     if halves and len(halves) < len(files):
         files = halves
     for index in folder.glob(f"*{_INDEX}"):

@@ -71,7 +71,7 @@ def network_in_folder(folder: Path, model: str, part: str, kind: Sequence[str], 
         str(folder),
         subfolder=part,
         dtype=dtype,
-        variant=_variant(folder),
+        variant=_variant(folder / part),
         use_safetensors=True,
         local_files_only=True,
         output_loading_info=True,
@@ -86,7 +86,7 @@ def network_in_folder(folder: Path, model: str, part: str, kind: Sequence[str], 
 def files_read(folder: Path, part: str) -> list[Path]:
     """The files with weights that `network_in_folder` reads."""
     files = [file for file in sorted((folder / part).glob("*")) if is_safetensors(file)]
-    half = _variant(folder) == HALF_VARIANT
+    half = _variant(folder / part) == HALF_VARIANT
     fitting = [file for file in files if (f".{HALF_VARIANT}" in file.name if half else "." not in file.stem)]
     return fitting or files
 
@@ -331,8 +331,8 @@ def _fit(config: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def _variant(folder: Path) -> str | None:
-    """Some folders hold the half precision copy of the weights only."""
-    weights = [file.name for file in folder.glob("*/diffusion_pytorch_model*.safetensors")]
+    """Some folders of networks hold the half precision copy of the weights only."""
+    weights = [file.name for file in folder.glob("*") if is_safetensors(file)]
     return HALF_VARIANT if weights and all(f".{HALF_VARIANT}" in name for name in weights) else None
 
 

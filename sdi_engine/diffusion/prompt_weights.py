@@ -16,6 +16,10 @@ _SIGN = re.compile(r"\\[()\[\]\\]|[()\[\]]|[^\\()\[\]]+|\\")
 _NUMBER = re.compile(r"\s*:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*$")
 
 
+_NO_WORDS = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>|\bembedding:[^\s,():]+", re.IGNORECASE)
+"""What other programs take for the name of a file, and not for words."""
+
+
 @dataclass(frozen=True)
 class Fragment:
     """A part of a prompt and how strongly it is meant; 1 is as it stands."""
@@ -46,6 +50,11 @@ def parse(prompt: str) -> list[Fragment]:
 def plain(prompt: str) -> str:
     """The prompt's words without the syntax."""
     return "".join(fragment.text for fragment in parse(prompt))
+
+
+def names_of_files(prompt: str) -> list[str]:
+    """What of a prompt names a LoRA, a hypernetwork or an embedding in other programs, such as "<lora:style:0.8>"."""
+    return _NO_WORDS.findall(prompt)
 
 
 def _weighted(fragments: list[Fragment], closing: str) -> list[Fragment]:

@@ -176,6 +176,13 @@ def test_folder_with_half_precision_weights_only(latent_model, tmp_path):
     )
 
 
+def test_folder_with_one_network_in_half_precision_only(latent_model, tmp_path):
+    folder = shutil.copytree(latent_model, tmp_path / "half")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".fp16.safetensors"))
+    assert load_prior(str(folder), CPU).weights["unet"].files == (weights.with_suffix(".fp16.safetensors"),)
+
+
 def test_half_precision_is_for_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     cuda = torch.device("cuda")

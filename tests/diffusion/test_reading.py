@@ -237,6 +237,12 @@ def test_t5_is_given_weights_and_the_view_too(with_t5):
     assert with_t5.remarks("a red mug") == []
 
 
+def test_what_is_no_words_in_other_programs_is_told(priors):
+    said = priors["sd"].remarks("a mug <lora:style:0.8>, (embedding:bad-hands:1.2)")
+    named = [remark.partition(" in the prompt is read as words")[0] for remark in said if "is read as words" in remark]
+    assert named == ['"<lora:style:0.8>"', '"embedding:bad-hands"']
+
+
 def test_the_starter_prior_reads_its_words_and_the_view_and_reports_ignored_words(starter):
     plain = starter.text(["a red mug, front view"])["embedding"]
     for prompt in ("a red mug., front view", '"a red" mug, front view', "A (red:1.3) mug!, front view"):
