@@ -139,7 +139,7 @@ def _safetensors_header(file: Path) -> tuple[dict[str, Entry], Any]:
             start = stream.read(_LENGTH.size)
             length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
             if not 0 < length <= min(_LONGEST_HEADER, size - _LENGTH.size):
-                raise _damaged(file, "it does not start like a safetensors file")
+                raise _damaged(file, _starting_with(start))
             header = json.loads(stream.read(length), object_pairs_hook=_without_doubles, parse_constant=_no_number)
         tensors = {name: entry for name, entry in header.items() if name != _METADATA}
         spans = sorted(_span(entry) for entry in tensors.values())
@@ -156,6 +156,15 @@ def _safetensors_header(file: Path) -> tuple[dict[str, Entry], Any]:
         raise _damaged(file, "it is truncated" if missing > 0 else "it goes on after its last tensor")
     entries = {name: Entry(entry["dtype"], tuple(entry["shape"])) for name, entry in tensors.items()}
     return entries, header.get(_METADATA)
+
+
+def _starting_with(start: bytes) -> str:
+    """What a file is that does not start as it should, by its first bytes."""
+    if start == b"version ":
+        return "it is only a pointer, which Git LFS puts in the place of a large file"
+    if start[:1] == b"<":
+        return "it is a web page"
+    return "it does not start like a safetensors file"
 
 
 def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:

@@ -313,7 +313,11 @@ def _tokenizers_given(parts: Parts, planned: Plan, index: Mapping[str, Any], fol
 
 
 def _scheduler(folder: Path, family: Family, kind: Sequence[str]) -> Any:
-    """The scheduler of a model in Diffusers layout, with the corrections that its pipeline would make."""
+    """The scheduler of a model in Diffusers layout, with the corrections that its pipeline would make.
+
+    Raises:
+        BadInputError: a U-Net with this one is not supported.
+    """
     library, name = kind
     scheduler = getattr(importlib.import_module(library), name).from_pretrained(
         str(folder), subfolder="scheduler", local_files_only=True
@@ -321,6 +325,10 @@ def _scheduler(folder: Path, family: Family, kind: Sequence[str]) -> Any:
     if family.pipeline == _PIPELINE_THAT_CORRECTS:
         known = {name: value for name, value in _CORRECTED.items() if name in scheduler.config}
         scheduler.register_to_config(**known)
+    if family.may_predict_velocity:
+        from .unet_prior import check_schedule
+
+        check_schedule(scheduler)
     return scheduler
 
 

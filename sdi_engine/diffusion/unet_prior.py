@@ -17,6 +17,25 @@ from .schedule import DiscreteSchedule
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
+def check_schedule(scheduler: Any) -> None:
+    """Refuse a scheduler of Diffusers without a discrete noise schedule, or of a prediction that is not known here.
+
+    Raises:
+        BadInputError: it is one.
+    """
+    if not hasattr(scheduler, "alphas_cumprod"):
+        raise BadInputError(
+            f"This model's noise schedule ({type(scheduler).__name__}) is not supported: choose a model of the "
+            f"{supported()} family."
+        )
+    prediction = DDIMScheduler.from_config(scheduler.config).config.prediction_type
+    if prediction not in PREDICTION_TYPES:
+        raise BadInputError(
+            f'This model predicts "{prediction}", which is not supported: choose one that predicts '
+            f"{' or '.join(PREDICTION_TYPES)}, such as Stable Diffusion 1.5 or 2.1."
+        )
+
+
 class UNetPrior(DiffusersPrior):
     """A U-Net that predicts ε, v = a·ε − b·x0 (Salimans and Ho 2022) or x0.
 
@@ -35,18 +54,9 @@ class UNetPrior(DiffusersPrior):
                 f"This model's U-Net takes {unet.config.in_channels} channels for images of {self._latents.channels}, "
                 "as those for inpainting, depth or editing do: choose the plain text-to-image model it was made from."
             )
-        if not hasattr(pipeline.scheduler, "alphas_cumprod"):
-            raise BadInputError(
-                f"This model's noise schedule ({type(pipeline.scheduler).__name__}) is not supported: choose a model "
-                f"of the {supported()} family."
-            )
+        check_schedule(pipeline.scheduler)
         self._scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
         self._prediction_type: str = self._scheduler.config.prediction_type
-        if self._prediction_type not in PREDICTION_TYPES:
-            raise BadInputError(
-                f'This model predicts "{self._prediction_type}", which is not supported: choose one that predicts '
-                f"{' or '.join(PREDICTION_TYPES)}, such as Stable Diffusion 1.5 or 2.1."
-            )
         self._schedule = DiscreteSchedule(self._scheduler.alphas_cumprod)
         self._is_xl = unet.config.addition_embed_type == "text_time"
 

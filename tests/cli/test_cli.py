@@ -203,6 +203,10 @@ def cut(file):
     file.write_bytes(file.read_bytes()[:-100])
 
 
+def with_another_scheduler(index):
+    index.write_text(index.read_text().replace("DDIMScheduler", "EDMEulerScheduler"))
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "sentence"),
     [
@@ -212,6 +216,7 @@ def cut(file):
         ("tokenizer/tokenizer.json", cut, "cannot be loaded"),
         ("unet/config.json", lambda file: file.write_text('{"block_out_channels": 3}'), "cannot be loaded"),
         ("vae/diffusion_pytorch_model.safetensors", cut, "it is truncated"),
+        ("model_index.json", with_another_scheduler, r"noise schedule \(EDMEulerScheduler\) is not supported"),
     ],
 )
 def test_the_doctor_says_of_a_damaged_folder_what_generating_would_say(name, damage, sentence, tmp_path):

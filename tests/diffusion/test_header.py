@@ -188,6 +188,21 @@ def test_invalid_headers(header, tmp_path):
         read_shapes(file)
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "only a pointer, which Git LFS puts"),
+        (b"<!DOCTYPE html><html><title>Sign in</title></html>", "it is a web page"),
+        (b"GGUF" + bytes(60), "does not start like a safetensors file"),
+    ],
+)
+def test_what_was_downloaded_in_the_place_of_a_file_is_named(content, sentence, tmp_path):
+    file = tmp_path / "dream.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(BadInputError, match=sentence):
+        read_header(file)
+
+
 def test_a_file_that_is_longer_than_its_tensors_is_refused(tmp_path):
     """As its library would, which does not say of which file."""
     file = write_file(tmp_path / "dream.safetensors", SD1)
