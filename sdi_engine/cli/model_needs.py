@@ -7,7 +7,9 @@ from typing import Any
 from ..config.parameters import AUTO, NO_PARTS, Parts
 from ..config.settings import PRESETS
 from ..diffusion.distilled import check_noise
+from ..diffusion.look_alikes import look_alike
 from ..diffusion.needs import Work, gib, plan, weigh
+from ..diffusion.parts import plan as plan_of_parts
 from ..errors import BadInputError
 
 
@@ -56,8 +58,16 @@ def needs_of(model: str, device: str, parts: Parts = NO_PARTS, precision: str = 
             f"{weights.family}: {weighs}; the text encoders are freed before the first step",
             *(f"{name:12} {each.words(device)}" for name, each in plans.items()),
             *_on_few_steps(model),
+            *_on_another_use(model, parts),
         ],
     }
+
+
+def _on_another_use(model: str, parts: Parts) -> list[str]:
+    """What is said of a model that seems to be for something else, such as editing."""
+    planned = plan_of_parts(model, parts)
+    other = look_alike(model, planned.family) if planned else None
+    return [other.notice] if other else []
 
 
 def _on_few_steps(model: str) -> list[str]:

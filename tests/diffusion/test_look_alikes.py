@@ -8,6 +8,7 @@ from headers import write_file
 from safetensors.torch import save_file
 from tiny_flux import write_flux
 
+from sdi_engine.cli.model_needs import needs_of
 from sdi_engine.diffusion import families, parts
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.look_alikes import look_alike
@@ -56,9 +57,11 @@ def test_the_metadata_of_a_renamed_file_tell(tmp_path):
     )
 
 
-def test_a_run_says_so(tmp_path):
-    prior = load_prior(str(write_flux(tmp_path / "flux1-kontext-dev")), torch.device("cpu"))
-    assert any(notice.startswith('By its name, "kontext", this model changes images') for notice in prior.notices)
+def test_a_run_and_the_doctor_say_so(tmp_path):
+    model = str(write_flux(tmp_path / "flux1-kontext-dev"))
+    notices = load_prior(model, torch.device("cpu")).notices
+    said = [notice for notice in notices if notice.startswith('By its name, "kontext", this model changes images')]
+    assert said == needs_of(model, "cpu")["lines"][-1:]
 
 
 @pytest.mark.parametrize(
