@@ -235,6 +235,12 @@ def _about_address(address: str) -> str:
 
 def _about_folder(folder: Path) -> str:
     """Why a folder without an index is not a model, and what to do."""
+    snapshots = sorted(path.parent for path in folder.glob(f"snapshots/*/{INDEX_FILE}"))
+    if snapshots:
+        return (
+            f'The folder "{folder}" is the hub\'s cache of a model: choose "{snapshots[-1]}", or give the model\'s id '
+            "(owner/name)."
+        )
     if not (folder / CONFIG_FILE).is_file():
         return f'The folder "{folder}" is not a model: it has no {INDEX_FILE}; choose a folder in Diffusers layout.'
     said = f'The folder "{folder}" is one part of a model, and not a model'

@@ -59,6 +59,14 @@ def test_a_folder_of_one_part_is_a_model_where_it_is_a_denoiser_alone(tmp_path):
         locate(str(part))
 
 
+def test_the_folder_of_a_model_in_the_hubs_cache_names_the_one_in_it(tmp_path):
+    snapshot = tmp_path / "models--owner--name" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "model_index.json").write_text("{}")
+    with pytest.raises(BadInputError, match=r"the hub's cache of a model: choose \".*abc\", or give the model's id"):
+        locate(str(tmp_path / "models--owner--name"))
+
+
 def test_gguf_is_for_models_only(tmp_path):
     file = tmp_path / "model.GGUF"
     file.touch()
