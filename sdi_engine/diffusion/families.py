@@ -299,6 +299,7 @@ SDXL = _unet_family(
     only=("label_emb.0.0.weight", "add_embedding.linear_1.weight"),
     look_alikes=(
         _FLOW,
+        Variant(r"(?<![a-z\d])x0(?![a-z\d])", "predicts x0", "predicts the finished image, as which it is not read"),
         Variant(r"playground[-_ ]?v?2[-_. ]?5|cosxl", "EDM", "was trained with the EDM formulation"),
     ),
     text_width=2048,

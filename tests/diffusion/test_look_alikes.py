@@ -37,6 +37,7 @@ Z_IMAGE = {
         ("playground-v2.5-1024px-aesthetic.fp16.safetensors", families.SDXL, "EDM"),
         ("bigasp_v25.safetensors", families.SDXL, "flow"),
         ("noob-rf-v1.safetensors", families.SDXL, "flow"),
+        ("sdxl_lightning_1step_x0.safetensors", families.SDXL, "predicts x0"),
         ("surf-flowers.safetensors", families.SDXL, ""),
         ("flux1-dev.safetensors", families.FLUX, ""),
         ("credits-edition-qwen-image.safetensors", families.QWEN_IMAGE, ""),
