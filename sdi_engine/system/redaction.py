@@ -53,8 +53,8 @@ class RedactedOutput(io.TextIOWrapper):
 def redact_output() -> None:
     """From now on this process redacts all that its Python code prints and logs, its warnings and last tracebacks.
 
-    That holds for libraries too, which have logs of their own. For a program's first lines: a stream that is replaced
-    (by a test, say) stays replaced.
+    That holds for libraries too, which have logs of their own. What the stream's encoding lacks, such as κ in a code
+    page of Windows, is escaped. For a program's first lines: a stream that is replaced (by a test, say) stays replaced.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -64,7 +64,7 @@ def redact_output() -> None:
         output = RedactedOutput(
             stream.buffer,
             encoding=stream.encoding,
-            errors=stream.errors,
+            errors="backslashreplace" if stream.errors == "strict" else stream.errors,
             line_buffering=stream.line_buffering,
             write_through=stream.write_through,
         )

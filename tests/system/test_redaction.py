@@ -1,4 +1,5 @@
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,17 @@ raise OSError("raised " + url)
     assert SECRET not in said.replace(program, "")
     for word in ("printed", "logged", "warned", "written", "raised"):
         assert f"{word} http://{HIDDEN}@proxy.lan" in said
+
+
+def test_what_a_code_page_lacks_ends_no_command():
+    code = r"from sdi_engine.system.redaction import redact_output; redact_output(); print('\u03ba and \u00e9')"
+    said = subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-c", code],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+    assert said.stdout.decode("cp1252").strip() == "\\u03ba and \u00e9", said.stderr
 
 
 def test_the_command_line_redacts(tmp_path):
