@@ -67,8 +67,11 @@ class UndoGuard:
         self._handlers.begin()
 
     def end(self) -> None:
-        """Called when the extension is disabled."""
+        """Called when the extension is disabled: from now on nobody keeps undo from what still shows jobs, so that this
+        needs an undo step that has it."""
         self._handlers.end()
+        if markers.helpers():
+            bpy.ops.ed.undo_push(message="Disable SDI Text to 3D")
 
     def _put_aside(self, *_: object) -> None:
         helpers = markers.helpers()

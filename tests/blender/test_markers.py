@@ -248,6 +248,15 @@ class TestUndo:
         assert not markers.helpers()
         assert "SDI" not in bpy.data.collections
 
+    def test_it_is_in_an_undo_step_once_the_extension_is_disabled(self, bpy, extension, markers):
+        """Otherwise the next undo crashes Blender, since nobody keeps it from the marker any more."""
+        add(bpy, markers)
+        extension.scene.undo.UndoGuard().end()
+        markers.remove(JOB)
+        bpy.ops.ed.undo_push(message="remove")
+        bpy.ops.ed.undo()
+        assert markers.find(JOB) is not None
+
     def test_a_deletion_can_be_undone_and_redone(self, bpy, markers):
         add(bpy, markers)
         bpy.ops.ed.undo_push(message="something")
