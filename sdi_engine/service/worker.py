@@ -36,6 +36,7 @@ from ..errors import (
 )
 from ..system import liveness, processes
 from .device import device_taken
+from .early_stop import EarlyStop
 
 if TYPE_CHECKING:
     from ..diffusion.loading import LoadPrior
@@ -44,6 +45,9 @@ SPIN_COUNT = "5000"
 """How long OpenMP threads (of GNU's library, which torch uses on Linux) spin while they wait for each other. With the
 default a step takes ten times as long once another program, such as Blender, wants the same cores; without any spinning
 it takes twice as long even on idle cores. Read when torch is loaded."""
+
+IMPORTING = "Starting PyTorch"
+"""The phase before an engine's first job, on a slow disk of half a minute."""
 
 ABSENCE_SECONDS = 60.0
 """How long a job waits for its drive to come back."""
@@ -66,6 +70,8 @@ def make_mesh(
 ) -> None:
     """The default work of a job: make a mesh; `load` as in `text_to_mesh.make`."""
     _check_against_model(request, resume)  # before torch is loaded, which takes seconds
+    if "torch" not in sys.modules:
+        report(events.Progress(IMPORTING, 0, 1))
     with torch_work():
         from ..run import text_to_mesh
 
@@ -118,14 +124,16 @@ def run(
         log.info('The job "%s" is already done.', folder.path)
         return errors.EXIT_DONE
 
-    def report(event: events.Event) -> None:
+    def write(event: events.Event) -> None:
         with storage_errors(folder.path):
             folder.append(event)
         listener(event)
 
+    report = write
     try:
         _forget_last_run(folder, resume)
-        with _heartbeat(folder), stop_signals():
+        with _heartbeat(folder) as leave, EarlyStop(folder, write, leave) as early, stop_signals():
+            report = early.report
             report(events.StateChanged(events.STARTING))
             request, unknown = folder.read_request()
             if unknown:
@@ -295,7 +303,8 @@ def _report_end(report: Listener, *last_events: events.Event) -> None:
 
 
 @contextmanager
-def _heartbeat(folder: JobFolder) -> Iterator[None]:
+def _heartbeat(folder: JobFolder) -> Iterator[Callable[[], None]]:
+    """Say in this block that an engine is at the job; yields what ends that earlier."""
     started = time.time()
     stop = threading.Event()
     with storage_errors(folder.path):
@@ -310,10 +319,14 @@ def _heartbeat(folder: JobFolder) -> Iterator[None]:
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
-    try:
-        yield
-    finally:
+
+    def leave() -> None:
         stop.set()
         thread.join()
         with suppress(OSError):
             folder.leave()
+
+    try:
+        yield leave
+    finally:
+        leave()
