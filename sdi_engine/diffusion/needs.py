@@ -15,10 +15,12 @@ from typing import Any, Literal
 from ..config.parameters import AUTO, NO_PARTS, Parts
 from ..config.settings import Settings
 from .families import Family
-from .header import Header, current_name, read_header
+from .header import Header, current_name, read_header, read_shapes
 from .location import HINTS_FILE, INDEX_FILE, locate, read_object
 from .model_index import present, read_index
+from .parts import file_of_tiny
 from .parts import plan as plan_of_parts
+from .tiny_vae import tiny_encoder_in
 from .weight_bytes import FULL, PACKINGS, Precision, bytes_of, narrow_kind
 
 Device = Literal["cpu", "cuda", "mps"]
@@ -47,6 +49,13 @@ GRAPH_SHARES: dict[Measure, float] = {"graphs in parts": 0.7, "16 bits": 0.5}
 
 DECODING_SHARE = 0.53
 """What decoding one image holds, beside the graph of encoding it: 6.7 GB for 1024² pixels, measured."""
+
+ENCODING_SHARE = 0.33
+"""That encoding one image without a gradient holds of the graph: 31 of those bytes at 128² pixels, measured."""
+
+TINY_GRAPH_BYTES = 31
+"""That a tiny VAE's encoder keeps for its gradient by pixel and channel of its layers: 30.5 for TAESD's, whose saved
+tensors were counted at 256² pixels."""
 
 TILE = 64
 """Edge of a tile in cells, in which images are decoded where memory is short; they overlap by a quarter."""
@@ -80,6 +89,7 @@ class Weights:
         resolution: height and width in pixels of its images.
         pixels_per_cell: pixels along the edge of a cell of its latents.
         vae_channels: of the first block of its VAE; 0 without one.
+        tiny_channels: of the layers of the tiny VAE that gradients pass instead; 0 without one.
     """
 
     family: str
@@ -89,6 +99,7 @@ class Weights:
     resolution: int
     pixels_per_cell: int
     vae_channels: int
+    tiny_channels: int = 0
 
     def bytes_of(self, part: str, device: Device) -> int:
         """That a part takes on a device; 0 where the model has none of this name."""
@@ -182,8 +193,11 @@ def weigh(model: str, given: Parts = NO_PARTS) -> Weights | None:
     if location.kind == "folder":
         index = read_index(path / INDEX_FILE, model)
         own = [part for part in planned.family.networks if part in present(index) and part not in others]
-        return _weights(planned.family, {part: read_header(path / part) for part in own} | others, path)
-    return _weights(planned.family, _parts_in(path, planned.family) | others, planned.config)
+        found = _weights(planned.family, {part: read_header(path / part) for part in own} | others, path)
+    else:
+        found = _weights(planned.family, _parts_in(path, planned.family) | others, planned.config)
+    tiny = planned.tiny_vae and tiny_encoder_in(read_shapes(file_of_tiny(planned.tiny_vae)))
+    return replace(found, tiny_channels=tiny.width) if tiny else found
 
 
 def plan(
@@ -261,9 +275,15 @@ def _working(weights: Weights, work: Work, device: Device, measures: Collection[
     graph = int(graph_bytes(weights, work.resolution) * math.prod(GRAPH_SHARES.get(each, 1.0) for each in measures))
     tile = min(work.resolution, TILE * weights.pixels_per_cell)
     of_vae = graph if work.is_3d else int(graph_bytes(weights, tile) * DECODING_SHARE)
+    if work.is_3d and weights.tiny_channels:
+        of_vae, graph = int(graph * ENCODING_SHARE), tiny_graph_bytes(weights, work.resolution)
+        if "graphs again" in measures:
+            of_vae = max(of_vae, graph)
+        else:
+            asked += work.views * graph
     if "turns" in measures:
         return max(denoiser + asked, vae + of_vae)
-    if "graphs again" in measures or not work.is_3d:
+    if "graphs again" in measures or not work.is_3d or weights.tiny_channels:
         return denoiser + vae + max(asked, of_vae)
     return denoiser + vae + asked + work.views * graph
 
@@ -277,6 +297,11 @@ def work_bytes(weights: Weights, resolution: int, device: Device) -> int:
 def graph_bytes(weights: Weights, resolution: int) -> int:
     """That the gradient of encoding one image takes."""
     return resolution**2 * weights.vae_channels * GRAPH_BYTES
+
+
+def tiny_graph_bytes(weights: Weights, resolution: int) -> int:
+    """That the gradient of the tiny VAE's encoder takes for one image; it is held while the model is asked."""
+    return resolution**2 * weights.tiny_channels * TINY_GRAPH_BYTES
 
 
 def _is_too_much(least: int, device: Device, free: int) -> bool:

@@ -11,6 +11,7 @@ from sdi_engine.cli.parser import make_parser
 from sdi_engine.config.parameters import STARTER_MODEL, Parts
 from sdi_engine.diffusion import parts
 from sdi_engine.diffusion.loading import load_prior
+from sdi_engine.diffusion.needs import weigh
 from sdi_engine.errors import BadInputError
 
 CPU = torch.device("cpu")
@@ -56,6 +57,9 @@ def test_images_are_encoded_by_the_vae_and_gradients_pass_the_tiny_one(models, t
         file = written(tiny, tmp_path, start="taesd_encoder." if layout == "ComfyUI's" else "")
     plain = load_prior(models["sd"], CPU)
     prior = load_prior(models["sd"], CPU, parts=Parts(tiny_vae=str(file)))
+    weighed = weigh(models["sd"], Parts(tiny_vae=str(file)))
+    assert weighed is not None
+    assert weighed.tiny_channels == 8, "of which a person is told what it takes"
     images = torch.rand(2, 3, 35, 35, generator=torch.Generator().manual_seed(0))  # no whole cells
     leaf, alone = images.clone().requires_grad_(), images[..., :34, :34].clone().requires_grad_()
     x0 = prior.encode(leaf)
@@ -65,6 +69,13 @@ def test_images_are_encoded_by_the_vae_and_gradients_pass_the_tiny_one(models, t
     (tiny.encode(alone * 2.0 - 1.0).latents * weights).sum().backward()
     torch.testing.assert_close(leaf.grad[..., :34, :34], alone.grad)
     assert torch.equal(prior.encode(images), x0.detach())
+    again, kept = images.clone().requires_grad_(), []
+    prior.save_memory(("graphs again",))
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        x0 = prior.encode(again)
+    (x0 * weights).sum().backward()
+    torch.testing.assert_close(again.grad, leaf.grad)
+    assert len(kept) < 9, "nothing of the tiny one's layers is held"
 
 
 def test_one_is_found_in_a_folder_of_models_by_its_channels_and_its_name(models, tiny, tmp_path):
