@@ -51,7 +51,7 @@ class ProgressBar:
         if event.phase != self._phase:
             self.close()
             self._phase = event.phase
-        if event.steps > 1:
+        if event.steps > 1 or event.within:
             self._bar = self._bar or tqdm(total=1.0, desc=event.phase, bar_format=BAR)
             self._bar.n = event.share
             self._bar.set_postfix_str(how_far(event))
@@ -63,9 +63,12 @@ class ProgressBar:
 
 
 def how_far(event: events.Progress) -> str:
-    """For example "12 of 300, 4.10 steps/s, 70 s left"; what is not known yet is left out."""
-    parts = [f"{event.step} of {event.steps}"]
-    if event.within >= 0.01:
+    """For example "12 of 300, 4.10 steps/s, 70 s left", or "41%, 70 s left" of a phase without steps.
+
+    What is not known yet is left out.
+    """
+    parts = [f"{event.step} of {event.steps}" if event.steps > 1 else f"{event.share:.0%}"]
+    if event.steps > 1 and event.within >= 0.01:
         parts[0] += f" and {event.within:.0%} of the next"
     if event.rate:
         parts.append(f"{event.rate:.2f} steps/s" if event.rate >= 0.1 else f"{1.0 / event.rate:.0f} s/step")

@@ -58,6 +58,7 @@ from .packed_on_loading import pack_denoiser, precision_of
 from .parts import Plan, check, files_of
 from .precision import precision
 from .prior import ModelHints, Prior
+from .read_share import expect
 from .sources import sources_of
 from .text_encoders import TEXT_ENCODERS, ReadEncoders, TextEncoders, without_weights
 from .tokenizer_files import check_knows_words, tokenizer_in, tokenizer_of_model
@@ -225,12 +226,15 @@ def _load_folder(
     encoders = [part for part in networks if part in TEXT_ENCODERS]
 
     def made(part: str) -> nn.Module:
+        if part == family.denoiser:
+            return read_denoiser()
         number = torch.float32 if part == "vae" else dtype
         if part in planned.given:
             return network_of_its_own(planned.given[part], part, index[part], folder, number, family.identities)
         return network_in_folder(folder, model, part, index[part], number)
 
-    def read(some: Iterable[str]) -> dict[str, nn.Module]:
+    def read(some: Sequence[str]) -> dict[str, nn.Module]:
+        expect(read_header(planned.given[part].path if part in planned.given else folder / part) for part in some)
         return {part: made(part) for part in some}
 
     def read_denoiser() -> nn.Module:
@@ -244,8 +248,7 @@ def _load_folder(
         local_files_only=True,
         scheduler=_scheduler(folder, family, index["scheduler"]),
         **absent | _tokenizers_given(parts, planned, index, folder),
-        **read(part for part in networks if part not in (*encoders, family.denoiser)),
-        **{family.denoiser: read_denoiser()},
+        **read([part for part in networks if part not in encoders]),
         **{part: without_weights(folder, part, index[part]) for part in encoders},
     )
     check_knows_words(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from .header import current_name, is_harmless, listed, read_header
 from .location import companion_folder, is_safetensors
 from .original_names import Layout, flux2_vae_layout, open_clip_layout, own_layout, vae_layout, video_vae_layout
 from .parts import VAES, Network
+from .read_share import WidenedCount, count_read
 from .tensors import open_tensors
 
 HALF_VARIANT = "fp16"
@@ -67,19 +68,35 @@ def network_in_folder(folder: Path, model: str, part: str, kind: Sequence[str], 
         BadInputError: tensors are missing, left over, NaN or infinite.
     """
     library, name = kind
-    network, account = getattr(importlib.import_module(library), name).from_pretrained(
-        str(folder),
-        subfolder=part,
-        dtype=dtype,
-        variant=_variant(folder / part),
-        use_safetensors=True,
-        local_files_only=True,
-        output_loading_info=True,
-    )
     what = f'The {part.replace("_", " ")} of the model "{model}"'
+    cls = getattr(importlib.import_module(library), name)
+    if library == "transformers":  # which reads in threads of its own, where nothing can be counted
+        settings = cls.config_class.from_pretrained(str(folder), subfolder=part, local_files_only=True)
+        state = _read(what, [file for file in files_read(folder, part) if file.name.startswith("model")], dtype)
+        becomes_narrow = any(
+            tensor.is_floating_point() and tensor.itemsize > dtype.itemsize for tensor in state.values()
+        )
+        network, account = _of_transformers(cls, settings, state, dtype)
+        _check_account(what, account, _UNUSED)
+        if becomes_narrow:
+            for name, tensor in network.named_parameters():
+                check_finite(what, name, tensor)
+        return network.eval()
+    with WidenedCount() as widened:
+        network, account = cls.from_pretrained(
+            str(folder),
+            subfolder=part,
+            dtype=dtype,
+            variant=_variant(folder / part),
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
     _check_account(what, account, _UNUSED)
     for name, tensor in network.named_parameters():
         check_finite(what, name, tensor)
+        if not widened.numbers:
+            count_read(tensor)
     return network.eval()
 
 
@@ -89,6 +106,24 @@ def files_read(folder: Path, part: str) -> list[Path]:
     half = _variant(folder / part) == HALF_VARIANT
     fitting = [file for file in files if (f".{HALF_VARIANT}" in file.name if half else "." not in file.stem)]
     return fitting or files
+
+
+def _read(what: str, files: Iterable[Path], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors of a network's files; those of 16 bits in 32 where it computes in those, and the rest as it is.
+
+    Raises:
+        BadInputError: one holds NaN or infinite values.
+    """
+    state: dict[str, Tensor] = {}
+    for file in files:
+        with open_tensors(file) as tensors:
+            for name in tensors:
+                tensor = tensors[name]
+                is_narrow = tensor.is_floating_point() and tensor.itemsize < dtype.itemsize
+                state[name] = tensor.to(dtype) if is_narrow else tensor
+                check_finite(what, name, state[name])
+                count_read(tensor)
+    return state
 
 
 def network_of_its_own(
@@ -174,6 +209,7 @@ def encoder_of(
             continue
         tensor = tensors[original]
         check_finite(f'The file "{file}"', original, tensor)
+        count_read(tensor)
         state[original.removeprefix(prefix)] = tensor.to(dtype) if tensor.is_floating_point() else tensor
     for identity in identities:
         layer = identity.rpartition("transformer.")[2]
@@ -184,11 +220,19 @@ def encoder_of(
     settings = cls.config_class.from_pretrained(str(config), subfolder=part, local_files_only=True)
     _fit(settings, {name: tuple(tensor.shape) for name, tensor in state.items()})
     where = {"device_map": _NOWHERE} if all(tensor.is_meta for tensor in state.values()) else {}
+    network, account = _of_transformers(cls, settings, state, dtype, **where)
+    _check_account(f'The text encoder in "{file}"', account, _UNUSED, _UNUSED_IN_FILES)
+    return network.eval()
+
+
+def _of_transformers(
+    cls: Any, settings: Any, state: dict[str, Tensor], dtype: torch.dtype, **where: Any
+) -> tuple[nn.Module, Mapping[str, Any]]:
+    """A network of Transformers made of tensors, and what the library says of its loading."""
     network, account = cls.from_pretrained(
         None, config=settings, state_dict=state, dtype=dtype, output_loading_info=True, local_files_only=True, **where
     )
-    _check_account(f'The text encoder in "{file}"', account, _UNUSED, _UNUSED_IN_FILES)
-    return network.eval()
+    return network, account
 
 
 def empty(kind: Sequence[str], config: Path, part: str, **settings: Any) -> nn.Module:
@@ -233,6 +277,7 @@ def fill(
             continue
         tensor = held.change(tensors[original])
         check_finite(f'The model file "{file}"', original, tensor)
+        count_read(tensor)
         rows = [shapes[name][0] for name in held.names if shapes[name]]
         if len(rows) > 1 and sum(rows) != len(tensor):
             raise _misshapen(file, original, tensor, torch.Size([sum(rows), *tensor.shape[1:]]))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .original_names import Held, Layout, as_it_is
+from .read_share import count_read
 
 if TYPE_CHECKING:
     from .tensors import Tensors
@@ -283,6 +284,7 @@ def take_packed(
             continue
         for name, piece in zip(names, pieces, strict=True):
             replace(module, name, piece, dtype)
+        count_read(packed.shape)
         del rest[original]
     return rest
 

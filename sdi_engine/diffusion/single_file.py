@@ -40,6 +40,7 @@ from .packed import take_packed
 from .parts import Plan, check
 from .precision import precision
 from .prior import Prior
+from .read_share import expect
 from .tensors import Tensors, open_tensors
 from .text_encoders import TEXT_ENCODERS, ReadEncoders, without_weights
 from .tokenizer_files import tokenizer_in
@@ -97,9 +98,17 @@ def load_single_file(
     read_by_prefix = found.read_by_prefix
     family, config = planned.family, planned.config
     dtype = precision(family, device)
-    of_denoiser = {current_name(name): entry for name, entry in found.header.items()}
-    of_denoiser = {name: entry for name, entry in of_denoiser.items() if name in layouts[family.denoiser]}
-    narrow = NARROW.get(narrow_kind(of_denoiser)) if may_stay_narrow and device.type == "cpu" else None
+    header = {current_name(name): entry for name, entry in found.header.items()}
+
+    def header_of(part: str) -> Header:
+        if part in planned.given:
+            return read_header(planned.given[part].path)
+        if part not in layouts and part not in read_by_prefix:
+            return read_header(config / part)
+        names = layouts.get(part) or [name for name in header if name.startswith(read_by_prefix[part])]
+        return {name: header[name] for name in names if name in header}
+
+    narrow = NARROW.get(narrow_kind(header_of(family.denoiser))) if may_stay_narrow and device.type == "cpu" else None
 
     def network(part: str, module: nn.Module | None, tensors: Tensors) -> nn.Module:
         of_part = torch.float32 if part == "vae" else dtype
@@ -122,9 +131,11 @@ def load_single_file(
 
     def read_encoders() -> dict[str, nn.Module]:
         again = _empty_parts(file, family, index, config, shapes, planned.given)
+        expect(map(header_of, encoders))
         with open_tensors(file) as tensors:
             return {part: network(part, again.get(part), tensors) for part in encoders}
 
+    expect(header_of(part) for part in networks if part not in encoders)
     with open_tensors(file) as tensors:
         made = {part: network(part, inside.get(part), tensors) for part in networks if part not in encoders}
     made |= {part: without_weights(config, part, index[part]) for part in encoders}

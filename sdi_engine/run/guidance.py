@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
@@ -62,11 +64,16 @@ class Guidance:
             _, channels, self._noise_resolution, _ = x.shape
             self.cells = NoiseCells(channels, generator_of(seed, "noise on the object"), prior.device)
 
-    def read_all(self, prompt: str, negative_prompt: str) -> None:
-        """Have the prior read a prompt from all sides, so that no step needs its text encoders."""
-        for azimuth in range(0, 360, 45):
-            for elevation in (0.0, 45.0, 90.0):
-                self.conditioning(prompt, negative_prompt, [float(azimuth)], [elevation])
+    def read_all(self, prompt: str, negative_prompt: str, told: Callable[[float], None] = lambda share: None) -> None:
+        """Have the prior read a prompt from all sides, so that no step needs its text encoders.
+
+        Args:
+            told: takes the share of the sides that have been read, 0…1, after each.
+        """
+        sides = list(itertools.product(range(0, 360, 45), (0.0, 45.0, 90.0)))
+        for count, (azimuth, elevation) in enumerate(sides, start=1):
+            self.conditioning(prompt, negative_prompt, [float(azimuth)], [elevation])
+            told(count / len(sides))
 
     def conditioning(
         self, prompt: str, negative_prompt: str, azimuths_deg: list[float], elevations_deg: list[float]

@@ -43,9 +43,14 @@ from .kept_texts import keep, recall
 from .listening import listening
 from .optimisation import Optimisation
 from .previews import save_live_mesh, save_preview
+from .read_progress import read_progress
 from .representations import Represent, of_job
 from .resolve import resolve
 from .speed import remember
+
+LOADING = "Loading the model"
+LOADING_ENCODERS = "Loading the text encoders"
+"""Phases in which a model's files are read."""
 
 PREVIEWS_PER_RUN = 12
 LIVE_SECONDS = 3.0
@@ -98,7 +103,7 @@ def make(
     told: tuple[str, ...] = ()
     if represent is None:
         represent, told = of_job(folder, request, phase)
-    with phase("Loading the model", "load"), listening(folder.stop_if_told):
+    with phase(LOADING, "load"), listening(folder.stop_if_told), read_progress(LOADING, report):
         prior = CountedPrior(
             (load or load_prior)(request.model, device, request.loras, request.parts, request.precision)
         )
@@ -136,9 +141,12 @@ def make(
     if resumed and not checkpoint.fits(run, saved):  # begun when a preset was the same for all models
         settings = resolve(request, prior.hints, prior.resolution, by_model=False)
         run = attempt(run.attempt)
-    with phase("Reading the prompt", "read"), listening(folder.stop_if_told):
+    reading = "Reading the prompt"
+    with phase(reading, "read"), listening(folder.stop_if_told), read_progress(LOADING_ENCODERS, report):
         recall(prior, folder, request.prompt, request.negative_prompt)
-        run.guidance.read_all(request.prompt, request.negative_prompt)
+        run.guidance.read_all(
+            request.prompt, request.negative_prompt, lambda share: report(events.Progress(reading, 0, 1, within=share))
+        )
         keep(prior, folder, request.prompt, request.negative_prompt)
         prior.free_text_encoders()
     if resumed:

@@ -21,6 +21,8 @@ from ..randomness import seed_of
 from ..run.fitting import fit
 from ..run.guidance import broken_model
 from ..run.previews import to_image
+from ..run.read_progress import read_progress
+from ..run.text_to_mesh import LOADING_ENCODERS
 from .metrics import all_pixels, saturation, sharpness
 from .sheets import Cell, Row, contact_sheet
 from .study import Report, Study, prepare, reported, save_json, save_picture
@@ -99,7 +101,8 @@ def ddim_images(study: Study, prompt: str, seeds: Sequence[int], times: Tensor, 
     Raises:
         BrokenNumbersError: the model returned NaN or infinite values.
     """
-    conditioning = study.prior.condition([prompt] * len(seeds), study.request.negative_prompt)
+    with read_progress(LOADING_ENCODERS, report):
+        conditioning = study.prior.condition([prompt] * len(seeds), study.request.negative_prompt)
     study.prior.free_text_encoders()
     noise = starting_noise(study.prior, seeds, resolution_2d(study))
     trajectory = ddim_trajectory(study.prior, noise, times, conditioning, study.guidance_scale)

@@ -24,8 +24,9 @@ from ..diffusion.loading import LoadPrior, load_prior
 from ..diffusion.location import is_safetensors, locate
 from ..diffusion.prior import Prior
 from ..diffusion.weight_bytes import FULL
+from ..run.read_progress import read_progress
 from ..run.resolve import resolve
-from ..run.text_to_mesh import choose_device, tell_how_it_reads
+from ..run.text_to_mesh import LOADING, choose_device, tell_how_it_reads
 from ..system.files import write_atomically
 from ..system.pasted import as_meant
 
@@ -83,9 +84,10 @@ def prepare(request: JobRequest, report: Report, load: LoadPrior | None = None) 
     Raises:
         EngineError: of the kinds that `load_prior` and `choose_device` raise.
     """
-    report(events.Progress("Loading the model", 0, 1))
+    report(events.Progress(LOADING, 0, 1))
     device = choose_device(request.device)
-    prior = (load or load_prior)(request.model, device, request.loras, request.parts, request.precision)
+    with read_progress(LOADING, report):
+        prior = (load or load_prior)(request.model, device, request.loras, request.parts, request.precision)
     tell_how_it_reads(prior, request.prompt, request.negative_prompt, report)
     return Study(request, prior, resolve(request, prior.hints, prior.resolution), state_of_weights(request))
 

@@ -35,6 +35,7 @@ from sdi_engine.diffusion.packed import GgufWeight, PackedLayer, is_packed, take
 from sdi_engine.diffusion.packed_on_loading import pack_denoiser
 from sdi_engine.diffusion.parts import network_at, plan
 from sdi_engine.diffusion.prior import ModelHints
+from sdi_engine.diffusion.read_share import told
 from sdi_engine.diffusion.tensors import open_tensors
 from sdi_engine.distillation.ddim import ddim_trajectory
 from sdi_engine.distillation.noise import CHOICES_2D, Context
@@ -282,7 +283,11 @@ def test_a_gguf_transformer_with_the_rest_from_a_folder(name, tmp_path):
     file = FORMATS["GGUF Q8_0"](renamed(transformer, family.layout(transformer, "")), folder)
     rest = Parts(str(folder / "vae"), tuple(str(encoder) for encoder in sorted(folder.glob("text_encoder*"))))
     assert plan(str(file), rest).family is family
-    prior = load_prior(str(file), CPU, (), rest)
+    shares: list[float] = []
+    with told(shares.append):
+        prior = load_prior(str(file), CPU, (), rest)
+    assert len(set(shares)) > 10
+    assert shares[-1] == pytest.approx(1.0, abs=0.03)
     assert is_packed(prior._denoiser)
     error = ((predicted(prior) - predicted(exact)).norm() / predicted(exact).norm()).item()
     print(f"{name:14} loaded from a GGUF file, error of the prediction {error:.1e}")

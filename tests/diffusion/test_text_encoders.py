@@ -1,6 +1,9 @@
+import shutil
+
 import pytest
 import torch
 from original_layout import write_single_file
+from safetensors.torch import load_file, save_file
 from tiny_models import write_lora, write_sd3, write_sdxl, write_stable_diffusion
 
 from sdi_engine.contract.request import Lora
@@ -30,6 +33,15 @@ def test_text_encoders_are_read_when_there_is_a_text_and_again_after_they_were_f
     assert not prior.text_encoders.are_loaded  # what was read is not read again
     prior.texts_read = {}
     after = prior.text(PROMPTS)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_of_two_precisions_the_text_encoder_is_read_in_that_of_the_denoiser(models, tmp_path):
+    folder = shutil.copytree(models["folder"], tmp_path / "both")
+    for file in [*folder.glob("text_encoder*/model.safetensors")]:
+        halves = {name: tensor.half().zero_() for name, tensor in load_file(file).items()}
+        save_file(halves, file.with_name("model.fp16.safetensors"), {"format": "pt"})
+    before, after = (load_prior(str(model), CPU).text(PROMPTS) for model in (models["folder"], folder))
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 

@@ -96,6 +96,10 @@ def test_progress_tells_phases_steps_rate_and_eta(finished):
     assert (last.step, last.steps) == (6, 6)
     assert last.rate > 0.0
     assert last.eta == pytest.approx(0.0)
+    read = [event.share for event in progress if event.phase == "Reading the prompt"]
+    assert read == sorted(read)
+    assert (read[0], read[-1]) == (0.0, 1.0)
+    assert len(read) > 4, "each text takes long on a processor"
 
 
 def test_a_checkpoint_holds_everything(model, tmp_path):
