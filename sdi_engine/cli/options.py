@@ -22,16 +22,17 @@ from ..system.pasted import as_meant_here
 
 
 def add_options(
-    parser: argparse.ArgumentParser, scope: Scope, helps: Mapping[str, str] | None = None, task: Task = "object"
+    parser: argparse.ArgumentParser, scope: Scope, helps: Mapping[str, str] | None = None, task: Task | None = "object"
 ) -> None:
     """Give a command the options that commands of its scope have.
 
     Args:
         helps: what some are called here, by name, instead of what the table says.
-        task: what the command's jobs make; what they do not use is no option.
+        task: what the command's jobs make; what they do not use is no option. None for any of the tasks.
     """
     within = SCOPES[: SCOPES.index(scope) + 1]
-    names = [each.name for each in PARAMETERS.values() if each.scope in within and each.is_used_by(task)]
+    used = [each for each in PARAMETERS.values() if task is None or each.is_used_by(task)]
+    names = [each.name for each in used if each.scope in within]
     _add(parser, names, helps or {})
 
 

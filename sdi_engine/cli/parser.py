@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..config.parameters import NOISES_2D
+from ..config.parameters import NOISES_2D, TASKS_OF_A_MESH
 from ..diffusion.sizes import SIZE_NAMES
 from .options import add_model, add_options, add_processes
 
@@ -66,7 +66,14 @@ def make_parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--keep", type=Path, metavar="DIR", help="a folder that keeps such models (default: they are made and deleted)"
     )
-    add_options(bench, "object")
+    add_options(bench, "object", task=None)
+    bench.add_argument(
+        "--task",
+        choices=("object", *TASKS_OF_A_MESH),
+        default="object",
+        help="what the run would make (default: %(default)s)",
+    )
+    bench.add_argument("--mesh", type=Path, help="a GLB, glTF, OBJ, PLY or STL file, for the tasks texture and refine")
     bench.add_argument(
         "--steps",
         dest="measured",

@@ -51,15 +51,20 @@ class CheckpointWriter:
                 return
             self._finish()
         if time.perf_counter() - self._last >= self._apart:
-            self._begin(run)
+            self.begin(run)
 
     def save(self, run: Optimisation) -> None:
         """Write a checkpoint of this very state; it is on the disk when this returns."""
-        self._finish()
-        self._begin(run)
+        self.begin(run)
         self._finish()
 
-    def _begin(self, run: Optimisation) -> None:
+    @property
+    def is_writing(self) -> bool:
+        return self._writing is not None and not self._writing.done()
+
+    def begin(self, run: Optimisation) -> None:
+        """Begin to write a checkpoint of this very state."""
+        self._finish()
         self._last = time.perf_counter()
         self._writing = self._pool.submit(self._write, checkpoint.snapshot(run))
 

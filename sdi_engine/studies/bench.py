@@ -2,17 +2,15 @@
 
 The floor of a step is what no other code could leave out: the model's evaluations and the encoder with its gradient.
 The object itself does not jump along with the schedule: what is rendered is the ball that every run begins with, after
-the few steps of this measurement.
+the few steps of this measurement. A mesh that there is, is as it is.
 """
 
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -22,19 +20,22 @@ from torch import Tensor
 from ..config.settings import Settings
 from ..contract.events import Event, Notice, Progress
 from ..contract.job_folder import JobFolder
-from ..contract.request import JobRequest
 from ..diffusion.loading import LoadPrior, load_prior
 from ..diffusion.prior import Prediction, Prior, Text
 from ..representation import Rendering
 from ..run import checkpoint
 from ..run.attention import works_of
-from ..run.checkpoint_writer import seconds_apart
+from ..run.checkpoint_writer import CheckpointWriter, seconds_apart
 from ..run.fitting import fit
 from ..run.forecast import Work
 from ..run.optimisation import Optimisation
 from ..run.previews import save_preview
+from ..run.read_progress import read_progress
+from ..run.representations import of_job
 from ..run.resolve import resolve
-from ..run.text_to_mesh import PREVIEWS_PER_RUN, choose_device
+from ..run.text_to_mesh import LOADING, PREVIEWS_PER_RUN, choose_device
+from ..surface.moving_surface import Moved, MovingSurface
+from ..surface.rays import RayCaster
 from .bench_ledger import Ledger
 
 PLACES = {"beginning": 0.0, "middle": 0.5, "end": 1.0}
@@ -45,16 +46,28 @@ IMAGES = "encoder, κ and target"
 """With the gradients down to the images."""
 
 PENALTIES = "penalties"
-IN_3D = ("occupancy", "render", "surface points", "normals", "backward", PENALTIES, "optimiser")
+IN_3D = (
+    "occupancy",
+    "moving vertices",
+    "rays",
+    "render",
+    "surface points",
+    "normals",
+    "backward",
+    PENALTIES,
+    "optimiser",
+)
+"""Of a mesh, "moving vertices" is where they are, with the tree in which rays find triangles; "rays" is what those hit.
+"""
 
 Report = Callable[[Event], None]
 
 
-def bench(request: JobRequest, measured: int, report: Report, load: LoadPrior | None = None) -> dict[str, Any]:
-    """Measure a run that a request would be.
+def bench(folder: JobFolder, measured: int, report: Report, load: LoadPrior | None = None) -> dict[str, Any]:
+    """Measure a run that a job would be.
 
     Args:
-        request: validated, of a new object.
+        folder: of a job that nobody does; with its mesh, if it is about one.
         measured: steps to take at each place, of each kind.
         load: where the model comes from, `load_prior` by default.
 
@@ -62,15 +75,28 @@ def bench(request: JobRequest, measured: int, report: Report, load: LoadPrior | 
         What `bench_table.table` shows, as JSON allows: `steps` with an entry for each place and kind of step, `run`
         with what a whole run would take, and what is measured once.
     """
+    request = folder.request()
     device = choose_device(request.device)
-    with _phase("Loading the model", report):
+    of_mesh: dict[str, float] = {}
+
+    @contextmanager
+    def phase(name: str, key: str) -> Iterator[None]:
+        with _phase(name, report):
+            began = time.perf_counter()
+            yield
+            of_mesh[key] = time.perf_counter() - began
+
+    represent, told = of_job(folder, request, phase)
+    for sentence in told:
+        report(Notice(sentence))
+    with _phase(LOADING, report), read_progress(LOADING, report):
         began = time.perf_counter()
         prior = (load or load_prior)(request.model, device, request.loras, request.parts, request.precision)
         seconds_load = time.perf_counter() - began
     settings = resolve(request, prior.hints, prior.resolution)
     fit(prior, request.model, settings, report, request.parts)
     prior.compile((lambda sentence: report(Notice(sentence))) if request.compiled else None)
-    run = Optimisation(prior, request.prompt, request.negative_prompt, settings, request.seed)
+    run = Optimisation(prior, request.prompt, request.negative_prompt, settings, request.seed, represent=represent)
     works = works_of(run)
     with _phase("The first step", report):
         began = time.perf_counter()
@@ -90,9 +116,12 @@ def bench(request: JobRequest, measured: int, report: Report, load: LoadPrior | 
     names = dict.fromkeys(step["name"] for step in steps)
     steps = [_mean([step for step in steps if step["name"] == name]) for name in names]
     with _phase("Measuring previews and checkpoints", report):
-        extras = _extras(run, request)
+        extras = _extras(run, folder)
+    if request.is_of_a_mesh:  # of which a few steps change nothing that the export would take longer for
+        run.representation.export(request, phase)
     plain = {step["name"]: step["seconds"] for step in steps}
     extras["once"] = sum(max(0.0, seconds - plain.get(place, seconds)) for place, seconds in first_of_place.items())
+    extras["once"] += sum(of_mesh.values())
     return {
         "model": request.model,
         "preset": request.preset,
@@ -104,6 +133,7 @@ def bench(request: JobRequest, measured: int, report: Report, load: LoadPrior | 
         "seconds_to_first_step": seconds_load + seconds_first,
         "steps": steps,
         "extras": extras,
+        "of_mesh": of_mesh,
         "run": _whole_run(works, steps, extras, seconds_load),
     }
 
@@ -177,6 +207,9 @@ def _booked(run: Optimisation, ledger: Ledger) -> Iterator[list[tuple[Tensor, Te
     changed: list[tuple[Any, str, Any]] = [
         (prior, "predict_unguided", predict_unguided),
         (representation, "prepare", ledger.booked("occupancy", representation.prepare)),
+        (RayCaster, "first_hits", ledger.booked("rays", RayCaster.first_hits)),
+        (Moved, "__init__", ledger.booked("moving vertices", Moved.__init__)),
+        (MovingSurface, "normals_now", ledger.booked("normals", MovingSurface.normals_now)),
         (representation, "render", rendered),
         (run.optimizer, "step", ledger.booked("optimiser", run.optimizer.step)),
     ]
@@ -213,14 +246,37 @@ def _encoder_seconds(prior: Prior, settings: Settings) -> float:
     return _seconds(prior.device, lambda: prior.encode(images.requires_grad_()).sum().backward())
 
 
-def _extras(run: Optimisation, request: JobRequest) -> dict[str, float]:
+def _extras(run: Optimisation, folder: JobFolder) -> dict[str, float]:
     """Seconds of what is done between some steps, each once."""
-    with tempfile.TemporaryDirectory(prefix="sdi-bench-") as path:
-        folder = JobFolder.create(Path(path) / "job", request)
-        preview = _seconds(run.device, lambda: save_preview(run, folder))
-        saved = _seconds(run.device, lambda: checkpoint.save(run, folder.checkpoint_file))
-        size = folder.checkpoint_file.stat().st_size
-    return {"preview": preview, "checkpoint": saved, "checkpoint_mb": size / 2**20}
+    preview = _seconds(run.device, lambda: save_preview(run, folder))
+    saved = _seconds(run.device, lambda: checkpoint.save(run, folder.checkpoint_file))
+    size = folder.checkpoint_file.stat().st_size
+    copied, slower = _held_up(run, folder)
+    return {
+        "preview": preview,
+        "checkpoint": saved,
+        "checkpoint_mb": size / 2**20,
+        "checkpoint_copy": copied,
+        "checkpoint_slows": slower,
+    }
+
+
+def _held_up(run: Optimisation, folder: JobFolder) -> tuple[float, float]:
+    """By how many seconds a checkpoint holds the loop up: while it is copied, and by steps that take longer while it is
+    written beside them."""
+    last = run.step - 1
+
+    def again() -> float:
+        run.step = last
+        return _seconds(run.device, run.advance)
+
+    alone = again()
+    beside: list[float] = []
+    with CheckpointWriter(folder.checkpoint_file) as writer:
+        copied = _seconds(run.device, lambda: writer.begin(run))
+        while writer.is_writing or not beside:
+            beside.append(again())
+    return copied, max(0.0, sum(beside) - len(beside) * alone)
 
 
 def _whole_run(
@@ -237,7 +293,8 @@ def _whole_run(
     in_steps = evaluations * evaluation + math.fsum(rest[work.effort > 1.0] for work in works)
     apart = seconds_apart(round(extras["checkpoint_mb"] * 2**20), extras["checkpoint"])
     checkpoints = min(in_steps / apart, float(len(works)))
-    between = PREVIEWS_PER_RUN * extras["preview"] + checkpoints * extras["checkpoint"] + extras["once"]
+    held_up = checkpoints * (extras["checkpoint_copy"] + extras["checkpoint_slows"]) + extras["checkpoint"]  # the last
+    between = PREVIEWS_PER_RUN * extras["preview"] + held_up + extras["once"]
     floor = evaluations * floor_evaluation + len(works) * fmean([step["floor_encoder"] for step in steps])
     return {
         "steps": len(works),

@@ -7,6 +7,9 @@ from typing import Any
 
 from .bench import IMAGES, IN_3D, MODEL
 
+_ONCE = {"read": "reading the mesh, and a UV map where it has none", "bake": "baking the texture"}
+"""By the names of phases of a job about a mesh."""
+
 NAME_WIDTH = 26
 COLUMN_WIDTH = 11
 
@@ -19,6 +22,7 @@ def table(result: Mapping[str, Any]) -> list[str]:
     others = [name for step in steps for name in step["parts"] if name not in parts]
     rows = [part for part in (*parts, *dict.fromkeys(others)) if any(part in step["parts"] for step in steps)]
     peaks = [part for part in rows if any(step["peak_mb"].get(part) for step in steps)]
+    without = "with its texture" if result["of_mesh"] else "without the export"
     size = f"{result['resolution']} px, {result['views_per_step']} views a step"
     return [
         f"{result['model']}, {result['preset']}, {size}, {result['device']}",
@@ -35,9 +39,12 @@ def table(result: Mapping[str, Any]) -> list[str]:
         *(_row(f"  {part}", [f"{step['peak_mb'].get(part, 0.0):.0f}" for step in steps]) for part in peaks),
         "",
         f"to the first step: {result['seconds_to_first_step']:.1f} s, of which {result['seconds_load']:.1f} s to load",
-        f"a preview: {extras['preview']:.2f} s; a checkpoint: {extras['checkpoint']:.2f} s, "
-        f"{extras['checkpoint_mb']:.1f} MB; what happens once: {extras['once']:.2f} s",
-        f"a whole run of {run['steps']} steps, {run['evaluations']:.0f} images evaluated, without the export: "
+        f"a preview: {extras['preview']:.2f} s; what happens once: {extras['once']:.2f} s",
+        f"a checkpoint of {extras['checkpoint_mb']:.1f} MB: {extras['checkpoint']:.2f} s, of which the loop waits "
+        f"{extras['checkpoint_copy']:.3f} s while it is copied; its steps take {extras['checkpoint_slows']:.3f} s "
+        "longer while it is written beside them",
+        *(f"{_ONCE[key]}: {seconds:.2f} s" for key, seconds in result["of_mesh"].items()),
+        f"a whole run of {run['steps']} steps, {run['evaluations']:.0f} images evaluated, {without}: "
         f"{duration(run['seconds'])}; its floor {duration(run['floor'])}, ratio {run['ratio']:.2f}",
     ]
 
