@@ -71,7 +71,7 @@ class ProgressDisplay:
             fraction = progress.share
             filled = round(BAR_WIDTH * fraction)
             bar = "#" * filled + "-" * (BAR_WIDTH - filled)
-            text = f"{printed.label} {progress.phase:<20} [{bar}] {words.steps(progress)}".lstrip()
+            text = f"{printed.label} {progress.phase:<20} [{bar}] {words.steps(progress)}".strip()
             printed.share = f"{printed.label} {progress.phase} {fraction:.0%}"
             if text != printed.text:
                 self._show(text)

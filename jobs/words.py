@@ -23,14 +23,27 @@ def about(seconds: float) -> str:
 
 
 def steps(progress: Progress) -> str:
-    """For example "135/300 · 4.1 steps/s · 0:41 left"; unknown parts are left out."""
-    parts = [f"{progress.step}/{progress.steps}"]
+    """For example "135/300 · 4.1 steps/s · 0:41 left", within a long step "2/300 and 41 % · 95 s/step", and in a phase
+    without steps "12 % · 0:41 left"; what is not known is left out."""
+    is_long = progress.within >= 0.01 and (progress.rate or 0.0) < 0.1
+    parts = [f"{progress.step}/{progress.steps}" + (f" and {_percent(progress.within)}" if is_long else "")]
+    if progress.steps <= 1:
+        parts = [_percent(progress.share)] if progress.share else []
     if progress.rate:
         quick = progress.rate >= 0.1
         parts.append(f"{progress.rate:.1f} steps/s" if quick else f"{1 / progress.rate:.0f} s/step")
     if progress.eta is not None:
         parts.append(f"{duration(progress.eta)} left")
     return " · ".join(parts)
+
+
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.0f} %"
+
+
+def phase_and_steps(progress: Progress) -> str:
+    """The same in one line with what is being done, where that is not plain from the steps."""
+    return steps(progress) if progress.steps > 1 else " · ".join(filter(None, (progress.phase, steps(progress))))
 
 
 def short_model(model: str) -> str:

@@ -148,7 +148,9 @@ def _draw_running(layout: bpy.types.UILayout, context: bpy.types.Context, job: J
     if job.elsewhere:
         wrapped_label(layout, context, f"Runs on {job.elsewhere}", "NETWORK_DRIVE")
     row = layout.row(align=True)
-    row.operator("sdi.finish_job", text="Finishing…" if job.is_finishing else "Take It Now", icon="CHECKMARK")
+    take = row.row(align=True)
+    take.enabled = job.progress is not None and job.progress.step > 0  # before that there is nothing yet
+    take.operator("sdi.finish_job", text="Finishing…" if job.is_finishing else "Take It Now", icon="CHECKMARK")
     row.prop(context.scene.sdi, "live", text="", icon="HIDE_OFF" if context.scene.sdi.live else "HIDE_ON")
     row = layout.row(align=True)
     row.operator("sdi.pause_job", text="Pausing…" if job.is_pausing else "Pause", icon="PAUSE")

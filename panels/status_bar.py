@@ -26,7 +26,8 @@ def _draw(self: bpy.types.Header, context: bpy.types.Context) -> None:
     if job is not None and job.progress is not None:
         row = self.layout.row()
         row.ui_units_x = WIDTH
-        row.progress(text=f"{job.request.prompt[:20]}: {words.steps(job.progress)}", factor=job.progress.share)
+        text = f"{job.request.prompt[:20]}: {words.phase_and_steps(job.progress)}"
+        row.progress(text=text, factor=job.progress.share)
     elif job is not None:
         self.layout.label(text=f"{job.request.prompt[:20]}: {words.before_any_news(job.state, True)}", icon="SHADERFX")
     elif sentence := session().display.announcement.sentence:

@@ -2,6 +2,8 @@
 
 import json
 import os
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from blender_desk import PROMPT
@@ -487,3 +489,18 @@ def test_equal_lines_of_a_list_become_different_objects(desk, tmp_path, results)
     requests = [json.loads(file.read_text()) for file in results.glob("*/request.json")]
     said = sorted((request["prompt"], request["seed"]) for request in requests)
     assert said == [("a blue mug", 0), ("a red mug", 0), ("a red mug", 1), ("a red mug", 2)]
+
+
+def test_nothing_can_be_taken_before_there_was_a_step(extension):
+    """Nor would there be anything to resume: the job would be done, with the ball that every run begins with."""
+    progress = extension.sdi_engine.contract.events.Progress
+    idle = {"elsewhere": "", "is_finishing": False, "is_pausing": False, "is_cancelling": False}
+    for now, is_enabled in (
+        (progress("Loading the model", 0, 1, within=0.4), False),
+        (progress("Optimising", 1, 9), True),
+    ):
+        layout = MagicMock()
+        extension.panels.main._draw_running(layout, MagicMock(), SimpleNamespace(progress=now, **idle))
+        take = layout.row.return_value.row.return_value
+        assert take.enabled == is_enabled
+        assert take.operator.call_args.args == ("sdi.finish_job",)
