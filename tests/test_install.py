@@ -151,7 +151,7 @@ def test_it_can_be_stopped_at_any_time_and_only_one_runs(tmp_path, requirements)
         assert before <= contents(tmp_path / "engine")
 
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)  # ends only when pip has closed its end of the pipe, too
+        output, _ = process.communicate(timeout=120)  # ends only when pip has closed its end of the pipe, too
     assert process.returncode == errors.EXIT_CANCELLED
     assert events_in(output)[-1]["state"] == "cancelled"
     assert not (tmp_path / "engine").exists()

@@ -208,7 +208,7 @@ def test_parts_go_to_where_they_belong_and_wrong_pairings_are_named_at_the_click
         assert bpy.ops.sdi.add_part(filepath=str(file)) == {"FINISHED"}
     assert (settings.vae, settings.text_encoders) == (str(tmp_path / "sdxl_vae.safetensors"), str(encoder))
     request = extension.state.properties.request_from(bpy.context.scene, "a mug")
-    with pytest.raises(Exception, match=r"a VAE with 4 channels, .* this Z-Image model needs a VAE with 16 channels"):
+    with pytest.raises(extension.sdi_engine.errors.BadInputError, match=r"a VAE with 4 channels, .* with 16 channels"):
         model_list.completed(request)
     settings.vae = str(write_file(tmp_path / "ae.safetensors", VAE_16))
     request = extension.state.properties.request_from(bpy.context.scene, "a mug")

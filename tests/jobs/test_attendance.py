@@ -154,7 +154,7 @@ def test_cancel_kills_our_engine_if_it_does_not_stop(engine):
     job.poll(waits=False)
     assert engine.lives
     engine.look(job, CANCEL_GRACE_SECONDS + 2.0)
-    assert engine.process.wait(10) != 0
+    assert engine.process.wait(60) != 0
     job.poll(waits=False)
     assert job.state == events.CANCELLED
     found = Job(job.folder)

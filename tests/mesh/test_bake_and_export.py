@@ -1,4 +1,5 @@
 import io
+import json
 
 import numpy as np
 import pytest
@@ -62,6 +63,8 @@ def test_standing_on_ground():
     placed = standing_on_ground(vertices, 0.5)
     np.testing.assert_allclose(placed.min(axis=0), [-0.5, -0.25, 0.0], atol=1e-6)
     np.testing.assert_allclose(placed.max(axis=0), [0.5, 0.25, 0.5], atol=1e-6)
+    simpler = standing_on_ground(vertices[:1] + 0.5, 0.5, like=vertices)
+    np.testing.assert_allclose(simpler, placed[:1] + 0.5 * 0.25, atol=1e-6)  # 2 m high is now 0.5 m
 
 
 def test_glb_is_upright_textured_and_outward(ball, albedo, tmp_path):
@@ -79,3 +82,16 @@ def test_glb_is_upright_textured_and_outward(ball, albedo, tmp_path):
     stored = io.BytesIO()
     material.baseColorTexture.save(stored, "PNG")
     assert np.array_equal(np.asarray(Image.open(stored).convert("RGB")), albedo)
+
+
+def test_a_glb_names_its_parts_and_keeps_vertices_and_normals(ball, albedo, tmp_path):
+    file = tmp_path / "ball.glb"
+    write_glb(file, ball, albedo, "a ball")
+    data = file.read_bytes()
+    gltf = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+    (mesh,) = gltf["meshes"]
+    (primitive,) = mesh["primitives"]
+    assert mesh["name"] == gltf["materials"][0]["name"] == "a ball"
+    assert "a ball" in [node["name"] for node in gltf["nodes"]]
+    for attribute in ("POSITION", "NORMAL", "TEXCOORD_0"):
+        assert gltf["accessors"][primitive["attributes"][attribute]]["count"] == len(ball.vertices)

@@ -52,11 +52,6 @@ def gguf(kind: str) -> Formatted:
     return write
 
 
-def as_it_was(tensors: Mapping[str, Tensor], path: Path) -> Path:
-    """In 32 bits."""
-    return _saved(tensors, path)
-
-
 FORMATS: dict[str, Formatted] = {
     "fp8 e4m3": plain_float8(torch.float8_e4m3fn),
     "fp8 e5m2": plain_float8(torch.float8_e5m2),
