@@ -1,4 +1,8 @@
-"""The numbers of a PLY file: of every element the columns, some of which have a list in every row."""
+"""The numbers of a PLY file: of every element the columns, some of which have a list in every row.
+
+The package plyfile does not replace it, since that refuses comments beyond ASCII (names of pictures), rows of text that
+are not a line each and 64-bit integers, and fills memory for all rows that a header claims before it reads one.
+"""
 
 from __future__ import annotations
 
