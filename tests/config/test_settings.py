@@ -88,7 +88,8 @@ def test_mv_sdi_is_the_papers_with_pairs_and_half_the_steps():
 def test_schedules_scale_with_the_length_of_the_run(preset, steps):
     """In the middle of the run a schedule has half its course, whatever the number of steps."""
     prior = ExactPrior({"ball": ball_images(16)})
-    settings = dataclasses.replace(resolved(preset=preset, steps=steps, resolution=16), samples_per_ray=8)
+    settings = resolved(preset=preset, steps=steps, resolution=16, overrides={"field.log2_table_size": 8})
+    settings = dataclasses.replace(settings, samples_per_ray=8)
     optimisation = Optimisation(prior, "ball", "", settings, seed=0)
     optimisation.step = steps // 2
     optimisation.advance()

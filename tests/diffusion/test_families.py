@@ -71,9 +71,10 @@ def test_single_file(family, tmp_path):
 
 @pytest.mark.parametrize("preset", ["paper", "threestudio", "mv-sdi"])
 def test_presets_for_large_models(preset, tmp_path):
-    """With Perp-Neg, hash grids and all losses, on a model that makes small images."""
+    """With Perp-Neg, hash grids (in small tables) and all losses, on a model that makes small images."""
     model = write_stable_diffusion(tmp_path / "model")
-    assert generate(model, tmp_path / "job", "--preset", preset) == EXIT_DONE
+    options = ("--preset", preset, "--set", "field.log2_table_size=12")
+    assert generate(model, tmp_path / "job", *options) == EXIT_DONE
     settings = json.loads((tmp_path / "job" / "result.json").read_text())["settings"]
     assert settings["perp_neg"] == "everywhere"
     assert settings["resolution"] == 16

@@ -98,6 +98,7 @@ def test_an_unknown_type_is_named(file):
 
 def test_no_damage_does_more_than_a_sentence(file):
     data, chance = file.read_bytes(), random.Random(0)
+    refused = 0
     for _ in range(200):
         damaged = bytearray(data)
         for _ in range(chance.randint(1, 4)):
@@ -106,5 +107,7 @@ def test_no_damage_does_more_than_a_sentence(file):
         try:
             tensors = read_gguf(file)
         except BadInputError:
+            refused += 1
             continue
         assert all(tensor.offset + tensor.length <= len(data) for tensor in tensors.values())
+    assert 0 < refused < 200

@@ -131,17 +131,20 @@ def test_words_longer_than_a_piece_are_split():
     assert "".join(texts(reading)) == "x" * 50
 
 
-def test_random_prompts_lose_nothing_and_always_fit():
+def test_random_prompts_always_fit_and_keep_their_view_words():
     draw = random.Random(7)
     signs = "ab cd, (:1.3)[]\\.é中 "
+    refused = 0
     for _ in range(300):
         prompt = "".join(draw.choice(signs) for _ in range(draw.randrange(120)))
         try:
             reading = read(with_view(prompt, "back view"), letters, 22, in_pieces=True)
         except BadInputError:
+            refused += 1
             continue
         assert all(letters(text) <= 22 for text in texts(reading))
         assert texts(reading)[-1].endswith("back view")
+    assert refused < 150
 
 
 @pytest.mark.parametrize("prompt", ["(mug:11)", "a (red:-1) mug", "((mug:9):9)"])

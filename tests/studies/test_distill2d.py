@@ -152,8 +152,11 @@ def test_starting_noise_is_each_seeds_own(prior):
 def test_a_study_of_the_released_code_inverts_in_2d_too(prior):
     request = JobRequest("ball", preset="threestudio", guidance_scale=1.0)
     study = Study(request, prior, resolve(request, prior.hints, prior.resolution), "exact")
-    *_, last = trajectory(study, "ball", "inversion", torch.tensor([0.9, 0.5, 0.1]))
+    papers = dataclasses.replace(study, settings=dataclasses.replace(study.settings, released_code=False))
+    times = torch.tensor([0.9, 0.5, 0.1])
+    (*_, last), (*_, other) = (trajectory(each, "ball", "inversion", times) for each in (study, papers))
     assert last.x0.isfinite().all()
+    assert not torch.allclose(last.x0, other.x0, atol=1e-3), "it is the paper's inversion"
 
 
 @pytest.mark.parametrize("noise", NOISES_2D)
