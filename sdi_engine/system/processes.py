@@ -18,6 +18,7 @@ from . import machine
 
 _STILL_ACTIVE = 259
 _PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
+_ERROR_ACCESS_DENIED = 5
 _LARGEST_ID = 2**31 - 1
 
 _PROC_PIDTBSDINFO = 3
@@ -51,8 +52,10 @@ def runs(said: Mapping[str, Any]) -> bool | None:
         return False
     if pid is None or not is_here(said):
         return None
-    start = start_time(pid)
-    return start is not None and ("" in (start, said.get("process_start", "")) or start == said["process_start"])
+    start, said_start = start_time(pid), said.get("process_start", "")
+    if sys.platform == "win32" and start == "" and said_start and said.get("person") == machine.here().person:
+        return False  # our own tells us its start: this is another person's, which got the id since
+    return start is not None and ("" in (start, said_start) or start == said_start)
 
 
 def are_the_same(said: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -78,13 +81,13 @@ def is_ours_to_end(said: Mapping[str, Any]) -> bool:
 def is_alive(pid: int) -> bool:
     """Whether a process with this id exists on this machine."""
     if sys.platform == "win32":  # where os.kill(pid, 0) would send Ctrl+C
-        kernel = ctypes.windll.kernel32
+        kernel = _windows_kernel()
         handle = kernel.OpenProcess(_PROCESS_QUERY_LIMITED_INFORMATION, False, pid)
-        if not handle:
-            return False
+        if not handle:  # what may not be opened, such as another person's, is there
+            return ctypes.get_last_error() == _ERROR_ACCESS_DENIED
         code = ctypes.c_ulong()
-        kernel.GetExitCodeProcess(handle, ctypes.byref(code))
-        kernel.CloseHandle(handle)
+        kernel.GetExitCodeProcess(ctypes.c_void_p(handle), ctypes.byref(code))
+        kernel.CloseHandle(ctypes.c_void_p(handle))
         return code.value == _STILL_ACTIVE
     try:
         os.kill(pid, 0)
@@ -136,11 +139,18 @@ def _command_line(pid: int) -> str | None:
         return None
 
 
+def _windows_kernel() -> Any:
+    """The library that knows the processes of Windows; it leaves its errors in `ctypes.get_last_error`."""
+    assert sys.platform == "win32"
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    kernel.OpenProcess.restype = ctypes.c_void_p
+    return kernel
+
+
 def _start_on_windows(pid: int) -> str:
     if sys.platform != "win32":
         return ""
-    kernel = ctypes.windll.kernel32
-    kernel.OpenProcess.restype = ctypes.c_void_p
+    kernel = _windows_kernel()
     handle = kernel.OpenProcess(_PROCESS_QUERY_LIMITED_INFORMATION, False, pid)
     if not handle:
         return ""

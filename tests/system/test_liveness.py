@@ -1,5 +1,6 @@
 """Whether a process is alive: asked of the system if possible, else observed, by the observer's own clock alone."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -131,3 +132,28 @@ def test_only_an_engine_of_this_person_on_this_machine_may_be_ended(child):
     with subprocess.Popen(["sleep", "60"]) as other:
         assert not processes.is_ours_to_end(of(other))
         other.kill()
+
+
+class WindowsOfOthers:
+    """The kernel of a Windows on which somebody else's processes run, which may not be opened."""
+
+    def __init__(self, *pids):
+        self.pids, self.error = pids, 0
+        self.OpenProcess = lambda access, inherited, pid: self.refuse(pid)
+
+    def refuse(self, pid):
+        self.error = 5 if pid in self.pids else 87  # ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER
+
+
+def test_a_process_that_may_not_be_asked_on_windows_lives(monkeypatch):
+    theirs = processes.ourselves() | {"pid": 4321, "process_start": "100", "person": "somebody else"}
+    kernel = WindowsOfOthers(4321)
+    monkeypatch.setattr(processes.sys, "platform", "win32")
+    monkeypatch.setattr(ctypes, "WinDLL", lambda name, use_last_error: kernel, raising=False)
+    monkeypatch.setattr(ctypes, "get_last_error", lambda: kernel.error, raising=False)
+    assert processes.is_alive(4321)
+    assert not processes.is_alive(4322)
+    assert processes.runs(theirs)
+    assert not processes.runs(theirs | {"pid": 4322})
+    ours = theirs | {"person": machine.here().person}
+    assert not processes.runs(ours)  # somebody else's process got its id
