@@ -248,8 +248,11 @@ class TestUndo:
         assert not markers.helpers()
         assert "SDI" not in bpy.data.collections
 
-    def test_it_is_in_an_undo_step_once_the_extension_is_disabled(self, bpy, extension, markers):
+    @pytest.mark.parametrize("mode", ["OBJECT", "EDIT", "SCULPT"])
+    def test_it_is_in_an_undo_step_once_the_extension_is_disabled(self, bpy, extension, markers, mode):
         """Otherwise the next undo crashes Blender, since nobody keeps it from the marker any more."""
+        bpy.ops.object.mode_set(mode=mode)
+        bpy.ops.ed.undo_push(message="mode")
         add(bpy, markers)
         extension.scene.undo.UndoGuard().end()
         markers.remove(JOB)
