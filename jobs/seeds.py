@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from ..sdi_engine.config.parameters import MAX_SEED
+from ..sdi_engine.config.parameters import following_seed
 from ..sdi_engine.contract.request import JobRequest
 
 
@@ -27,12 +27,8 @@ class UnusedSeeds:
         first = self._next.get(key, request.seed)
         wanted = dataclasses.replace(request, seed=first)
         while self._is_made(wanted):
-            wanted = dataclasses.replace(wanted, seed=_after(wanted.seed))
+            wanted = dataclasses.replace(wanted, seed=following_seed(wanted.seed))
             if wanted.seed == first:  # all two billion
                 break
-        self._next[key] = _after(wanted.seed)
+        self._next[key] = following_seed(wanted.seed)
         return wanted
-
-
-def _after(seed: int) -> int:
-    return (seed + 1) % (MAX_SEED + 1)

@@ -13,7 +13,7 @@ from ..console.generate import generate_and_wait
 from ..jobs.prompts import read_prompts
 from ..jobs.seeds import UnusedSeeds
 from ..scene.importer import ImportFailedError
-from ..sdi_engine.config.parameters import MAX_SEED
+from ..sdi_engine.config.parameters import MAX_SEED, following_seed
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.diffusion.distilled import check_noise
 from ..sdi_engine.diffusion.model_index import check_prompt, check_prompts
@@ -247,7 +247,7 @@ class UseSeed(_OfPreview2D):
         assert preview is not None
         request = preview.request
         context.scene.sdi.prompt = request.prompt
-        context.scene.sdi.seed = request.seed + self.number
+        context.scene.sdi.seed = following_seed(request.seed, self.number)
         return {"FINISHED"}
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import bpy
 
 from ..jobs import words
+from ..sdi_engine.config.parameters import following_seed
 from ..sdi_engine.contract import events
 from ..state.current import session
 from .presets import draw_header_preset
@@ -79,7 +80,8 @@ def _draw_preview_2d(layout: bpy.types.UILayout, context: bpy.types.Context, job
         while icon := session().display.pictures.sample(number):
             column = grid.column(align=True)
             column.template_icon(icon, scale=SAMPLE_SCALE)
-            column.operator("sdi.use_seed", text=f"Use Seed {job.request.seed + number}").number = number
+            seed = following_seed(job.request.seed, number)
+            column.operator("sdi.use_seed", text=f"Use Seed {seed}").number = number
             number += 1
     for notice in job.notices[-1:]:
         wrapped_label(layout, context, notice, "INFO", lines=_NOTICE_LINES)

@@ -599,3 +599,8 @@ NOISES = PARAMETERS["noise"].words
 
 NOISES_2D = (*NOISES, "cached")
 """κ may also be the model's previous prediction where there is only one image (`distill2d`)."""
+
+
+def following_seed(seed: int, number: int = 1) -> int:
+    """The seed that is so many after another; after `MAX_SEED` comes 0."""
+    return (seed + number) % (MAX_SEED + 1)

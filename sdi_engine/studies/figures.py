@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..config.parameters import following_seed
 from ..config.settings import Settings
 from ..contract import events
 from ..contract.job_folder import storage_errors
@@ -137,7 +138,7 @@ def figure_1(study: Study, prompts: Sequence[str], seeds: int = 1) -> Figure:
                 is_drawn=seed == first,
             )
             for prompt in prompts
-            for seed in range(first, first + seeds)
+            for seed in (following_seed(first, number) for number in range(seeds))
         ],
         differences=((1, 0), (2, 0), (2, 1), (4, 3), (5, 3), (5, 4)),
     )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from ..config.parameters import following_seed
 from ..contract.request import JobRequest
 from ..diffusion.loading import LoadPrior
 from ..diffusion.needs import Work
@@ -57,7 +58,7 @@ def sample(
     study = prepare(request, report, load)
     fit_pictures(study, min(count, IMAGES_AT_ONCE), report)
     times = sampling_times(study.prior, request.steps or DEFAULT_STEPS, resolution_2d(study))
-    seeds = range(request.seed, request.seed + count)
+    seeds = [following_seed(request.seed, number) for number in range(count)]
     start = time.perf_counter()
     images: list[dict[str, Any]] = []
     cells: list[Cell] = []

@@ -141,6 +141,14 @@ def test_a_2d_preview_gives_its_seed_and_prompt(desk):
     assert not desk.list()  # previews are no history
 
 
+def test_after_the_last_seed_comes_the_first_in_a_2d_preview(desk):
+    desk.settings.prompt, desk.settings.seed = PROMPT, 2**31 - 2
+    assert desk.press("preview_2d") is None
+    desk.until(lambda: desk.session.display.preview_2d.is_over)
+    assert desk.press("use_seed", number=3) is None
+    assert desk.settings.seed == 1
+
+
 def test_key_maps_and_scripts_find_operators_by_their_former_names(bpy, desk):
     desk.settings.prompt, desk.settings.seed = PROMPT, 40
     assert desk.press("look") is None
