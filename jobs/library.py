@@ -13,10 +13,10 @@ from typing import Any
 
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.attendance import is_attended
-from ..sdi_engine.contract.job_folder import JobFolder
+from ..sdi_engine.contract.job_folder import JobFolder, in_use
 from ..sdi_engine.contract.job_queue import JobQueue
 from ..sdi_engine.contract.request import JobRequest
-from ..sdi_engine.errors import EngineError
+from ..sdi_engine.errors import EngineError, StorageError
 from ..sdi_engine.system import files
 from ..sdi_engine.system.untrusted import printable
 from .inspection import is_picture
@@ -24,6 +24,9 @@ from .placement import IMPORTED, PENDING, Placement
 
 TRASH_PREFIX = ".deleted-"
 MAX_SECONDS = 10**9
+
+_WINDOWS_ACCESS_DENIED = 5
+"""What renaming a folder meets where another program has a file in it open."""
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +132,7 @@ class Library:
         It disappears from the list at once, and from the disk soon.
 
         Raises:
+            StorageError: on Windows another program has one of its files open.
             OSError: the folder cannot be renamed.
         """
         folder = self.results / name
@@ -136,7 +140,12 @@ class Library:
             files.remove_link(folder)
         else:
             doomed = _doomed(folder)
-            folder.rename(doomed)
+            try:
+                folder.rename(doomed)
+            except PermissionError as error:
+                if getattr(error, "winerror", None) == _WINDOWS_ACCESS_DENIED:
+                    raise StorageError(in_use(folder)) from error
+                raise
             threading.Thread(target=_remove, args=(doomed, folder), name="deletion").start()
         self.entries = [entry for entry in self.entries if entry.name != name]
 

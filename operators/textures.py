@@ -34,6 +34,8 @@ class SDI_OT_write_textures(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         ours = [each for each in context.view_layer.objects if origin.is_ours(each)]
         chosen = [each for each in ours if each.select_get(view_layer=context.view_layer)] or ours
+        if not self.directory:
+            return refuse(self, "No folder is given: choose the one into which the textures are to be written.")
         folder = Path(bpy.path.abspath(self.directory))
         try:
             files = textures.write(chosen, folder)

@@ -48,6 +48,8 @@ from . import events
 from .request import JobRequest
 
 _WINDOWS_NAME_TOO_LONG = 206
+_WINDOWS_IN_USE = (32, 33)
+"""Another program has the file open, or a part of it locked."""
 
 HEARTBEAT_SECONDS = 2.0
 
@@ -319,11 +321,18 @@ def is_name_too_long(error: OSError) -> bool:
     return error.errno == errno.ENAMETOOLONG or getattr(error, "winerror", None) == _WINDOWS_NAME_TOO_LONG
 
 
+def in_use(folder: Path) -> str:
+    """One sentence on a folder whose files another program has open, which Windows then keeps as they are."""
+    return f'A file in the folder "{folder}" is open in another program: close it, or wait a little, then try again.'
+
+
 def _cannot_be_used(folder: Path, error: OSError) -> str:
     if isinstance(error, UnsafeFileError | NoOwnFolderError):
         return str(error)
     if is_name_too_long(error):
         return f'The name of the folder "{folder}" is too long for its disk: choose a results folder with a short name.'
+    if getattr(error, "winerror", None) in _WINDOWS_IN_USE:
+        return in_use(folder)
     if isinstance(error, FileNotFoundError) and not os.path.lexists(folder):
         return f'The folder "{folder}" is gone: connect its drive, or start the job again where it was deleted.'
     reason = error.strerror or str(error)

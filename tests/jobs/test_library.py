@@ -13,8 +13,9 @@ from sdi_text_to_3d.jobs.library import Library, read_entry, seconds_of
 from sdi_text_to_3d.jobs.placement import Placement
 from sdi_text_to_3d.sdi_engine.config.parameters import SCHEMA_VERSION
 from sdi_text_to_3d.sdi_engine.contract import events
-from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
+from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder, storage_errors
 from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
+from sdi_text_to_3d.sdi_engine.errors import StorageError
 
 
 @pytest.fixture
@@ -150,6 +151,20 @@ def test_deleting_leaves_what_is_not_ours(shelf, results, tmp_path):
     wait_until((results / "job" / "mug.obj").exists)
     assert [file.name for file in (results / "job").iterdir()] == ["mug.obj"]
     assert (documents / "side-0.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", [5, 32])  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
+def test_deleting_what_another_program_has_open_on_windows_says_so(shelf, results, monkeypatch, number):
+    finished(results)
+
+    def refuse(path, target):
+        error = PermissionError(13, "Permission denied")
+        error.winerror = number
+        raise error
+
+    monkeypatch.setattr(library.Path, "rename", refuse)
+    with pytest.raises(StorageError, match="open in another program: close it"), storage_errors(results):
+        shelf.delete("job")
 
 
 def test_deleting_twice_under_one_name(shelf, results):
