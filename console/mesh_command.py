@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import bpy
 
-from ..scene.source_mesh import capture
+from ..scene.source_mesh import capture_for
 from ..sdi_engine.cli.options import add_options, request_of
 from ..sdi_engine.config.parameters import Task
 from ..sdi_engine.contract.request import JobRequest
@@ -73,10 +73,8 @@ def _textures(context: bpy.types.Context, request: JobRequest, options: argparse
     things = [_named(context.scene, name) for name in dict.fromkeys(options.objects)]
     if context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
-    keeps_some = options.only_selected or bool(options.vertex_group)
-    look_size = request.texture_size if request.strength < 1.0 or keeps_some else 0
-    how = {"only_selected": options.only_selected, "vertex_group": options.vertex_group, "look_size": look_size}
-    return [TextureOf(context, thing, capture(context, thing, **how), request) for thing in things]
+    which = options.only_selected, options.vertex_group
+    return [TextureOf(context, thing, capture_for(request, context, thing, *which), request) for thing in things]
 
 
 def _named(scene: bpy.types.Scene, name: str) -> bpy.types.Object:

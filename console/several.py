@@ -21,9 +21,7 @@ from ..scene.importer import ImportFailedError
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.request import JobRequest
-from ..sdi_engine.diffusion.distilled import check_noise
-from ..sdi_engine.diffusion.model_index import check_prompt
-from ..sdi_engine.diffusion.parts import check as check_parts
+from ..sdi_engine.diffusion.request_check import check_request
 from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EngineError
 from ..sdi_engine.system.untrusted import printable
 from ..state.desks import read_job
@@ -163,9 +161,7 @@ class Several:
         begun = _Begun(wanted, label, wanted.where())
         try:
             request = wanted.request()
-            check_prompt(request.prompt, request.model)
-            check_parts(request.model, request.parts)
-            check_noise(request.noise, request.model)
+            check_request(request)
             self.runner.use(self.engine)
             begun.job = self._continue_earlier(request, begun) or submit(
                 request, self.runner, begun.where, wanted.prepare

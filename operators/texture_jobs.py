@@ -13,11 +13,9 @@ from ..jobs.placement import PENDING, Placement
 from ..jobs.seeds import UnusedSeeds
 from ..jobs.texture_files import SourceOf
 from ..scene import target
-from ..scene.source_mesh import Source, capture
+from ..scene.source_mesh import Source, capture_for
 from ..sdi_engine.contract.request import JobRequest
-from ..sdi_engine.diffusion.distilled import check_noise
-from ..sdi_engine.diffusion.model_index import check_prompt
-from ..sdi_engine.diffusion.parts import check as check_parts
+from ..sdi_engine.diffusion.request_check import check_request
 from ..sdi_engine.errors import BadInputError
 from ..state import preferences
 from ..state.current import session
@@ -32,7 +30,7 @@ def start(context: bpy.types.Context, asked: JobRequest, things: Sequence[bpy.ty
         EngineError: prompt, noise or an object is refused, or a job's folder cannot be made.
         ImportFailedError: in the background, a texture cannot be put onto its object.
     """
-    _check(asked)
+    check_request(asked)
     sources = [_captured(context, thing, asked) for thing in things]
     if bpy.app.background:
         desk, engine = session().desks.desk(context), preferences.engine(context)
@@ -62,32 +60,19 @@ def start_variations(context: bpy.types.Context, job: Job, requests: Sequence[Jo
             f"The object of “{job.request.prompt}” is not in this file: open its file, or use Reuse Settings, select "
             "another object and press Texture."
         )
-    _check(job.request)
+    check_request(job.request)
     again = dataclasses.replace(where.with_fate(PENDING).owned(), blend_file=bpy.data.filepath)
     sources = [SourceOf(job.folder)] * len(requests)
     session().start(context, requests, [again] * len(requests), context.scene.sdi.live, sources)
 
 
-def _check(request: JobRequest) -> None:
-    check_prompt(request.prompt, request.model)
-    check_parts(request.model, request.parts)
-    check_noise(request.noise, request.model)
-
-
 def _captured(context: bpy.types.Context, thing: bpy.types.Object, request: JobRequest) -> Source:
-    """The object's mesh, with its look of before where the job starts from that."""
+    """The object's mesh, of which the faces that the scene's settings say get the new look."""
     settings = context.scene.sdi
     only = settings.texture_only
     if only == "GROUP" and not settings.texture_group:
         raise BadInputError("No vertex group is chosen: choose the one whose faces get the texture, or use All Faces.")
-    starts_from_it = request.strength < 1.0 or only != "ALL"
-    return capture(
-        context,
-        thing,
-        only_selected=only == "SELECTED",
-        vertex_group=settings.texture_group if only == "GROUP" else "",
-        look_size=request.texture_size if starts_from_it else 0,
-    )
+    return capture_for(request, context, thing, only == "SELECTED", settings.texture_group if only == "GROUP" else "")
 
 
 def _unused(asked: JobRequest, where: Placement) -> JobRequest:

@@ -18,6 +18,7 @@ import bpy
 
 from ..jobs.texture_files import CORNERS, REST, TOPOLOGY
 from ..sdi_engine.contract.job_folder import storage_errors
+from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.contract.source_mesh import DTYPES
 from ..sdi_engine.errors import BadInputError
 from ..sdi_engine.surface.own_map import why_unfit
@@ -156,6 +157,20 @@ def capture(
         look=look.picture,
         look_corners=look.corners[source.corners] if look.corners is not None else None,
         notices=(*left_out, look.notice) if look.notice else left_out,
+    )
+
+
+def capture_for(
+    request: JobRequest, context: bpy.types.Context, thing: bpy.types.Object, only_selected: bool, vertex_group: str
+) -> Source:
+    """`capture`, with the look of before where the request starts from that, or only some faces get a new one."""
+    is_wanted = request.strength < 1.0 or only_selected or bool(vertex_group)
+    return capture(
+        context,
+        thing,
+        only_selected=only_selected,
+        vertex_group=vertex_group,
+        look_size=request.texture_size if is_wanted else 0,
     )
 
 

@@ -12,11 +12,10 @@ if TYPE_CHECKING:
     from .header import Header
 
 Precision = Literal["full", "8-bit", "4-bit"]
-
-FULL: Precision = "full"
-PRECISIONS: tuple[Precision, ...] = (FULL, "8-bit", "4-bit")
 """How a denoiser's weights are kept in memory: as in its file, but those of more than 16 bits in the precision that the
 model runs in; or packed on loading, where the file has more bits."""
+
+FULL: Precision = "full"
 
 BLOCK = 64
 """Weights that share a factor (of 32 bits) where a model is packed on loading."""

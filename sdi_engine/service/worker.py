@@ -20,9 +20,7 @@ from ..contract import events
 from ..contract.attendance import is_attended, machine_elsewhere
 from ..contract.job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
 from ..contract.request import JobRequest
-from ..diffusion.distilled import check_noise
-from ..diffusion.model_index import check_prompt
-from ..diffusion.parts import check as check_parts
+from ..diffusion.request_check import check_request
 from ..errors import (
     BadInputError,
     EngineError,
@@ -69,7 +67,7 @@ def make_mesh(
     folder: JobFolder, request: JobRequest, resume: bool, report: Listener, load: LoadPrior | None = None
 ) -> None:
     """The default work of a job: make a mesh; `load` as in `text_to_mesh.make`."""
-    _check_against_model(request, resume)  # before torch is loaded, which takes seconds
+    check_request(request, resume)  # before torch is loaded, which takes seconds
     if "torch" not in sys.modules:
         report(events.Progress(IMPORTING, 0, 1))
     with torch_work():
@@ -80,17 +78,9 @@ def make_mesh(
 
 def make_mesh_in_turn(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
     """`make_mesh`, once this computer's device is free of this person's other engines."""
-    _check_against_model(request, resume)  # an error is reported before the wait
+    check_request(request, resume)  # an error is reported before the wait
     with device_taken(report, folder.stop_if_told):
         make_mesh(folder, request, resume, report)
-
-
-def _check_against_model(request: JobRequest, resume: bool) -> None:
-    """Refuse what the model's small files say that it cannot make; a run that was begun is told of its noise later."""
-    check_prompt(request.prompt, request.model)
-    if not resume:
-        check_noise(request.noise, request.model)  # before a person looks for the parts of a model that will not do
-    check_parts(request.model, request.parts)
 
 
 def run(

@@ -47,7 +47,6 @@ SLATE: Colour = (0.30, 0.27, 0.30)
 GLASS: Colour = (0.60, 0.84, 0.95)
 LIGHT: Colour = (1.00, 0.93, 0.55)
 CARROT: Colour = (0.98, 0.45, 0.05)
-LEAF: Colour = (0.20, 0.48, 0.16)
 SKIN_PINK: Colour = (0.95, 0.68, 0.70)
 TAIL_LIGHT: Colour = (0.75, 0.03, 0.05)
 
