@@ -58,7 +58,7 @@ class FeatureGrids(nn.ParameterList, ABC):
 class DenseGrids(FeatureGrids):
     """Every vertex has features of its own: (1, features, n, n, n) for each level.
 
-    Read by `grid_sample`, which runs on CPU, CUDA and MPS without a compiled extension.
+    Read by `grid_sample`, which runs on CPU, CUDA and MPS without a compiled extension of ours.
     """
 
     def __init__(self, resolutions: tuple[int, ...], features: int, generator: Generator) -> None:

@@ -154,11 +154,16 @@ def run(
 def torch_work() -> Iterator[None]:
     """Load torch for a block that works with it: idle threads spin briefly, and errors get an explanation.
 
+    What a version of torch cannot do on Apple's GPUs yet, the CPU does: until 2026 among it the gradients of features
+    read from a grid, without which no object can be made (`aten::grid_sampler_3d_backward`,
+    https://github.com/pytorch/pytorch/pull/179388). The variable for that is read when torch is loaded.
+
     Raises:
         EnvironmentMissingError: a Python package is missing.
         OutOfMemoryError: there was not enough memory.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     try:
         import torch  # noqa: F401
 

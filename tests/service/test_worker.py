@@ -335,3 +335,12 @@ def test_that_a_model_is_distilled_is_said_before_what_it_lacks(tmp_path):
     file = write_file(tmp_path / "dream-turbo.safetensors", {"double_blocks.0.img_mod.lin.weight": (18432, 3072)})
     with pytest.raises(BadInputError, match="was distilled to a few steps"):
         worker.make_mesh(JobFolder(tmp_path), request(str(file)), False, seen)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
+def test_what_torch_cannot_do_on_an_apple_gpu_yet_the_cpu_does(monkeypatch, before, after):
+    monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", before or "")
+    if before is None:
+        monkeypatch.delenv("PYTORCH_ENABLE_MPS_FALLBACK")
+    with worker.torch_work():
+        assert os.environ["PYTORCH_ENABLE_MPS_FALLBACK"] == after
