@@ -8,6 +8,7 @@ from blender_desk import PROMPT, App, Desk
 from made_jobs import make_job
 
 import headless
+from sdi_engine.contract.job_queue import ENGINE_FOLDER, JobQueue
 
 _home = tempfile.TemporaryDirectory(prefix="sdi-blender-home-")
 os.environ["BLENDER_USER_RESOURCES"] = _home.name  # before bpy is imported: it must not read the person's own
@@ -49,7 +50,7 @@ def put(bpy, extension, results):
 
 
 @pytest.fixture
-def desk(bpy, extension, monkeypatch):
+def desk(bpy, extension, monkeypatch, tmp_path):
     state = extension.state
     asks_for_a_window = (state.announcement, state.arrivals, state.desks, state.session, state.watcher)
     for module in (*asks_for_a_window, extension.operators.generate, extension.operators.texture_jobs):
@@ -58,8 +59,9 @@ def desk(bpy, extension, monkeypatch):
     monkeypatch.setattr(extension.jobs.notify, "notify", lambda message: None)
     desk = Desk(bpy, extension, monkeypatch)
     yield desk
-    for runner in desk.session.desks.all():
-        starting = runner._process._process
-        pids = {(runner.queue.status() or {}).get("pid"), starting.pid if starting is not None else None}
-        for pid in pids - {None}:  # or it would block the engines of the next test
-            extension.jobs.process.end_tree(pid)
+    # an engine that is left would block those of the next test; some serve folders that no desk has any more
+    starting = {runner._process._process for runner in desk.session.desks.all()} - {None}
+    queues = [JobQueue(folder.parent) for folder in tmp_path.rglob(ENGINE_FOLDER)]
+    serving = {status["pid"] for queue in queues if (status := queue.status()) is not None}
+    for pid in serving | {process.pid for process in starting}:
+        extension.jobs.process.end_tree(pid)
