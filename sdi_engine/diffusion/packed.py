@@ -245,11 +245,6 @@ def replace(module: nn.Module, name: str, packed: PackedWeight, dtype: torch.dty
     setattr(module.get_submodule(parent), own, kind(layer, packed, dtype))
 
 
-def is_packed(module: nn.Module) -> bool:
-    """Whether any of a network's weights is packed."""
-    return any(isinstance(each, PackedLayer) for each in module.modules())
-
-
 def packed_float8(numbers: Tensor, scale: Tensor | None) -> PackedWeight | None:
     """A tensor of a file as a packed weight; None where it is not one of 8-bit floats."""
     if numbers.dtype not in _FLOATS_8 or numbers.dim() < 2:

@@ -49,22 +49,6 @@ def ddim_trajectory(
             x = ddim_step(prior, prediction, times[index + 1].expand(len(x)))
 
 
-def ddim_sample(prior: Prior, x: Tensor, times: Tensor, conditioning: Conditioning, guidance: float) -> Tensor:
-    """Denoise x from times[0] down to times[-1], and take the one-step x0 there, eq. (5).
-
-    Args:
-        x: (B, C, h, w), the noise at times[0].
-        times: (n,) falling, in [0, 1].
-        conditioning: of the B images.
-        guidance: γ of eq. (3).
-
-    Returns:
-        x0, (B, C, h, w).
-    """
-    *_, last = ddim_trajectory(prior, x, times, conditioning, guidance)
-    return last.x0
-
-
 @torch.no_grad()
 def ddim_invert(
     prior: Prior,

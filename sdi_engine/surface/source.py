@@ -35,7 +35,7 @@ NO_EXTENT = 1e-5
 
 @dataclass(frozen=True)
 class Place:
-    """Where a mesh stands, and how it faces: from the source's own place and size to scene units, and back.
+    """Where a mesh stands, and how it faces: from the source's own place and size to scene units; directions back, too.
 
     Attributes:
         centre: (3,) float64, of the bounding box along the front's axes, in the source's lengths.
@@ -50,11 +50,6 @@ class Place:
     def normalised(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """Points (…, 3) of the source in scene units: centred, the front facing −Y."""
         return ((np.asarray(points, np.float64) - self.centre) @ _turn(-self.front).T * self.scale).astype(np.float32)
-
-    def back(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Points (…, 3) in scene units in the source's own place."""
-        turned = np.asarray(points, np.float64) @ _turn(self.front).T
-        return (turned / self.scale + self.centre).astype(np.float32)
 
     def normalised_directions(self, directions: NDArray[np.floating]) -> NDArray[np.float32]:
         """Unit vectors (…, 3) of the source as they are in the scene."""

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from ddim_sample import ddim_sample
 from diffusers import DiffusionPipeline
 from tiny_models import write_sd3, write_sdxl, write_stable_diffusion
 
 from sdi_engine.diffusion.loading import load_prior
-from sdi_engine.distillation.ddim import ddim_sample, ddim_step, ddim_trajectory
+from sdi_engine.distillation.ddim import ddim_step, ddim_trajectory
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red mug", "a blue car, side view"]

@@ -8,6 +8,7 @@ import json
 
 import pytest
 import torch
+from ddim_sample import ddim_sample
 from diffusers import DiffusionPipeline
 from tiny_flux import RESOLUTION, T5_LENGTH, write_chroma, write_flux
 from tiny_models import write_sd3
@@ -16,7 +17,6 @@ from sdi_engine.diffusion.flow_prior import latents_of, tokens_of
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.perp_neg import condition_views
 from sdi_engine.diffusion.views import view_words, with_view
-from sdi_engine.distillation.ddim import ddim_sample
 from sdi_engine.errors import BadInputError
 
 CPU = torch.device("cpu")

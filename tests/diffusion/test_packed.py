@@ -31,7 +31,7 @@ from sdi_engine.diffusion.gguf_header import READ_BLOCKS
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.loras import fuse_loras
 from sdi_engine.diffusion.networks import fill
-from sdi_engine.diffusion.packed import GgufWeight, PackedLayer, is_packed, take_packed
+from sdi_engine.diffusion.packed import GgufWeight, PackedLayer, take_packed
 from sdi_engine.diffusion.packed_on_loading import pack_denoiser
 from sdi_engine.diffusion.parts import network_at, plan
 from sdi_engine.diffusion.prior import ModelHints
@@ -60,6 +60,11 @@ BOUNDS = {
     "4-bit": 0.6,
 }
 """The largest error that is allowed, as a share of the prediction's size: several times what was measured."""
+
+
+def is_packed(module):
+    """Whether any of a network's weights is packed."""
+    return any(isinstance(each, PackedLayer) for each in module.modules())
 
 
 @pytest.fixture(scope="module", params=WRITERS)

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from ddim_sample import ddim_sample
 from exact_prior import ExactPrior
 
 from sdi_engine.diffusion.prior import Prediction
-from sdi_engine.distillation.ddim import ddim_invert, ddim_sample, ddim_step, ddim_trajectory
+from sdi_engine.distillation.ddim import ddim_invert, ddim_step, ddim_trajectory
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 import pytest
 import torch
+from ddim_sample import ddim_sample
 from exact_prior import ExactPrior
 
 from sdi_engine.diffusion.prior import Prediction
-from sdi_engine.distillation.ddim import ddim_sample
 from sdi_engine.distillation.target import (
     denoised,
     distillation_loss,

@@ -89,7 +89,8 @@ def test_a_mesh_of_any_size_anywhere_comes_into_the_frame_and_back(scale, front)
     low, high = normalised.min(axis=0), normalised.max(axis=0)
     np.testing.assert_allclose(low + high, 0.0, atol=2e-4)
     assert max(np.linalg.norm(normalised[:, :2], axis=1).max() / 0.6, high[2] - low[2]) == pytest.approx(1, abs=1e-4)
-    np.testing.assert_allclose(place.back(normalised), vertices[:48], rtol=0, atol=2e-5 * scale)
+    back = place.directions_back(normalised) / place.scale + place.centre
+    np.testing.assert_allclose(back, vertices[:48], rtol=0, atol=2e-5 * scale)
 
 
 def test_the_front_that_is_turned_to_the_right_faces_the_camera_in_front():
