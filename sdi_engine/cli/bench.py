@@ -60,7 +60,7 @@ def _model(options: argparse.Namespace, temporary: Path, report: worker.Listener
 
 def _put_mesh(file: Path, folder: JobFolder, report: worker.Listener) -> None:
     """Make a mesh from a file that of a job."""
-    from ..surface.mesh_file import source_from_file
+    from ..mesh_files.mesh_file import source_from_file
     from ..surface.source import write_source
 
     source, notices = source_from_file(file)

@@ -56,7 +56,7 @@ def _of_mesh(options: argparse.Namespace) -> int:
     try:
         request = request_of(options, options.prompt).validated()
         check_prompt(request.prompt, request.model)
-        from ..surface.mesh_file import source_from_file
+        from ..mesh_files.mesh_file import source_from_file
         from ..surface.source import write_source
 
         source, notices = source_from_file(options.mesh)

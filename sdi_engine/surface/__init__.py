@@ -1,1 +1,1 @@
-"""Meshes that somebody has made: read, checked, their UV map and texels, their look, a new one; meshes that move."""
+"""Meshes that somebody has made: checked, their UV map and texels, their look, a new one; meshes that move."""

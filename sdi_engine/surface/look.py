@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from .named_pictures import REPEAT, Wrap
 from .source import SourceMesh
+
+Wrap = Literal["repeat", "clamp", "mirror"]
+"""What a picture shows beyond an edge: itself again, the colours at the edge, or itself mirrored at every edge."""
+
+REPEAT: tuple[Wrap, Wrap] = ("repeat", "repeat")
+"""Along u and along v."""
 
 UNKNOWN = 0.6
 """sRGB of a surface of which no colour is known: a light grey."""

@@ -9,7 +9,7 @@ from PIL import Image
 from tiny_models import write_stable_diffusion
 
 from sdi_engine.cli.commands import main
-from sdi_engine.surface import mesh_file
+from sdi_engine.mesh_files import mesh_file
 
 
 @pytest.fixture

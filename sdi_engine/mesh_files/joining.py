@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import BadInputError
-from .look import UNKNOWN, sampled
+from ..surface.look import REPEAT, UNKNOWN, sampled
+from ..surface.own_map import MAX_TILES, areas_on
+from ..surface.source import SourceMesh, checked
+from ..surface.texels import filled, texels_of
+from ..surface.uv_map import new_map, overlap_of
 from .looks import MAX_PICTURE_EDGE, PartLook, linear_of, srgb_of
-from .named_pictures import REPEAT, moved
-from .own_map import MAX_TILES, areas_on
+from .named_pictures import moved
 from .parts import Part
-from .source import SourceMesh, checked
-from .texels import filled, texels_of
-from .uv_map import new_map, overlap_of
 
 MAX_CELLS = 16
 """Pictures that share a map side by side; more of them would have too little room."""

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from sdi_engine.errors import BadInputError
+from sdi_engine.mesh_files.mesh_file import source_from_file
 from sdi_engine.surface.look import Look
-from sdi_engine.surface.mesh_file import source_from_file
 
 L_SHAPE = [(0, 0), (2, 0), (2, 1), (1, 1), (1, 2), (0, 2)]
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..surface.look import Wrap
 from .gltf_file import GltfFile
 from .looks import picture_in
-from .named_pictures import NamedPicture, Wrap, movement
+from .named_pictures import NamedPicture, movement
 
 _WRAPS: dict[int, Wrap] = {33071: "clamp", 33648: "mirror"}
 """Samplers' numbers of OpenGL; all else repeats."""

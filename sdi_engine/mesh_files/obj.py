@@ -12,7 +12,7 @@ from trimesh.resolvers import FilePathResolver
 from trimesh.util import decode_text
 
 from ..errors import BadInputError
-from .look import UNKNOWN
+from ..surface.look import UNKNOWN
 from .looks import PartLook, as_bytes, picture_beside, srgb_of
 from .mtl import Material, read_mtl
 from .named_pictures import sentence

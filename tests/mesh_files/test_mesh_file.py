@@ -11,8 +11,8 @@ from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
 from sdi_engine.errors import BadInputError
+from sdi_engine.mesh_files.mesh_file import source_from_file
 from sdi_engine.surface.look import UNKNOWN, Look
-from sdi_engine.surface.mesh_file import source_from_file
 
 
 def wedge(**visual):

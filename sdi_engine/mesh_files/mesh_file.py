@@ -11,12 +11,12 @@ import numpy as np
 from trimesh.resolvers import FilePathResolver
 
 from ..errors import BadInputError, is_out_of_memory
+from ..surface.orientation import inside_out
+from ..surface.source import SourceMesh, checked
 from .gltf import gltf_parts
 from .joining import joined
 from .obj import obj_parts
-from .orientation import inside_out
 from .ply import ply_parts
-from .source import SourceMesh, checked
 from .stl import stl_parts
 
 MAX_FILE_BYTES = 2 * 2**30

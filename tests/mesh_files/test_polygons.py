@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sdi_engine.surface.polygons import of_fan, of_strip, triangulated
+from sdi_engine.mesh_files.polygons import of_fan, of_strip, triangulated
 
 
 def area(points, faces):

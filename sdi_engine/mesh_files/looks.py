@@ -15,7 +15,7 @@ from PIL import Image
 from trimesh.resolvers import FilePathResolver
 
 from ..contract.source_mesh import MAX_LOOK_EDGE
-from .named_pictures import REPEAT, Wrap
+from ..surface.look import REPEAT, Wrap
 
 MAX_PICTURE_EDGE = 4096
 """Pixels; larger pictures are made smaller."""

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from trimesh.util import decode_text
 
-from .named_pictures import REPEAT, NamedPicture, movement
+from ..surface.look import REPEAT
+from .named_pictures import NamedPicture, movement
 
 _PICTURE = re.compile(r"^\s*map_Kd\s+(.*?)\s*$", re.IGNORECASE)
 _COLOUR = re.compile(r"^\s*Kd\s+(.*?)\s*$", re.IGNORECASE)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sdi_engine.errors import BadInputError
-from sdi_engine.surface.mesh_file import source_from_file
+from sdi_engine.mesh_files.mesh_file import source_from_file
 
 SOLID = """solid {0}
  facet normal 0 0 1

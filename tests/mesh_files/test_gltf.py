@@ -8,8 +8,8 @@ import torch
 from gltf_files import SQUARE, GltfFile
 
 from sdi_engine.errors import BadInputError
+from sdi_engine.mesh_files.mesh_file import source_from_file
 from sdi_engine.surface.look import Look
-from sdi_engine.surface.mesh_file import source_from_file
 
 RED, GREEN, BLUE, WHITE = [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]
 HALF = 188

@@ -5,18 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..surface.look import REPEAT, Wrap
 from ..system.untrusted import printable
-
-Wrap = Literal["repeat", "clamp", "mirror"]
-"""What a picture shows beyond an edge: itself again, the colours at the edge, or itself mirrored at every edge."""
-
-REPEAT: tuple[Wrap, Wrap] = ("repeat", "repeat")
-"""Along u and along v."""
 
 _MOST_NAMED = 3
 _LONGEST_NAME = 40

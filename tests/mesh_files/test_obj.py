@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sdi_engine.errors import BadInputError
-from sdi_engine.surface.mesh_file import source_from_file
+from sdi_engine.mesh_files.mesh_file import source_from_file
 
 TRIANGLE = "v 0 0 0{0}\nv 1 0 0{0}\nv 0 1 0{0}\n"
 MAP = "vt 0 0\nvt 1 0\nvt 0 1\n"

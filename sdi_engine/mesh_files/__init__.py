@@ -1,0 +1,1 @@
+"""Mesh files from outside, read as one surface with its look."""
