@@ -60,8 +60,10 @@ def desk(bpy, extension, monkeypatch, tmp_path):
     desk = Desk(bpy, extension, monkeypatch)
     yield desk
     # an engine that is left would block those of the next test; some serve folders that no desk has any more
-    starting = {runner._process._process for runner in desk.session.desks.all()} - {None}
-    queues = [JobQueue(folder.parent) for folder in tmp_path.rglob(ENGINE_FOLDER)]
+    runners = desk.session.desks.all()
+    starting = {runner._process._process for runner in runners} - {None}
+    left = [JobQueue(folder.parent) for folder in tmp_path.glob(f"*/{ENGINE_FOLDER}")]
+    queues = [runner.queue for runner in runners] + left
     serving = {status["pid"] for queue in queues if (status := queue.status()) is not None}
     for pid in serving | {process.pid for process in starting}:
         extension.jobs.process.end_tree(pid)
