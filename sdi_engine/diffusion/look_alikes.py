@@ -6,6 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +34,9 @@ def look_alike(model: str, family: Family) -> LookAlike | None:
     Args:
         model: what a person calls it: a path or a hub id.
     """
-    path = Path(model)
-    titles = read_titles(path) if path.is_absolute() and is_safetensors(path) and path.is_file() else []
-    for where, text in (("name", last_part(model)), *(("metadata", title) for title in titles)):
+    if not family.look_alikes:
+        return None
+    for where, text in _calls_itself(model):
         for variant in family.look_alikes:
             found = re.search(variant.pattern, text, re.IGNORECASE)
             if found:
@@ -45,3 +46,12 @@ def look_alike(model: str, family: Family) -> LookAlike | None:
                     f"{family.label} for text to image: objects may come out poorly. Choose {family.base} instead.",
                 )
     return None
+
+
+def _calls_itself(model: str) -> Iterator[tuple[str, str]]:
+    """What a model is called, and where; a file is opened only once its name was not enough."""
+    yield "name", last_part(model)
+    path = Path(model)
+    if path.is_absolute() and is_safetensors(path) and path.is_file():
+        for title in read_titles(path):
+            yield "metadata", title

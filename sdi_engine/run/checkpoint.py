@@ -13,8 +13,10 @@ parameter's place in the order of the groups.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -102,11 +104,8 @@ def attempt_of(path: Path) -> int:
     Raises:
         BadInputError: the file is damaged.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return int(file.get_tensor("attempt"))
-    except (SafetensorError, ValueError, OSError, RuntimeError, OverflowError) as error:
-        raise _damaged(path) from error
+    with _opened(path) as file:
+        return int(file.get_tensor("attempt"))
 
 
 def check_model(weights: Mapping[str, Source], path: Path) -> None:
@@ -118,11 +117,8 @@ def check_model(weights: Mapping[str, Source], path: Path) -> None:
     Raises:
         BadInputError: a part of it is another one, or the file is damaged.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            noted = {name: bytes(file.get_tensor(name).tolist()) for name in file.keys() if name.startswith(MODEL)}  # noqa: SIM118
-    except (SafetensorError, ValueError, OSError, RuntimeError, OverflowError, TypeError) as error:
-        raise _damaged(path) from error
+    with _opened(path) as file:
+        noted = {name: bytes(file.get_tensor(name).tolist()) for name in file.keys() if name.startswith(MODEL)}  # noqa: SIM118
     changed = {part: each for part, each in weights.items() if noted.get(MODEL + part, each.digest) != each.digest}
     if changed:
         what = " and ".join(f'"{each.path}" ({_word(part)})' for part, each in changed.items())
@@ -130,6 +126,16 @@ def check_model(weights: Mapping[str, Source], path: Path) -> None:
             f"The job was begun with other weights than there are now in {what}, and an object cannot be made of both: "
             "put the former ones back, or start the job over."
         )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A checkpoint of which some tensors are read; whatever that meets in a block raises BadInputError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, ValueError, OSError, RuntimeError, OverflowError, TypeError) as error:
+        raise _damaged(path) from error
 
 
 def _word(part: str) -> str:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from headers import SDXL, write_file
+from headers import SDXL, Z_IMAGE, write_file
 
 LORA = "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"
 FLUX = {"double_blocks.0.img_attn.qkv.weight": (1, 1)}
@@ -186,11 +186,6 @@ def test_pasted_paths_are_understood(bpy, extension, model_list, tmp_path):
     assert "download the .safetensors file" in refused(bpy.ops.sdi.set_model, model="https://civitai.com/models/4384")
 
 
-Z_IMAGE = {
-    "layers.0.adaLN_modulation.0.weight": (15360, 256),
-    "x_embedder.weight": (3840, 64),
-    "cap_embedder.1.weight": (3840, 2560),
-}
 QWEN3_4B = {"model.embed_tokens.weight": (8, 2560), "model.layers.0.self_attn.q_norm.weight": (128,)}
 VAE_4 = {"decoder.conv_in.weight": (512, 4, 3, 3)}
 VAE_16 = {"decoder.conv_in.weight": (512, 16, 3, 3)}

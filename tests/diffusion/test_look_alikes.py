@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from headers import write_file
+from headers import QWEN, Z_IMAGE, write_file
 from safetensors.torch import save_file
 from tiny_flux import write_flux
 
@@ -14,17 +14,6 @@ from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.look_alikes import look_alike
 from sdi_engine.diffusion.model_index import checked_pipeline
 from sdi_engine.errors import BadInputError
-
-QWEN = {
-    "transformer_blocks.0.img_mlp.net.2.weight": (3072, 12288),
-    "img_in.weight": (3072, 64),
-    "txt_in.weight": (3072, 3584),
-}
-Z_IMAGE = {
-    "layers.0.adaLN_modulation.0.weight": (15360, 256),
-    "x_embedder.weight": (3840, 64),
-    "cap_embedder.1.weight": (3840, 2560),
-}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKLQwenImage, DiffusionPipeline
 from diffusers.loaders import single_file_utils
 from gguf_files import write_k_quants
-from headers import write_file
+from headers import QWEN, Z_IMAGE, write_file
 from original_layout import renamed
 from packed_files import FORMATS
 from safetensors.torch import load_file, save_file
@@ -322,22 +322,12 @@ CHROMA = {
     "img_in.weight": (3072, 64),
     "txt_in.weight": (3072, 4096),
 }
-Z_IMAGE = {
-    "layers.0.adaLN_modulation.0.weight": (15360, 256),
-    "x_embedder.weight": (3840, 64),
-    "cap_embedder.1.weight": (3840, 2560),
-}
 KLEIN_4B = {
     "single_stream_modulation.lin.weight": (9216, 3072),
     "img_in.weight": (3072, 128),
     "txt_in.weight": (3072, 7680),
 }
 KLEIN_9B = {**KLEIN_4B, "img_in.weight": (4096, 128), "txt_in.weight": (4096, 12288)}
-QWEN = {
-    "transformer_blocks.0.img_mlp.net.2.weight": (3072, 12288),
-    "img_in.weight": (3072, 64),
-    "txt_in.weight": (3072, 3584),
-}
 SANA = {
     "blocks.0.mlp.inverted_conv.conv.weight": (11200, 2240, 1, 1),
     "x_embedder.proj.weight": (2240, 32, 1, 1),

@@ -22,6 +22,16 @@ SD3 = {
     "text_encoders.clip_l.transformer.text_model.final_layer_norm.weight": (768,),
     "text_encoders.clip_g.transformer.text_model.final_layer_norm.weight": (1280,),
 }
+Z_IMAGE = {
+    "layers.0.adaLN_modulation.0.weight": (15360, 256),
+    "x_embedder.weight": (3840, 64),
+    "cap_embedder.1.weight": (3840, 2560),
+}
+QWEN = {
+    "transformer_blocks.0.img_mlp.net.2.weight": (3072, 12288),
+    "img_in.weight": (3072, 64),
+    "txt_in.weight": (3072, 3584),
+}
 FILES = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL, "sd3": SD3}
 
 
