@@ -126,10 +126,11 @@ class Trainer:
             batches = self.batches.follow(self.step, lambda: self.progress, self.on_gpu)
             while self.progress < 1 and self.step != stop_after:
                 batch = next(batches)
-                self.recent_losses.append(self._train_step(batch, time.perf_counter() - earlier))
+                loss = self._train_step(batch, time.perf_counter() - earlier)
                 bar.update()
                 if self.rank > 0:
                     continue
+                self.recent_losses.append(loss)
                 if self.step % settings.log_every == 0:
                     bar.set_postfix(loss=f"{self._log():.4f}", done=f"{self.progress:.0%}")
                 if self.step % settings.save_every == 0:
@@ -219,7 +220,7 @@ class Trainer:
         pieces = flat[2:].split([parameter.numel() for parameter in self.parameters])
         for parameter, piece in zip(self.parameters, pieces, strict=True):
             parameter.grad = piece.view(parameter.shape)
-        return flat[0], float(flat[1])
+        return flat[0].clone(), float(flat[1])  # a view would keep the gradients of every step in memory
 
     def _update(self) -> None:
         self.rate.fill_(self._learning_rate())

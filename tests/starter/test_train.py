@@ -188,7 +188,7 @@ def test_processes_that_follow_the_same_gradients_keep_the_same_weights(
         met.wait()
 
     monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
-    settings = replace(SETTINGS, processes=2, steps=3)
+    settings = replace(SETTINGS, processes=2, steps=3, log_every=100)
     both = [train.Trainer(tmp_path, STEADY, settings, rank) for rank in (0, 1)]
     matrices = train.hidden_matrices(both[0].model)
     before = [matrix.detach().clone() for matrix in matrices]
@@ -198,6 +198,8 @@ def test_processes_that_follow_the_same_gradients_keep_the_same_weights(
     for thread in threads:
         thread.join()
     assert [part.step for part in both] == [3, 3]
+    # Only process 0 writes the losses, and what is kept for that is numbers, not the gradients beside them.
+    assert [[loss.untyped_storage().nbytes() for loss in part.recent_losses] for part in both] == [[4, 4, 4], []]
     for mine, theirs in zip(both[0].parameters, both[1].parameters, strict=True):
         torch.testing.assert_close(mine, theirs, atol=0.01 * settings.learning_rate, rtol=0)
     for first, matrix in zip(before, matrices, strict=True):  # updated, whichever process it was assigned to
