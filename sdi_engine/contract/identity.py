@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..system import network
 
 STARTED_AS_VARIABLE = "SDI_ENGINE_STARTED_AS"
 """The environment variable in which whoever starts an engine gives it its identity, as JSON, so that both agree."""
@@ -49,8 +50,7 @@ class Identity:
         try:
             return cls(**json.loads(os.environ[STARTED_AS_VARIABLE]))
         except (KeyError, ValueError, TypeError):
-            online = os.environ.get("HF_HUB_OFFLINE", "").strip().lower() not in ("1", "on", "yes", "true")
-            return cls.of(sys.executable, online)
+            return cls.of(sys.executable, online=not network.is_forbidden())
 
     def to_json(self) -> dict[str, Any]:
         """Field by field."""

@@ -11,6 +11,7 @@ from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLFlux2, Autoenco
 from torch import Tensor, nn
 
 from ..errors import BadInputError
+from .needs import GRAPH_BYTES
 
 
 class Latents(Protocol):
@@ -39,11 +40,6 @@ class Latents(Protocol):
         return x
 
 
-GRAPH_BYTES_PER_CHANNEL = 95.0
-"""Of a VAE's encoder in float32 by pixel and channel of its first block: 3.2 GB for the 512² pixels and 128 channels of
-Stable Diffusion's, measured."""
-
-
 def _frozen(vae: nn.Module, device: torch.device) -> Any:
     """A VAE in float32 on every device, because those of Stable Diffusion, and SDXL's original one above all, overflow
     in float16."""
@@ -59,7 +55,7 @@ class VaeLatents(Latents):
         self._vae = _frozen(vae, device)
         self._scale = float(vae.config.scaling_factor)
         self._shift = float(vae.config.get("shift_factor") or 0.0)
-        self.graph_bytes = GRAPH_BYTES_PER_CHANNEL * vae.config.block_out_channels[0]
+        self.graph_bytes = GRAPH_BYTES * vae.config.block_out_channels[0]
         self.channels = int(vae.config.latent_channels)
         self.pixels_per_cell = 2 ** (len(vae.config.block_out_channels) - 1)
 
@@ -79,7 +75,7 @@ class BatchNormLatents(Latents):
         variance: Tensor = self._vae.bn.running_var + vae.config.batch_norm_eps
         self._mean, self._deviation = (each.view(1, -1, 1, 1) for each in (self._vae.bn.running_mean, variance.sqrt()))
         self._fold = 2
-        self.graph_bytes = GRAPH_BYTES_PER_CHANNEL * vae.config.block_out_channels[0]
+        self.graph_bytes = GRAPH_BYTES * vae.config.block_out_channels[0]
         self.channels = int(vae.config.latent_channels) * self._fold**2
         self.pixels_per_cell = self._fold * 2 ** (len(vae.config.block_out_channels) - 1)
 
@@ -105,7 +101,7 @@ class VideoLatents(Latents):
             torch.tensor(each, device=device).view(1, -1, 1, 1)
             for each in (vae.config.latents_mean, vae.config.latents_std)
         )
-        self.graph_bytes = GRAPH_BYTES_PER_CHANNEL * vae.config.base_dim
+        self.graph_bytes = GRAPH_BYTES * vae.config.base_dim
         self.channels = int(vae.config.z_dim)
         self.pixels_per_cell = 2 ** len(vae.config.temperal_downsample)
 
@@ -122,7 +118,7 @@ class DeepLatents(Latents):
     def __init__(self, vae: AutoencoderDC, device: torch.device) -> None:
         self._vae = _frozen(vae, device)
         self._scale = float(vae.config.scaling_factor)
-        self.graph_bytes = GRAPH_BYTES_PER_CHANNEL * vae.config.encoder_block_out_channels[0]
+        self.graph_bytes = GRAPH_BYTES * vae.config.encoder_block_out_channels[0]
         self.channels = int(vae.config.latent_channels)
         self.pixels_per_cell = 2 ** (len(vae.config.encoder_block_out_channels) - 1)
 

@@ -98,7 +98,7 @@ def load_prior(
     """
     location = locate(model)
     check_loras(loras)
-    offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+    offline = network.is_forbidden()
     unreachable = ""
     _check_libraries()
     with _explained_errors(model, location):
@@ -517,7 +517,7 @@ def _distrust(source: str) -> str:
 
 def _network_cause(error: BaseException) -> str:
     """Cause and cure where it is the network's fault, as far as the exceptions say so; else ""."""
-    if os.environ.get("HF_HUB_OFFLINE") == "1" or _hub_cause(error):
+    if network.is_forbidden() or _hub_cause(error):
         return ""
     return network.why(" ".join(str(each) for each in network.chain(error)), *_hub())
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import BadInputError
 from .families import VAE
-from .header import current_name, is_harmless, listed, read_header
+from .header import SCALES, current_name, is_harmless, listed, read_header
 from .location import companion_folder, is_safetensors
 from .original_names import Layout, flux2_vae_layout, open_clip_layout, own_layout, vae_layout, video_vae_layout
 from .parts import VAES, Network
@@ -205,7 +205,7 @@ def encoder_of(
     library, name = kind
     state: dict[str, Tensor] = {}
     for original in tensors:
-        if not original.startswith(prefix) or is_harmless(original) or is_scale(original):
+        if not original.startswith(prefix) or is_harmless(original) or original.endswith(SCALES):
             continue
         tensor = tensors[original]
         check_finite(f'The file "{file}"', original, tensor)
@@ -304,11 +304,6 @@ def is_dispensable(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def is_scale(name: str) -> bool:
-    """Whether a tensor is the factor of others."""
-    return name.endswith((".scale_weight", ".weight_scale"))
-
-
 def _vae_of(network: Network, vae: nn.Module, tensors: Any, dtype: torch.dtype) -> nn.Module:
     names = list(tensors)
     prefix = VAE if any(name.startswith(VAE) for name in names) else ""
@@ -328,7 +323,7 @@ def _check_names(
 ) -> None:
     """Refuse a file of one network that does not hold each tensor of it, or holds more than that."""
     missing = sorted(name for name in wanted - set(names) if not is_dispensable(name))
-    left = [name for name in names if name not in wanted and not is_harmless(name) and not is_scale(name)]
+    left = [name for name in names if name not in wanted and not is_harmless(name) and not name.endswith(SCALES)]
     if open_clip_rest:
         left = [name for name in left if not re.match(r".*(resblocks\.\d+\.|text_projection$)", name)]
     if missing or left:

@@ -40,6 +40,12 @@ _UNREACHABLE = (
 )
 
 
+def is_forbidden() -> bool:
+    """Whether a person has told the hub's library to stay offline, in any of the ways that it takes."""
+    said = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return said.strip().lower() in ("1", "on", "yes", "true")
+
+
 def why(
     text: str,
     url: str,

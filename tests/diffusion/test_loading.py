@@ -415,6 +415,19 @@ def test_hub_id_while_offline(hub_cache):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"), [("HF_HUB_OFFLINE", "TRUE"), ("HF_HUB_OFFLINE", "yes"), ("TRANSFORMERS_OFFLINE", "1")]
+)
+def test_offline_in_every_way_that_the_hubs_library_knows(name, value, hub_cache, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv(name, value)
+    asked = []
+    monkeypatch.setattr("sdi_engine.system.network.unreachable", lambda *url: asked.append(url) or "it is not asked")
+    with pytest.raises(EnvironmentMissingError, match="not on this computer"):
+        load_prior("someone/something", CPU)
+    assert not asked
+
+
+@pytest.mark.parametrize(
     ("kind", "sentence"), [(RepositoryNotFoundError, "or no longer"), (GatedRepoError, "accept its terms")]
 )
 def test_the_hubs_errors_are_explained(kind, sentence, monkeypatch):
