@@ -483,8 +483,17 @@ def main(arguments: list[str] | None = None) -> None:
         workers=workers,
         **rest,
     )
-    if settings.save_every < 1:
-        parser.error(f"--save-every is {settings.save_every}: it must be 1 or more")
+    for option, number in (
+        ("--steps", options.steps),
+        ("--batch", options.batch),
+        ("--processes", options.processes),
+        ("--save-every", options.save_every),
+    ):
+        if number is not None and number < 1:
+            parser.error(f"{option} is {number}: it must be 1 or more")
+    for option, number in (("--minutes", options.minutes), ("--rate", options.rate)):
+        if number is not None and not 0.0 < number < math.inf:
+            parser.error(f"{option} is {number:g}: it must be more than 0")
     if settings.workers < 0:
         parser.error(f"--workers is {settings.workers}: it must be 0 or more")
     if settings.processes > 1 and not on_cpu:

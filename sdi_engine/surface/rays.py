@@ -72,8 +72,13 @@ class RayCaster(ABC):
         distance, barycentric = _intersection(self.corners[face.clamp(min=0)], origins, directions)
         barycentric = barycentric.clamp(min=0.0)
         barycentric = barycentric / barycentric.sum(dim=-1, keepdim=True).clamp(min=1e-12)
-        is_hit = face >= 0
-        return Hits(face, barycentric * is_hit[..., None], torch.where(is_hit, distance, 0.0))
+        # one that is seen edge on, by rounding, is none: there is no saying where it is hit
+        is_hit = (face >= 0) & distance.isfinite() & barycentric.isfinite().all(dim=-1)
+        return Hits(
+            torch.where(is_hit, face, -1),
+            torch.where(is_hit[..., None], barycentric, 0.0),
+            torch.where(is_hit, distance, 0.0),
+        )
 
     @abstractmethod
     def _first_faces(self, origins: Tensor, directions: Tensor) -> Tensor:

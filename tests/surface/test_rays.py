@@ -37,6 +37,25 @@ def test_embree_finds_what_plain_torch_finds(ball_before_box, views):
     assert_alike(EmbreeRayCaster(ball_before_box), ball_before_box, views)
 
 
+@pytest.mark.parametrize("kind", [TorchRayCaster, EmbreeRayCaster])
+def test_what_hits_nothing_is_0_where_the_first_triangle_has_no_area(kind, ball_before_box, views):
+    if kind is EmbreeRayCaster:
+        pytest.importorskip("embreex")
+    hits = kind(ball_before_box.flip(0)).first_hits(*views)
+    assert not hits.barycentric[~hits.is_hit].count_nonzero()
+    assert hits.interpolate(ball_before_box).isfinite().all()
+
+
+def test_a_triangle_seen_edge_on_is_not_hit(monkeypatch):
+    """What finds faces may say otherwise, by rounding."""
+    caster = TorchRayCaster(torch.tensor([[[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 1.0]]]))
+    monkeypatch.setattr(caster, "_first_faces", lambda origins, directions: torch.zeros(1, 1, 1, dtype=torch.int64))
+    hits = caster.first_hits(torch.tensor([[[[0.0, -2.0, 0.0]]]]), torch.tensor([[[[0.0, 1.0, 0.0]]]]))
+    assert not hits.is_hit.any()
+    assert not hits.barycentric.count_nonzero()
+    assert not hits.distance.count_nonzero()
+
+
 @pytest.mark.skipif(
     not torch.cuda.is_available() and not os.environ.get("SDI_TEST_WARP"),
     reason="Warp compiles for ten seconds: where it is used, on CUDA, or with SDI_TEST_WARP=1",
