@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contract.job_folder import JobFolder, storage_errors
-from ..diffusion.model_index import check_prompt
+from ..diffusion.request_check import check_request
 from ..errors import EXIT_CANCELLED, EXIT_DONE, EXIT_ENVIRONMENT, EngineError, EnvironmentMissingError
 from ..service import worker
 from ..system.untrusted import printable, printable_record
@@ -45,7 +45,7 @@ def _log_handler(verbose: bool) -> logging.Handler:
 def _generate(options: argparse.Namespace) -> int:
     try:
         request = request_of(options, options.prompt).validated()
-        check_prompt(request.prompt, request.model)
+        check_request(request)
         folder = JobFolder.create(options.output, request)
     except EngineError as error:
         return _refused(options, error)
@@ -55,7 +55,7 @@ def _generate(options: argparse.Namespace) -> int:
 def _of_mesh(options: argparse.Namespace) -> int:
     try:
         request = request_of(options, options.prompt).validated()
-        check_prompt(request.prompt, request.model)
+        check_request(request)
         from ..mesh_files.mesh_file import source_from_file
         from ..surface.source import write_source
 

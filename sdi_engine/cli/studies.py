@@ -11,6 +11,7 @@ from ..config import parameters
 from ..contract.job_folder import make_folder
 from ..contract.request import JobRequest
 from ..diffusion.model_index import check_prompt, check_prompts
+from ..diffusion.request_check import check_request
 from ..errors import BadInputError
 from ..service import worker
 from ..system.untrusted import printable
@@ -95,8 +96,8 @@ def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str,
     prompts = read_prompts(options.lists, options.prompts)
     check_prompts(prompts, options.model)
     with worker.torch_work():
+        from ..diffusion.sources import digest, sources_before_loading
         from ..evaluation.evaluate import evaluate
-        from ..studies.study import state_of_weights
 
         plan = Plan(
             prompts=prompts,
@@ -107,10 +108,12 @@ def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str,
             parts=request_of(options, "").parts,
             device=options.device,
             precision=options.precision,
-            weights=state_of_weights(request_of(options, "")),
+            weights=digest(sources_before_loading(request_of(options, ""))),
             samples=options.samples,
             task=options.task,
         )
+        for setting in plan.settings:  # what no job could be made of is refused before the first one
+            check_request(plan.request(plan.prompts[0], plan.seeds[0], setting))
         if plan.task == "texture":
             from ..evaluation.painting import unpainted_thing
 

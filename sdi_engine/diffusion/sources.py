@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..contract.request import Lora
+from ..contract.request import JobRequest, Lora
 from ..system.pasted import as_meant
 from .fingerprint import Source, source
 from .header import weight_files
+from .location import companion_folder, locate
+from .loras import check_loras
 from .networks import files_read
-from .parts import Plan
+from .parts import Plan, check
 
 _WITHOUT_WEIGHTS = (
     "scheduler_config.json",
@@ -23,6 +26,29 @@ _WITHOUT_WEIGHTS = (
     "*.model",
 )
 """Patterns for what is read of a scheduler's or a tokenizer's folder, and decides what a model makes of a prompt."""
+
+
+def digest(sources: Mapping[str, Source]) -> str:
+    """16 hexadecimal digits that change with what the files of a model hold, not with their places or times."""
+    held = sorted((part, each.digest.hex()) for part, each in sources.items())
+    return hashlib.sha256(repr(held).encode()).hexdigest()[:16]
+
+
+def sources_before_loading(request: JobRequest) -> dict[str, Source]:
+    """`sources_of` a request's model; empty for one on the hub, which may not be on this computer yet.
+
+    Raises:
+        EngineError: the model is not there, lacks a part, or a part or LoRA of it cannot be read.
+    """
+    location = locate(request.model)
+    planned = check(request.model, request.parts)
+    if planned is None:
+        return {}
+    check_loras(request.loras)
+    path = Path(location.sources[0])
+    if location.kind == "folder":
+        return sources_of(planned, None, path, request.loras)
+    return sources_of(planned, path, companion_folder(path), request.loras)
 
 
 def sources_of(planned: Plan, file: Path | None, folder: Path | None, loras: Sequence[Lora]) -> dict[str, Source]:

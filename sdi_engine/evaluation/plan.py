@@ -88,7 +88,7 @@ class Plan:
         model: as in `JobRequest`, the same for all jobs.
         loras: as in `JobRequest`, the same for all jobs.
         device: as in `JobRequest`, the same for all jobs.
-        weights: a hash that changes with the model's files (`study.state_of_weights`).
+        weights: a hash that changes with what the model's files hold (`diffusion.sources.digest`).
         samples: number of 2D samples of each prompt, 0 to 64.
         version: of the engine.
         task: what the jobs make, as in `JobRequest`; "texture" paints the starter world's own meshes.

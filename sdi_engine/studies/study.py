@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 import math
@@ -21,14 +20,13 @@ from ..contract import events
 from ..contract.job_folder import storage_errors
 from ..contract.request import JobRequest
 from ..diffusion.loading import LoadPrior, load_prior
-from ..diffusion.location import is_safetensors, locate
 from ..diffusion.prior import Prior
+from ..diffusion.sources import digest
 from ..diffusion.weight_bytes import FULL
 from ..run.read_progress import read_progress
 from ..run.resolve import resolve
 from ..run.text_to_mesh import LOADING, choose_device, tell_how_it_reads
 from ..system.files import write_atomically
-from ..system.pasted import as_meant
 
 Report = Callable[[events.Event], None]
 
@@ -41,7 +39,7 @@ class Study:
         request: validated.
         prior: the model.
         settings: from `run.resolve.resolve`.
-        weights: a hash that changes with the model's files (`state_of_weights`).
+        weights: a hash that changes with what the model's files hold (`diffusion.sources.digest`).
     """
 
     request: JobRequest
@@ -89,7 +87,7 @@ def prepare(request: JobRequest, report: Report, load: LoadPrior | None = None) 
     with read_progress(LOADING, report):
         prior = (load or load_prior)(request.model, device, request.loras, request.parts, request.precision)
     tell_how_it_reads(prior, request.prompt, request.negative_prompt, report)
-    return Study(request, prior, resolve(request, prior.hints, prior.resolution), state_of_weights(request))
+    return Study(request, prior, resolve(request, prior.hints, prior.resolution), digest(prior.weights))
 
 
 def reported(phase: str, steps: int, report: Report, first: int = 0) -> Iterator[int]:
@@ -127,21 +125,6 @@ def save_json(content: dict[str, Any], file: Path) -> dict[str, Any]:
     with storage_errors(file.parent):
         write_atomically(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return content
-
-
-def state_of_weights(request: JobRequest) -> str:
-    """A hash of the names, sizes and modification times of a model's local files, with its LoRAs' and parts'."""
-    location = locate(request.model)
-    paths = [Path(source) for source in location.sources if location.kind != "hub"]
-    paths += [Path(as_meant(file)) for file in (*(lora.file for lora in request.loras), *request.parts.paths)]
-    paths = [path for path in paths if path.exists()]  # loading the others says that they are not there
-    files = sorted({file for path in paths for file in (_weights(path) if path.is_dir() else [path])})
-    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
-
-
-def _weights(folder: Path) -> list[Path]:
-    return [file for file in folder.rglob("*") if is_safetensors(file)]
 
 
 def _without_nan(value: Any) -> Any:

@@ -253,3 +253,11 @@ def test_generate_in_a_python_without_torch_is_code_3(tmp_path):
     assert done.returncode == 3
     assert 'lacks the package "torch"' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_model_cannot_give_is_refused_before_a_job_folder_is_made(sdi_engine, tmp_path):
+    model = write_stable_diffusion(tmp_path / "a-turbo", vae=False)
+    code, _, errors = sdi_engine("generate", "a mug", "-o", str(tmp_path / "job"), "--model", str(model))
+    assert code == 2
+    assert "turbo" in errors
+    assert not (tmp_path / "job").exists()

@@ -1,6 +1,8 @@
 """The studies through the command line, in this process, on models that cost nothing."""
 
 import json
+import os
+import struct
 import subprocess
 import sys
 
@@ -13,8 +15,12 @@ from tiny_models import write_stable_diffusion
 from sdi_engine.cli.parser import FIGURES as FIGURE_NAMES
 from sdi_engine.cli.studies import RUNS_FOLDER
 from sdi_engine.config.parameters import NOISES
+from sdi_engine.contract.request import JobRequest
+from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.prior import ModelHints
+from sdi_engine.diffusion.sources import digest, sources_before_loading
 from sdi_engine.distillation.noise import CHOICES, Noise
+from sdi_engine.errors import EXIT_BAD_INPUT
 from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.studies import results as kept_results
 from sdi_engine.studies.figures import FIGURES
@@ -317,15 +323,37 @@ def _counted(function, calls):
     return counted
 
 
-def test_a_model_whose_files_have_changed_is_run_again(command, tmp_path, monkeypatch):
+def test_a_run_is_done_again_with_another_model_of_the_same_name_and_not_for_a_newer_time(
+    command, tmp_path, monkeypatch
+):
     monkeypatch.setattr("sdi_engine.studies.compare.CHOICES", {"random": CHOICES["random"]})
     model = write_stable_diffusion(tmp_path / "tiny", vae=False)
-    options = ["-o", tmp_path / "out", "--model", model, *SMALL]
-    keys = []
-    for _ in range(2):
-        code, said = command("compare", "a mug", *options)
+    weights = next(model.glob("unet/*.safetensors"))
+
+    def run_of():
+        code, said = command("compare", "a mug", "-o", tmp_path / "out", "--model", model, *SMALL)
         assert code == 0
-        keys.append({run["run"] for run in said["runs"]})
-        weights = next(model.glob("unet/*.safetensors"))
-        weights.write_bytes(weights.read_bytes())
-    assert keys[0].isdisjoint(keys[1])
+        return said["runs"][0]["run"]
+
+    first = run_of()
+    times = weights.stat().st_atime_ns, weights.stat().st_mtime_ns
+    os.utime(weights, ns=(1, 1))
+    assert run_of() == first
+    weights.write_bytes(weights.read_bytes()[:-4] + struct.pack("<f", 0.125))
+    os.utime(weights, ns=times)
+    assert run_of() != first
+
+
+def test_an_evaluation_that_no_job_could_be_made_of_is_refused_before_the_first(command, tmp_path):
+    model = write_stable_diffusion(tmp_path / "a-turbo", vae=False)
+    code, said = command("evaluate", "-o", tmp_path / "out", "--model", model, "--prompt", "a mug", "--json")
+    assert code == EXIT_BAD_INPUT
+    assert "turbo" in said["error"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_evaluation_knows_its_model_before_it_is_loaded_as_a_study_does_after_it(tmp_path):
+    model = write_stable_diffusion(tmp_path / "tiny", vae=False)
+    loaded = load_prior(str(model), torch.device("cpu")).weights
+    assert digest(sources_before_loading(JobRequest("a mug", model=str(model)))) == digest(loaded)
+    assert loaded
