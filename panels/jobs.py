@@ -51,7 +51,8 @@ class SDI_UL_jobs(bpy.types.UIList):
         thumbnail = session().display.pictures.thumbnail(item.name)
         entry = session().desks.entry(item.name)
         task = entry.request.task if entry is not None and entry.request is not None else "object"
-        row.label(text=item.prompt, **({"icon_value": thumbnail} if thumbnail else {"icon": words.icon_of(task)}))
+        icon_of_job = {"icon_value": thumbnail} if thumbnail else {"icon": words.icon_of(task)}
+        row.label(text=item.prompt, translate=False, **icon_of_job)
         row.label(text="", icon=STATE_ICONS.get(state, "QUESTION"))
 
     def filter_items(

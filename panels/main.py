@@ -68,7 +68,7 @@ def alert(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str)
 
 def _draw_preview_2d(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
     row = layout.row()
-    row.label(text=job.request.prompt, icon="IMAGE_DATA")
+    row.label(text=job.request.prompt, icon="IMAGE_DATA", translate=False)
     row.operator("sdi.close_preview_2d", text="", icon="X", emboss=False)
     if job.failure is not None:
         alert(layout, context, job.failure.message)

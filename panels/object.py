@@ -27,7 +27,7 @@ class SDI_PT_object(Tab, bpy.types.Panel):
         for name, key in (("Seed", origin.SEED), ("Model", origin.MODEL)):
             row = column.split(factor=0.3)
             row.label(text=name)
-            row.label(text=str(placed.get(key, "")))
+            row.label(text=str(placed.get(key, "")), translate=False)
         column = layout.column(align=True)
         column.operator("sdi.regenerate", icon="FILE_REFRESH")
         column.operator("sdi.variations", icon="DUPLICATE")

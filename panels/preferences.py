@@ -69,7 +69,7 @@ def _draw_pythons(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
         column = row.column(align=True)
         column.scale_y = 0.8
         column.label(text=found.summary, icon="CHECKMARK" if found.diagnosis.ok else "DOT")
-        column.label(text=str(found.program), icon="BLANK1")
+        column.label(text=str(found.program), icon="BLANK1", translate=False)
         column = row.column()
         column.ui_units_x = 4
         if in_use is not None and in_use.is_of_same_environment(found.diagnosis):

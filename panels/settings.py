@@ -129,7 +129,10 @@ class SDI_UL_loras(bpy.types.UIList):
         row.prop(item, "use", text="")
         name = row.row()
         name.active = item.use
-        name.label(text=bpy.path.display_name_from_filepath(item.file) if item.file else "no file")
+        if item.file:
+            name.label(text=bpy.path.display_name_from_filepath(item.file), translate=False)
+        else:
+            name.label(text="no file")
         weight = row.row()
         weight.active = item.use
         weight.scale_x = 0.6

@@ -20,6 +20,9 @@ def wrapped_label(
 ) -> None:
     """Draw a text as several labels, with the icon before the first.
 
+    It stays as it is in every language: Blender knows no sentence of ours, but would translate a prompt that is a word
+    of its interface, such as "Cube".
+
     Args:
         layout: where to draw.
         context: its region gives the width by default.
@@ -34,4 +37,4 @@ def wrapped_label(
     column = layout.column(align=True)
     column.scale_y = 0.8
     for number, line in enumerate(textwrap.wrap(text, characters, max_lines=lines, placeholder=" …")):
-        column.label(text=line, icon=icon if number == 0 else "NONE" if icon == "NONE" else "BLANK1")
+        column.label(text=line, icon=icon if number == 0 else "NONE" if icon == "NONE" else "BLANK1", translate=False)

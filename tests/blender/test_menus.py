@@ -154,3 +154,32 @@ def test_the_list_of_jobs_is_filtered_and_sorted_by_prompts(bpy, extension):
     assert listed("", False) == ([], [])
     assert listed("red", False) == ([1, 0, 1], [])
     assert listed("red", True) == ([1, 0, 1], [2, 0, 1])
+
+
+class Untranslated:
+    """A layout that records the texts that Blender would not translate, in it and in all its rows and columns."""
+
+    def __init__(self):
+        self.texts = []
+
+    def __getattr__(self, name):
+        return self._drawn
+
+    def _drawn(self, *_, text="", translate=True, **arguments):
+        self.texts += [text] if text and not translate else []
+        return self
+
+
+def test_what_a_person_has_named_is_not_translated(bpy, extension, put):
+    """Blender shows a "Cube" in the language of its interface; that is not the prompt any more."""
+    put("Cube")
+    panels, layout = extension.panels, Untranslated()
+    item = SimpleNamespace(name="job-1", prompt="Cube")
+    panels.jobs.SDI_UL_jobs.draw_item(None, bpy.context, layout, None, item, 0, None, "")
+    panels.object.SDI_PT_object.draw(SimpleNamespace(layout=layout), bpy.context)
+    lora = SimpleNamespace(file="/models/Glass.safetensors", use=True)
+    panels.settings.SDI_UL_loras.draw_item(None, bpy.context, layout, None, lora, 0, None, "", 0)
+    preview = SimpleNamespace(request=SimpleNamespace(prompt="Cube"), failure=None, is_over=True, state="", notices=())
+    panels.main._draw_preview_2d(layout, bpy.context, preview)
+    assert layout.texts.count("Cube") == 3
+    assert {"starter", "Glass"} <= set(layout.texts)
