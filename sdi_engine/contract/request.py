@@ -204,8 +204,8 @@ def _is_json(value: Any) -> bool:
 
 
 def _folded(text: str) -> str:
-    """On one line, without control characters and direction marks."""
-    visible = (" " if is_control(each) else each for each in text if not is_direction_mark(each))
+    """On one line, without control characters, direction marks and the byte order marks that come along when pasted."""
+    visible = (" " if is_control(each) else each for each in text.replace("\ufeff", "") if not is_direction_mark(each))
     return " ".join("".join(visible).split())
 
 

@@ -52,6 +52,11 @@ def test_invalid_overrides(text):
         parse_override(text)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_pasted_prompt():
+    pasted = JobRequest(prompt="\ufeffa red mug", negative_prompt="blurred\ufeff").validated()
+    assert (pasted.prompt, pasted.negative_prompt) == ("a red mug", "blurred")
+
+
 def test_marks_that_change_the_writing_direction_are_removed_and_joiners_stay():
     asked = JobRequest(
         "a \u202egum der\u202c\u2028mug \U0001f469\u200d\U0001f680 \u0646\u0645\u06cc\u200c\u0634"
