@@ -24,6 +24,7 @@ from typing import Any
 
 from ..errors import EnvironmentMissingError
 from ..system.cluster_address import AUTO, CLIENT_PORT, CLIENT_PREFIX, check_cluster_address
+from ..system.network import OFFLINE_VARIABLES
 from ..system.untrusted import printable
 
 REQUIREMENTS_FILE = Path(__file__).parent.with_name("requirements-cluster.txt")
@@ -129,7 +130,7 @@ def _answers(server: str, method: str) -> bool:
 
 def _node_environment() -> dict[str, str]:
     """Environment variables of the nodes; whether models may be downloaded is decided here, not by the node."""
-    passed_on = {name: os.environ[name] for name in ("HF_HUB_OFFLINE",) if name in os.environ}
+    passed_on = {name: os.environ[name] for name in OFFLINE_VARIABLES if name in os.environ}
     return {"PYTHONUTF8": "1", "PYTHONNOUSERSITE": "1", **passed_on}
 
 

@@ -40,9 +40,13 @@ _UNREACHABLE = (
 )
 
 
+OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""Environment variables that tell the hub's library to stay offline; the first that says anything decides."""
+
+
 def is_forbidden() -> bool:
     """Whether a person has told the hub's library to stay offline, in any of the ways that it takes."""
-    said = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    said = next(filter(None, map(os.environ.get, OFFLINE_VARIABLES)), "")
     return said.strip().lower() in ("1", "on", "yes", "true")
 
 

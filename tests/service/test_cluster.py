@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -344,6 +345,17 @@ def test_auto_without_a_cluster_and_a_missing_package_are_one_sentence(monkeypat
     monkeypatch.setattr(cluster_connection.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentMissingError, match=r'lacks the package "ray".*requirements-cluster\.txt'):
         connect("auto")
+
+
+@pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_nodes_stay_offline_where_the_person_does(name, monkeypatch):
+    told = []
+    ray = SimpleNamespace(init=lambda target, runtime_env, **rest: told.append(runtime_env["env_vars"]))
+    monkeypatch.setattr(cluster_connection, "_imported", lambda: ray)
+    monkeypatch.setattr(cluster_connection, "_checked", lambda address: address)
+    monkeypatch.setenv(name, "1")
+    connect("head:6379")
+    assert told[0][name] == "1"
 
 
 @pytest.fixture
