@@ -99,16 +99,17 @@ def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str,
         from ..diffusion.sources import digest, sources_before_loading
         from ..evaluation.evaluate import evaluate
 
+        asked = request_of(options, "")
         plan = Plan(
             prompts=prompts,
             seeds=parse_seeds(options.seeds),
             settings=tuple(parse_setting(text) for text in options.settings or [DEFAULT_SETTING]),
             model=options.model,
             loras=tuple(options.loras),
-            parts=request_of(options, "").parts,
+            parts=asked.parts,
             device=options.device,
             precision=options.precision,
-            weights=digest(sources_before_loading(request_of(options, ""))),
+            weights=digest(sources_before_loading(asked)),
             samples=options.samples,
             task=options.task,
         )

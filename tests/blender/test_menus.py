@@ -115,16 +115,17 @@ def test_disabling_takes_menus_and_shortcut_away(bpy, extension):
 
 
 class Words:
-    """A layout that records the labels in it and in all its rows and columns."""
+    """A layout that records the labels in it and in all its rows and columns, and which Blender would not translate."""
 
     def __init__(self):
-        self.labels = []
+        self.labels, self.untranslated = [], []
 
     def __getattr__(self, name):
         return self._drawn
 
-    def _drawn(self, *_, **arguments):
-        self.labels += filter(None, [arguments.get("text")])
+    def _drawn(self, *_, text=None, translate=True, **arguments):
+        self.labels += filter(None, [text])
+        self.untranslated += filter(None, [None if translate else text])
         return self
 
 
@@ -156,24 +157,10 @@ def test_the_list_of_jobs_is_filtered_and_sorted_by_prompts(bpy, extension):
     assert listed("red", True) == ([1, 0, 1], [2, 0, 1])
 
 
-class Untranslated:
-    """A layout that records the texts that Blender would not translate, in it and in all its rows and columns."""
-
-    def __init__(self):
-        self.texts = []
-
-    def __getattr__(self, name):
-        return self._drawn
-
-    def _drawn(self, *_, text="", translate=True, **arguments):
-        self.texts += [text] if text and not translate else []
-        return self
-
-
 def test_what_a_person_has_named_is_not_translated(bpy, extension, put):
     """Blender shows a "Cube" in the language of its interface; that is not the prompt any more."""
     put("Cube")
-    panels, layout = extension.panels, Untranslated()
+    panels, layout = extension.panels, Words()
     item = SimpleNamespace(name="job-1", prompt="Cube")
     panels.jobs.SDI_UL_jobs.draw_item(None, bpy.context, layout, None, item, 0, None, "")
     panels.object.SDI_PT_object.draw(SimpleNamespace(layout=layout), bpy.context)
@@ -181,5 +168,5 @@ def test_what_a_person_has_named_is_not_translated(bpy, extension, put):
     panels.settings.SDI_UL_loras.draw_item(None, bpy.context, layout, None, lora, 0, None, "", 0)
     preview = SimpleNamespace(request=SimpleNamespace(prompt="Cube"), failure=None, is_over=True, state="", notices=())
     panels.main._draw_preview_2d(layout, bpy.context, preview)
-    assert layout.texts.count("Cube") == 3
-    assert {"starter", "Glass"} <= set(layout.texts)
+    assert layout.untranslated.count("Cube") == 3
+    assert {"starter", "Glass"} <= set(layout.untranslated)
