@@ -60,6 +60,9 @@ _LENGTH = struct.Struct("<Q")
 _LONGEST_HEADER = 25_000_000
 """A quarter of the format's own limit, and several times the longest that is in use."""
 
+HALF_VARIANT = "fp16"
+"""What a file's name says of half precision: `NAME.fp16.safetensors` may lie beside `NAME.safetensors`."""
+
 _INDEX = ".safetensors.index.json"
 """How the name of a file ends that says which tensors are in which of several."""
 
@@ -96,15 +99,14 @@ def read_header(path: Path) -> dict[str, Entry]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files with the weights of one network, which can lie in several; of those in two precisions, the smaller.
+    """The files from which one network is read, which can be several; of two precisions, the full one.
 
     Raises:
         BadInputError: the index of several names one that is not there.
     """
-    files = [file for file in sorted(folder.glob("*")) if is_safetensors(file)]
-    halves = [file for file in files if ".fp16" in file.name]
-    if halves and len(halves) < len(files):
-        files = halves
+    every = [file for file in sorted(folder.glob("*")) if is_safetensors(file)]
+    full = [file for file in every if "." not in file.stem]
+    files = full or [file for file in every if f".{HALF_VARIANT}" in file.name] or every
     for index in folder.glob(f"*{_INDEX}"):
         told = read_object(index).get("weight_map")
         named = set(map(str, told.values())) if isinstance(told, dict) else set()

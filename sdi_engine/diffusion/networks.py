@@ -16,14 +16,12 @@ from torch import Tensor, nn
 
 from ..errors import BadInputError
 from .families import VAE
-from .header import SCALES, current_name, is_harmless, listed, read_header
-from .location import companion_folder, is_safetensors
+from .header import HALF_VARIANT, SCALES, current_name, is_harmless, listed, read_header, weight_files
+from .location import companion_folder
 from .original_names import Layout, flux2_vae_layout, open_clip_layout, own_layout, vae_layout, video_vae_layout
 from .parts import VAES, Network
 from .read_share import WidenedCount, count_read
 from .tensors import open_tensors
-
-HALF_VARIANT = "fp16"
 
 _UNUSED = re.compile(
     r"(.*\.)?(position_ids|logit_scale|text_projection(\.weight)?)|(vision_model|visual_projection)\..*"
@@ -72,7 +70,7 @@ def network_in_folder(folder: Path, model: str, part: str, kind: Sequence[str], 
     cls = getattr(importlib.import_module(library), name)
     if library == "transformers":  # which reads in threads of its own, where nothing can be counted
         settings = cls.config_class.from_pretrained(str(folder), subfolder=part, local_files_only=True)
-        state = _read(what, [file for file in files_read(folder, part) if file.name.startswith("model")], dtype)
+        state = _read(what, [file for file in weight_files(folder / part) if file.name.startswith("model")], dtype)
         becomes_narrow = any(
             tensor.is_floating_point() and tensor.itemsize > dtype.itemsize for tensor in state.values()
         )
@@ -98,14 +96,6 @@ def network_in_folder(folder: Path, model: str, part: str, kind: Sequence[str], 
         if not widened.numbers:
             count_read(tensor)
     return network.eval()
-
-
-def files_read(folder: Path, part: str) -> list[Path]:
-    """The files with weights that `network_in_folder` reads."""
-    files = [file for file in sorted((folder / part).glob("*")) if is_safetensors(file)]
-    half = _variant(folder / part) == HALF_VARIANT
-    fitting = [file for file in files if (f".{HALF_VARIANT}" in file.name if half else "." not in file.stem)]
-    return fitting or files
 
 
 def _read(what: str, files: Iterable[Path], dtype: torch.dtype) -> dict[str, Tensor]:
@@ -372,8 +362,8 @@ def _fit(config: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 def _variant(folder: Path) -> str | None:
     """Some folders of networks hold the half precision copy of the weights only."""
-    weights = [file.name for file in folder.glob("*") if is_safetensors(file)]
-    return HALF_VARIANT if weights and all(f".{HALF_VARIANT}" in name for name in weights) else None
+    files = weight_files(folder)
+    return HALF_VARIANT if files and all(f".{HALF_VARIANT}" in file.name for file in files) else None
 
 
 def _shaped(file: Path, name: str, tensor: Tensor, shape: torch.Size) -> Tensor:

@@ -12,7 +12,6 @@ from .fingerprint import Source, source
 from .header import weight_files
 from .location import companion_folder, locate
 from .loras import check_loras
-from .networks import files_read
 from .parts import Plan, check
 
 _WITHOUT_WEIGHTS = (
@@ -82,4 +81,4 @@ def _files_of_part(folder: Path, part: str) -> list[Path]:
     """The files in the folder of one part on which a run's numbers depend."""
     if part.startswith(("tokenizer", "scheduler")):
         return sorted({file for pattern in _WITHOUT_WEIGHTS for file in folder.glob(pattern)})
-    return files_read(folder.parent, folder.name)
+    return weight_files(folder)

@@ -9,7 +9,7 @@ from headers import FILES, FIRST, SD1, SD2, SD3, SDXL, VAE, write_file
 
 from sdi_engine.config.parameters import NO_PARTS
 from sdi_engine.diffusion import parts
-from sdi_engine.diffusion.header import check_is_lora, is_harmless, read_header, read_shapes
+from sdi_engine.diffusion.header import check_is_lora, is_harmless, read_header, read_shapes, weight_files
 from sdi_engine.errors import BadInputError
 
 
@@ -130,6 +130,26 @@ def test_names_of_older_files_and_of_other_programs(tmp_path):
     older = {name.replace("text_model.", ""): shape for name, shape in SD1.items()}
     older = {name.replace("first_stage_model.", "vae."): shape for name, shape in older.items()}
     assert family(write_file(tmp_path / "novelai.safetensors", older)) == "sd1"
+
+
+@pytest.mark.parametrize(
+    ("there", "read"),
+    [
+        (["a.safetensors", "a.fp16.safetensors"], ["a.safetensors"]),
+        (["a.safetensors", "a.non_ema.safetensors"], ["a.safetensors"]),
+        (["a.fp16.safetensors", "a.non_ema.safetensors"], ["a.fp16.safetensors"]),
+        (["a-1-of-2.safetensors", "a-2-of-2.safetensors", "a.fp16.safetensors"], ["a-1-of-2.safetensors"] * 2),
+        (["a.fp16-1-of-2.safetensors", "a.fp16-2-of-2.safetensors"], ["a.fp16-1-of-2.safetensors"] * 2),
+        (["flux1.dev.safetensors"], ["flux1.dev.safetensors"]),
+    ],
+)
+def test_of_a_network_in_two_precisions_the_full_one_is_looked_at(there, read, tmp_path):
+    """As Diffusers and Transformers read a folder."""
+    for name in there:
+        write_file(tmp_path / name, {name: (1,)})
+    read = [name.replace("1-of", f"{number + 1}-of") for number, name in enumerate(read)]
+    assert [file.name for file in weight_files(tmp_path)] == read
+    assert sorted(read_header(tmp_path)) == read
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tiny_models import SCHEDULE, write_sd3, write_sdxl, write_stable_diffusion
 
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion.families import SD1, SD3, SDXL
+from sdi_engine.diffusion.header import read_header
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS
 from sdi_engine.diffusion.precision import precision
@@ -181,6 +182,17 @@ def test_folder_with_one_network_in_half_precision_only(latent_model, tmp_path):
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".fp16.safetensors"))
     assert load_prior(str(folder), CPU).weights["unet"].files == (weights.with_suffix(".fp16.safetensors"),)
+
+
+def test_of_two_precisions_that_is_loaded_whose_header_is_read(latent_model, tmp_path):
+    folder = shutil.copytree(latent_model, tmp_path / "both")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    halves = {name: tensor.half().zero_() for name, tensor in load_file(weights).items()}
+    save_file(halves, weights.with_suffix(".fp16.safetensors"), {"format": "pt"})
+    prior = load_prior(str(folder), CPU)
+    assert prior.weights["unet"].files == (weights,)
+    assert any(parameter.any() for parameter in prior._denoiser.parameters())
+    assert {entry.dtype for entry in read_header(folder / "unet").values()} == {"F32"}
 
 
 def test_half_precision_is_for_cuda(monkeypatch):
