@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,27 +93,50 @@ def _seen_along_normal(points: Sequence[_Point]) -> list[tuple[float, float]]:
     return [(point[a] - centre[a], sign * (point[b] - centre[b])) for point in points]
 
 
-def _turn(a: _Point, b: _Point, c: _Point) -> float:
-    """Twice the area of a triangle, positive where it is counter-clockwise."""
+def _turn(a: _Point, b: _Point, c: _Point) -> Any:
+    """Twice the area of a triangle, positive where it is counter-clockwise; of many where coordinates are arrays."""
     return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
 
 def _ears(flat: Sequence[_Point]) -> list[tuple[int, int, int]]:
     """Triangles of a simple polygon, by cutting off ears; of a polygon that has none left, a fan."""
-    left = list(range(len(flat)))
+    points, left = np.array(flat, np.float64), list(range(len(flat)))
+    no_ears: set[int] = set()  # what is none stays so until a corner beside it is cut off, for the polygon gets smaller
     triangles = []
-    while len(left) > 3:
-        for at in range(len(left)):
+    with np.errstate(all="ignore"):  # what is too large, or NaN, is refused later
+        while len(left) > 3:
+            at = _first_ear(flat, points, left, no_ears)
+            if at is None and no_ears:  # but for one that only touched what was cut off
+                no_ears.clear()
+                at = _first_ear(flat, points, left, no_ears)
+            at = 1 if at is None else at
             ear = (left[at - 1], left[at], left[(at + 1) % len(left)])
-            a, b, c = (flat[i] for i in ear)
-            if _turn(a, b, c) <= 0.0:
-                continue
-            others = (flat[i] for i in left if flat[i] not in (a, b, c))  # where it touches itself, it has one twice
-            if not any(min(_turn(a, b, p), _turn(b, c, p), _turn(c, a, p)) >= 0.0 for p in others):
-                break
-        else:
-            at = 1
-            ear = (left[0], left[1], left[2])
-        triangles.append(ear)
-        del left[at]
+            triangles.append(ear)
+            no_ears -= {*ear}
+            del left[at]
     return [*triangles, tuple(left)]
+
+
+def _first_ear(
+    flat: Sequence[_Point], points: NDArray[np.float64], left: Sequence[int], no_ears: set[int]
+) -> int | None:
+    """The place in `left` of the first corner that can be cut off; those before it are added to `no_ears`.
+
+    Args:
+        flat: all corners of the polygon.
+        points: the same, (n, 2).
+        left: the numbers of those that are not cut off yet.
+        no_ears: the numbers of those that are known to be none.
+    """
+    ring = points[left].T
+    for at, corner in enumerate(left):
+        if corner in no_ears:
+            continue
+        a, b, c = flat[left[at - 1]], flat[corner], flat[left[(at + 1) % len(left)]]
+        if _turn(a, b, c) > 0.0:
+            inside = (_turn(a, b, ring) >= 0.0) & (_turn(b, c, ring) >= 0.0) & (_turn(c, a, ring) >= 0.0)
+            # its own corners, too, and where the polygon touches itself, it has one twice
+            if all(flat[left[i]] in (a, b, c) for i in inside.nonzero()[0]):
+                return at
+        no_ears.add(corner)
+    return None

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from sdi_engine.mesh_files import polygons
 from sdi_engine.mesh_files.polygons import of_fan, of_strip, triangulated
 
 
@@ -25,6 +26,22 @@ def test_a_polygon_around_a_hole_leaves_the_hole_open(first):
     areas = area(points, corners)
     assert areas.min() >= 0
     assert areas.sum() == pytest.approx(12)
+
+
+def test_a_spiral_keeps_its_area_and_takes_few_questions(monkeypatch):
+    """For each corner a few: the time that each takes grows with the number of corners, and there can be thousands."""
+    turns = []
+    turn = polygons._turn
+    monkeypatch.setattr(polygons, "_turn", lambda *points: turns.append(1) or turn(*points))
+    angle = np.linspace(0, 12 * np.pi, 200)
+    inner, outer = (np.stack([r * np.cos(angle), r * np.sin(angle), 0 * r], 1) for r in (angle + 0.5, angle + 1))
+    points = np.concatenate([outer, inner[::-1]])
+    corners, _ = triangulated(points, np.array([400]), np.arange(400))
+    areas = area(points, corners)
+    x, y, _ = points.T
+    assert areas.min() >= 0
+    assert areas.sum() == pytest.approx((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2)
+    assert len(turns) < 20 * 400
 
 
 def test_strips_and_fans_are_turned_as_they_begin():
