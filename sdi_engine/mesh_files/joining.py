@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from ..surface.own_map import MAX_TILES, areas_on
 from ..surface.source import SourceMesh, checked
 from ..surface.texels import filled, texels_of
 from ..surface.uv_map import new_map, overlap_of
-from .looks import MAX_PICTURE_EDGE, PartLook, linear_of, srgb_of
+from .looks import MAX_PICTURE_EDGE, PartLook, linear_of, shown_by, srgb_of
 from .named_pictures import moved
 from .parts import Part
 
@@ -44,15 +44,16 @@ def joined(parts: Sequence[Part]) -> tuple[SourceMesh, tuple[str, ...]]:
     without UV coordinates beside others that show a picture; without pictures, or with many, the mesh has no map.
     Where places of a part share its picture in different tints, it is given a new map.
     """
-    uv, notices = _common_map(parts)
+    pictures = shown_by([part.look for part in parts])
+    uv, notices = _common_map(parts, pictures)
     mesh = replace(_geometry(parts), uv=uv)
     if not any(part.look.is_known for part in parts):
         return mesh, notices
     if uv is None or all(part.look.picture is None for part in parts):
         return replace(mesh, look_corners=np.concatenate([_corner_colours(part) for part in parts])), notices
-    if len({part.look.shown for part in parts}) == 1 and parts[0].look.is_as_mapped:
+    if len(set(pictures)) == 1 and parts[0].look.is_as_mapped:
         return replace(mesh, look=_square(parts[0].look.picture)), notices
-    return replace(mesh, look=_redrawn(parts, mesh)), notices
+    return replace(mesh, look=_redrawn(parts, len(set(pictures)), mesh)), notices
 
 
 def _geometry(parts: Sequence[Part]) -> SourceMesh:
@@ -64,15 +65,21 @@ def _geometry(parts: Sequence[Part]) -> SourceMesh:
     return SourceMesh(vertices, faces)
 
 
-def _common_map(parts: Sequence[Part]) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
-    """UV coordinates (F, 3, 2) of all parts, None if they have none together, and what is to be said of it."""
+def _common_map(
+    parts: Sequence[Part], pictures: Sequence[Hashable]
+) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
+    """UV coordinates (F, 3, 2) of all parts, None if they have none together, and what is to be said of it.
+
+    Args:
+        pictures: what each part shows, as of `shown_by`.
+    """
     crowded = [_has_several_tints(part) for part in parts]
     have = [part.uv is not None and not each for part, each in zip(parts, crowded, strict=True)]
     if not any(have) and not any(crowded):
         return None, ()
     shown = [
-        (index if part.look.shown is None else part.look.shown) if has_map else _NEW
-        for index, (part, has_map) in enumerate(zip(parts, have, strict=True))
+        (index if picture is None else picture) if has_map else _NEW
+        for index, (picture, has_map) in enumerate(zip(pictures, have, strict=True))
     ]
     groups = {name: number for number, name in enumerate(dict.fromkeys(shown))}
     group = [groups[name] for name in shown]
@@ -138,11 +145,10 @@ def _side_by_side(parts: Sequence[Part], group: Sequence[int]) -> NDArray[np.flo
     return np.concatenate(placed).astype(np.float32)
 
 
-def _redrawn(parts: Sequence[Part], mesh: SourceMesh) -> NDArray[np.uint8]:
-    """The looks of all parts as one picture (n, n, 3) on the mesh's UV map."""
+def _redrawn(parts: Sequence[Part], pictures: int, mesh: SourceMesh) -> NDArray[np.uint8]:
+    """The looks of all parts, with so many pictures, as one picture (n, n, 3) on the mesh's UV map."""
     edges = [max(part.look.picture.shape[:2]) * _finer(part) for part in parts if part.look.picture is not None]
-    pictures = {part.look.shown for part in parts}
-    size = min(MAX_PICTURE_EDGE, 2 ** math.ceil(math.log2(max(64, *edges) * math.sqrt(len(pictures)))))
+    size = min(MAX_PICTURE_EDGE, 2 ** math.ceil(math.log2(max(64, *edges) * math.sqrt(pictures))))
     uv = np.nan_to_num(mesh.uv)
     texels = texels_of(uv, size, np.zeros(len(uv), np.int64), mesh.vertices[mesh.faces])
     colours = np.zeros((len(texels), 3), np.float32)

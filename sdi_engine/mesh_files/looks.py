@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,14 +53,6 @@ class PartLook:
         """Whether a picture lies where the UV map says, and repeats, in its own colours."""
         return self.move is None and self.wrap == REPEAT and self.tint is None
 
-    @cached_property
-    def shown(self) -> tuple[Hashable, ...] | None:
-        """What is equal for parts that show the same picture; None where there is none."""
-        move, tint = (b"" if each is None else each.tobytes() for each in (self.move, self.tint))
-        if self.picture is None:
-            return None
-        return *self.picture.shape, zlib.crc32(self.picture), zlib.crc32(move), zlib.crc32(tint), self.wrap
-
     def mirrored(self) -> PartLook:
         """The same for triangles that are turned over."""
         tint, corners = (None if each is None else each[:, ::-1] for each in (self.tint, self.corners))
@@ -70,6 +62,23 @@ class PartLook:
         """The same for those of the triangles only."""
         tint, corners = (None if each is None else each[which] for each in (self.tint, self.corners))
         return replace(self, tint=tint, corners=corners)
+
+
+def shown_by(looks: Sequence[PartLook]) -> list[tuple[Hashable, ...] | None]:
+    """For each look what is equal for those that show the same picture; None where there is none.
+
+    A picture that many share is read once.
+    """
+    pictures = {id(look.picture): look.picture for look in looks if look.picture is not None}
+    held = {number: (*picture.shape, zlib.crc32(picture)) for number, picture in pictures.items()}
+    return [
+        None if look.picture is None else (*held[id(look.picture)], _sum(look.move), _sum(look.tint), look.wrap)
+        for look in looks
+    ]
+
+
+def _sum(numbers: NDArray[Any] | None) -> int:
+    return zlib.crc32(b"" if numbers is None else numbers.tobytes())
 
 
 def srgb_of(linear: NDArray[np.floating]) -> NDArray[np.float64]:
