@@ -42,14 +42,16 @@ def light_mesh(source: SourceMesh, most_triangles: int) -> LightMesh:
 
 def _simplified(source: SourceMesh, most_triangles: int) -> LightMesh:
     # in units of the mesh's size, about its middle: a kilometre away from the origin, millimetres would be lost
-    low, high = source.vertices.min(axis=0), source.vertices.max(axis=0)
+    used, corner_of, faces = np.unique(source.faces, return_index=True, return_inverse=True)
+    places = source.vertices[used]
+    low, high = places.min(axis=0), places.max(axis=0)
     middle, size = (low + high) / 2.0, max(float((high - low).max()), 1e-30)
-    around = ((source.vertices - middle) / size).astype(np.float32)
-    vertices, triangles = fast_simplification.simplify(around, source.faces, target_count=most_triangles)
+    around = ((places - middle) / size).astype(np.float32)
+    faces = faces.reshape(-1, 3).astype(np.int32)
+    vertices, triangles = fast_simplification.simplify(around, faces, target_count=most_triangles)
     if len(triangles) > most_triangles:  # it could not go as far: some of the triangles give an impression
         triangles = triangles[:: -(-len(triangles) // most_triangles)]
-    used, corner_of = np.unique(source.faces, return_index=True)
-    _, nearest = cKDTree(around[used]).query(vertices)
+    _, nearest = cKDTree(around).query(vertices)
     corner = corner_of[nearest]
     return LightMesh(
         vertices=(vertices * size + middle).astype(np.float32),

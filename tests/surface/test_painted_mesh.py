@@ -147,6 +147,15 @@ def test_a_light_mesh_has_the_source_s_shape_and_no_more_triangles_than_allowed(
         np.testing.assert_allclose(on_face, light.vertices, rtol=1e-5)
 
 
+def test_a_vertex_far_away_that_no_face_has_does_not_coarsen_a_light_mesh():
+    ball = trimesh.creation.icosphere(subdivisions=3)
+    vertices = np.concatenate([[[1e9, 0.0, 0.0]], ball.vertices]).astype(np.float32)
+    light = light_mesh(SourceMesh(vertices, ball.faces.astype(np.int32) + 1), 400)
+    assert trimesh.Trimesh(light.vertices, light.triangles).volume == pytest.approx(ball.volume, rel=0.1)
+    on_face = np.einsum("vk,vkc->vc", light.barycentric, vertices[ball.faces[light.face] + 1])
+    np.testing.assert_allclose(on_face, light.vertices, atol=0.2)
+
+
 @pytest.fixture
 def new_job(tmp_path):
     def create(name, source=None, **changes):
