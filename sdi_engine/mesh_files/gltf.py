@@ -114,14 +114,13 @@ class _Surfaces:
         self, colour: BaseColour, tint: NDArray[np.float64] | None, faces: NDArray[np.int64], has_map: bool
     ) -> PartLook:
         """The picture times the factor times the vertices' colours (V, 3), which are linear, too; or without one."""
-        factor = colour.factor
         if tint is not None and np.ptp(tint, axis=0).max() < _EVEN:
-            factor, tint = factor * tint[0], None
+            colour, tint = colour.times(tint[0]), None
         picture = None
         if colour.picture is not None and has_map:
-            picture = self._pictures.of(colour.texture, factor)
+            picture = self._pictures.of(colour)
         if picture is not None:
             return PartLook(picture=picture, tint=None if tint is None else tint[faces].astype(np.float32))
         if tint is None:
-            return PartLook(corners=np.broadcast_to(as_bytes(srgb_of(factor)), (len(faces), 3, 3)))
-        return PartLook(corners=as_bytes(srgb_of(tint * factor))[faces])
+            return PartLook(corners=np.broadcast_to(as_bytes(srgb_of(colour.plain)), (len(faces), 3, 3)))
+        return PartLook(corners=as_bytes(srgb_of(tint * colour.plain))[faces])

@@ -238,15 +238,42 @@ def test_places_that_share_the_picture_and_not_the_colours_get_a_new_map(tmp_pat
     np.testing.assert_allclose(second, first if is_alike else BLUE, atol=3)
 
 
+GLOSSY = "KHR_materials_pbrSpecularGlossiness"
+
+
 @pytest.mark.parametrize("has_picture", [True, False])
-def test_specular_and_glossy_materials_have_their_diffuse_colour(tmp_path, has_picture):
+@pytest.mark.parametrize("said", [{}, {"specularFactor": [0.04] * 3}])
+def test_glossy_materials_that_are_no_metals_have_their_diffuse_colour(tmp_path, has_picture, said):
     file = GltfFile()
-    glossy = {"diffuseFactor": [0.5, 1.0, 0.0, 1.0], "specularFactor": [1, 1, 1], "glossinessFactor": 0.9}
+    glossy = {"diffuseFactor": [0.5, 1.0, 0.0, 1.0], "glossinessFactor": 0.9, **said}
     if has_picture:
         glossy["diffuseTexture"] = {"index": file.picture([255, 128, 255])}
-    painted(file, {"extensions": {"KHR_materials_pbrSpecularGlossiness": glossy}})
+    painted(file, {"extensions": {GLOSSY: glossy}})
     source, _ = read(tmp_path, file)
     np.testing.assert_allclose(looks(source), [[HALF, 128 if has_picture else 255, 0]] * 2, atol=2)
+
+
+@pytest.mark.parametrize("diffuse", ["factor", "texture"])
+@pytest.mark.parametrize("specular", ["factor", "texture"])
+def test_glossy_metals_are_not_black(tmp_path, diffuse, specular):
+    file = GltfFile()
+    black = {"diffuseTexture": {"index": file.picture([0, 0, 0])}} if diffuse == "texture" else {}
+    gold = {"specularFactor": [1.0, 0.5, 0.0]}
+    if specular == "texture":
+        gold = {"specularFactor": [1.0, 0.5, 1.0], "specularGlossinessTexture": {"index": file.picture([255, 255, 0])}}
+    painted(file, {"extensions": {GLOSSY: {"diffuseFactor": [0, 0, 0, 1], **black, **gold}}})
+    source, notices = read(tmp_path, file)
+    np.testing.assert_allclose(looks(source), [[255, HALF, 0]] * 2, atol=2)
+    assert notices == ()
+
+
+def test_a_specular_picture_that_lies_elsewhere_is_left_out(tmp_path):
+    file = GltfFile()
+    elsewhere = {"KHR_texture_transform": {"scale": [2.0, 2.0]}}
+    shine = {"index": file.picture(WHITE), "extensions": elsewhere}
+    glossy = {"diffuseTexture": {"index": file.picture(GREEN)}, "specularGlossinessTexture": shine}
+    painted(file, {"extensions": {GLOSSY: glossy}})
+    np.testing.assert_allclose(looks(read(tmp_path, file)[0]), [GREEN] * 2, atol=2)
 
 
 @pytest.mark.parametrize("is_readable", [True, False])
