@@ -239,6 +239,8 @@ def check_lora(file: Path) -> None:
     Raises:
         BadInputError: it is not.
     """
+    if leads_to_folder(file):
+        raise BadInputError(f'"{file}" is a folder: choose the .safetensors file of the LoRA.')
     check_suffix(file, "LoRA")
     check_is_lora(file, read_header(file))
 

@@ -13,8 +13,10 @@ def read_prompts(file: Path) -> list[str]:
     """The file's prompts, at least one.
 
     Raises:
-        BadInputError: it cannot be read, is not text, or has no prompt.
+        BadInputError: it is a folder, cannot be read, is not text, or has no prompt.
     """
+    if file.is_dir():
+        raise BadInputError(f'"{file}" is a folder: choose the text file with the prompts.')
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:

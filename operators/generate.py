@@ -18,10 +18,10 @@ from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.diffusion.distilled import check_noise
 from ..sdi_engine.diffusion.model_index import check_prompt, check_prompts
 from ..sdi_engine.errors import BadInputError, EngineError
-from ..sdi_engine.system.pasted import as_meant
 from ..sdi_engine.system.untrusted import printable
 from ..state import job_list, preferences, properties
 from ..state.current import session
+from .chosen import path_chosen
 from .texture_jobs import start_variations
 
 
@@ -100,7 +100,7 @@ lines with # are comments"""
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            prompts = read_prompts(Path(bpy.path.abspath(as_meant(self.filepath))))
+            prompts = read_prompts(Path(path_chosen(self.filepath)))
             first = properties.request_from(context.scene, prompts[0])
             requests = [dataclasses.replace(first, prompt=prompt).validated() for prompt in prompts]
         except EngineError as error:

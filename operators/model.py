@@ -15,6 +15,7 @@ from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.untrusted import printable
 from ..state import preferences, properties
 from ..state.current import session
+from .chosen import path_chosen
 
 
 class _WithFile:
@@ -31,7 +32,7 @@ class _WithFile:
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        return _done(self, lambda: self.take(context, self.filepath))
+        return _done(self, lambda: self.take(context, path_chosen(self.filepath)))
 
     def take(self, context: bpy.types.Context, path: str) -> None:
         """Do what the operator does with the file; raises EngineError where it cannot be used."""
@@ -87,7 +88,7 @@ class SDI_OT_choose_model_folder(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        return _done(self, lambda: _set_model(context, str(Path(bpy.path.abspath(self.directory)))))
+        return _done(self, lambda: _set_model(context, str(Path(path_chosen(self.directory, "folder")))))
 
 
 class SDI_OT_add_lora(_WithFile, bpy.types.Operator):
@@ -100,7 +101,7 @@ class SDI_OT_add_lora(_WithFile, bpy.types.Operator):
     filter_glob: StringProperty(default="*.safetensors;*.sft", options={"HIDDEN"})  # type: ignore[valid-type]
 
     def take(self, context: bpy.types.Context, path: str) -> None:
-        file = Path(properties.as_engine_finds(path))
+        file = Path(path)
         check_lora(file)
         _add_lora(context, str(file))
 
@@ -115,7 +116,7 @@ class SDI_OT_add_part(_WithFile, bpy.types.Operator):
     filter_glob: StringProperty(default="*.safetensors;*.sft", options={"HIDDEN"})  # type: ignore[valid-type]
 
     def take(self, context: bpy.types.Context, path: str) -> None:
-        piece = examine_piece(Path(properties.as_engine_finds(path)))
+        piece = examine_piece(Path(path))
         settings = context.scene.sdi
         if piece.network is None:
             _add_lora(context, piece.file)

@@ -8,6 +8,8 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from ..scene import origin, textures
+from ..sdi_engine.errors import BadInputError
+from .chosen import path_chosen
 from .generate import refuse
 
 
@@ -34,11 +36,11 @@ class SDI_OT_write_textures(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         ours = [each for each in context.view_layer.objects if origin.is_ours(each)]
         chosen = [each for each in ours if each.select_get(view_layer=context.view_layer)] or ours
-        if not self.directory:
-            return refuse(self, "No folder is given: choose the one into which the textures are to be written.")
-        folder = Path(bpy.path.abspath(self.directory))
         try:
+            folder = Path(path_chosen(self.directory, "folder"))
             files = textures.write(chosen, folder)
+        except BadInputError as error:
+            return refuse(self, str(error))
         except FileExistsError as error:
             return refuse(self, f"{error}: choose another folder.")
         except OSError as error:

@@ -52,6 +52,27 @@ def test_a_wrong_file_is_refused_and_the_setting_stays(bpy, model_list, tmp_path
     assert settings.model == "starter"
 
 
+@pytest.mark.parametrize(
+    ("operator", "argument"),
+    [
+        ("generate_from_file", "filepath"),
+        ("choose_model", "filepath"),
+        ("choose_model_folder", "directory"),
+        ("add_lora", "filepath"),
+        ("add_part", "filepath"),
+    ],
+)
+def test_where_nothing_is_chosen_that_is_said(bpy, model_list, operator, argument):
+    """And not what the folder lacks that Blender was started in."""
+    what = "file" if argument == "filepath" else "folder"
+    for nothing in ("", '""'):
+        assert f"No {what} is chosen" in refused(getattr(bpy.ops.sdi, operator), **{argument: nothing})
+
+
+def test_a_folder_is_no_lora(bpy, model_list, tmp_path):
+    assert "is a folder: choose the .safetensors file" in refused(bpy.ops.sdi.add_lora, filepath=str(tmp_path))
+
+
 def test_a_scan_reports_what_is_wrong_with_a_typed_model(bpy, model_list, tmp_path):
     settings = bpy.context.scene.sdi
     settings.model = str(write_file(tmp_path / "flux.safetensors", FLUX))

@@ -73,6 +73,7 @@ def test_a_file_without_prompts_is_refused(desk, tmp_path):
     (tmp_path / "prompts.txt").write_text("# nothing\n")
     assert "has no prompts" in desk.press("generate_from_file", filepath=str(tmp_path / "prompts.txt"))
     assert "has no prompts" in desk.session.display.complaint
+    assert "is a folder: choose the text file" in desk.press("generate_from_file", filepath=str(tmp_path))
 
 
 def test_the_queue_can_be_reordered_and_shortened(desk):

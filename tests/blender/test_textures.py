@@ -130,7 +130,7 @@ def test_textures_do_not_take_the_place_of_other_files(bpy, put, tmp_path):
     (tmp_path / f"{PROMPT}.png").write_text("mine")
     with pytest.raises(RuntimeError, match="is another file: choose another folder"):
         bpy.ops.sdi.write_textures(directory=str(tmp_path))
-    with pytest.raises(RuntimeError, match="No folder is given"):  # a script's working folder is not meant
+    with pytest.raises(RuntimeError, match="No folder is chosen"):  # a script's working folder is not meant
         bpy.ops.sdi.write_textures()
     with pytest.raises(RuntimeError, match="cannot be written"):
         bpy.ops.sdi.write_textures(directory=str(tmp_path / "nothing"))
