@@ -12,7 +12,8 @@ from ..jobs import words
 from ..scene import looks, refined_shape
 from ..scene.importer import ImportFailedError
 from ..scene.source_mesh import check
-from ..sdi_engine.config.parameters import Task
+from ..sdi_engine.config.parameters import PARAMETERS, Task
+from ..sdi_engine.diffusion.distilled import check_noise
 from ..sdi_engine.errors import EngineError
 from ..state import properties
 from ..state.current import session
@@ -161,6 +162,10 @@ class SDI_OT_set_front(bpy.types.Operator):
         return f"The object's front faces {faces}"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
+        limits = PARAMETERS["front"].limits
+        assert limits is not None
+        if not limits.low <= self.front <= limits.high:  # which also refuses NaN
+            return refuse(self, f"The front must be between {limits.low:g} and {limits.high:g} degrees.")
         context.scene.sdi.front = self.front
         return {"FINISHED"}
 

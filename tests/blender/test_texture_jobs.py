@@ -1,5 +1,7 @@
 """Texture jobs from the button to the object, in a Blender with a window and timers: here the test ticks them."""
 
+import math
+
 import pytest
 from blender_desk import PROMPT
 
@@ -338,6 +340,9 @@ def test_settings_of_a_texture_are_reused_and_generate_still_makes_objects(bpy, 
     assert (desk.settings.prompt, desk.settings.strength, desk.settings.front) == ("red", 0.5, 90.0)
     assert desk.press("set_front", front=180.0) is None
     assert desk.settings.front == 180.0
+    for wrong in (math.nan, math.inf, -1000.0):
+        assert "must be between -360 and 360 degrees" in desk.press("set_front", front=wrong)
+        assert desk.settings.front == 180.0
     desk.generate("a mug")
     desk.to_the_end()
     assert "a mug" in bpy.data.objects
