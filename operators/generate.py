@@ -36,11 +36,11 @@ def submit(operator: bpy.types.Operator, context: bpy.types.Context, requests: l
         )
     where = session().arrivals.placements_at_cursor(context, [request.height for request in requests])
     try:
-        requests = [session().models.completed(request) for request in requests]
         for model in dict.fromkeys(request.model for request in requests):
             check_prompts([request.prompt for request in requests if request.model == model], model)
         for noise, model in dict.fromkeys((request.noise, request.model) for request in requests):
-            check_noise(noise, model)
+            check_noise(noise, model)  # before a person looks for the parts of a model that will not do
+        requests = [session().models.completed(request) for request in requests]
         if bpy.app.background:
             desk, engine = session().desks.desk(context), preferences.engine(context)
             for request, placement in zip(requests, where, strict=True):

@@ -43,8 +43,9 @@ class _OfMeshes:
     def execute(self, context: bpy.types.Context) -> set[str]:
         session().display.complain("")
         try:
-            asked = session().models.completed(properties.request_from(context.scene, task=self.task))
-            notices = texture_jobs.start(context, asked, chosen(context))
+            asked = properties.request_from(context.scene, task=self.task)
+            check_noise(asked.noise, asked.model)  # before a person looks for the parts of a model that will not do
+            notices = texture_jobs.start(context, session().models.completed(asked), chosen(context))
         except (EngineError, ImportFailedError) as error:
             return refuse(self, str(error))  # type: ignore[arg-type]
         for notice in notices:

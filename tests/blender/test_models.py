@@ -232,3 +232,10 @@ def test_parts_go_to_where_they_belong_and_wrong_pairings_are_named_at_the_click
     assert "is only a U-Net" in refused(
         bpy.ops.sdi.add_part, filepath=str(write_file(tmp_path / "other.safetensors", {"input_blocks.1.0.x": (1,)}))
     )
+
+
+@pytest.mark.parametrize("operator", ["generate", "texture", "refine"])
+def test_that_a_model_is_distilled_is_said_before_what_it_lacks(bpy, model_list, tmp_path, operator):
+    settings = bpy.context.scene.sdi
+    settings.model, settings.prompt = str(write_file(tmp_path / "dream_turbo.safetensors", Z_IMAGE)), "a mug"
+    assert "was distilled to a few steps" in refused(getattr(bpy.ops.sdi, operator))
