@@ -23,7 +23,7 @@ from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.diffusion import parts
 from ..sdi_engine.diffusion.distilled import distilled
 from ..sdi_engine.diffusion.families import Family
-from ..sdi_engine.diffusion.header import check_is_lora, lora_family, read_header, read_shapes
+from ..sdi_engine.diffusion.header import check_is_lora, is_lora, lora_family, read_header, read_shapes
 from ..sdi_engine.diffusion.location import (
     INDEX_FILE,
     MODEL_SUFFIXES,
@@ -217,11 +217,16 @@ def examine_piece(file: Path) -> Piece:
         size = file.stat().st_size
     except OSError as error:
         raise BadInputError(f'The file "{file}" cannot be read ({error.strerror}): choose another one.') from error
+    if not leads_to_folder(file):
+        check_suffix(file, "VAE, text encoder or LoRA")
     try:
         network = parts.network_at(file)
     except BadInputError:
+        shapes = read_shapes(file)
+        if not is_lora(shapes):
+            raise
         check_lora(file)
-        return Piece(str(file), f"LoRA for {lora_family(read_shapes(file)) or 'an unknown model'}", size)
+        return Piece(str(file), f"LoRA for {lora_family(shapes) or 'an unknown model'}", size)
     return Piece(str(file), network.label, size, network)
 
 

@@ -293,6 +293,17 @@ def is_lora(names: Iterable[str]) -> bool:
     return any(_LORA.fullmatch(name) for name in names)
 
 
+def is_model(shapes: Shapes) -> bool:
+    """Whether a file holds the denoiser of a family, whatever else it holds."""
+    if any(family.first in shapes for family in families.FAMILIES if family.first):
+        return True
+    try:
+        family_of(shapes)
+    except BadInputError:
+        return False
+    return True
+
+
 def check_is_lora(file: Path, header: Header) -> None:
     """Make sure that a file holds changes to a model.
 

@@ -28,6 +28,7 @@ from .header import (
     family_beside,
     family_of,
     is_denoiser,
+    is_model,
     kind_of,
     read_header,
     read_shapes,
@@ -519,8 +520,11 @@ def _in_file(path: Path, mtime_ns: int, size: int) -> Network | str:
         check_numbers(path, header)
     except BadInputError as error:
         return str(error)
-    found = _recognised({name: entry.shape for name, entry in header.items()})
-    if found is None and is_tiny_decoder({name: entry.shape for name, entry in header.items()}):
+    shapes = {name: entry.shape for name, entry in header.items()}
+    if is_model(shapes):
+        return f'The file "{path}" is a model, and not a text encoder or VAE of one: choose it as the model.'
+    found = _recognised(shapes)
+    if found is None and is_tiny_decoder(shapes):
         return (
             f'The file "{path}" is the decoder of a tiny VAE: choose the file of its encoder, such as '
             "taesd_encoder.safetensors."

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from headers import FIRST, SD1, SD2, SDXL, write_file
+from headers import FIRST, SD1, SD2, SDXL, VAE, write_file
 from sdi_text_to_3d.jobs import models
-from sdi_text_to_3d.jobs.models import Scan, check_lora, find_models, hub_cache, inspect, size_words
+from sdi_text_to_3d.jobs.models import Scan, check_lora, examine_piece, find_models, hub_cache, inspect, size_words
 from sdi_text_to_3d.jobs.placement import Placement
 from sdi_text_to_3d.sdi_engine.config.parameters import NO_PARTS, Parts
 from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
@@ -23,6 +23,7 @@ INPAINTING = {**SD1, FIRST: (320, 9, 3, 3)}
 FLUX = {"double_blocks.0.img_attn.qkv.weight": (9216, 3072)}
 LORA = {"lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": (4, 320, 1, 1)}
 OTHER = {"weight": (1,)}
+TINY_DECODER = {"1.weight": (64, 4, 3, 3)}
 PARTS = {
     "unet": "diffusion_pytorch_model.safetensors",
     "vae": "diffusion_pytorch_model.safetensors",
@@ -145,6 +146,31 @@ def test_a_lora_is_distinguished_from_a_model(tmp_path):
         check_lora(tmp_path / "style.pt")
     with pytest.raises(BadInputError, match="cannot be read"):
         check_lora(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "sentence"),
+    [
+        ("dream.safetensors", SD1, r"is a model, and not a text encoder or VAE of one: choose it as the model"),
+        ("unet.safetensors", {"input_blocks.1.0.x": (1,)}, r"is only a U-Net, and not a text encoder or VAE"),
+        ("control.safetensors", {"control_model.x": (1,)}, r"is a ControlNet, and not a text encoder or VAE"),
+        ("decoder.safetensors", TINY_DECODER, r"is the decoder of a tiny VAE: choose the file of its encoder"),
+        ("vae.pt", VAE, r"VAE, text encoder or LoRA file .* can run code"),
+    ],
+)
+def test_what_is_no_part_is_called_what_it_is(name, shapes, sentence, tmp_path):
+    with pytest.raises(BadInputError, match=sentence) as refusal:
+        examine_piece(write_file(tmp_path / name, shapes))
+    assert "not a LoRA" not in str(refusal.value)
+    assert "The LoRA file" not in str(refusal.value)
+
+
+def test_a_file_of_a_part_is_recognised(tmp_path):
+    assert examine_piece(write_file(tmp_path / "style.safetensors", LORA)).network is None
+    assert examine_piece(write_file(tmp_path / "vae.safetensors", VAE)).network.is_vae
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInputError, match="is no text encoder or VAE"):
+        examine_piece(tmp_path / "empty")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="making links needs a right on Windows")
