@@ -73,8 +73,8 @@ class Model:
     size: bytes on the disk; None if it is not on this computer.
     knows: the vocabulary of a model with a small one, by kind of word; empty for other models.
     weights: what it weighs; None if it is not on this computer.
-    lacks: it is a denoiser, say, whose VAE or text encoders are in files of their own.
-    with_parts: which of these are taken; empty for a model that lacks nothing, or something that is nowhere.
+    takes_parts: it is a denoiser, say, whose VAE or text encoders are in files of their own, or one lies beside it.
+    with_parts: which of these are taken; empty for a model that takes none, or lacks something that is nowhere.
     trouble: why it cannot be used yet: what is missing, or does not belong to it.
     """
 
@@ -84,7 +84,7 @@ class Model:
     size: int | None = None
     knows: Mapping[str, list[str]] = field(default_factory=dict)
     weights: Weights | None = None
-    lacks: bool = False
+    takes_parts: bool = False
     with_parts: str = ""
     trouble: str = ""
 
@@ -196,7 +196,8 @@ def inspect(model: str, cache: Path | None = None) -> Model:
     assert planned is not None
     kind = _kind(planned.family, model, companion)
     size = _size_of(path) if path.is_dir() else path.stat().st_size
-    return Model(model, name or last_part(model), kind, size, weights=_weighed(model), lacks=bool(planned.missing))
+    takes_parts = bool(planned.missing) or parts.vae_beside(path) is not None
+    return Model(model, name or last_part(model), kind, size, weights=_weighed(model), takes_parts=takes_parts)
 
 
 def completed(request: JobRequest, pieces: Iterable[Piece]) -> JobRequest:
@@ -370,7 +371,7 @@ def find_models(
     pieces = tuple(_pieces((name for name in names if go_on() and isinstance(known.get(name), str)), seen))
     recent = usable(_recent(results)) if results else ()
     for name, model in known.items():
-        if isinstance(model, Model) and model.lacks and go_on():
+        if isinstance(model, Model) and model.takes_parts and go_on():
             known[name] = with_parts(model, pieces, asked.get(name, NO_PARTS))
     return Models(recent[:MAX_RECENT], cached, in_folder, pieces, known, speeds.read())
 
@@ -401,7 +402,7 @@ def _pieces(files: Iterable[str], seen: Seen) -> Iterator[Piece]:
 
 
 def with_parts(model: Model, pieces: Iterable[Piece], given: Parts = NO_PARTS) -> Model:
-    """A model that lacks parts, with what it is made complete with, or why that cannot be; `given` is what a person
+    """A model that takes parts, with what it is made complete with, or why that cannot be; `given` is what a person
     chose."""
     networks = [piece.network for piece in pieces if piece.network is not None]
     try:

@@ -144,7 +144,7 @@ class ModelList:
 
     def remember(self, model: str, found: Model) -> None:
         """Add a model that was examined separately, before the next scan finds it."""
-        if found.lacks:
+        if found.takes_parts:
             found = with_parts(found, self.found.pieces)
         self.found.known[model] = found
 

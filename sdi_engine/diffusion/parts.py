@@ -11,7 +11,7 @@ import functools
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,16 @@ from .header import (
     read_shapes,
     weight_files,
 )
-from .location import CONFIG_FILE, INDEX_FILE, check_suffix, companion_folder, is_safetensors, locate, read_object
+from .location import (
+    CONFIG_FILE,
+    INDEX_FILE,
+    SUFFIXES,
+    check_suffix,
+    companion_folder,
+    is_safetensors,
+    locate,
+    read_object,
+)
 from .model_index import check_settings, checked_pipeline, present, read_index
 from .tiny_vae import TINY_VAE, belongs_to_another, is_tiny_decoder, tiny_encoder_in, usual_name
 
@@ -265,13 +274,17 @@ def check_complete(model: str, planned: Plan) -> None:
 
 
 def completed(model: str, parts: Parts, found: Iterable[Network]) -> Parts:
-    """The parts that a person gave, with those of the found networks that the model lacks.
+    """The parts that a person gave, with the VAE beside the model (`vae_beside`) and those of the found networks that
+    the model lacks.
 
     Raises:
         EnvironmentMissingError: there is nothing at the model's path.
         BadInputError: as `plan`.
     """
     found = list(found)
+    location = locate(model)
+    if location.kind == "file" and not parts.vae:
+        parts = replace(parts, vae=str(vae_beside(Path(location.sources[0])) or ""))
     planned = plan(model, parts, found)
     if planned is None:
         return parts
@@ -285,6 +298,15 @@ def completed(model: str, parts: Parts, found: Iterable[Network]) -> Parts:
     encoders = [str(network.path) for part, network in planned.given.items() if part != "vae"]
     tiny = str(planned.tiny_vae.path) if planned.tiny_vae else ""
     return Parts(str(vae.path) if vae else "", tuple(encoders), parts.tokenizer, tiny)
+
+
+def vae_beside(model: Path) -> Path | None:
+    """The VAE that is meant for a model's file by its name, instead of the file's own, as WebUI takes it.
+
+    `dream.vae.safetensors` is that of `dream.safetensors`; None where there is none.
+    """
+    beside = (model.with_suffix(f".vae{suffix}") for suffix in SUFFIXES)
+    return next((file for file in beside if leads_to_file(file)), None)
 
 
 def files_of(planned: Plan) -> list[Path]:

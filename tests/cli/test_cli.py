@@ -15,6 +15,7 @@ from sdi_engine.cli.commands import main
 from sdi_engine.cli.model_needs import needs_of
 from sdi_engine.cli.options import request_of
 from sdi_engine.cli.parser import make_parser
+from sdi_engine.config.parameters import Parts
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.errors import BadInputError
 
@@ -178,6 +179,7 @@ def test_the_doctor_says_what_a_model_needs(tmp_path):
     assert "8-bit" in needs_of(str(model), "cpu", precision="8-bit")["runs"]["paper"]["measures"]
     assert set(found["bytes"]) == {"unet", "vae", "text_encoder"}
     assert found["lines"][0].startswith("SD 1.x: unet")
+    assert needs_of(str(model), "cpu", Parts(vae=str(model / "vae")))["lines"][1] == "With vae"
     with pytest.raises(BadInputError, match="is not a file or folder of this computer"):
         needs_of("owner/name", "cpu")
 

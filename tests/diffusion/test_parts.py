@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKLQwenImage, DiffusionPipeline
 from diffusers.loaders import single_file_utils
 from gguf_files import write_k_quants
-from headers import QWEN, Z_IMAGE, write_file
+from headers import QWEN, SD1, Z_IMAGE, write_file
 from original_layout import renamed
 from packed_files import FORMATS
 from safetensors.torch import load_file, save_file
@@ -505,6 +505,19 @@ def test_what_lies_around_is_taken_where_only_one_file_fits(tmp_path):
     third = parts.network_at(write_file(tmp_path / "third.safetensors", VAE_16))
     with pytest.raises(BadInputError, match=r"several: .*other_vae.*third\.safetensors\. Choose one"):
         parts.completed(model, NO_PARTS, [*found[1:], third])
+
+
+def test_the_vae_beside_a_model_is_taken_instead_of_its_own(tmp_path):
+    model = str(write_file(tmp_path / "dream.safetensors", SD1))
+    assert parts.completed(model, NO_PARTS, ()) == NO_PARTS
+    other = str(write_file(tmp_path / "other.vae.safetensors", VAE_4))
+    beside = write_file(tmp_path / "dream.vae.safetensors", VAE_4)
+    assert parts.completed(model, NO_PARTS, ()) == Parts(vae=str(beside))
+    assert parts.check(model, Parts(vae=str(beside))).given["vae"].path == beside
+    assert parts.completed(model, Parts(vae=other), ()) == Parts(vae=other)
+    write_file(beside, VAE_16)
+    with pytest.raises(BadInputError, match=r"dream\.vae\.safetensors\" is a VAE with 16 channels, .* with 4 channels"):
+        parts.completed(model, NO_PARTS, ())
 
 
 @pytest.mark.parametrize(

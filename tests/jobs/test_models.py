@@ -390,7 +390,9 @@ def test_a_folder_of_models_lists_denoisers_with_what_they_take_and_all_else(tmp
     write_file(tmp_path / "vae" / "ae.safetensors", {"decoder.conv_in.weight": (512, 16, 3, 3)})
     write_file(tmp_path / "loras" / "style.safetensors", LORA)
     known = find_models(tmp_path, None, cache=tmp_path / "none")
-    assert [(found.model, found.kind, found.lacks) for found in known.in_folder] == [(str(model), "Z-Image", True)]
+    assert [(found.model, found.kind, found.takes_parts) for found in known.in_folder] == [
+        (str(model), "Z-Image", True)
+    ]
     assert known.known[str(model)].trouble.startswith(
         'It lacks the text encoder Qwen 3 4B (usually "qwen_3_4b.safetensors")'
     )
@@ -409,6 +411,16 @@ def test_a_folder_of_models_lists_denoisers_with_what_they_take_and_all_else(tmp
     other = write_file(tmp_path / "vae" / "other.safetensors", {"decoder.conv_in.weight": (512, 16, 3, 3)})
     chosen = find_models(tmp_path, None, {str(model): Parts(vae=str(other))}, tmp_path / "none")
     assert chosen.known[str(model)].with_parts == "With other.safetensors, qwen_3_4b.safetensors"
+
+
+def test_a_vae_beside_a_model_by_its_name_is_taken_and_named(tmp_path):
+    model = str(write_file(tmp_path / "dream.safetensors", SD1))
+    write_file(tmp_path / "other.safetensors", SD1)
+    beside = write_file(tmp_path / "dream.vae.safetensors", VAE)
+    known = find_models(tmp_path, None, cache=tmp_path / "none").known
+    assert known[model].with_parts == "With dream.vae.safetensors"
+    assert known[str(tmp_path / "other.safetensors")].with_parts == ""
+    assert models.completed(JobRequest("a mug", model=model), ()).vae == str(beside)
 
 
 def test_what_a_run_needs_is_known_before_it_starts(tmp_path):
