@@ -11,17 +11,22 @@ from ..solids import Solid, arc, box, cushion, cylinder, ellipsoid, lathe, prism
 
 @thing("mug")
 def _mug(rng: np.random.Generator) -> list[Part]:
-    """Wide or tall, straight or tapered, filled with coffee; the handle on +X."""
-    tall = chance(rng)
-    radius, height = (vary(rng, 0.34, 0.08), vary(rng, 0.92, 0.06)) if tall else (vary(rng, 0.43, 0.08), 0.76)
-    foot = radius * (vary(rng, 0.72, 0.06) if chance(rng, 0.4) else 0.95)
+    """A tall straight mug, a wide bowl on a foot, or a beaker that widens upwards; coffee in it, the handle on +X."""
+    mode = rng.integers(3)
+    radius, height = vary(rng, (0.30, 0.50, 0.42)[mode], 0.06), vary(rng, (0.96, 0.52, 0.78)[mode], 0.05)
     inner = radius - 0.08
-    body = lathe([(foot, 0), (foot + 0.02, 0.05), (radius, height), (inner, height), (inner, height - 0.12)])
+    rim = [(radius, height), (inner, height), (inner, height - 0.12)]
+    if mode == 1:
+        outside = [(0.26, 0.0), (0.24, 0.09), (radius * 0.78, 0.18), (radius * 0.95, height * 0.62)]
+    else:
+        foot = radius * (0.96 if mode == 0 else 0.58)
+        outside = [(foot, 0.0), (foot + 0.02, 0.05)]
+    body = lathe([*outside, *rim])
     coffee = lathe([(0.0, height - 0.14), (inner + 0.01, height - 0.11)])
     reach, size, thickness = vary(rng, 0.28, 0.10), 0.31 * height, vary(rng, 0.07, 0.10)
     start = radius - 0.06
-    if chance(rng):
-        path = arc((start, height * 0.52), (reach, size), -90, 90)
+    if mode != 0:
+        path = arc((start, height * 0.58), (reach, size), -90, 90)
     else:
         path = _angular_handle(start, height * 0.52, reach, size)
     return [(body, MAIN), (tube(path, thickness), MAIN.darker(0.8)), (coffee, natural(COFFEE))]
@@ -124,130 +129,246 @@ def _lamp(rng: np.random.Generator) -> list[Part]:
 
 @thing("chair")
 def _chair(rng: np.random.Generator) -> list[Part]:
-    """Open to the front, the backrest on +Y: straight, arched or with slats; with or without armrests."""
-    width, seat, back = vary(rng, 0.58, 0.08), vary(rng, 0.38, 0.10), vary(rng, 0.52, 0.10)
-    thick, leg = 0.14, 0.10
-    x, low = width / 2, seat + thick
-    wood = MAIN.darker(0.8) if chance(rng) else natural(BARK)
-    parts: list[Part] = [(box(width, width, thick).moved(z=seat), MAIN), *_legs(width, width, seat + 0.02, leg, wood)]
-    rest_y = x - 0.055
+    """High-backed on four legs, a bar stool, a round one on a pedestal, or an armchair; the backrest on +Y."""
+    build = (_high_chair, _bar_stool, _pedestal_chair, _armchair)[rng.integers(4)]
+    return build(MAIN.darker(0.8) if chance(rng) else natural(BARK), rng)
+
+
+def _high_chair(wood: Paint, rng: np.random.Generator) -> list[Part]:
+    """Narrow and tall, the backrest straight, arched or with slats."""
+    width, seat, back = vary(rng, 0.48, 0.06), vary(rng, 0.36, 0.08), vary(rng, 0.64, 0.08)
+    depth = width + 0.14
+    low, rest_y = seat + 0.13, depth / 2 - 0.055
+    parts: list[Part] = [
+        (box(width, depth, 0.13).moved(z=seat), MAIN),
+        *_legs(width, depth, seat + 0.02, 0.11, wood),
+    ]
     style = rng.integers(3)
     if style == 0:
         parts.append((box(width, 0.11, back).moved(y=rest_y, z=low - 0.01), MAIN))
     elif style == 1:
-        parts.append((_arched(width, 0.11, back * 0.55, back).moved(y=rest_y, z=low - 0.01), MAIN))
+        parts.append((_arched(width, 0.11, back * 0.65, back).moved(y=rest_y, z=low - 0.01), MAIN))
     else:
-        bar = box(width, 0.11, back * 0.32)
-        parts += [(bar.moved(y=rest_y, z=low + back * share), MAIN) for share in (0.16, 0.68)]
-        post = box(0.10, 0.09, back)
-        parts += [(post.moved(side * (x - 0.06), rest_y, low - 0.02), wood) for side in (-1, 1)]
-    if style != 2 and chance(rng, 0.4):
-        for side in (-1, 1):
-            arm = side * (x - 0.02)
-            parts += [
-                (box(0.10, width - 0.02, 0.09).moved(arm, 0.0, low + 0.17), MAIN),
-                (box(0.09, 0.09, 0.20).moved(arm, -x + 0.07, low - 0.01), MAIN.darker(0.8)),
-            ]
+        bar = box(width, 0.11, back * 0.34)
+        parts += [(bar.moved(y=rest_y, z=low + back * share), MAIN) for share in (0.20, 0.76)]
+        post = box(0.11, 0.10, back)
+        parts += [(post.moved(side * (width / 2 - 0.06), rest_y, low - 0.02), wood) for side in (-1, 1)]
     return parts
+
+
+def _bar_stool(wood: Paint, rng: np.random.Generator) -> list[Part]:
+    """A thick round seat on long legs, with a low backrest and a footrest in front."""
+    radius, seat, back = vary(rng, 0.30, 0.06), vary(rng, 0.70, 0.06), vary(rng, 0.20, 0.10)
+    spread = radius * 1.75
+    footrest = box(spread - 0.04, 0.10, 0.10).moved(y=-spread / 2 + 0.05, z=seat * 0.3)
+    return [
+        (cylinder(radius, 0.17).moved(z=seat), MAIN),
+        (box(radius * 1.5, 0.12, back + 0.05).moved(y=radius * 0.82, z=seat + 0.12), MAIN),
+        (footrest, wood),
+        *_legs(spread, spread, seat + 0.02, 0.11, wood),
+    ]
+
+
+def _pedestal_chair(wood: Paint, rng: np.random.Generator) -> list[Part]:
+    """A round seat on one column, the backrest a large oval."""
+    radius, seat, back = vary(rng, 0.36, 0.06), vary(rng, 0.44, 0.08), vary(rng, 0.34, 0.08)
+    column = lathe([(0.30, 0), (0.28, 0.07), (0.10, 0.14), (0.10, seat - 0.06), (0.18, seat + 0.02)])
+    rest = ellipsoid(radius * 1.05, 0.10, back).turned("x", -8).moved(y=radius * 0.80, z=seat + 0.08 + back * 0.85)
+    return [
+        (lathe([(radius * 0.8, seat), (radius, seat + 0.08), (radius * 0.94, seat + 0.16)]), MAIN),
+        (rest, MAIN),
+        (column, wood),
+    ]
+
+
+def _armchair(wood: Paint, rng: np.random.Generator) -> list[Part]:
+    """Low and bulky: a thick back, arms that reach down to the feet, one cushion."""
+    width, depth = vary(rng, 0.84, 0.05), vary(rng, 0.72, 0.05)
+    back, arm_height, arm = vary(rng, 0.80, 0.06), vary(rng, 0.50, 0.06), 0.20
+    x, y, foot = width / 2, depth / 2, 0.09
+    side = box(arm, depth - 0.02, arm_height - foot)
+    if chance(rng):
+        rest = _arched(width - 0.06, 0.20, back * 0.7, back - foot)
+    else:
+        rest = cushion(width - 0.06, 0.24, back - foot)
+    return [
+        (box(width - 0.1, depth - 0.06, 0.20).moved(z=foot), MAIN),
+        (rest.moved(y=y - 0.10, z=foot), MAIN),
+        *((side.moved(sign * (x - arm / 2), 0.0, foot), MAIN) for sign in (-1, 1)),
+        (cushion(width - 2 * arm + 0.05, depth - 0.14, 0.20).moved(y=-0.07, z=0.24), MAIN.lighter()),
+        *_legs(width - 0.06, depth - 0.08, foot + 0.02, 0.12, wood),
+    ]
 
 
 @thing("table")
 def _table(rng: np.random.Generator) -> list[Part]:
-    """Round on a pedestal, under a cloth, or longer along X with a drawer in front."""
-    style = rng.integers(4)
-    height = vary(rng, 0.52, 0.10)
-    wood = MAIN.darker(0.8) if chance(rng) else natural(BARK)
-    if style == 0:
-        return _round_table(vary(rng, 0.52, 0.06), height, wood, rng)
-    width, depth, leg = vary(rng, 1.05, 0.06), vary(rng, 0.68, 0.10), vary(rng, 0.11, 0.10)
-    if style == 1:
-        cloth = box(width * 1.04, depth * 1.06, 0.22, top=0.95).moved(z=height - 0.12)
-        return [(cloth, MAIN), *_legs(width * 0.94, depth * 0.92, height - 0.10, leg, wood)]
-    apron = 0.17
-    inner_width, inner_depth = width - 0.12, depth - 0.12
+    """Tall and round on a column, long with a drawer in front, low on two solid sides, or under a hanging cloth."""
+    build = (_round_table, _long_table, _low_table, _laid_table)[rng.integers(4)]
+    return build(MAIN.darker(0.8) if chance(rng) else natural(BARK), rng)
+
+
+def _round_table(wood: Paint, rng: np.random.Generator) -> list[Part]:
+    """Tall, with a thick round top on one column."""
+    radius, height = vary(rng, 0.42, 0.06), vary(rng, 0.76, 0.06)
+    column = lathe([(0.30, 0), (0.28, 0.08), (0.10, 0.16), (0.10, height - 0.2), (0.18, height - 0.05)])
+    return [(cylinder(radius, 0.13).moved(z=height - 0.06), MAIN), (column, wood)]
+
+
+def _long_table(wood: Paint, rng: np.random.Generator) -> list[Part]:
+    """Longer along X, on four legs, with a drawer in front."""
+    width, depth, height = vary(rng, 1.15, 0.05), vary(rng, 0.56, 0.08), vary(rng, 0.52, 0.08)
+    apron, inner_width, inner_depth = 0.16, width - 0.12, depth - 0.10
     drawer = box(inner_width * 0.5, 0.06, apron * 0.9).moved(y=-inner_depth / 2, z=height - apron)
     knob = ellipsoid(0.05).moved(y=-inner_depth / 2 - 0.05, z=height - apron * 0.55)
     return [
         (box(width, depth, 0.10).moved(z=height), MAIN),
         (box(inner_width, inner_depth, apron).moved(z=height - apron), MAIN),
-        *_legs(inner_width, inner_depth, height - apron + 0.01, leg, wood),
+        *_legs(inner_width, inner_depth, height - apron + 0.01, vary(rng, 0.12, 0.08), wood),
         (drawer, natural(CREAM)),
         (knob, natural(BLACK)),
     ]
 
 
-def _round_table(radius: float, height: float, wood: Paint, rng: np.random.Generator) -> list[Part]:
-    """A thick round top, on one column or on four legs."""
-    top = cylinder(radius, 0.11).moved(z=height)
-    apron = cylinder(radius * 0.86, 0.12).moved(z=height - 0.11)
-    if chance(rng):
-        column = lathe([(0.27, 0), (0.25, 0.06), (0.09, 0.12), (0.09, height - 0.2), (0.14, height - 0.05)])
-        return [(top, MAIN), (apron, MAIN), (column, wood)]
-    return [(top, MAIN), (apron, MAIN), *_legs(radius * 1.3, radius * 1.3, height - 0.10, 0.11, wood)]
+def _low_table(wood: Paint, rng: np.random.Generator) -> list[Part]:
+    """A low coffee table: a thick top on two solid sides."""
+    width, depth, height = vary(rng, 1.05, 0.05), vary(rng, 0.70, 0.08), vary(rng, 0.24, 0.08)
+    side, place = box(0.14, depth - 0.06, height + 0.02), width / 2 - 0.12
+    return [
+        (box(width, depth, 0.13).moved(z=height), MAIN),
+        *((side.moved(sign * place), wood) for sign in (-1, 1)),
+    ]
+
+
+def _laid_table(wood: Paint, rng: np.random.Generator) -> list[Part]:
+    """Square and tall, under a cloth that hangs half down and ends in a hem, on four long legs."""
+    size, height, hem = vary(rng, 0.76, 0.05), vary(rng, 0.74, 0.05), vary(rng, 0.36, 0.06)
+    return [
+        (box(size, size, height - hem, top=0.92).moved(z=hem), MAIN),
+        (box(size * 1.03, size * 1.03, 0.10, top=0.98).moved(z=hem - 0.01), DETAIL),
+        *_legs(size * 0.86, size * 0.86, hem + 0.04, 0.13, wood),
+    ]
 
 
 @thing("sofa")
 def _sofa(rng: np.random.Generator) -> list[Part]:
-    """Wide along X, open to the front; thick arms, boxy or rolled, and two or three seat cushions."""
-    width, depth = vary(rng, 1.12, 0.05), vary(rng, 0.50, 0.06)
-    back, arm_height, arm = vary(rng, 0.60, 0.08), vary(rng, 0.40, 0.08), vary(rng, 0.17, 0.08)
-    x, y, foot = width / 2, depth / 2, 0.08
+    """Long, low and boxy, a two-seater with a high arched back and rolled arms, or in a corner; open to the front."""
+    return (_boxy_sofa, _high_sofa, _corner_sofa)[rng.integers(3)](rng)
+
+
+def _boxy_sofa(rng: np.random.Generator) -> list[Part]:
+    """Long and low, with square arms; two or three seat cushions, and pillows or none."""
+    width, depth = vary(rng, 1.18, 0.04), vary(rng, 0.48, 0.06)
+    back, arm_height, arm = vary(rng, 0.46, 0.06), vary(rng, 0.34, 0.06), vary(rng, 0.16, 0.08)
+    foot, between = 0.08, width - 2 * arm + 0.04
+    side = box(arm, depth, arm_height - foot)
     parts: list[Part] = [
-        (box(width - 0.1, depth - 0.04, 0.18).moved(z=foot), MAIN),
-        *_legs(width - 0.04, depth - 0.06, foot + 0.02, 0.10, natural(BARK)),
+        (box(width - 0.1, depth - 0.04, 0.14).moved(z=foot), MAIN),
+        (box(width - 0.02, 0.17, back - foot).moved(y=depth / 2 - 0.085, z=foot), MAIN),
+        *((side.moved(sign * (width - arm) / 2, z=foot), MAIN) for sign in (-1, 1)),
+        *_legs(width - 0.04, depth - 0.06, foot + 0.02, 0.11, natural(BARK)),
+        *_seats(int(rng.integers(2, 4)), between, depth - 0.10, -0.07, 0.16),
     ]
     if chance(rng):
-        parts.append((cushion(width - 0.06, 0.20, back - foot).moved(y=y - 0.10, z=foot), MAIN))
-    else:
-        parts.append((_arched(width - 0.06, 0.17, back * 0.72, back).moved(y=y - 0.085, z=foot), MAIN))
-    rolled = chance(rng)
-    for side in (-1, 1):
-        place = side * (x - arm / 2)
-        parts.append((box(arm * (0.8 if rolled else 1.0), depth, arm_height - foot).moved(place, z=foot), MAIN))
-        if rolled:
-            roll = cylinder(arm * 0.62, depth + 0.03).turned("x", 90).moved(place, y + 0.015, arm_height)
-            parts.append((roll, MAIN))
-    count = int(rng.integers(2, 4))
-    between = width - 2 * arm + 0.04
-    for k in range(count):
-        seat = cushion(between / count + 0.01, depth - 0.10, 0.17)
-        parts.append((seat.moved((k + 0.5 - count / 2) * between / count, -0.07, 0.22), MAIN.lighter()))
-    if chance(rng):
-        for side in (-1, 1):
-            pillow = cushion(0.20, 0.12, 0.20).turned("x", 20)
-            parts.append((pillow.moved(side * (between / 2 - 0.12), y - 0.20, 0.36), DETAIL))
+        pillow = cushion(0.22, 0.13, 0.22).turned("x", 20)
+        parts += [(pillow.moved(sign * (between / 2 - 0.13), depth / 2 - 0.20, 0.29), DETAIL) for sign in (-1, 1)]
     return parts
+
+
+def _high_sofa(rng: np.random.Generator) -> list[Part]:
+    """A short two-seater on tall feet, with a high arched back and rolled arms."""
+    width, depth = vary(rng, 1.08, 0.04), vary(rng, 0.48, 0.06)
+    back, arm_height, arm, foot = vary(rng, 0.78, 0.05), vary(rng, 0.44, 0.05), vary(rng, 0.16, 0.08), 0.14
+    place = (width - arm) / 2
+    side = box(arm * 0.8, depth - 0.03, arm_height - foot)
+    roll = cylinder(arm * 0.68, depth + 0.03).turned("x", 90).moved(0.0, depth / 2, arm_height)
+    return [
+        (box(width - 0.1, depth - 0.04, 0.14).moved(z=foot), MAIN),
+        (_arched(width - 0.08, 0.17, back * 0.45, back - foot).moved(y=depth / 2 - 0.085, z=foot), MAIN),
+        *((solid.moved(sign * place, z=z), MAIN) for sign in (-1, 1) for solid, z in ((side, foot), (roll, 0.0))),
+        *_legs(width - 0.08, depth - 0.06, foot + 0.02, 0.11, natural(BARK)),
+        *_seats(2, width - 2 * arm + 0.04, depth - 0.10, -0.07, 0.23),
+    ]
+
+
+def _corner_sofa(rng: np.random.Generator) -> list[Part]:
+    """L-shaped: its second wing comes forward on +X and has a back too."""
+    width, depth, wing = vary(rng, 1.08, 0.04), vary(rng, 0.92, 0.05), vary(rng, 0.46, 0.05)
+    back, arm, thick, foot = vary(rng, 0.46, 0.06), 0.15, 0.16, 0.06
+    x, y = width / 2, depth / 2
+    parts: list[Part] = [
+        (box(width - 0.02, wing, 0.18).moved(0.0, y - wing / 2, foot), MAIN),
+        (box(wing, depth - 0.02, 0.18).moved(x - wing / 2, 0.0, foot), MAIN),
+        (box(width, thick, back - foot).moved(0.0, y - thick / 2, foot), MAIN),
+        (box(thick, depth, back - foot).moved(x - thick / 2, 0.0, foot), MAIN),
+        (box(arm, wing, 0.27).moved(arm / 2 - x, y - wing / 2, foot), MAIN),
+        (
+            cushion(wing - thick + 0.03, depth - thick, 0.16).moved(x - (wing + thick) / 2, -thick / 2, 0.19),
+            MAIN.lighter(),
+        ),
+    ]
+    between = width - wing - arm
+    seats = _seats(int(rng.integers(1, 3)), between + 0.03, wing - thick + 0.03, y - (wing + thick) / 2, 0.19)
+    parts += [(seat.moved(x=(arm - wing) / 2), paint) for seat, paint in seats]
+    places = (
+        (0.1 - x, y - 0.1),
+        (0.1 - x, y - wing + 0.1),
+        (x - 0.1, y - 0.1),
+        (x - 0.1, 0.1 - y),
+        (x - wing + 0.1, 0.1 - y),
+    )
+    parts += [(box(0.12, 0.12, foot + 0.02).moved(*place), natural(BARK)) for place in places]
+    return parts
+
+
+def _seats(count: int, width: float, depth: float, y: float, z: float) -> list[Part]:
+    """A row of seat cushions, `width` together, about x = 0."""
+    seat = cushion(width / count + 0.01, depth, 0.17)
+    return [(seat.moved((k + 0.5 - count / 2) * width / count, y, z), MAIN.lighter()) for k in range(count)]
 
 
 @thing("bed")
 def _bed(rng: np.random.Generator) -> list[Part]:
-    """Single or double, long along Y; the foot end in front, headboard and pillows on +Y."""
-    double = chance(rng)
-    width, length = (vary(rng, 0.80, 0.06) if double else vary(rng, 0.56, 0.06)), vary(rng, 1.0, 0.05)
-    head, leg = vary(rng, 0.56, 0.10), vary(rng, 0.14, 0.15)
-    x, y, top = width / 2, length / 2, leg + 0.22
+    """A wide low double, or a narrow one with high ends; headboard and pillows on +Y."""
+    return _double_bed(rng) if chance(rng) else _single_bed(rng)
+
+
+def _double_bed(rng: np.random.Generator) -> list[Part]:
+    """As wide as long, with a low headboard and two pillows."""
+    width, length = vary(rng, 0.96, 0.05), vary(rng, 0.98, 0.04)
+    head, leg = vary(rng, 0.46, 0.06), vary(rng, 0.11, 0.10)
+    shoulder = head * (0.75 if chance(rng) else 0.97)
+    return [
+        (_arched(width + 0.06, 0.11, shoulder, head).moved(y=length / 2 - 0.05), MAIN),
+        *_legs(width, length, leg, 0.13, natural(BARK)),
+        *_bedding(width, length, leg, 2, rng),
+    ]
+
+
+def _single_bed(rng: np.random.Generator) -> list[Part]:
+    """Narrow, between a high headboard and a footboard, both arched or straight."""
+    width, length = vary(rng, 0.48, 0.05), vary(rng, 1.04, 0.04)
+    head, foot, leg = vary(rng, 0.80, 0.06), vary(rng, 0.50, 0.06), vary(rng, 0.16, 0.10)
+    bow = 0.25 if chance(rng) else 0.01
+    ends = ((head, length / 2 - 0.05), (foot, 0.05 - length / 2))
+    return [
+        *((_arched(width + 0.08, 0.12, height - bow, height).moved(y=y), MAIN) for height, y in ends),
+        *_bedding(width, length, leg, 1, rng),
+    ]
+
+
+def _bedding(width: float, length: float, leg: float, pillows: int, rng: np.random.Generator) -> list[Part]:
+    """A bed's frame at the height `leg`, its blanket and sheet, and one or two pillows side by side on +Y."""
+    y, top = length / 2, leg + 0.22
+    covered = length * vary(rng, 0.62, 0.06)
     parts: list[Part] = [
         (box(width - 0.04, length - 0.04, 0.10).moved(z=leg - 0.02), MAIN),
+        (cushion(width + 0.06, covered, 0.24).moved(y=-y + covered / 2 + 0.02, z=top - 0.18), MAIN),
+        (cushion(width + 0.08, 0.14, 0.20).moved(y=-y + covered, z=top - 0.12), MAIN.lighter()),
+        (box(width - 0.02, length - covered, 0.17).moved(y=(covered - 0.12) / 2, z=top - 0.14), natural(CREAM)),
     ]
-    shoulder = head * (0.68 if chance(rng) else 0.97)
-    parts.append((_arched(width + 0.04, 0.10, shoulder, head).moved(y=y - 0.05), MAIN))
-    if chance(rng):
-        parts.append((box(width + 0.04, 0.09, top - 0.02).moved(y=-y + 0.045), MAIN))
-    else:
-        parts += _legs(width, length, leg, 0.11, natural(BARK))[::2]
-    covered = length * vary(rng, 0.62, 0.06)
-    blanket = cushion(width + 0.06, covered, 0.24).moved(y=-y + covered / 2 + 0.02, z=top - 0.18)
-    fold = cushion(width + 0.08, 0.14, 0.20).moved(y=-y + covered, z=top - 0.12)
-    sheet = box(width - 0.02, length - covered, 0.17).moved(y=(covered - 0.12) / 2, z=top - 0.14)
-    parts += [(blanket, MAIN), (fold, MAIN.lighter()), (sheet, natural(CREAM))]
-    pillow_width = width / 2 - 0.03 if double else width - 0.12
-    for place in (-width / 4, width / 4) if double else (0.0,):
-        pillow = cushion(pillow_width, 0.24, 0.16).turned("x", 12)
-        parts.append((pillow.moved(place, y - 0.24, top + 0.01), DETAIL))
-    if chance(rng, 0.4):
-        for side in (-1, 1):
-            parts.append((cylinder(0.06, head + 0.03).moved(side * x, y - 0.05), natural(BARK)))
-            parts.append((ellipsoid(0.075).moved(side * x, y - 0.05, head + 0.06), natural(BARK)))
+    pillow = cushion(width / pillows - 0.05, 0.24, 0.16).turned("x", 12)
+    for k in range(pillows):
+        parts.append((pillow.moved((k + 0.5 - pillows / 2) * width / pillows, y - 0.24, top + 0.01), DETAIL))
     return parts
 
 

@@ -5,30 +5,52 @@ from __future__ import annotations
 import numpy as np
 
 from ..builder import Part, chance, thing, vary
-from ..paint import BARK, BLACK, DETAIL, GLASS, GREY, LIGHT, MAIN, STEEL, TAIL_LIGHT, Paint, natural
-from ..solids import Solid, box, cone, cylinder, ellipsoid, lathe, prism, slab
+from ..paint import BARK, BLACK, CREAM, DETAIL, GLASS, GREY, LIGHT, MAIN, STEEL, TAIL_LIGHT, Paint, natural
+from ..solids import Solid, arc, box, cone, cylinder, ellipsoid, lathe, prism, slab
 
 
 @thing("car")
 def _car(rng: np.random.Generator) -> list[Part]:
-    """A saloon, a van or a pickup: bonnet and headlights in front, red lights at the back."""
-    length, width = vary(rng, 0.98, 0.05), vary(rng, 0.58, 0.06)
-    wheel, belt, cabin = vary(rng, 0.14, 0.08), vary(rng, 0.28, 0.10), vary(rng, 0.25, 0.10)
+    """A low sports car, a tall boxy bus, a pickup, or a round beetle: headlights in front, red lights at the back."""
+    mode = rng.integers(4)
+    length, width = vary(rng, (1.10, 0.96, 1.08, 0.84)[mode], 0.04), vary(rng, (0.56, 0.52, 0.54, 0.54)[mode], 0.05)
+    wheel, body = vary(rng, 0.14, 0.06), vary(rng, (0.17, 0.34, 0.26, 0.24)[mode], 0.06)
     y, low = length / 2, wheel * 0.75
-    belt += low
-    side = [(-y, low), (y * 0.96, low), (y, belt * 0.72), (y * 0.86, belt * 0.95), (y * 0.3, belt), (-y, belt)]
-    rear, rear_top, front_top = ((-0.84, -0.58, 0.12), (-1.0, -0.95, 0.26), (-0.26, -0.22, 0.14))[rng.integers(3)]
-    front = 0.52
-    parts: list[Part] = [
-        (_along_front(side, width), MAIN),
-        *_cabin((rear * y, rear_top * y, front_top * y, front * y), belt, cabin, width),
-    ]
-    if rear > -0.5:
+    belt = low + body
+    if mode == 3:
+        parts = _beetle(y, low, belt, width)
+    else:
+        side = [(-y, low), (y * 0.98, low), (y, belt * 0.72), (y * 0.90, belt * 0.95), (y * 0.5, belt), (-y, belt)]
+        rear, rear_top, front_top, front = ((-0.7, -0.35, 0.0, 0.35), (-1, -0.97, 0.72, 0.9), (-0.26, -0.22, 0.2, 0.5))[
+            mode
+        ]
+        rise = vary(rng, (0.17, 0.36, 0.28)[mode], 0.06)
+        parts = [
+            (_along_front(side, width), MAIN),
+            *_cabin((rear * y, rear_top * y, front_top * y, front * y), belt, rise, width),
+        ]
+    if mode == 2:
         for sx in (-1, 1):
-            rail = box(0.08, y * 0.75, 0.09).moved(sx * (width / 2 - 0.04), y * 0.62, belt - 0.01)
+            rail = box(0.08, y * 0.75, 0.10).moved(sx * (width / 2 - 0.04), y * 0.62, belt - 0.01)
             parts.append((rail, MAIN))
-        parts.append((box(width, 0.08, 0.09).moved(0, y - 0.04, belt - 0.01), MAIN))
+        parts.append((box(width, 0.08, 0.10).moved(0, y - 0.04, belt - 0.01), MAIN))
     return parts + _wheels(width, y * 0.60, wheel) + _car_lights(width, y, low, belt)
+
+
+def _beetle(y: float, low: float, belt: float, width: float) -> list[Part]:
+    """A round body under a dome with windows all around."""
+    bow = [(py, low + pz) for py, _, pz in arc((0.0, 0.0), (y, belt - low), 0, 180, 13)]
+    dome, glass = (
+        arc((0.0, belt - 0.06), (y * reach, 0.36 * rise), 0, 180, 13) for reach, rise in ((0.66, 1), (0.60, 0.84))
+    )
+    return [
+        (_along_front(bow, width), MAIN),
+        (_along_front([(py - 0.04, pz) for py, _, pz in dome], width * 0.92), MAIN),
+        (
+            _along_front([(py - 0.04, pz) for py, _, pz in glass if pz > belt + 0.02], width * 0.92 + 0.06),
+            natural(GLASS),
+        ),
+    ]
 
 
 def _cabin(places: tuple[float, float, float, float], belt: float, rise: float, width: float) -> list[Part]:
@@ -80,11 +102,11 @@ def _car_lights(width: float, y: float, low: float, belt: float) -> list[Part]:
 
 @thing("rocket")
 def _rocket(rng: np.random.Generator) -> list[Part]:
-    """Standing on fins, slim or stout, with or without boosters; a round window in front."""
-    stout = chance(rng)
-    radius = vary(rng, 0.255 if stout else 0.19, 0.08)
-    low, height, nose = 0.12, vary(rng, 0.60, 0.06), vary(rng, 0.30, 0.12)
-    waist = 0.72 if stout else 0.95
+    """A stout cigar on fins, a slim needle on fins, or one between two boosters; a round window in front."""
+    mode = rng.integers(3)
+    radius = vary(rng, (0.29, 0.15, 0.19)[mode], 0.06)
+    low, height, nose = 0.12, vary(rng, (0.52, 0.72, 0.62)[mode], 0.05), vary(rng, (0.28, 0.30, 0.24)[mode], 0.10)
+    waist = 0.66 if mode == 0 else 0.95
     body = lathe(
         [(radius * waist, low), (radius * (1 + waist) / 2, 0.22), (radius, 0.36), (radius * 0.99, height)],
     )
@@ -94,7 +116,7 @@ def _rocket(rng: np.random.Generator) -> list[Part]:
     tip_paint: Paint = DETAIL if chance(rng, 0.6) else MAIN.darker(0.6)
     nozzle = lathe([(radius * 0.72, 0.02), (radius * 0.5, low + 0.06)])
     parts: list[Part] = [(body, MAIN), (hood, MAIN), (tip, tip_paint), (nozzle, natural(STEEL))]
-    parts += _boosters(radius) if chance(rng, 0.3) else _fins(rng, radius)
+    parts += _boosters(radius) if mode == 2 else _fins(rng, radius)
     front = -radius + 0.02
     parts.append((cylinder(0.12, 0.05).turned("x", 90).moved(0, front, height * 0.78), natural(STEEL)))
     parts.append((cylinder(0.085, 0.08).turned("x", 90).moved(0, front, height * 0.78), natural(GLASS)))
@@ -114,10 +136,10 @@ def _boosters(radius: float) -> list[Part]:
     """Two small rockets at the sides, and a foot in front and at the back."""
     parts: list[Part] = []
     for side in (-1, 1):
-        x = side * (radius + 0.07)
-        parts.append((cylinder(0.10, 0.36).moved(x, 0, 0.06), MAIN))
-        parts.append((cone(0.10, 0.17).moved(x, 0, 0.42), DETAIL))
-        parts.append((cylinder(0.085, 0.08, top=0.7).moved(x), natural(STEEL)))
+        x = side * (radius + 0.10)
+        parts.append((cylinder(0.13, 0.44).moved(x, 0, 0.06), MAIN))
+        parts.append((cone(0.13, 0.20).moved(x, 0, 0.50), DETAIL))
+        parts.append((cylinder(0.11, 0.08, top=0.7).moved(x), natural(STEEL)))
         foot = [(radius * 0.5, 0.13), (radius + 0.12, 0.0), (radius + 0.12, 0.10), (radius * 0.8, 0.32)]
         parts.append((prism(foot, 0.08).turned("z", 90 * side), MAIN))
     return parts
@@ -125,15 +147,22 @@ def _boosters(radius: float) -> list[Part]:
 
 @thing("boat")
 def _boat(rng: np.random.Generator) -> list[Part]:
-    """A sailing boat or a steamer: the pointed bow in front, the stern cut off straight."""
-    steamer = chance(rng, 0.45)
-    length, width, depth = vary(rng, 1.0, 0.05), vary(rng, 0.47, 0.08), vary(rng, 0.25, 0.10)
+    """A sailing boat, a steamer with tall funnels, or a wide rowing boat with three benches.
+
+    The pointed bow in front, the stern cut off straight.
+    """
+    mode = rng.integers(3)
+    length, width = vary(rng, (0.94, 1.0, 0.98)[mode], 0.05), vary(rng, (0.44, 0.44, 0.54)[mode], 0.06)
+    depth = vary(rng, (0.24, 0.27, 0.24)[mode], 0.08)
     parts: list[Part] = [
         (_hull(length, width, 0.78).scaled(z=depth), MAIN),
         (_hull(length * 1.02, width * 1.06, 1.0).scaled(z=0.07).moved(z=depth - 0.01), MAIN),
         (_hull(length * 0.86, width * 0.80, 1.0).scaled(z=0.03).moved(z=depth + 0.045), natural(BARK)),
     ]
-    return parts + (_steam_deck(rng, depth + 0.05) if steamer else _sails(rng, depth + 0.03))
+    if mode == 2:
+        bench = box(width * 0.74, 0.12, 0.11)
+        return parts + [(bench.moved(0, y, depth + 0.03), natural(CREAM)) for y in (-0.22, 0.05, 0.32)]
+    return parts + (_steam_deck(rng, depth + 0.05) if mode == 1 else _sails(rng, depth + 0.03))
 
 
 def _hull(length: float, width: float, keel: float) -> Solid:
