@@ -27,14 +27,14 @@ PAIRS: dict[tuple[str, str], tuple[float, float, float]] = {
     ("teapot", "table"): (0.55, 0.0, 0.0),
     ("cake", "table"): (0.58, 0.0, 0.0),
     ("bottle", "table"): (0.65, 0.0, 0.0),
-    ("bird", "cactus"): (0.55, 0.0, 0.0),
+    ("bird", "cactus"): (0.62, 0.0, 0.0),
     ("bird", "house"): (0.50, 0.0, 0.0),
     ("bird", "mushroom"): (0.55, 0.0, 0.0),
     ("bird", "castle"): (0.50, 0.0, 0.0),
     ("rabbit", "bed"): (0.55, 0.0, -0.05),
     ("rabbit", "chair"): (0.58, 0.0, -0.05),
-    ("robot", "car"): (0.55, 0.0, 0.05),
-    ("lamp", "table"): (0.65, 0.0, 0.0),
+    ("robot", "car"): (0.64, 0.0, 0.05),
+    ("lamp", "table"): (0.72, 0.0, 0.0),
 }
 """Which thing may stand on which: (size of the upper one relative to the lower, x, y of where it stands), in the lower
 one's canonical pose."""

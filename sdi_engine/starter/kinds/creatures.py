@@ -6,16 +6,20 @@ import numpy as np
 
 from ..builder import Part, chance, thing, vary
 from ..paint import BLACK, CARROT, COLOURS, DETAIL, GREY, LIGHT, MAIN, SKIN_PINK, STEEL, WHITE, Paint, natural
-from ..solids import Solid, box, cone, cylinder, ellipsoid, lathe, prism
+from ..solids import Solid, box, cone, cylinder, ellipsoid, lathe, prism, tube
 
 
 @thing("bird")
 def _bird(rng: np.random.Generator) -> list[Part]:
-    """A plump bird: the beak and the eyes in front, the tail at the back, wings at the sides."""
-    width, height = vary(rng, 0.28, 0.10), vary(rng, 0.29, 0.08)
-    head, leg = vary(rng, 0.205, 0.08), vary(rng, 0.15, 0.25)
+    """A plump songbird, a tall stork with a long neck, or a bird with raised wings.
+
+    The beak and the eyes in front, the tail at the back, wings at the sides.
+    """
+    mode = rng.integers(3)
+    width, height = vary(rng, (0.32, 0.25, 0.26)[mode], 0.06), vary(rng, (0.32, 0.26, 0.27)[mode], 0.06)
+    head, leg = vary(rng, (0.22, 0.17, 0.20)[mode], 0.06), vary(rng, (0.10, 0.34, 0.14)[mode], 0.10)
     centre = leg + height * 0.92
-    head_y, head_z = -0.17, centre + height * 0.72 + head * 0.42
+    head_y, head_z = -0.17, centre + height * 0.72 + head * (1.6 if mode == 1 else 0.42)
     lift = rng.uniform(5, 50)
     tail = box(0.22, 0.34, 0.08, top=1.0).moved(y=0.17, z=-0.04).turned("x", lift)
     parts: list[Part] = [
@@ -26,10 +30,13 @@ def _bird(rng: np.random.Generator) -> list[Part]:
     ]
     for side in (-1, 1):
         parts += _eye(side * head * 0.66, head_y - head * 0.62, head_z + head * 0.26, side * 0.5)
-    if chance(rng, 0.35):
+    if mode == 1:
+        neck = tube([(0.0, -0.12, centre), (0.0, -0.17, head_z)], 0.10)
+        parts.append((neck, MAIN))
+    if mode == 2:
         parts += [(_spread_wing(side).moved(side * width * 0.7, 0.02, centre + 0.10), MAIN) for side in (-1, 1)]
     else:
-        wing = ellipsoid(0.065, 0.25, 0.16).turned("x", -22)
+        wing = ellipsoid(0.065, 0.25, height * 0.55).turned("x", -22)
         parts += [(wing.moved(side * width * 0.95, 0.09, centre + 0.02), MAIN.darker(0.72)) for side in (-1, 1)]
     if chance(rng, 0.35):
         crest = ellipsoid(0.05, 0.13, 0.10).turned("x", 35)
@@ -46,7 +53,7 @@ def _beak(rng: np.random.Generator) -> Solid:
 
 def _spread_wing(side: int) -> Solid:
     """A raised wing from the origin outwards: to +X for side 1, to -X for side -1."""
-    wing = prism([(-0.06, -0.04), (0.34, -0.02), (0.34, 0.05), (-0.06, 0.08)], 0.26).turned("y", -35)
+    wing = prism([(-0.06, -0.05), (0.44, -0.03), (0.44, 0.06), (-0.06, 0.09)], 0.30).turned("y", -35)
     return wing if side > 0 else wing.turned("z", 180)
 
 
@@ -143,10 +150,15 @@ def _along_y(outline: list[tuple[float, float]], thickness: float) -> Solid:
 
 @thing("robot")
 def _robot(rng: np.random.Generator) -> list[Part]:
-    """Boxy: shining eyes in a black visor and a panel on the chest in front, a pack on the back."""
-    hip = vary(rng, 0.24, 0.12)
-    width, height, depth = vary(rng, 0.42, 0.10), vary(rng, 0.36, 0.08), vary(rng, 0.28, 0.08)
-    head, head_height = vary(rng, 0.34, 0.10), vary(rng, 0.24, 0.08)
+    """A boxy one on legs, a slim tall one on long legs with a domed head, or a broad one with a big head on tracks.
+
+    Shining eyes in a black visor and a panel on the chest in front, a pack on the back.
+    """
+    mode = rng.integers(3)
+    hip = vary(rng, (0.22, 0.40, 0.24)[mode], 0.06)
+    width, height = vary(rng, (0.46, 0.34, 0.54)[mode], 0.06), vary(rng, (0.38, 0.40, 0.24)[mode], 0.06)
+    depth = vary(rng, (0.28, 0.24, 0.30)[mode], 0.06)
+    head, head_height = vary(rng, (0.34, 0.30, 0.50)[mode], 0.06), vary(rng, (0.24, 0.24, 0.34)[mode], 0.06)
     neck = hip + height + 0.04
     parts: list[Part] = [
         (box(width, depth, height).moved(z=hip), MAIN),
@@ -156,15 +168,15 @@ def _robot(rng: np.random.Generator) -> list[Part]:
         (ellipsoid(0.05).moved(-width * 0.12, -depth / 2 - 0.02, hip + height * 0.62), natural(COLOURS["red"])),
         (ellipsoid(0.05).moved(width * 0.12, -depth / 2 - 0.02, hip + height * 0.62), natural(COLOURS["green"])),
     ]
-    parts += _robot_head(rng, head, head_height, neck)
+    parts += _robot_head(rng, head, head_height, neck, domed=mode == 1)
     parts += _robot_arms(rng, width / 2, hip + height)
-    return parts + (_tracks(width, hip) if chance(rng, 0.3) else _legs(width, hip))
+    return parts + (_tracks(width, hip) if mode == 2 else _legs(width, hip))
 
 
-def _robot_head(rng: np.random.Generator, width: float, height: float, neck: float) -> list[Part]:
+def _robot_head(rng: np.random.Generator, width: float, height: float, neck: float, domed: bool) -> list[Part]:
     """A box or a dome with a visor in front, two lamps for eyes, and antennas or ears."""
     depth = 0.26
-    if chance(rng, 0.65):
+    if not domed:
         skull = box(width, depth, height)
     else:
         skull, depth = (

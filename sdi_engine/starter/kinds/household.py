@@ -73,10 +73,10 @@ def _teapot(rng: np.random.Generator) -> list[Part]:
 
 @thing("bottle")
 def _bottle(rng: np.random.Generator) -> list[Part]:
-    """With high, sloping or round shoulders, a cork or a cap; the label in front."""
-    radius = vary(rng, 0.24, 0.10)
-    neck = vary(rng, 0.095, 0.08)
-    profile, label_at = _BOTTLES[rng.integers(len(_BOTTLES))]
+    """Slim with sloping shoulders, a round flask, or a wide one for milk; cork or cap, the label in front."""
+    mode = rng.integers(len(_BOTTLES))
+    radius, neck = vary(rng, (0.17, 0.34, 0.30)[mode], 0.06), vary(rng, (0.09, 0.095, 0.14)[mode], 0.06)
+    profile, label_at = _BOTTLES[mode]
     widths = [neck + (radius - neck) * share for share, _ in profile]
     top = profile[-1][1]
     body = lathe([(radius * 0.92, 0.0), *((width, z) for width, (_, z) in zip(widths, profile, strict=True))])
@@ -89,42 +89,40 @@ def _bottle(rng: np.random.Generator) -> list[Part]:
     return [(body, MAIN), (lip, MAIN.darker(0.8)), (stopper, paint), (label, DETAIL)]
 
 
-# Wine, beer and milk bottles: points (width from 0, the neck, to 1, the belly; z); then z of the label's lower edge.
+# Points (width from 0, the neck, to 1, the belly; z) of each mode's outline; then z of the label's lower edge.
 _BOTTLES: tuple[tuple[tuple[tuple[float, float], ...], float], ...] = (
-    (((1, 0.04), (1, 0.52), (0.85, 0.59), (0.45, 0.65), (0.1, 0.69), (0, 0.92)), 0.16),
-    (((1, 0.04), (1, 0.42), (0.85, 0.50), (0.25, 0.70), (0, 0.92)), 0.12),
-    (((0.8, 0.02), (1, 0.14), (1, 0.34), (0.8, 0.46), (0.4, 0.55), (0.05, 0.60), (0, 0.90)), 0.14),
+    (((1, 0.04), (1, 0.46), (0.85, 0.54), (0.25, 0.70), (0, 0.94)), 0.14),
+    (((0.5, 0.02), (0.85, 0.10), (1, 0.26), (0.9, 0.40), (0.55, 0.52), (0.05, 0.58), (0, 0.90)), 0.16),
+    (((0.95, 0.02), (1, 0.06), (1, 0.40), (0.75, 0.50), (0.1, 0.60), (0, 0.80)), 0.12),
 )
 
 
 @thing("lamp")
 def _lamp(rng: np.random.Generator) -> list[Part]:
-    """A table lamp with a wide shade on a stem or a round vase; the switch in front.
+    """A wide pointed shade on a stem, a tall slim one with a small shade, or a drum on a fat vase; the switch in front.
 
     The stem has the foot's colour: objects came out without it when it was a grey rod of about half this width.
     """
-    shade, rise = vary(rng, 0.38, 0.08), vary(rng, 0.40, 0.10)
-    stem, foot = vary(rng, 0.50, 0.10), vary(rng, 0.23, 0.10)
-    top = (0.45, 0.62, 0.80)[rng.integers(3)]
+    mode = rng.integers(3)
+    shade, rise = vary(rng, (0.44, 0.25, 0.33)[mode], 0.06), vary(rng, (0.40, 0.34, 0.36)[mode], 0.06)
+    stem, foot = vary(rng, (0.46, 0.74, 0.44)[mode], 0.06), vary(rng, 0.23, 0.08)
+    top = (0.30, 0.72, 1.0)[mode]
     parts: list[Part] = [
         (cylinder(shade, rise, top=top).moved(z=stem), MAIN),
         (cylinder(shade * top * 0.72, 0.03).moved(z=stem + rise - 0.01), natural(LIGHT)),
+        (ellipsoid(0.06).moved(0, -foot * 0.75, 0.10), natural(TAIL_LIGHT)),
     ]
-    if chance(rng):
-        belly = vary(rng, 0.18, 0.10)
-        parts += [
-            (cylinder(foot * 0.80, 0.06), natural(STEEL)),
-            (ellipsoid(belly, belly, stem * 0.32).moved(z=0.03 + stem * 0.32), MAIN.darker(0.8)),
-            (cylinder(0.08, stem * 0.5).moved(z=stem * 0.52), MAIN.darker(0.8)),
-            (ellipsoid(0.06).moved(0, -foot * 0.72, 0.07), natural(TAIL_LIGHT)),
+    if mode == 2:
+        belly = vary(rng, 0.25, 0.06)
+        vase = ellipsoid(belly, belly, stem * 0.40).moved(z=0.04 + stem * 0.40)
+        neck = cylinder(0.09, stem * 0.4).moved(z=stem * 0.62)
+        return [
+            *parts,
+            (cylinder(foot * 0.8, 0.07), natural(STEEL)),
+            *((solid, MAIN.darker(0.8)) for solid in (vase, neck)),
         ]
-    else:
-        parts += [
-            (lathe([(foot, 0), (foot, 0.07), (foot * 0.5, 0.13)]), MAIN.darker(0.8)),
-            (cylinder(0.08, stem).moved(z=0.08), MAIN.darker(0.8)),
-            (ellipsoid(0.06).moved(0, -foot * 0.75, 0.10), natural(TAIL_LIGHT)),
-        ]
-    return parts
+    base = lathe([(foot, 0), (foot, 0.07), (foot * 0.5, 0.13)])
+    return [*parts, *((solid, MAIN.darker(0.8)) for solid in (base, cylinder(0.08, stem).moved(z=0.08)))]
 
 
 @thing("chair")
@@ -374,9 +372,10 @@ def _bedding(width: float, length: float, leg: float, pillows: int, rng: np.rand
 
 @thing("umbrella")
 def _umbrella(rng: np.random.Generator) -> list[Part]:
-    """Open, a domed, flatter or pointed canopy, its rim scalloped or even; the handle's hook bends to +X."""
-    radius, rise, rim = vary(rng, 0.52, 0.06), vary(rng, 0.34, 0.14), vary(rng, 0.60, 0.05)
-    fullness = 2.4 if chance(rng, 0.7) else 1.35
+    """Open: a wide flat canopy, a deep bell or a pointed cone, its rim scalloped or even; the hook bends to +X."""
+    mode = rng.integers(3)
+    radius, rise = vary(rng, (0.58, 0.40, 0.50)[mode], 0.05), vary(rng, (0.24, 0.50, 0.46)[mode], 0.06)
+    rim, fullness = vary(rng, (0.66, 0.52, 0.56)[mode], 0.04), (2.2, 3.0, 1.15)[mode]
     canopy = _canopy(radius, rise, fullness, scallop=0.09 if chance(rng, 0.7) else 0.03).moved(z=rim)
     ferrule = cylinder(0.045, 0.10).moved(z=rim + rise - 0.02)
     bend = vary(rng, 0.12, 0.10)
