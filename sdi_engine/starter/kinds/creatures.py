@@ -68,70 +68,80 @@ def _bird_feet(leg: float, hip: float) -> list[Part]:
 
 @thing("rabbit")
 def _rabbit(rng: np.random.Generator) -> list[Part]:
-    """Sitting upright or crouching: the face in front, long ears on top, a white ball of a tail at the back."""
-    upright = chance(rng, 0.6)
-    head = vary(rng, 0.20, 0.08)
-    width = vary(rng, 0.245, 0.08)
-    if upright:
-        height = vary(rng, 0.29, 0.08)
-        body = ellipsoid(width, 0.23, height).moved(y=0.05, z=height * 0.95)
-        head_y, head_z, tail_y, hip_y = -0.08, height * 1.75 + head * 0.55, 0.27, 0.03
-    else:
-        height = vary(rng, 0.24, 0.08)
-        body = ellipsoid(width, 0.36, height).moved(y=0.14, z=height * 0.95)
-        head_y, head_z, tail_y, hip_y = -0.21, height * 1.25 + head * 0.65, 0.49, 0.24
+    """Sitting upright with ears up, crouching with ears laid back, or a squat one with a big head and hanging ears.
+
+    The face in front, a ball of a tail at the back.
+    """
+    mode = rng.integers(3)
+    head, width = vary(rng, (0.19, 0.19, 0.29)[mode], 0.06), vary(rng, (0.23, 0.25, 0.28)[mode], 0.06)
+    depth, height = (0.23, 0.42, 0.26)[mode], vary(rng, (0.36, 0.24, 0.22)[mode], 0.06)
+    body_y = (0.05, 0.18, 0.05)[mode]
+    head_y = (-0.08, -0.26, -0.10)[mode]
+    head_z = height * (1.75, 1.20, 1.45)[mode] + head * (0.55, 0.45, 0.65)[mode]
+    hip_y = body_y + (-0.02, 0.12, 0.02)[mode]
     parts: list[Part] = [
-        (body, MAIN),
+        (ellipsoid(width, depth, height).moved(y=body_y, z=height * 0.95), MAIN),
         (ellipsoid(head, head * 0.95, head * 0.9).moved(y=head_y, z=head_z), MAIN),
-        (ellipsoid(0.105).moved(y=tail_y, z=0.17), DETAIL),
+        (ellipsoid(0.11).moved(y=body_y + depth * 0.96, z=0.17), DETAIL),
         (ellipsoid(0.055, 0.05, 0.045).moved(y=head_y - head * 0.95, z=head_z - 0.02), natural(SKIN_PINK)),
         (box(0.09, 0.05, 0.075).moved(y=head_y - head * 0.80, z=head_z - head * 0.75), natural(WHITE)),
     ]
-    spread, flopped = rng.uniform(6, 24), (0, 0, 0, -1, 1)[rng.integers(5)]
-    length = vary(rng, 0.25, 0.12)
+    length = vary(rng, (0.27, 0.25, 0.22)[mode], 0.10)
+    tilt = (rng.uniform(6, 20), rng.uniform(8, 20), rng.uniform(115, 140))[mode]
+    back = rng.uniform(45, 60) if mode == 1 else 0.0
+    ear_x, ear_z = ((0.5, 0.72), (0.5, 0.66), (0.72, 0.66))[mode]
     for side in (-1, 1):
         parts += _eye(side * head * 0.52, head_y - head * 0.74, head_z + head * 0.28, side * 0.35)
         parts.append((ellipsoid(0.11, 0.19, 0.15).moved(side * width * 0.85, hip_y, 0.15), MAIN))
         parts.append((ellipsoid(0.085, 0.15, 0.06).moved(side * width * 0.62, hip_y - 0.22, 0.06), MAIN.lighter(0.3)))
-        tilt = side * (80.0 if side == flopped else spread)
-        parts += _ear(length, tilt, (side * head * 0.5, head_y + 0.02, head_z + head * 0.72))
-    if upright:
+        parts += _ear(length, side * tilt, back, (side * head * ear_x, head_y + 0.02, head_z + head * ear_z))
+    if mode == 0:
         for side in (-1, 1):
             parts.append((ellipsoid(0.07, 0.11, 0.07).moved(side * 0.10, -0.19, height * 1.0), MAIN.lighter(0.3)))
     return parts
 
 
-def _ear(length: float, tilt: float, place: tuple[float, float, float]) -> list[Part]:
-    """A long ear, pink in front, that leans to +X by an angle from upright."""
+def _ear(length: float, tilt: float, back: float, place: tuple[float, float, float]) -> list[Part]:
+    """A long ear, pink in front, that leans to +X by `tilt` and to the back by `back` degrees from upright."""
     outer = ellipsoid(0.09, 0.06, length).moved(z=length * 0.85)
     inner = ellipsoid(0.05, 0.05, length * 0.72).moved(y=-0.03, z=length * 0.88)
-    return [(outer.turned("y", tilt).moved(*place), MAIN), (inner.turned("y", tilt).moved(*place), natural(SKIN_PINK))]
+    return [
+        (solid.turned("y", tilt).turned("x", -back).moved(*place), paint)
+        for solid, paint in ((outer, MAIN), (inner, natural(SKIN_PINK)))
+    ]
 
 
 @thing("fish")
 def _fish(rng: np.random.Generator) -> list[Part]:
-    """On a small stand: the mouth and the eyes in front, the tail fin at the back, tall from the side."""
-    long = chance(rng)
-    length = vary(rng, 0.95 if long else 0.74, 0.06)
-    half = vary(rng, 0.235 if long else 0.29, 0.08)
-    width = vary(rng, 0.80, 0.08)
-    lift = half + vary(rng, 0.14, 0.15)
+    """A long low one with a forked tail, a flat one as tall as long with high fins, or a fat ball with a small tail.
+
+    On a small stand: the mouth and the eyes in front, the tail fin at the back.
+    """
+    mode = rng.integers(3)
+    length, half = vary(rng, (1.10, 0.66, 0.70)[mode], 0.06), vary(rng, (0.19, 0.34, 0.34)[mode], 0.06)
+    width = vary(rng, (0.85, 0.50, 1.05)[mode], 0.06)
+    lift = half + vary(rng, (0.14, 0.34, 0.12)[mode], 0.10)
     back = length * 0.42
     profile = [(0.0, 0.0), (0.42, 0.03), (0.75, 0.14), (0.97, 0.32), (1.0, 0.45), (0.86, 0.65), (0.55, 0.85)]
     profile += [(0.30, 1.0)]
     body = lathe([(radius * half, z * length) for radius, z in profile]).turned("x", -90).scaled(x=width)
     parts: list[Part] = [(body.moved(y=-length / 2, z=lift), MAIN)]
-    if chance(rng, 0.6):
-        fork = vary(rng, 0.34, 0.12)
+    if mode == 0:
+        fork = vary(rng, 0.27, 0.08)
         for side in (-1, 1):
             lobe = [(0.0, -0.05), (0.26, 0.10), (0.30, fork), (0.16, fork * 0.92), (0.0, 0.08)]
             parts.append((_along_y([(y, side * z) for y, z in lobe][::side], 0.10).moved(y=back, z=lift), MAIN))
     else:
-        fan = vary(rng, 0.27, 0.12)
+        fan = vary(rng, 0.27 if mode == 1 else 0.17, 0.08)
         outline = [(0.0, -0.07), (0.24, -fan), (0.31, -fan * 0.5), (0.31, fan * 0.5), (0.24, fan), (0.0, 0.07)]
         parts.append((_along_y(outline, 0.10).moved(y=back, z=lift), MAIN))
-    top = [(-0.14, 0.0), (0.24, 0.0), (0.22, half * 0.45), (0.06, half * 0.62)]
-    parts.append((_along_y(top, 0.10).moved(z=lift + half * 0.82), MAIN))
+    if mode == 1:
+        fin = [(-0.16, 0.0), (0.20, 0.0), (0.40, 0.31), (0.24, 0.34)]
+        parts.append((_along_y(fin, 0.10).moved(z=lift + half * 0.80), MAIN))
+        parts.append((_along_y([(y, -z) for y, z in fin][::-1], 0.10).moved(z=lift - half * 0.80), MAIN))
+    else:
+        top = [(-0.14, 0.0), (0.24, 0.0), (0.22, half * 0.45), (0.06, half * 0.62)]
+        parts.append((_along_y(top, 0.10).moved(z=lift + half * 0.82), MAIN))
     for side in (-1, 1):
         paddle = ellipsoid(0.15, 0.10, 0.05).turned("y", side * 30).turned("z", side * 25)
         parts.append((paddle.moved(side * (half * width + 0.06), -0.02, lift - half * 0.30), MAIN))
