@@ -128,11 +128,12 @@ pure noise |
 ## Training
 
 Renders of our own procedural world (`world.py`, `kinds/`, `paint.py`, `render.py`), made during the training: every
-thing has several modes (proportions, parts, patterns that vary in place and size), so that an average of its pictures
-is a blur. Random cameras all around, elevation −10° to 50°, field of view 35° to 50°; half of the pictures lit, half in
-their bare colours, {dataset.CLAY_SHARE:.0%} without any; {dataset.PAIR_SHARE:.0%} show a pair; plain, graded and soft
-environment backgrounds. Captions: 10 % empty; of the others 10 % without a view, 25 % with four view words, 65 % with
-eight; 6 % without the colour, 15 % without the article, 6 % with foreign words, which teach the unknown word.
+thing has two to four clearly different modes (a tall narrow house, a squat cottage, two storeys under a hipped roof),
+and patterns vary in place, size and direction, so that an average of its pictures is a blur. Random cameras all around,
+elevation −10° to 50°, field of view 35° to 50°; half of the pictures lit, half in their bare colours,
+{dataset.CLAY_SHARE:.0%} without any; {dataset.PAIR_SHARE:.0%} show a pair; plain, graded and soft environment
+backgrounds. Captions: 10 % empty; of the others 10 % without a view, 25 % with four view words, 65 % with eight; 6 %
+without the colour, 15 % without the article, 6 % with foreign words, which teach the unknown word.
 
 Held out, to show how it handles new combinations: {held_out}.
 

@@ -5,8 +5,9 @@ These meshes are the truth that the starter prior is trained on (through `render
 right in the picture from the front), standing on z = 0, its bounding box centred in x and y, scaled to touch a
 vertical cylinder of radius 0.6 and height 1.
 
-Every kind has several modes: proportions, parts and shapes that `rng` chooses. A new kind is one function in `kinds/`,
-decorated with `@thing("name")`, that takes a random generator and returns painted parts.
+Every kind has two to four modes, objects so different that an average of them is none: a tall narrow house and a squat
+cottage. `rng` chooses the mode, then its proportions. A new kind is one function in `kinds/`, decorated with
+`@thing("name")`, that takes a random generator and returns painted parts.
 """
 
 from __future__ import annotations

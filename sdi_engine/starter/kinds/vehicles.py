@@ -38,7 +38,7 @@ def _car(rng: np.random.Generator) -> list[Part]:
 
 
 def _beetle(y: float, low: float, belt: float, width: float) -> list[Part]:
-    """A round body under a dome with windows all around."""
+    """A round body under a dome with windows at the sides."""
     bow = [(py, low + pz) for py, _, pz in arc((0.0, 0.0), (y, belt - low), 0, 180, 13)]
     dome, glass = (
         arc((0.0, belt - 0.06), (y * reach, 0.36 * rise), 0, 180, 13) for reach, rise in ((0.66, 1), (0.60, 0.84))
