@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,9 +54,14 @@ def publish(run: Path, folder: Path, hardware: str, note: str = "") -> None:
     record = [*earlier, replace(last, hardware=hardware, note=note)]
     model = StarterModel(Size.of(run / MODEL_FOLDER)).eval()
     model.load(run / MODEL_FOLDER)
-    for part in MODEL_PARTS:
-        shutil.rmtree(folder / part, ignore_errors=True)
-    model.save(folder)
+    # Saved whole before the model that is there gives way: a full disk then leaves that one as it is.
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as new:
+        model.save(Path(new))
+        for part in MODEL_PARTS:
+            shutil.rmtree(folder / part, ignore_errors=True)
+        for saved in Path(new).iterdir():
+            saved.replace(folder / saved.name)
     write_record(folder, record)
     draw_loss(run / "loss.jsonl", folder / "loss.png")
     things, colours = world.things(), tuple(paint.COLOURS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -349,6 +350,21 @@ def test_a_record_begins_with_that_of_the_model_started_from(tmp_path: Path, mon
     card = (tmp_path / "weights" / "README.md").read_text(encoding="utf-8")
     assert "7 steps (28 images)" in card
     assert "| 0.0001 | 7 | a fast one | with \\| care |" in card
+
+
+def test_a_full_disk_leaves_the_published_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fills_the_disk(self: model.StarterModel, folder: Path, half: bool = True) -> None:
+        (folder / "tokenizer").mkdir(parents=True)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    trainer(tmp_path / "run").run()
+    place = tmp_path / "weights"
+    (place / "unet").mkdir(parents=True)
+    (place / "unet" / "weights").write_text("of an earlier model")
+    monkeypatch.setattr(model.StarterModel, "save", fills_the_disk)
+    with pytest.raises(OSError, match="No space"):
+        publish.publish(tmp_path / "run", place, "a test's machine")
+    assert [str(file.relative_to(place)) for file in sorted(place.rglob("*"))] == ["unet", str(Path("unet/weights"))]
 
 
 def test_a_trained_model_is_published_with_its_card(tmp_path: Path) -> None:
