@@ -46,9 +46,9 @@ def discard_if_empty() -> bool:
 
 
 def link_again(scene: bpy.types.Scene) -> None:
-    """Link the collection to the scene if it is in no scene, or remove it if it is empty."""
+    """Link the collection to the scene if it is in no scene."""
     collection = _find()
-    if collection is not None and not discard_if_empty() and not collection.users:
+    if collection is not None and not collection.users:
         scene.collection.children.link(collection)
 
 

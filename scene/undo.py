@@ -5,6 +5,7 @@ refers to now. If that includes an object that the step does not have, Blender c
 unlinked from their collections before every undo and redo, and linked again afterwards: as they are in the step, so
 that a move of the marker can be undone, or made anew if the step is older than they are. Overlays of textures are
 not linked again, and removed after the undo (`markers.remove_stale`): they come back with the next step of their job.
+What the person has parented to a marker, or made follow it, is let go and taken up likewise (`references`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import bpy
 from mathutils import Matrix
 
-from . import destination, live_mesh, markers
+from . import destination, live_mesh, markers, references
 from .collection import collection_for_helpers, discard_if_empty, link_again
 from .handlers import Handlers
 
@@ -53,6 +54,7 @@ class UndoGuard:
 
     def __init__(self) -> None:
         self._aside: list[_Aside] = []
+        self._references: list[references.Reference] = []
         self._collection_too = False
         of = bpy.app.handlers
         self._handlers = Handlers(
@@ -76,6 +78,7 @@ class UndoGuard:
     def _put_aside(self, *_: object) -> None:
         helpers = markers.helpers()
         self._aside = [_remember(name) for name in sorted({str(each[markers.JOB]) for each in helpers})]
+        self._references = references.clear(helpers)
         for each in helpers:
             for collection in each.users_collection:
                 collection.objects.unlink(each)
@@ -87,13 +90,16 @@ class UndoGuard:
         _settle()
 
     def _put_back(self, *_: object) -> None:
-        for aside in self._aside:
-            _put_one_back(aside)
         if self._collection_too:  # the step may have the collection, but a scene that Blender kept may not link it
             link_again(destination.local_scene(bpy.context))
+        for aside in self._aside:
+            _put_one_back(aside)
+        if self._collection_too:
+            discard_if_empty()
+        references.restore(self._references)
         if bpy.context.scene.pop(_MARK, False):
             _select_again(self._aside)
-        self._aside = []
+        self._aside, self._references = [], []
 
 
 def _put_one_back(aside: _Aside) -> None:
