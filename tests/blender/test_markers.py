@@ -341,7 +341,7 @@ class TestUndo:
 
     @pytest.mark.parametrize("seed", range(3))
     def test_blender_survives_any_order_of_events(self, seed, tmp_path):
-        """A crash may be tried again: Blender 4 itself confuses what was freed with what took its memory (`scene.undo`)."""
+        """A crash may be tried again: Blender 4 itself confuses what is freed with what takes its place (`undo`)."""
         walk = Path(__file__).with_name("undo_walk.py")
         for turn in range(3):
             done = subprocess.run(  # a process of its own, since a crash would end this one too
