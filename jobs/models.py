@@ -415,8 +415,7 @@ def with_parts(model: Model, pieces: Iterable[Piece], given: Parts = NO_PARTS) -
     if lacking:
         said = f"It lacks {lacking}: put what is missing into the model folder, or choose it in Advanced."
         return dataclasses.replace(model, with_parts="", trouble=said)
-    names = ", ".join(Path(path).name for path in given.paths)
-    return dataclasses.replace(model, with_parts=f"With {names}", trouble="", weights=_weighed(model.model, given))
+    return dataclasses.replace(model, with_parts=given.words, trouble="", weights=_weighed(model.model, given))
 
 
 def _recent(results: Path) -> Iterator[str]:

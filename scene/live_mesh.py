@@ -18,7 +18,6 @@ from ..jobs.placement import Placement
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.errors import EngineError
 from . import destination, markers, materials, textures
-from .collection import collection_for_helpers
 from .names import object_name
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def show(context: bpy.types.Context, folder: JobFolder) -> bool:
         except EngineError as error:
             log.info("No live mesh, because the request cannot be read: %s", error)
             return False
-        mesh_object = make(collection_for_helpers(scene), job_name, prompt)
+        mesh_object = make(scene.collection, job_name, prompt)
     hang(mesh_object, marker, markers.matrix_from(placement))
     fill(mesh_object.data, geometry, 1.0 / scene.unit_settings.scale_length)
     return True

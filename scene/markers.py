@@ -15,7 +15,6 @@ import bpy
 from mathutils import Matrix, Vector
 
 from ..jobs.placement import Placement
-from .collection import collection_for_helpers, discard_if_empty
 from .names import object_name
 
 JOB = "sdi_job"
@@ -48,7 +47,6 @@ def add(
 
 def make(scene: bpy.types.Scene, job_name: str, prompt: str, edge: float, matrix: Matrix) -> bpy.types.Object:
     """A new marker at a world matrix, with a box of the given edge in the scene's units."""
-    collection = collection_for_helpers(scene)
     marker = bpy.data.objects.new(object_name(prompt, " (place)"), None)
     marker.empty_display_type = "PLAIN_AXES"
     marker.empty_display_size = edge * _AXES_OF_HEIGHT
@@ -62,7 +60,7 @@ def make(scene: bpy.types.Scene, job_name: str, prompt: str, edge: float, matrix
     box.parent = marker
     for each, part in ((marker, MARKER), (box, BOX)):
         each[JOB], each[PART] = job_name, part
-        collection.objects.link(each)
+        scene.collection.objects.link(each)
     return marker
 
 
@@ -149,7 +147,6 @@ def remove(job_name: str) -> None:
     for kind in (bpy.data.meshes, bpy.data.materials):  # meshes first, since they use materials
         for data in [data for data in kind if data.get(JOB) == job_name and data.library is None and not data.users]:
             kind.remove(data)
-    discard_if_empty()
 
 
 def remove_stale(is_over: Callable[[str], bool]) -> None:

@@ -1,10 +1,15 @@
 """Protects Blender's undo from objects that are made without undo steps: markers and live meshes.
 
-Undo keeps every datablock that is the same in the step that it goes to, such as the collection "SDI", with all that it
-refers to now. If that includes an object that the step does not have, Blender crashes. So markers and live meshes are
-unlinked from their collections before every undo and redo, and linked again afterwards: as they are in the step, so
-that a move of the marker can be undone, or made anew if the step is older than they are. Overlays of textures are
-not linked again, and removed after the undo (`markers.remove_stale`): they come back with the next step of their job.
+Undo keeps every datablock that is the same in the step that it goes to, such as a scene, with all that it refers to
+now. If that includes an object that the step does not have, Blender crashes. So markers and live meshes are unlinked
+from their collections before every undo and redo, and linked again afterwards: as they are in the step, so that a move
+of the marker can be undone, or made anew if the step is older than they are. Overlays of textures are not linked again,
+and removed after the undo (`markers.remove_stale`): they come back with the next step of their job. What the person has
+parented to a marker, or made follow it, is let go and taken up likewise (`references`).
+
+All of them stand in the scene's own collection. One made for them would have to be deleted again without an undo step,
+too, and an undo of Blender 4 confuses a collection that a step has with one that took its memory: it reads the scene's
+own collection again, and where that comes to lie at the address of the step's, it takes the one for the other.
 """
 
 from __future__ import annotations
@@ -14,8 +19,7 @@ from dataclasses import dataclass
 import bpy
 from mathutils import Matrix
 
-from . import destination, live_mesh, markers
-from .collection import collection_for_helpers, discard_if_empty, link_again
+from . import destination, live_mesh, markers, references
 from .handlers import Handlers
 
 
@@ -53,7 +57,7 @@ class UndoGuard:
 
     def __init__(self) -> None:
         self._aside: list[_Aside] = []
-        self._collection_too = False
+        self._references: list[references.Reference] = []
         of = bpy.app.handlers
         self._handlers = Handlers(
             (of.undo_pre, self._put_aside),
@@ -76,6 +80,7 @@ class UndoGuard:
     def _put_aside(self, *_: object) -> None:
         helpers = markers.helpers()
         self._aside = [_remember(name) for name in sorted({str(each[markers.JOB]) for each in helpers})]
+        self._references = references.clear(helpers)
         for each in helpers:
             for collection in each.users_collection:
                 collection.objects.unlink(each)
@@ -83,17 +88,15 @@ class UndoGuard:
                 each.parent = None  # the marker may be newer than the step, if the step's own marker was deleted
         if helpers:
             bpy.context.scene[_MARK] = True
-        self._collection_too = bool(helpers) and discard_if_empty()
         _settle()
 
     def _put_back(self, *_: object) -> None:
         for aside in self._aside:
             _put_one_back(aside)
-        if self._collection_too:  # the step may have the collection, but a scene that Blender kept may not link it
-            link_again(destination.local_scene(bpy.context))
+        references.restore(self._references)
         if bpy.context.scene.pop(_MARK, False):
             _select_again(self._aside)
-        self._aside = []
+        self._aside, self._references = [], []
 
 
 def _put_one_back(aside: _Aside) -> None:
@@ -101,14 +104,14 @@ def _put_one_back(aside: _Aside) -> None:
     known = markers.helpers(aside.job_name)
     for each in known:
         if not each.users_collection and each.get(markers.PART) != markers.OVERLAY:
-            collection_for_helpers(scene).objects.link(each)
+            scene.collection.objects.link(each)
     if not known and aside.marker is not None:
         markers.make(scene, aside.job_name, aside.prompt, aside.edge, aside.marker)
     if aside.mesh is not None:
         matrix, geometry = aside.mesh
         mesh_object = markers.find(aside.job_name, markers.LIVE)
         if mesh_object is None and geometry is not None:
-            mesh_object = live_mesh.make(collection_for_helpers(scene), aside.job_name, aside.prompt)
+            mesh_object = live_mesh.make(scene.collection, aside.job_name, aside.prompt)
             live_mesh.fill(mesh_object.data, geometry)
         if mesh_object is not None:
             live_mesh.hang(mesh_object, markers.find(aside.job_name), matrix)

@@ -60,6 +60,27 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup():
+    """Skip a test whose fixtures make links where this account may not."""
+    return (yield from _skipped_without_links())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call():
+    """Skip a test that makes links where this account may not."""
+    return (yield from _skipped_without_links())
+
+
+def _skipped_without_links():
+    try:
+        return (yield)
+    except OSError as error:
+        if getattr(error, "winerror", None) == 1314:  # ERROR_PRIVILEGE_NOT_HELD
+            pytest.skip("On this Windows links need the developer mode or an administrator.")
+        raise
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Run the tests of a file in one process, since they share slow fixtures, and all window tests in one, too.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ..config.parameters import AUTO, NO_PARTS, Parts
@@ -57,17 +56,12 @@ def needs_of(model: str, device: str, parts: Parts = NO_PARTS, precision: str = 
         },
         "lines": [
             f"{weights.family}: {weighs}; the text encoders are freed before the first step",
-            *_on_parts(parts),
+            *filter(None, [parts.words]),
             *(f"{name:12} {each.words(device)}" for name, each in plans.items()),
             *_on_few_steps(model),
             *_on_another_use(model, parts),
         ],
     }
-
-
-def _on_parts(parts: Parts) -> list[str]:
-    """Which files are taken beside the model's own, some of which were found and not given."""
-    return [f"With {', '.join(Path(path).name for path in parts.paths)}"] if parts.paths else []
 
 
 def _on_another_use(model: str, parts: Parts) -> list[str]:

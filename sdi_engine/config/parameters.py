@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from .limits import Within
@@ -171,6 +172,11 @@ class Parts:
     def paths(self) -> tuple[str, ...]:
         """All of them."""
         return tuple(filter(None, (self.vae, *self.text_encoders, self.tokenizer, self.tiny_vae)))
+
+    @property
+    def words(self) -> str:
+        """What is said of them, "With NAME, NAME"; empty where there are none."""
+        return f"With {', '.join(Path(path).name for path in self.paths)}" if self.paths else ""
 
     def at(self, place: Callable[[str], str]) -> Parts:
         """The same parts in other places; `place` tells where each path is."""

@@ -37,6 +37,7 @@ from ..system.pasted import as_meant
 from .device_memory import precision_with_room
 from .distilled import NATIVE_GUIDANCE, Distilled, about_loras, distilled
 from .families import Family
+from .fetch import fetch
 from .header import read_header
 from .lean import import_diffusers
 from .location import HINTS_FILE, INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS, ModelLocation, is_model_file, locate
@@ -203,12 +204,23 @@ def _load_hub(name: str, device: torch.device, loras: Sequence[Lora], parts: Par
     import diffusers
     from huggingface_hub import hf_hub_download
 
-    index = read_index(Path(hf_hub_download(name, INDEX_FILE, local_files_only=offline)), name)
+    index_file = Path(hf_hub_download(name, INDEX_FILE, local_files_only=offline))
+    index = read_index(index_file, name)
     family = checked_pipeline(name, index)
+    if not offline and not _has_weights(index_file.parent, family, index):
+        fetch(name, family.pipeline, absent_parts(family, index))
     folder = getattr(diffusers, family.pipeline).download(
         name, use_safetensors=True, local_files_only=offline, **absent_parts(family, index)
     )
     return _load_folder(Path(folder).absolute(), name, device, loras, parts, bits)
+
+
+def _has_weights(folder: Path, family: Family, index: Mapping[str, Any]) -> bool:
+    """Whether all networks of a model are in a folder, whole."""
+    try:
+        return all(read_header(folder / part) for part in family.networks if part in present(index))
+    except BadInputError:
+        return False
 
 
 def _load_folder(

@@ -283,9 +283,18 @@ def completed(model: str, parts: Parts, found: Iterable[Network]) -> Parts:
     """
     found = list(found)
     location = locate(model)
-    if location.kind == "file" and not parts.vae:
-        parts = replace(parts, vae=str(vae_beside(Path(location.sources[0])) or ""))
-    planned = plan(model, parts, found)
+    beside = vae_beside(Path(location.sources[0])) if location.kind == "file" and not parts.vae else None
+    if beside is not None:
+        parts = replace(parts, vae=str(beside))
+    try:
+        planned = plan(model, parts, found)
+    except BadInputError as error:
+        if beside is None:
+            raise
+        raise BadInputError(
+            f'{error} "{beside.name}" is taken since it is called like the model beside it: if it is not meant for '
+            "that, rename it, or choose another VAE."
+        ) from error
     if planned is None:
         return parts
     root = models_folder_of(Path(model))

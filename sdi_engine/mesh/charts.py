@@ -15,6 +15,7 @@ import trimesh
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, diags
 
+from ..system.occasions import occasion
 from .topology import connected
 
 SMOOTHING = 8
@@ -49,6 +50,7 @@ def charts_of(mesh: trimesh.Trimesh, together: NDArray[np.integer] | None = None
     for (one, other), length in zip(of_pairs.tolist(), shared.tolist(), strict=True):
         if one != other:
             clusters.touch(one, other, length)
+    occasion()
     return clusters.merged()
 
 
@@ -112,8 +114,10 @@ class _Clusters:
         """(F,): the cluster of each face after all merging that is allowed."""
         queue: list[tuple[float, int, int, int, int]] = []
         for one, neighbours in enumerate(self._neighbours):
+            occasion()
             self._propose(queue, one, (other for other in neighbours if one < other))
         while queue:
+            occasion()
             _, one, other, *versions = heapq.heappop(queue)
             if [self._version[one], self._version[other]] == versions:
                 self._merge(one, other)

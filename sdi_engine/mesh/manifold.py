@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..system.occasions import occasion
 from .topology import connected, half_edges, is_triangle
 
 APART = 0.05
@@ -34,7 +35,9 @@ def cut_apart(
         way as the other, as in all that was once closed; where they don't, there is a border.
     """
     faces = _without_pairs(faces[is_triangle(faces)].astype(np.int64))
+    occasion()
     one, other = _across_edges(vertices, faces)
+    occasion()
     corner = np.tile(np.arange(3), (len(faces), 1)) + 3 * np.arange(len(faces))[:, None]
     begins, ends = half_edges(corner).T
     joined = np.concatenate([begins[one], ends[one]]), np.concatenate([ends[other], begins[other]])
@@ -92,6 +95,7 @@ def _across_edges(
     opposite = np.roll(faces, -2, axis=1).T.reshape(-1)
     more: list[tuple[int, int]] = []
     for group in np.split(crowded, np.flatnonzero(np.diff(edge_of[crowded])) + 1) if len(crowded) else ():
+        occasion()
         low, high = edges[edge_of[group[0]]]
         angles = _angles(vertices[high] - vertices[low], vertices[opposite[group]] - vertices[low])
         more += _around_solids(group[np.argsort(angles)], forwards)

@@ -2,19 +2,19 @@
 
 xatlas waits for its threads when it has done, and now and then for ever, since one that is just falling asleep does not
 hear the call to end (`TaskScheduler` of its source; seen on a busy computer). A process that leaves without clearing up
-cannot hang so, and one that crashes takes nothing else along.
+cannot hang so, one that crashes takes nothing else along, and one that takes long is ended where nobody waits for it.
 """
 
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..system.helpers import HelperFailedError, answer_of
 
 PACKER = Path(__file__).with_name("packer.py")
 
@@ -68,13 +68,10 @@ def pack(
         resolution=resolution,
         texels_per_unit=texels_per_unit,
     )
-    hidden = {"creationflags": subprocess.CREATE_NO_WINDOW} if sys.platform == "win32" else {}
-    done = subprocess.run(
-        [sys.executable, "-P", str(PACKER)], input=asked.getvalue(), capture_output=True, check=False, **hidden
-    )
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip()
-        raise RuntimeError(f"The packing of the UV map ended with code {done.returncode}: {said[-2000:]}")
-    with np.load(io.BytesIO(done.stdout)) as found:
+    try:
+        answer = answer_of(PACKER, asked.getvalue())
+    except HelperFailedError as error:
+        raise RuntimeError(f"The packing of the UV map {error}") from error
+    with np.load(io.BytesIO(answer)) as found:
         width, height = found["size"].tolist()
         return Packed(found["source"].astype(np.int64), found["faces"].astype(np.int64), found["uv"], (width, height))

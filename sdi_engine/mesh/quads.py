@@ -6,14 +6,13 @@ from __future__ import annotations
 import importlib.util
 import io
 import logging
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from ..system.helpers import HelperFailedError, answer_of
 from .topology import non_manifold_edges, pieces, welded
 
 REMESHER = Path(__file__).with_name("quad_remesher.py")
@@ -63,19 +62,12 @@ def _instant_meshes(mesh: trimesh.Trimesh, count: int) -> tuple[NDArray[np.float
     asked = io.BytesIO()
     vertices, faces = np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.uint32)
     np.savez(asked, vertices=vertices, faces=faces, count=max(1, count))
-    hidden = {"creationflags": subprocess.CREATE_NO_WINDOW} if sys.platform == "win32" else {}
-    command = [sys.executable, "-P", str(REMESHER)]
     try:
-        done = subprocess.run(
-            command, input=asked.getvalue(), capture_output=True, check=False, timeout=SECONDS, **hidden
-        )
-    except subprocess.TimeoutExpired:
-        _logger.warning("Instant Meshes has not come to an end.")
+        answer = answer_of(REMESHER, asked.getvalue(), SECONDS)
+    except HelperFailedError as error:
+        _logger.warning("Instant Meshes %s", error)
         return None
-    if done.returncode:
-        _logger.warning("Instant Meshes ended with code %d: %s", done.returncode, done.stderr[-2000:])
-        return None
-    with np.load(io.BytesIO(done.stdout)) as found:
+    with np.load(io.BytesIO(answer)) as found:
         return found["vertices"], found["quads"].astype(np.int64)
 
 

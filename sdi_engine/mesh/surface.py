@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
 from ..errors import NoObjectError
+from ..system.occasions import occasion
 from .manifold import cut_apart
 from .topology import half_edges, pieces, welded
 
@@ -63,9 +64,14 @@ def fine_surface(
         raise NoObjectError("The prompt's volume filled with fog, and no object emerged: try another seed.")
     # hollows that nothing leads to, and whatever is in them
     padded[ndimage.binary_fill_holes(solid) & ~solid] = padded.max()
+    occasion()
     # the logarithm makes the surface vary evenly where the density rises steeply
     vertices, faces = marching_cubes(np.log(padded + 1e-6 * level), float(np.log(level)))
-    mesh = _without_floaters(*_without_slivers(vertices, faces))
+    occasion()
+    vertices, faces = _without_slivers(vertices, faces)
+    occasion()
+    mesh = _without_floaters(vertices, faces)
+    occasion()
     trimesh.smoothing.filter_taubin(mesh, lamb=0.5, nu=0.53, iterations=10)
     return trimesh.Trimesh((mesh.vertices - 1.0) * cell + origin, mesh.faces, process=False)
 
@@ -132,6 +138,7 @@ def simplified(mesh: trimesh.Trimesh, face_budget: int) -> trimesh.Trimesh:
     vertices, faces = fast_simplification.simplify(
         np.asarray(mesh.vertices, dtype=np.float32), np.asarray(mesh.faces, dtype=np.int32), target_count=face_budget
     )
+    occasion()
     place = welded(vertices)
     _, first = np.unique(place, return_index=True)
     return _without_floaters(*cut_apart(vertices[first], place[faces]))
@@ -157,6 +164,7 @@ def smoothed(mesh: trimesh.Trimesh, distance: float) -> trimesh.Trimesh:
     halfway = sparse.diags(0.5 / np.asarray(neighbours.sum(axis=1)).ravel()) @ neighbours + 0.5 * sparse.identity(count)
     moved = vertices
     for _ in range(round((2.0 * distance / edge) ** 2)):
+        occasion()
         moved = halfway @ moved
     _, piece_of_face = pieces(faces)
     piece = np.zeros(count, np.int64)

@@ -8,6 +8,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from ..system.occasions import occasion
 from .charts import charts_of, split
 from .flatten import flattened, projected
 from .packing import pack
@@ -63,6 +64,7 @@ def unwrap(
     flat_corners = np.zeros((len(mesh.faces), 3, 2))
     left = np.arange(len(mesh.faces))  # faces of charts that are not flat yet
     for cuts in range(MOST_CUTS + 1):
+        occasion()
         _, of_left = np.unique(chart[left], return_inverse=True)
         source, faces = _split_along_seams(mesh.faces[left], of_left)
         flat, failed = _laid_flat(vertices[source], faces, of_left)
@@ -71,6 +73,7 @@ def unwrap(
         if cuts == MOST_CUTS or not len(left):
             break
         for each in np.unique(chart[left]):
+            occasion()
             own = left[chart[left] == each]
             parts = split(mesh, own, together)
             chart[own] = np.where(parts == 0, each, chart.max() + parts)
@@ -109,8 +112,10 @@ def _laid_flat(
         return _over_themselves(flat[faces], chart) | _out_of_shape(corners, flat[faces], chart)
 
     flat = flattened(vertices, faces, chart)
+    occasion()
     folded = failed(flat)
     if folded.any():
+        occasion()
         from_one_side = projected(vertices, faces, chart)
         better = folded & ~failed(from_one_side)
         of_better = np.unique(faces[better[chart]])

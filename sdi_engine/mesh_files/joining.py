@@ -133,14 +133,16 @@ def _overlap(uv: NDArray[np.float32], parts: Sequence[Part], group: Sequence[int
 def _side_by_side(parts: Sequence[Part], group: Sequence[int]) -> NDArray[np.float32]:
     """UV coordinates (F, 3, 2) with a square for each group."""
     across = math.ceil(math.sqrt(max(group) + 1))
+    lows, highs = np.zeros((max(group) + 1, 2)), np.ones((max(group) + 1, 2))
+    for part, number in zip(parts, group, strict=True):
+        corners = part.uv.reshape(-1, 2)
+        corners = corners[np.isfinite(corners).all(axis=1)]
+        lows[number] = np.minimum(lows[number], corners.min(axis=0, initial=0.0))
+        highs[number] = np.maximum(highs[number], corners.max(axis=0, initial=1.0))
     placed: list[NDArray[np.float64]] = []
     for part, number in zip(parts, group, strict=True):
-        corners = np.concatenate(
-            [each.uv.reshape(-1, 2) for each, of in zip(parts, group, strict=True) if of == number]
-        )
-        corners = np.concatenate([corners[np.isfinite(corners).all(axis=1)], [[0.0, 0.0], [1.0, 1.0]]])
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        inner = CELL_MARGIN + (part.uv - low) / (high - low).max() * (1.0 - 2.0 * CELL_MARGIN)
+        size = (highs[number] - lows[number]).max()
+        inner = CELL_MARGIN + (part.uv - lows[number]) / size * (1.0 - 2.0 * CELL_MARGIN)
         placed.append((inner + np.array([number % across, number // across])) / across)
     return np.concatenate(placed).astype(np.float32)
 
@@ -152,9 +154,11 @@ def _redrawn(parts: Sequence[Part], pictures: int, mesh: SourceMesh) -> NDArray[
     uv = np.nan_to_num(mesh.uv)
     texels = texels_of(uv, size, np.zeros(len(uv), np.int64), mesh.vertices[mesh.faces])
     colours = np.zeros((len(texels), 3), np.float32)
+    by_face = np.argsort(texels.face, kind="stable")
+    faces = texels.face[by_face]
     first = 0
     for part in parts:
-        ours = np.flatnonzero((first <= texels.face) & (texels.face < first + len(part.faces)))
+        ours = by_face[slice(*np.searchsorted(faces, (first, first + len(part.faces))))]
         face, weights = texels.face[ours] - first, texels.barycentric[ours]
         if part.look.picture is not None:
             at = moved(np.einsum("tk,tkc->tc", weights, np.nan_to_num(part.uv)[face]), part.look.move)
@@ -194,7 +198,8 @@ def _corner_colours(part: Part) -> NDArray[np.uint8]:
 
 def _picture_at(look: PartLook, places: NDArray[np.floating]) -> NDArray[np.floating]:
     """The colours (N, 3) in 0…1 of a picture at places (N, 2) in it or beyond its edges."""
-    return sampled(torch.from_numpy(np.array(look.picture)), torch.from_numpy(places), look.wrap).numpy()
+    picture = look.picture if look.picture.flags.writeable else np.array(look.picture)  # as torch wants it
+    return sampled(torch.from_numpy(picture), torch.from_numpy(places), look.wrap).numpy()
 
 
 def _tinted(colours: NDArray[np.floating], tint: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -1,4 +1,5 @@
-"""A person is heard while a library works for long: whatever torch is called for in this thread is an occasion."""
+"""A person is heard while something works for long: whatever torch is called for in this thread is an occasion, and so
+is every `system.occasions.occasion`."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 
 from torch.overrides import TorchFunctionMode
 
+from ..system.occasions import at_occasions
 from .attention import LISTEN_SECONDS
 
 
@@ -24,8 +26,17 @@ def listening(look: Callable[[], None], clock: Callable[[], float] = time.perf_c
         clock: seconds.
     """
     look()
+    last = clock()
+
+    def look_again() -> None:
+        nonlocal last
+        now = clock()
+        if now - last >= LISTEN_SECONDS:
+            last = now
+            look()
+
     try:
-        with _Occasions(look, clock):
+        with _Occasions(look_again), at_occasions(look_again):
             yield
     except Exception:
         look()
@@ -35,9 +46,9 @@ def listening(look: Callable[[], None], clock: Callable[[], float] = time.perf_c
 class _Occasions(TorchFunctionMode):
     """Looks between two calls of torch's functions: loading a tensor, widening it, checking its numbers."""
 
-    def __init__(self, look: Callable[[], None], clock: Callable[[], float]) -> None:
+    def __init__(self, look: Callable[[], None]) -> None:
         super().__init__()
-        self._look, self._clock, self._last = look, clock, clock()
+        self._look = look
 
     def __torch_function__(
         self,
@@ -46,8 +57,5 @@ class _Occasions(TorchFunctionMode):
         arguments: Sequence[Any] = (),
         named: Mapping[str, Any] | None = None,
     ) -> Any:
-        now = self._clock()
-        if now - self._last >= LISTEN_SECONDS:
-            self._last = now
-            self._look()
+        self._look()
         return function(*arguments, **(named or {}))

@@ -35,6 +35,7 @@ from ..mesh.export import standing_on_ground, write_glb
 from ..representation import TexturedMesh
 from ..system.files import is_file, write_atomically
 from ..system.memory import give_memory_back
+from ..system.occasions import occasion
 from . import checkpoint
 from .attention import Attention, InterruptedStepError
 from .checkpoint_writer import CheckpointWriter
@@ -89,11 +90,13 @@ def make(
 
     @contextmanager
     def phase(name: str, key: str) -> Iterator[None]:
-        report(events.Progress(name, 0, 1))
-        start = time.perf_counter()
-        yield
-        seconds[key] = time.perf_counter() - start
-        log.info("%s: %.1f s", name, seconds[key])
+        """One in which cancel and pause are heard."""
+        with listening(folder.stop_if_told):
+            report(events.Progress(name, 0, 1))
+            start = time.perf_counter()
+            yield
+            seconds[key] = time.perf_counter() - start
+            log.info("%s: %.1f s", name, seconds[key])
 
     device = choose_device(request.device)
     if device.type == "cuda":
@@ -103,7 +106,7 @@ def make(
     told: tuple[str, ...] = ()
     if represent is None:
         represent, told = of_job(folder, request, phase)
-    with phase(LOADING, "load"), listening(folder.stop_if_told), read_progress(LOADING, report):
+    with phase(LOADING, "load"), read_progress(LOADING, report):
         prior = CountedPrior(
             (load or load_prior)(request.model, device, request.loras, request.parts, request.precision)
         )
@@ -120,9 +123,10 @@ def make(
     prior.compile((lambda sentence: report(events.Notice(sentence))) if request.compiled else None)
 
     def attempt(number: int) -> Optimisation:
-        return Optimisation(
-            prior, request.prompt, request.negative_prompt, settings, request.seed, number, represent=represent
-        )
+        with listening(folder.stop_if_told):
+            return Optimisation(
+                prior, request.prompt, request.negative_prompt, settings, request.seed, number, represent=represent
+            )
 
     def as_saved(number: int) -> Optimisation:
         """An attempt at its last checkpoint, or at its beginning."""
@@ -131,18 +135,12 @@ def make(
             checkpoint.load(run, saved)
         return run
 
-    @contextmanager
-    def export_phase(name: str, key: str) -> Iterator[None]:
-        folder.stop_if_told()
-        with phase(name, key):
-            yield
-
     run = attempt(checkpoint.attempt_of(saved) if resumed else 0)
     if resumed and not checkpoint.fits(run, saved):  # begun when a preset was the same for all models
         settings = resolve(request, prior.hints, prior.resolution, by_model=False)
         run = attempt(run.attempt)
     reading = "Reading the prompt"
-    with phase(reading, "read"), listening(folder.stop_if_told), read_progress(LOADING_ENCODERS, report):
+    with phase(reading, "read"), read_progress(LOADING_ENCODERS, report):
         recall(prior, folder, request.prompt, request.negative_prompt)
         run.guidance.read_all(
             request.prompt, request.negative_prompt, lambda share: report(events.Progress(reading, 0, 1, within=share))
@@ -172,7 +170,7 @@ def make(
                 continue
             seconds["optimise"] = time.perf_counter() - start
             report(events.StateChanged(events.EXPORTING))
-            exported = run.representation.export(request, export_phase)
+            exported = run.representation.export(request, phase)
             break
         except NoObjectError as error:
             if run.attempt == MAX_RESTARTS or folder.finish_flag.exists():
@@ -186,6 +184,7 @@ def make(
         report(events.Notice(sentence))
     with phase("Saving", "save"), storage_errors(folder.path):
         for level, one in enumerate((exported, *exported.lods)):
+            occasion()
             mesh = one.mesh
             if not exported.is_placed:
                 standing = standing_on_ground(mesh.vertices, request.height, like=exported.mesh.vertices)
@@ -193,6 +192,7 @@ def make(
             file = folder.lod_file(level) if level else folder.mesh_file
             write_glb(file, mesh, one.albedo, request.prompt[:60], one.normals)
         if request.is_of_a_mesh:
+            occasion()
             save_texture(folder, exported)
     result = {
         "task": request.task,
@@ -298,10 +298,10 @@ def _optimise(
     run.safepoint = attention = Attention(run, folder, report)
 
     while not run.done:
-        if folder.cancel_flag.exists() or folder.pause_flag.exists():
+        if any(flag.exists() for flag in (folder.cancel_flag, folder.pause_flag, folder.finish_flag)):
             with storage_errors(folder.path):
-                checkpoints.save(run)
-            folder.stop_if_told()
+                checkpoints.save(run)  # also for a mesh: the export may be cancelled, and resumed from here
+        folder.stop_if_told()
         if folder.finish_flag.exists():
             report(save_preview(run, folder))
             break

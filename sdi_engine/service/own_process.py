@@ -113,13 +113,15 @@ def was_interrupted(outcome: Outcome, job: Path) -> bool:
 def _sample(folder: JobFolder, request: JobRequest, resume: bool, report: Listener, load: LoadPrior) -> None:
     check_prompt(request.prompt, request.model)
     with worker.torch_work():
+        from ..run.listening import listening
         from ..studies.sampling import sample
 
         def report_or_stop(event: events.Event) -> None:
             report(event)
             folder.stop_if_told()
 
-        sample(request, folder.path, report_or_stop, SAMPLES, load)
+        with listening(folder.stop_if_told):
+            sample(request, folder.path, report_or_stop, SAMPLES, load)
 
 
 class _Costs:

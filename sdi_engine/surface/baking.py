@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..mesh.eight_bit import eight_bit
+from ..system.occasions import occasion
 from .seams import seam_points, without_seams
 from .source import Place, SourceMesh
 from .texels import filled, texels_of
@@ -55,9 +56,11 @@ def bake(
     colours = torch.cat(parts)
     if not colours.isfinite().all():
         return eight_bit(colours).numpy()  # which says so
+    occasion()
     texture = filled(texels, colours.numpy())
     free = np.ones(texture_size**2, bool)
     free[texels.index] = source.painted_faces[texels.face]
+    occasion()
     points = seam_points(source, uv_map.uv, texture_size)
     texture = without_seams(texture, points, free.reshape(texture.shape[:2]))
     return eight_bit(torch.from_numpy(texture)).numpy()

@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix, identity
 
 from ..mesh.packing import pack
 from ..mesh.topology import connected
+from ..system.occasions import occasion
 from .islands import shared_edges
 from .normals import doubled_areas
 
@@ -61,11 +62,13 @@ def _charts(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> tuple[ND
     smooth = normals.astype(np.float32)
     spread = neighbours + identity(len(faces), np.float32, format="csr")
     for _ in range(_SMOOTHINGS):
+        occasion()
         smooth = spread @ smooth
         smooth /= np.linalg.norm(smooth, axis=1, keepdims=True).clip(1e-12)
     direction = np.where(allowed, smooth @ _DIRECTIONS.T.astype(np.float32), -np.inf).argmax(axis=1)
     few = max(16, len(faces) // 2_000)
     for _ in range(_MERGES):
+        occasion()
         chart, size = _pieces(pairs, direction)
         small = size[chart] < few
         if not small.any():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import lsqr
 
+from ..system.occasions import occasion
 from .islands import seams_among, shared_edges
 from .source import SourceMesh
 
@@ -79,6 +80,7 @@ def without_seams(
         colours = flat[used, channel].astype(np.float64)
         may_change = np.ones(len(used))
         for _ in range(ROUNDS):
+            occasion()
             wrong = matrix @ colours
             if np.abs(wrong).max(initial=0.0) <= EQUAL:
                 break

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..mesh.texels import cross, nearest_known, texel_coordinates
+from ..system.occasions import occasion
 
 RING = 2.0
 """Texels beyond a chart's border that show the continued surface. Bilinear filtering reads up to 1.4 away."""
@@ -84,6 +85,7 @@ def texels_of(uv: NDArray[np.float32], size: int, rank: NDArray[np.integer], cor
     face = winner[index]
     barycentric = _barycentric(pixels[face], centre[index].astype(np.float64)).clip(0.0, 1.0)
     barycentric /= barycentric.sum(axis=1, keepdims=True)
+    occasion()
     ring, nearest = _ring(winner.reshape(size, size) >= 0)
     position = np.full(size * size, -1, np.int64)
     position[index] = np.arange(len(index))
@@ -137,6 +139,7 @@ def claims(
         begin = np.ceil(left - _EDGE).astype(np.int64)
         columns = np.floor(right + _EDGE).astype(np.int64) - begin + 1
         for few in _parts(columns):
+            occasion()
             across, step = _repeated(columns[few])
             yield face[few][across], begin[few][across] + step, row[few][across]
 

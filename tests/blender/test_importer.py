@@ -55,6 +55,18 @@ def centre(placed):
     return sum(points[1:], points[0].copy()) / len(points)
 
 
+def rewrite(glb, change):
+    """Change the description of a GLB file's contents."""
+    data = glb.read_bytes()
+    length = int.from_bytes(data[12:16], "little")
+    document = json.loads(data[20 : 20 + length])
+    change(document)
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    chunks = len(text).to_bytes(4, "little") + b"JSON" + text + data[20 + length :]
+    glb.write_bytes(data[:8] + (12 + len(chunks)).to_bytes(4, "little") + chunks)
+
+
 def test_it_stands_where_it_was_asked_for(put):
     placed = put()
     assert tuple(placed.location) == (4.0, 5.0, 6.0)
@@ -172,6 +184,43 @@ def test_a_damaged_request_is_one_sentence(extension, put, folder):
     folder.request_file.write_text("{")
     with pytest.raises(extension.scene.importer.ImportFailedError, match="start the job again"):
         put(scene="Scene")
+
+
+def test_a_job_without_a_mesh_is_one_sentence(extension, put, folder):
+    folder.mesh_file.unlink()
+    with pytest.raises(extension.scene.importer.ImportFailedError, match=r"has no mesh\.glb: run it again"):
+        put()
+
+
+def test_a_file_of_two_objects_is_no_result(extension, put, folder):
+    def add_another(document):
+        document["nodes"].append({"mesh": 0})
+        document["scenes"][0]["nodes"].append(len(document["nodes"]) - 1)
+
+    rewrite(folder.mesh_file, add_another)
+    with pytest.raises(extension.scene.importer.ImportFailedError, match="it has 2 meshes, not one"):
+        put()
+
+
+def test_what_only_blenders_importer_refuses_is_one_sentence(bpy, extension, put, folder, monkeypatch):
+    monkeypatch.setattr(extension.scene.importer, "check_glb", lambda file: None)
+    needs = ["SDI_of_tomorrow"]
+    rewrite(folder.mesh_file, lambda document: document.update(extensionsUsed=needs, extensionsRequired=needs))
+    before = counts(bpy)
+    with pytest.raises(extension.scene.importer.ImportFailedError, match=r"SDI_of_tomorrow.*run the job again") as told:
+        put()
+    assert "\n" not in str(told.value)
+    assert counts(bpy) == before
+
+
+def test_its_pictures_are_in_the_blend_file_and_everything_has_its_name(bpy, put):
+    placed = put()
+    material = placed.data.materials[0]
+    pictures = [node.image for node in material.node_tree.nodes if node.bl_idname == "ShaderNodeTexImage"]
+    assert pictures
+    assert all(picture.packed_file is not None for picture in pictures)
+    assert {placed.name, placed.data.name, material.name} == {PROMPT}
+    assert not material.use_backface_culling
 
 
 class TestUndo:

@@ -177,9 +177,10 @@ class Walk:
         parts = []
         for each in bpy.data.objects:
             assert each.parent is None or each.parent.name in bpy.data.objects
-            if "sdi_prompt" in each or "sdi_job" in each:
+            if "sdi_prompt" in each:
                 assert [collection.name for collection in each.users_collection] == ["SDI"], each.name
             if "sdi_job" in each:
+                assert list(each.users_collection) == [bpy.context.scene.collection], each.name
                 assert each["sdi_job"] not in self.over
                 parts.append((each["sdi_job"], each["sdi_part"]))
         assert len(parts) == len(set(parts)), parts

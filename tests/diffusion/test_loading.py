@@ -4,6 +4,7 @@ import shutil
 import warnings
 from types import SimpleNamespace
 
+import diffusers
 import huggingface_hub
 import pytest
 import torch
@@ -13,10 +14,11 @@ from safetensors.torch import load_file, save_file
 from tiny_models import SCHEDULE, write_sd3, write_sdxl, write_stable_diffusion
 
 from sdi_engine.contract.request import JobRequest
+from sdi_engine.diffusion import loading
 from sdi_engine.diffusion.families import SD1, SD3, SDXL
 from sdi_engine.diffusion.header import read_header
 from sdi_engine.diffusion.loading import load_prior
-from sdi_engine.diffusion.location import REAL_MODEL, REAL_MODEL_MIRRORS
+from sdi_engine.diffusion.location import INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS
 from sdi_engine.diffusion.precision import precision
 from sdi_engine.errors import BadInputError, EnvironmentMissingError, OutOfMemoryError
 from sdi_engine.run.guidance import Guidance
@@ -542,6 +544,32 @@ def test_a_copy_that_is_here_is_not_fetched_again(hub_cache, latent_model, monke
     load_prior(REAL_MODEL, CPU)
     assert asked[0] == REAL_MODEL_MIRRORS[1]
     assert REAL_MODEL_MIRRORS[0] not in asked
+
+
+def test_a_model_is_fetched_by_a_process_of_its_own_where_its_weights_are_not_here(
+    hub_cache, latent_model, tmp_path, monkeypatch
+):
+    """The hub is what is offline in this test: a copy of the index is all that is there at first."""
+    only_index = tmp_path / "only index"
+    only_index.mkdir()
+    shutil.copy(latent_model / INDEX_FILE, only_index)
+    hub_cache("someone/something", only_index)
+    snapshot = next((tmp_path / "hub").glob("models--*/snapshots/*"))
+    fetched = []
+
+    def fetch(name, pipeline, absent):
+        fetched.append((name, pipeline))
+        shutil.copytree(latent_model, snapshot, dirs_exist_ok=True)
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("sdi_engine.system.network.unreachable", lambda *url: "")
+    monkeypatch.setattr(loading, "_distrust", lambda source: "")
+    monkeypatch.setattr(loading, "fetch", fetch)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, file, **options: str(snapshot / file))
+    monkeypatch.setattr(diffusers.StableDiffusionPipeline, "download", lambda *names, **options: str(snapshot))
+    for _ in range(2):
+        assert load_prior("someone/something", CPU).resolution == 16
+    assert fetched == [("someone/something", "StableDiffusionPipeline")]
 
 
 def test_an_overflow_of_the_vae_is_no_white(latent_model):

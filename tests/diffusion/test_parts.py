@@ -516,8 +516,12 @@ def test_the_vae_beside_a_model_is_taken_instead_of_its_own(tmp_path):
     assert parts.check(model, Parts(vae=str(beside))).given["vae"].path == beside
     assert parts.completed(model, Parts(vae=other), ()) == Parts(vae=other)
     write_file(beside, VAE_16)
-    with pytest.raises(BadInputError, match=r"dream\.vae\.safetensors\" is a VAE with 16 channels, .* with 4 channels"):
+    with pytest.raises(BadInputError, match=r"dream\.vae\.safetensors\" is a VAE with 16 .* 4 channels.* rename it"):
         parts.completed(model, NO_PARTS, ())
+    beside.write_bytes(b"no weights")
+    with pytest.raises(BadInputError, match=r"does not start like a safetensors file.* rename it"):
+        parts.completed(model, NO_PARTS, ())
+    assert parts.completed(model, Parts(vae=other), ()) == Parts(vae=other)
 
 
 @pytest.mark.parametrize(

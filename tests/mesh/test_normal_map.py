@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import trimesh
 
+from sdi_engine.mesh import normal_map
 from sdi_engine.mesh.bake import Canvas
 from sdi_engine.mesh.normal_map import FineNormals, bake_normals, tangents_of
 from sdi_engine.mesh.unwrap import UnwrappedMesh, unwrap
+from sdi_engine.system.occasions import at_occasions
 
 SIZE = 128
 
@@ -46,6 +48,16 @@ def test_a_smooth_ball_is_shaded_like_the_grooved_one(fine, is_mirrored):
 
     assert off_by(canvas.normals) > 8.0
     assert off_by(decoded(bake_normals(fine, canvas), canvas)) < 2.5
+
+
+def test_in_parts_it_is_the_same_map_and_a_person_is_heard_between_them(fine, monkeypatch):
+    canvas = Canvas.of(unwrap(trimesh.creation.icosphere(3, 0.6), SIZE, 2), SIZE)
+    whole, asked = bake_normals(fine, canvas), []
+    monkeypatch.setattr(normal_map, "AT_ONCE", len(canvas.face) // 10)
+    with at_occasions(lambda: asked.append(True)):
+        in_parts = bake_normals(fine, canvas)
+    np.testing.assert_array_equal(in_parts, whole)
+    assert len(asked) >= 10
 
 
 def test_green_is_up_and_red_is_right():

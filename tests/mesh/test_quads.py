@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import trimesh
 
+from sdi_engine.errors import JobCancelledError
 from sdi_engine.mesh import quads
 from sdi_engine.mesh.topology import non_manifold_edges
 from sdi_engine.mesh.unwrap import unwrap
+from sdi_engine.system.occasions import at_occasions
 
 
 def box_of_quads(across=4):
@@ -87,3 +89,22 @@ def test_instant_meshes_makes_closed_quads_of_a_ball():
     assert mesh.volume == pytest.approx(ball.volume, rel=0.06)
     sides = np.linalg.norm(np.diff(mesh.vertices[mesh.faces[::2]], axis=1), axis=2)
     assert (sides.min(axis=1) > 0.25 * sides.max(axis=1)).mean() > 0.9  # they are square rather than long
+
+
+def test_a_remeshing_that_takes_long_is_ended_when_the_job_is_cancelled(box, tmp_path, monkeypatch):
+    begun = tmp_path / "begun"
+    slow = f"""
+import time
+from pathlib import Path
+def remesh(*arrays, **options): Path({str(begun)!r}).touch(); time.sleep(60)
+"""
+    (tmp_path / "pynanoinstantmeshes.py").write_text(slow)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(quads.importlib.util, "find_spec", lambda name: True)
+
+    def look():
+        if begun.exists():
+            raise JobCancelledError("The job was cancelled.")
+
+    with at_occasions(look), pytest.raises(JobCancelledError):
+        quads.remeshed(box, 1000)

@@ -1,6 +1,7 @@
 """From a request to a mesh with the closed-form model of a ball, including runs that fail on purpose."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion import model_index
 from sdi_engine.diffusion.prior import ModelHints
 from sdi_engine.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_NO_OBJECT, EXIT_OUT_OF_MEMORY
-from sdi_engine.run import checkpoint_writer, text_to_mesh
+from sdi_engine.run import attention, checkpoint_writer, text_to_mesh
 from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.run.text_to_mesh import residual_curve
 from sdi_engine.service import worker
@@ -110,6 +111,7 @@ def test_a_run_cancelled_in_its_second_attempt_resumes_that_attempt(folder, pois
 
     with monkeypatch.context() as patch:
         patch.setattr(Optimisation, "advance", cancel_at_ten)
+        patch.setattr(attention, "LISTEN_SECONDS", math.inf)  # however slow the computer, not in the middle of a step
         assert worker.run(folder.path, resume=False) == EXIT_CANCELLED
     steps = []
 

@@ -193,6 +193,36 @@ def test_an_engine_elsewhere_is_judged_by_whether_its_heartbeat_changes(tmp_path
         worker._refuse_running(folder, lambda: now[0], sleep_while_it_beats)
 
 
+@pytest.mark.parametrize(
+    ("resume", "left"),
+    [
+        (False, {"cancel", "finish", "pause"}),  # meant for the run that begins
+        (True, {"checkpoint/state.safetensors"}),
+    ],
+)
+def test_a_run_begins_without_what_the_last_one_left(tmp_path, resume, left):
+    folder = JobFolder.create(tmp_path / "job", request("starter"))
+    of_a_killed_engine = ".mesh.glb.4000000000.part", "checkpoint/.state.safetensors.4000000000.part"
+    for name in ("cancel", "finish", "pause", "checkpoint/state.safetensors", *of_a_killed_engine):
+        (folder.path / name).parent.mkdir(exist_ok=True)
+        (folder.path / name).write_text("of the last run")
+    at_work = []
+    worker.run(folder.path, resume=resume, work=lambda *_: at_work.extend(folder.path.rglob("*")))
+    names = {str(file.relative_to(folder.path).as_posix()) for file in at_work if file.is_file()}
+    assert names - {"request.json", "status.json", "events.jsonl", "worker.log"} == left
+
+
+def test_a_job_with_a_link_among_its_files_is_not_run(tmp_path, caplog):
+    folder = JobFolder.create(tmp_path / "job", request("starter"))
+    (tmp_path / "elsewhere").mkdir()
+    folder.checkpoint_folder.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    told, began = folder.events_file.read_bytes(), []
+    assert worker.run(folder.path, resume=False, work=lambda *_: began.append(1)) == EXIT_STORAGE
+    assert not began
+    assert str(folder.checkpoint_folder) in caplog.text
+    assert folder.events_file.read_bytes() == told
+
+
 def test_the_heartbeat_beats_while_the_job_runs(model, tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.02)
     folder = JobFolder.create(tmp_path / "job", request(model, steps=2))

@@ -1,0 +1,34 @@
+"""A model of the hub is downloaded by a process of its own, since the hub's library listens to nobody for gigabytes.
+
+Where the person no longer wants it that process is ended, and the library goes on from what is there the next time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..system.helpers import HelperFailedError, answer_of
+
+FETCHER = Path(__file__).with_name("fetcher.py")
+
+log = logging.getLogger(__name__)
+
+
+def fetch(name: str, pipeline: str, absent: Iterable[str]) -> None:
+    """Download a model's files into the hub's cache.
+
+    Why it could not is for the one to find out who reads them then, and is only noted here.
+
+    Args:
+        name: "owner/name".
+        pipeline: of Diffusers, by its class's name.
+        absent: parts that the pipeline is built without.
+    """
+    asked = {"name": name, "pipeline": pipeline, "absent": list(absent)}
+    try:
+        answer_of(FETCHER, json.dumps(asked).encode())
+    except HelperFailedError as error:
+        log.info("The download of %s %s", name, error)
