@@ -33,6 +33,11 @@ def view_layer_of(context: bpy.types.Context, scene: bpy.types.Scene) -> bpy.typ
     return scene.view_layers[0]
 
 
+def editor_of(thing: bpy.types.Object) -> bpy.types.Object | None:
+    """An object in another mode than Object Mode that has this object's data: itself, or another user of its mesh."""
+    return next((each for each in bpy.data.objects if each.data == thing.data and each.mode != "OBJECT"), None)
+
+
 def reason_to_wait(context: bpy.types.Context, placement: Placement, what: str) -> str:
     """Why the result, such as an "object", must wait, and for what, as one sentence; empty if it may be imported now.
 
@@ -45,7 +50,7 @@ def reason_to_wait(context: bpy.types.Context, placement: Placement, what: str) 
     if placement.target is not None:
         thing = target.find(placement.target)
         comes = f"The {what} is ready: it comes onto “{thing.name if thing is not None else placement.target.name}”"
-        in_use = thing if thing is not None and thing.mode != "OBJECT" else in_use
+        in_use = (editor_of(thing) if thing is not None else None) or in_use
     if in_use is not None and in_use.mode != "OBJECT":
         mode = in_use.bl_rna.properties["mode"].enum_items[in_use.mode].name
         return f"{comes} when you leave {mode}."

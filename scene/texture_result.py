@@ -22,7 +22,7 @@ from ..jobs.placement import Placement
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.files import is_there
-from . import behind_modifiers, looks, markers, refined_shape, texture_material, textures
+from . import behind_modifiers, destination, looks, markers, refined_shape, texture_material, textures
 from .evaluated_copy import copy_as_evaluated
 from .importer import ImportFailedError
 from .seen_material import is_seen
@@ -162,8 +162,9 @@ def _refuse(thing: bpy.types.Object) -> None:
     refusal = check(thing)
     if refusal:
         raise ImportFailedError(refusal)
-    if thing.mode != "OBJECT":
-        raise ImportFailedError(f'"{thing.name}" is not in Object Mode: switch to it first.')
+    editor = destination.editor_of(thing)
+    if editor is not None:
+        raise ImportFailedError(f'"{editor.name}" is not in Object Mode: switch to it first.')
 
 
 def _uv_map_of(folder: JobFolder) -> str:

@@ -210,6 +210,19 @@ class TestGeometry:
         assert len(capture(cube).faces) == 48
         assert cube.mode == "EDIT"
 
+    @pytest.mark.parametrize("how", ["Dyntopo", "Multiresolution"])
+    def test_strokes_that_are_not_in_the_mesh_yet_are_not_left_out_silently(self, bpy, cube, capture, how):
+        bpy.context.view_layer.objects.active = cube
+        if how == "Multiresolution":
+            cube.modifiers.new("Multires", "MULTIRES")
+        bpy.ops.object.mode_set(mode="SCULPT")
+        if how == "Dyntopo":
+            bpy.ops.sculpt.dynamic_topology_toggle()
+        with pytest.raises(Exception, match=f'"Cube" is sculpted with {how}, .*: leave that first'):
+            capture(cube)
+        bpy.ops.object.mode_set(mode="OBJECT")
+        assert len(capture(cube).faces) == 12
+
     def test_a_corner_is_the_loop_that_it_was_made_of(self, cube, capture):
         cube.scale.x = -1.0
         source = capture(cube)

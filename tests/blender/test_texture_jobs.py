@@ -137,6 +137,26 @@ def test_without_chosen_faces_nothing_is_queued(bpy, desk, cube, texture, only, 
     assert not list(results.glob("*/request.json"))
 
 
+@pytest.mark.parametrize("mode", ["EDIT", "SCULPT"])
+def test_it_waits_for_who_else_edits_the_mesh(bpy, desk, cube, texture, mode):
+    """Blender writes the edited mesh over the object's when that mode is left: a new UV map would be gone."""
+    other = cube.copy()
+    bpy.context.collection.objects.link(other)
+    assert texture() is None
+    bpy.context.view_layer.objects.active = other
+    bpy.ops.object.mode_set(mode=mode)
+    desk.until(lambda: desk.arrivals.waits_for)
+    assert desk.arrivals.waits_for == f"The texture is ready: it comes onto “Cube” when you leave {mode.title()} Mode."
+    bpy.context.window.scene = bpy.data.scenes.new("Other")  # whose active object is in no mode
+    for _ in range(5):
+        desk.tick()
+    assert desk.arrivals.waits_for
+    bpy.context.window.scene = bpy.data.scenes["Scene"]
+    bpy.ops.object.mode_set(mode="OBJECT")
+    desk.to_the_end()
+    assert PROMPT in materials(cube)
+
+
 def test_selected_faces_in_edit_mode(bpy, desk, cube, texture):
     bmesh = pytest.importorskip("bmesh")
     bpy.ops.object.mode_set(mode="EDIT")
