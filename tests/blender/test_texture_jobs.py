@@ -140,19 +140,16 @@ def test_without_chosen_faces_nothing_is_queued(bpy, desk, cube, texture, only, 
 @pytest.mark.parametrize("mode", ["EDIT", "SCULPT"])
 def test_it_waits_for_who_else_edits_the_mesh(bpy, desk, cube, texture, mode):
     """Blender writes the edited mesh over the object's when that mode is left: a new UV map would be gone."""
-    other = cube.copy()
-    bpy.context.collection.objects.link(other)
     assert texture() is None
-    bpy.context.view_layer.objects.active = other
+    here, there = bpy.context.scene, bpy.data.scenes.new("Other")
+    bpy.context.window.scene = there
+    there.collection.objects.link(cube.copy())
+    bpy.context.view_layer.objects.active = there.collection.objects[0]
     bpy.ops.object.mode_set(mode=mode)
     desk.until(lambda: desk.arrivals.waits_for)
     assert desk.arrivals.waits_for == f"The texture is ready: it comes onto “Cube” when you leave {mode.title()} Mode."
-    bpy.context.window.scene = bpy.data.scenes.new("Other")  # whose active object is in no mode
-    for _ in range(5):
-        desk.tick()
-    assert desk.arrivals.waits_for
-    bpy.context.window.scene = bpy.data.scenes["Scene"]
     bpy.ops.object.mode_set(mode="OBJECT")
+    bpy.context.window.scene = here
     desk.to_the_end()
     assert PROMPT in materials(cube)
 
