@@ -24,8 +24,8 @@ class SDI_OT_write_textures(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if not any(origin.is_ours(each) for each in context.view_layer.objects):
-            cls.poll_message_set("This scene has no object that this extension has made from a prompt")
+        if not any(origin.has_our_textures(each) for each in context.view_layer.objects):
+            cls.poll_message_set("This scene has no object that this extension has made or textured")
             return False
         return True
 
@@ -34,7 +34,7 @@ class SDI_OT_write_textures(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        ours = [each for each in context.view_layer.objects if origin.is_ours(each)]
+        ours = [each for each in context.view_layer.objects if origin.has_our_textures(each)]
         chosen = [each for each in ours if each.select_get(view_layer=context.view_layer)] or ours
         try:
             folder = Path(path_chosen(self.directory, "folder"))

@@ -96,6 +96,22 @@ def test_the_queue_can_be_reordered_and_shortened(desk):
     assert "two" not in desk.bpy.data.objects
 
 
+def test_the_result_waits_until_edit_mode_is_left_in_another_scene(bpy, desk):
+    """Its undo step would be one of the edited mesh, and the next undo would free it, and crash Blender."""
+    assert desk.generate() is None
+    here, there = bpy.context.scene, bpy.data.scenes.new("Other")
+    bpy.context.window.scene = there
+    edited = bpy.data.objects.new("edited", bpy.data.meshes.new("edited"))
+    there.collection.objects.link(edited)
+    bpy.context.view_layer.objects.active = edited
+    bpy.ops.object.mode_set(mode="EDIT")
+    desk.until(lambda: desk.arrivals.waits_for)
+    assert desk.arrivals.waits_for == "The object is ready: it comes into the scene when you leave Edit Mode."
+    bpy.ops.object.mode_set(mode="OBJECT")
+    desk.to_the_end()
+    assert PROMPT in here.objects
+
+
 def test_the_result_waits_until_edit_mode_is_left(bpy, desk):
     desk.generate()
     bpy.ops.object.mode_set(mode="EDIT")
