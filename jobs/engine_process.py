@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 
 from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.job_queue import JobQueue
@@ -58,7 +60,7 @@ class EngineProcess:
         self._engine = engine
         self.exit_code = None
         self._has_served = False
-        results = self._queue.results.resolve()
+        results = Path(os.path.realpath(self._queue.results))  # `resolve` fails at a loop of links
         try:
             engine.check()
             with storage_errors(results):

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -263,3 +264,76 @@ def test_what_a_model_cannot_give_is_refused_before_a_job_folder_is_made(sdi_eng
     assert code == 2
     assert "turbo" in errors
     assert not (tmp_path / "job").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file whose disk is always full")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_what_cannot_be_printed_is_a_sentence(options):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "sdi_engine", "doctor", *options]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 6
+    assert done.stderr.strip().rpartition("\n")[2].startswith("What this command says cannot be written (")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_left_is_no_error():
+    command = [sys.executable, "-m", "sdi_engine", "doctor"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert errors == ""
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_outside_a_job_cancels_the_command(sdi_engine, tmp_path, monkeypatch, signal_number):
+    monkeypatch.setattr("sdi_engine.cli.commands.check_request", lambda request: signal.raise_signal(signal_number))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        signal.signal(signal.SIGTERM, lambda number, frame: None)  # or the tests themselves would end
+        code, last, errors = sdi_engine("generate", "a mug", "-o", str(tmp_path / "job"), "--json")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert code == 130
+    assert json.loads(last) == {"ok": False, "error": "Cancelled.", "exit_code": 130}
+    assert "Cancelled." in errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that a program is in")
+@pytest.mark.parametrize("command", [["serve", "results"], ["generate", "a mug", "-o", "job"]])
+def test_the_folder_that_it_was_started_in_may_be_gone(sdi_engine, tmp_path, monkeypatch, command):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code, _, errors = sdi_engine(*command)
+    assert code == 2
+    assert "The folder that this command was started in is gone" in errors
+
+
+def test_results_that_are_a_link_to_itself(tmp_path):
+    loop = tmp_path / "loop"
+    try:
+        loop.symlink_to(loop)
+    except OSError:
+        pytest.skip("links are not allowed here")
+    code, _, errors = in_its_own_process("serve", str(loop), "--idle-minutes", "0")
+    assert code == 6
+    assert "Traceback" not in errors
+    assert "cannot be used" in errors
+
+
+def test_ctrl_c_while_it_starts_is_no_traceback():
+    code = (
+        "import runpy, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'sdi_engine.cli.commands':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "sys.argv = ['sdi_engine', 'doctor']\n"
+        "runpy.run_module('sdi_engine', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
