@@ -97,7 +97,7 @@ def test_the_queue_can_be_reordered_and_shortened(desk):
 
 
 def test_the_result_waits_until_edit_mode_is_left_in_another_scene(bpy, desk):
-    """Its undo step would be one of the edited mesh, and the next undo would free it, and crash Blender."""
+    """Its undo step would be one of the edited mesh, and the next undo would lose it for good."""
     assert desk.generate() is None
     here, there = bpy.context.scene, bpy.data.scenes.new("Other")
     bpy.context.window.scene = there
