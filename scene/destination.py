@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..jobs.placement import Placement
-from . import target
+from . import markers, target
 
 _RENDER_JOBS = ("RENDER", "OBJECT_BAKE")
 
@@ -41,19 +41,20 @@ def editor_of(thing: bpy.types.Object) -> bpy.types.Object | None:
 def reason_to_wait(context: bpy.types.Context, placement: Placement, what: str) -> str:
     """Why the result, such as an "object", must wait, and for what, as one sentence; empty if it may be imported now.
 
-    Modes other than Object Mode have an undo history of their own, in which a new object would be lost. So the result
-    waits, and does not interrupt the person.
+    Modes other than Object Mode have an undo history of their own, in which a new object would be lost, in whichever
+    scene it is. So the result waits, and does not interrupt the person.
     """
     comes = f"The {what} is ready: it comes into the scene"
-    scene = scene_of(context, placement)
-    in_use = view_layer_of(context, scene).objects.active
+    view_layers = [view_layer_of(context, scene_of(context, placement)), *markers.seen_view_layers()]
+    in_use = [view_layer.objects.active for view_layer in view_layers]
     if placement.target is not None:
         thing = target.find(placement.target)
         comes = f"The {what} is ready: it comes onto “{thing.name if thing is not None else placement.target.name}”"
-        in_use = (editor_of(thing) if thing is not None else None) or in_use
-    if in_use is not None and in_use.mode != "OBJECT":
-        mode = in_use.bl_rna.properties["mode"].enum_items[in_use.mode].name
-        return f"{comes} when you leave {mode}."
+        in_use.insert(0, editor_of(thing) if thing is not None else None)
+    for each in in_use:
+        if each is not None and each.mode != "OBJECT":
+            mode = each.bl_rna.properties["mode"].enum_items[each.mode].name
+            return f"{comes} when you leave {mode}."
     if is_rendering():
         return f"{comes} when the render is done."
     if any(

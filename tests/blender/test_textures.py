@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
-from made_jobs import PROMPT, fake_worker, make_job
+from made_jobs import PROMPT, fake_worker, make_job, make_texture_job
 
 RED = (200 / 255, 30 / 255, 30 / 255)
 LINEAR_RED = (0.578, 0.013, 0.013, 1.0)
@@ -76,6 +76,15 @@ def test_the_texture_is_seen_again_in_a_re_import(bpy, put, tmp_path, export):
     image = image_of(things[0])
     assert tuple(image.size) == (8, 8)
     assert tuple(image.pixels[:3]) == pytest.approx(RED, abs=0.01)
+
+
+def test_the_texture_of_an_object_that_was_textured_is_written_too(bpy, extension, results, tmp_path):
+    cube = bpy.data.objects["Cube"]
+    assert not bpy.ops.sdi.write_textures.poll()
+    folder = make_texture_job(extension, bpy, results, cube)
+    extension.scene.texture_result.apply(bpy.context, cube, folder)
+    assert bpy.ops.sdi.write_textures(directory=str(tmp_path)) == {"FINISHED"}
+    assert (tmp_path / f"{PROMPT}.png").read_bytes() == folder.texture_file.read_bytes()
 
 
 def test_the_blend_file_has_all_it_needs(bpy, put, tmp_path, results):
