@@ -309,7 +309,7 @@ def _lines(name: str) -> Iterator[str]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise BadInputError(
             f'The list of prompts "{name}" cannot be read ({reason}): give a text file with a prompt per line, or one '
             f"of {', '.join(LISTS)}."
