@@ -6,6 +6,7 @@ In the background Blender's timers do not fire, so this polls in a loop, as `ses
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import bpy
@@ -70,9 +71,14 @@ def submit(
         prepare: writes what the job needs besides; may raise EngineError.
     """
     job = runner.create(request)
-    prepare(job)
-    with storage_errors(job.folder.path):
-        where.write(job.folder)
+    try:
+        prepare(job)
+        with storage_errors(job.folder.path):
+            where.write(job.folder)
+    except BaseException:  # a job without its mesh could not be made, and would be in the way of the next try
+        with suppress(OSError):
+            job.folder.remove()
+        raise
     runner.submit(job)
     return job
 

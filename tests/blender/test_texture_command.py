@@ -110,3 +110,14 @@ def test_the_same_call_with_resume_takes_what_was_made_unless_the_mesh_is_anothe
     bpy.context.view_layer.update()
     assert command(*arguments)[0] == 0
     assert len(folders(results)) == 2
+
+
+def test_a_full_disk_leaves_no_job_without_its_mesh(bpy, command, extension, results, monkeypatch):
+    def fails(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(extension.console.textures, "write_atomically", fails)
+    code, said = command("a checkered red chair", "--objects", "Cube")
+    assert code == 6
+    assert "is full: free some space" in str(said)
+    assert not folders(results)
