@@ -68,17 +68,17 @@ def submit(
         request: what to make.
         runner: does the job.
         where: the result's placement.
-        prepare: writes what the job needs besides; may raise EngineError.
+        prepare: writes what the job needs besides; may raise OSError.
     """
     job = runner.create(request)
-    try:
-        prepare(job)
-        with storage_errors(job.folder.path):
+    with storage_errors(job.folder.path):
+        try:
+            prepare(job)
             where.write(job.folder)
-    except BaseException:  # a job without its mesh could not be made, and would be in the way of the next try
-        with suppress(OSError):
-            job.folder.remove()
-        raise
+        except BaseException:  # a job without its mesh could not be made, and would be in the way of the next try
+            with suppress(OSError):
+                job.folder.remove()
+            raise
     runner.submit(job)
     return job
 

@@ -119,5 +119,5 @@ def test_a_full_disk_leaves_no_job_without_its_mesh(bpy, command, extension, res
     monkeypatch.setattr(extension.console.textures, "write_atomically", fails)
     code, said = command("a checkered red chair", "--objects", "Cube")
     assert code == 6
-    assert "is full: free some space" in str(said)
+    assert "is full: free some space, then try again." in str(said)
     assert not folders(results)
