@@ -289,12 +289,14 @@ def test_a_reader_that_has_left_is_no_error():
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_outside_a_job_cancels_the_command(sdi_engine, tmp_path, monkeypatch, signal_number):
     monkeypatch.setattr("sdi_engine.cli.commands.check_request", lambda request: signal.raise_signal(signal_number))
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background of a shell do not have
         signal.signal(signal.SIGTERM, lambda number, frame: None)  # or the tests themselves would end
         code, last, errors = sdi_engine("generate", "a mug", "-o", str(tmp_path / "job"), "--json")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert code == 130
     assert json.loads(last) == {"ok": False, "error": "Cancelled.", "exit_code": 130}
     assert "Cancelled." in errors
