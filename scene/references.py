@@ -96,17 +96,21 @@ def _holders(owner: bpy.types.ID) -> Iterator[bpy.types.bpy_struct]:
     yield owner
     if not isinstance(owner, bpy.types.Object):
         return
-    yield from owner.modifiers
+    for modifier in owner.modifiers:
+        yield modifier
+        if hasattr(modifier, "properties"):  # the inputs of geometry nodes, as Blender 5.2 has them
+            inputs = modifier.properties.inputs
+            names = [each.identifier for each in inputs.bl_rna.properties if each.type == "POINTER"]
+            yield from (getattr(inputs, name) for name in names if name != "rna_type")
     bones = owner.pose.bones if owner.pose is not None else ()
     for constrained in (owner, *bones):
         yield from constrained.constraints
 
 
 def _custom_properties(holder: bpy.types.bpy_struct) -> list[tuple[str, object]]:
-    """Custom properties, which the inputs of a modifier of geometry nodes are, too."""
-    if isinstance(holder, (bpy.types.ID, bpy.types.NodesModifier)):
-        return list(holder.items())
-    return []
+    """Custom properties, which the inputs of geometry nodes are, too, before Blender 5.2."""
+    is_before = isinstance(holder, bpy.types.NodesModifier) and not hasattr(holder, "properties")
+    return list(holder.items()) if is_before or isinstance(holder, bpy.types.ID) else []
 
 
 def _point(holder: bpy.types.bpy_struct, name: str, target: bpy.types.Object | None) -> None:

@@ -80,12 +80,12 @@ class UndoGuard:
     def _put_aside(self, *_: object) -> None:
         helpers = markers.helpers()
         self._aside = [_remember(name) for name in sorted({str(each[markers.JOB]) for each in helpers})]
-        self._references = references.clear(helpers)
         for each in helpers:
             for collection in each.users_collection:
                 collection.objects.unlink(each)
             if each.get(markers.PART) in (markers.LIVE, markers.OVERLAY):
                 each.parent = None  # the marker may be newer than the step, if the step's own marker was deleted
+        self._references = references.clear(helpers)
         if helpers:
             bpy.context.scene[_MARK] = True
         _settle()
