@@ -59,7 +59,7 @@ def restore(references: Collection[Reference]) -> None:
     """Set these pointers again, of owners that Blender kept, to the jobs' helpers as they are now."""
     kept = []
     for each in references:
-        owner = (bpy.data.scenes if each.is_scene else bpy.data.objects).get(each.owner)
+        owner = (bpy.data.scenes if each.is_scene else bpy.data.objects).get((each.owner, None))  # not a linked one
         if owner is None or _KEPT not in owner:
             continue
         kept.append(owner)
