@@ -6,7 +6,6 @@ In the background Blender's timers do not fire, so this polls in a loop, as `ses
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import bpy
@@ -71,14 +70,9 @@ def submit(
         prepare: writes what the job needs besides; may raise OSError.
     """
     job = runner.create(request)
-    with storage_errors(job.folder.path):
-        try:
-            prepare(job)
-            where.write(job.folder)
-        except BaseException:  # a job without its mesh could not be made, and would be in the way of the next try
-            with suppress(OSError):
-                job.folder.remove()
-            raise
+    with job.folder.completed():
+        prepare(job)
+        where.write(job.folder)
     runner.submit(job)
     return job
 

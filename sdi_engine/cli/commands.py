@@ -7,11 +7,10 @@ import json
 import logging
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..contract.job_folder import JobFolder, storage_errors
+from ..contract.job_folder import JobFolder
 from ..diffusion.request_check import check_request
 from ..errors import EXIT_CANCELLED, EXIT_DONE, EXIT_ENVIRONMENT, EXIT_STORAGE, BadInputError, EngineError
 from ..service import worker
@@ -82,13 +81,8 @@ def _of_mesh(options: argparse.Namespace) -> int:
 
         source, notices = source_from_file(options.mesh)
     folder = JobFolder.create(options.output, request)
-    with storage_errors(folder.path):
-        try:
-            write_source(folder.source_file, source)
-        except BaseException:  # a job without its mesh could not be resumed, and would be in the way of the next try
-            with suppress(OSError):
-                folder.remove()
-            raise
+    with folder.completed():
+        write_source(folder.source_file, source)
     for notice in notices:
         log.info("%s", notice)
     return _work(options, folder.path, resume=False)
