@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from ..diffusion.read_share import told
 from .attention import LISTEN_SECONDS
 
 LEAST_SECONDS = 2.0
-"""What the rest takes is said once so much time shows how fast the disk is."""
+"""What the rest takes is said once so much time since the first weights shows how fast the disk is."""
 
 
 @contextmanager
@@ -23,16 +24,20 @@ def read_progress(
     An error that `report` raises, such as that the job was cancelled, comes out of the block as it is, whatever the
     libraries that it passes through make of it.
     """
-    began = last = clock()
+    last = clock()
+    began, first = math.inf, math.inf  # libraries are imported before the first weights, which takes seconds
     raised: Exception | None = None
 
     def tell(share: float) -> None:
-        nonlocal last, raised
+        nonlocal last, began, first, raised
         now = clock()
+        if share < first:
+            began, first = now, share
         if now - last < LISTEN_SECONDS:
             return
         last = now
-        rest = (now - began) / share * (1.0 - share) if now - began >= LEAST_SECONDS else None
+        seconds, read = now - began, share - first
+        rest = seconds / read * (1.0 - share) if seconds >= LEAST_SECONDS and read > 0.0 else None
         try:
             report(Progress(phase, 0, 1, eta=rest, within=share))
         except Exception as error:
