@@ -70,7 +70,7 @@ def network_in_folder(folder: Path, model: str, part: str, kind: Sequence[str], 
     cls = getattr(importlib.import_module(library), name)
     if library == "transformers":  # which reads in threads of its own, where nothing can be counted
         settings = cls.config_class.from_pretrained(str(folder), subfolder=part, local_files_only=True)
-        state = _read(what, [file for file in weight_files(folder / part) if file.name.startswith("model")], dtype)
+        state = _read(what, weight_files(folder / part), dtype)
         becomes_narrow = any(
             tensor.is_floating_point() and tensor.itemsize > dtype.itemsize for tensor in state.values()
         )
@@ -361,9 +361,8 @@ def _fit(config: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def _variant(folder: Path) -> str | None:
-    """Some folders of networks hold the half precision copy of the weights only."""
-    files = weight_files(folder)
-    return HALF_VARIANT if files and all(f".{HALF_VARIANT}" in file.name for file in files) else None
+    """Which copy of the weights Diffusers reads: that in half precision where there is no other."""
+    return HALF_VARIANT if any(f".{HALF_VARIANT}" in file.name for file in weight_files(folder)) else None
 
 
 def _shaped(file: Path, name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
