@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = make_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = argparse.Namespace(json="--json" in given, verbose="--verbose" in given)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO, handlers=[_log_handler(options.verbose)]
     )
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         with worker.stop_signals():
+            options = make_parser().parse_args(given)
             _check_place()
             return _COMMANDS.get(options.command, _study)(options)
     except KeyboardInterrupt:  # outside a job, which says more about its end: while a mesh is read, for example

@@ -11,16 +11,15 @@ from typing import Any
 from .. import __version__
 from ..config.parameters import NOISES_2D, TASKS_OF_A_MESH
 from ..diffusion.sizes import SIZE_NAMES
-from .options import add_model, add_options, add_processes
+from ..system.untrusted import shown
+from .options import Parser, add_model, add_options, add_processes, whole_number
 
 FIGURES = ("1", "8", "9", "10", "11")
 
 
 def make_parser() -> argparse.ArgumentParser:
     """A parser whose result says in `command` what to do."""
-    parser = argparse.ArgumentParser(
-        prog="sdi_engine", description="Text to 3D by Score Distillation via Inversion.", epilog=__doc__
-    )
+    parser = Parser(prog="sdi_engine", description="Text to 3D by Score Distillation via Inversion.", epilog=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
@@ -112,7 +111,9 @@ def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
 
     ddim_steps = {"steps": "DDIM steps (default: 30)"}
     sample = command("sample", "2D pictures by DDIM: what the model makes of the prompt, before any 3D")
-    sample.add_argument("--count", type=int, default=4, help="pictures, each of its own seed (default: %(default)s)")
+    sample.add_argument(
+        "--count", type=whole_number, default=4, help="pictures, each of its own seed (default: %(default)s)"
+    )
     add_options(sample, "image", ddim_steps)
 
     distill2d = command("distill2d", "2D score distillation, eq. (10), beside DDIM from the same noise")
@@ -127,7 +128,7 @@ def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
         "noise-error", "the residual of eq. (8) against t, for every κ, along a 3D run; goes on where it was stopped"
     )
     noise_error.add_argument(
-        "--points", type=int, default=24, help="steps of the run to measure at (default: %(default)s)"
+        "--points", type=whole_number, default=24, help="steps of the run to measure at (default: %(default)s)"
     )
     add_options(noise_error, "3d")
 
@@ -145,7 +146,7 @@ def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     figures.add_argument(
         "--seeds",
-        type=int,
+        type=whole_number,
         default=3,
         help="runs of each prompt of Fig. 1, whose differences get intervals; the first one is shown (default: "
         "%(default)s)",
@@ -196,7 +197,7 @@ def _add_evaluation_options(parser: argparse.ArgumentParser) -> None:
     )
     add_processes(parser, None)
     add_cluster(parser)
-    add("--samples", type=int, default=4, help="2D pictures of each prompt (default: %(default)s)")
+    add("--samples", type=whole_number, default=4, help="2D pictures of each prompt (default: %(default)s)")
     add("--clip", type=Path, metavar="FOLDER", help="a CLIP model, for its score of results; needs no other truth")
     add("--baseline", type=Path, metavar="DIR", help="another evaluation's folder, to compare with")
     add_options(parser, "model")
@@ -215,7 +216,7 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 def counted(text: str) -> int:
     """A whole number from 1 on, of an option's text."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is no whole number from 1 on')
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no whole number from 1 on")
     return int(text)
 
 
@@ -226,5 +227,5 @@ def minutes(text: str) -> float:
     except ValueError:
         minutes = math.nan
     if not minutes >= 0.0:  # which also refuses NaN, with which it would never leave
-        raise argparse.ArgumentTypeError(f'"{text}" is no number of minutes from 0 on')
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no number of minutes from 0 on")
     return minutes

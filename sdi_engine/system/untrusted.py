@@ -38,6 +38,19 @@ def parse_json(text: str) -> Any:
     return value
 
 
+def lines_of_list(content: bytes) -> list[str]:
+    """The lines of a list in UTF-8 without the spaces around them; no blank ones, and no comments, which begin with #.
+
+    Raises:
+        ValueError: it is not UTF-8 text.
+    """
+    text = content.decode("utf-8-sig")
+    if "\0" in text:  # UTF-16 without its mark, or no text at all
+        raise ValueError("holds zero bytes")
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 def is_plain_name(name: str) -> bool:
     """Whether it is the name of a file or folder, and no path to another folder, on every system."""
     return 0 < len(name) <= 255 and name.strip(". ") != "" and not _NO_PLAIN_NAME.search(name)

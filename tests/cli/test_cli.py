@@ -75,7 +75,7 @@ def test_generate_makes_a_mesh_and_prints_json(sdi_engine, tmp_path):
         ("x" * 10_000, [], "10000 characters"),
         ("a mug", ["--steps", "0"], '"steps" is 0'),
         ("a mug", ["--preset", "best"], "draft"),
-        ("a mug", ["--guidance-scale", "nan"], "guidance scale"),
+        ("a mug", ["--guidance-scale", "nan"], "guidance-scale"),
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2(sdi_engine, tmp_path, prompt, options, words):
@@ -141,6 +141,34 @@ def test_invalid_idle_minutes_are_refused(sdi_engine, tmp_path, minutes):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["generate", "a mug", "--steps", "1.5"], 'generate: argument --steps: "1.5" is no whole number'),
+        (["generate", "a mug", "--guidance-scale", "nan"], 'argument --guidance-scale: "nan" is no number'),
+        (["generate", "a mug", "--guidance-scale", "x" * 99], f'"{"x" * 79}… is no number'),
+        (["sample", "a mug", "--count", ""], 'sample: argument --count: "" is no whole number'),
+        (["evaluate", "--processes", "many"], 'argument --processes: "many" is neither a whole number nor auto'),
+        (["bench", "--size", "huge"], "argument --size: invalid choice: 'huge'"),
+        (["generate"], "the following arguments are required: prompt"),
+        (["generate", "a mug", "--loud"], "unrecognized arguments: --loud"),
+        (["dance"], "argument COMMAND: invalid choice: 'dance'"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence_and_with_json_one_object(arguments, sentence, sdi_engine, tmp_path):
+    output = ["-o", str(tmp_path / "new")] if arguments[1:] and arguments[0] != "bench" else []
+    code, last, errors = sdi_engine(*arguments, *output, "--json")
+    assert code == 2
+    answer = json.loads(last)
+    assert (answer["ok"], answer["exit_code"]) == (False, 2)
+    assert sentence in answer["error"]
+    assert answer["error"].endswith('--help".')
+    assert answer["error"] in errors
+    assert "usage:" not in errors
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["sample", "  "], "prompt is empty"),
@@ -198,7 +226,7 @@ def test_the_doctor_counts_parts_in_files_of_their_own(tmp_path):
     whole = needs_of(str(model), "cpu")["bytes"]
     next((model / "vae").glob("*.safetensors")).unlink()
     assert needs_of(str(model), "cpu", given)["bytes"] == whole
-    with pytest.raises(BadInputError, match=r'The vae of the model ".*" has no weights in the safetensors format'):
+    with pytest.raises(BadInputError, match=r'The vae of the model ".*" has no weights: download the model again'):
         needs_of(str(model), "cpu")
 
 

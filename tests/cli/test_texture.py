@@ -71,10 +71,7 @@ def test_a_shape_is_refined_no_farther_than_was_allowed(tmp_path, box, capsys, s
 def test_bad_input_is_a_sentence_and_code_2(tmp_path, box, capsys, caplog, mesh, options, words):
     (tmp_path / "words.stl").write_text("these are words")
     (tmp_path / "words.txt").write_text("these are words")
-    try:
-        code = main(["texture", str(tmp_path / mesh), "a red mug", "-o", str(tmp_path / "job"), *options])
-    except SystemExit as refused:  # argparse's own way
-        code = refused.code
+    code = main(["texture", str(tmp_path / mesh), "a red mug", "-o", str(tmp_path / "job"), *options])
     errors = capsys.readouterr().err + caplog.text
     assert code == 2
     assert words in errors

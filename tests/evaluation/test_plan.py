@@ -72,6 +72,13 @@ def test_a_list_that_cannot_be_read(tmp_path, content, why):
     assert all(name in str(caught.value) for name in (why, *LISTS))
 
 
+def test_lists_without_a_prompt_are_refused(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"# none yet\r\n\r\n")
+    with pytest.raises(BadInputError, match=r"no prompt in .*list\.txt.*: write one per line"):
+        read_prompts([str(tmp_path / "list.txt")], [])
+    assert read_prompts([str(tmp_path / "list.txt")], ["a cup"]) == ("a cup",)
+
+
 def test_seeds():
     assert parse_seeds(" 0, 7,3 ") == (0, 7, 3)
     for text in ("", ",", "a", "1.5", "-1", "9" * 5000):
