@@ -85,10 +85,10 @@ def test_what_is_asked_for_reaches_the_engine_with_the_look_of_before(bpy, comma
 )
 def test_what_cannot_be_is_one_sentence_and_starts_nothing(command, results, tmp_path, arguments, cause):
     code, said = command(*arguments)
-    assert code == 2
-    assert said.startswith("error: ")
-    assert cause in said
-    assert len(said.splitlines()) == 1
+    assert code == said["exit_code"] == 2
+    assert (said["ok"], said["objects"]) == (False, [])
+    assert cause in said["error"]
+    assert len(said["error"].splitlines()) == 1
     assert not folders(results)
     assert not (tmp_path / "out.blend").exists()
 
