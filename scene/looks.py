@@ -3,7 +3,8 @@
 A look is what the object's material slots hold, and which face has which slot. Each look keeps its materials in the
 file while another one is shown. Leaving a look notes its present state first, so that changes to it are not lost.
 
-Which slot a face has is noted in an attribute of the mesh, so that it survives editing the mesh.
+Which slot a face has is noted in an attribute of the mesh, so that it survives editing the mesh. Which UV map is active
+belongs to a look, too, where no other object uses the mesh (`uv_maps`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import bpy
 from bpy.props import CollectionProperty, IntProperty, PointerProperty, StringProperty
 
 from ..sdi_engine.contract.request import JobRequest
-from . import origin
+from . import origin, uv_maps
 
 if TYPE_CHECKING:
     import numpy as np  # imported in the functions: that takes longer than importing all of the extension
@@ -38,6 +39,8 @@ class SDI_PG_look(bpy.types.PropertyGroup):
     seed: IntProperty(name="Seed", description="The seed that its texture was made with")  # type: ignore[valid-type]
     slots: CollectionProperty(type=SDI_PG_slot)  # type: ignore[valid-type]
     faces: StringProperty(name="Faces", description="The attribute that notes which slot a face has")  # type: ignore[valid-type]
+    uv_map: StringProperty(name="UV Map", description="The UV map that was active")  # type: ignore[valid-type]
+    rendered_uv_map: StringProperty(name="Rendered UV Map", description="The UV map of materials that name none")  # type: ignore[valid-type]
     shape: StringProperty(name="Shape", description="The shape key of its job; empty if the job has left the shape")  # type: ignore[valid-type]
 
 
@@ -87,6 +90,7 @@ def add(
     job: Path,
     request: JobRequest,
     material: bpy.types.Material,
+    uv_map: str,
     faces: np.ndarray | None = None,
     shape: str = "",
 ) -> None:
@@ -97,6 +101,7 @@ def add(
         job: the folder of the job that made it.
         request: of the job.
         material: of the faces.
+        uv_map: the name of the UV map that the material is on. It becomes the active one if all faces get the material.
         faces: (P,) bool, the polygons that get the material, while the others keep theirs; None: all.
         shape: the name of the shape key that came with it.
     """
@@ -106,6 +111,8 @@ def add(
     _note(thing)
     if faces is None:
         _put_on_all(thing, material)
+        if not is_shared(thing.data):
+            uv_maps.activate(thing.data, uv_map, uv_map)
     else:
         _put_on_some(thing, material, faces)
     look = thing.sdi_looks.add()
@@ -126,6 +133,7 @@ def show(thing: bpy.types.Object, index: int) -> None:
     _show_faces(mesh, look)
     if not is_shared(mesh):
         _remove_slots_after(mesh, len(look.slots))
+        uv_maps.activate(mesh, look.uv_map, look.rendered_uv_map)
     for number, slot in enumerate(thing.material_slots):
         if number < len(look.slots):
             slot.link, slot.material = look.slots[number].link, look.slots[number].material
@@ -163,6 +171,7 @@ def _note(thing: bpy.types.Object) -> None:
     for slot in thing.material_slots:
         noted = look.slots.add()
         noted.material, noted.link = slot.material, slot.link
+    look.uv_map, look.rendered_uv_map = uv_maps.active(thing.data), uv_maps.rendered(thing.data)
     if len(thing.material_slots) > 1 or look.faces:
         look.faces = _note_faces(thing.data, look.faces)
 

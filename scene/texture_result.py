@@ -104,7 +104,7 @@ def apply(context: bpy.types.Context, thing: bpy.types.Object, folder: JobFolder
     colour = textures.colour_on(thing.data, image, uv_map)
     if colour is not None:
         material.diffuse_color = colour  # which Solid shading shows
-    looks.add(thing, folder.path, request, material, fitting.faces, shape)
+    looks.add(thing, folder.path, request, material, uv_map, fitting.faces, shape)
     painted = slice(None) if files.painted is None else files.painted
     if not is_seen(context, thing, material, files.topology, files.corners[painted, 0]):
         applied.notices.append(
@@ -357,7 +357,7 @@ def _uv_map_like(mesh: bpy.types.Mesh, uvs: np.ndarray) -> str | None:
 
 
 def _uv_map_with(mesh: bpy.types.Mesh, uvs: np.ndarray) -> str:
-    """The name of a UV map with these values; a further one unless there is one. Others stay, and stay active."""
+    """The name of a UV map with these values; a further one unless there is one. Others stay."""
     import numpy as np
 
     known = _uv_map_like(mesh, uvs)

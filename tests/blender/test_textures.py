@@ -174,16 +174,21 @@ def test_a_large_picture_is_made_smaller_first(bpy, extension, put, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("exporter", "is_shown"), [("WM_OT_obj_export", True), ("EXPORT_SCENE_OT_fbx", True), ("WM_OT_stl_export", False)]
+    ("exporter", "offers"),
+    [
+        ("WM_OT_obj_export", ["sdi.write_textures"]),
+        ("EXPORT_SCENE_OT_fbx", ["sdi.write_textures", "sdi.put_uv_map_first"]),
+        ("WM_OT_stl_export", []),
+    ],
 )
-def test_exporters_offer_to_write_textures_beside_the_file(extension, tmp_path, exporter, is_shown):
+def test_exporters_offer_what_their_format_wants(extension, tmp_path, exporter, offers):
     panel = extension.panels.menus.SDI_PT_export
     operator = SimpleNamespace(bl_idname=exporter)
     context = SimpleNamespace(
         space_data=SimpleNamespace(active_operator=operator, params=SimpleNamespace(directory=bytes(tmp_path)))
     )
-    assert panel.poll(context) == is_shown
-    if is_shown:
+    assert panel.poll(context) == bool(offers)
+    if offers:
         layout = MagicMock()
         panel.draw(SimpleNamespace(layout=layout), context)
-        assert layout.column.return_value.operator.call_args.args == ("sdi.write_textures",)
+        assert [call.args[0] for call in layout.column.return_value.operator.call_args_list] == offers
