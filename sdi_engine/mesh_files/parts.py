@@ -34,16 +34,17 @@ class Part:
     def placed(self, transform: NDArray[np.float64]) -> Part:
         """The same part moved by `transform` (3, 4); turned inside out by a mirroring one, its triangles are turned
         back."""
-        there = replace(self, vertices=self.vertices @ transform[:, :3].T + transform[:, 3])
-        return there.mirrored() if np.linalg.det(transform[:, :3]) < 0.0 else there
+        with np.errstate(invalid="ignore", over="ignore"):  # what is NaN or too large is refused later
+            there = replace(self, vertices=self.vertices @ transform[:, :3].T + transform[:, 3])
+            return there.mirrored() if np.linalg.det(transform[:, :3]) < 0.0 else there
 
     def mirrored(self) -> Part:
         """The same part with its triangles turned over."""
         uv = None if self.uv is None else self.uv[:, ::-1]
         return replace(self, faces=self.faces[:, ::-1], uv=uv, look=self.look.mirrored())
 
-    def only(self, which: NDArray[np.bool_]) -> Part:
-        """The same part with those of its triangles only."""
+    def only(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> Part:
+        """The same part with those of its triangles only: a mask, or their numbers."""
         uv = None if self.uv is None else self.uv[which]
         used, faces = np.unique(self.faces[which], return_inverse=True)
         return Part(self.vertices[used], faces.reshape(-1, 3), uv, self.look.only(which))
