@@ -1,4 +1,5 @@
 import errno
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,34 @@ def test_a_folder_that_is_no_job(tmp_path):
         JobFolder.open(tmp_path)
     with pytest.raises(BadInputError, match="not a job folder"):
         JobFolder.open(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_what_a_new_job_needs_besides_its_request_is_complete_or_the_folder_is_gone(tmp_path, number):
+    folder = JobFolder.create(tmp_path / "job", REQUEST)
+    with folder.completed():
+        folder.source_file.touch()
+    assert folder.source_file.exists()
+    with pytest.raises(StorageError, match="is full: free some space"), folder.completed():
+        raise OSError(number, "No space left")
+    assert not folder.path.exists()
+    folder = JobFolder.create(tmp_path / "job", REQUEST)
+    with pytest.raises(KeyboardInterrupt), folder.completed():
+        raise KeyboardInterrupt
+    assert not folder.path.exists()
+
+
+def test_only_who_is_at_a_job_leaves_it(tmp_path):
+    folder = JobFolder.create(tmp_path / "job", REQUEST)
+    folder.leave()
+    folder.beat(1.0)
+    status = folder.status()
+    folder.status_file.write_text(json.dumps(status | {"process_start": "another process had this id then"}))
+    folder.leave()
+    assert folder.status_file.exists()
+    folder.beat(1.0)
+    folder.leave()
+    assert not folder.status_file.exists()
 
 
 def test_a_full_disk_is_named_with_its_cure(tmp_path):

@@ -102,6 +102,31 @@ def test_the_status_is_that_of_a_living_engine_only(queue):
     assert queue.status() is None
 
 
+@pytest.mark.parametrize(
+    ("said", "understood"),
+    [
+        ({"capacity": 3}, {"capacity": 3}),
+        ({"capacity": 0}, {"capacity": 1}),
+        ({"capacity": True}, {"capacity": 1}),
+        ({"capacity": "3"}, {"capacity": 1}),
+        ({"model": 5}, {"model": ""}),
+        ({"jobs": ["a", "", 5, "b"]}, {"jobs": ["a", "b"]}),
+        ({"jobs": "ab"}, {"jobs": []}),
+    ],
+)
+def test_what_an_engines_status_says_has_its_types(queue, said, understood):
+    queue.make_folders()
+    queue.beat(1.0, ["job"], "starter")
+    status = queue.status()
+    queue.status_file.write_text(json.dumps(status | said))
+    assert queue.status() == status | understood
+
+
+def test_an_engine_of_an_earlier_version_works_on_one_job_or_none():
+    assert job_queue.jobs_of({"job": "a"}) == ["a"]
+    assert job_queue.jobs_of({"job": ""}) == job_queue.jobs_of({}) == []
+
+
 def test_many_keep_their_order_and_the_queue_is_read_once(queue, monkeypatch):
     queue.add("early")
     looks = []
@@ -281,6 +306,23 @@ def test_a_job_that_another_engine_takes_first_is_not_announced_for_long(queue, 
     folder = queue.job_folder(queue.waiting()[0])
     assert queue.take(lambda ticket: queue.remove("job")) is None
     assert folder.status() is None
+
+
+def test_the_status_of_a_job_that_somebody_else_may_be_at_is_left_to_whoever_runs_it(queue, tmp_path):
+    folder = JobFolder.create(tmp_path / "job", JobRequest("a mug"))
+    queue.add("job")
+    elsewhere = {"pid": 1, "machine": "another", "heartbeat": 2.0}
+    folder.status_file.write_text(json.dumps(elsewhere))
+    assert queue.take().name == "job"
+    assert folder.status() == elsewhere
+
+
+def test_an_engine_that_was_told_to_leave_takes_no_job(queue):
+    queue.add("a")
+    queue.leave_flag.touch()
+    assert queue.take() is None
+    queue.leave_flag.unlink()
+    assert queue.take().name == "a"
 
 
 def test_a_ticket_that_became_invalid_after_it_was_read_is_not_taken(queue):
