@@ -44,6 +44,8 @@ class Settings:
         views_per_step: renders in each step.
         views: how their cameras are drawn, one of `parameters.VIEWS`.
         guidance_scale: γ_fwd of eq. (3); None takes the model's own.
+        guidance_share: how much of γ_fwd − 1, by t; where it is 0, a prediction asks the model once instead of twice
+            (guidance in a limited interval, Kynkäänniemi et al. 2024).
         inversion_guidance_scale: γ_inv; None takes the model's own, or else −γ_fwd.
         noise: the choice of κ, one of `parameters.NOISES`.
         perp_neg: a choice of the table.
@@ -96,6 +98,7 @@ class Settings:
     field: FieldConfig
     cameras: CameraRanges
     guidance_scale: float | None = None
+    guidance_share: Annotated[Ramp, Within(0.0, 1.0)] = ONE
     inversion_guidance_scale: float | None = None
     noise: str = "inversion"
     perp_neg: str = "off"

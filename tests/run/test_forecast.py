@@ -47,6 +47,8 @@ def test_evaluations_are_known_from_the_schedule(noise, perp_neg):
         {"inversion_depth": Ramp(2.0, 0.5)},
         {"inversion_share": Ramp(0.0, 1.0, start=0.5, end=0.5)},
         {"target_steps": Ramp(1.0, 3.0)},
+        {"guidance_share": Ramp(0.0, 1.0, start=0.5, end=0.5)},
+        {"guidance_share": Ramp(0.0, 1.0), "noise": "sgd", "noise_rounds": 2},
         {"released_code": True, "inversion_steps_per_unit": 10},
         {"views_per_step": 1},
     ],

@@ -104,6 +104,7 @@ def test_perp_neg_costs_four_evaluations_where_it_is_on(perp_neg):
         ({"inversion_depth": Ramp(0.0, 1.0, start=0.6, end=0.6)}, 2 * (9 + 7 + 1 + 1), 2 * 4),
         ({"inversion_guidance": constant(0.0)}, 9 + 7 + 5 + 3, 2 * 4),
         ({"target_steps": Ramp(3.0, 1.0, start=0.6, end=0.6)}, 2 * (9 + 7 + 5 + 3), 2 * (1 + 1 + 3 + 3)),
+        ({"guidance_share": Ramp(0.0, 1.0, start=0.6, end=0.6)}, 2 * (9 + 7 + 5 + 3), 2 * 2 + 1 * 2),
     ],
 )
 def test_what_is_cheaper_or_dearer_at_some_times_costs_that(prior, changes, inversion, prediction):
