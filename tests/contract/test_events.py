@@ -11,6 +11,7 @@ EXAMPLES = [
     events.PreviewSaved("preview.png", 3),
     events.Notice('it said: "ünïcode"\n'),
     events.Failed("No.", 4),
+    events.Progress("Optimising", 0, 10, 0.0, 0.0, within=1.0),
 ]
 
 
@@ -78,6 +79,8 @@ def test_sentences_are_cut():
     long = events.Failed("x" * 1_000_000, 3221225477)
     assert len(events.to_line(long)) < events.MAX_LINE_BYTES, "a longer line is not read"
     assert events.from_line(events.to_line(long)) == events.Failed("x" * events.MAX_SENTENCE, 3221225477, long.time)
+    by_another = json.dumps({"type": "notice", "message": "x" * 10_000})
+    assert events.from_line(by_another).message == "x" * events.MAX_SENTENCE
 
 
 def test_of_an_endless_file_only_the_end_is_read(tmp_path, monkeypatch):
@@ -124,11 +127,12 @@ def test_reading_on_leaves_a_half_written_line_for_the_next_time(tmp_path):
     file = tmp_path / "events.jsonl"
     assert events.read_new(file, 0) == ([], 0)
     first, second = events.to_line(EXAMPLES[0]), events.to_line(EXAMPLES[1])
-    file.write_text(first + second[:10], encoding="utf-8")
+    many = 1 + events.MAX_LINE_BYTES // len(first)
+    file.write_text(first * many + second[:10], encoding="utf-8")
     seen, offset = events.read_new(file, 0)
-    assert seen == [EXAMPLES[0]]
-    file.write_text(first + second, encoding="utf-8")
-    assert events.read_new(file, offset) == ([EXAMPLES[1]], len((first + second).encode()))
+    assert seen == [EXAMPLES[0]] * many
+    file.write_text(first * many + second, encoding="utf-8")
+    assert events.read_new(file, offset) == ([EXAMPLES[1]], len((first * many + second).encode()))
 
 
 def test_garbage_between_events_is_skipped(tmp_path):

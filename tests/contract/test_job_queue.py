@@ -318,7 +318,7 @@ def test_the_status_of_a_job_that_somebody_else_may_be_at_is_left_to_whoever_run
 
 
 def test_an_engine_that_was_told_to_leave_takes_no_job(queue):
-    queue.add("a")
+    queue.add("a", first=True)
     queue.leave_flag.touch()
     assert queue.take() is None
     queue.leave_flag.unlink()
