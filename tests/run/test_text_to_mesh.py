@@ -100,6 +100,21 @@ def test_a_run_that_never_makes_an_object_ends_with_its_exit_code_and_a_sentence
     assert folder.result() is None
 
 
+def test_who_takes_the_state_as_it_is_waits_for_no_run_from_the_beginning(folder, poison, monkeypatch):
+    poison(float("nan"), {0})
+    advance = Optimisation.advance
+
+    def finish_at_six(self):
+        if self.step == 6:
+            folder.finish_flag.touch()
+        return advance(self)
+
+    monkeypatch.setattr(Optimisation, "advance", finish_at_six)
+    monkeypatch.setattr(attention, "LISTEN_SECONDS", math.inf)
+    assert worker.run(folder.path, resume=False) == EXIT_NO_OBJECT
+    assert not [event for event in happened(folder) if isinstance(event, events.Notice)]
+
+
 def test_a_run_cancelled_in_its_second_attempt_resumes_that_attempt(folder, poison, monkeypatch):
     poison(float("nan"), {0})
     advance = Optimisation.advance
