@@ -13,7 +13,7 @@ import bpy
 
 from ..jobs.engine import Engine, find_python
 from ..jobs.runner import Runner
-from ..sdi_engine.cli.options import add_processes
+from ..sdi_engine.cli.options import add_processes, path_of
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.system.files import leads_to_folder
 from ..sdi_engine.system.pasted import as_meant
@@ -24,7 +24,7 @@ from ..state.desks import BACKGROUND_IDLE_MINUTES
 
 def path(text: str) -> Path:
     """The path that an argument names, with the person's folder for `~`."""
-    return Path(as_meant(text))
+    return path_of(as_meant(text))
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:

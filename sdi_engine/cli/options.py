@@ -30,6 +30,13 @@ class Parser(argparse.ArgumentParser):
         raise BadInputError(f'{self.prog}: {message}; see "{self.prog} --help".')
 
 
+def path_of(text: str) -> Path:
+    """A path, of an option's text; a blank one, as of a script's empty variable, would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is blank")
+    return Path(text)
+
+
 def whole_number(text: str) -> int:
     """A whole number, of an option's text."""
     try:

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..config.parameters import NOISES_2D, TASKS_OF_A_MESH
 from ..diffusion.sizes import SIZE_NAMES
 from ..system.untrusted import shown
-from .options import Parser, add_model, add_options, add_processes, whole_number
+from .options import Parser, add_model, add_options, add_processes, path_of, whole_number
 
 FIGURES = ("1", "8", "9", "10", "11")
 
@@ -28,7 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     generate = commands.add_parser("generate", parents=[common], help="make a textured mesh from a prompt")
     generate.add_argument("prompt", help='what to make, for example "a red mug"')
-    generate.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new job folder")
+    generate.add_argument("-o", "--output", type=path_of, required=True, metavar="DIR", help="a new job folder")
     add_options(generate, "object")
 
     for task, text in (
@@ -36,9 +35,9 @@ def make_parser() -> argparse.ArgumentParser:
         ("refine", "give a mesh from a file a new look from a prompt, and a shape that fits it"),
     ):
         command = commands.add_parser(task, parents=[common], help=text)
-        command.add_argument("mesh", type=Path, metavar="MESH", help="a GLB, glTF, OBJ, PLY or STL file")
+        command.add_argument("mesh", type=path_of, metavar="MESH", help="a GLB, glTF, OBJ, PLY or STL file")
         command.add_argument("prompt", help='what it shall look like, for example "a checkered red chair"')
-        command.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new job folder")
+        command.add_argument("-o", "--output", type=path_of, required=True, metavar="DIR", help="a new job folder")
         add_options(command, "object", task=task)
         command.set_defaults(task=task)
 
@@ -49,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
         ("resume", "go on with the job in a job folder from its last checkpoint"),
     ):
         command = commands.add_parser(name, parents=[common], help=text)
-        command.add_argument("job", type=Path, metavar="JOB", help="the job folder")
+        command.add_argument("job", type=path_of, metavar="JOB", help="the job folder")
 
     bench = commands.add_parser(
         "bench",
@@ -63,7 +62,10 @@ def make_parser() -> argparse.ArgumentParser:
         help="instead of --model: a model of this size with random weights, which draws nothing",
     )
     bench.add_argument(
-        "--keep", type=Path, metavar="DIR", help="a folder that keeps such models (default: they are made and deleted)"
+        "--keep",
+        type=path_of,
+        metavar="DIR",
+        help="a folder that keeps such models (default: they are made and deleted)",
     )
     add_options(bench, "object", task=None)
     bench.add_argument(
@@ -72,7 +74,9 @@ def make_parser() -> argparse.ArgumentParser:
         default="object",
         help="what the run would make (default: %(default)s)",
     )
-    bench.add_argument("--mesh", type=Path, help="a GLB, glTF, OBJ, PLY or STL file, for the tasks texture and refine")
+    bench.add_argument(
+        "--mesh", type=path_of, help="a GLB, glTF, OBJ, PLY or STL file, for the tasks texture and refine"
+    )
     bench.add_argument(
         "--steps",
         dest="measured",
@@ -85,7 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
     serve = commands.add_parser(
         "serve", parents=[common], help="do the jobs that wait in a results folder, and keep the model loaded"
     )
-    serve.add_argument("results", type=Path, metavar="RESULTS", help="the results folder")
+    serve.add_argument("results", type=path_of, metavar="RESULTS", help="the results folder")
     serve.add_argument(
         "--idle-minutes",
         type=minutes,
@@ -106,7 +110,9 @@ def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
         parser: argparse.ArgumentParser = commands.add_parser(name, parents=[common], help=text, description=text)
         if has_prompt:
             parser.add_argument("prompt", help='what to show, for example "a red mug"')
-        parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a folder for the results")
+        parser.add_argument(
+            "-o", "--output", type=path_of, required=True, metavar="DIR", help="a folder for the results"
+        )
         return parser
 
     ddim_steps = {"steps": "DDIM steps (default: 30)"}
@@ -158,7 +164,7 @@ def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
         "the residual of eq. (8) of each setting of an evaluation, and what it has to do with its objects' quality",
         has_prompt=False,
     )
-    residuals.add_argument("evaluation", type=Path, metavar="EVALUATION", help="the folder of a finished evaluation")
+    residuals.add_argument("evaluation", type=path_of, metavar="EVALUATION", help="the folder of a finished evaluation")
 
     evaluate = command(
         "evaluate",
@@ -198,8 +204,8 @@ def _add_evaluation_options(parser: argparse.ArgumentParser) -> None:
     add_processes(parser, None)
     add_cluster(parser)
     add("--samples", type=whole_number, default=4, help="2D pictures of each prompt (default: %(default)s)")
-    add("--clip", type=Path, metavar="FOLDER", help="a CLIP model, for its score of results; needs no other truth")
-    add("--baseline", type=Path, metavar="DIR", help="another evaluation's folder, to compare with")
+    add("--clip", type=path_of, metavar="FOLDER", help="a CLIP model, for its score of results; needs no other truth")
+    add("--baseline", type=path_of, metavar="DIR", help="another evaluation's folder, to compare with")
     add_options(parser, "model")
 
 

@@ -105,6 +105,7 @@ def test_bad_settings_are_bad_input(command):
         ("a red mug", ["--steps", "0"], '"steps" is 0'),
         ("a red mug", ["--preset", "best"], '"best" does not exist'),
         ("a red mug", ["--no-such-option"], "unrecognized arguments: --no-such-option"),
+        ("a red mug", ["--results", ""], "argument --results: the path is blank"),
         ("a red mug", ["--spacing", "nan"], 'argument --spacing: "nan" is no number'),
         ("# only a comment\n", [], "has no prompts"),
     ):

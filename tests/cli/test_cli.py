@@ -148,6 +148,8 @@ def test_invalid_idle_minutes_are_refused(sdi_engine, tmp_path, minutes):
         (["generate", "a mug", "--guidance-scale", "x" * 99], f'"{"x" * 79}… is no number'),
         (["sample", "a mug", "--count", ""], 'sample: argument --count: "" is no whole number'),
         (["evaluate", "--processes", "many"], 'argument --processes: "many" is neither a whole number nor auto'),
+        (["serve", " "], "argument RESULTS: the path is blank"),
+        (["bench", "--keep", ""], "argument --keep: the path is blank"),
         (["bench", "--size", "huge"], "argument --size: invalid choice: 'huge'"),
         (["generate"], "the following arguments are required: prompt"),
         (["generate", "a mug", "--loud"], "unrecognized arguments: --loud"),
@@ -156,7 +158,7 @@ def test_invalid_idle_minutes_are_refused(sdi_engine, tmp_path, minutes):
     ],
 )
 def test_what_cannot_be_read_is_one_sentence_and_with_json_one_object(arguments, sentence, sdi_engine, tmp_path):
-    output = ["-o", str(tmp_path / "new")] if arguments[1:] and arguments[0] != "bench" else []
+    output = ["-o", str(tmp_path / "new")] if arguments[1:] and arguments[0] not in ("bench", "serve") else []
     code, last, errors = sdi_engine(*arguments, *output, "--json")
     assert code == 2
     answer = json.loads(last)
