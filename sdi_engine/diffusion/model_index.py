@@ -170,12 +170,10 @@ def check_schedule_is_told(model: str, folder: Path, family: Family) -> None:
         BadInputError: it does; the sentence names what it lacks.
     """
     said = read_object(folder / "scheduler" / _CONFIGURATIONS["scheduler"])
-    if not family.may_predict_velocity:
+    is_whole = said.get("trained_betas") is not None or said.get("beta_schedule") == "squaredcos_cap_v2"
+    missing = [] if is_whole else [name for name in _OF_NOISE if name not in said]
+    if missing and not family.may_predict_velocity:  # it may be that of a flow
         missing = [] if any(name in said for name in _OF_FLOWS) else [_OF_FLOWS[0]]
-    elif said.get("trained_betas") is not None or said.get("beta_schedule") == "squaredcos_cap_v2":
-        missing = []
-    else:
-        missing = [name for name in _OF_NOISE if name not in said]
     if missing:
         raise BadInputError(
             f'The {_CONFIGURATIONS["scheduler"]} of the model "{model}" does not say its noise schedule (it lacks '
