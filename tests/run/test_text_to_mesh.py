@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion import model_index
 from sdi_engine.diffusion.prior import ModelHints
+from sdi_engine.diffusion.read_share import downloading
 from sdi_engine.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_NO_OBJECT, EXIT_OUT_OF_MEMORY
 from sdi_engine.run import attention, checkpoint_writer, text_to_mesh
 from sdi_engine.run.optimisation import Optimisation
@@ -50,6 +52,21 @@ def test_invalid_settings_are_refused_before_the_model_is_loaded(tmp_path, monke
     request = json.loads(folder.request_file.read_text())
     folder.request_file.write_text(json.dumps(request | changes))
     assert worker.run(folder.path, resume=False) == EXIT_BAD_INPUT
+
+
+def test_a_download_is_counted_beside_loading(folder, monkeypatch):
+    load = text_to_mesh.load_prior
+
+    def downloaded(*asked):
+        with downloading():
+            time.sleep(0.05)
+        return load(*asked)
+
+    monkeypatch.setattr(text_to_mesh, "load_prior", downloaded)
+    assert worker.run(folder.path, resume=False) == EXIT_DONE
+    seconds = json.loads(folder.result_file.read_text())["seconds"]
+    assert seconds["download"] >= 0.05
+    assert seconds["load"] >= 0.0
 
 
 @pytest.fixture
