@@ -54,8 +54,8 @@ class _OfMeshes:
 
 
 class SDI_OT_texture(_OfMeshes, bpy.types.Operator):
-    """Make a new material for each selected mesh from the prompt, on the mesh's own UV map; its materials of before \
-stay in the file"""
+    """Make a new material for each selected mesh from the prompt, on the mesh's active UV map, or on a new one if \
+that cannot hold a texture; its materials of before stay in the file"""
 
     bl_idname = "sdi.texture"
     bl_label = "Texture"

@@ -14,7 +14,8 @@ from .generate import refuse
 
 
 class SDI_OT_write_textures(bpy.types.Operator):
-    """Write the textures of the selected objects, or of all if none is selected, as files, for use with an OBJ"""
+    """Write the textures of the selected objects, or of all if none is selected, as files, for formats that cannot \
+contain them, such as OBJ"""
 
     bl_idname = "sdi.write_textures"
     bl_label = "Write Textures"

@@ -17,7 +17,10 @@ from ..jobs.engine import Engine
 from ..jobs.guard import Guard
 from ..jobs.job import Job
 from ..jobs.library import Entry
+from ..jobs.placement import PENDING
 from ..jobs.runner import Runner
+from ..scene import markers
+from ..scene.open_file import OpenFile
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.job_folder import why_not_read
 from ..sdi_engine.errors import EngineError
@@ -97,7 +100,7 @@ class Watcher:
     def is_busy(self) -> bool:
         """Whether there is an unfinished job, or a result that waits to be imported."""
         is_watching = self._desks.is_busy()
-        return is_watching or self._submissions.is_under_way or bool(self._withdrawn) or bool(self._arrivals.waits_for)
+        return is_watching or self._submissions.is_under_way or bool(self._withdrawn) or self._arrivals.has_some
 
     def tick(self) -> float | None:
         """Poll once; returns seconds until the next poll, None if there is nothing left to poll."""
@@ -222,12 +225,24 @@ class Watcher:
         withdrawn = {each.name for each in self._withdrawn}
         known = {*runner.jobs, *self._submissions.names(), *withdrawn, *from_elsewhere}
         unwatched.extend(each for each in entries if each.state not in events.FINAL_STATES and each.name not in known)
+        unwatched.extend(self._left(entries))
         self._watch_some()
         if self._display.job is not None and not self._arrivals.complaint:
             self._arrivals.hear(self._display.job)
         if self._display.job is None and not unwatched:
             self._show_what_was_left(entries)
         redraw()
+
+    def _left(self, entries: list[Entry]) -> list[Entry]:
+        """Jobs that ended since the open file was saved. What shows a job that is gone is removed."""
+        assert self._desks.library is not None
+        file, library = OpenFile(), self._desks.library
+        if library.was_read:
+            gone = file.shown.keys() - {entry.name for entry in entries}
+            for name in gone:
+                if file.shown[name] == str(library.results) and self._arrivals.placement_of(name) is None:
+                    markers.remove(name)
+        return [each for each in entries if self._arrivals.is_left(file, each) and not self._desks.watched(each.name)]
 
     def _watch_some(self) -> None:
         """Watch as many of the unwatched jobs as fit into `SECONDS_AT_ONCE`."""
@@ -250,14 +265,17 @@ class Watcher:
     def _watch_one(self, runner: Runner, entry: Entry, waiting: Container[str]) -> None:
         found = read_job(runner, entry.name, waiting) if entry.name not in runner.jobs else None
         if found is not None:
-            runner.watch([found])
-            self._adopt(entry, found)
+            if entry.state in events.FINAL_STATES:
+                self._take_up(found)
+            else:
+                runner.watch([found])
+                self._adopt(entry, found)
             if self._display.job is None and found.state != events.QUEUED:
                 self._display.show(found)
 
     def _show_what_was_left(self, entries: list[Entry]) -> None:
         """Show the newest job that an earlier Blender left, if its result was neither imported nor dismissed."""
-        left = next((entry for entry in entries if _is_unsettled(entry)), None)
+        left = next((entry for entry in entries if _is_unsettled(entry) and not self._is_settled(entry)), None)
         if left is None:
             return
         found = self._desks.watched(left.name) or self._desks.read(bpy.context, left.name)
@@ -267,6 +285,17 @@ class Watcher:
             self._arrivals.hear(found)
             self._display.show(found)
             self.poll_soon()
+
+    def _is_settled(self, entry: Entry) -> bool:
+        """Whether the job was imported or dismissed here, perhaps since the list was read."""
+        where = self._arrivals.placement_of(entry.name)
+        return where is not None and where.fate != PENDING
+
+    def _take_up(self, left: Job) -> None:
+        try:
+            self._arrivals.take_up(bpy.context, left, OpenFile())
+        except EngineError as error:
+            log.warning("The job in %s was found, but cannot be written: %s", left.folder.path, error)
 
     def _adopt(self, entry: Entry, found: Job) -> None:
         if not entry.is_orphan:

@@ -289,6 +289,16 @@ def test_a_dismissed_job_is_not_offered_again(desk):
     assert desk.list() == ["garbage"]
 
 
+def test_a_list_that_was_read_before_a_job_was_dismissed_does_not_offer_it_again(desk):
+    desk.generate("garbage")
+    desk.to_the_end()
+    desk.start_anew()
+    entries = list(desk.session.desks.library.entries)
+    desk.press("dismiss_job")
+    desk.session.watcher._list_is_new(entries)
+    assert desk.job is None
+
+
 def test_an_invalid_mesh_is_reported_in_the_panel(desk):
     desk.generate("garbage")
     desk.to_the_end()
