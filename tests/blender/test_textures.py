@@ -87,6 +87,24 @@ def test_the_texture_of_an_object_that_was_textured_is_written_too(bpy, extensio
     assert (tmp_path / f"{PROMPT}.png").read_bytes() == folder.texture_file.read_bytes()
 
 
+def test_unpacked_textures_are_files_of_their_own(bpy, extension, results, tmp_path):
+    """Where all had the name that they have in their jobs' folders, the second would show the first one's picture."""
+    for number, name in enumerate(("Cube", "Second")):
+        cube = bpy.data.objects["Cube"] if number == 0 else bpy.data.objects["Cube"].copy()
+        if number:
+            cube.name, cube.data = name, cube.data.copy()
+            cube.sdi_looks.clear()
+            bpy.context.collection.objects.link(cube)
+        folder = make_texture_job(extension, bpy, results, cube, name=f"job-{number}")
+        folder.texture_file.write_bytes(fake_worker.png(64, (200 * number, 20, 30)))
+        extension.scene.texture_result.apply(bpy.context, cube, folder)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "mine.blend"))
+    bpy.ops.file.unpack_all(method="USE_LOCAL")
+    red = [image_of(bpy.data.objects[name]).pixels[0] for name in ("Cube", "Second")]
+    assert red == pytest.approx([0.0, 200 / 255], abs=0.01)
+    assert len(list((tmp_path / "textures").iterdir())) == 2
+
+
 def test_the_blend_file_has_all_it_needs(bpy, put, tmp_path, results):
     put()
     for file in results.glob("*/**/*.png"):
