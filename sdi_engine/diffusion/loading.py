@@ -185,18 +185,31 @@ def _load_first(
     sources = location.sources
     if len(sources) > 1:
         sources = sorted(sources, key=lambda source: not isinstance(try_to_load_from_cache(source, INDEX_FILE), str))
-    *others, last = sources
-    for source in others:
+    in_part: EnvironmentMissingError | None = None
+    for source in sources:
         try:
             return _load_hub(source, device, loras, parts, bits, offline)
-        except (OSError, HTTPError) as error:
+        except IncompleteModelError as error:
+            if not offline:
+                raise
+            in_part = in_part or _downloaded_in_part(source, error)
+        except (OSError, HTTPError) as error:  # the hub's library lets some errors of the one below it through
             if not offline and _network_cause(error):
                 raise OSError(str(error)) from error
+            if source == sources[-1] and in_part is None:
+                raise OSError(str(error)) from error
             log.info("%s is not available (%s): trying the next copy", source, error)
-    try:
-        return _load_hub(last, device, loras, parts, bits, offline)
-    except HTTPError as error:  # the hub's library lets some errors of the one below it through
-        raise OSError(str(error)) from error
+    assert in_part is not None
+    raise in_part
+
+
+def _downloaded_in_part(name: str, error: IncompleteModelError) -> EnvironmentMissingError:
+    """What a person is told of a model of the hub whose download was broken off, while there is no network."""
+    lack = str(error).rpartition(": ")[0]
+    return EnvironmentMissingError(
+        f'The model "{name}" was downloaded only in part ({lack}): the rest is downloaded once there is a network (in '
+        f'Blender: Preferences, System, Allow Online Access); "{STARTER_MODEL}" needs none.'
+    )
 
 
 def _load_hub(name: str, device: torch.device, loras: Sequence[Lora], parts: Parts, bits: str, offline: bool) -> Prior:
@@ -216,17 +229,7 @@ def _load_hub(name: str, device: torch.device, loras: Sequence[Lora], parts: Par
         name, use_safetensors=True, local_files_only=offline, **absent_parts(family, index)
     )
     with _explained_errors(name, ModelLocation("folder", (folder,))):
-        try:
-            return _load_folder(Path(folder).absolute(), name, device, loras, parts, bits)
-        except IncompleteModelError as error:
-            if not offline:
-                raise
-            lack = str(error).rpartition(": ")[0]
-            raise EnvironmentMissingError(
-                f'The model "{name}" was downloaded only in part ({lack}): allow the network (in Blender: Preferences, '
-                "System, Allow Online Access), and the rest is downloaded, or use "
-                f'"{STARTER_MODEL}", which needs none.'
-            ) from error
+        return _load_folder(Path(folder).absolute(), name, device, loras, parts, bits)
 
 
 def _has_weights(folder: Path, family: Family, index: Mapping[str, Any]) -> bool:

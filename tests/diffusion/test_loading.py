@@ -606,6 +606,16 @@ def test_real_model_is_the_first_copy_that_is_here(hub_cache, latent_model, pixe
     assert load_prior(REAL_MODEL, CPU).latent_shape(16)[0] == 12
 
 
+def test_of_a_copy_that_is_here_in_part_the_next_one_takes_the_place(hub_cache, latent_model, tmp_path):
+    folder = shutil.copytree(latent_model, tmp_path / "part")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    hub_cache(REAL_MODEL_MIRRORS[0], folder)
+    with pytest.raises(EnvironmentMissingError, match=f'"{REAL_MODEL_MIRRORS[0]}" was downloaded only in part'):
+        load_prior(REAL_MODEL, CPU)
+    hub_cache(REAL_MODEL_MIRRORS[1], latent_model)
+    assert load_prior(REAL_MODEL, CPU).resolution == load_prior(str(latent_model), CPU).resolution
+
+
 def test_a_copy_that_is_here_is_not_fetched_again(hub_cache, latent_model, monkeypatch):
     """Even online the first copy is not requested if the second was downloaded before."""
     hub_cache(REAL_MODEL_MIRRORS[1], latent_model)
