@@ -158,6 +158,8 @@ def test_a_shape_moves_by_itself_and_its_edge_stays_with_it():
     seen = footprints(position, opacity)
     near = footprints(wall()[0], opacity)
     assert torch.equal(seen.entries[seen.on_surface], near.entries[near.on_surface])
+    thin = footprints(*wall(opacity=0.8))
+    assert (thin.entries == footprints(*wall()).entries).float().mean() > 0.99, "but for rounding at edges of cells"
 
 
 def test_a_camera_in_empty_space_sees_only_its_own_noise():
