@@ -69,6 +69,9 @@ _OWN_NAMES = ("diffusion_pytorch_model", "model")
 _INDEX = re.compile(r".*\.safetensors\.(fp16\.)?index(\.fp16)?\.json")
 """What a file is called that says which tensors are in which of several; of half precision, formerly and now."""
 
+_HUB_FOLDER = "models--"
+"""How the name of a model's folder begins in the hub's cache."""
+
 _METADATA = "__metadata__"
 _BITS = {"BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64}
 _BITS |= {"F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
@@ -435,6 +438,12 @@ def _no_number(word: str) -> NoReturn:
 
 
 def _damaged(file: Path, detail: str) -> BadInputError:
+    cached = next((folder for folder in file.parents if folder.name.startswith(_HUB_FOLDER)), None)
+    if cached is not None:  # the hub's library takes what is there for whole
+        return BadInputError(
+            f'The file "{file}" cannot be loaded ({detail}): delete the folder "{cached}", so that the model is '
+            "downloaded again."
+        )
     return BadInputError(
         f'The file "{file}" cannot be loaded ({detail}): it is damaged or of another format; download it again, or '
         "choose another one."

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import struct
 
 import pytest
@@ -297,6 +298,15 @@ def test_a_file_that_is_longer_than_its_tensors_is_refused(tmp_path):
     with file.open("ab") as stream:
         stream.write(b"more")
     with pytest.raises(BadInputError, match=r"dream\.safetensors.* goes on after its last tensor"):
+        read_shapes(file)
+
+
+def test_a_damaged_file_of_the_hubs_cache_has_to_go_before_it_is_downloaded_again(tmp_path):
+    model = tmp_path / "hub" / "models--owner--name"
+    file = model / "snapshots" / "0" / "unet" / "diffusion_pytorch_model.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"cut")
+    with pytest.raises(BadInputError, match=re.escape(f'delete the folder "{model}", so that the model is downloaded')):
         read_shapes(file)
 
 
