@@ -22,6 +22,7 @@ from ..sdi_engine.system.untrusted import printable
 from ..state import job_list, preferences, properties
 from ..state.current import session
 from .chosen import path_chosen
+from .clicks import PressedOnce
 from .texture_jobs import start_variations
 
 
@@ -77,7 +78,7 @@ class Generate:
         return done
 
 
-class SDI_OT_generate(Generate, bpy.types.Operator):
+class SDI_OT_generate(PressedOnce, Generate, bpy.types.Operator):
     """Make an object from the prompt; you can continue to work meanwhile, and queue more"""
 
     bl_idname = "sdi.generate"
@@ -169,7 +170,7 @@ class SDI_OT_variations(_FromSource, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class SDI_OT_regenerate(_FromSource, bpy.types.Operator):
+class SDI_OT_regenerate(PressedOnce, _FromSource, bpy.types.Operator):
     """Make this object again, with the settings that it was made with"""
 
     bl_idname = "sdi.regenerate"

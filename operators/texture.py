@@ -18,6 +18,7 @@ from ..sdi_engine.errors import EngineError
 from ..state import properties
 from ..state.current import session
 from . import texture_jobs
+from .clicks import PressedOnce
 from .generate import refuse
 
 
@@ -53,7 +54,7 @@ class _OfMeshes:
         return {"FINISHED"}
 
 
-class SDI_OT_texture(_OfMeshes, bpy.types.Operator):
+class SDI_OT_texture(PressedOnce, _OfMeshes, bpy.types.Operator):
     """Make a new material for each selected mesh from the prompt, on the mesh's active UV map, or on a new one if \
 that cannot hold a texture; its materials of before stay in the file"""
 
@@ -62,7 +63,7 @@ that cannot hold a texture; its materials of before stay in the file"""
     task = "texture"
 
 
-class SDI_OT_refine(_OfMeshes, bpy.types.Operator):
+class SDI_OT_refine(PressedOnce, _OfMeshes, bpy.types.Operator):
     """Make a new material for each selected mesh from the prompt, and a shape that fits it: a shape key, whose slider \
 goes back to the shape of before. No point moves farther than Max Move says"""
 
