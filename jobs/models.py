@@ -24,12 +24,12 @@ from ..sdi_engine.diffusion import parts
 from ..sdi_engine.diffusion.distilled import distilled
 from ..sdi_engine.diffusion.families import Family
 from ..sdi_engine.diffusion.header import (
-    HALF_VARIANT,
     check_is_lora,
     is_lora,
     lora_family,
     read_header,
     read_shapes,
+    says_half,
     weight_files,
 )
 from ..sdi_engine.diffusion.location import (
@@ -513,7 +513,7 @@ def _is_part_complete(folder: Path, has_weights: bool) -> bool:
     except BadInputError:
         return False
     # The engine does not need the hub's half-precision copies (NAME.fp16.safetensors).
-    return any(f".{HALF_VARIANT}" not in file.name for file in files)
+    return not all(map(says_half, files))
 
 
 def _folder_family(folder: Path, model: str) -> Family:

@@ -49,9 +49,9 @@ from sdi_engine.starter.world import Subject
 SETTLED = 0.6
 """Below this t instances that no view believes in any more are not rendered again."""
 
-HOPE_LEFT = 0.8
-UNBELIEVABLE = 1e-3
-"""An instance's hope is the largest weight that a view gives it, and falls by this factor with every question."""
+HOPE_LEFT, UNBELIEVABLE = 0.8, 1e-3
+"""An instance's hope is the largest weight that a view gives it, and falls by the first factor with every question. No
+view believes in an instance with less than the second."""
 
 COLUMNS = {
     "IoU": "silhouette_iou",

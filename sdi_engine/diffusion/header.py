@@ -115,11 +115,11 @@ def weight_files(folder: Path) -> list[Path]:
     """
     every = [file for file in sorted(folder.glob("*")) if is_safetensors(file) and file.is_file()]
     own = [file for file in every if file.name.startswith(_OWN_NAMES)] or every
-    full, half = ([file for file in own if _says_half(file) == is_half] for is_half in (False, True))
+    full, half = ([file for file in own if says_half(file) == is_half] for is_half in (False, True))
     full = [file for file in full if "." not in file.stem] or ([] if half else full)
     indexes = [file for file in sorted(folder.glob("*")) if _INDEX.fullmatch(file.name)]
     for files, is_half in ((full, False), (half, True)):
-        index = next((file for file in indexes if _says_half(file) == is_half), None)
+        index = next((file for file in indexes if says_half(file) == is_half), None)
         if files:
             return _of_index(index, files) if index else _without_index(files)
     if indexes:
@@ -149,7 +149,7 @@ def _without_index(there: Sequence[Path]) -> list[Path]:
     )
 
 
-def _says_half(file: Path) -> bool:
+def says_half(file: Path) -> bool:
     """Whether a file's name says that it is of a copy in half precision."""
     return f".{HALF_VARIANT}" in file.name
 

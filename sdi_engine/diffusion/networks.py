@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import BadInputError
 from .families import VAE
-from .header import HALF_VARIANT, SCALES, current_name, is_harmless, listed, read_header, weight_files
+from .header import HALF_VARIANT, SCALES, current_name, is_harmless, listed, read_header, says_half, weight_files
 from .location import companion_folder
 from .original_names import Layout, flux2_vae_layout, open_clip_layout, own_layout, vae_layout, video_vae_layout
 from .parts import VAES, Network
@@ -362,7 +362,7 @@ def _fit(config: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 def _variant(folder: Path) -> str | None:
     """Which copy of the weights Diffusers reads: that in half precision where there is no other."""
-    return HALF_VARIANT if any(f".{HALF_VARIANT}" in file.name for file in weight_files(folder)) else None
+    return HALF_VARIANT if any(map(says_half, weight_files(folder))) else None
 
 
 def _shaped(file: Path, name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
