@@ -113,6 +113,35 @@ def weight_files(folder: Path) -> list[Path]:
         IncompleteModelError: the index of several is missing, or names one that is not there.
         BadInputError: it is damaged.
     """
+    return _index_and_files(folder)[1]
+
+
+def check_index(folder: Path) -> None:
+    """Refuse several files of one network that do not hold what their index says; one that has none is right.
+
+    Diffusers believes the index: what only it names would have no numbers, and what it does not name would be left out.
+
+    Raises:
+        BadInputError: as said, or Diffusers cannot read the index.
+    """
+    index, files = _index_and_files(folder)
+    if index is None:
+        return
+    told = read_object(index)
+    if not isinstance(told.get("metadata"), dict):
+        raise BadInputError(
+            f'The file "{index}" lacks "metadata", without which Diffusers reads no weights: write "metadata": {{}}, '
+            'into it before "weight_map", or download the model again.'
+        )
+    held = {(name, file.name) for file in files for name in _header_of(file)}
+    if odd := sorted({name for name, _ in held ^ {(name, str(file)) for name, file in told["weight_map"].items()}}):
+        raise BadInputError(
+            f'The file "{index}" does not tell what the files beside it hold ({listed(odd)}): download the model again.'
+        )
+
+
+def _index_and_files(folder: Path) -> tuple[Path | None, list[Path]]:
+    """What `weight_files` returns, and the index that names them."""
     every = [file for file in sorted(folder.glob("*")) if is_safetensors(file) and file.is_file()]
     own = [file for file in every if file.name.startswith(_OWN_NAMES)] or every
     full, half = ([file for file in own if says_half(file) == is_half] for is_half in (False, True))
@@ -121,10 +150,10 @@ def weight_files(folder: Path) -> list[Path]:
     for files, is_half in ((full, False), (half, True)):
         index = next((file for file in indexes if says_half(file) == is_half), None)
         if files:
-            return _of_index(index, files) if index else _without_index(files)
+            return index, _of_index(index, files) if index else _without_index(files)
     if indexes:
-        return _of_index(indexes[0], [])
-    return []
+        return indexes[0], _of_index(indexes[0], [])
+    return None, []
 
 
 def _of_index(index: Path, there: Sequence[Path]) -> list[Path]:

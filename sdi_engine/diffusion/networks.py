@@ -16,7 +16,17 @@ from torch import Tensor, nn
 
 from ..errors import BadInputError
 from .families import VAE
-from .header import HALF_VARIANT, SCALES, current_name, is_harmless, listed, read_header, says_half, weight_files
+from .header import (
+    HALF_VARIANT,
+    SCALES,
+    check_index,
+    current_name,
+    is_harmless,
+    listed,
+    read_header,
+    says_half,
+    weight_files,
+)
 from .location import companion_folder
 from .original_names import Layout, flux2_vae_layout, open_clip_layout, own_layout, vae_layout, video_vae_layout
 from .parts import VAES, Network
@@ -63,7 +73,7 @@ def network_in_folder(folder: Path, model: str, part: str, kind: Sequence[str], 
         dtype: of its numbers.
 
     Raises:
-        BadInputError: tensors are missing, left over, NaN or infinite.
+        BadInputError: tensors are missing, left over, NaN or infinite, or the index of several files is wrong.
     """
     library, name = kind
     what = f'The {part.replace("_", " ")} of the model "{model}"'
@@ -80,6 +90,7 @@ def network_in_folder(folder: Path, model: str, part: str, kind: Sequence[str], 
             for name, tensor in network.named_parameters():
                 check_finite(what, name, tensor)
         return network.eval()
+    check_index(folder / part)
     with WidenedCount() as widened:
         network, account = cls.from_pretrained(
             str(folder),

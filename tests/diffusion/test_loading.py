@@ -529,6 +529,31 @@ def test_what_was_downloaded_in_part_is_told_before_it_is_read(
         load_prior("owner/name", CPU)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda index, held: index.pop("metadata"), 'lacks "metadata", without which'),
+        (lambda index, held: index.update(metadata=None), 'lacks "metadata", without which'),
+        (lambda index, held: held.pop("conv_in.bias"), r'does not tell what .* hold \("conv_in.bias"\)'),
+        (lambda index, held: held.update(more=torch.zeros(1)), r'does not tell what .* hold \("more"\)'),
+    ],
+)
+def test_an_index_that_does_not_fit_its_files_is_refused_by_name(change, said, latent_model, tmp_path):
+    folder = shutil.copytree(latent_model, tmp_path / "sharded")
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    unet.save_pretrained(folder / "unet", max_shard_size="100KB")
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    index = json.loads(file.read_text())
+    shard = folder / "unet" / index["weight_map"]["conv_in.bias"]
+    held = load_file(shard)
+    change(index, held)
+    file.write_text(json.dumps(index))
+    save_file(held, shard, {"format": "pt"})
+    with pytest.raises(BadInputError, match=f"{file.name}.*{said}.*download the model again"):
+        load_prior(str(folder), CPU)
+
+
 def test_what_is_wrong_with_a_model_that_was_downloaded_is_not_the_networks_fault(latent_model, hub_cache, tmp_path):
     folder = shutil.copytree(latent_model, tmp_path / "odd")
     (folder / "unet" / "config.json").write_text('{"_class_name": "UNet2DConditionModel", "norm_num_groups": 7}')
