@@ -15,7 +15,7 @@ from .gltf_materials import BaseColour, Pictures, base_colour
 from .gltf_nodes import instances, seen_nodes, world_matrices
 from .gltf_pose import morphed, skinned
 from .looks import PartLook, as_bytes, srgb_of
-from .parts import Losses, Part, counted, existing
+from .parts import Losses, Part, counted, existing, known_map
 from .polygons import of_fan, of_strip
 
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
@@ -85,6 +85,7 @@ class _Surfaces:
         colour = base_colour(self._file.document, primitive["material"]) if has_material else BaseColour(np.ones(3))
         maps = [name for name in (f"TEXCOORD_{colour.uv_map}", "TEXCOORD_0") if name in attributes]
         uv = morphed(self._file, primitive, maps[0], weights)[faces] * [1.0, -1.0] + [0.0, 1.0] if maps else None
+        uv = known_map(uv)
         tint = morphed(self._file, primitive, "COLOR_0", weights)[:, :3] if "COLOR_0" in attributes else None
         look = PartLook()
         if has_material or tint is not None:

@@ -18,7 +18,7 @@ from .mtl import Material, read_mtl
 from .named_pictures import sentence
 from .numbers_in_text import numbers_in
 from .obj_lines import plain_lines
-from .parts import Losses, Part, counted, existing
+from .parts import Losses, Part, counted, existing, known_map
 from .polygons import triangulated
 
 _NO_MATERIALS = ("", "None", "(null)")
@@ -63,8 +63,7 @@ def obj_parts(content: bytes, kind: str, name: str, beside: FilePathResolver) ->
     losses, parts = Losses(), []
     for number, which in _by_material(faces.material[polygon]):
         part = whole if len(which) == len(corners) else whole.only(which)
-        if part.uv is not None and np.isnan(part.uv).all():
-            part = part.without_map()
+        part = replace(part, uv=known_map(part.uv))
         material = described.get(faces.materials[number])
         part = replace(part, look=_look(part, material, None if plain is None else plain[which], beside))
         picture = material.picture if material is not None else None

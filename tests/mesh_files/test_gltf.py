@@ -224,6 +224,22 @@ def test_one_colour_for_all_vertices_is_a_factor(tmp_path):
     np.testing.assert_allclose(looks(source), [[HALF, 255, 0]] * 2, atol=2)
 
 
+@pytest.mark.parametrize("lost", [float("nan"), float("inf")])
+@pytest.mark.parametrize("corners", [(0, 1, 2, 3), (1,), (0,)])
+def test_a_picture_that_no_uv_coordinates_lead_to_is_told(tmp_path, lost, corners):
+    file = GltfFile()
+    uv = np.array(FLAT_UV)
+    uv[list(corners), 0] = lost
+    painted(file, plain(file.picture(WHITE), baseColorFactor=[0, 1, 0, 1]), uv)
+    source, notices = read(tmp_path, file)
+    assert notices[0].startswith("Plain colours take the place of pictures for which there are no UV coordinates")
+    if corners != (0,):  # no face has all of its own
+        assert source.uv is None
+        np.testing.assert_allclose(looks(source), [GREEN, GREEN], atol=2)
+    else:
+        np.testing.assert_allclose(looks(source)[0], GREEN, atol=2)  # those that have come first
+
+
 @pytest.mark.parametrize("is_alike", [True, False])
 def test_places_that_share_the_picture_and_not_the_colours_get_a_new_map(tmp_path, is_alike):
     file = GltfFile()

@@ -423,7 +423,8 @@ def test_faces_of_an_obj_file_without_uv_coordinates_leave_the_others_their_look
     middles, source, notices = two_triangles(tmp_path, SQUARE, lines)
     np.testing.assert_allclose(middles[0], RED, atol=2)
     assert middles[1] == pytest.approx(round(255 * UNKNOWN), abs=2)
-    assert "no UV map" in notices[0]
+    assert '"look.png"' in notices[0]
+    assert "no UV map" in notices[1]
     along, across = (source.uv[:, corner] - source.uv[:, 0] for corner in (1, 2))
     assert (np.abs(along[:, 0] * across[:, 1] - along[:, 1] * across[:, 0]) > 0.01).all()  # both can be painted
 
