@@ -15,6 +15,7 @@ from torch import Tensor
 
 from . import kernels
 from .samples import Samples
+from .threads import run_each, shares
 
 LEAST_OPACITY = 1e-4
 """Depths are divided by the opacity, or by this where a ray sees less."""
@@ -117,9 +118,9 @@ def _launch(which: int, of_rays: list[Tensor], of_samples: list[Tensor], first: 
     device = first.device
     parts = (
         (first[start : end + 1], [each[start:end] for each in of_rays])
-        for start, end in kernels.shares(len(of_rays[0]), device)
+        for start, end in shares(len(of_rays[0]), device)
     )
-    kernels.run_each(lambda *part: _run(_kernels()[which], *part, of_samples), parts, len(of_samples[0]), device)
+    run_each(lambda *part: _run(_kernels()[which], *part, of_samples), parts, len(of_samples[0]), device)
 
 
 def _run(kernel: Any, first: Tensor, of_rays: list[Tensor], of_samples: list[Tensor]) -> None:

@@ -10,8 +10,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -22,9 +21,6 @@ from torch import Tensor
 
 DEVICES = ("cpu", "cuda")
 """Types of device for which Warp compiles."""
-
-WORTH_THREADS = 4096
-"""Work on fewer points is done by one thread."""
 
 log = logging.getLogger(__name__)
 
@@ -53,26 +49,6 @@ def array(tensor: Tensor, dtype: Any = None) -> Any:
     return warp_module().from_torch(tensor.detach(), dtype=dtype)
 
 
-def run_each(function: Callable[..., None], work: Iterable[tuple[Any, ...]], points: int, device: torch.device) -> None:
-    """Call a function that launches a kernel, with each of some arguments, whose order makes no difference.
-
-    On a processor, where a kernel runs in one thread, as many at a time as torch has threads.
-    """
-    threads = torch.get_num_threads()
-    if device.type == "cpu" and threads > 1 and points > WORTH_THREADS:
-        list(_workers(threads).map(lambda arguments: function(*arguments), work))
-    else:
-        for arguments in work:
-            function(*arguments)
-
-
-def shares(count: int, device: torch.device) -> list[tuple[int, int]]:
-    """The first and the last but one of the parts into which so many things are split: for each thread of a processor
-    one, on a graphics card all in one."""
-    share = max(1, -(-count // torch.get_num_threads())) if device.type == "cpu" else count
-    return [(start, min(count, start + share)) for start in range(0, count, share)]
-
-
 def works(trial: Callable[[], object]) -> bool:
     """Whether Warp is there, and what a trial does with it comes to no error; if not, the log says why."""
     if importlib.util.find_spec("warp") is None:
@@ -84,11 +60,6 @@ def works(trial: Callable[[], object]) -> bool:
         log.warning("Warp does not work here, so plain torch computes, more slowly: %s", error)
         return False
     return True
-
-
-@cache
-def _workers(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "kernels")
 
 
 @contextmanager

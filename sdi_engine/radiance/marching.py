@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from . import kernels
 from .occupancy import MAX_OPTICAL_DEPTH, OccupancyGrid
 from .samples import Samples, box_intersection, offsets_within, way_through_cube
+from .threads import run_each, shares
 
 
 def can_be_fused(origins: Tensor) -> bool:
@@ -75,7 +76,7 @@ def _march(occupancy: OccupancyGrid, of_rays: list[Tensor], found: tuple[Tensor,
         everything = [*arrays, *grid, *numbers, start, kernels.array(ray), kernels.array(distance)]
         kernels.launch(_kernel(), end - start, everything, device)
 
-    kernels.run_each(march, kernels.shares(len(of_rays[0]), device), of_rays[-2].numel(), device)
+    run_each(march, shares(len(of_rays[0]), device), of_rays[-2].numel(), device)
 
 
 @cache

@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from sdi_engine.radiance import encoding, kernels, lookup
+from sdi_engine.radiance import encoding, lookup
+from sdi_engine.radiance import threads as worker_threads
 from sdi_engine.radiance.encoding import DenseGrids, HashGrids
 
 RESOLUTIONS = (4, 7, 30)
@@ -36,7 +37,7 @@ def features_and_gradients(grids, active_levels):
 @pytest.mark.parametrize(("active_levels", "threads"), [(2, 1), (3, 1), (3, 2)])
 def test_warp_finds_the_features_and_gradients_of_plain_torch(make, active_levels, threads, monkeypatch, capfd):
     pytest.importorskip("warp")
-    monkeypatch.setattr(kernels, "WORTH_THREADS", 0)
+    monkeypatch.setattr(worker_threads, "WORTH_THREADS", 0)
     torch.set_num_threads(threads)
     assert make(2).are_fused(points())
     fused, fused_gradients = features_and_gradients(make(2), active_levels)
