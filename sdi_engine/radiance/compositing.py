@@ -13,9 +13,9 @@ import nerfacc
 import torch
 from torch import Tensor
 
-from . import kernels
+from .. import kernels
+from ..threads import run_each, shares
 from .samples import Samples
-from .threads import run_each, shares
 
 LEAST_OPACITY = 1e-4
 """Depths are divided by the opacity, or by this where a ray sees less."""

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..threads import WORTH_THREADS
 from .lookup import HASH_PRIMES, Layout, can_be_fused, fused_features
-from .threads import WORTH_THREADS
 
 
 class FeatureGrids(nn.ParameterList, ABC):

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import kernels
-from .threads import run_each, shares
+from .. import kernels
+from ..threads import run_each, shares
 
 HASH_PRIMES = (1, 2_654_435_761, 805_459_861)
 """Instant-NGP's spatial hash (Müller et al. 2022, eq. 4)."""

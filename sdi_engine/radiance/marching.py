@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from . import kernels
+from .. import kernels
+from ..threads import run_each, shares
 from .occupancy import MAX_OPTICAL_DEPTH, OccupancyGrid
 from .samples import Samples, box_intersection, offsets_within, way_through_cube
-from .threads import run_each, shares
 
 
 def can_be_fused(origins: Tensor) -> bool:

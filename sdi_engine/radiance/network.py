@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .threads import run_each, shares
+from ..threads import run_each, shares
 
 threshold_backward = torch.ops.aten.threshold_backward
 """The gradient of a ReLU: a tenth of the time of a product with a mask, which is turned into numbers first."""

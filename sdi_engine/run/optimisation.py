@@ -213,7 +213,7 @@ class Optimisation:
         """What a step changes before its last moment, the optimiser's step."""
         buffers = {name: buffer.clone() for name, buffer in self.representation.named_buffers()}
         cells = self.guidance.cells
-        return _Before(buffers, None if cells is None else cells.values, len(self.residuals))
+        return _Before(buffers, None if cells is None else (cells.values, cells.kept), len(self.residuals))
 
     @torch.no_grad()
     def _undo(self, before: _Before) -> None:
@@ -222,7 +222,7 @@ class Optimisation:
             if name in before.buffers:  # what began to be in this step is the same when it is begun again
                 buffer.copy_(before.buffers[name])
         if self.guidance.cells is not None and before.cells is not None:
-            self.guidance.cells.values = before.cells
+            self.guidance.cells.restore(*before.cells)
         del self.residuals[before.residuals :]
         self.prior.stopwatch.take()
         if self.step > 0:
@@ -278,7 +278,7 @@ class _Before:
     """
 
     buffers: dict[str, Tensor]
-    cells: Tensor | None
+    cells: tuple[Tensor, Tensor] | None
     residuals: int
 
 

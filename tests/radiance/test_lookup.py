@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
+from sdi_engine import threads as worker_threads
 from sdi_engine.radiance import encoding, lookup
-from sdi_engine.radiance import threads as worker_threads
 from sdi_engine.radiance.encoding import DenseGrids, HashGrids
 
 RESOLUTIONS = (4, 7, 30)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from sdi_engine import threads as worker_threads
 from sdi_engine.cameras import orbit
 from sdi_engine.config.settings import PRESETS
-from sdi_engine.radiance import threads as worker_threads
 from sdi_engine.radiance.marching import can_be_fused, fused_samples_along
 from sdi_engine.radiance.occupancy import OccupancyGrid
 from sdi_engine.radiance.samples import Samples, samples_along

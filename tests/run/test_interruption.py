@@ -44,7 +44,7 @@ def small_run(**changes):
 def state_of(run):
     state = {name: tensor.clone() for name, tensor in run.representation.state_dict().items()}
     if run.guidance.cells is not None:
-        state["cells"] = run.guidance.cells.values.clone()
+        state["cells"], state["kept"] = run.guidance.cells.values.clone(), run.guidance.cells.kept.clone()
     return state
 
 

@@ -47,6 +47,7 @@ def _workers(threads: int) -> ThreadPoolExecutor:
 
     def start() -> None:
         torch.set_num_threads(1)
+        torch.get_num_threads()  # else this thread would take over what is said last, when it first computes
         torch.set_grad_enabled(False)
         started.wait()
 

@@ -5,8 +5,8 @@ import threading
 import pytest
 import torch
 
-from sdi_engine.radiance import threads as worker_threads
-from sdi_engine.radiance.threads import run_each, shares
+from sdi_engine import threads as worker_threads
+from sdi_engine.threads import run_each, shares
 
 CPU = torch.device("cpu")
 
