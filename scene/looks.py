@@ -4,11 +4,12 @@ A look is what the object's material slots hold, and which face has which slot. 
 file while another one is shown. Leaving a look notes its present state first, so that changes to it are not lost.
 
 Which slot a face has is noted in an attribute of the mesh, so that it survives editing the mesh. Which UV map is active
-belongs to a look, too, where no other object uses the mesh (`uv_maps`).
+belongs to a look, too, unless other faces, or other objects that use the mesh, are on another one (`uv_maps`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,8 @@ def add(
         job: the folder of the job that made it.
         request: of the job.
         material: of the faces.
-        uv_map: the name of the UV map that the material is on. It becomes the active one if all faces get the material.
+        uv_map: the name of the UV map that the material is on. It becomes the active one, unless other faces, or other
+            objects that use the mesh, have materials on another one.
         faces: (P,) bool, the polygons that get the material, while the others keep theirs; None: all.
         shape: the name of the shape key that came with it.
     """
@@ -111,10 +113,11 @@ def add(
     _note(thing)
     if faces is None:
         _put_on_all(thing, material)
-        if not is_shared(thing.data):
-            uv_maps.activate(thing.data, uv_map, uv_map)
     else:
         _put_on_some(thing, material, faces)
+    others = [] if faces is None else set(slots_of_faces(thing.data)[~faces].tolist())
+    if _is_free(thing, uv_map, (thing.material_slots[slot].material for slot in others)):
+        uv_maps.activate(thing.data, uv_map, uv_map)
     look = thing.sdi_looks.add()
     look.name, look.job, look.seed, look.shape = request.prompt, str(job), request.seed, shape
     thing.sdi_look = len(thing.sdi_looks) - 1
@@ -133,6 +136,7 @@ def show(thing: bpy.types.Object, index: int) -> None:
     _show_faces(mesh, look)
     if not is_shared(mesh):
         _remove_slots_after(mesh, len(look.slots))
+    if _is_free(thing, look.rendered_uv_map):
         uv_maps.activate(mesh, look.uv_map, look.rendered_uv_map)
     for number, slot in enumerate(thing.material_slots):
         if number < len(look.slots):
@@ -162,6 +166,15 @@ def remove(thing: bpy.types.Object, index: int) -> None:
 def is_shared(mesh: bpy.types.Mesh) -> bool:
     """Whether several objects use the mesh."""
     return mesh.users - mesh.use_fake_user > 1
+
+
+def _is_free(thing: bpy.types.Object, uv_map: str, others: Iterable[bpy.types.Material | None] = ()) -> bool:
+    """Whether a UV map may become the active one without moving what other objects, or `others`, show."""
+    shown_too = list(others)
+    if is_shared(thing.data):
+        users = (each for each in bpy.data.objects if each.data == thing.data and each != thing)
+        shown_too += [slot.material for each in users for slot in each.material_slots]
+    return uv_maps.asked_for(thing.data, shown_too) <= {uv_map}
 
 
 def _note(thing: bpy.types.Object) -> None:

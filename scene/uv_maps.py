@@ -7,6 +7,7 @@ and the OBJ and PLY exporters take the active map, materials without a name the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import bpy
@@ -39,6 +40,40 @@ def activate(mesh: bpy.types.Mesh, edited: str, shown: str) -> None:
         mesh.uv_layers.active = mesh.uv_layers[edited]
     if shown in mesh.uv_layers:
         mesh.uv_layers[shown].active_render = True
+
+
+def asked_for(mesh: bpy.types.Mesh, materials: Iterable[bpy.types.Material | None]) -> set[str]:
+    """The names of those of a mesh's UV maps that materials show something on."""
+    found: set[str] = set()
+    trees = [material.node_tree for material in materials if material is not None and material.node_tree is not None]
+    seen = set(trees)
+    while trees:
+        for node in trees.pop().nodes:
+            inner = getattr(node, "node_tree", None)
+            if inner is not None and inner not in seen:
+                seen.add(inner)
+                trees.append(inner)
+            found |= {name or rendered(mesh) for name in _asked_by(node)}
+    return found & set(mesh.uv_layers.keys())
+
+
+def _asked_by(node: bpy.types.Node) -> set[str]:
+    """The name of the UV map that a node takes; "" for that of materials that name none."""
+    kind = node.bl_idname
+    if kind == "ShaderNodeTexImage":
+        return set() if node.inputs["Vector"].is_linked else {""}
+    if kind == "ShaderNodeTexCoord":
+        return {""} if node.outputs["UV"].is_linked else set()
+    takes_one = {
+        "ShaderNodeUVMap": lambda: True,
+        "ShaderNodeNormalMap": lambda: node.space == "TANGENT",
+        "ShaderNodeTangent": lambda: node.direction_type == "UV_MAP",
+    }
+    if kind in takes_one and takes_one[kind]():
+        return {node.uv_map}
+    if kind == "ShaderNodeAttribute" and node.attribute_name:
+        return {node.attribute_name}
+    return set()
 
 
 def put_first(mesh: bpy.types.Mesh, name: str) -> None:

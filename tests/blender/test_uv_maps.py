@@ -106,16 +106,66 @@ def test_each_look_has_its_active_map(extension, cube):
     assert flags(mesh) == (["UVMap", "SDI"], "SDI", [True, False])
 
 
-def test_materials_and_objects_that_have_no_look_keep_their_map(bpy, extension, results):
-    cube, new = bpy.data.objects["Cube"], np.zeros((12, 3, 2))
-    cube.data.polygons[0].select = True
-    some = make_texture_job(extension, bpy, results, cube, new_uv=new, only_selected=True)
+def on_unnamed_map(bpy):
+    """A picture on the UV map of materials that name none, in a group."""
+    group = bpy.data.node_groups.new("Picture", "ShaderNodeTree")
+    group.nodes.new("ShaderNodeTexImage")
+    material = bpy.data.materials.new("Old")
+    material.use_nodes = True
+    material.node_tree.nodes.new("ShaderNodeGroup").node_tree = group
+    return material
+
+
+def on_named_map(bpy):
+    material = bpy.data.materials.new("Old")
+    material.use_nodes = True
+    material.node_tree.nodes.new("ShaderNodeNormalMap").uv_map = "UVMap"
+    return material
+
+
+def plain(bpy):
+    """A picture that does not lie on a UV map."""
+    material = bpy.data.materials.new("Plain")
+    material.use_nodes = True
+    nodes, link = material.node_tree.nodes, material.node_tree.links.new
+    place, picture = nodes.new("ShaderNodeTexCoord"), nodes.new("ShaderNodeTexImage")
+    link(place.outputs["Generated"], picture.inputs["Vector"])
+    return material
+
+
+@pytest.mark.parametrize("shares", ["mesh", "faces"])
+@pytest.mark.parametrize("make", [on_unnamed_map, on_named_map, plain])
+def test_what_other_faces_and_objects_show_stays_where_it_is(bpy, extension, results, make, shares):
+    cube, new, looks = bpy.data.objects["Cube"], np.zeros((12, 3, 2)), extension.scene.looks
+    cube.data.materials[0] = make(bpy)
+    cube.data.polygons.foreach_set("select", [True] + [False] * 5)
+    if shares == "mesh":
+        bpy.context.collection.objects.link(cube.copy())
+    folder = make_texture_job(extension, bpy, results, cube, new_uv=new, only_selected=shares == "faces")
+    applied = extension.scene.texture_result.apply(bpy.context, cube, folder)
+    before, textured = (["UVMap", "SDI"], "UVMap", [True, False]), (["UVMap", "SDI"], "SDI", [False, True])
+    assert flags(cube.data) == (textured if make is plain else before)
+    told = [notice for notice in applied.notices if "make “SDI” the active one" in notice]
+    assert len(told) == (make is not plain)
+    looks.show(cube, 0)
+    assert flags(cube.data) == before
+    looks.show(cube, 1)
+    assert flags(cube.data) == (textured if make is plain else before)
+
+
+def test_two_objects_with_one_mesh_and_a_texture_each_are_not_both_on_the_active_map(bpy, extension, results):
+    cube = bpy.data.objects["Cube"]
     other = cube.copy()
     bpy.context.collection.objects.link(other)
-    all_of_it = make_texture_job(extension, bpy, results, cube, name="job-2", new_uv=new)
-    for folder in (all_of_it, some):  # the mesh has another user, then other materials
-        extension.scene.texture_result.apply(bpy.context, cube, folder)
-        assert flags(cube.data) == (["UVMap", "SDI"], "UVMap", [True, False])
+    notices = []
+    for number, thing in enumerate((cube, other)):
+        folder = make_texture_job(
+            extension, bpy, results, thing, name=f"job-{number}", new_uv=np.full((12, 3, 2), number)
+        )
+        notices.append(extension.scene.texture_result.apply(bpy.context, thing, folder).notices)
+    assert flags(cube.data) == (["UVMap", "SDI", "SDI.001"], "SDI", [False, True, False])
+    assert notices[0] == []
+    assert "“SDI.001”" in notices[1][0]
 
 
 def test_putting_a_map_first_changes_nothing_else(bpy, extension, cube):
