@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Any
 
 from .. import __version__
 from ..config.parameters import NOISES_2D, TASKS_OF_A_MESH
 from ..diffusion.sizes import SIZE_NAMES
 from ..system.untrusted import shown
-from .options import Parser, add_model, add_options, add_processes, path_of, whole_number
+from .options import Parser, add_model, add_options, add_processes, number, path_of, whole_number
 
 FIGURES = ("1", "8", "9", "10", "11")
 
@@ -228,10 +227,6 @@ def counted(text: str) -> int:
 
 def minutes(text: str) -> float:
     """Minutes, of an option's text."""
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = math.nan
-    if not minutes >= 0.0:  # which also refuses NaN, with which it would never leave
+    if (minutes := number(text)) < 0.0:
         raise argparse.ArgumentTypeError(f"{shown(text)} is no number of minutes from 0 on")
     return minutes
