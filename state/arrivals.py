@@ -101,8 +101,12 @@ class Arrivals:
         self._in_open_file.add(job.name)
         self._mark_soon(context, job, where)
 
-    def expect_again(self, context: bpy.types.Context, job: Job) -> None:
-        """Like `expect`, for a job that is resumed or that another Blender started: with its original placement."""
+    def expect_again(self, context: bpy.types.Context, job: Job, file: OpenFile | None = None) -> None:
+        """Like `expect`, for a job that is resumed or that another Blender started: with its original placement.
+
+        Args:
+            file: where many jobs are expected at once, the file as it was when that began.
+        """
         written = Placement.read(job.folder)
         if written is not None and not written.is_ours(job.folder):
             written = None
@@ -113,7 +117,7 @@ class Arrivals:
         self._placements[job.name] = where
         self._folders[job.name] = job.folder
         self._taken_away.discard(job.name)
-        if known is None or job.name in self._in_open_file or OpenFile().is_of(job.name, where):
+        if known is None or job.name in self._in_open_file or (file or OpenFile()).is_of(job.name, where):
             self._in_open_file.add(job.name)
             self._mark_soon(context, job, where)
 
@@ -143,7 +147,7 @@ class Arrivals:
         where = self._placements.get(job.name) or Placement.read(job.folder) or Placement()
         is_wanted = where.fate == PENDING or (where.fate == IMPORTED and job.name in file.marked)
         if job.state == events.DONE and is_wanted:
-            self.expect_again(context, job)
+            self.expect_again(context, job, file)
             self.hear(job)
         elif job.state in (events.CANCELLED, events.FAILED) and where.fate == PENDING:
             self._placements[job.name] = where

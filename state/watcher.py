@@ -251,6 +251,7 @@ class Watcher:
         if not unwatched:
             return
         until = time.monotonic() + submissions.SECONDS_AT_ONCE
+        file = OpenFile()
         try:
             waiting = {ticket.name for ticket in self._desks.runner.queue.waiting()}
         except OSError:  # its drive is away; the next poll reports that
@@ -258,18 +259,18 @@ class Watcher:
         while unwatched:
             each = unwatched.popleft()
             with self._guarded(f'The job "{each.name}"'):
-                self._watch_one(self._desks.runner, each, waiting)
+                self._watch_one(self._desks.runner, each, waiting, file)
             if time.monotonic() > until:
                 break
 
-    def _watch_one(self, runner: Runner, entry: Entry, waiting: Container[str]) -> None:
+    def _watch_one(self, runner: Runner, entry: Entry, waiting: Container[str], file: OpenFile) -> None:
         found = read_job(runner, entry.name, waiting) if entry.name not in runner.jobs else None
         if found is not None:
             if entry.state in events.FINAL_STATES:
-                self._take_up(found)
+                self._take_up(found, file)
             else:
                 runner.watch([found])
-                self._adopt(entry, found)
+                self._adopt(entry, found, file)
             if self._display.job is None and found.state != events.QUEUED:
                 self._display.show(found)
 
@@ -281,7 +282,7 @@ class Watcher:
         found = self._desks.watched(left.name) or self._desks.read(bpy.context, left.name)
         if found is not None:
             self._display.job = found
-            self._adopt(left, found)
+            self._adopt(left, found, OpenFile())
             self._arrivals.hear(found)
             self._display.show(found)
             self.poll_soon()
@@ -291,17 +292,17 @@ class Watcher:
         where = self._arrivals.placement_of(entry.name)
         return where is not None and where.fate != PENDING
 
-    def _take_up(self, left: Job) -> None:
+    def _take_up(self, left: Job, file: OpenFile) -> None:
         try:
-            self._arrivals.take_up(bpy.context, left, OpenFile())
+            self._arrivals.take_up(bpy.context, left, file)
         except EngineError as error:
             log.warning("The job in %s was found, but cannot be written: %s", left.folder.path, error)
 
-    def _adopt(self, entry: Entry, found: Job) -> None:
+    def _adopt(self, entry: Entry, found: Job, file: OpenFile) -> None:
         if not entry.is_orphan:
             return
         try:
-            self._arrivals.expect_again(bpy.context, found)
+            self._arrivals.expect_again(bpy.context, found, file)
         except EngineError as error:  # the folder is read-only: importing would fail too
             log.warning("The job in %s was found, but cannot be written: %s", found.folder.path, error)
 

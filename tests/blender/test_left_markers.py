@@ -46,6 +46,33 @@ def test_all_that_were_finished_meanwhile_come_to_their_markers(bpy, desk, file,
     assert not desk.helpers()
 
 
+def test_the_file_is_looked_through_once_for_all_that_are_taken_up(bpy, desk, file, saved, monkeypatch):
+    for prompt in ("a red mug", "a blue mug"):
+        desk.generate(prompt)
+    bpy.ops.wm.save_as_mainfile(filepath=file)
+    jobs = list(desk.session.desks.runner.jobs.values())
+    bpy.ops.wm.read_homefile(use_empty=True)
+    desk.job.finish()
+    desk.until(lambda: all(job.is_over for job in jobs))
+    state, looked, counts = desk.extension.state, [], []
+    for module in (state.watcher, state.arrivals):
+        known = module.OpenFile
+        monkeypatch.setattr(module, "OpenFile", lambda known=known: looked.append(known) or known())
+    watch_some = state.watcher.Watcher._watch_some
+
+    def counted(watcher):
+        waiting, before = len(watcher._desks.unwatched), len(looked)
+        watch_some(watcher)
+        counts.append((waiting, len(looked) - before))
+
+    monkeypatch.setattr(state.watcher.Watcher, "_watch_some", counted)
+    monkeypatch.setattr(state.submissions, "SECONDS_AT_ONCE", 1e6)
+    open_later(bpy, desk, file)
+    assert {"slow mug", "a red mug", "a blue mug"} <= set(bpy.data.objects.keys())
+    assert max(waiting for waiting, _ in counts) >= 2
+    assert max(looks for _, looks in counts) == 1
+
+
 def test_a_result_that_came_but_was_not_saved_comes_again(bpy, desk, file, saved):
     desk.press("finish_job")
     desk.to_the_end()
