@@ -1,15 +1,19 @@
 """Rays against triangle meshes: every way of casting them finds the same points."""
 
+import dataclasses
 import os
 
 import pytest
 import torch
 import trimesh
 
-from sdi_engine.cameras import orbit
+from sdi_engine import threads as worker_threads
+from sdi_engine.cameras import Cameras, orbit
 from sdi_engine.config.settings import PRESETS
-from sdi_engine.surface import rays
+from sdi_engine.surface import rays, sight
+from sdi_engine.surface.rasteriser import can_rasterise, rasterised
 from sdi_engine.surface.rays import EmbreeRayCaster, Hits, TorchRayCaster, WarpRayCaster, ray_caster
+from sdi_engine.surface.sight import Sight
 
 CPU = torch.device("cpu")
 
@@ -28,8 +32,13 @@ def ball_before_box():
 
 
 @pytest.fixture(scope="module")
-def views():
-    return orbit(PRESETS["standard"].cameras, [0.0, 50.0], 25.0, CPU).rays(40)
+def cameras():
+    return orbit(PRESETS["standard"].cameras, [0.0, 50.0], 25.0, CPU)
+
+
+@pytest.fixture(scope="module")
+def views(cameras):
+    return cameras.rays(40)
 
 
 def test_embree_finds_what_plain_torch_finds(ball_before_box, views):
@@ -68,15 +77,68 @@ def test_warp_finds_what_plain_torch_finds(ball_before_box, views, monkeypatch, 
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_drawing_finds_what_plain_torch_finds(ball_before_box, cameras, views, threads, monkeypatch, capfd):
+    pytest.importorskip("warp")
+    monkeypatch.setattr(worker_threads, "WORTH_THREADS", 0)
+    torch.set_num_threads(threads)
+    assert can_rasterise(CPU)
+    hits = rasterised(ball_before_box, cameras, 40)
+    assert_alike_hits(hits, ball_before_box, views)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_drawing_sees_triangles_that_reach_behind_the_camera_and_none_that_are_behind_it(cameras):
+    """As the ground does that a camera stands on, far to all sides."""
+    pytest.importorskip("warp")
+    position, (_, up, forward) = cameras.position, cameras.axes()
+    far = torch.tensor([[-3.0, -4.0], [4.0, -3.0], [0.0, 5.0]]) * 10.0
+    right = cameras.axes()[0]
+    ground = torch.stack(
+        [position[0] - 0.3 * up[0] + x * right[0] + y * (forward[0] + 0.01 * up[0]) for x, y in far.tolist()]
+    )
+    behind = torch.stack([position[0] + z * up[0] + x * right[0] - forward[0] for x, z in far.tolist()])
+    one = Cameras(**{field.name: getattr(cameras, field.name)[:1] for field in dataclasses.fields(cameras)})
+    assert_alike_hits(rasterised(torch.stack([behind, ground]), one, 40), torch.stack([behind, ground]), one.rays(40))
+
+
+def test_drawing_leaves_no_gap_between_neighbours():
+    """A wall of many triangles that covers the image."""
+    pytest.importorskip("warp")
+    n = 60
+    y, x = torch.meshgrid(*[torch.linspace(-1.0, 1.0, n)] * 2, indexing="ij")
+    place = torch.stack([x, 0.1 * torch.sin(9.0 * x), y], dim=-1) + 1e-3 * torch.randn(n, n, 3)
+    corner = [place[:-1, :-1], place[:-1, 1:], place[1:, 1:], place[1:, :-1]]
+    wall = torch.cat([torch.stack([corner[0], corner[k], corner[k + 1]], dim=2).view(-1, 3, 3) for k in (1, 2)])
+    hits = rasterised(wall, orbit(PRESETS["standard"].cameras, [0.0], 0.0, CPU), 200)
+    assert hits.is_hit.all()
+
+
+def test_many_triangles_that_stay_are_seen_by_rays_and_few_or_moving_ones_are_drawn(
+    ball_before_box, cameras, monkeypatch
+):
+    pytest.importorskip("warp")
+    drawn = []
+    monkeypatch.setattr(sight, "rasterised", lambda *arguments: drawn.append(arguments) or rasterised(*arguments))
+    for size, is_still, expected in ((40, True, 1), (8, True, 0), (8, False, 1)):
+        drawn.clear()
+        Sight(ball_before_box, is_still).hits(cameras, size)
+        assert len(drawn) == expected
+
+
 def assert_alike(caster, corners, views):
-    twin = TorchRayCaster(corners).first_hits(*views)
     hits = caster.first_hits(*(rays.to(caster.corners.device) for rays in views))
+    assert_alike_hits(hits, corners, views)
+
+
+def assert_alike_hits(hits, corners, views):
+    twin = TorchRayCaster(corners).first_hits(*views)
     hits = Hits(hits.face.cpu(), hits.barycentric.cpu(), hits.distance.cpu())
     assert 0.2 < twin.is_hit.float().mean() < 0.8
     # a ray that passes an edge within rounding may be said to hit either face, or to miss a silhouette
     same = hits.face == twin.face
     assert same.float().mean() > 0.99
-    torch.testing.assert_close(hits.distance[same], twin.distance[same], atol=1e-5, rtol=0)
+    torch.testing.assert_close(hits.distance[same], twin.distance[same], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(hits.barycentric[same], twin.barycentric[same], atol=1e-4, rtol=0)
 
 
