@@ -167,15 +167,15 @@ def _kernels() -> tuple[Any, Any]:
     ) -> None:
         ray = warp.tid()
         start, end = first[ray], first[ray + 1]
-        in_front = warp.float32(0.0)
+        through = warp.float32(1.0)
         seen, far = warp.float32(0.0), warp.float32(0.0)
         light = warp.vec3()
         for i in range(start, end):
-            thickness = density[i] * step[ray]
-            now = warp.exp(-in_front) * (1.0 - warp.exp(-thickness))
-            in_front += thickness
+            passes = warp.exp(-density[i] * step[ray])
+            now = through * (1.0 - passes)
+            through *= passes
             visible[i] = now
-            behind[i] = warp.exp(-in_front)
+            behind[i] = through
             seen += now
             light += now * colour[i]
             far += now * distance[i]

@@ -150,7 +150,7 @@ class _Variation(torch.autograd.Function):
         total, gradient = grid.new_zeros(()), torch.zeros_like(grid)
         for axis in (2, 3, 4):
             difference = grid.diff(dim=axis)
-            total += difference.square().mean()
+            total += torch.linalg.vector_norm(difference).square() / difference.numel()
             twice = 2.0 / difference.numel()
             gradient.narrow(axis, 1, grid.shape[axis] - 1).add_(difference, alpha=twice)
             gradient.narrow(axis, 0, grid.shape[axis] - 1).sub_(difference, alpha=twice)
