@@ -19,7 +19,7 @@ from ..jobs.guard import Guard
 from ..jobs.job import Job
 from ..jobs.library import Entry
 from ..jobs.placement import DISMISSED, IMPORTED, PENDING, Placement
-from ..scene import destination, live_mesh, markers, source_mesh, target, texture_preview, texture_result
+from ..scene import destination, live_mesh, markers, source_mesh, step, target, texture_preview, texture_result
 from ..scene.free_space import Box, Floor, step_aside
 from ..scene.handlers import Handlers
 from ..scene.importer import ImportFailedError, put_into_scene
@@ -258,7 +258,7 @@ class Arrivals:
             return None
         if not is_chosen:
             step_aside(context, placed)
-        bpy.ops.ed.undo_push(message=placed.name)
+        step.push()
         self.complaint = ""
         self._ready.pop(name, None)
         self._in_open_file.add(name)
@@ -289,7 +289,7 @@ class Arrivals:
             self.complaint = str(error)
             self._settle(name, folder, where, IMPORTED if where.fate == IMPORTED else DISMISSED)
             return None
-        bpy.ops.ed.undo_push(message=words.step_of(applied.task, applied.thing.name))
+        step.push()
         self.complaint = ""
         self.told[name] = applied.notices
         self._ready.pop(name, None)

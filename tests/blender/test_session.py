@@ -9,7 +9,7 @@ import pytest
 from blender_desk import PROMPT
 
 
-def test_the_result_is_one_undo_step_named_after_the_prompt(bpy, desk):
+def test_the_result_is_one_undo_step(bpy, desk):
     bpy.context.scene.cursor.location = (5.0, 0.0, 0.0)
     bpy.ops.ed.undo_push(message="before")
     desk.generate()
@@ -28,6 +28,38 @@ def test_the_result_is_one_undo_step_named_after_the_prompt(bpy, desk):
     assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
     bpy.ops.ed.redo()
     assert PROMPT in bpy.data.objects
+
+
+@pytest.mark.parametrize("button", ["generate", "texture"])
+def test_the_last_operation_is_no_longer_the_persons(bpy, desk, button):
+    """Blender would still show its settings, and a change there would go back to before it, without the result."""
+    desk.settings.prompt = PROMPT
+    desk.press(button)
+    bpy.ops.object.empty_add("EXEC_DEFAULT", True)
+    desk.to_the_end()
+    assert [each.bl_idname for each in bpy.context.window_manager.operators] == ["OBJECT_OT_empty_add", "SDI_OT_step"]
+
+
+def test_after_more_operations_than_blender_notes_it_is_still_one_undo_step(bpy, extension):
+    bpy.ops.ed.undo_push(message="before")
+    for number in range(40):  # it notes 32
+        bpy.data.objects["Cube"].location.x = number
+        extension.scene.step.push()
+    bpy.ops.ed.undo()
+    assert bpy.data.objects["Cube"].location.x == 38.0
+
+
+def test_what_another_operator_brings_in_is_one_undo_step_too(bpy, desk):
+    bpy.ops.ed.undo_push(message="before")
+    desk.generate()
+    desk.to_the_end()
+    bpy.ops.ed.undo()
+    assert PROMPT not in bpy.data.objects
+    assert desk.press("import_result", job=desk.job.name) is None
+    assert PROMPT in bpy.data.objects
+    bpy.ops.ed.undo()
+    assert PROMPT not in bpy.data.objects
+    assert "Cube" in bpy.data.objects
 
 
 def test_the_marker_can_be_moved_while_the_job_runs(bpy, desk):
