@@ -304,9 +304,12 @@ def _lies_in_tiles(uv: np.ndarray) -> bool:
     if not np.isfinite(uv).all():
         return False
     low, high = np.floor(uv.min(axis=1) + _NEARLY), np.ceil(uv.max(axis=1) - _NEARLY)
-    first = low[0]
+    is_on_border = (low >= high).any(axis=1)  # of two tiles, such as the rims that Solidify makes
+    low, high = low[~is_on_border], high[~is_on_border]
+    if not len(low):
+        return False
     is_udim = low.min() >= 0.0 and low[:, 0].max() < _TILES_IN_A_ROW
-    return bool((high - low <= 1.0).all() and (low != first).any() and is_udim)
+    return bool((high - low <= 1.0).all() and (low != low[0]).any() and is_udim)
 
 
 def _numbers(items: bpy.types.bpy_prop_collection, name: str, width: int, kind: type) -> np.ndarray:

@@ -374,6 +374,12 @@ class TestRefusals:
         layer.uv[0].vector.x += 1.5
         assert capture(square).uv is not None, "a texture that repeats"
 
+    @pytest.mark.parametrize("kind", ["SOLIDIFY", "WIREFRAME"])
+    def test_rims_on_the_border_of_the_uv_map_are_in_no_other_tile(self, bpy, capture, kind):
+        bpy.ops.mesh.primitive_plane_add()
+        bpy.context.object.modifiers.new("rim", kind)
+        assert capture(bpy.context.object).uv is not None
+
     def test_a_useless_uv_map_where_there_is_no_room_for_a_new_one(self, square, capture, refusal):
         layers = square.data.uv_layers
         while len(layers) < 8:
