@@ -283,13 +283,21 @@ def test_glossy_metals_are_not_black(tmp_path, diffuse, specular):
     assert notices == ()
 
 
-def test_a_specular_picture_that_lies_elsewhere_is_left_out(tmp_path):
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_specular_picture_that_is_left_out_is_told(tmp_path, is_there):
     file = GltfFile()
-    elsewhere = {"KHR_texture_transform": {"scale": [2.0, 2.0]}}
-    shine = {"index": file.picture(WHITE), "extensions": elsewhere}
+    shine = {"index": file.picture(WHITE)}
+    if is_there:
+        shine["extensions"] = {"KHR_texture_transform": {"scale": [2.0, 2.0]}}
+    else:
+        file.document["images"][0] = {"uri": "shine.png"}
     glossy = {"diffuseTexture": {"index": file.picture(GREEN)}, "specularGlossinessTexture": shine}
     painted(file, {"extensions": {GLOSSY: glossy}})
-    np.testing.assert_allclose(looks(read(tmp_path, file)[0]), [GREEN] * 2, atol=2)
+    source, notices = read(tmp_path, file)
+    np.testing.assert_allclose(looks(source), [GREEN] * 2, atol=2)
+    assert len(notices) == 1
+    assert "Metals may be too dark" in notices[0]
+    assert f'"{"image 0" if is_there else "shine.png"}"' in notices[0]
 
 
 @pytest.mark.parametrize("is_readable", [True, False])
