@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..sdi_engine.errors import BadInputError
-from ..sdi_engine.system.untrusted import lines_of_list
+from ..sdi_engine.system.untrusted import read_list
 
 
 def read_prompts(file: Path) -> list[str]:
     """The file's prompts, at least one.
 
     Raises:
-        BadInputError: it is a folder, cannot be read, is not text, or has no prompt.
+        BadInputError: it is a folder, cannot be read, is too large for a list, is not text, or has no prompt.
     """
     if file.is_dir():
         raise BadInputError(f'"{file}" is a folder: choose the text file with the prompts.')
     try:
-        prompts = lines_of_list(file.read_bytes())
+        prompts = read_list(file)
     except OSError as error:
         raise BadInputError(
             f'The prompts in "{file}" cannot be read ({error.strerror or error}): give a text file.'

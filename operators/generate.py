@@ -110,6 +110,9 @@ lines with # are comments"""
         return submit(self, context, [seeds.give(request) for request in requests])
 
 
+NO_LONGER_THERE = "This job no longer exists: its folder was deleted or is damaged."
+
+
 class _FromSource:
     """Base of the operators that take the settings of a job in the list, or of an object of this extension."""
 
@@ -129,9 +132,9 @@ class _FromSource:
         found = session().find(context, self.job) if self.job else None
         if found is not None:
             return found.request
-        damaged = session().desks.entry(self.job) if self.job else None
-        if damaged is not None and damaged.trouble:
-            raise BadInputError(damaged.trouble)
+        if self.job:  # and not the active object's, which is another one
+            damaged = session().desks.entry(self.job)
+            raise BadInputError(damaged.trouble if damaged is not None and damaged.trouble else NO_LONGER_THERE)
         if _has_request(context.active_object):
             return JobRequest.from_json(context.active_object["sdi_request"])
         raise BadInputError("There are no settings to use: select a job, or an object that this extension has made.")

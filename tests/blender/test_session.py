@@ -393,10 +393,13 @@ class TestHistory:
         assert (results / "mine.txt").exists()
         assert PROMPT in bpy.data.objects
 
-    def test_a_job_that_is_gone_is_named_as_such(self, desk, name, results):
+    def test_a_job_that_is_gone_is_named_as_such(self, bpy, desk, name, results):
         (results / name).rename(results / "elsewhere")
         desk.session.display.job = None
         assert "no longer exists" in desk.press("open_job", job=name, what="FOLDER")
+        bpy.context.view_layer.objects.active = bpy.data.objects[PROMPT]
+        for button in ("variations", "regenerate", "copy_settings"):  # not what the active object was made with
+            assert "no longer exists" in desk.press(button, job=name)
 
     def test_the_list_survives_another_file(self, bpy, desk, name):
         bpy.ops.wm.read_homefile(use_empty=True)

@@ -3,6 +3,7 @@
 import pytest
 from sdi_text_to_3d.jobs.prompts import read_prompts
 from sdi_text_to_3d.sdi_engine.errors import BadInputError
+from sdi_text_to_3d.sdi_engine.system import untrusted
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
@@ -32,6 +33,15 @@ def test_a_long_list_is_read_whole(tmp_path):
 def test_what_is_no_list_is_refused_in_a_sentence(content, sentence, tmp_path):
     (tmp_path / "list.txt").write_bytes(content)
     with pytest.raises(BadInputError, match=sentence):
+        read_prompts(tmp_path / "list.txt")
+
+
+def test_of_a_huge_file_no_more_is_read_than_a_list_can_have(monkeypatch, tmp_path):
+    monkeypatch.setattr(untrusted, "MAX_LIST_BYTES", 10)
+    (tmp_path / "list.txt").write_bytes(b"a red mug\n")
+    assert read_prompts(tmp_path / "list.txt") == ["a red mug"]
+    (tmp_path / "list.txt").write_bytes(b"a red mug\n#")
+    with pytest.raises(BadInputError, match="too large for a list"):
         read_prompts(tmp_path / "list.txt")
 
 
