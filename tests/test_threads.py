@@ -41,3 +41,16 @@ def test_little_work_is_done_by_the_caller():
     torch.set_num_threads(3)
     work = [(0,), (1,)]
     assert run_each(lambda _: threading.current_thread(), work, 10, CPU) == [threading.current_thread()] * 2
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_an_error_in_any_thread_is_the_callers(failing, monkeypatch):
+    monkeypatch.setattr(worker_threads, "WORTH_THREADS", 0)
+    torch.set_num_threads(2)
+
+    def work(number):
+        if number == failing:
+            raise ValueError(number)
+
+    with pytest.raises(ValueError, match=str(failing)):
+        run_each(work, [(0,), (1,), (2,)], 10, CPU)
