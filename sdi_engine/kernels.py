@@ -45,8 +45,11 @@ def launch(kernel: Any, count: int, arguments: Sequence[Any], device: torch.devi
 
 
 def array(tensor: Tensor, dtype: Any = None) -> Any:
-    """A tensor's memory for a kernel. Warp takes no gradients of it: those are kernels, too."""
-    return warp_module().from_torch(tensor.detach(), dtype=dtype)
+    """A tensor's memory for a kernel, as long as the tensor, or one that it is a part of, is there.
+
+    Warp takes no gradients of it: those are kernels, too.
+    """
+    return warp_module().from_torch(tensor.detach(), dtype=dtype, return_ctype=True)
 
 
 def works(trial: Callable[[], object]) -> bool:

@@ -34,8 +34,8 @@ def cells_seen(
     half_opaque: float,
     primes: tuple[int, int, int],
     size: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Which cells the samples of each pixel see, how many samples of it see the same one, and which anybody sees.
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Which cells the samples of each pixel see.
 
     Args:
         weighted: (B, H, W, 4), positions in scene units times the opacity, and the opacity.
@@ -47,18 +47,19 @@ def cells_seen(
         size: of its table, a power of two.
 
     Returns:
-        entries, (B, n, n, samples²), int32, as of `Footprints`; times seen, of the same shape; (size,), bool.
+        entries, times_seen, beside, length and cells, as of `Footprints`.
     """
     batch, height, width, _ = weighted.shape
     weighted = weighted.contiguous()
     device = weighted.device
     entries = torch.empty(batch, resolution, resolution, samples**2, dtype=torch.int32, device=device)
     times = torch.empty(entries.shape, device=device)
+    beside, length = (torch.empty(entries.shape[:3], device=device) for _ in range(2))
     seen = torch.zeros(size, dtype=torch.bool, device=device)
     pixels = batch * resolution**2
     warp = kernels.warp_module()
     image = kernels.array(weighted.view(batch, height, width, 4), warp.vec4)
-    flat = entries.view(pixels, -1), times.view(pixels, -1)
+    flat = entries.view(pixels, -1), times.view(pixels, -1), beside.view(pixels), length.view(pixels)
     numbers = [height, width, resolution, edge, half_opaque, warp.vec3i(*primes), size - 1]
     everybody = kernels.array(seen.view(torch.uint8))
 
@@ -67,7 +68,7 @@ def cells_seen(
         kernels.launch(_see(samples), end - start, [image, *numbers, start, *found, everybody], device)
 
     run_each(see, shares(pixels, device), entries.numel(), device)
-    return entries, times, seen
+    return entries, times, beside, length, seen.nonzero()[:, 0]
 
 
 def sums_of_cells(values: Tensor, entries: Tensor) -> Tensor:
@@ -98,7 +99,8 @@ def wishes_of_pixels(entries: Tensor, times: Tensor, wanted: Tensor, size: int) 
     """
     device = wanted.device
     total, looking = wanted.new_zeros(size, wanted.shape[1]), wanted.new_zeros(size)
-    arrays = [kernels.array(each) for each in (entries, times, wanted.contiguous(), total, looking)]
+    wanted = wanted.contiguous()
+    arrays = [kernels.array(each) for each in (entries, times, wanted, total, looking)]
     kernels.launch(_kernels()[1], len(entries), arrays, device)
     return total, looking
 
@@ -108,7 +110,7 @@ def _works(device: str) -> bool:
     """Whether kernels compile and run on this type of device; if not, the log says why."""
 
     def trial() -> None:
-        entries, times, _ = cells_seen(torch.ones(1, 1, 1, 4, device=device), 1.0, 1, SAMPLES, 0.5, (1, 1, 1), 4)
+        entries, times, *_ = cells_seen(torch.ones(1, 1, 1, 4, device=device), 1.0, 1, SAMPLES, 0.5, (1, 1, 1), 4)
         entries, times = entries.view(1, -1), times.view(1, -1)
         sums_of_cells(wishes_of_pixels(entries, times, torch.ones(1, 1, device=device), 4)[0], entries)
 
@@ -136,6 +138,8 @@ def _see(samples: int) -> Any:
         pixels_before: int,
         entries: warp.array2d(dtype=warp.int32),  # type: ignore[valid-type]
         times: warp.array2d(dtype=float),  # type: ignore[valid-type]
+        beside: warp.array(dtype=float),  # type: ignore[valid-type]
+        length: warp.array(dtype=float),  # type: ignore[valid-type]
         seen: warp.array(dtype=warp.uint8),  # type: ignore[valid-type]
     ) -> None:
         here = warp.tid()
@@ -164,12 +168,18 @@ def _see(samples: int) -> Any:
                 entry = int(hashed & warp.uint32(mask))
                 seen[entry] = warp.uint8(1)
             found[sample] = entry
+        squares = warp.int32(0)
+        missing = warp.int32(0)
         for sample in range(per_pixel):
             count = warp.int32(0)
             for other in range(per_pixel):
                 count += warp.where(found[other] == found[sample], 1, 0)
             entries[here, sample] = found[sample]
             times[here, sample] = float(count)
+            squares += count  # each cell n_c times
+            missing += warp.where(found[sample] < 0, 1, 0)
+        beside[here] = float(missing)
+        length[here] = warp.sqrt(float(squares))
 
     return see
 

@@ -212,8 +212,9 @@ class Optimisation:
     def _remember(self) -> _Before:
         """What a step changes before its last moment, the optimiser's step."""
         buffers = {name: buffer.clone() for name, buffer in self.representation.named_buffers()}
-        cells = self.guidance.cells
-        return _Before(buffers, None if cells is None else (cells.values, cells.kept), len(self.residuals))
+        if self.guidance.cells is not None:
+            self.guidance.cells.remember()
+        return _Before(buffers, len(self.residuals))
 
     @torch.no_grad()
     def _undo(self, before: _Before) -> None:
@@ -221,8 +222,8 @@ class Optimisation:
         for name, buffer in self.representation.named_buffers():
             if name in before.buffers:  # what began to be in this step is the same when it is begun again
                 buffer.copy_(before.buffers[name])
-        if self.guidance.cells is not None and before.cells is not None:
-            self.guidance.cells.restore(*before.cells)
+        if self.guidance.cells is not None:
+            self.guidance.cells.undo()
         del self.residuals[before.residuals :]
         self.prior.stopwatch.take()
         if self.step > 0:
@@ -273,12 +274,10 @@ class _Before:
 
     Attributes:
         buffers: of the representation, by name.
-        cells: the noise on the object, which is replaced, never changed; None where there is none.
         residuals: how many there were.
     """
 
     buffers: dict[str, Tensor]
-    cells: tuple[Tensor, Tensor] | None
     residuals: int
 
 

@@ -43,8 +43,9 @@ def rasterised(corners: Tensor, cameras: Cameras, size: int) -> Hits:
     depth = torch.full((views, size, size), torch.inf)
     axes = torch.stack([cameras.position, *cameras.axes()], dim=1).float().contiguous()
     half = torch.tan(torch.deg2rad(cameras.fov) / 2.0).float()
+    corners = corners.float().contiguous()
     arrays = [
-        *(kernels.array(each.float().contiguous(), warp.vec3) for each in (corners, axes)),
+        *(kernels.array(each, warp.vec3) for each in (corners, axes)),
         kernels.array(half),
         *(kernels.array(each) for each in (face, depth, distance)),
         kernels.array(barycentric, warp.vec3),
