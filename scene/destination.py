@@ -10,8 +10,15 @@ from . import markers, target
 _RENDER_JOBS = ("RENDER", "OBJECT_BAKE")
 
 
-def scene_of(context: bpy.types.Context, placement: Placement) -> bpy.types.Scene:
-    """The scene in which Generate was pressed, or, if that is gone, the one that is shown."""
+def scene_of(context: bpy.types.Context, placement: Placement, job_name: str = "") -> bpy.types.Scene:
+    """The scene in which Generate was pressed, also if it was renamed since; if it is gone, the one that is shown.
+
+    Where the job of this name has a marker in other scenes only, it is the marker's.
+    """
+    marker = markers.find(job_name) if job_name else None
+    homes = [each for each in marker.users_scene if each.library is None] if marker is not None else []
+    if homes and placement.scene not in (each.name for each in homes):
+        return homes[0]
     return local_scene(context, placement.scene)
 
 
@@ -38,14 +45,14 @@ def editor_of(thing: bpy.types.Object) -> bpy.types.Object | None:
     return next((each for each in bpy.data.objects if each.data == thing.data and each.mode != "OBJECT"), None)
 
 
-def reason_to_wait(context: bpy.types.Context, placement: Placement, what: str) -> str:
-    """Why the result, such as an "object", must wait, and for what, as one sentence; empty if it may be imported now.
+def reason_to_wait(context: bpy.types.Context, placement: Placement, what: str, job_name: str = "") -> str:
+    """Why a job's result, such as an "object", must wait, and for what, as one sentence; empty if it may be imported.
 
     Modes other than Object Mode have an undo history of their own, in which a new object would be lost, in whichever
     scene it is. So the result waits, and does not interrupt the person.
     """
     comes = f"The {what} is ready: it comes into the scene"
-    view_layers = [view_layer_of(context, scene_of(context, placement)), *markers.seen_view_layers()]
+    view_layers = [view_layer_of(context, scene_of(context, placement, job_name)), *markers.seen_view_layers()]
     in_use = [view_layer.objects.active for view_layer in view_layers]
     if placement.target is not None:
         thing = target.find(placement.target)

@@ -40,7 +40,7 @@ def put_into_scene(context: bpy.types.Context, folder: JobFolder, placement: Pla
     Raises:
         ImportFailedError: there is no mesh, or it cannot be read.
     """
-    scene = scene_of(context, placement)
+    scene = scene_of(context, placement, folder.path.name)
     view_layer = view_layer_of(context, scene)
     try:
         request = folder.request()

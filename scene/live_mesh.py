@@ -59,9 +59,7 @@ def show(context: bpy.types.Context, folder: JobFolder) -> bool:
     if marker is None:
         markers.tidy()
     placement = Placement() if marker is not None else Placement.read(folder) or Placement()
-    scene = (
-        marker.users_scene[0] if marker is not None and marker.users_scene else destination.scene_of(context, placement)
-    )
+    scene = destination.scene_of(context, placement, job_name)
     if mesh_object is None:
         try:
             prompt = folder.request().prompt

@@ -222,7 +222,7 @@ class Arrivals:
         reason = ""
         for name, job in list(self._ready.items()):
             what = words.result_of(job.request.task)
-            reason = destination.reason_to_wait(bpy.context, self._placements[name], what)
+            reason = destination.reason_to_wait(bpy.context, self._placements[name], what, name)
             if reason:
                 break
             del self._ready[name]

@@ -128,6 +128,17 @@ def test_the_queue_can_be_reordered_and_shortened(desk):
     assert "two" not in desk.bpy.data.objects
 
 
+def test_the_result_comes_into_its_scene_though_that_was_renamed_and_another_is_shown(bpy, desk):
+    scene = bpy.context.scene
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    scene.name = "Renamed"
+    bpy.context.window.scene = bpy.data.scenes.new("Other")
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert [each.name for each in bpy.data.objects["slow mug"].users_scene] == ["Renamed"]
+
+
 def test_the_result_waits_until_edit_mode_is_left_in_another_scene(bpy, desk):
     """Its undo step would be one of the edited mesh, and the next undo would lose it for good."""
     assert desk.generate() is None
