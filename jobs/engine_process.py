@@ -76,6 +76,15 @@ class EngineProcess:
         except EngineError as error:
             self.trouble, self.trouble_code = str(error), error.exit_code
 
+    def end_if_other_than(self, engine: Engine) -> None:
+        """End a process that was started with other settings and does not serve yet: a wrong program may never do."""
+        if self._process is None or self._has_served or self._engine == engine:
+            return
+        process.end_tree(self._process.pid)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(LAST_SECONDS)
+        self._process = None
+
     def code_at_its_end(self) -> int | None:
         """`exit_code`, of an engine, too, that has ended since `poll`."""
         if self._process is not None and processes.start_time(self._process.pid) is None:
