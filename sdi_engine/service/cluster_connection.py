@@ -33,11 +33,12 @@ REQUIREMENTS_FILE = Path(__file__).parent.with_name("requirements-cluster.txt")
 ANSWER_SECONDS = 15.0
 """How long a server may take to answer."""
 
-CONNECT_SECONDS = 120.0
-"""How long Ray may take to connect, since it starts a process for each client; by itself it waits without end."""
+CONNECT_SECONDS = 180.0
+"""How long Ray may take to connect: our package, 20 MB, is sent, and a process started there for each client. By itself
+Ray waits without end."""
 
-LEAVE_SECONDS = 30.0
-"""How long it may take to disconnect."""
+LEAVE_SECONDS = 10.0
+"""How long it may take to disconnect; now and then a Ray Client waits for ever for its server to end the connection."""
 
 _HEAD_METHOD = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _CLIENT_METHOD = "/ray.rpc.RayletDriver/ClusterInfo"

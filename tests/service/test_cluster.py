@@ -307,6 +307,21 @@ def test_a_cluster_that_falls_silent_once_it_is_connected_is_given_up(where, mon
     assert asked_again.is_set()  # it was left
 
 
+def test_a_cluster_that_does_not_end_the_connection_is_left(monkeypatch):
+    from sdi_engine.service import cluster_doctor
+
+    ended = threading.Event()
+    ray = FakeRay(nodes={"a": {}})
+    ray.get, ray.shutdown = lambda answer: {"ok": True}, lambda: ended.wait(PATIENCE) or pytest.fail("it waits")
+    monkeypatch.setattr(cluster_doctor, "connect", lambda address: ray)
+    monkeypatch.setattr(cluster_connection, "LEAVE_SECONDS", 0.0)
+    try:
+        assert cluster_doctor.examine_cluster("ray://somewhere")["ok"]
+        assert not ended.is_set()
+    finally:
+        ended.set()
+
+
 def test_nodes_that_do_not_answer_are_told_beside_those_that_do(monkeypatch):
     from sdi_engine.service import cluster_doctor
 
