@@ -60,8 +60,11 @@ class MovingRendering(PaintedRendering):
 
     def surface(self, resolution: int) -> SurfacePoints:
         """The points that the images' own rays hit, where they were at first: the same ones, however they move."""
-        where = self._samples.where
-        return SurfacePoints(self._hits.interpolate(self._mesh.corners), where[..., None].float())
+        samples, where = self._samples, self._samples.where
+        corners = self._mesh.corners.index_select(0, samples.face)
+        points = (samples.barycentric[..., None] * corners).sum(dim=1)
+        everywhere = points.new_zeros(*where.shape, 3).index_put(where.nonzero(as_tuple=True), points)
+        return SurfacePoints(everywhere, where[..., None].float())
 
     def backward(self) -> None:
         super().backward()
