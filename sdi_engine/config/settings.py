@@ -213,7 +213,13 @@ _PAPER = Settings(
 PRESETS: dict[str, Settings] = {
     "draft": _DRAFT,
     "standard": dataclasses.replace(
-        _DRAFT, steps=350, inversion_steps_per_unit=5, mesh_resolution=128, mesh_start=0.5, mesh_smoothing=0.05
+        _DRAFT,
+        steps=350,
+        render_share=Ramp(0.5, 1.0, start=0.3, end=0.3),
+        inversion_steps_per_unit=5,
+        mesh_resolution=128,
+        mesh_start=0.5,
+        mesh_smoothing=0.05,
     ),
     "paper": _PAPER,
     "threestudio": dataclasses.replace(
@@ -253,6 +259,7 @@ def preset_for(preset: str, task: str) -> Settings:
     return dataclasses.replace(
         settings,
         steps=_TEXTURE_STEPS[preset],
+        render_share=ONE,  # rays find a surface as fast
         sparsity=OFF,
         opaqueness=OFF,
         z_variance=OFF,
