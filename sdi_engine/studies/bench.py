@@ -57,8 +57,8 @@ IN_3D = (
     PENALTIES,
     "optimiser",
 )
-"""Of a mesh, "moving vertices" is where they are, with the tree in which rays find triangles; "rays" is what those hit.
-"""
+"""Of a mesh, "moving vertices" is where they are; "rays" is what cameras see of it, with a tree of its triangles where
+one is built."""
 
 Report = Callable[[Event], None]
 
