@@ -39,6 +39,8 @@ class Settings:
     Attributes:
         steps: optimisation steps.
         resolution: height and width of the renders in pixels; None takes the model's own.
+        fits: steps of the optimiser towards one target, before each of which the same cameras render anew; the model is
+            asked once. Not in the paper, which takes one.
         render_share: of the resolution, at which the object is rendered: less than 1 is rendered in fewer pixels, and
             enlarged for the model.
         views_per_step: renders in each step.
@@ -105,6 +107,7 @@ class Settings:
     views: str = "spread"
     released_code: bool = False
     render_share: Annotated[Ramp, Within(0.01, 1.0)] = ONE
+    fits: Annotated[int, Within(1, 16)] = 1
     t: Annotated[Ramp, Within(0.0, 1.0)] = FALLING_TIME
     anneal: bool = True
     inversion_steps_per_unit: Annotated[int, Within(1, 1000)] = 10

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F
 from exact_prior import ExactPrior, ball_images
 from tiny_models import write_stable_diffusion
 
@@ -266,3 +267,33 @@ def test_renders_of_fewer_pixels_are_enlarged_for_the_model():
     (view,) = run.view([0.0], 0.0, 32)
     assert view[:, 16, 16].tolist() == pytest.approx([0.9, 0.1, 0.1], abs=0.12)
     assert view[:, 0, 0].tolist() == pytest.approx([0.9, 0.9, 0.9], abs=0.05), "there is fog in the corner"
+
+
+@pytest.mark.parametrize("loss", ["latents", "pixels"])
+def test_several_fits_take_the_same_images_nearer_to_one_target_and_ask_the_model_once(prior, loss):
+    reached, evaluations = [], []
+    for fits in (1, 3):
+        run = Optimisation(prior, "ball", "", settings(noise="random", fits=fits, loss=loss), seed=0)
+        asked, seen, target = [], [], []
+        render, find = run.representation.render, run.guidance.target
+
+        def recorded(cameras, *rest, render=render, asked=asked, seen=seen):
+            rendering = render(cameras, *rest)
+            asked.append(cameras)
+            seen.append(rendering.images.detach())
+            return rendering
+
+        def found(*arguments, find=find, target=target):
+            target.append(find(*arguments))
+            return target[-1]
+
+        run.representation.render, run.guidance.target = recorded, found
+        run.advance()
+        assert (len(seen), len(target)) == (fits, 1)
+        assert all(torch.equal(each.position, asked[0].position) for each in asked)
+        evaluations.append(run.prior.evaluations)
+        run.step = 0  # the same cameras and backgrounds again
+        run.advance()
+        reached.append(F.mse_loss(prior.encode(seen[-fits]), target[0].x0).item())
+    assert evaluations[0] == evaluations[1]
+    assert reached[1] < reached[0]
