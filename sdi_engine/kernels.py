@@ -52,17 +52,22 @@ def array(tensor: Tensor, dtype: Any = None) -> Any:
     return warp_module().from_torch(tensor.detach(), dtype=dtype, return_ctype=True)
 
 
-def works(trial: Callable[[], object]) -> bool:
-    """Whether Warp is there, and what a trial does with it comes to no error; if not, the log says why."""
-    if importlib.util.find_spec("warp") is None:
+def works(trial: Callable[[], object], package: str = "warp", name: str = "Warp") -> bool:
+    """Whether a package is there, and what a trial does with it comes to no error; if not, the log says why, once."""
+    if importlib.util.find_spec(package) is None:
         return False
     try:
         with torch.enable_grad():
             trial()
     except Exception as error:  # whatever a compiler, a driver or a full disk may say: there is another way
-        log.warning("Warp does not work here, so plain torch computes, more slowly: %s", error)
+        _say_once(f"{name} does not work here, so another way of computing is taken, more slowly: {error}")
         return False
     return True
+
+
+@cache
+def _say_once(sentence: str) -> None:
+    log.warning(sentence)
 
 
 @contextmanager

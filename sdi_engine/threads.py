@@ -6,6 +6,7 @@ longer where other programs want the processor, too (docs/evaluation/speed.md).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -52,8 +53,17 @@ def _workers(threads: int) -> ThreadPoolExecutor:
         started.wait()
 
     workers = ThreadPoolExecutor(threads, "sdi worker", start)
-    for _ in range(threads):
-        workers.submit(lambda: None)
-    started.wait()
-    torch.set_num_threads(threads)  # each thread says it to those that will be started, too
+    try:
+        for _ in range(threads):
+            workers.submit(lambda: None)
+        started.wait()
+    except BaseException:
+        started.abort()  # those that have started would wait for the others, and the process for them when it ends
+        raise
+    finally:
+        torch.set_num_threads(threads)  # each thread says it to those that will be started, too
     return workers
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_workers.cache_clear)  # threads stay behind in the parent

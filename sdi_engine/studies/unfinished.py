@@ -59,7 +59,8 @@ class Unfinished:
         if self._cells:
             with storage_errors(self._folder), np.load(self._cells_file(run)) as stored:
                 for name, cells in self._cells.items():
-                    cells.restore(*(torch.from_numpy(stored[each]) for each in (name, name + KEPT)))
+                    kept = torch.from_numpy(stored[name + KEPT]) if name + KEPT in stored else None  # older ones
+                    cells.restore(torch.from_numpy(stored[name]), kept)
         return self._by_steps.get(str(run.step), {})
 
     def save_in_time(self, run: Optimisation, measured: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from sdi_engine import kernels
 from sdi_engine import threads as worker_threads
 from sdi_engine.radiance import encoding, lookup
 from sdi_engine.radiance.encoding import DenseGrids, HashGrids
@@ -57,6 +58,7 @@ def test_where_warp_does_not_work_plain_torch_computes_and_the_log_says_why(monk
     pytest.importorskip("warp")
     monkeypatch.setattr(lookup, "_kernels", broken)
     lookup._works.cache_clear()
+    kernels._say_once.cache_clear()
     try:
         found, _ = features_and_gradients(hashed(2), 3)
         features_and_gradients(hashed(2), 3)
@@ -64,7 +66,7 @@ def test_where_warp_does_not_work_plain_torch_computes_and_the_log_says_why(monk
         lookup._works.cache_clear()
     assert found.abs().max() > 0.0
     assert [record.getMessage() for record in caplog.records] == [
-        "Warp does not work here, so plain torch computes, more slowly: no compiler"
+        "Warp does not work here, so another way of computing is taken, more slowly: no compiler"
     ]
 
 

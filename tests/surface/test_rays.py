@@ -7,6 +7,7 @@ import pytest
 import torch
 import trimesh
 
+from sdi_engine import kernels
 from sdi_engine import threads as worker_threads
 from sdi_engine.cameras import Cameras, orbit
 from sdi_engine.config.settings import PRESETS
@@ -172,7 +173,39 @@ def test_plain_torch_forgets_no_triangle_when_it_looks_at_few(ball_before_box, v
     assert torch.equal(twin.first_hits(*views).face, in_blocks.face)
 
 
+@pytest.fixture
+def asked_anew():
+    """Which ways of casting rays work, which is kept for a process."""
+    rays._works.cache_clear()
+    yield
+    rays._works.cache_clear()
+
+
+@pytest.mark.usefixtures("asked_anew")
 def test_what_is_installed_is_taken(ball_before_box, monkeypatch):
-    for missing, expected in ((set(), EmbreeRayCaster), ({"embreex", "warp"}, TorchRayCaster)):
-        monkeypatch.setattr(rays, "_is_installed", lambda package, missing=missing: package not in missing)
-        assert type(ray_caster(ball_before_box)) is expected
+    pytest.importorskip("embreex")
+    assert type(ray_caster(ball_before_box)) is EmbreeRayCaster
+    rays._works.cache_clear()
+    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda package: None)
+    assert type(ray_caster(ball_before_box)) is TorchRayCaster
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_what_is_installed_and_does_not_work_is_passed_over_with_a_line_for_each_reason(
+    ball_before_box, views, monkeypatch, caplog
+):
+    """Such as Warp, where no kernel can be written to a full disk."""
+
+    def broken(*_arguments):
+        raise OSError("no space left for this test")
+
+    kernels._say_once.cache_clear()
+    for kind in (EmbreeRayCaster, WarpRayCaster):
+        monkeypatch.setattr(kind, "__init__", broken)
+    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda package: package)
+    for _ in range(2):
+        hits = ray_caster(ball_before_box).first_hits(*views)
+        assert_alike_hits(hits, ball_before_box, views)
+        rays._works.cache_clear()
+    assert [record.message.partition(" does not work")[0] for record in caplog.records] == ["Embree", "Warp"]
+    assert "no space left for this test" in caplog.text
