@@ -102,6 +102,19 @@ def test_drawing_sees_triangles_that_reach_behind_the_camera_and_none_that_are_b
     assert_alike_hits(rasterised(torch.stack([behind, ground]), one, 40), torch.stack([behind, ground]), one.rays(40))
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_drawing_does_not_see_triangles_that_are_nowhere_and_sees_all_others(ball_before_box, cameras, value):
+    """A preview may be asked for before a run notices that its vertices are no numbers any more."""
+    pytest.importorskip("warp")
+    nowhere = ball_before_box[:30].clone()
+    for corner in range(3):
+        nowhere[corner::3, corner] = value
+    expected = rasterised(ball_before_box, cameras, 40)
+    hits = rasterised(torch.cat([ball_before_box, nowhere]), cameras, 40)
+    assert torch.equal(hits.face, expected.face)
+    assert torch.equal(hits.distance, expected.distance)
+
+
 def test_drawing_leaves_no_gap_between_neighbours():
     """A wall of many triangles that covers the image."""
     pytest.importorskip("warp")
