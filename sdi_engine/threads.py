@@ -34,6 +34,11 @@ def run_each(
     return [function(*arguments) for arguments in work]
 
 
+def run_shares(function: Callable[[int, int], Result], count: int, points: int, device: torch.device) -> list[Result]:
+    """`run_each` with the first and the last but one of each of the `shares` of so many things."""
+    return run_each(function, shares(count, device), points, device)
+
+
 def shares(count: int, device: torch.device) -> list[tuple[int, int]]:
     """The first and the last but one of the parts into which so many things are split: for each thread of a processor
     one, on a graphics card all in one."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import kernels
-from ..threads import run_each, shares
+from ..threads import run_shares
 
 SAMPLES = 4
 """Points per pixel, across and down, at which it sees the surface."""
@@ -30,7 +30,6 @@ def cells_seen(
     weighted: Tensor,
     edge: float,
     resolution: int,
-    samples: int,
     half_opaque: float,
     primes: tuple[int, int, int],
     size: int,
@@ -41,7 +40,6 @@ def cells_seen(
         weighted: (B, H, W, 4), positions in scene units times the opacity, and the opacity.
         edge: of a cell, scene units.
         resolution: n.
-        samples: per pixel, across and down.
         half_opaque: samples with less opacity see the background.
         primes: of the hash.
         size: of its table, a power of two.
@@ -52,22 +50,22 @@ def cells_seen(
     batch, height, width, _ = weighted.shape
     weighted = weighted.contiguous()
     device = weighted.device
-    entries = torch.empty(batch, resolution, resolution, samples**2, dtype=torch.int32, device=device)
+    entries = torch.empty(batch, resolution, resolution, SAMPLES**2, dtype=torch.int32, device=device)
     times = torch.empty(entries.shape, device=device)
     beside, length = (torch.empty(entries.shape[:3], device=device) for _ in range(2))
     seen = torch.zeros(size, dtype=torch.bool, device=device)
     pixels = batch * resolution**2
     warp = kernels.warp_module()
-    image = kernels.array(weighted.view(batch, height, width, 4), warp.vec4)
+    image = kernels.array(weighted, warp.vec4)
     flat = entries.view(pixels, -1), times.view(pixels, -1), beside.view(pixels), length.view(pixels)
     numbers = [height, width, resolution, edge, half_opaque, warp.vec3i(*primes), size - 1]
     everybody = kernels.array(seen.view(torch.uint8))
 
     def see(start: int, end: int) -> None:
         found = [kernels.array(each[start:end]) for each in flat]
-        kernels.launch(_see(samples), end - start, [image, *numbers, start, *found, everybody], device)
+        kernels.launch(_kernels()[0], end - start, [image, *numbers, start, *found, everybody], device)
 
-    run_each(see, shares(pixels, device), entries.numel(), device)
+    run_shares(see, pixels, entries.numel(), device)
     return entries, times, beside, length, seen.nonzero()[:, 0]
 
 
@@ -79,10 +77,10 @@ def sums_of_cells(values: Tensor, entries: Tensor) -> Tensor:
 
     def add_up(start: int, end: int) -> None:
         kernels.launch(
-            _kernels()[0], end - start, [table, *(kernels.array(each[start:end]) for each in (entries, total))], device
+            _kernels()[1], end - start, [table, *(kernels.array(each[start:end]) for each in (entries, total))], device
         )
 
-    run_each(add_up, shares(len(entries), device), entries.numel(), device)
+    run_shares(add_up, len(entries), entries.numel(), device)
     return total
 
 
@@ -101,7 +99,7 @@ def wishes_of_pixels(entries: Tensor, times: Tensor, wanted: Tensor, size: int) 
     total, looking = wanted.new_zeros(size, wanted.shape[1]), wanted.new_zeros(size)
     wanted = wanted.contiguous()
     arrays = [kernels.array(each) for each in (entries, times, wanted, total, looking)]
-    kernels.launch(_kernels()[1], len(entries), arrays, device)
+    kernels.launch(_kernels()[2], len(entries), arrays, device)
     return total, looking
 
 
@@ -110,7 +108,7 @@ def _works(device: str) -> bool:
     """Whether kernels compile and run on this type of device; if not, the log says why."""
 
     def trial() -> None:
-        entries, times, *_ = cells_seen(torch.ones(1, 1, 1, 4, device=device), 1.0, 1, SAMPLES, 0.5, (1, 1, 1), 4)
+        entries, times, *_ = cells_seen(torch.ones(1, 1, 1, 4, device=device), 1.0, 1, 0.5, (1, 1, 1), 4)
         entries, times = entries.view(1, -1), times.view(1, -1)
         sums_of_cells(wishes_of_pixels(entries, times, torch.ones(1, 1, device=device), 4)[0], entries)
 
@@ -118,12 +116,14 @@ def _works(device: str) -> bool:
 
 
 @cache
-def _see(samples: int) -> Any:
-    """The kernel of `cells_seen`."""
+def _kernels() -> tuple[Any, Any, Any]:
+    """The kernels of `cells_seen`, `sums_of_cells` and `wishes_of_pixels`.
+
+    All in one: to compile a module takes most of the time, and one that grows is compiled again.
+    """
     warp = kernels.warp_module()
-    per_pixel = samples * samples
-    indices = warp.types.vector(length=per_pixel, dtype=warp.int32)
-    side = warp.constant(samples)
+    side, per_pixel = warp.constant(SAMPLES), warp.constant(SAMPLES**2)
+    indices = warp.types.vector(length=SAMPLES**2, dtype=warp.int32)
 
     @warp.kernel(enable_backward=False, module="sdi_noise")
     def see(
@@ -181,14 +181,6 @@ def _see(samples: int) -> Any:
         beside[here] = float(missing)
         length[here] = warp.sqrt(float(squares))
 
-    return see
-
-
-@cache
-def _kernels() -> tuple[Any, Any]:
-    """The kernels of `sums_of_cells` and `wishes_of_pixels`."""
-    warp = kernels.warp_module()
-
     @warp.kernel(enable_backward=False, module="sdi_noise")
     def add_up(
         values: warp.array2d(dtype=float),  # type: ignore[valid-type]
@@ -220,4 +212,4 @@ def _kernels() -> tuple[Any, Any]:
                 for channel in range(wanted.shape[1]):
                     warp.atomic_add(total, entry, channel, wanted[pixel, channel])
 
-    return add_up, wish
+    return see, add_up, wish

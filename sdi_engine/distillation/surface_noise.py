@@ -86,7 +86,7 @@ class Footprints:
         # weighted by the opacity, so that what lies behind an edge does not pull the edge away from the object
         weighted = torch.cat([position * opacity, opacity], dim=-1)
         if noise_kernels.can_be_fused(weighted.device):
-            numbers = (edge, resolution, SAMPLES, HALF_OPAQUE, HASH_PRIMES, ENTRIES)
+            numbers = (edge, resolution, HALF_OPAQUE, HASH_PRIMES, ENTRIES)
             return Footprints(*noise_kernels.cells_seen(weighted, *numbers))
         finer = resolution * SAMPLES
         weighted = F.interpolate(

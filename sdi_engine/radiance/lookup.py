@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .. import kernels
-from ..threads import run_each, shares
+from ..threads import run_each, run_shares
 
 HASH_PRIMES = (1, 2_654_435_761, 805_459_861)
 """Instant-NGP's spatial hash (Müller et al. 2022, eq. 4)."""
@@ -74,7 +74,7 @@ class _Lookup(torch.autograd.Function):
             for number, (level, layout) in enumerate(zip(levels, layouts, strict=True)):
                 _launch(kernel, points[start:end], level, layout, found[start:end], number)
 
-        run_each(read, shares(len(points), points.device), len(points), points.device)
+        run_shares(read, len(points), len(points), points.device)
         return found.view(len(points), width)
 
     @staticmethod

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from .. import kernels
-from ..threads import run_each, shares
+from ..threads import run_shares
 from .occupancy import MAX_OPTICAL_DEPTH, OccupancyGrid
 from .samples import Samples, box_intersection, offsets_within, way_through_cube
 
@@ -78,7 +78,7 @@ def _for_each_ray(which: int, of_rays: list[Tensor], others: Callable[[int], lis
         ]
         kernels.launch(_kernels()[which], end - start, [*arrays, *others(start)], device)
 
-    run_each(launch, shares(len(of_rays[0]), device), of_rays[-1].numel(), device)
+    run_shares(launch, len(of_rays[0]), of_rays[-1].numel(), device)
 
 
 @cache
