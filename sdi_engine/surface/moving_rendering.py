@@ -60,11 +60,10 @@ class MovingRendering(PaintedRendering):
 
     def surface(self, resolution: int) -> SurfacePoints:
         """The points that the images' own rays hit, where they were at first: the same ones, however they move."""
-        samples, where = self._samples, self._samples.where
+        samples = self._samples
         corners = self._mesh.corners.index_select(0, samples.face)
         points = (samples.barycentric[..., None] * corners).sum(dim=1)
-        everywhere = points.new_zeros(*where.shape, 3).index_put(where.nonzero(as_tuple=True), points)
-        return SurfacePoints(everywhere, where[..., None].float())
+        return SurfacePoints(samples.everywhere(points), samples.where[..., None].float())
 
     def backward(self) -> None:
         super().backward()
@@ -72,11 +71,9 @@ class MovingRendering(PaintedRendering):
             return
         gradient = torch.cat([self._seen.grad, self._opacity.grad], dim=1)
         gradient = F.interpolate(gradient, scale_factor=SUPERSAMPLING, mode="nearest") / SUPERSAMPLING**2
-        where = self._samples.where
         seen = torch.cat([self._colours, torch.ones_like(self._colours[:, :1])], dim=1)
-        everywhere = seen.new_zeros(*where.shape, 4).index_put(where.nonzero(as_tuple=True), seen)
         of_mesh = self._moved.positions, self._moved.surface.faces
-        of_rays = self._cameras, self._directions, everywhere, gradient.permute(0, 2, 3, 1)
+        of_rays = self._cameras, self._directions, self._samples.everywhere(seen), gradient.permute(0, 2, 3, 1)
         border_term(self._hits, *of_mesh, *of_rays).backward()
         self._moved.backward()
 

@@ -245,8 +245,11 @@ class Samples:
 
     def image(self, colours: Tensor) -> Tensor:
         """(B, 3, H, W), the mean of each pixel's colours, (N, 3); black where rays hit nothing."""
-        everywhere = colours.new_zeros(*self.where.shape, 3).index_put(self.where.nonzero(as_tuple=True), colours)
-        return F.avg_pool2d(everywhere.permute(0, 3, 1, 2), SUPERSAMPLING)
+        return F.avg_pool2d(self.everywhere(colours).permute(0, 3, 1, 2), SUPERSAMPLING)
+
+    def everywhere(self, values: Tensor) -> Tensor:
+        """(B, S·H, S·W, C), values of the samples, (N, C), at their rays; 0 where rays hit nothing."""
+        return values.new_zeros(*self.where.shape, values.shape[1]).index_put(self.where.nonzero(as_tuple=True), values)
 
     def gradients(self, of_image: Tensor) -> Tensor:
         """(N, 3), the gradients of the samples' colours, of those of the image, (B, 3, H, W)."""
@@ -301,8 +304,8 @@ class PaintedRendering(Rendering):
         """Where the images' own rays hit: more points than were asked for."""
         where = self._samples.where
         origins, directions = self._cameras.rays(where.shape[-1])
-        distance = torch.zeros_like(origins[..., 0]).masked_scatter(where, self._samples.distance)
-        return SurfacePoints(origins + distance[..., None] * directions, where[..., None].float())
+        distance = self._samples.everywhere(self._samples.distance[:, None])
+        return SurfacePoints(origins + distance * directions, where[..., None].float())
 
     def losses(self) -> Tensor:
         return self._images.new_zeros(())

@@ -32,7 +32,8 @@ def finish(desk):
     desk.until(lambda: desk.job.is_over)
 
 
-def test_all_that_were_finished_meanwhile_come_to_their_markers(bpy, desk, file, saved):
+def finish_several_elsewhere(bpy, desk, file):
+    """Two more jobs are started in the file, and all finished while another one is open."""
     for prompt in ("a red mug", "a blue mug"):
         desk.generate(prompt)
     bpy.ops.wm.save_as_mainfile(filepath=file)
@@ -40,6 +41,10 @@ def test_all_that_were_finished_meanwhile_come_to_their_markers(bpy, desk, file,
     bpy.ops.wm.read_homefile(use_empty=True)
     desk.job.finish()
     desk.until(lambda: all(job.is_over for job in jobs))
+
+
+def test_all_that_were_finished_meanwhile_come_to_their_markers(bpy, desk, file, saved):
+    finish_several_elsewhere(bpy, desk, file)
     open_later(bpy, desk, file)
     assert {"slow mug", "a red mug", "a blue mug"} <= set(bpy.data.objects.keys())
     assert bpy.data.objects["slow mug"].location.x == 7.0
@@ -47,13 +52,7 @@ def test_all_that_were_finished_meanwhile_come_to_their_markers(bpy, desk, file,
 
 
 def test_the_file_is_looked_through_once_for_all_that_are_taken_up(bpy, desk, file, saved, monkeypatch):
-    for prompt in ("a red mug", "a blue mug"):
-        desk.generate(prompt)
-    bpy.ops.wm.save_as_mainfile(filepath=file)
-    jobs = list(desk.session.desks.runner.jobs.values())
-    bpy.ops.wm.read_homefile(use_empty=True)
-    desk.job.finish()
-    desk.until(lambda: all(job.is_over for job in jobs))
+    finish_several_elsewhere(bpy, desk, file)
     state, looked, counts = desk.extension.state, [], []
     for module in (state.watcher, state.arrivals):
         known = module.OpenFile
