@@ -10,7 +10,7 @@ from . import operators, panels
 from .console import commands
 from .operators import shortcut
 from .panels import status_bar
-from .scene import looks
+from .scene import looks, step
 from .state import current, job_list, logs, properties
 from .state.session import Session
 
@@ -18,6 +18,7 @@ CLASSES: tuple[type, ...] = (
     *properties.CLASSES,
     *job_list.CLASSES,
     *looks.CLASSES,
+    *step.CLASSES,
     *operators.CLASSES,
     *panels.CLASSES,
 )

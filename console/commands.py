@@ -13,12 +13,11 @@ import bpy
 
 from ..jobs.engine import Engine
 from ..jobs.prompts import read_prompts
-from ..sdi_engine.cli.options import add_options, request_of
+from ..sdi_engine.cli.options import Parser, add_options, number, request_of
 from ..sdi_engine.config.parameters import TASKS_OF_A_MESH
 from ..sdi_engine.errors import EngineError
-from ..sdi_engine.system.untrusted import printable
 from . import mesh_command
-from .common import add_common_options, engine_of, parsed, path, runner_of, writable
+from .common import add_common_options, engine_of, parsed, path, refused, runner_of, writable
 from .objects import ObjectFromPrompt, Row
 from .outcome import Outcome, finish
 from .several import Several, earlier_jobs
@@ -54,13 +53,12 @@ def main(arguments: Sequence[str], program: str = f"blender --command {COMMAND}"
         output = writable(options.output)
         outcomes = _make(bpy.context, prompts, options, engine)
     except EngineError as error:
-        print(f"error: {printable(str(error))}")
-        return error.exit_code
+        return refused(error, options.json)
     return finish(outcomes, output, options, "objects made")
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program,
         description="Make one object for each line of a file.",
         epilog=f"{program} texture --help, {program} refine --help: a new look, or shape, for objects of the opened "
@@ -71,7 +69,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     add_common_options(parser)
     parser.add_argument(
-        "--spacing", type=float, default=0.5, help="gap between two objects, in the scene's units (default: 0.5)"
+        "--spacing", type=number, default=0.5, help="gap between two objects, in the scene's units (default: 0.5)"
     )
     add_options(parser, "object", _HELPS)
     return parser

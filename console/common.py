@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,17 +13,18 @@ import bpy
 
 from ..jobs.engine import Engine, find_python
 from ..jobs.runner import Runner
-from ..sdi_engine.cli.options import add_processes
-from ..sdi_engine.errors import BadInputError
+from ..sdi_engine.cli.options import add_processes, path_of
+from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.system.files import leads_to_folder
 from ..sdi_engine.system.pasted import as_meant
+from ..sdi_engine.system.untrusted import printable
 from ..state import preferences
 from ..state.desks import BACKGROUND_IDLE_MINUTES
 
 
 def path(text: str) -> Path:
     """The path that an argument names, with the person's folder for `~`."""
-    return Path(as_meant(text))
+    return path_of(as_meant(text))
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -42,11 +44,22 @@ def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argpars
     """The options, or the exit code if the arguments end it: argparse would end Blender without its clean-up."""
     try:
         options = parser.parse_args(arguments)
-    except SystemExit as error:
+    except SystemExit as error:  # --help
         return int(error.code or 0)
+    except BadInputError as error:
+        return refused(error, "--json" in arguments)
     usual = preferences.model_folder(bpy.context)
     options.models_folder = options.models_folder or (str(usual) if usual and leads_to_folder(usual) else "")
     return options
+
+
+def refused(error: EngineError, with_json: bool) -> int:
+    """Say why nothing was made; returns the exit code."""
+    print(f"error: {printable(str(error))}")
+    if with_json:
+        said = {"ok": False, "exit_code": error.exit_code, "output": None, "objects": [], "error": str(error)}
+        print(json.dumps(said, ensure_ascii=True))
+    return error.exit_code
 
 
 def runner_of(context: bpy.types.Context, options: argparse.Namespace) -> Runner:

@@ -67,11 +67,11 @@ def submit(
         request: what to make.
         runner: does the job.
         where: the result's placement.
-        prepare: writes what the job needs besides; may raise EngineError.
+        prepare: writes what the job needs besides; may raise OSError.
     """
     job = runner.create(request)
-    prepare(job)
-    with storage_errors(job.folder.path):
+    with job.folder.completed():
+        prepare(job)
         where.write(job.folder)
     runner.submit(job)
     return job

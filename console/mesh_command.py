@@ -11,12 +11,11 @@ from collections.abc import Sequence
 import bpy
 
 from ..scene.source_mesh import capture_for
-from ..sdi_engine.cli.options import add_options, request_of
+from ..sdi_engine.cli.options import Parser, add_options, request_of
 from ..sdi_engine.config.parameters import Task
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.errors import BadInputError, EngineError
-from ..sdi_engine.system.untrusted import printable
-from .common import add_common_options, engine_of, parsed, runner_of, writable
+from .common import add_common_options, engine_of, parsed, refused, runner_of, writable
 from .outcome import finish
 from .several import Several, earlier_jobs
 from .textures import TextureOf
@@ -45,13 +44,12 @@ def main(arguments: Sequence[str], program: str, task: Task) -> int:
         outcomes = Several(textures, runner, engine, earlier_jobs(runner) if options.resume else ()).make()
         runner.close()
     except EngineError as error:
-        print(f"error: {printable(str(error))}")
-        return error.exit_code
+        return refused(error, options.json)
     return finish(outcomes, output, options, _MADE[task])
 
 
 def _parser(program: str, task: Task) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=program, description=_DESCRIPTIONS[task])
+    parser = Parser(prog=program, description=_DESCRIPTIONS[task])
     parser.add_argument("prompt", help='how they are to look, for example "a checkered red chair"')
     parser.add_argument(
         "--objects",

@@ -62,7 +62,7 @@ class Wanted(ABC):
 
     @abstractmethod
     def prepare(self, job: Job) -> None:
-        """Write what the job needs besides its request; raises StorageError."""
+        """Write what the job needs besides its request; raises OSError."""
 
     @abstractmethod
     def is_made_by(self, job: Job) -> bool:

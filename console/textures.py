@@ -37,8 +37,7 @@ class TextureOf(Wanted):
         return target.placement_on(self._thing, self._uv_name, self._context.scene.name)
 
     def prepare(self, job: Job) -> None:
-        with storage_errors(job.folder.path):
-            write_atomically(job.folder.source_file, self._content)
+        write_atomically(job.folder.source_file, self._content)
 
     def is_made_by(self, job: Job) -> bool:
         """Whether the job is for an object of this name with exactly this mesh and look."""

@@ -88,10 +88,14 @@ class Examination:
         self.diagnosis: Diagnosis | None = None
         self.engine = engine
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder = tempfile.TemporaryDirectory(
-            prefix="sdi-doctor-",
-            ignore_cleanup_errors=True,  # on Windows a process that was just killed holds its files for a while
-        )
+        try:
+            self._folder = tempfile.TemporaryDirectory(
+                prefix="sdi-doctor-",
+                ignore_cleanup_errors=True,  # on Windows a process that was just killed holds its files for a while
+            )
+        except OSError as error:
+            self.diagnosis = Diagnosis(False, _no_temporary_file(error))
+            return
         self._output = Path(self._folder.name, "output.txt")
         self._started = time.monotonic()
         try:
@@ -144,6 +148,13 @@ def shortened(names: Sequence[str]) -> str:
     """For example "torch, diffusers, nerfacc and 14 more"."""
     more = len(names) - _NAMES_IN_A_SENTENCE
     return ", ".join(names[:_NAMES_IN_A_SENTENCE]) + (f" and {more} more" if more > 0 else "")
+
+
+def _no_temporary_file(error: OSError) -> str:
+    return (
+        f"The engine's Python cannot be examined, since no temporary file can be written ({error.strerror or error}): "
+        "free some space, or name another folder in the environment variable TMPDIR."
+    )
 
 
 def _understood(text: str) -> Diagnosis | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 
 from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.job_queue import JobQueue
@@ -58,7 +60,7 @@ class EngineProcess:
         self._engine = engine
         self.exit_code = None
         self._has_served = False
-        results = self._queue.results.resolve()
+        results = Path(os.path.realpath(self._queue.results))  # `resolve` fails at a loop of links
         try:
             engine.check()
             with storage_errors(results):
@@ -73,6 +75,15 @@ class EngineProcess:
                 raise engine.why_not_started(error) from error
         except EngineError as error:
             self.trouble, self.trouble_code = str(error), error.exit_code
+
+    def end_if_other_than(self, engine: Engine) -> None:
+        """End a process that was started with other settings and does not serve yet: a wrong program may never do."""
+        if self._process is None or self._has_served or self._engine == engine:
+            return
+        process.end_tree(self._process.pid)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(LAST_SECONDS)
+        self._process = None
 
     def code_at_its_end(self) -> int | None:
         """`exit_code`, of an engine, too, that has ended since `poll`."""

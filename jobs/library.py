@@ -85,13 +85,15 @@ class Library:
 
     Attributes:
         entries: as of the last completed refresh.
+        was_read: whether the folder could be read then.
     """
 
     def __init__(self, results: Path) -> None:
         self.results = results
         self.entries: list[Entry] = []
+        self.was_read = False
         self._kept: dict[str, tuple[float, Entry]] = {}
-        self._found: list[Entry] | None = None
+        self._found: tuple[list[Entry], bool] | None = None
         self._thread: threading.Thread | None = None
         self._again = False
 
@@ -119,7 +121,7 @@ class Library:
             self.refresh()
         if found is None:
             return False
-        self.entries = found
+        self.entries, self.was_read = found
         return True
 
     def find(self, name: str) -> Entry | None:
@@ -156,10 +158,10 @@ class Library:
         try:
             names = [name for name in os.listdir(self.results) if not name.startswith(".")]  # noqa: PTH208
         except OSError:  # the folder does not exist yet, or its drive is away
-            self._found = []
+            self._found = [], False
             return
         found = (self._entry(self.results / name, waiting) for name in sorted(names, reverse=True))
-        self._found = [entry for entry in found if entry is not None]
+        self._found = [entry for entry in found if entry is not None], True
 
     def _entry(self, path: Path, waiting: Set[str]) -> Entry | None:
         """The entry of a folder; known ones are read again only if files were added, removed or replaced."""

@@ -23,7 +23,15 @@ from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.diffusion import parts
 from ..sdi_engine.diffusion.distilled import distilled
 from ..sdi_engine.diffusion.families import Family
-from ..sdi_engine.diffusion.header import check_is_lora, is_lora, lora_family, read_header, read_shapes
+from ..sdi_engine.diffusion.header import (
+    check_is_lora,
+    is_lora,
+    lora_family,
+    read_header,
+    read_shapes,
+    says_half,
+    weight_files,
+)
 from ..sdi_engine.diffusion.location import (
     INDEX_FILE,
     MODEL_SUFFIXES,
@@ -498,18 +506,14 @@ def _is_complete(snapshot: Path) -> bool:
 
 def _is_part_complete(folder: Path, has_weights: bool) -> bool:
     # A link whose target does not exist is still being downloaded, and leads to no file.
-    files = {path.name for path in _listed(folder) if leads_to_file(path)}
     if not has_weights:
-        return bool(files)
-    shards = [list(read_object(folder / name).get("weight_map", {}).values()) for name in files if _is_index(name)]
-    if shards:
-        return any(names and set(names) <= files for names in shards)
+        return any(map(leads_to_file, _listed(folder)))
+    try:
+        files = weight_files(folder)
+    except BadInputError:
+        return False
     # The engine does not need the hub's half-precision copies (NAME.fp16.safetensors).
-    return any(name.endswith(".safetensors") and name.count(".") == 1 for name in files)
-
-
-def _is_index(name: str) -> bool:
-    return name.endswith(".safetensors.index.json")
+    return not all(map(says_half, files))
 
 
 def _folder_family(folder: Path, model: str) -> Family:

@@ -257,8 +257,11 @@ class Runner:
             others = not processes.is_ourselves(ticket.author) and processes.runs(ticket.author)
             if not others and not find_engine().identity().is_that_of(self.engine):
                 touch(self.queue.leave_flag)
-        elif not self.trouble and not self._process.is_starting:
-            self._process.start(find_engine(), self.idle_minutes)
+        elif not self.trouble:
+            engine = find_engine()
+            self._process.end_if_other_than(engine)
+            if not self._process.is_starting:
+                self._process.start(engine, self.idle_minutes)
 
     def _works_without(self, job: Job) -> bool:
         """Whether this machine's engine stays busy when the job is paused, or has no memory here to free."""

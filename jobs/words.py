@@ -65,11 +65,6 @@ def result_of(task: str) -> str:
     return {"texture": "texture", "refine": "refined shape"}.get(task, "object")
 
 
-def step_of(task: str, name: str) -> str:
-    """What the undo history calls the arrival of a job's result on the object of this name."""
-    return f"{'Refine' if task == 'refine' else 'Texture'} {name}"
-
-
 def import_label(task: str, is_imported: bool = False) -> str:
     """What the button says that brings a result into the scene."""
     if task in TASKS_OF_A_MESH:

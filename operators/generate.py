@@ -22,6 +22,7 @@ from ..sdi_engine.system.untrusted import printable
 from ..state import job_list, preferences, properties
 from ..state.current import session
 from .chosen import path_chosen
+from .clicks import PressedOnce
 from .texture_jobs import start_variations
 
 
@@ -77,7 +78,7 @@ class Generate:
         return done
 
 
-class SDI_OT_generate(Generate, bpy.types.Operator):
+class SDI_OT_generate(PressedOnce, Generate, bpy.types.Operator):
     """Make an object from the prompt; you can continue to work meanwhile, and queue more"""
 
     bl_idname = "sdi.generate"
@@ -109,6 +110,9 @@ lines with # are comments"""
         return submit(self, context, [seeds.give(request) for request in requests])
 
 
+NO_LONGER_THERE = "This job no longer exists: its folder was deleted or is damaged."
+
+
 class _FromSource:
     """Base of the operators that take the settings of a job in the list, or of an object of this extension."""
 
@@ -128,9 +132,9 @@ class _FromSource:
         found = session().find(context, self.job) if self.job else None
         if found is not None:
             return found.request
-        damaged = session().desks.entry(self.job) if self.job else None
-        if damaged is not None and damaged.trouble:
-            raise BadInputError(damaged.trouble)
+        if self.job:  # and not the active object's, which is another one
+            damaged = session().desks.entry(self.job)
+            raise BadInputError(damaged.trouble if damaged is not None and damaged.trouble else NO_LONGER_THERE)
         if _has_request(context.active_object):
             return JobRequest.from_json(context.active_object["sdi_request"])
         raise BadInputError("There are no settings to use: select a job, or an object that this extension has made.")
@@ -169,7 +173,7 @@ class SDI_OT_variations(_FromSource, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class SDI_OT_regenerate(_FromSource, bpy.types.Operator):
+class SDI_OT_regenerate(PressedOnce, _FromSource, bpy.types.Operator):
     """Make this object again, with the settings that it was made with"""
 
     bl_idname = "sdi.regenerate"

@@ -15,7 +15,7 @@ from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.files import is_link
 from ..state import job_list
 from ..state.current import session
-from .generate import refuse
+from .generate import NO_LONGER_THERE, refuse
 
 _UNFINISHED = tuple(state for state in events.STATES if state not in events.FINAL_STATES)
 
@@ -46,7 +46,7 @@ class _JobOperator:
             return self.do_to_damaged(context, damaged)
         found = session().find(context, self.job) if self.job else session().display.job
         if found is None:
-            return refuse(self, "This job no longer exists: its folder was deleted or is damaged.")  # type: ignore[arg-type]
+            return refuse(self, NO_LONGER_THERE)  # type: ignore[arg-type]
         if found.state not in self.states:
             return refuse(self, f"{self.otherwise}.")  # type: ignore[arg-type]
         try:

@@ -8,11 +8,13 @@ import bpy
 from bpy.props import StringProperty
 
 from ..sdi_engine import install
+from ..sdi_engine.errors import BadInputError
 from ..sdi_engine.system.untrusted import printable
 from ..state import preferences
 from ..state.current import session
 from ..state.engine_setup import EngineSetup, lasting_name
 from ..state.report import report
+from .chosen import path_chosen
 
 _INSTALLING = "The installation is running: wait for it, or cancel it"
 _REMOVING = "The environment is being removed: wait a moment"
@@ -71,7 +73,12 @@ class SDI_OT_use_python(bpy.types.Operator):
     python: StringProperty(name="Python", description="The program of the Python to use")  # type: ignore[valid-type]
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        preferences.of(context).engine_python = lasting_name(Path(self.python))
+        try:
+            chosen = path_chosen(self.python, "Python")
+        except BadInputError as error:
+            self.report({"ERROR"}, printable(str(error)))
+            return {"CANCELLED"}
+        preferences.of(context).engine_python = lasting_name(Path(chosen))
         context.preferences.is_dirty = True
         if bpy.app.background:  # with a window the property's update function has started it
             _setup().glance()

@@ -18,6 +18,7 @@ from ..sdi_engine.errors import EngineError
 from ..state import properties
 from ..state.current import session
 from . import texture_jobs
+from .clicks import PressedOnce
 from .generate import refuse
 
 
@@ -53,16 +54,16 @@ class _OfMeshes:
         return {"FINISHED"}
 
 
-class SDI_OT_texture(_OfMeshes, bpy.types.Operator):
-    """Make a new material for each selected mesh from the prompt, on the mesh's own UV map; its materials of before \
-stay in the file"""
+class SDI_OT_texture(PressedOnce, _OfMeshes, bpy.types.Operator):
+    """Make a new material for each selected mesh from the prompt, on the mesh's active UV map, or on a new one if \
+that cannot hold a texture; its materials of before stay in the file"""
 
     bl_idname = "sdi.texture"
     bl_label = "Texture"
     task = "texture"
 
 
-class SDI_OT_refine(_OfMeshes, bpy.types.Operator):
+class SDI_OT_refine(PressedOnce, _OfMeshes, bpy.types.Operator):
     """Make a new material for each selected mesh from the prompt, and a shape that fits it: a shape key, whose slider \
 goes back to the shape of before. No point moves farther than Max Move says"""
 

@@ -29,6 +29,7 @@ class SDI_MT_object(bpy.types.Menu):
         layout.separator()
         layout.operator("sdi.mark_as_asset", icon="ASSET_MANAGER")
         layout.operator("sdi.write_textures", text="Write Textures…", icon="TEXTURE")
+        layout.operator("sdi.put_uv_map_first", icon="GROUP_UVS")
 
 
 _WHERE_TEXTURES_ARE = {
@@ -59,6 +60,9 @@ class SDI_PT_export(bpy.types.Panel):
         column.operator_context = "EXEC_DEFAULT"
         button = column.operator("sdi.write_textures", text="Write Textures There", icon="TEXTURE")
         button.directory = context.space_data.params.directory.decode(errors="surrogateescape")
+        if context.space_data.active_operator.bl_idname == "EXPORT_SCENE_OT_fbx":
+            column.label(text="Readers of FBX take the first UV map:", icon="INFO")
+            column.operator("sdi.put_uv_map_first", text="Put That of the Texture First", icon="GROUP_UVS")
 
 
 CLASSES = (SDI_MT_object, SDI_PT_export)

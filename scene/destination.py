@@ -5,13 +5,20 @@ from __future__ import annotations
 import bpy
 
 from ..jobs.placement import Placement
-from . import target
+from . import markers, target
 
 _RENDER_JOBS = ("RENDER", "OBJECT_BAKE")
 
 
-def scene_of(context: bpy.types.Context, placement: Placement) -> bpy.types.Scene:
-    """The scene in which Generate was pressed, or, if that is gone, the one that is shown."""
+def scene_of(context: bpy.types.Context, placement: Placement, job_name: str = "") -> bpy.types.Scene:
+    """The scene in which Generate was pressed, also if it was renamed since; if it is gone, the one that is shown.
+
+    Where the job of this name has a marker in other scenes only, it is the marker's.
+    """
+    marker = markers.find(job_name) if job_name else None
+    homes = [each for each in marker.users_scene if each.library is None] if marker is not None else []
+    if homes and placement.scene not in (each.name for each in homes):
+        return homes[0]
     return local_scene(context, placement.scene)
 
 
@@ -33,22 +40,28 @@ def view_layer_of(context: bpy.types.Context, scene: bpy.types.Scene) -> bpy.typ
     return scene.view_layers[0]
 
 
-def reason_to_wait(context: bpy.types.Context, placement: Placement, what: str) -> str:
-    """Why the result, such as an "object", must wait, and for what, as one sentence; empty if it may be imported now.
+def editor_of(thing: bpy.types.Object) -> bpy.types.Object | None:
+    """An object in another mode than Object Mode that has this object's data: itself, or another user of its mesh."""
+    return next((each for each in bpy.data.objects if each.data == thing.data and each.mode != "OBJECT"), None)
 
-    Modes other than Object Mode have an undo history of their own, in which a new object would be lost. So the result
-    waits, and does not interrupt the person.
+
+def reason_to_wait(context: bpy.types.Context, placement: Placement, what: str, job_name: str = "") -> str:
+    """Why a job's result, such as an "object", must wait, and for what, as one sentence; empty if it may be imported.
+
+    Modes other than Object Mode have an undo history of their own, in which a new object would be lost, in whichever
+    scene it is. So the result waits, and does not interrupt the person.
     """
     comes = f"The {what} is ready: it comes into the scene"
-    scene = scene_of(context, placement)
-    in_use = view_layer_of(context, scene).objects.active
+    view_layers = [view_layer_of(context, scene_of(context, placement, job_name)), *markers.seen_view_layers()]
+    in_use = [view_layer.objects.active for view_layer in view_layers]
     if placement.target is not None:
         thing = target.find(placement.target)
         comes = f"The {what} is ready: it comes onto “{thing.name if thing is not None else placement.target.name}”"
-        in_use = thing if thing is not None and thing.mode != "OBJECT" else in_use
-    if in_use is not None and in_use.mode != "OBJECT":
-        mode = in_use.bl_rna.properties["mode"].enum_items[in_use.mode].name
-        return f"{comes} when you leave {mode}."
+        in_use.insert(0, editor_of(thing) if thing is not None else None)
+    for each in in_use:
+        if each is not None and each.mode != "OBJECT":
+            mode = each.bl_rna.properties["mode"].enum_items[each.mode].name
+            return f"{comes} when you leave {mode}."
     if is_rendering():
         return f"{comes} when the render is done."
     if any(

@@ -40,7 +40,7 @@ def put_into_scene(context: bpy.types.Context, folder: JobFolder, placement: Pla
     Raises:
         ImportFailedError: there is no mesh, or it cannot be read.
     """
-    scene = scene_of(context, placement)
+    scene = scene_of(context, placement, folder.path.name)
     view_layer = view_layer_of(context, scene)
     try:
         request = folder.request()
@@ -69,7 +69,8 @@ def _load(context: bpy.types.Context, folder: JobFolder) -> bpy.types.Object:
         check_glb(folder.mesh_file)
     except UnsoundFileError as error:
         raise ImportFailedError(_unreadable(folder, str(error))) from error
-    if addon_utils.enable(_GLTF) is None:  # Blender's own, enabled by default; then this does nothing
+    _, is_enabled = addon_utils.check(_GLTF)  # as it is by default; to enable it again closes its open dialogs
+    if not is_enabled and addon_utils.enable(_GLTF) is None:
         raise ImportFailedError(
             f'Blender\'s add-on "{_GLTF}", which reads the mesh, cannot be enabled: install Blender again.'
         )

@@ -51,7 +51,7 @@ def show(context: bpy.types.Context, folder: JobFolder) -> bool:
     geometry = read(folder)
     if geometry is None:
         return False
-    job_name = folder.path.name
+    job_name, results = folder.path.name, str(folder.path.parent)
     mesh_object = markers.find(job_name, markers.LIVE)
     if mesh_object is not None and mesh_object.mode != "OBJECT":
         return False
@@ -59,29 +59,29 @@ def show(context: bpy.types.Context, folder: JobFolder) -> bool:
     if marker is None:
         markers.tidy()
     placement = Placement() if marker is not None else Placement.read(folder) or Placement()
-    scene = (
-        marker.users_scene[0] if marker is not None and marker.users_scene else destination.scene_of(context, placement)
-    )
+    scene = destination.scene_of(context, placement, job_name)
     if mesh_object is None:
         try:
             prompt = folder.request().prompt
         except EngineError as error:
             log.info("No live mesh, because the request cannot be read: %s", error)
             return False
-        mesh_object = make(scene.collection, job_name, prompt)
+        mesh_object = make(scene.collection, job_name, prompt, results)
     hang(mesh_object, marker, markers.matrix_from(placement))
     fill(mesh_object.data, geometry, 1.0 / scene.unit_settings.scale_length)
     return True
 
 
-def make(collection: bpy.types.Collection, job_name: str, prompt: str, part: str = markers.LIVE) -> bpy.types.Object:
+def make(
+    collection: bpy.types.Collection, job_name: str, prompt: str, results: str, part: str = markers.LIVE
+) -> bpy.types.Object:
     """A new live mesh without geometry in a collection; `part`: which of the job's helpers it is."""
     name = object_name(prompt, " (live)")
     mesh = bpy.data.meshes.new(name)
     material = _material(name)
     mesh.materials.append(material)
     mesh_object = bpy.data.objects.new(name, mesh)
-    mesh_object[markers.PART] = part
+    mesh_object[markers.PART], mesh_object[markers.RESULTS] = part, results
     for each in (mesh_object, mesh, material):
         each[markers.JOB] = job_name
     mesh_object.hide_select = True

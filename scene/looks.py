@@ -3,11 +3,13 @@
 A look is what the object's material slots hold, and which face has which slot. Each look keeps its materials in the
 file while another one is shown. Leaving a look notes its present state first, so that changes to it are not lost.
 
-Which slot a face has is noted in an attribute of the mesh, so that it survives editing the mesh.
+Which slot a face has is noted in an attribute of the mesh, so that it survives editing the mesh. Which UV map is active
+belongs to a look, too, unless other faces, or other objects that use the mesh, are on another one (`uv_maps`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ import bpy
 from bpy.props import CollectionProperty, IntProperty, PointerProperty, StringProperty
 
 from ..sdi_engine.contract.request import JobRequest
-from . import origin
+from . import origin, uv_maps
 
 if TYPE_CHECKING:
     import numpy as np  # imported in the functions: that takes longer than importing all of the extension
@@ -38,6 +40,8 @@ class SDI_PG_look(bpy.types.PropertyGroup):
     seed: IntProperty(name="Seed", description="The seed that its texture was made with")  # type: ignore[valid-type]
     slots: CollectionProperty(type=SDI_PG_slot)  # type: ignore[valid-type]
     faces: StringProperty(name="Faces", description="The attribute that notes which slot a face has")  # type: ignore[valid-type]
+    uv_map: StringProperty(name="UV Map", description="The UV map that was active")  # type: ignore[valid-type]
+    rendered_uv_map: StringProperty(name="Rendered UV Map", description="The UV map of materials that name none")  # type: ignore[valid-type]
     shape: StringProperty(name="Shape", description="The shape key of its job; empty if the job has left the shape")  # type: ignore[valid-type]
 
 
@@ -87,6 +91,7 @@ def add(
     job: Path,
     request: JobRequest,
     material: bpy.types.Material,
+    uv_map: str,
     faces: np.ndarray | None = None,
     shape: str = "",
 ) -> None:
@@ -97,6 +102,8 @@ def add(
         job: the folder of the job that made it.
         request: of the job.
         material: of the faces.
+        uv_map: the name of the UV map that the material is on. It becomes the active one, unless other faces, or other
+            objects that use the mesh, have materials on another one.
         faces: (P,) bool, the polygons that get the material, while the others keep theirs; None: all.
         shape: the name of the shape key that came with it.
     """
@@ -108,6 +115,9 @@ def add(
         _put_on_all(thing, material)
     else:
         _put_on_some(thing, material, faces)
+    others = [] if faces is None else set(slots_of_faces(thing.data)[~faces].tolist())
+    if _is_free(thing, uv_map, (thing.material_slots[slot].material for slot in others)):
+        uv_maps.activate(thing.data, uv_map, uv_map)
     look = thing.sdi_looks.add()
     look.name, look.job, look.seed, look.shape = request.prompt, str(job), request.seed, shape
     thing.sdi_look = len(thing.sdi_looks) - 1
@@ -126,6 +136,8 @@ def show(thing: bpy.types.Object, index: int) -> None:
     _show_faces(mesh, look)
     if not is_shared(mesh):
         _remove_slots_after(mesh, len(look.slots))
+    if _is_free(thing, look.rendered_uv_map):
+        uv_maps.activate(mesh, look.uv_map, look.rendered_uv_map)
     for number, slot in enumerate(thing.material_slots):
         if number < len(look.slots):
             slot.link, slot.material = look.slots[number].link, look.slots[number].material
@@ -156,6 +168,15 @@ def is_shared(mesh: bpy.types.Mesh) -> bool:
     return mesh.users - mesh.use_fake_user > 1
 
 
+def _is_free(thing: bpy.types.Object, uv_map: str, others: Iterable[bpy.types.Material | None] = ()) -> bool:
+    """Whether a UV map may become the active one without moving what other objects, or `others`, show."""
+    shown_too = list(others)
+    if is_shared(thing.data):
+        users = (each for each in bpy.data.objects if each.data == thing.data and each != thing)
+        shown_too += [slot.material for each in users for slot in each.material_slots]
+    return uv_maps.asked_for(thing.data, shown_too) <= {uv_map}
+
+
 def _note(thing: bpy.types.Object) -> None:
     """Note the state of the look that is shown."""
     look = thing.sdi_looks[shown(thing)]
@@ -163,6 +184,7 @@ def _note(thing: bpy.types.Object) -> None:
     for slot in thing.material_slots:
         noted = look.slots.add()
         noted.material, noted.link = slot.material, slot.link
+    look.uv_map, look.rendered_uv_map = uv_maps.active(thing.data), uv_maps.rendered(thing.data)
     if len(thing.material_slots) > 1 or look.faces:
         look.faces = _note_faces(thing.data, look.faces)
 

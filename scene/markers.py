@@ -19,6 +19,8 @@ from .names import object_name
 
 JOB = "sdi_job"
 PART = "sdi_part"
+RESULTS = "sdi_results"
+"""The results folder of the job, so that it is known whether the job is gone or only in another one."""
 MARKER, BOX, LIVE, OVERLAY = "marker", "box", "live", "overlay"
 """Values of `PART`: which of a job's helpers an object is; `live_mesh` and `texture_preview` make the last two."""
 
@@ -26,7 +28,7 @@ _AXES_OF_HEIGHT = 0.4
 
 
 def add(
-    scene: bpy.types.Scene, job_name: str, prompt: str, height: float, location: Sequence[float]
+    scene: bpy.types.Scene, job_name: str, prompt: str, height: float, location: Sequence[float], results: str = ""
 ) -> bpy.types.Object:
     """Show where the job's object will stand; an existing marker stays as it is.
 
@@ -36,32 +38,45 @@ def add(
         prompt: for the marker's name.
         height: of the object, in metres.
         location: of the centre of its base, in the scene's units.
+        results: the results folder of the job.
     """
     marker = find(job_name)
     if marker is not None:
         return marker
     tidy()
     edge = height / scene.unit_settings.scale_length
-    return make(scene, job_name, prompt, edge, Matrix.Translation(Vector(location)))
+    return make(scene, job_name, prompt, edge, Matrix.Translation(Vector(location)), results)
 
 
-def make(scene: bpy.types.Scene, job_name: str, prompt: str, edge: float, matrix: Matrix) -> bpy.types.Object:
+def make(
+    scene: bpy.types.Scene, job_name: str, prompt: str, edge: float, matrix: Matrix, results: str = ""
+) -> bpy.types.Object:
     """A new marker at a world matrix, with a box of the given edge in the scene's units."""
     marker = bpy.data.objects.new(object_name(prompt, " (place)"), None)
     marker.empty_display_type = "PLAIN_AXES"
     marker.empty_display_size = edge * _AXES_OF_HEIGHT
     marker.show_name = True
     marker.matrix_world = matrix
+    marker[JOB], marker[PART], marker[RESULTS] = job_name, MARKER, results
+    scene.collection.objects.link(marker)
+    add_box(marker, prompt)
+    return marker
+
+
+def add_box(marker: bpy.types.Object, prompt: str) -> None:
+    """Give a marker its box, if it has none."""
+    job_name, edge = str(marker[JOB]), edge_of(marker)
+    if find(job_name, BOX) is not None:
+        return
     box = bpy.data.objects.new(object_name(prompt, " (size)"), None)
     box.empty_display_type = "CUBE"
     box.empty_display_size = edge / 2.0  # the distance from the centre to a side
     box.location.z = edge / 2.0
     box.hide_select = True
     box.parent = marker
-    for each, part in ((marker, MARKER), (box, BOX)):
-        each[JOB], each[PART] = job_name, part
-        scene.collection.objects.link(each)
-    return marker
+    box[JOB], box[PART], box[RESULTS] = job_name, BOX, marker.get(RESULTS, "")
+    for collection in marker.users_collection:
+        collection.objects.link(box)
 
 
 def find(job_name: str, part: str = MARKER) -> bpy.types.Object | None:
@@ -135,9 +150,11 @@ def matrix_from(placement: Placement) -> Matrix:
     return Matrix([placement.matrix[row : row + 4] for row in range(0, 16, 4)])
 
 
-def remove(job_name: str) -> None:
-    """Remove the job's marker, box and live mesh, with all data that only they use."""
+def remove(job_name: str, but: str = "") -> None:
+    """Remove the job's marker, box and live mesh, with all data that only they use; `but`: the part that stays."""
     for each in helpers(job_name):
+        if but and each.get(PART) == but:
+            continue
         for child in each.children:
             if JOB not in child:  # the person's own child stays where it is
                 world = child.matrix_world.copy()
@@ -147,6 +164,12 @@ def remove(job_name: str) -> None:
     for kind in (bpy.data.meshes, bpy.data.materials):  # meshes first, since they use materials
         for data in [data for data in kind if data.get(JOB) == job_name and data.library is None and not data.users]:
             kind.remove(data)
+
+
+def leave() -> None:
+    """Remove all but the markers, which a person can select and delete: from now on nobody looks after them."""
+    for job_name in {str(each[JOB]) for each in helpers()}:
+        remove(job_name, but=MARKER)
 
 
 def remove_stale(is_over: Callable[[str], bool]) -> None:

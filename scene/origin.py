@@ -55,6 +55,11 @@ def is_ours(thing: bpy.types.Object | None) -> bool:
     return thing is not None and PROMPT in thing
 
 
+def has_our_textures(thing: bpy.types.Object) -> bool:
+    """Whether an object is a result of this extension, or has a material of one of its textures."""
+    return is_ours(thing) or any(slot.material is not None and PROMPT in slot.material for slot in thing.material_slots)
+
+
 def is_of(thing: bpy.types.Object, folder: JobFolder) -> bool:
     """Whether an object is the result of this job, or a copy of it."""
     return thing.get(FOLDER) == str(folder.path)

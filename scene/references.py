@@ -59,7 +59,7 @@ def restore(references: Collection[Reference]) -> None:
     """Set these pointers again, of owners that Blender kept, to the jobs' helpers as they are now."""
     kept = []
     for each in references:
-        owner = (bpy.data.scenes if each.is_scene else bpy.data.objects).get(each.owner)
+        owner = (bpy.data.scenes if each.is_scene else bpy.data.objects).get((each.owner, None))  # not a linked one
         if owner is None or _KEPT not in owner:
             continue
         kept.append(owner)
@@ -96,17 +96,21 @@ def _holders(owner: bpy.types.ID) -> Iterator[bpy.types.bpy_struct]:
     yield owner
     if not isinstance(owner, bpy.types.Object):
         return
-    yield from owner.modifiers
+    for modifier in owner.modifiers:
+        yield modifier
+        if hasattr(modifier, "properties"):  # the inputs of geometry nodes, as Blender 5.2 has them
+            inputs = modifier.properties.inputs
+            names = [each.identifier for each in inputs.bl_rna.properties if each.type == "POINTER"]
+            yield from (getattr(inputs, name) for name in names if name != "rna_type")
     bones = owner.pose.bones if owner.pose is not None else ()
     for constrained in (owner, *bones):
         yield from constrained.constraints
 
 
 def _custom_properties(holder: bpy.types.bpy_struct) -> list[tuple[str, object]]:
-    """Custom properties, which the inputs of a modifier of geometry nodes are, too."""
-    if isinstance(holder, (bpy.types.ID, bpy.types.NodesModifier)):
-        return list(holder.items())
-    return []
+    """Custom properties, which the inputs of geometry nodes are, too, before Blender 5.2."""
+    is_before = isinstance(holder, bpy.types.NodesModifier) and not hasattr(holder, "properties")
+    return list(holder.items()) if is_before or isinstance(holder, bpy.types.ID) else []
 
 
 def _point(holder: bpy.types.bpy_struct, name: str, target: bpy.types.Object | None) -> None:

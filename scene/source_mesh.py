@@ -24,6 +24,7 @@ from ..sdi_engine.errors import BadInputError
 from ..sdi_engine.surface.own_map import why_unfit
 from ..sdi_engine.system.files import write_atomically
 from .base_colour import base_colour, uses_tiles
+from .destination import editor_of
 from .rest_shape import rest_shape
 
 if TYPE_CHECKING:
@@ -140,11 +141,13 @@ def capture(
         look_size: edge of the picture of the base colour of before, in pixels; 0: it is not wanted.
 
     Raises:
-        BadInputError: it cannot be textured (`check`), is hidden, or has nothing to texture.
+        BadInputError: it cannot be textured (`check`), is hidden, has nothing to texture, or is just being sculpted
+            with dynamic topology or Multiresolution.
     """
     complaint = check(thing)
     if complaint:
         raise BadInputError(complaint)
+    _refuse_unfinished_sculpture(thing)
     with evaluated_mesh(context, thing) as (evaluated, mesh):
         source = _source(evaluated, mesh, thing, only_selected, vertex_group)
         _refuse_without_room(source, thing)
@@ -189,14 +192,30 @@ def topology_of(mesh: bpy.types.Mesh) -> np.ndarray:
     return np.array([len(mesh.vertices), len(polygons), len(loops), checksum], np.int64)
 
 
+def _refuse_unfinished_sculpture(thing: bpy.types.Object) -> None:
+    """Raises BadInputError if strokes in Sculpt Mode are not in the mesh yet."""
+    editor = editor_of(thing)
+    if editor is None or editor.mode != "SCULPT":
+        return
+    with_what = ["Dyntopo"] if editor.use_dynamic_topology_sculpting else []
+    with_what += ["Multiresolution" for each in editor.modifiers if each.type == "MULTIRES"]
+    if with_what:
+        raise BadInputError(
+            f'"{editor.name}" is sculpted with {with_what[0]}, whose shape is in the mesh only after Sculpt Mode: '
+            "leave that first."
+        )
+
+
 @contextmanager
 def evaluated_mesh(
     context: bpy.types.Context, thing: bpy.types.Object
 ) -> Iterator[tuple[bpy.types.Object, bpy.types.Mesh]]:
     """The evaluated object and a copy of its mesh, with the materials that its faces show, which exist during the
     block."""
-    if thing.mode == "EDIT":
+    if thing.data.is_editmode:  # by this object, or by another that has the same mesh
         thing.update_from_editmode()
+    elif editor_of(thing) is not None:
+        thing.data.update_tag()  # strokes in Sculpt Mode alone do not make Blender evaluate it again
     depsgraph = context.evaluated_depsgraph_get()
     evaluated = thing.evaluated_get(depsgraph)
     if not evaluated.is_evaluated:
@@ -285,9 +304,12 @@ def _lies_in_tiles(uv: np.ndarray) -> bool:
     if not np.isfinite(uv).all():
         return False
     low, high = np.floor(uv.min(axis=1) + _NEARLY), np.ceil(uv.max(axis=1) - _NEARLY)
-    first = low[0]
+    is_on_border = (low >= high).any(axis=1)  # of two tiles, such as the rims that Solidify makes
+    low, high = low[~is_on_border], high[~is_on_border]
+    if not len(low):
+        return False
     is_udim = low.min() >= 0.0 and low[:, 0].max() < _TILES_IN_A_ROW
-    return bool((high - low <= 1.0).all() and (low != first).any() and is_udim)
+    return bool((high - low <= 1.0).all() and (low != low[0]).any() and is_udim)
 
 
 def _numbers(items: bpy.types.bpy_prop_collection, name: str, width: int, kind: type) -> np.ndarray:

@@ -48,6 +48,6 @@ def find_linked(target: Target) -> bpy.types.Object | None:
     return next((each for each in same if each.library is not None), None)
 
 
-def is_in_file(target: Target) -> bool:
-    """Whether the open file has the object, or a copy of it, under whatever name."""
-    return any(each.get(IDENTITY) == target.identity and each.library is None for each in bpy.data.objects)
+def identities() -> set[object]:
+    """The identities of the objects of the open file."""
+    return {each.get(IDENTITY) for each in bpy.data.objects if each.library is None}

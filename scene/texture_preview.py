@@ -39,7 +39,9 @@ def show(folder: JobFolder, where: Placement, request: JobRequest) -> bool:
         return False
     overlay = markers.find(job_name, markers.OVERLAY)
     if overlay is None:
-        overlay = live_mesh.make(thing.users_collection[0], job_name, request.prompt, markers.OVERLAY)
+        overlay = live_mesh.make(
+            thing.users_collection[0], job_name, request.prompt, str(folder.path.parent), markers.OVERLAY
+        )
         overlay.show_in_front = request.task == "refine"
     overlay.parent = thing
     overlay.matrix_parent_inverse = Matrix.Identity(4)

@@ -22,7 +22,7 @@ from ..jobs.placement import Placement
 from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.files import is_there
-from . import behind_modifiers, looks, markers, refined_shape, texture_material, textures
+from . import behind_modifiers, destination, looks, markers, refined_shape, texture_material, textures, uv_maps
 from .evaluated_copy import copy_as_evaluated
 from .importer import ImportFailedError
 from .seen_material import is_seen
@@ -35,6 +35,12 @@ _POLYGON = "sdi_polygon"
 """An attribute for a moment: which polygon of the mesh one of the evaluated mesh comes from."""
 
 _OWN_MESH = "“{}” has a mesh of its own now, since other objects used the same one."
+
+_OTHER_MAP = (
+    "The texture of “{0}” is on the UV map “{1}”, while other faces, or other objects that use the mesh, are on “{2}”, "
+    "which stays the active one: make “{1}” the active one (Object Data ▸ UV Maps) before you export to OBJ, which has "
+    "one UV map only."
+)
 
 
 @dataclass
@@ -104,7 +110,10 @@ def apply(context: bpy.types.Context, thing: bpy.types.Object, folder: JobFolder
     colour = textures.colour_on(thing.data, image, uv_map)
     if colour is not None:
         material.diffuse_color = colour  # which Solid shading shows
-    looks.add(thing, folder.path, request, material, fitting.faces, shape)
+    looks.add(thing, folder.path, request, material, uv_map, fitting.faces, shape)
+    active = uv_maps.active(thing.data)
+    if uv_map in thing.data.uv_layers and active != uv_map:
+        applied.notices.append(_OTHER_MAP.format(thing.name, uv_map, active))
     painted = slice(None) if files.painted is None else files.painted
     if not is_seen(context, thing, material, files.topology, files.corners[painted, 0]):
         applied.notices.append(
@@ -162,8 +171,9 @@ def _refuse(thing: bpy.types.Object) -> None:
     refusal = check(thing)
     if refusal:
         raise ImportFailedError(refusal)
-    if thing.mode != "OBJECT":
-        raise ImportFailedError(f'"{thing.name}" is not in Object Mode: switch to it first.')
+    editor = destination.editor_of(thing)
+    if editor is not None:
+        raise ImportFailedError(f'"{editor.name}" is not in Object Mode: switch to it first.')
 
 
 def _uv_map_of(folder: JobFolder) -> str:
@@ -356,7 +366,7 @@ def _uv_map_like(mesh: bpy.types.Mesh, uvs: np.ndarray) -> str | None:
 
 
 def _uv_map_with(mesh: bpy.types.Mesh, uvs: np.ndarray) -> str:
-    """The name of a UV map with these values; a further one unless there is one. Others stay, and stay active."""
+    """The name of a UV map with these values; a further one unless there is one. Others stay."""
     import numpy as np
 
     known = _uv_map_like(mesh, uvs)

@@ -67,6 +67,8 @@ def name(image: bpy.types.Image, prompt: str, folder: JobFolder, suffix: str = "
         log.info("The texture was not written to %s: %s", path, error)
         is_written = False
     image.filepath_raw = str(path) if is_written else f"//{path.name}"
+    for packed in image.packed_files:
+        packed.filepath = image.filepath_raw  # where File ▸ External Data ▸ Unpack puts it
 
 
 def write(things: Iterable[bpy.types.Object], folder: Path) -> list[Path]:

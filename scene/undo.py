@@ -31,6 +31,7 @@ class _Aside:
         job_name: the name of the job's folder.
         scene: the name of their scene.
         prompt: the job's prompt, from their names.
+        results: the job's results folder, as they note it.
         edge: the edge of the marker's box, in the scene's units.
         marker: the marker's world matrix; None if the person has deleted it.
         mesh: the live mesh's world matrix and geometry, or None without one; geometry that was edited is None.
@@ -41,6 +42,7 @@ class _Aside:
     job_name: str
     scene: str
     prompt: str
+    results: str
     edge: float
     marker: Matrix | None
     mesh: tuple[Matrix, live_mesh.Geometry | None] | None
@@ -75,17 +77,18 @@ class UndoGuard:
         needs an undo step that has it."""
         self._handlers.end()
         if markers.helpers():
+            markers.leave()
             bpy.ops.ed.undo_push(message="Disable SDI Text to 3D")
 
     def _put_aside(self, *_: object) -> None:
         helpers = markers.helpers()
         self._aside = [_remember(name) for name in sorted({str(each[markers.JOB]) for each in helpers})]
-        self._references = references.clear(helpers)
         for each in helpers:
             for collection in each.users_collection:
                 collection.objects.unlink(each)
             if each.get(markers.PART) in (markers.LIVE, markers.OVERLAY):
                 each.parent = None  # the marker may be newer than the step, if the step's own marker was deleted
+        self._references = references.clear(helpers)
         if helpers:
             bpy.context.scene[_MARK] = True
         _settle()
@@ -106,12 +109,12 @@ def _put_one_back(aside: _Aside) -> None:
         if not each.users_collection and each.get(markers.PART) != markers.OVERLAY:
             scene.collection.objects.link(each)
     if not known and aside.marker is not None:
-        markers.make(scene, aside.job_name, aside.prompt, aside.edge, aside.marker)
+        markers.make(scene, aside.job_name, aside.prompt, aside.edge, aside.marker, aside.results)
     if aside.mesh is not None:
         matrix, geometry = aside.mesh
         mesh_object = markers.find(aside.job_name, markers.LIVE)
         if mesh_object is None and geometry is not None:
-            mesh_object = live_mesh.make(scene.collection, aside.job_name, aside.prompt)
+            mesh_object = live_mesh.make(scene.collection, aside.job_name, aside.prompt, aside.results)
             live_mesh.fill(mesh_object.data, geometry)
         if mesh_object is not None:
             live_mesh.hang(mesh_object, markers.find(aside.job_name), matrix)
@@ -141,6 +144,7 @@ def _remember(job_name: str) -> _Aside:
         job_name,
         scene=one.users_scene[0].name if one.users_scene else "",
         prompt=one.name.rpartition(" (")[0] or one.name,
+        results=str(one.get(markers.RESULTS, "")),
         edge=markers.edge_of(marker) if marker is not None else 1.0,
         marker=markers.last_matrix(marker) if marker is not None else None,
         mesh=mesh,

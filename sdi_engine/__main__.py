@@ -4,7 +4,7 @@ import json
 import sys
 
 from . import doctor
-from .errors import EXIT_ENVIRONMENT
+from .errors import EXIT_CANCELLED, EXIT_ENVIRONMENT
 from .system.redaction import redact_output
 
 
@@ -22,6 +22,9 @@ if __name__ == "__main__":
     refusal = doctor.refusal()
     if refusal:
         sys.exit(_refuse(refusal))
-    from .cli.commands import main
+    try:
+        from .cli.commands import main
 
-    sys.exit(main())
+        sys.exit(main())
+    except KeyboardInterrupt:  # while it starts or ends
+        sys.exit(EXIT_CANCELLED)

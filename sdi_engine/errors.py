@@ -62,6 +62,10 @@ class BadInputError(EngineError):
     exit_code = EXIT_BAD_INPUT
 
 
+class IncompleteModelError(BadInputError):
+    """A model lacks files, as one does whose download was broken off."""
+
+
 class EnvironmentMissingError(EngineError):
     """A Python package, a device or a model is missing."""
 

@@ -17,11 +17,13 @@ from mathutils import Vector
 from ..jobs import words
 from ..jobs.guard import Guard
 from ..jobs.job import Job
+from ..jobs.library import Entry
 from ..jobs.placement import DISMISSED, IMPORTED, PENDING, Placement
-from ..scene import destination, live_mesh, markers, source_mesh, target, texture_preview, texture_result
+from ..scene import destination, live_mesh, markers, source_mesh, step, target, texture_preview, texture_result
 from ..scene.free_space import Box, Floor, step_aside
 from ..scene.handlers import Handlers
 from ..scene.importer import ImportFailedError, put_into_scene
+from ..scene.open_file import OpenFile
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.job_folder import JobFolder, storage_errors
 from ..sdi_engine.errors import EngineError
@@ -59,6 +61,8 @@ class Arrivals:
         """Names of the jobs that were started in the open file."""
         self._moved: set[str] = set()
         """Names of the jobs whose marker the person moved before it was removed."""
+        self._taken_away: set[str] = set()
+        """Names of the jobs whose marker was removed, since they were stopped or have failed."""
         self._unmarked: set[str] = set()
         """Names of the jobs in the open file that will get their marker when they begin."""
         self._shown_steps: dict[str, int | None] = {}
@@ -97,8 +101,12 @@ class Arrivals:
         self._in_open_file.add(job.name)
         self._mark_soon(context, job, where)
 
-    def expect_again(self, context: bpy.types.Context, job: Job) -> None:
-        """Like `expect`, for a job that is resumed or that another Blender started: with its original placement."""
+    def expect_again(self, context: bpy.types.Context, job: Job, file: OpenFile | None = None) -> None:
+        """Like `expect`, for a job that is resumed or that another Blender started: with its original placement.
+
+        Args:
+            file: where many jobs are expected at once, the file as it was when that began.
+        """
         written = Placement.read(job.folder)
         if written is not None and not written.is_ours(job.folder):
             written = None
@@ -108,9 +116,44 @@ class Arrivals:
             where.write(job.folder)
         self._placements[job.name] = where
         self._folders[job.name] = job.folder
-        if known is None or job.name in self._in_open_file or _is_here(job.name, where):
+        self._taken_away.discard(job.name)
+        if known is None or job.name in self._in_open_file or (file or OpenFile()).is_of(job.name, where):
             self._in_open_file.add(job.name)
             self._mark_soon(context, job, where)
+
+    def is_left(self, file: OpenFile, entry: Entry) -> bool:
+        """Whether the open file waits for a job, or shows one, that ended while no Blender looked after it there.
+
+        So is a result that was brought in, where the file was not saved afterwards.
+        """
+        where = entry.placement
+        if where is None or not entry.is_ours:
+            return False
+        is_shown = entry.name in file.shown
+        if entry.state == events.DONE:
+            if entry.name in self._placements:
+                return False
+            is_left = is_shown or (entry.is_pending and file.is_of(entry.name, where))
+        else:
+            is_left = is_shown and entry.state in (events.CANCELLED, events.FAILED)
+        return is_left and not where.is_owned_by_another
+
+    def take_up(self, context: bpy.types.Context, job: Job, file: OpenFile) -> None:
+        """Bring in a job that `is_left`, or remove what shows it, if it will not come.
+
+        Raises:
+            StorageError: the job's folder cannot be written.
+        """
+        where = self._placements.get(job.name) or Placement.read(job.folder) or Placement()
+        is_wanted = where.fate == PENDING or (where.fate == IMPORTED and job.name in file.marked)
+        if job.state == events.DONE and is_wanted:
+            self.expect_again(context, job, file)
+            self.hear(job)
+        elif job.state in (events.CANCELLED, events.FAILED) and where.fate == PENDING:
+            self._placements[job.name] = where
+            self._take_marker_away(job.name, job.folder)
+        else:
+            markers.remove(job.name)
 
     def wants(self, name: str) -> bool:
         """Whether this Blender will import the job's result and has not done so yet."""
@@ -127,6 +170,11 @@ class Arrivals:
     def waits_here(self, name: str) -> bool:
         """Whether the job's finished result is waiting to be imported into the open file."""
         return name in self._ready
+
+    @property
+    def has_some(self) -> bool:
+        """Whether results of the open file wait to be imported."""
+        return bool(self._ready)
 
     def hear(self, job: Job) -> None:
         """Update marker, live mesh and result of a job that has changed."""
@@ -174,7 +222,7 @@ class Arrivals:
         reason = ""
         for name, job in list(self._ready.items()):
             what = words.result_of(job.request.task)
-            reason = destination.reason_to_wait(bpy.context, self._placements[name], what)
+            reason = destination.reason_to_wait(bpy.context, self._placements[name], what, name)
             if reason:
                 break
             del self._ready[name]
@@ -210,7 +258,7 @@ class Arrivals:
             return None
         if not is_chosen:
             step_aside(context, placed)
-        bpy.ops.ed.undo_push(message=placed.name)
+        step.push()
         self.complaint = ""
         self._ready.pop(name, None)
         self._in_open_file.add(name)
@@ -241,7 +289,7 @@ class Arrivals:
             self.complaint = str(error)
             self._settle(name, folder, where, IMPORTED if where.fate == IMPORTED else DISMISSED)
             return None
-        bpy.ops.ed.undo_push(message=words.step_of(applied.task, applied.thing.name))
+        step.push()
         self.complaint = ""
         self.told[name] = applied.notices
         self._ready.pop(name, None)
@@ -273,7 +321,9 @@ class Arrivals:
         """Whether the job has neither a marker nor a live mesh."""
         where = self._placements.get(name)
         return where is not None and (
-            where.fate != PENDING or (where.target is not None and name not in self._overlaid)
+            where.fate != PENDING
+            or name in self._taken_away
+            or (where.target is not None and name not in self._overlaid)
         )
 
     def placement_at_cursor(self, context: bpy.types.Context, height: float = 1.0) -> Placement:
@@ -312,21 +362,26 @@ class Arrivals:
 
     def _mark(self, context: bpy.types.Context, job: Job, where: Placement) -> None:
         self._unmarked.discard(job.name)
-        if bpy.app.background or markers.find(job.name) is not None:
+        if bpy.app.background:
+            return
+        known = markers.find(job.name)
+        if known is not None:
+            markers.add_box(known, job.request.prompt)
             return
         scene = destination.scene_of(context, where)
-        marker = markers.add(scene, job.name, job.request.prompt, job.request.height, where.location)
+        results = str(job.folder.path.parent)
+        marker = markers.add(scene, job.name, job.request.prompt, job.request.height, where.location, results)
         marker.matrix_world = markers.matrix_from(where)
 
     def _take_marker_away(self, name: str, folder: JobFolder) -> None:
-        """Remove the job's marker, and record where it was, in case the job is resumed."""
+        """Remove what shows the job, and record where its marker was, in case the job is resumed."""
+        self._taken_away.add(name)
         matrix = markers.matrix_of(name)
-        if matrix is None:
-            return
-        numbers = tuple(value for row in matrix for value in row)
-        if markers.was_moved(name, self._placements[name]):
-            self._moved.add(name)
-        self._settle(name, folder, dataclasses.replace(self._placements[name], matrix=numbers), PENDING)
+        if matrix is not None:
+            numbers = tuple(value for row in matrix for value in row)
+            if markers.was_moved(name, self._placements[name]):
+                self._moved.add(name)
+            self._settle(name, folder, dataclasses.replace(self._placements[name], matrix=numbers), PENDING)
         markers.remove(name)
 
     def _settle(self, name: str, folder: JobFolder, where: Placement, fate: str) -> None:
@@ -345,8 +400,13 @@ class Arrivals:
     def _another_file_was_opened(self, *_: object) -> None:
         texture_preview.remove_all()  # of a file that Blender has saved by itself
         self._overlaid.clear()
+        file = OpenFile()
+        for name in file.marked:
+            if name in self._placements and self._placements[name].fate == IMPORTED:
+                del self._placements[name]  # not into this file as it was saved: `is_left` finds it
+        self.remove_stale()
         self._in_open_file.clear()
-        self._in_open_file.update(name for name, where in self._placements.items() if _is_here(name, where))
+        self._in_open_file.update(name for name, where in self._placements.items() if file.is_of(name, where))
         self._shown_steps.clear()
         self._unmarked.clear()
         finished = self._elsewhere | self._ready
@@ -382,15 +442,6 @@ class Arrivals:
 def is_texture(job: Job) -> bool:
     """Whether the job makes a texture, perhaps with a refined shape, for an object that there is."""
     return job.request.is_of_a_mesh
-
-
-def _is_here(name: str, where: Placement) -> bool:
-    """Whether the open file is the one in which the job was started."""
-    if bool(where.blend_file) and where.blend_file == bpy.data.filepath:
-        return True
-    if where.target is not None:  # as in a file that was saved under another name, or recovered
-        return target.is_in_file(where.target)
-    return markers.find(name) is not None
 
 
 def _not_here(where: Placement) -> str:

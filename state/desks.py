@@ -25,7 +25,8 @@ class Desks:
     """Attributes:
     runner: the runner of the results folder in the preferences; None until it is first needed.
     library: all jobs of that folder; None while there is no `runner`.
-    unwatched: unfinished jobs of that folder that another person, or a Blender that has ended, started.
+    unwatched: unfinished jobs of that folder that another person, or a Blender that has ended, started; and those that
+        ended since the open file was saved.
     """
 
     def __init__(self) -> None:

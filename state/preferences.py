@@ -112,8 +112,11 @@ def engine(context: bpy.types.Context) -> Engine:
 
 
 def results_folder(context: bpy.types.Context) -> Path:
-    """The folder in which job folders are made."""
-    chosen = as_meant(of(context).results_folder) or _default_results_folder()
+    """The folder in which job folders are made; the default one, too, instead of one beside a file that is not saved
+    yet, which would be wherever Blender was started."""
+    chosen = as_meant(of(context).results_folder)
+    if not chosen or (chosen.startswith("//") and not bpy.data.filepath):
+        chosen = _default_results_folder()
     return Path(bpy.path.abspath(chosen)).absolute()
 
 

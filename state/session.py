@@ -10,6 +10,7 @@ submissions      puts jobs into the queue
 models           the models on this computer
 watcher          polls the jobs by a timer
 engine_setup     the engine's Python and environment
+clicks           tells double clicks
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.errors import EngineError
 from . import job_list, preferences
 from .arrivals import Arrivals
+from .clicks import Clicks
 from .desks import Desks
 from .display import Display
 from .engine_setup import EngineSetup
@@ -53,6 +55,7 @@ class Session:
         self.models = ModelList()
         self.watcher = Watcher(self.desks, self.display, self.arrivals, self.submissions, self.models)
         self.engine_setup = EngineSetup(self.desks, self.try_again)
+        self.clicks = Clicks()
         self._undo_guard = UndoGuard()
         self._handlers = Handlers((bpy.app.handlers.load_post, self._another_file_was_opened))
         self._catalog_handlers = assets.catalog_handlers()

@@ -143,8 +143,9 @@ class Submissions:
                     break
                 if wanted.job is None:
                     wanted.job = desk.create(wanted.request)
-                    if wanted.source is not None:
-                        wanted.source.write(wanted.job.folder.source_file)
+                if wanted.source is not None:  # also where a full disk left a job without its mesh
+                    wanted.source.write(wanted.job.folder.source_file)
+                    wanted.source = None
                 self._arrivals.expect(context, wanted.job, wanted.where)
                 set_live(wanted.job, wanted.live)
                 ready.append(wanted.job)

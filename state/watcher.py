@@ -17,7 +17,10 @@ from ..jobs.engine import Engine
 from ..jobs.guard import Guard
 from ..jobs.job import Job
 from ..jobs.library import Entry
+from ..jobs.placement import PENDING
 from ..jobs.runner import Runner
+from ..scene import markers
+from ..scene.open_file import OpenFile
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.job_folder import why_not_read
 from ..sdi_engine.errors import EngineError
@@ -97,7 +100,7 @@ class Watcher:
     def is_busy(self) -> bool:
         """Whether there is an unfinished job, or a result that waits to be imported."""
         is_watching = self._desks.is_busy()
-        return is_watching or self._submissions.is_under_way or bool(self._withdrawn) or bool(self._arrivals.waits_for)
+        return is_watching or self._submissions.is_under_way or bool(self._withdrawn) or self._arrivals.has_some
 
     def tick(self) -> float | None:
         """Poll once; returns seconds until the next poll, None if there is nothing left to poll."""
@@ -222,12 +225,24 @@ class Watcher:
         withdrawn = {each.name for each in self._withdrawn}
         known = {*runner.jobs, *self._submissions.names(), *withdrawn, *from_elsewhere}
         unwatched.extend(each for each in entries if each.state not in events.FINAL_STATES and each.name not in known)
+        unwatched.extend(self._left(entries))
         self._watch_some()
         if self._display.job is not None and not self._arrivals.complaint:
             self._arrivals.hear(self._display.job)
         if self._display.job is None and not unwatched:
             self._show_what_was_left(entries)
         redraw()
+
+    def _left(self, entries: list[Entry]) -> list[Entry]:
+        """Jobs that ended since the open file was saved. What shows a job that is gone is removed."""
+        assert self._desks.library is not None
+        file, library = OpenFile(), self._desks.library
+        if library.was_read:
+            gone = file.shown.keys() - {entry.name for entry in entries}
+            for name in gone:
+                if file.shown[name] == str(library.results) and self._arrivals.placement_of(name) is None:
+                    markers.remove(name)
+        return [each for each in entries if self._arrivals.is_left(file, each) and not self._desks.watched(each.name)]
 
     def _watch_some(self) -> None:
         """Watch as many of the unwatched jobs as fit into `SECONDS_AT_ONCE`."""
@@ -236,6 +251,7 @@ class Watcher:
         if not unwatched:
             return
         until = time.monotonic() + submissions.SECONDS_AT_ONCE
+        file = OpenFile()
         try:
             waiting = {ticket.name for ticket in self._desks.runner.queue.waiting()}
         except OSError:  # its drive is away; the next poll reports that
@@ -243,36 +259,50 @@ class Watcher:
         while unwatched:
             each = unwatched.popleft()
             with self._guarded(f'The job "{each.name}"'):
-                self._watch_one(self._desks.runner, each, waiting)
+                self._watch_one(self._desks.runner, each, waiting, file)
             if time.monotonic() > until:
                 break
 
-    def _watch_one(self, runner: Runner, entry: Entry, waiting: Container[str]) -> None:
+    def _watch_one(self, runner: Runner, entry: Entry, waiting: Container[str], file: OpenFile) -> None:
         found = read_job(runner, entry.name, waiting) if entry.name not in runner.jobs else None
         if found is not None:
-            runner.watch([found])
-            self._adopt(entry, found)
+            if entry.state in events.FINAL_STATES:
+                self._take_up(found, file)
+            else:
+                runner.watch([found])
+                self._adopt(entry, found, file)
             if self._display.job is None and found.state != events.QUEUED:
                 self._display.show(found)
 
     def _show_what_was_left(self, entries: list[Entry]) -> None:
         """Show the newest job that an earlier Blender left, if its result was neither imported nor dismissed."""
-        left = next((entry for entry in entries if _is_unsettled(entry)), None)
+        left = next((entry for entry in entries if _is_unsettled(entry) and not self._is_settled(entry)), None)
         if left is None:
             return
         found = self._desks.watched(left.name) or self._desks.read(bpy.context, left.name)
         if found is not None:
             self._display.job = found
-            self._adopt(left, found)
+            self._adopt(left, found, OpenFile())
             self._arrivals.hear(found)
             self._display.show(found)
             self.poll_soon()
 
-    def _adopt(self, entry: Entry, found: Job) -> None:
+    def _is_settled(self, entry: Entry) -> bool:
+        """Whether the job was imported or dismissed here, perhaps since the list was read."""
+        where = self._arrivals.placement_of(entry.name)
+        return where is not None and where.fate != PENDING
+
+    def _take_up(self, left: Job, file: OpenFile) -> None:
+        try:
+            self._arrivals.take_up(bpy.context, left, file)
+        except EngineError as error:
+            log.warning("The job in %s was found, but cannot be written: %s", left.folder.path, error)
+
+    def _adopt(self, entry: Entry, found: Job, file: OpenFile) -> None:
         if not entry.is_orphan:
             return
         try:
-            self._arrivals.expect_again(bpy.context, found)
+            self._arrivals.expect_again(bpy.context, found, file)
         except EngineError as error:  # the folder is read-only: importing would fail too
             log.warning("The job in %s was found, but cannot be written: %s", found.folder.path, error)
 

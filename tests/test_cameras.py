@@ -55,7 +55,10 @@ def test_sampled_cameras_keep_to_their_ranges_and_spread_around():
 def test_a_seed_draws_the_cameras_that_it_drew_before_there_were_more_options():
     """The numbers come from the version before, so that unfinished jobs can be resumed from their checkpoints."""
     ranges = CameraRanges(elevation=(-10.0, 45.0), fov=(35.0, 50.0), half_frame=(0.7, 0.85), jitter=0.03)
-    cameras = sample(ranges, 2, torch.Generator().manual_seed(5))
+    random, plain = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
+    cameras = sample(ranges, 2, random)
+    torch.rand(1 + 2 + 2 + 2 + 2 * 3, generator=plain)
+    assert torch.equal(random.get_state(), plain.get_state()), "the next step would have other cameras"
     torch.testing.assert_close(cameras.azimuth, torch.tensor([298.890686, 118.890686]))
     torch.testing.assert_close(cameras.elevation, torch.tensor([35.0959854, 40.605690]))
     torch.testing.assert_close(cameras.distance, torch.tensor([2.1511283, 1.6044915]))
@@ -66,7 +69,8 @@ def test_a_seed_draws_the_cameras_that_it_drew_before_there_were_more_options():
 
 
 def test_the_papers_cameras_have_its_distances_and_jitter():
-    cameras = sample(DISTANCES, 4000, torch.Generator().manual_seed(0))
+    cameras, again = (sample(DISTANCES, 4000, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert all(torch.equal(getattr(cameras, name), getattr(again, name)) for name in vars(cameras))
     assert cameras.distance.min() >= 1.5
     assert cameras.distance.max() <= 2.0
     assert cameras.shift.abs().max() <= 0.1

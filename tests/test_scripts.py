@@ -12,6 +12,7 @@ WITH_PARSER = [
     "family_differences.py",
     "gallery.py",
     "measure_extension.py",
+    "measure_ideal_prior.py",
     "measure_import.py",
     "measure_pool.py",
     "panel_picture.py",

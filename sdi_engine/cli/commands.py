@@ -10,13 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..contract.job_folder import JobFolder, storage_errors
+from ..contract.job_folder import JobFolder
 from ..diffusion.request_check import check_request
-from ..errors import EXIT_CANCELLED, EXIT_DONE, EXIT_ENVIRONMENT, EngineError, EnvironmentMissingError
+from ..errors import EXIT_CANCELLED, EXIT_DONE, EXIT_ENVIRONMENT, EXIT_STORAGE, BadInputError, EngineError
 from ..service import worker
 from ..system.untrusted import printable, printable_record
 from .bench import measured
 from .options import request_of
+from .output import OutputError, say
 from .parser import make_parser
 from .progress_bar import ProgressBar
 from .studies import STUDIES
@@ -26,13 +27,37 @@ log = logging.getLogger(__name__)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = make_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = argparse.Namespace(json="--json" in given, verbose="--verbose" in given)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO, handlers=[_log_handler(options.verbose)]
     )
     for noisy in ("httpx", "httpcore", "urllib3", "PIL", "trimesh"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    return _COMMANDS.get(options.command, _study)(options)
+    try:
+        with worker.stop_signals():
+            options = make_parser().parse_args(given)
+            _check_place()
+            return _COMMANDS.get(options.command, _study)(options)
+    except KeyboardInterrupt:  # outside a job, which says more about its end: while a mesh is read, for example
+        log.info("Cancelled.")
+        return _print_json(options, {"ok": False, "error": "Cancelled."}, EXIT_CANCELLED)
+    except EngineError as error:
+        return _refused(options, error)
+    except OutputError as error:
+        log.error("%s", error)
+        return EXIT_STORAGE
+
+
+def _check_place() -> None:
+    """Raise BadInputError where the folder that the command was started in is gone, as no path can be told then."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise BadInputError(
+            f"The folder that this command was started in is gone or closed to you ({error.strerror or error}): change "
+            "to another one."
+        ) from error
 
 
 def _log_handler(verbose: bool) -> logging.Handler:
@@ -43,29 +68,23 @@ def _log_handler(verbose: bool) -> logging.Handler:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    try:
-        request = request_of(options, options.prompt).validated()
-        check_request(request)
-        folder = JobFolder.create(options.output, request)
-    except EngineError as error:
-        return _refused(options, error)
+    request = request_of(options, options.prompt).validated()
+    check_request(request)
+    folder = JobFolder.create(options.output, request)
     return _work(options, folder.path, resume=False)
 
 
 def _of_mesh(options: argparse.Namespace) -> int:
-    try:
-        request = request_of(options, options.prompt).validated()
-        check_request(request)
+    request = request_of(options, options.prompt).validated()
+    check_request(request)
+    with worker.torch_work():
         from ..mesh_files.mesh_file import source_from_file
         from ..surface.source import write_source
 
         source, notices = source_from_file(options.mesh)
-        folder = JobFolder.create(options.output, request)
-        with storage_errors(folder.path):
-            write_source(folder.source_file, source)
-    except (EngineError, ImportError) as caught:
-        error = EnvironmentMissingError(worker.missing_package(caught)) if isinstance(caught, ImportError) else caught
-        return _refused(options, error)
+    folder = JobFolder.create(options.output, request)
+    with folder.completed():
+        write_source(folder.source_file, source)
     for notice in notices:
         log.info("%s", notice)
     return _work(options, folder.path, resume=False)
@@ -84,12 +103,8 @@ def _serve(options: argparse.Namespace) -> int:
     from ..service.serve import serve, step_back
 
     step_back()
-    try:
-        several = options.processes != 1 or options.cluster
-        pool = open_pool(options.processes, cluster=options.cluster) if several else None
-    except EngineError as error:
-        log.error("%s", error)
-        return error.exit_code
+    several = options.processes != 1 or options.cluster
+    pool = open_pool(options.processes, cluster=options.cluster) if several else None
     return serve(options.results, options.idle_minutes * 60.0, pool)
 
 
@@ -99,10 +114,7 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.cluster:
         from ..service import cluster_doctor
 
-        try:
-            report = cluster_doctor.examine_cluster(options.cluster)
-        except EngineError as error:
-            return _refused(options, error)
+        report = cluster_doctor.examine_cluster(options.cluster)
         lines = cluster_doctor.report_lines(report)
     else:
         report = doctor.examine()
@@ -110,16 +122,13 @@ def _doctor(options: argparse.Namespace) -> int:
         if options.model and report["ok"]:
             from .model_needs import needs_of
 
-            try:
-                asked = request_of(options, "anything").validated()
-                report["model"] = needs_of(asked.model, report["device"], asked.parts, asked.precision)
-            except EngineError as error:
-                return _refused(options, error)
+            asked = request_of(options, "anything").validated()
+            report["model"] = needs_of(asked.model, report["device"], asked.parts, asked.precision)
             lines += report["model"]["lines"]
     for line in lines:
-        print(line, file=sys.stderr if options.json else sys.stdout)
+        say(line, sys.stderr if options.json else sys.stdout)
     if options.json:
-        print(json.dumps(report))
+        say(json.dumps(report))
     return EXIT_DONE if report["ok"] else EXIT_ENVIRONMENT
 
 
@@ -127,7 +136,7 @@ def _bench(options: argparse.Namespace) -> int:
     """Measure what a run would take; the table is printed, and with --json the numbers too."""
 
     def told(result: dict[str, Any]) -> dict[str, Any]:
-        print("\n".join(map(printable, result.pop("table"))), file=sys.stderr if options.json else sys.stdout)
+        say("\n".join(map(printable, result.pop("table"))), sys.stderr if options.json else sys.stdout)
         return result
 
     return _with_result(options, measured, told)
@@ -151,13 +160,9 @@ def _with_result(
     """Do some work, however it ends; `told` says what came of it, and returns what --json prints."""
     progress = ProgressBar()
     try:
-        with worker.stop_signals():
-            result = work(options, progress)
-    except EngineError as error:
-        return _refused(options, error)
-    except KeyboardInterrupt:
-        log.info("Cancelled.")
-        return _print_json(options, {"ok": False, "error": "Cancelled."}, EXIT_CANCELLED)
+        result = work(options, progress)
+    except (EngineError, OutputError):
+        raise
     except Exception as error:
         log.exception("a defect")
         return _print_json(options, {"ok": False, "error": f"{type(error).__name__}: {error}"}, 1)
@@ -186,7 +191,7 @@ def _refused(options: argparse.Namespace, error: EngineError) -> int:
 
 def _print_json(options: argparse.Namespace, content: dict[str, Any], code: int) -> int:
     if options.json:
-        print(json.dumps(content | {"exit_code": code}))
+        say(json.dumps(content | {"exit_code": code}))
     return code
 
 

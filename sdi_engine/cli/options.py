@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..config.overrides import parse_override
 from ..config.parameters import PARAMETERS, SCOPES, Lora, Parameter, Parts, Scope, Task
@@ -19,6 +20,43 @@ from ..diffusion.parts import completed, networks_in
 from ..errors import BadInputError, EngineError
 from ..system.files import leads_to_file, leads_to_folder
 from ..system.pasted import as_meant_here
+from ..system.untrusted import shown
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises a `BadInputError` of one sentence for what it cannot read, instead of printing a page and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInputError(f'{self.prog}: {message}; see "{self.prog} --help".')
+
+
+def path_of(text: str) -> Path:
+    """A path, of an option's text; a blank one, as of a script's empty variable, would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is blank")
+    return Path(text)
+
+
+def whole_number(text: str) -> int:
+    """A whole number, of an option's text."""
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no whole number") from error
+
+
+def number(text: str) -> float:
+    """A finite number, of an option's text."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no number")
+    return value
+
+
+_READERS = {int: whole_number, float: number}
 
 
 def add_options(
@@ -125,14 +163,14 @@ def _type_of(parameter: Parameter) -> Any:
         return str
     if parameter.is_path:
         return as_meant_here
-    return model_named_here if parameter.name == "model" else parameter.kind
+    return model_named_here if parameter.name == "model" else _READERS.get(parameter.kind, parameter.kind)
 
 
 def _processes(text: str) -> int | None:
     try:
-        return None if text == "auto" else int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f'"{text}" is neither a whole number nor auto') from error
+        return None if text == "auto" else whole_number(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is neither a whole number nor auto") from error
 
 
 def _help(parameter: Parameter) -> str:

@@ -4,23 +4,20 @@
 from __future__ import annotations
 
 import argparse
-import math
-from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..config.parameters import NOISES_2D, TASKS_OF_A_MESH
 from ..diffusion.sizes import SIZE_NAMES
-from .options import add_model, add_options, add_processes
+from ..system.untrusted import shown
+from .options import Parser, add_model, add_options, add_processes, number, path_of, whole_number
 
 FIGURES = ("1", "8", "9", "10", "11")
 
 
 def make_parser() -> argparse.ArgumentParser:
     """A parser whose result says in `command` what to do."""
-    parser = argparse.ArgumentParser(
-        prog="sdi_engine", description="Text to 3D by Score Distillation via Inversion.", epilog=__doc__
-    )
+    parser = Parser(prog="sdi_engine", description="Text to 3D by Score Distillation via Inversion.", epilog=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
@@ -29,7 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     generate = commands.add_parser("generate", parents=[common], help="make a textured mesh from a prompt")
     generate.add_argument("prompt", help='what to make, for example "a red mug"')
-    generate.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new job folder")
+    generate.add_argument("-o", "--output", type=path_of, required=True, metavar="DIR", help="a new job folder")
     add_options(generate, "object")
 
     for task, text in (
@@ -37,9 +34,9 @@ def make_parser() -> argparse.ArgumentParser:
         ("refine", "give a mesh from a file a new look from a prompt, and a shape that fits it"),
     ):
         command = commands.add_parser(task, parents=[common], help=text)
-        command.add_argument("mesh", type=Path, metavar="MESH", help="a GLB, glTF, OBJ, PLY or STL file")
+        command.add_argument("mesh", type=path_of, metavar="MESH", help="a GLB, glTF, OBJ, PLY or STL file")
         command.add_argument("prompt", help='what it shall look like, for example "a checkered red chair"')
-        command.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new job folder")
+        command.add_argument("-o", "--output", type=path_of, required=True, metavar="DIR", help="a new job folder")
         add_options(command, "object", task=task)
         command.set_defaults(task=task)
 
@@ -50,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
         ("resume", "go on with the job in a job folder from its last checkpoint"),
     ):
         command = commands.add_parser(name, parents=[common], help=text)
-        command.add_argument("job", type=Path, metavar="JOB", help="the job folder")
+        command.add_argument("job", type=path_of, metavar="JOB", help="the job folder")
 
     bench = commands.add_parser(
         "bench",
@@ -64,7 +61,10 @@ def make_parser() -> argparse.ArgumentParser:
         help="instead of --model: a model of this size with random weights, which draws nothing",
     )
     bench.add_argument(
-        "--keep", type=Path, metavar="DIR", help="a folder that keeps such models (default: they are made and deleted)"
+        "--keep",
+        type=path_of,
+        metavar="DIR",
+        help="a folder that keeps such models (default: they are made and deleted)",
     )
     add_options(bench, "object", task=None)
     bench.add_argument(
@@ -73,7 +73,9 @@ def make_parser() -> argparse.ArgumentParser:
         default="object",
         help="what the run would make (default: %(default)s)",
     )
-    bench.add_argument("--mesh", type=Path, help="a GLB, glTF, OBJ, PLY or STL file, for the tasks texture and refine")
+    bench.add_argument(
+        "--mesh", type=path_of, help="a GLB, glTF, OBJ, PLY or STL file, for the tasks texture and refine"
+    )
     bench.add_argument(
         "--steps",
         dest="measured",
@@ -86,7 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     serve = commands.add_parser(
         "serve", parents=[common], help="do the jobs that wait in a results folder, and keep the model loaded"
     )
-    serve.add_argument("results", type=Path, metavar="RESULTS", help="the results folder")
+    serve.add_argument("results", type=path_of, metavar="RESULTS", help="the results folder")
     serve.add_argument(
         "--idle-minutes",
         type=minutes,
@@ -107,12 +109,16 @@ def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
         parser: argparse.ArgumentParser = commands.add_parser(name, parents=[common], help=text, description=text)
         if has_prompt:
             parser.add_argument("prompt", help='what to show, for example "a red mug"')
-        parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a folder for the results")
+        parser.add_argument(
+            "-o", "--output", type=path_of, required=True, metavar="DIR", help="a folder for the results"
+        )
         return parser
 
     ddim_steps = {"steps": "DDIM steps (default: 30)"}
     sample = command("sample", "2D pictures by DDIM: what the model makes of the prompt, before any 3D")
-    sample.add_argument("--count", type=int, default=4, help="pictures, each of its own seed (default: %(default)s)")
+    sample.add_argument(
+        "--count", type=whole_number, default=4, help="pictures, each of its own seed (default: %(default)s)"
+    )
     add_options(sample, "image", ddim_steps)
 
     distill2d = command("distill2d", "2D score distillation, eq. (10), beside DDIM from the same noise")
@@ -127,7 +133,7 @@ def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
         "noise-error", "the residual of eq. (8) against t, for every κ, along a 3D run; goes on where it was stopped"
     )
     noise_error.add_argument(
-        "--points", type=int, default=24, help="steps of the run to measure at (default: %(default)s)"
+        "--points", type=whole_number, default=24, help="steps of the run to measure at (default: %(default)s)"
     )
     add_options(noise_error, "3d")
 
@@ -145,7 +151,7 @@ def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     figures.add_argument(
         "--seeds",
-        type=int,
+        type=whole_number,
         default=3,
         help="runs of each prompt of Fig. 1, whose differences get intervals; the first one is shown (default: "
         "%(default)s)",
@@ -157,7 +163,7 @@ def _add_studies(commands: Any, common: argparse.ArgumentParser) -> None:
         "the residual of eq. (8) of each setting of an evaluation, and what it has to do with its objects' quality",
         has_prompt=False,
     )
-    residuals.add_argument("evaluation", type=Path, metavar="EVALUATION", help="the folder of a finished evaluation")
+    residuals.add_argument("evaluation", type=path_of, metavar="EVALUATION", help="the folder of a finished evaluation")
 
     evaluate = command(
         "evaluate",
@@ -196,9 +202,9 @@ def _add_evaluation_options(parser: argparse.ArgumentParser) -> None:
     )
     add_processes(parser, None)
     add_cluster(parser)
-    add("--samples", type=int, default=4, help="2D pictures of each prompt (default: %(default)s)")
-    add("--clip", type=Path, metavar="FOLDER", help="a CLIP model, for its score of results; needs no other truth")
-    add("--baseline", type=Path, metavar="DIR", help="another evaluation's folder, to compare with")
+    add("--samples", type=whole_number, default=4, help="2D pictures of each prompt (default: %(default)s)")
+    add("--clip", type=path_of, metavar="FOLDER", help="a CLIP model, for its score of results; needs no other truth")
+    add("--baseline", type=path_of, metavar="DIR", help="another evaluation's folder, to compare with")
     add_options(parser, "model")
 
 
@@ -215,16 +221,12 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 def counted(text: str) -> int:
     """A whole number from 1 on, of an option's text."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is no whole number from 1 on')
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no whole number from 1 on")
     return int(text)
 
 
 def minutes(text: str) -> float:
     """Minutes, of an option's text."""
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = math.nan
-    if not minutes >= 0.0:  # which also refuses NaN, with which it would never leave
-        raise argparse.ArgumentTypeError(f'"{text}" is no number of minutes from 0 on')
+    if (minutes := number(text)) < 0.0:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no number of minutes from 0 on")
     return minutes

@@ -16,6 +16,7 @@ from ..errors import BadInputError
 from ..service import worker
 from ..system.untrusted import printable
 from .options import request_of
+from .output import say
 from .parser import FIGURES
 
 STARTER_PROMPTS = ("a red mushroom", "a green tree", "a yellow lamp", "a wooden chair")
@@ -130,7 +131,7 @@ def _evaluate(options: argparse.Namespace, report: worker.Listener) -> dict[str,
             options.baseline,
             cluster=options.cluster,
         )
-    print("\n".join(map(printable, result.pop("table"))), file=sys.stderr if options.json else sys.stdout)
+    say("\n".join(map(printable, result.pop("table"))), sys.stderr if options.json else sys.stdout)
     return result
 
 

@@ -32,6 +32,15 @@ def evaluations_of(settings: Settings, progress: float) -> float:
     return settings.views_per_step * math.fsum(_of_a_view(settings, t) for t in times) / TIMES_DRAWN
 
 
+def guidance_at(t: float, settings: Settings) -> float | None:
+    """γ_fwd of eq. (3) at time t; None where the settings name none yet, and it is not 1 for certain."""
+    share = settings.guidance_share(t)
+    if share == 0.0:
+        return 1.0
+    scale = settings.guidance_scale
+    return scale if scale is None or share == 1.0 else 1.0 + share * (scale - 1.0)
+
+
 def inversion_steps(t: float, settings: Settings) -> int:
     """How many steps the inversion to time t takes, at least 1; int(10 t) in the paper."""
     return max(1, int(settings.inversion_steps_per_unit * settings.inversion_depth(t) * t))
@@ -52,14 +61,14 @@ def _of_a_view(settings: Settings, t: float) -> float:
         t = whole_timestep(t) / TRAINING_TIMESTEPS if settings.anneal else t
     away = 0 if settings.perp_neg == "off" else TEXTS_TO_AVOID
     away_in_noise = away if settings.perp_neg == "everywhere" else 0
-    asked = _texts(settings.guidance_scale, away)
+    asked = _texts(guidance_at(t, settings), away)
     return max(1, round(settings.target_steps(t))) * asked + _for_noise(settings, t, away_in_noise)
 
 
 def _for_noise(settings: Settings, t: float, away: int) -> float:
     """Evaluations of one view for κ."""
     if settings.noise in ("fixed-point", "sgd"):
-        return settings.noise_rounds * _texts(settings.guidance_scale, away)
+        return settings.noise_rounds * _texts(guidance_at(t, settings), away)
     if settings.noise == "interval":
         return inversion_steps(t, settings) + 1
     if settings.noise != "inversion":

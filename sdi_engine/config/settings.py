@@ -39,11 +39,15 @@ class Settings:
     Attributes:
         steps: optimisation steps.
         resolution: height and width of the renders in pixels; None takes the model's own.
+        fits: steps of the optimiser towards one target, before each of which the same cameras render anew; the model is
+            asked once. Not in the paper, which takes one.
         render_share: of the resolution, at which the object is rendered: less than 1 is rendered in fewer pixels, and
             enlarged for the model.
         views_per_step: renders in each step.
         views: how their cameras are drawn, one of `parameters.VIEWS`.
         guidance_scale: γ_fwd of eq. (3); None takes the model's own.
+        guidance_share: how much of γ_fwd − 1, by t; where it is 0, a prediction asks the model once instead of twice
+            (guidance in a limited interval, Kynkäänniemi et al. 2024).
         inversion_guidance_scale: γ_inv; None takes the model's own, or else −γ_fwd.
         noise: the choice of κ, one of `parameters.NOISES`.
         perp_neg: a choice of the table.
@@ -96,12 +100,14 @@ class Settings:
     field: FieldConfig
     cameras: CameraRanges
     guidance_scale: float | None = None
+    guidance_share: Annotated[Ramp, Within(0.0, 1.0)] = ONE
     inversion_guidance_scale: float | None = None
     noise: str = "inversion"
     perp_neg: str = "off"
     views: str = "spread"
     released_code: bool = False
     render_share: Annotated[Ramp, Within(0.01, 1.0)] = ONE
+    fits: Annotated[int, Within(1, 16)] = 1
     t: Annotated[Ramp, Within(0.0, 1.0)] = FALLING_TIME
     anneal: bool = True
     inversion_steps_per_unit: Annotated[int, Within(1, 1000)] = 10
@@ -210,7 +216,13 @@ _PAPER = Settings(
 PRESETS: dict[str, Settings] = {
     "draft": _DRAFT,
     "standard": dataclasses.replace(
-        _DRAFT, steps=350, inversion_steps_per_unit=5, mesh_resolution=128, mesh_start=0.5, mesh_smoothing=0.05
+        _DRAFT,
+        steps=350,
+        render_share=Ramp(0.5, 1.0, start=0.3, end=0.3),
+        inversion_steps_per_unit=5,
+        mesh_resolution=128,
+        mesh_start=0.5,
+        mesh_smoothing=0.05,
     ),
     "paper": _PAPER,
     "threestudio": dataclasses.replace(
@@ -250,6 +262,7 @@ def preset_for(preset: str, task: str) -> Settings:
     return dataclasses.replace(
         settings,
         steps=_TEXTURE_STEPS[preset],
+        render_share=ONE,  # rays find a surface as fast
         sparsity=OFF,
         opaqueness=OFF,
         z_variance=OFF,

@@ -191,6 +191,21 @@ class JobFolder:
         for folder in (self.path, self.checkpoint_folder, self.previews_folder, self.turntable_folder):
             files.remove_half_written(folder)
 
+    @contextmanager
+    def completed(self) -> Iterator[None]:
+        """For writing what a new job needs besides its request; raises StorageError.
+
+        Where that fails, the folder is removed: without it the job could not be done, and would be in the way of the
+        next try.
+        """
+        with storage_errors(self.path):
+            try:
+                yield
+            except BaseException:
+                with suppress(OSError):
+                    self.remove()
+                raise
+
     def remove(self) -> bool:
         """Remove our files, and the folder where it is empty then; whether the folder is gone. Raises OSError."""
         for name, pattern in _FILES_IN_FOLDERS.items():

@@ -164,7 +164,7 @@ def slug(prompt: str) -> str:
     kept: list[str] = []
     for character in unicodedata.normalize("NFKD", prompt.lower()):
         kind = unicodedata.category(character)[0]
-        if kind in "LN" or (kind == "M" and kept and kept[-1] != "-" and not kept[-1].isascii()):
+        if kind in "LN" or (kind == "M" and kept and not kept[-1].isascii()):
             kept.append(character)
         elif kind != "M" and kept and kept[-1] != "-":
             kept.append("-")

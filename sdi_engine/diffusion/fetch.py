@@ -9,8 +9,10 @@ import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ..system.helpers import HelperFailedError, answer_of
+from .read_share import count_downloaded, downloading
 
 FETCHER = Path(__file__).with_name("fetcher.py")
 
@@ -18,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def fetch(name: str, pipeline: str, absent: Iterable[str]) -> None:
-    """Download a model's files into the hub's cache.
+    """Download a model's files into the hub's cache; how far that is, who waits is told (`read_share`).
 
     Why it could not is for the one to find out who reads them then, and is only noted here.
 
@@ -27,8 +29,19 @@ def fetch(name: str, pipeline: str, absent: Iterable[str]) -> None:
         pipeline: of Diffusers, by its class's name.
         absent: parts that the pipeline is built without.
     """
-    asked = {"name": name, "pipeline": pipeline, "absent": list(absent)}
+    with downloading(), TemporaryDirectory(prefix="sdi-fetch-") as folder:
+        told = Path(folder) / "told"
+        asked = {"name": name, "pipeline": pipeline, "absent": list(absent), "told": str(told)}
+        try:
+            answer_of(FETCHER, json.dumps(asked).encode(), look=lambda: _pass_on(told))
+        except HelperFailedError as error:
+            log.info("The download of %s %s", name, error)
+
+
+def _pass_on(told: Path) -> None:
     try:
-        answer_of(FETCHER, json.dumps(asked).encode())
-    except HelperFailedError as error:
-        log.info("The download of %s %s", name, error)
+        come, total = map(int, told.read_text().split())
+    except (OSError, ValueError):
+        return  # there is nothing yet
+    if total > 0:
+        count_downloaded(min(1.0, come / total))

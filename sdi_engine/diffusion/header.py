@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import BadInputError
+from ..errors import BadInputError, IncompleteModelError
 from . import families, gguf_header
 from .families import DENOISER, VAE, Family, Shapes
-from .location import is_safetensors, read_object
+from .location import is_safetensors, is_shard, read_object
 
 SCALES = (".scale_weight", ".weight_scale")
 """Suffixes of a layer's name for the factor of its 8-bit weights, in ComfyUI's older and newer naming."""
@@ -63,8 +63,14 @@ _LONGEST_HEADER = 25_000_000
 HALF_VARIANT = "fp16"
 """What a file's name says of half precision: `NAME.fp16.safetensors` may lie beside `NAME.safetensors`."""
 
-_INDEX = ".safetensors.index.json"
-"""How the name of a file ends that says which tensors are in which of several."""
+_OWN_NAMES = ("diffusion_pytorch_model", "model")
+"""How the names of files begin that Diffusers and Transformers read in the folder of a network."""
+
+_INDEX = re.compile(r".*\.safetensors\.(fp16\.)?index(\.fp16)?\.json")
+"""What a file is called that says which tensors are in which of several; of half precision, formerly and now."""
+
+_HUB_FOLDER = "models--"
+"""How the name of a model's folder begins in the hub's cache."""
 
 _METADATA = "__metadata__"
 _BITS = {"BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64}
@@ -101,19 +107,80 @@ def read_header(path: Path) -> dict[str, Entry]:
 def weight_files(folder: Path) -> list[Path]:
     """The files from which one network is read, which can be several; of two precisions, the full one.
 
+    This is what Diffusers and Transformers read: with an index what that names, and else the file that is whole.
+
     Raises:
-        BadInputError: the index of several names one that is not there.
+        IncompleteModelError: the index of several is missing, or names one that is not there.
+        BadInputError: it is damaged.
     """
-    every = [file for file in sorted(folder.glob("*")) if is_safetensors(file)]
-    full = [file for file in every if "." not in file.stem]
-    files = full or [file for file in every if f".{HALF_VARIANT}" in file.name] or every
-    for index in folder.glob(f"*{_INDEX}"):
-        told = read_object(index).get("weight_map")
-        named = set(map(str, told.values())) if isinstance(told, dict) else set()
-        missing = sorted(named - {file.name for file in files})
-        if missing and len(missing) < len(named):  # else it is that of another precision
-            raise BadInputError(f'The folder "{folder}" lacks {listed(missing)}: download the model again.')
-    return files
+    return _index_and_files(folder)[1]
+
+
+def check_index(folder: Path) -> None:
+    """Refuse several files of one network that do not hold what their index says; one that has none is right.
+
+    Diffusers believes the index: what only it names would have no numbers, and what it does not name would be left out.
+
+    Raises:
+        BadInputError: as said, or Diffusers cannot read the index.
+    """
+    index, files = _index_and_files(folder)
+    if index is None:
+        return
+    told = read_object(index)
+    if not isinstance(told.get("metadata"), dict):
+        raise BadInputError(
+            f'The file "{index}" lacks "metadata", without which Diffusers reads no weights: write "metadata": {{}}, '
+            'into it before "weight_map", or download the model again.'
+        )
+    held = {(name, file.name) for file in files for name in _header_of(file)}
+    if odd := sorted({name for name, _ in held ^ {(name, str(file)) for name, file in told["weight_map"].items()}}):
+        raise BadInputError(
+            f'The file "{index}" does not tell what the files beside it hold ({listed(odd)}): download the model again.'
+        )
+
+
+def _index_and_files(folder: Path) -> tuple[Path | None, list[Path]]:
+    """What `weight_files` returns, and the index that names them."""
+    every = [file for file in sorted(folder.glob("*")) if is_safetensors(file) and file.is_file()]
+    own = [file for file in every if file.name.startswith(_OWN_NAMES)] or every
+    full, half = ([file for file in own if says_half(file) == is_half] for is_half in (False, True))
+    full = [file for file in full if "." not in file.stem] or ([] if half else full)
+    indexes = [file for file in sorted(folder.glob("*")) if _INDEX.fullmatch(file.name)]
+    for files, is_half in ((full, False), (half, True)):
+        index = next((file for file in indexes if says_half(file) == is_half), None)
+        if files:
+            return index, _of_index(index, files) if index else _without_index(files)
+    if indexes:
+        return indexes[0], _of_index(indexes[0], [])
+    return None, []
+
+
+def _of_index(index: Path, there: Sequence[Path]) -> list[Path]:
+    """The files that an index names; raises BadInputError."""
+    told = read_object(index).get("weight_map")
+    named = sorted(set(map(str, told.values()))) if isinstance(told, dict) else []
+    if not named:
+        raise BadInputError(f'The file "{index}" is damaged: delete it, and download the model again.')
+    files = {file.name: file for file in there}
+    if missing := [name for name in named if name not in files]:
+        raise IncompleteModelError(f'The folder "{index.parent}" lacks {listed(missing)}: download the model again.')
+    return [files[name] for name in named]
+
+
+def _without_index(there: Sequence[Path]) -> list[Path]:
+    """Those of some files that are no parts of others; raises IncompleteModelError where all are."""
+    if whole := [file for file in there if not is_shard(file)]:
+        return whole
+    raise IncompleteModelError(
+        f'The folder "{there[0].parent}" lacks the index of {listed([file.name for file in there], 1)} '
+        "(….safetensors.index.json): download the model again."
+    )
+
+
+def says_half(file: Path) -> bool:
+    """Whether a file's name says that it is of a copy in half precision."""
+    return f".{HALF_VARIANT}" in file.name
 
 
 def read_titles(file: Path) -> list[str]:
@@ -140,8 +207,10 @@ def _safetensors_header(file: Path) -> tuple[dict[str, Entry], Any]:
         with file.open("rb") as stream:
             start = stream.read(_LENGTH.size)
             length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
-            if not 0 < length <= min(_LONGEST_HEADER, size - _LENGTH.size):
+            if not 0 < length <= _LONGEST_HEADER:
                 raise _damaged(file, _starting_with(start))
+            if length > size - _LENGTH.size:
+                raise _damaged(file, "it is truncated")
             header = json.loads(stream.read(length), object_pairs_hook=_without_doubles, parse_constant=_no_number)
         tensors = {name: entry for name, entry in header.items() if name != _METADATA}
         spans = sorted(_span(entry) for entry in tensors.values())
@@ -162,6 +231,8 @@ def _safetensors_header(file: Path) -> tuple[dict[str, Entry], Any]:
 
 def _starting_with(start: bytes) -> str:
     """What a file is that does not start as it should, by its first bytes."""
+    if not start:
+        return "it is empty"
     if start == b"version ":
         return "it is only a pointer, which Git LFS puts in the place of a large file"
     if start[:1] == b"<":
@@ -396,6 +467,12 @@ def _no_number(word: str) -> NoReturn:
 
 
 def _damaged(file: Path, detail: str) -> BadInputError:
+    cached = next((folder for folder in file.parents if folder.name.startswith(_HUB_FOLDER)), None)
+    if cached is not None:  # the hub's library takes what is there for whole
+        return BadInputError(
+            f'The file "{file}" cannot be loaded ({detail}): delete the folder "{cached}", so that the model is '
+            "downloaded again."
+        )
     return BadInputError(
         f'The file "{file}" cannot be loaded ({detail}): it is damaged or of another format; download it again, or '
         "choose another one."

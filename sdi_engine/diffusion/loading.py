@@ -28,6 +28,7 @@ from ..errors import (
     BadInputError,
     EngineError,
     EnvironmentMissingError,
+    IncompleteModelError,
     OutOfMemoryError,
     is_out_of_memory,
     out_of_memory,
@@ -48,15 +49,17 @@ from .model_index import (
     absent_parts,
     check_channels,
     check_files,
+    check_schedule_is_told,
     checked_pipeline,
     present,
     read_index,
+    says_prediction,
 )
 from .narrow_weights import NARROW, keep_narrow
 from .needs import check_whole
 from .networks import check_network, empty, network_in_folder, network_of_its_own
 from .packed_on_loading import pack_denoiser, precision_of
-from .parts import Plan, check, files_of
+from .parts import Plan, about_unread_vae, check, files_of
 from .precision import precision
 from .prior import ModelHints, Prior
 from .read_share import expect
@@ -182,18 +185,31 @@ def _load_first(
     sources = location.sources
     if len(sources) > 1:
         sources = sorted(sources, key=lambda source: not isinstance(try_to_load_from_cache(source, INDEX_FILE), str))
-    *others, last = sources
-    for source in others:
+    in_part: EnvironmentMissingError | None = None
+    for source in sources:
         try:
             return _load_hub(source, device, loras, parts, bits, offline)
-        except (OSError, HTTPError) as error:
+        except IncompleteModelError as error:
+            if not offline:
+                raise
+            in_part = in_part or _downloaded_in_part(source, error)
+        except (OSError, HTTPError) as error:  # the hub's library lets some errors of the one below it through
             if not offline and _network_cause(error):
                 raise OSError(str(error)) from error
+            if source == sources[-1] and in_part is None:
+                raise OSError(str(error)) from error
             log.info("%s is not available (%s): trying the next copy", source, error)
-    try:
-        return _load_hub(last, device, loras, parts, bits, offline)
-    except HTTPError as error:  # the hub's library lets some errors of the one below it through
-        raise OSError(str(error)) from error
+    assert in_part is not None
+    raise in_part
+
+
+def _downloaded_in_part(name: str, error: IncompleteModelError) -> EnvironmentMissingError:
+    """What a person is told of a model of the hub whose download was broken off, while there is no network."""
+    lack = str(error).rpartition(": ")[0]
+    return EnvironmentMissingError(
+        f'The model "{name}" was downloaded only in part ({lack}): the rest is downloaded once there is a network (in '
+        f'Blender: Preferences, System, Allow Online Access); "{STARTER_MODEL}" needs none.'
+    )
 
 
 def _load_hub(name: str, device: torch.device, loras: Sequence[Lora], parts: Parts, bits: str, offline: bool) -> Prior:
@@ -212,7 +228,8 @@ def _load_hub(name: str, device: torch.device, loras: Sequence[Lora], parts: Par
     folder = getattr(diffusers, family.pipeline).download(
         name, use_safetensors=True, local_files_only=offline, **absent_parts(family, index)
     )
-    return _load_folder(Path(folder).absolute(), name, device, loras, parts, bits)
+    with _explained_errors(name, ModelLocation("folder", (folder,))):
+        return _load_folder(Path(folder).absolute(), name, device, loras, parts, bits)
 
 
 def _has_weights(folder: Path, family: Family, index: Mapping[str, Any]) -> bool:
@@ -258,7 +275,7 @@ def _load_folder(
     pipeline = getattr(diffusers, family.pipeline).from_pretrained(
         str(folder),
         local_files_only=True,
-        scheduler=_scheduler(folder, family, index["scheduler"]),
+        scheduler=_scheduler(folder, model, family, index["scheduler"]),
         **absent | _tokenizers_given(parts, planned, index, folder),
         **read([part for part in networks if part not in encoders]),
         **{part: without_weights(folder, part, index[part]) for part in encoders},
@@ -268,7 +285,10 @@ def _load_folder(
     )
     notices = fuse_loras(pipeline, loras, family) + about_loras(loras)
     notices += pack_denoiser(getattr(pipeline, family.denoiser), packed, device)
-    prior = _prior_of(model, family, pipeline, folder, device, notices, distilled(model, family, folder, index))
+    found = distilled(model, family, folder, index)
+    prior = _with_prediction(
+        lambda: _prior_of(model, family, pipeline, folder, device, notices, found), pipeline, family, folder
+    )
     prior.packed = precision_of(getattr(pipeline, family.denoiser))
     prior.quick_encoder = _quick_encoder(planned, device)
     prior.weights = sources_of(planned, None, folder, loras)
@@ -300,7 +320,7 @@ def _check_folder(folder: Path, model: str, parts: Parts) -> None:
     """Make all of a folder's pipeline that needs no weights; raises what `_load_folder` would."""
     index, planned = _examined_folder(folder, model, parts)
     family, here = planned.family, present(index)
-    _scheduler(folder, family, index["scheduler"])
+    _scheduler(folder, model, family, index["scheduler"])
     for part in family.networks:
         if part in here and part not in TEXT_ENCODERS:
             empty(index[part], folder, part)
@@ -327,11 +347,11 @@ def _tokenizers_given(parts: Parts, planned: Plan, index: Mapping[str, Any], fol
     }
 
 
-def _scheduler(folder: Path, family: Family, kind: Sequence[str]) -> Any:
+def _scheduler(folder: Path, model: str, family: Family, kind: Sequence[str]) -> Any:
     """The scheduler of a model in Diffusers layout, with the corrections that its pipeline would make.
 
     Raises:
-        BadInputError: a U-Net with this one is not supported.
+        BadInputError: a U-Net with this one is not supported, or its configuration does not say the noise schedule.
     """
     library, name = kind
     scheduler = getattr(importlib.import_module(library), name).from_pretrained(
@@ -344,23 +364,25 @@ def _scheduler(folder: Path, family: Family, kind: Sequence[str]) -> Any:
         from .unet_prior import check_schedule
 
         check_schedule(scheduler)
+    check_schedule_is_told(model, folder, family)
     return scheduler
 
 
 def _load_file(file: Path, device: torch.device, loras: Sequence[Lora], parts: Parts, bits: str) -> Prior:
-    from .single_file import companion_folder, load_single_file, predicts_velocity, set_velocity
+    from .single_file import companion_folder, load_single_file
 
     packed = precision_with_room(str(file), device, parts, bits)
     loaded = load_single_file(file, device, parts, may_stay_narrow=not loras)
     pipeline, family = loaded.pipeline, loaded.family
     notices = loaded.notices + fuse_loras(pipeline, loras, family) + about_loras(loras)
+    if not parts.vae:
+        notices += about_unread_vae(file)
     notices += pack_denoiser(getattr(pipeline, family.denoiser), packed, device)
     companion = companion_folder(file)
     found = distilled(str(file), family, companion)
-    prior = _prior_of(str(file), family, pipeline, companion, device, notices, found)
-    if companion is None and family.may_predict_velocity and predicts_velocity(prior):
-        set_velocity(pipeline, family)
-        prior = _prior_of(str(file), family, pipeline, companion, device, notices, found)
+    prior = _with_prediction(
+        lambda: _prior_of(str(file), family, pipeline, companion, device, notices, found), pipeline, family, companion
+    )
     prior.packed = precision_of(getattr(pipeline, family.denoiser))
     prior.quick_encoder = _quick_encoder(loaded.plan, device)
     prior.weights = sources_of(loaded.plan, file, companion, loras)
@@ -368,6 +390,23 @@ def _load_file(file: Path, device: torch.device, loras: Sequence[Lora], parts: P
     return _with_encoders(
         prior, family, pipeline, str(file), loaded.read_encoders, files, precision(family, device), loras
     )
+
+
+def _with_prediction(make: Callable[[], Prior], pipeline: Any, family: Family, folder: Path | None) -> Prior:
+    """The prior of a pipeline, made anew where its U-Net turns out to predict velocity and no configuration says it.
+
+    Args:
+        make: the prior of the pipeline as it is.
+        folder: with the model's configurations, if it has its own.
+    """
+    from .single_file import predicts_velocity, set_velocity
+
+    prior = make()
+    is_told = folder is not None and says_prediction(folder)
+    if not family.may_predict_velocity or is_told or not predicts_velocity(prior):
+        return prior
+    set_velocity(pipeline, family, sets_size=folder is None)
+    return make()
 
 
 def _quick_encoder(planned: Plan, device: torch.device) -> nn.Module | None:

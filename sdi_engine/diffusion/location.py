@@ -42,7 +42,7 @@ SUFFIXES = (".safetensors", ".sft")
 MODEL_SUFFIXES = (*SUFFIXES, ".gguf")
 """Those of files that a model may be (`is_model_file`)."""
 
-_SHARD = re.compile(r".*-\d{5}-of-(?!00001)\d{5}")
+_SHARD = re.compile(r".*-\d{5}-of-(?!00001)\d{5}(\.fp16)?")
 """The stem of a file that holds a part of a network."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
@@ -147,6 +147,11 @@ def is_model_file(file: Path) -> bool:
     return file.suffix.lower() in MODEL_SUFFIXES
 
 
+def is_shard(file: Path) -> bool:
+    """Whether a file's name says that it holds only a part of its network, which is in several files."""
+    return _SHARD.fullmatch(file.stem) is not None
+
+
 def check_suffix(file: Path, kind: str) -> None:
     """Refuse a "model" in another format than safetensors or GGUF, all else in another than safetensors, and the parts
     of a network that is in several files.
@@ -154,7 +159,7 @@ def check_suffix(file: Path, kind: str) -> None:
     Raises:
         BadInputError: it is, by its name.
     """
-    if is_model_file(file) and _SHARD.fullmatch(file.stem):
+    if is_model_file(file) and is_shard(file):
         raise BadInputError(
             f'The {kind} file "{file}" holds only a part of its network, which is in several files: choose the folder '
             f"that they are in, with its {CONFIG_FILE}, or a copy that is one file."

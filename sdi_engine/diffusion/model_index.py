@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ..contract import vocabulary
-from ..errors import BadInputError
+from ..errors import BadInputError, IncompleteModelError
 from . import families
 from .families import Family
-from .location import CONFIG_FILE, HINTS_FILE, INDEX_FILE, companion_folder, is_safetensors, locate, read_object
+from .header import weight_files
+from .location import CONFIG_FILE, HINTS_FILE, INDEX_FILE, companion_folder, locate, read_object
 
 LIBRARIES = ("diffusers", "transformers")
 """Where the classes of a pipeline's parts may come from. Diffusers imports whatever else an index names, and older
@@ -23,6 +24,13 @@ versions of it run code that lies beside the index."""
 
 _CONFIGURATIONS = {"scheduler": "scheduler_config.json"}
 """What the configuration of a part is called, where it is not `CONFIG_FILE`."""
+
+_OF_NOISE = ("beta_schedule", "beta_start", "beta_end")
+_OF_FLOWS = ("shift", "flow_shift", "use_dynamic_shifting")
+"""What configurations say of the noise schedule: all of the first for U-Nets, one of the second for flows."""
+
+_OTHER_WEIGHTS = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb")
+"""Suffixes of weights in formats that are not read here."""
 
 _FOR_IMAGES = re.compile("Kontext|Fill|Control|Edit|Inpaint|Img2Img|Redux|Pix2Pix|Depth|Upscale|Variation|Omni")
 """Words in the names of pipelines that want an image besides a prompt."""
@@ -128,8 +136,9 @@ def check_files(
         others: parts that are not taken from the folder.
 
     Raises:
-        BadInputError: a configuration is missing or damaged, a network has no weights in the safetensors format, or a
-            tokenizer has no words, of which its library makes up one that knows none; the sentence names the part.
+        BadInputError: a configuration is missing or damaged, a network has no weights in the safetensors format or not
+            all of them, or a tokenizer has no words, of which its library makes up one that knows none; the sentence
+            names the part.
     """
     for part in (*family.required, *family.optional):
         if part not in present(index):
@@ -140,16 +149,41 @@ def check_files(
             _check_configuration(what, folder / part, _CONFIGURATIONS.get(part, CONFIG_FILE))
         if part in others:
             continue
-        if part in family.networks and not any(map(is_safetensors, (folder / part).glob("*"))):
-            raise BadInputError(
-                f"{what} has no weights in the safetensors format, and others can run code when they are opened: "
-                "download another copy of it, or convert it."
-            )
+        if part in family.networks and not weight_files(folder / part):
+            if any(file.suffix.lower() in _OTHER_WEIGHTS for file in (folder / part).glob("*")):
+                raise BadInputError(
+                    f"{what} has no weights in the safetensors format, and others can run code when they are opened: "
+                    "download another copy of it, or convert it."
+                )
+            raise IncompleteModelError(f"{what} has no weights: download the model again.")
         if is_tokenizer and not _holds_words(folder / part):
-            raise BadInputError(
+            raise IncompleteModelError(
                 f"{what} lacks the files with its words (tokenizer.json, or vocab.json with merges.txt): download the "
                 "model again."
             )
+
+
+def check_schedule_is_told(model: str, folder: Path, family: Family) -> None:
+    """Refuse a model whose scheduler's configuration leaves the noise schedule to Diffusers, which has no model's.
+
+    Raises:
+        BadInputError: it does; the sentence names what it lacks.
+    """
+    said = read_object(folder / "scheduler" / _CONFIGURATIONS["scheduler"])
+    is_whole = said.get("trained_betas") is not None or said.get("beta_schedule") == "squaredcos_cap_v2"
+    missing = [] if is_whole else [name for name in _OF_NOISE if name not in said]
+    if missing and not family.may_predict_velocity:  # it may be that of a flow
+        missing = [] if any(name in said for name in _OF_FLOWS) else [_OF_FLOWS[0]]
+    if missing:
+        raise BadInputError(
+            f'The {_CONFIGURATIONS["scheduler"]} of the model "{model}" does not say its noise schedule (it lacks '
+            f"{', '.join(missing)}): download the model again."
+        )
+
+
+def says_prediction(folder: Path) -> bool:
+    """Whether the scheduler's configuration says what a U-Net predicts, which older ones for ε do not."""
+    return "prediction_type" in read_object(folder / "scheduler" / _CONFIGURATIONS["scheduler"])
 
 
 def _check_configuration(what: str, folder: Path, name: str) -> None:
@@ -158,7 +192,7 @@ def _check_configuration(what: str, folder: Path, name: str) -> None:
         said = json.loads((folder / name).read_text(encoding="utf-8"))
     except OSError as error:
         detail = "" if isinstance(error, FileNotFoundError) else f" that can be read ({error.strerror})"
-        raise BadInputError(f"{what} has no {name}{detail}: download the model again.") from error
+        raise IncompleteModelError(f"{what} has no {name}{detail}: download the model again.") from error
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"{what} has a damaged {name} ({error}): download the model again.") from error
     if not isinstance(said, dict):

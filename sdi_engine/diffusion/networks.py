@@ -16,7 +16,17 @@ from torch import Tensor, nn
 
 from ..errors import BadInputError
 from .families import VAE
-from .header import HALF_VARIANT, SCALES, current_name, is_harmless, listed, read_header, weight_files
+from .header import (
+    HALF_VARIANT,
+    SCALES,
+    check_index,
+    current_name,
+    is_harmless,
+    listed,
+    read_header,
+    says_half,
+    weight_files,
+)
 from .location import companion_folder
 from .original_names import Layout, flux2_vae_layout, open_clip_layout, own_layout, vae_layout, video_vae_layout
 from .parts import VAES, Network
@@ -63,14 +73,14 @@ def network_in_folder(folder: Path, model: str, part: str, kind: Sequence[str], 
         dtype: of its numbers.
 
     Raises:
-        BadInputError: tensors are missing, left over, NaN or infinite.
+        BadInputError: tensors are missing, left over, NaN or infinite, or the index of several files is wrong.
     """
     library, name = kind
     what = f'The {part.replace("_", " ")} of the model "{model}"'
     cls = getattr(importlib.import_module(library), name)
     if library == "transformers":  # which reads in threads of its own, where nothing can be counted
         settings = cls.config_class.from_pretrained(str(folder), subfolder=part, local_files_only=True)
-        state = _read(what, [file for file in weight_files(folder / part) if file.name.startswith("model")], dtype)
+        state = _read(what, weight_files(folder / part), dtype)
         becomes_narrow = any(
             tensor.is_floating_point() and tensor.itemsize > dtype.itemsize for tensor in state.values()
         )
@@ -80,6 +90,7 @@ def network_in_folder(folder: Path, model: str, part: str, kind: Sequence[str], 
             for name, tensor in network.named_parameters():
                 check_finite(what, name, tensor)
         return network.eval()
+    check_index(folder / part)
     with WidenedCount() as widened:
         network, account = cls.from_pretrained(
             str(folder),
@@ -361,9 +372,8 @@ def _fit(config: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def _variant(folder: Path) -> str | None:
-    """Some folders of networks hold the half precision copy of the weights only."""
-    files = weight_files(folder)
-    return HALF_VARIANT if files and all(f".{HALF_VARIANT}" in file.name for file in files) else None
+    """Which copy of the weights Diffusers reads: that in half precision where there is no other."""
+    return HALF_VARIANT if any(map(says_half, weight_files(folder))) else None
 
 
 def _shaped(file: Path, name: str, tensor: Tensor, shape: torch.Size) -> Tensor:

@@ -87,6 +87,9 @@ _FOLDERS_OF_MODELS = ("diffusion_models", "unet", "checkpoints", "stable-diffusi
 _FOLDERS_OF_PARTS = ("text_encoders", "clip", "text_encoder", "vae", "VAE", "vae_approx", "VAE-approx")
 """Where ComfyUI and WebUI keep models, and their parts."""
 
+_PICKLED = (".pt", ".ckpt")
+"""Suffixes of the VAEs that WebUI takes by their name, besides `SUFFIXES`."""
+
 TOKENIZER_FILE = "tokenizer_config.json"
 """It says of which kind a tokenizer is, how it pads, and how it writes a chat, which the words alone do not."""
 
@@ -316,6 +319,17 @@ def vae_beside(model: Path) -> Path | None:
     """
     beside = (model.with_suffix(f".vae{suffix}") for suffix in SUFFIXES)
     return next((file for file in beside if leads_to_file(file)), None)
+
+
+def about_unread_vae(model: Path) -> list[str]:
+    """A sentence on a VAE that is meant for a model's file by its name, in a format that is never opened."""
+    beside = (model.with_suffix(f".vae{suffix}") for suffix in _PICKLED)
+    return [
+        f'The VAE "{file.name}" beside the model is not used, since files in its format can run code when they are '
+        f'opened: to use it, convert it to "{model.stem}.vae{SUFFIXES[0]}".'
+        for file in beside
+        if leads_to_file(file)
+    ]
 
 
 def files_of(planned: Plan) -> list[Path]:

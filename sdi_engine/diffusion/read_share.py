@@ -7,6 +7,7 @@ them need have come from the disk, since files are mapped into memory.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,21 +23,33 @@ Tell = Callable[[float], None]
 """Takes the share that has been read, 0…1."""
 
 
-class _Count:
-    def __init__(self, tell: Tell) -> None:
-        self.tell = tell
+class Count:
+    """What somebody is told who waits for a model.
+
+    Attributes:
+        seconds_downloading: how long that has taken, of all the time.
+    """
+
+    def __init__(self, tell: Tell, tell_downloaded: Tell) -> None:
+        self.tell, self.tell_downloaded = tell, tell_downloaded
         self.expected = self.read = 0
+        self.seconds_downloading = 0.0
 
 
-_waiting: ContextVar[_Count | None] = ContextVar("waiting", default=None)
+_waiting: ContextVar[Count | None] = ContextVar("waiting", default=None)
 
 
 @contextmanager
-def told(tell: Tell) -> Iterator[None]:
-    """Have `tell` called in this block after each tensor of a model that was read."""
-    before = _waiting.set(_Count(tell))
+def told(tell: Tell, tell_downloaded: Tell = lambda share: None) -> Iterator[Count]:
+    """Have `tell` called in this block after each tensor of a model that was read.
+
+    Args:
+        tell_downloaded: called before that, while the model is downloaded.
+    """
+    count = Count(tell, tell_downloaded)
+    before = _waiting.set(count)
     try:
-        yield
+        yield count
     finally:
         _waiting.reset(before)
 
@@ -55,6 +68,25 @@ def count_read(tensor: Tensor | torch.Size) -> None:
     if count is not None and count.expected:
         count.read += tensor.numel()
         count.tell(min(1.0, count.read / count.expected))
+
+
+@contextmanager
+def downloading() -> Iterator[None]:
+    """The model is downloaded in this block."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        count = _waiting.get()
+        if count is not None:
+            count.seconds_downloading += time.perf_counter() - began
+
+
+def count_downloaded(share: float) -> None:
+    """So much of the model's files has come from the network, 0…1."""
+    count = _waiting.get()
+    if count is not None:
+        count.tell_downloaded(share)
 
 
 class WidenedCount(TorchFunctionMode):

@@ -22,7 +22,7 @@ from .clip_tokenizer import clip_tokenizer
 from .families import OPEN_CLIP_LAYOUT, VAE, Family, Shapes
 from .header import SCALES, Header, current_name, denoiser_prefix, denoiser_shapes, is_harmless, listed, read_header
 from .location import CONFIG_FILE, INDEX_FILE, companion_folder, read_object
-from .model_index import absent_parts, check_channels, present, read_index
+from .model_index import absent_parts, check_channels, check_schedule_is_told, present, read_index
 from .narrow_weights import NARROW, keep_narrow
 from .networks import (
     best_layout,
@@ -44,6 +44,7 @@ from .read_share import expect
 from .tensors import Tensors, open_tensors
 from .text_encoders import TEXT_ENCODERS, ReadEncoders, without_weights
 from .tokenizer_files import tokenizer_in
+from .unet_prior import configure
 from .weight_bytes import narrow_kind
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def load_single_file(
         **absent_parts(family, index) | _tokenizers(planned, index, made, companion_folder(file)) | made,
     )
     if _ZERO_TERMINAL_SIGNAL in shapes:
-        pipeline.scheduler.register_to_config(rescale_betas_zero_snr=True, timestep_spacing="trailing")
+        configure(pipeline.scheduler, rescale_betas_zero_snr=True, timestep_spacing="trailing")
     return SingleFile(pipeline, family, found.notices, read_encoders, planned)
 
 
@@ -177,10 +178,14 @@ def predicts_velocity(prior: Prior) -> bool:
     return F.cosine_similarity(output.flatten(), x.flatten(), dim=0).item() < 0.5
 
 
-def set_velocity(pipeline: DiffusionPipeline, family: Family) -> None:
-    """Correct the configuration of a pipeline that `load_single_file` took for one that predicts ε."""
-    pipeline.scheduler.register_to_config(prediction_type="v_prediction")
-    if family.velocity_sample_size is not None:
+def set_velocity(pipeline: DiffusionPipeline, family: Family, sets_size: bool = True) -> None:
+    """Correct the configuration of a pipeline that was taken for one that predicts ε.
+
+    Args:
+        sets_size: whether the size of its images is not told by a configuration either.
+    """
+    configure(pipeline.scheduler, prediction_type="v_prediction")
+    if sets_size and family.velocity_sample_size is not None:
         getattr(pipeline, family.denoiser).register_to_config(sample_size=family.velocity_sample_size)
 
 
@@ -217,6 +222,7 @@ def _examined(file: Path, parts: Parts) -> _Examined:
     index = read_index(config / INDEX_FILE, str(config))
     if companion_folder(file):
         check_channels(str(config), config, index, family)
+        check_schedule_is_told(str(config), config, family)
     for part, given in planned.given.items():
         check_network(given, part, index[part], config, family.identities)
     header = read_header(file)

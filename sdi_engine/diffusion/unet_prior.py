@@ -36,6 +36,15 @@ def check_schedule(scheduler: Any) -> None:
         )
 
 
+def configure(scheduler: Any, **settings: Any) -> None:
+    """Change what a scheduler's configuration says, as if its file had said so.
+
+    Of a setting that the file lacks Diffusers remembers that it took the default, and takes it again in `from_config`.
+    """
+    defaults = [name for name in scheduler.config.get("_use_default_values", ()) if name not in settings]
+    scheduler.register_to_config(**settings, _use_default_values=defaults)
+
+
 class UNetPrior(DiffusersPrior):
     """A U-Net that predicts ε, v = a·ε − b·x0 (Salimans and Ho 2022) or x0.
 

@@ -146,7 +146,7 @@ def attached_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, context
     eq. (8) no better than that in any one step, since κ knows nothing of the render.
     """
     assert context.cells is not None
-    context.cells.refresh(context.settings.noise_refresh(t[0].item()), context.random)
+    context.cells.refresh(context.settings.noise_refresh(t[0].item()))
     return Noise(_seen(prior, context))
 
 
@@ -163,7 +163,7 @@ def cached_3d_noise(prior: Prior, x0: Tensor, t: Tensor, y: Conditioning, contex
     """
     assert context.cells is not None
     assert context.pixels is not None
-    context.cells.refresh(context.settings.cache_refresh(t[0].item()), context.random)
+    context.cells.refresh(context.settings.cache_refresh(t[0].item()))
     if context.previous is not None:
         before = prior.unfolded(context.previous.unguided_noise)
         context.cells.add(context.pixels, before - prior.unfolded(_seen(prior, context)))

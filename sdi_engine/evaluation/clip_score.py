@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
+from ..diffusion.header import listed
+from ..diffusion.networks import check_finite
+from ..diffusion.tokenizer_files import check_knows_words
 from ..errors import BadInputError
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -27,18 +30,29 @@ class ClipScore:
         device: where the model computes.
 
     Raises:
-        BadInputError: the folder does not contain such a model.
+        BadInputError: the folder does not contain such a model, or not all of its weights.
     """
 
     def __init__(self, folder: Path, prompts: Sequence[str], device: torch.device | str = "cpu") -> None:
         try:
-            self._model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+            self._model, account = CLIPModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
             tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, TypeError) as error:
+        except Exception as error:  # there is no telling what the library raises for damaged files
             raise BadInputError(
                 f'The folder "{folder}" does not contain a CLIP model: give one with config.json, model.safetensors '
                 "and a tokenizer, as transformers saves it."
             ) from error
+        if missing := sorted(account["missing_keys"]):  # the library fills them with random numbers
+            raise BadInputError(
+                f'The CLIP model in "{folder}" lacks {listed(missing)}: give a whole one, that reads both pictures and '
+                "text."
+            )
+        for name, tensor in self._model.named_parameters():
+            check_finite(f'The CLIP model in "{folder}"', name, tensor)
+        check_knows_words(folder, {"": tokenizer})
+        self._model.eval()
         self._model.to(device)
         self.size: int = self._model.config.vision_config.image_size
         """Height and width in pixels of the pictures that it takes."""

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from ..contract.job_folder import storage_errors
 from ..contract.request import JobRequest, Lora, slug
 from ..errors import BadInputError
 from ..system.files import read_json_object, write_atomically
+from ..system.untrusted import lines_of_list
 
 PLAN_FILE = "plan.json"
 
@@ -235,11 +236,13 @@ def read_prompts(lists: Sequence[str], prompts: Sequence[str]) -> tuple[str, ...
         prompts: single prompts.
 
     Raises:
-        BadInputError: there is no such list, the file cannot be read, or a prompt is invalid.
+        BadInputError: there is no such list, a file cannot be read, they are empty, or a prompt is invalid.
     """
     if not lists and not prompts:
         lists = LISTS[:1]
     found = [prompt for name in lists for prompt in _lines(name)]
+    if not found and not prompts:
+        raise BadInputError(f'There is no prompt in "{", ".join(lists)}": write one per line.')
     return tuple(dict.fromkeys(JobRequest(prompt).validated().prompt for prompt in (*found, *prompts)))
 
 
@@ -304,14 +307,13 @@ def _continues(name: str, new: Any, old: Any) -> bool:
     return new == old
 
 
-def _lines(name: str) -> Iterator[str]:
+def _lines(name: str) -> list[str]:
     file = _PROMPTS / f"{name}.txt" if name in LISTS else Path(name)
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
+        return lines_of_list(file.read_bytes())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise BadInputError(
             f'The list of prompts "{name}" cannot be read ({reason}): give a text file with a prompt per line, or one '
             f"of {', '.join(LISTS)}."
         ) from error
-    return (line for line in lines if line.strip() and not line.lstrip().startswith("#"))

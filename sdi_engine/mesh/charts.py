@@ -45,6 +45,7 @@ def charts_of(mesh: trimesh.Trimesh, together: NDArray[np.integer] | None = None
     alike = facing[pairs[:, 0]] == facing[pairs[:, 1]]
     joined = pairs[alike] if together is None else np.concatenate([pairs[alike], together])
     count, region = connected(joined, len(normals))
+    occasion()
     clusters = _Clusters(normals, mesh.area_faces, region, count)
     of_pairs = region[pairs]
     for (one, other), length in zip(of_pairs.tolist(), shared.tolist(), strict=True):

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, identity
 from scipy.sparse.linalg import splu
 
+from ..system.occasions import occasion
+
 THINNEST = 1e-4
 """Triangles that are lower than this, where their base is 1, count as so high: they have next to no say in the map."""
 
@@ -82,6 +84,7 @@ def _pins(
     pinned, places = [], []
     order = np.argsort(of_vertex, kind="stable")
     for own in np.split(order, np.cumsum(np.bincount(of_vertex, minlength=charts))[:-1]):
+        occasion()
         points = vertices[own].astype(np.float64)
         axis = np.ptp(points, axis=0).argmax()
         low, high = own[points[:, axis].argmin()], own[points[:, axis].argmax()]

@@ -22,6 +22,9 @@ LOOKED_AT = 96
 OVER_ITSELF = 0.002
 """A chart, looked at in so many pixels across, lies over itself if more than this share of it is covered twice."""
 
+AT_ONCE = 256
+"""Charts that are looked at together, which takes some 100 MB."""
+
 MOST_STRETCH = 1.5
 """A chart's L² stretch may be so much; most have less than 1.05."""
 
@@ -150,12 +153,25 @@ def _over_themselves(corners: NDArray[np.float64], chart: NDArray[np.int64]) -> 
     low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)
     np.minimum.at(low, chart, corners.min(axis=1))
     np.maximum.at(high, chart, corners.max(axis=1))
+    scale = 1.0 / (high - low).max(axis=1).clip(1e-30)
+    in_square = (corners - low[chart, None]) * scale[chart, None, None] * 0.999
+    over = np.zeros(count, dtype=bool)
+    several = np.flatnonzero(np.bincount(chart, minlength=count) > 1)  # one triangle does not lie over itself
+    by_chart = np.argsort(chart, kind="stable")
+    for first in range(0, len(several), AT_ONCE):
+        occasion()
+        looked_at = several[first : first + AT_ONCE]
+        own = by_chart[np.isin(chart[by_chart], looked_at)]
+        over[looked_at] = _cover_twice(in_square[own], np.searchsorted(looked_at, chart[own]), len(looked_at))
+    return over
+
+
+def _cover_twice(corners: NDArray[np.float64], chart: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Which of so many charts, each in a square of its own of 0…1, cover some part of it twice."""
     across = int(np.ceil(np.sqrt(count)))
     square = np.stack([np.arange(count) % across, np.arange(count) // across], axis=1)
-    scale = 1.0 / (high - low).max(axis=1).clip(1e-30)
-    placed = (corners - low[chart, None]) * scale[chart, None, None] * 0.999 + square[chart, None]
     size = across * LOOKED_AT
-    face, row, column, _ = texels(placed / across, size, tolerance=-1e-3)
+    face, row, column, _ = texels((corners + square[chart, None]) / across, size, tolerance=-1e-3)
     seen = np.bincount(chart[face], minlength=count)
     _, first, hits = np.unique(row * size + column, return_index=True, return_counts=True)
     twice = np.bincount(chart[face[first[hits > 1]]], minlength=count)

@@ -15,11 +15,14 @@ from .gltf_materials import BaseColour, Pictures, base_colour
 from .gltf_nodes import instances, seen_nodes, world_matrices
 from .gltf_pose import morphed, skinned
 from .looks import PartLook, as_bytes, srgb_of
-from .parts import Losses, Part, counted, existing
+from .named_pictures import sentence
+from .parts import Losses, Part, counted, existing, known_map
 from .polygons import of_fan, of_strip
 
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 _OTHER_SCENES = "The file has more than one scene: the meshes of the one that it shows first were read."
+_UNLIT = "Metals may be too dark: pictures of specular colours cannot be read, or lie elsewhere than the diffuse ones"
+"""The beginning of a notice, which names follow."""
 _EVEN = 1e-3
 """Colours of vertices that differ by less are one colour."""
 
@@ -47,7 +50,8 @@ def gltf_parts(content: bytes, kind: str, name: str, beside: FilePathResolver) -
             parts.append(part)
     unseen = set(range(len(nodes))) - set(seen)
     is_elsewhere = len(file.document.get("scenes", [])) > 1 and any("mesh" in nodes[number] for number in unseen)
-    return parts, reader.losses.notices + ((_OTHER_SCENES,) if is_elsewhere else ())
+    notices = reader.losses.notices + sentence(_UNLIT, reader.pictures.unlit)
+    return parts, notices + ((_OTHER_SCENES,) if is_elsewhere else ())
 
 
 class _Surfaces:
@@ -56,7 +60,7 @@ class _Surfaces:
     def __init__(self, file: GltfFile, worlds: dict[int, NDArray[np.float64]]) -> None:
         self.losses = Losses()
         self._file, self._worlds = file, worlds
-        self._pictures = Pictures(file)
+        self.pictures = Pictures(file)
         self._kept: dict[tuple[Any, ...], list[Part]] = {}
 
     def below(self, number: int) -> Iterator[Part]:
@@ -85,6 +89,7 @@ class _Surfaces:
         colour = base_colour(self._file.document, primitive["material"]) if has_material else BaseColour(np.ones(3))
         maps = [name for name in (f"TEXCOORD_{colour.uv_map}", "TEXCOORD_0") if name in attributes]
         uv = morphed(self._file, primitive, maps[0], weights)[faces] * [1.0, -1.0] + [0.0, 1.0] if maps else None
+        uv = known_map(uv)
         tint = morphed(self._file, primitive, "COLOR_0", weights)[:, :3] if "COLOR_0" in attributes else None
         look = PartLook()
         if has_material or tint is not None:
@@ -118,7 +123,7 @@ class _Surfaces:
             colour, tint = colour.times(tint[0]), None
         picture = None
         if colour.picture is not None and has_map:
-            picture = self._pictures.of(colour)
+            picture = self.pictures.of(colour)
         if picture is not None:
             return PartLook(picture=picture, tint=None if tint is None else tint[faces].astype(np.float32))
         if tint is None:

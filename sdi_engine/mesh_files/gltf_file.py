@@ -88,7 +88,7 @@ class GltfFile:
     def _buffer(self, number: int) -> bytes:
         if number not in self._buffers:
             uri = self.document["buffers"][number].get("uri")
-            if uri is None and self._binary is None:
+            if uri is None and (number > 0 or self._binary is None):  # a GLB file holds the first one
                 raise ValueError("a buffer that is nowhere")
             try:
                 self._buffers[number] = self._binary if uri is None else self.resource(uri)

@@ -31,6 +31,7 @@ class BaseColour:
     uv_map: the number of the UV coordinates on which the picture lies.
     specular: (3,), linear, likewise; None: the other colour is the base colour.
     specular_texture: the number of a texture with the specular colour, which lies where the picture does.
+    shine: the name of the picture with the specular colour, also if it lies elsewhere; empty if there is none.
     """
 
     factor: NDArray[np.float64]
@@ -39,6 +40,7 @@ class BaseColour:
     uv_map: int = 0
     specular: NDArray[np.float64] | None = None
     specular_texture: int | None = None
+    shine: str = ""
 
     def times(self, tint: NDArray[np.float64]) -> BaseColour:
         """The same, multiplied by a linear colour (3,)."""
@@ -68,7 +70,8 @@ def base_colour(document: Any, material: int) -> BaseColour:
     specular = _placed(document, _factor(glossy.get("specularFactor")), shine)
     if not info:
         return replace(specular, factor=colour.factor, texture=None, **_shine(specular))
-    return replace(colour, **_shine(specular)) if _place(colour) == _place(specular) else colour
+    shine = _shine(specular)
+    return replace(colour, **shine if _place(colour) == _place(specular) else {"shine": shine["shine"]})
 
 
 def _factor(said: Any) -> NDArray[np.float64]:
@@ -76,7 +79,8 @@ def _factor(said: Any) -> NDArray[np.float64]:
 
 
 def _shine(specular: BaseColour) -> dict[str, Any]:
-    return {"specular": specular.factor, "specular_texture": specular.texture}
+    assert specular.picture is not None
+    return {"specular": specular.factor, "specular_texture": specular.texture, "shine": specular.picture.name}
 
 
 def _place(colour: BaseColour) -> tuple[Any, ...]:
@@ -100,9 +104,14 @@ def _placed(document: Any, factor: NDArray[np.float64], info: Any) -> BaseColour
 
 
 class Pictures:
-    """The pictures of a file, each read once."""
+    """The pictures of a file, each read once.
+
+    Attributes:
+        unlit: the names of those with specular colours that were left out of what `of` returned.
+    """
 
     def __init__(self, file: GltfFile) -> None:
+        self.unlit: list[str] = []
         self._file = file
         self._read: dict[tuple[Any, ...], NDArray[np.uint8] | None] = {}
 
@@ -116,12 +125,16 @@ class Pictures:
 
     def _base(self, colour: BaseColour) -> NDArray[np.uint8] | None:
         diffuse = None if colour.texture is None else self._picture(colour.texture, colour.factor)
-        if colour.specular is None or (diffuse is None and colour.texture is not None):
+        if diffuse is None and colour.texture is not None:
+            return None
+        if colour.specular is None:
+            self.unlit += [colour.shine] if colour.shine else []
             return diffuse
         if colour.specular_texture is None:
             return base_picture(diffuse, as_bytes(srgb_of(colour.specular)))
         specular = self._picture(colour.specular_texture, colour.specular)
         if specular is None:
+            self.unlit += [colour.shine] if diffuse is not None else []
             return diffuse
         return base_picture(as_bytes(srgb_of(colour.factor)) if diffuse is None else diffuse, specular)
 

@@ -58,7 +58,7 @@ class PartLook:
         tint, corners = (None if each is None else each[:, ::-1] for each in (self.tint, self.corners))
         return replace(self, tint=tint, corners=corners)
 
-    def only(self, which: NDArray[np.bool_]) -> PartLook:
+    def only(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> PartLook:
         """The same for those of the triangles only."""
         tint, corners = (None if each is None else each[which] for each in (self.tint, self.corners))
         return replace(self, tint=tint, corners=corners)
@@ -105,7 +105,7 @@ def picture_in(content: bytes, factor: NDArray[np.float64] = _WHITE) -> NDArray[
     or of an unknown format."""
     try:
         picture = Image.open(io.BytesIO(content))
-        if max(picture.size) > 2 * MAX_LOOK_EDGE:
+        if max(picture.size) > 2 * MAX_LOOK_EDGE or picture.mode == "F":  # of which convert makes black
             return None
         if picture.mode.startswith("I"):  # 16 bits, of which convert would make white all that is above 255
             picture = Image.fromarray((np.asarray(picture, np.float64) / 257.0 + 0.5).clip(0.0, 255.0).astype(np.uint8))

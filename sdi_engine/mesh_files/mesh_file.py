@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import stat
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,15 @@ from ..surface.source import SourceMesh, checked
 from .gltf import gltf_parts
 from .joining import joined
 from .obj import obj_parts
+from .parts import Part
 from .ply import ply_parts
 from .stl import stl_parts
 
 MAX_FILE_BYTES = 2 * 2**30
+
+MAX_ROUNDING, LOST_BY_ROUNDING = 1e-4, 0.1
+"""Shares of a mesh's extent by which its vertices may be moved, where it is far from the origin, before that is said,
+and before it is refused."""
 
 Y_UP = (".glb", ".gltf", ".obj")
 Z_UP = (".ply", ".stl")
@@ -63,8 +69,32 @@ def source_from_file(file: Path) -> tuple[SourceMesh, tuple[str, ...]]:
             f'"{file.name}" has no faces (points and curves are none), or is damaged: give a mesh that has a surface.'
         )
     axes = _Z_FROM_Y_UP if kind in Y_UP else _Z_UP_ALREADY
-    mesh, notices = joined([piece for part in parts for piece in part.placed(axes).apart()])
-    return _outwards(checked(mesh)), (*lost, *notices)
+    placed = [piece for part in parts for piece in part.placed(axes).apart()]
+    mesh, notices = joined(placed)
+    notices = (*lost, *_rounding(placed, mesh), *notices)
+    return _outwards(checked(mesh)), notices
+
+
+def _rounding(parts: Sequence[Part], mesh: SourceMesh) -> tuple[str, ...]:
+    """What a person should know of vertices that 32 bits cannot tell apart where they lie.
+
+    Raises:
+        BadInputError: nothing of the shape is left.
+    """
+    exact = np.concatenate([part.vertices for part in parts])
+    if not np.isfinite(mesh.vertices).all():
+        return ()  # which is said in other words
+    moved, extent = np.abs(exact - mesh.vertices).max(), np.ptp(exact, axis=0).max()
+    if moved <= MAX_ROUNDING * extent:
+        return ()
+    if moved > LOST_BY_ROUNDING * extent:
+        raise BadInputError(
+            "The mesh is so far from the origin that its shape is lost there: move it nearer, and export it again."
+        )
+    return (
+        f"The mesh is so far from the origin that its vertices are rounded there, by up to {moved / extent:.1g} of its "
+        "extent: move it nearer, and export it again.",
+    )
 
 
 def _content(file: Path) -> bytes:

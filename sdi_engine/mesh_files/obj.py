@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from .mtl import Material, read_mtl
 from .named_pictures import sentence
 from .numbers_in_text import numbers_in
 from .obj_lines import plain_lines
-from .parts import Losses, Part, counted, existing
+from .parts import Losses, Part, counted, existing, known_map
 from .polygons import triangulated
 
 _NO_MATERIALS = ("", "None", "(null)")
@@ -61,11 +61,9 @@ def obj_parts(content: bytes, kind: str, name: str, beside: FilePathResolver) ->
     plain = None if colours is None else colours[whole.faces]
     described = _materials(content, beside)
     losses, parts = Losses(), []
-    for number in np.unique(faces.material[polygon]):
-        which = faces.material[polygon] == number
-        part = whole if which.all() else whole.only(which)
-        if part.uv is not None and np.isnan(part.uv).all():
-            part = part.without_map()
+    for number, which in _by_material(faces.material[polygon]):
+        part = whole if len(which) == len(corners) else whole.only(which)
+        part = replace(part, uv=known_map(part.uv))
         material = described.get(faces.materials[number])
         part = replace(part, look=_look(part, material, None if plain is None else plain[which], beside))
         picture = material.picture if material is not None else None
@@ -73,6 +71,13 @@ def obj_parts(content: bytes, kind: str, name: str, beside: FilePathResolver) ->
         parts.append(part if picture is None else part.laid(picture))
     unknown = [each for each in faces.materials if each not in _NO_MATERIALS and each not in described]
     return parts, losses.notices + sentence(_UNDESCRIBED, unknown)
+
+
+def _by_material(numbers: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each number that there is, and where it is; at once, since a file may have thousands."""
+    order = np.argsort(numbers, kind="stable")
+    found, first = np.unique(numbers[order], return_index=True)
+    yield from zip(found.tolist(), np.split(order, first[1:]), strict=True)
 
 
 @dataclass(frozen=True)

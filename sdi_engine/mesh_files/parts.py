@@ -34,16 +34,17 @@ class Part:
     def placed(self, transform: NDArray[np.float64]) -> Part:
         """The same part moved by `transform` (3, 4); turned inside out by a mirroring one, its triangles are turned
         back."""
-        there = replace(self, vertices=self.vertices @ transform[:, :3].T + transform[:, 3])
-        return there.mirrored() if np.linalg.det(transform[:, :3]) < 0.0 else there
+        with np.errstate(invalid="ignore", over="ignore"):  # what is NaN or too large is refused later
+            there = replace(self, vertices=self.vertices @ transform[:, :3].T + transform[:, 3])
+            return there.mirrored() if np.linalg.det(transform[:, :3]) < 0.0 else there
 
     def mirrored(self) -> Part:
         """The same part with its triangles turned over."""
         uv = None if self.uv is None else self.uv[:, ::-1]
         return replace(self, faces=self.faces[:, ::-1], uv=uv, look=self.look.mirrored())
 
-    def only(self, which: NDArray[np.bool_]) -> Part:
-        """The same part with those of its triangles only."""
+    def only(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> Part:
+        """The same part with those of its triangles only: a mask, or their numbers."""
         uv = None if self.uv is None else self.uv[which]
         used, faces = np.unique(self.faces[which], return_inverse=True)
         return Part(self.vertices[used], faces.reshape(-1, 3), uv, self.look.only(which))
@@ -68,7 +69,7 @@ class Part:
         """The part, or two where only some of its faces have UV coordinates."""
         if self.uv is None:
             return [self]
-        on_map = ~np.isnan(self.uv).any(axis=(1, 2))
+        on_map = has_uv(self.uv)
         return [each for each in (self.only(on_map), self.only(~on_map).without_map()) if len(each.faces)]
 
 
@@ -80,14 +81,28 @@ class Losses:
         self._nowhere: list[str] = []
 
     def compare(self, part: Part, picture: NamedPicture | None) -> None:
-        """Note it where a part does not show the picture that its material names."""
-        if picture is not None and part.look.picture is None:
-            (self._nowhere if part.uv is None else self._unread).append(picture.name)
+        """Note it where a part does not show the picture that its material names, or not on all of its faces."""
+        if picture is None:
+            return
+        if part.uv is None or not has_uv(part.uv).all():
+            self._nowhere.append(picture.name)
+        elif part.look.picture is None:
+            self._unread.append(picture.name)
 
     @property
     def notices(self) -> tuple[str, ...]:
         """A sentence each."""
         return sentence(_UNREAD, self._unread) + sentence(_NOWHERE, self._nowhere)
+
+
+def has_uv(uv: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which faces (F,) of a UV map (F, 3, 2) lie on it: those with finite coordinates at all corners."""
+    return np.isfinite(uv).all(axis=(1, 2))
+
+
+def known_map(uv: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    """A UV map (F, 3, 2), None if no face lies on it."""
+    return uv if uv is not None and has_uv(uv).any() else None
 
 
 def counted(faces: int) -> int:

@@ -11,7 +11,7 @@ from trimesh.resolvers import FilePathResolver
 
 from .looks import PartLook, as_bytes, picture_beside
 from .named_pictures import NamedPicture
-from .parts import Losses, Part, counted, existing
+from .parts import Losses, Part, counted, existing, known_map
 from .ply_rows import Lists, PlyFile, read_ply
 from .polygons import of_strip, triangulated
 
@@ -55,6 +55,7 @@ def ply_parts(content: bytes, kind: str, name: str, beside: FilePathResolver) ->
     parts = []
     for number, which in _by_picture(file, face, polygon):
         part = whole if which.all() else whole.only(which)
+        part = replace(part, uv=known_map(part.uv))
         picture = NamedPicture(file.pictures[number]) if number is not None else None
         shown = None if picture is None or part.uv is None else picture_beside(beside, picture.name)
         look = PartLook(corners=None if plain is None else plain[which]) if shown is None else PartLook(picture=shown)

@@ -13,7 +13,8 @@ import nerfacc
 import torch
 from torch import Tensor
 
-from . import kernels
+from .. import kernels
+from ..threads import run_each, shares
 from .samples import Samples
 
 LEAST_OPACITY = 1e-4
@@ -117,9 +118,9 @@ def _launch(which: int, of_rays: list[Tensor], of_samples: list[Tensor], first: 
     device = first.device
     parts = (
         (first[start : end + 1], [each[start:end] for each in of_rays])
-        for start, end in kernels.shares(len(of_rays[0]), device)
+        for start, end in shares(len(of_rays[0]), device)
     )
-    kernels.run_each(lambda *part: _run(_kernels()[which], *part, of_samples), parts, len(of_samples[0]), device)
+    run_each(lambda *part: _run(_kernels()[which], *part, of_samples), parts, len(of_samples[0]), device)
 
 
 def _run(kernel: Any, first: Tensor, of_rays: list[Tensor], of_samples: list[Tensor]) -> None:
@@ -166,15 +167,15 @@ def _kernels() -> tuple[Any, Any]:
     ) -> None:
         ray = warp.tid()
         start, end = first[ray], first[ray + 1]
-        in_front = warp.float32(0.0)
+        through = warp.float32(1.0)
         seen, far = warp.float32(0.0), warp.float32(0.0)
         light = warp.vec3()
         for i in range(start, end):
-            thickness = density[i] * step[ray]
-            now = warp.exp(-in_front) * (1.0 - warp.exp(-thickness))
-            in_front += thickness
+            passes = warp.exp(-density[i] * step[ray])
+            now = through * (1.0 - passes)
+            through *= passes
             visible[i] = now
-            behind[i] = warp.exp(-in_front)
+            behind[i] = through
             seen += now
             light += now * colour[i]
             far += now * distance[i]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .kernels import WORTH_THREADS
+from ..threads import WORTH_THREADS
 from .lookup import HASH_PRIMES, Layout, can_be_fused, fused_features
 
 
@@ -32,8 +32,8 @@ class FeatureGrids(nn.ParameterList, ABC):
         """
         if self.are_fused(points):
             layouts = [self._layout(level) for level in range(active_levels)]
-            width = self.features * len(self)
-            return fused_features(points, list(self)[:active_levels], layouts, self.features, width)
+            entries = [self._entries(level) for level in range(active_levels)]
+            return fused_features(points, entries, layouts, self.features * len(self))
         active = [self._level_at(points, level).t() for level in range(active_levels)]
         inactive = points.new_zeros(self.features * (len(self) - active_levels), len(points))
         return torch.cat([*active, inactive]).t()
@@ -51,20 +51,24 @@ class FeatureGrids(nn.ParameterList, ABC):
         """(N, 3) → (N, features), in plain torch."""
 
     @abstractmethod
+    def _entries(self, level: int) -> Tensor:
+        """(entries, features), a view of a level's memory, for the fused kernels."""
+
+    @abstractmethod
     def _layout(self, level: int) -> Layout:
-        """The same for the fused kernels."""
+        """Which of these entries are whose."""
 
 
 class DenseGrids(FeatureGrids):
-    """Every vertex has features of its own: (1, features, n, n, n) for each level.
+    """Every vertex has features of its own: (1, features, n, n, n) for each level, in memory side by side.
 
     Read by `grid_sample`, which runs on CPU, CUDA and MPS without a compiled extension of ours.
     """
 
     def __init__(self, resolutions: tuple[int, ...], features: int, generator: Generator) -> None:
-        super().__init__(
-            [nn.Parameter(1e-2 * torch.randn(1, features, n, n, n, generator=generator)) for n in resolutions], features
-        )
+        drawn = [1e-2 * torch.randn(1, features, n, n, n, generator=generator) for n in resolutions]
+        levels = [nn.Parameter(level.contiguous(memory_format=torch.channels_last_3d)) for level in drawn]
+        super().__init__(levels, features)
 
     def smoothness(self, active_levels: int) -> Tensor:
         """Total variation: mean squared difference of neighbouring features."""
@@ -82,7 +86,10 @@ class DenseGrids(FeatureGrids):
 
     def _layout(self, level: int) -> Layout:
         n = self[level].shape[-1]
-        return Layout(vertices=n, axes=(1, n, n * n), entry=1, feature=n**3)
+        return Layout(vertices=n, axes=(1, n, n * n))
+
+    def _entries(self, level: int) -> Tensor:
+        return self[level].permute(0, 2, 3, 4, 1).view(-1, self.features)
 
 
 class HashGrids(FeatureGrids):
@@ -126,7 +133,10 @@ class HashGrids(FeatureGrids):
     def _layout(self, level: int) -> Layout:
         n = self.resolutions[level]
         axes = (n * n, n, 1) if len(self[level]) == n**3 else None
-        return Layout(vertices=n, axes=axes, entry=self.features, feature=1)
+        return Layout(vertices=n, axes=axes)
+
+    def _entries(self, level: int) -> Tensor:
+        return self[level]
 
 
 class _Variation(torch.autograd.Function):
@@ -140,7 +150,7 @@ class _Variation(torch.autograd.Function):
         total, gradient = grid.new_zeros(()), torch.zeros_like(grid)
         for axis in (2, 3, 4):
             difference = grid.diff(dim=axis)
-            total += difference.square().mean()
+            total += torch.linalg.vector_norm(difference).square() / difference.numel()
             twice = 2.0 / difference.numel()
             gradient.narrow(axis, 1, grid.shape[axis] - 1).add_(difference, alpha=twice)
             gradient.narrow(axis, 0, grid.shape[axis] - 1).sub_(difference, alpha=twice)

@@ -8,16 +8,16 @@ the order of the points, so that a run can be repeated bit for bit; on CUDA they
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from . import kernels
+from .. import kernels
+from ..threads import run_each, run_shares
 
 HASH_PRIMES = (1, 2_654_435_761, 805_459_861)
 """Instant-NGP's spatial hash (Müller et al. 2022, eq. 4)."""
@@ -25,19 +25,15 @@ HASH_PRIMES = (1, 2_654_435_761, 805_459_861)
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the features of one level's vertices are in the level's memory, in numbers.
+    """Which of one level's entries the features of its vertices are in.
 
     Attributes:
         vertices: along an edge.
         axes: from a vertex to the next one along x, y and z, in entries; None where entries are hashed.
-        entry: from an entry to the next.
-        feature: from a feature to the next.
     """
 
     vertices: int
     axes: tuple[int, int, int] | None
-    entry: int
-    feature: int
 
 
 def can_be_fused(points: Tensor, features: int) -> bool:
@@ -48,58 +44,69 @@ def can_be_fused(points: Tensor, features: int) -> bool:
     return _works(points.device.type, features)
 
 
-def fused_features(points: Tensor, levels: list[Tensor], layouts: list[Layout], features: int, width: int) -> Tensor:
+def fused_features(points: Tensor, levels: list[Tensor], layouts: list[Layout], width: int) -> Tensor:
     """Interpolated features of all levels side by side, and zeros after them.
 
     Args:
         points: (N, 3) in −1…1; what lies outside sees the border.
-        levels: of any shape, contiguous; they take gradients.
+        levels: (entries, features), contiguous; they take gradients.
         layouts: of each level.
-        features: of each level.
-        width: how many numbers a point gets in all.
+        width: how many numbers a point gets in all, a multiple of the features.
 
     Returns:
         (N, width).
     """
-    return _Lookup.apply(points, layouts, features, width, *levels)
+    return _Lookup.apply(points, layouts, width, *levels)
 
 
 class _Lookup(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, points: Tensor, layouts: list[Layout], features: int, width: int, *levels: Tensor) -> Tensor:
+    def forward(ctx: Any, points: Tensor, layouts: list[Layout], width: int, *levels: Tensor) -> Tensor:
         points = points.contiguous()
         ctx.save_for_backward(points)
-        ctx.layouts, ctx.features, ctx.shapes = layouts, features, [level.shape for level in levels]
-        found = points.new_empty(width, len(points))
-        found[len(levels) * features :] = 0.0
-        _launch_each(_kernels(features)[0], points, levels, layouts, found.split(features))
-        return found.t()
+        ctx.layouts, ctx.shapes = layouts, [level.shape for level in levels]
+        features = levels[0].shape[1]
+        found = points.new_empty(len(points), width // features, features)
+        found[:, len(levels) :] = 0.0
+        kernel = _kernels(features)[0]
+
+        def read(start: int, end: int) -> None:
+            for number, (level, layout) in enumerate(zip(levels, layouts, strict=True)):
+                _launch(kernel, points[start:end], level, layout, found[start:end], number)
+
+        run_shares(read, len(points), len(points), points.device)
+        return found.view(len(points), width)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         (points,) = ctx.saved_tensors
         levels = [points.new_zeros(shape) for shape in ctx.shapes]
-        _launch_each(_kernels(ctx.features)[1], points, levels, ctx.layouts, gradient.t().split(ctx.features))
-        return None, None, None, None, *levels
+        features = ctx.shapes[0][1]
+        gradient = gradient.contiguous().view(len(points), gradient.shape[1] // features, features)
+        kernel = _kernels(features)[1]
+        # a level is one thread's, so that its sums are in the order of the points; the largest ones first
+        work = [
+            (kernel, points, level, layout, gradient, number)
+            for number, (level, layout) in enumerate(zip(levels, ctx.layouts, strict=True))
+        ]
+        run_each(_launch, reversed(work), len(points), points.device)
+        return None, None, None, *levels
 
 
-def _launch_each(
-    kernel: Any, points: Tensor, levels: Sequence[Tensor], layouts: list[Layout], rows: Sequence[Tensor]
-) -> None:
-    """Run a kernel for every level. Levels have nothing in common, so their order makes no difference."""
-    work = zip(itertools.repeat(kernel), itertools.repeat(points), levels, layouts, rows, strict=False)
-    kernels.run_each(_launch, work, len(points), points.device)
-
-
-def _launch(kernel: Any, points: Tensor, level: Tensor, layout: Layout, rows: Tensor) -> None:
-    """Run a kernel for all points (N, 3), a level's memory, and features (features, N)."""
+def _launch(kernel: Any, points: Tensor, level: Tensor, layout: Layout, rows: Tensor, number: int) -> None:
+    """Run a kernel for all points (N, 3), a level (entries, features), and its place in rows (N, levels, features)."""
     warp = kernels.warp_module()
 
-    arrays = [kernels.array(points, warp.vec3), kernels.array(level.view(-1)), kernels.array(rows)]
-    mask = 0 if layout.axes else level.numel() // len(rows) - 1
-    axes = warp.vec3i(*(layout.axes or (0, 0, 0)))
-    numbers = [layout.vertices, axes, mask, layout.entry, layout.feature]
-    kernels.launch(kernel, len(points), [*arrays, *numbers], points.device)
+    vector = _vector(level.shape[1])
+    arrays = [kernels.array(points, warp.vec3), kernels.array(level, vector), kernels.array(rows, vector)]
+    mask = 0 if layout.axes else len(level) - 1
+    kernels.launch(
+        kernel,
+        len(points),
+        [*arrays, number, layout.vertices, warp.vec3i(*(layout.axes or (0, 0, 0))), mask],
+        points.device,
+    )
 
 
 @cache
@@ -107,10 +114,15 @@ def _works(device: str, features: int) -> bool:
     """Whether kernels compile and run on this type of device; if not, the log says why."""
 
     def trial() -> None:
-        point, table = torch.zeros(1, 3, device=device), torch.zeros(8 * features, device=device, requires_grad=True)
-        fused_features(point, [table], [Layout(2, (4, 2, 1), features, 1)], features, features).sum().backward()
+        point, table = torch.zeros(1, 3, device=device), torch.zeros(8, features, device=device, requires_grad=True)
+        fused_features(point, [table], [Layout(2, (4, 2, 1))], features).sum().backward()
 
     return kernels.works(trial)
+
+
+@cache
+def _vector(features: int) -> Any:
+    return kernels.warp_module().types.vector(length=features, dtype=float)
 
 
 @cache
@@ -119,71 +131,75 @@ def _kernels(features: int) -> tuple[Any, Any]:
     warp = kernels.warp_module()
     prime_y, prime_z = (warp.constant(warp.uint32(prime)) for prime in HASH_PRIMES[1:])
     module = f"sdi_lookup_{features}"  # both in one: most of the time goes into a module, not into a kernel
-    vector = warp.types.vector(length=features, dtype=float)
+    vector = _vector(features)
 
     @warp.func
-    def corner_of(
-        point: warp.vec3,
-        corner: int,
-        vertices: int,
-        axes: warp.vec3i,
-        mask: int,
-    ) -> tuple[int, float]:
-        """The entry of one of the 8 corners of a point's cell, and how near the point is to it, 0…1."""
+    def place(point: warp.vec3, vertices: int) -> tuple[warp.vec3i, warp.vec3]:
+        """The lowest vertex of a point's cell, and how far the point is from there to the highest one, 0…1."""
         last = float(vertices - 1)
-        nearness = 1.0
-        vertex = warp.vec3i()
+        low = warp.vec3i()
+        beyond = warp.vec3()
         for axis in range(3):
-            place = warp.clamp((point[axis] + 1.0) / 2.0 * last, 0.0, last)
-            low = warp.min(warp.floor(place), last - 1.0)
-            end = (corner >> (2 - axis)) & 1
-            vertex[axis] = int(low) + end
-            nearness *= warp.where(end == 1, place - low, 1.0 - (place - low))
+            along = warp.clamp((point[axis] + 1.0) / 2.0 * last, 0.0, last)
+            vertex = warp.min(warp.floor(along), last - 1.0)
+            low[axis] = int(vertex)
+            beyond[axis] = along - vertex
+        return low, beyond
+
+    @warp.func
+    def entry(low: warp.vec3i, x: int, y: int, z: int, axes: warp.vec3i, mask: int) -> int:
+        """Of one of the 8 corners of a cell."""
         if mask == 0:
-            return warp.dot(vertex, axes), nearness
-        hashed = warp.uint32(vertex[0]) ^ warp.uint32(vertex[1]) * prime_y ^ warp.uint32(vertex[2]) * prime_z
-        return int(hashed & warp.uint32(mask)), nearness
+            return (low[0] + x) * axes[0] + (low[1] + y) * axes[1] + (low[2] + z) * axes[2]
+        hashed = warp.uint32(low[0] + x) ^ warp.uint32(low[1] + y) * prime_y ^ warp.uint32(low[2] + z) * prime_z
+        return int(hashed & warp.uint32(mask))
 
     @warp.kernel(enable_backward=False, module=module)
     def read(
         points: warp.array(dtype=warp.vec3),  # type: ignore[valid-type]
-        level: warp.array(dtype=float),  # type: ignore[valid-type]
-        rows: warp.array2d(dtype=float),  # type: ignore[valid-type]
+        level: warp.array(dtype=vector),  # type: ignore[valid-type]
+        rows: warp.array2d(dtype=vector),  # type: ignore[valid-type]
+        number: int,
         vertices: int,
         axes: warp.vec3i,
         mask: int,
-        entry_step: int,
-        feature_step: int,
     ) -> None:
         i = warp.tid()
-        point = points[i]
-        total = vector()
-        for corner in range(8):
-            entry, nearness = corner_of(point, corner, vertices, axes, mask)
-            for feature in range(features):
-                total[feature] += nearness * level[entry * entry_step + feature * feature_step]
-        for feature in range(features):
-            rows[feature, i] = total[feature]
+        low, far = place(points[i], vertices)
+        near = warp.vec3(1.0, 1.0, 1.0) - far
+        total = vector()  # named in the body, so that the annotations above are understood
+        total += near[0] * near[1] * near[2] * level[entry(low, 0, 0, 0, axes, mask)]
+        total += near[0] * near[1] * far[2] * level[entry(low, 0, 0, 1, axes, mask)]
+        total += near[0] * far[1] * near[2] * level[entry(low, 0, 1, 0, axes, mask)]
+        total += near[0] * far[1] * far[2] * level[entry(low, 0, 1, 1, axes, mask)]
+        total += far[0] * near[1] * near[2] * level[entry(low, 1, 0, 0, axes, mask)]
+        total += far[0] * near[1] * far[2] * level[entry(low, 1, 0, 1, axes, mask)]
+        total += far[0] * far[1] * near[2] * level[entry(low, 1, 1, 0, axes, mask)]
+        total += far[0] * far[1] * far[2] * level[entry(low, 1, 1, 1, axes, mask)]
+        rows[i, number] = total
 
     @warp.kernel(enable_backward=False, module=module)
     def add(
         points: warp.array(dtype=warp.vec3),  # type: ignore[valid-type]
-        level: warp.array(dtype=float),  # type: ignore[valid-type]
-        rows: warp.array2d(dtype=float),  # type: ignore[valid-type]
+        level: warp.array(dtype=vector),  # type: ignore[valid-type]
+        rows: warp.array2d(dtype=vector),  # type: ignore[valid-type]
+        number: int,
         vertices: int,
         axes: warp.vec3i,
         mask: int,
-        entry_step: int,
-        feature_step: int,
     ) -> None:
         i = warp.tid()
-        point = points[i]
-        gradient = vector()
-        for feature in range(features):
-            gradient[feature] = rows[feature, i]
-        for corner in range(8):
-            entry, nearness = corner_of(point, corner, vertices, axes, mask)
-            for feature in range(features):
-                warp.atomic_add(level, entry * entry_step + feature * feature_step, nearness * gradient[feature])
+        low, far = place(points[i], vertices)
+        near = warp.vec3(1.0, 1.0, 1.0) - far
+        row = vector()
+        row += rows[i, number]
+        warp.atomic_add(level, entry(low, 0, 0, 0, axes, mask), near[0] * near[1] * near[2] * row)
+        warp.atomic_add(level, entry(low, 0, 0, 1, axes, mask), near[0] * near[1] * far[2] * row)
+        warp.atomic_add(level, entry(low, 0, 1, 0, axes, mask), near[0] * far[1] * near[2] * row)
+        warp.atomic_add(level, entry(low, 0, 1, 1, axes, mask), near[0] * far[1] * far[2] * row)
+        warp.atomic_add(level, entry(low, 1, 0, 0, axes, mask), far[0] * near[1] * near[2] * row)
+        warp.atomic_add(level, entry(low, 1, 0, 1, axes, mask), far[0] * near[1] * far[2] * row)
+        warp.atomic_add(level, entry(low, 1, 1, 0, axes, mask), far[0] * far[1] * near[2] * row)
+        warp.atomic_add(level, entry(low, 1, 1, 1, axes, mask), far[0] * far[1] * far[2] * row)
 
     return read, add

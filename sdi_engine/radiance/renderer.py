@@ -104,10 +104,11 @@ def render_samples(
     """What N rays see in their M samples (`render_rays`), and how much of each sample is seen, (M,) in 0…1."""
     if not len(samples):
         return _nothing_seen(samples.origins), samples.distance
-    points, directions = samples.points, samples.directions[samples.ray]
+    points = samples.points
     compose = fused_composed if _has_kernels(field, points) and compositing.can_be_fused(points) else composed
     density, colour = field(points)
     if shading is not None or normal_spacing is not None:
+        directions = samples.directions[samples.ray]
         with torch.no_grad():
             visible = compose(density, colour, samples).visibility
         if shading is not None:

@@ -21,6 +21,7 @@ class Samples:
         intervals: along each ray, of which most are empty.
         ray: (M,) in 0…N − 1, ascending: whose a sample is.
         distance: (M,), from the ray's origin, scene units.
+        places: `points`, where they are known already.
     """
 
     origins: Tensor
@@ -29,6 +30,7 @@ class Samples:
     intervals: int
     ray: Tensor
     distance: Tensor
+    places: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ray)
@@ -36,6 +38,8 @@ class Samples:
     @property
     def points(self) -> Tensor:
         """(M, 3), scene units."""
+        if self.places is not None:
+            return self.places
         return self.origins[self.ray] + self.distance[:, None] * self.directions[self.ray]
 
     @cached_property
@@ -46,9 +50,8 @@ class Samples:
 
     def those(self, wanted: Tensor) -> Samples:
         """Some of them, (M,) bool, along the same rays."""
-        return Samples(
-            self.origins, self.directions, self.step, self.intervals, self.ray[wanted], self.distance[wanted]
-        )
+        of_samples = (None if each is None else each[wanted] for each in (self.ray, self.distance, self.places))
+        return Samples(self.origins, self.directions, self.step, self.intervals, *of_samples)
 
     @staticmethod
     def cat(parts: list[Samples]) -> Samples:
@@ -60,7 +63,8 @@ class Samples:
             rays.append(part.ray + first)
             first += len(part.origins)
         joined = (torch.cat([getattr(part, name) for part in parts]) for name in ("origins", "directions", "step"))
-        return Samples(*joined, parts[0].intervals, torch.cat(rays), torch.cat([part.distance for part in parts]))
+        distance, points = torch.cat([part.distance for part in parts]), torch.cat([part.points for part in parts])
+        return Samples(*joined, parts[0].intervals, torch.cat(rays), distance, points)
 
 
 @torch.no_grad()

@@ -32,6 +32,14 @@ class Adam(torch.optim.Adam):
             if group.get("together"):
                 self._step_together(group)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As of torch, with each tensor laid out in memory as its parameter is, which the fused kernel relies on."""
+        super().load_state_dict(state_dict)
+        for parameter, state in self.state.items():
+            for key, tensor in state.items():
+                if tensor.shape == parameter.shape:
+                    state[key] = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+
     def _step_together(self, group: dict[str, Any]) -> None:
         first, second = group["betas"]
         for parameter in group["params"]:

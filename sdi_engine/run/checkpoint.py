@@ -3,6 +3,7 @@
 Its tensors:
     representation.NAME     what `Representation.state_dict` calls NAME
     noise.cells             W, of a run whose noise lives on the object (`distillation.surface_noise`)
+    noise.kept              what W has forgotten since it was looked at; older files have none
     optimizer.NAME.KEY      Adam's KEY ("step", "exp_avg", "exp_avg_sq") of the parameter NAME
     residuals               `Optimisation.residuals`, (steps, 2); older files have none
     model.PART              a digest of the files that this part of the 2D model was read from (`Prior.weights`), uint8
@@ -32,6 +33,7 @@ from .optimisation import Optimisation
 REPRESENTATION = "representation."
 OPTIMIZER = "optimizer."
 CELLS = "noise.cells"
+KEPT = "noise.kept"
 MODEL = "model."
 
 
@@ -48,7 +50,7 @@ def snapshot(run: Optimisation) -> Snapshot:
     """Everything that `load` needs, which stays as it is while the run goes on."""
     tensors = {REPRESENTATION + name: tensor for name, tensor in run.representation.state_dict().items()}
     if run.guidance.cells is not None:
-        tensors[CELLS] = run.guidance.cells.values
+        tensors[CELLS], tensors[KEPT] = run.guidance.cells.values, run.guidance.cells.kept
     names = _parameter_names(run)
     for index, state in run.optimizer.state_dict()["state"].items():
         tensors |= {f"{OPTIMIZER}{names[index]}.{key}": torch.as_tensor(value) for key, value in state.items()}
@@ -83,7 +85,7 @@ def load(run: Optimisation, path: Path) -> None:
         run.representation.load_state_dict(_below(REPRESENTATION, tensors))
         run.take_in_parameters()
         if run.guidance.cells is not None:
-            run.guidance.cells.restore(tensors[CELLS])
+            run.guidance.cells.restore(tensors[CELLS], tensors.get(KEPT))
         index_of = {name: index for index, name in enumerate(_parameter_names(run))}
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _below(OPTIMIZER, tensors).items():

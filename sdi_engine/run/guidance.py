@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from ..config.evaluations import TRAINING_TIMESTEPS, whole_timestep
+from ..config.evaluations import TRAINING_TIMESTEPS, guidance_at, whole_timestep
 from ..config.settings import Settings
 from ..diffusion.perp_neg import condition_views
 from ..diffusion.prior import Conditioning, Prediction, Prior
@@ -50,12 +50,10 @@ class Guidance:
     """
 
     def __init__(self, prior: Prior, settings: Settings, seed: int) -> None:
-        assert settings.guidance_scale is not None
         assert settings.inversion_guidance_scale is not None
         assert settings.resolution is not None
         self.prior = prior
         self.settings = settings
-        self.guidance_scale: float = settings.guidance_scale
         self._inversion_scale: float = settings.inversion_guidance_scale
         self._fixed_seed = seed_of(seed, "fixed noise")
         self.cells: NoiseCells | None = None
@@ -101,6 +99,12 @@ class Guidance:
         """In so many pixels κ wants to know which points of the object the renders see; None if not at all."""
         return None if self.cells is None else max(1, self._noise_resolution // PIXELS_PER_SURFACE_POINT)
 
+    def scale(self, t: float) -> float:
+        """γ_fwd of eq. (3) at a time."""
+        guidance = guidance_at(t, self.settings)
+        assert guidance is not None
+        return guidance
+
     def target_steps(self, t: float) -> int:
         """By how many steps of DDIM the target is made at a time; 1 is eq. (10)."""
         return round(self.settings.target_steps(t))
@@ -135,7 +139,7 @@ class Guidance:
         context = self._context(x0, t, random, None, surface)
         kappa, image = self._noise(x0, t, conditioning, context)
         steps = self.target_steps(t[0].item())
-        target = distillation_target(self.prior, x0, t, kappa, conditioning, self.guidance_scale, image, steps)
+        target = distillation_target(self.prior, x0, t, kappa, conditioning, context.guidance, image, steps)
         if is_finite(x0) and not is_finite(target.x0):
             raise broken_model(self.prior)
         if self.settings.noise in AFTERWARDS:
@@ -153,9 +157,10 @@ class Guidance:
     def _context(
         self, x0: Tensor, t: Tensor, random: Generator, previous: Prediction | None, surface: SurfacePoints | None
     ) -> Context:
+        now = t[0].item()
         return Context(
-            self.guidance_scale,
-            self._inversion_scale * self.settings.inversion_guidance(t[0].item()),
+            self.scale(now),
+            self._inversion_scale * self.settings.inversion_guidance(now),
             self.settings,
             random,
             self._fixed_seed,

@@ -180,27 +180,44 @@ class Optimisation:
         settings, representation = self.settings, self.representation
         representation.prepare(step)
         self.take_in_parameters()
-        sample = SAMPLERS[settings.views]
-        cameras = sample(settings.cameras, settings.views_per_step, step.random).to(self.device)
+        cameras = SAMPLERS[settings.views](settings.cameras, settings.views_per_step, step.random).to(self.device)
+        drawn = step.random.get_state()
         rendering = representation.render(cameras, rendered_resolution(settings, step.progress), step)
         resolution = self.guidance.surface_resolution
         surface = None if resolution is None else rendering.surface(resolution)
         watch.part_over()
 
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * (_fade(step.progress) if settings.fade else 1.0)
+        images = _enlarged(rendering.images, settings.resolution)
+        x0 = self.prior.encode(images.detach() if self._is_in_pixels else images)
+        target = self._target(x0.detach(), images.shape[-2:], rendering.opacity, surface, cameras, step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._distillation_loss(rendering, surface, cameras, step) + rendering.losses()
+        loss = distillation_loss(images if self._is_in_pixels else x0, target) + rendering.losses()
         loss.backward()
         watch.part_over()
 
-        rendering.backward()
-        for penalty in representation.penalties(cameras, step):
-            penalty.backward()
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * (_fade(step.progress) if settings.fade else 1.0)
-        self.optimizer.step()
+        self._learn(rendering, cameras, step)
+        self.prior.at_safepoints(lambda: None)  # from here on a step cannot be given up
+        for _ in range(settings.fits - 1):
+            again = Step(step.seed, step.number, step.steps)
+            again.random.set_state(drawn)  # for the same backgrounds
+            rendering = representation.render(cameras, rendered_resolution(settings, step.progress), again)
+            images = _enlarged(rendering.images, settings.resolution)
+            seen = images if self._is_in_pixels else self.prior.encode(images)
+            self.optimizer.zero_grad(set_to_none=True)
+            (distillation_loss(seen, target) + rendering.losses()).backward()
+            self._learn(rendering, cameras, again)
         self.step += 1
         watch.part_over()
         return loss.item()
+
+    def _learn(self, rendering: Rendering, cameras: Cameras, step: Step) -> None:
+        """A step of the optimiser, once the images have their gradients."""
+        rendering.backward()
+        for penalty in self.representation.penalties(cameras, step):
+            penalty.backward()
+        self.optimizer.step()
 
     def take_in_parameters(self) -> None:
         """Have the optimiser know of parameters that the representation has from now on."""
@@ -212,8 +229,9 @@ class Optimisation:
     def _remember(self) -> _Before:
         """What a step changes before its last moment, the optimiser's step."""
         buffers = {name: buffer.clone() for name, buffer in self.representation.named_buffers()}
-        cells = self.guidance.cells
-        return _Before(buffers, None if cells is None else cells.values, len(self.residuals))
+        if self.guidance.cells is not None:
+            self.guidance.cells.remember()
+        return _Before(buffers, len(self.residuals))
 
     @torch.no_grad()
     def _undo(self, before: _Before) -> None:
@@ -221,8 +239,8 @@ class Optimisation:
         for name, buffer in self.representation.named_buffers():
             if name in before.buffers:  # what began to be in this step is the same when it is begun again
                 buffer.copy_(before.buffers[name])
-        if self.guidance.cells is not None and before.cells is not None:
-            self.guidance.cells.values = before.cells
+        if self.guidance.cells is not None:
+            self.guidance.cells.undo()
         del self.residuals[before.residuals :]
         self.prior.stopwatch.take()
         if self.step > 0:
@@ -240,31 +258,44 @@ class Optimisation:
         rgb, opacity = self.representation.view(cameras, resolution)
         return (rgb + (1.0 - opacity) * VIEW_BACKGROUND).clamp(0.0, 1.0), opacity
 
-    def _distillation_loss(
-        self, rendering: Rendering, surface: SurfacePoints | None, cameras: Cameras, step: Step
+    @property
+    def _is_in_pixels(self) -> bool:
+        return self.settings.loss == "pixels"
+
+    def _target(
+        self,
+        x0: Tensor,
+        size: torch.Size,
+        opacity: Tensor,
+        surface: SurfacePoints | None,
+        cameras: Cameras,
+        step: Step,
     ) -> Tensor:
+        """What the images are to become: their encodings, (B, C, h, w), or where the loss is in pixels themselves.
+
+        Args:
+            x0: the encoded images, (B, C, h, w).
+            size: height and width of the images.
+            opacity: (B, 1, H, W) in 0…1.
+        """
         settings = self.settings
-        in_pixels = settings.loss == "pixels"
-        images = _enlarged(rendering.images, settings.resolution)
-        x0 = self.prior.encode(images.detach() if in_pixels else images)
         conditioning = self.guidance.conditioning(
             self.prompt, self.negative_prompt, cameras.azimuth.tolist(), cameras.elevation.tolist()
         )
         t = torch.full((len(cameras),), self.guidance.time(step.progress, step.random), device=self.device)
-        asked = self.guidance.target(x0.detach(), t, conditioning, step.random, surface)
+        asked = self.guidance.target(x0, t, conditioning, step.random, surface)
         now = t[0].item()
         if self.guidance.target_steps(now) == 1:
-            self.residuals.append((now, distance_to_target(x0.detach(), asked.x0).mean().item()))
+            self.residuals.append((now, distance_to_target(x0, asked.x0).mean().item()))
         target = asked.x0
-        opacity = F.adaptive_avg_pool2d(rendering.opacity, x0.shape[-2:])
+        opacity = F.adaptive_avg_pool2d(opacity, x0.shape[-2:])
         if settings.fit_object and asked.by_guidance is not None:
             target = without_colour_shift(target, asked.by_guidance, opacity)
         if settings.fit_background:
-            target = without_background_shift(x0.detach(), target, 1.0 - opacity)
-        if in_pixels:
-            decoded = self.prior.decode(target)
-            return distillation_loss(images, F.interpolate(decoded, images.shape[-2:], mode="bilinear"))
-        return distillation_loss(x0, target)
+            target = without_background_shift(x0, target, 1.0 - opacity)
+        if self._is_in_pixels:
+            return F.interpolate(self.prior.decode(target), size, mode="bilinear")
+        return target
 
 
 @dataclass(frozen=True)
@@ -273,12 +304,10 @@ class _Before:
 
     Attributes:
         buffers: of the representation, by name.
-        cells: the noise on the object, which is replaced, never changed; None where there is none.
         residuals: how many there were.
     """
 
     buffers: dict[str, Tensor]
-    cells: Tensor | None
     residuals: int
 
 

@@ -22,7 +22,8 @@ def remember(request: JobRequest, model_resolution: int, seconds: Mapping[str, f
 
     Args:
         model_resolution: height and width in pixels of the model's images.
-        seconds: of its phases; "optimise" those of the steps, of which "optimise_model" are evaluations.
+        seconds: of its phases; "optimise" those of the steps, of which "optimise_model" are evaluations. "download" is
+            not counted, since there will be none the next time.
         steps: those that were done.
     """
     if len(steps) < LEAST_STEPS:
@@ -30,7 +31,7 @@ def remember(request: JobRequest, model_resolution: int, seconds: Mapping[str, f
     asked = settings_asked_for(request, model_resolution)
     evaluations = math.fsum(evaluations_of(asked, step / asked.steps) for step in steps)
     in_steps, in_model = seconds["optimise"], seconds["optimise_model"]
-    around = sum(each for name, each in seconds.items() if not name.startswith("optimise"))
+    around = sum(each for name, each in seconds.items() if not name.startswith(("optimise", "download")))
     speed = speeds.Speed(in_model / evaluations, max(0.0, in_steps - in_model) / len(steps), around, model_resolution)
     try:
         speeds.record(request, speed)

@@ -106,10 +106,13 @@ def make(
     told: tuple[str, ...] = ()
     if represent is None:
         represent, told = of_job(folder, request, phase)
-    with phase(LOADING, "load"), read_progress(LOADING, report):
+    with phase(LOADING, "load"), read_progress(LOADING, report) as read:
         prior = CountedPrior(
             (load or load_prior)(request.model, device, request.loras, request.parts, request.precision)
         )
+    if read.seconds_downloading:
+        seconds["download"] = read.seconds_downloading
+        seconds["load"] -= read.seconds_downloading
     saved = folder.checkpoint_file
     resumed = resume and is_file(saved)
     if resumed:

@@ -30,7 +30,7 @@ from ..system import liveness
 from ..system.files import is_file, open_to_append, open_to_read
 from ..system.redaction import redacted
 from . import worker
-from .cluster_connection import connect
+from .cluster_connection import ANSWER_SECONDS, connect, in_time, leave
 from .cluster_crew import POLL_SECONDS, Actor, Crew, LostError, Place, Stop, UnfitError
 from .cluster_files import CHECKPOINT, Packer, Parcel, accept
 from .pool import Listener, Outcome, ignore
@@ -87,6 +87,7 @@ class ClusterPool:
         """
         if cores < 1:
             raise BadInputError(f"A job needs at least 1 core of a node, not {cores}.")
+        self._address = address
         self._ray = connect(address)
         self._crew = Crew(self._ray, cores)
         self._packer = Packer()
@@ -95,8 +96,13 @@ class ClusterPool:
         self._unfinished: set[Future[Outcome]] = set()
         self._at_work = 0
         self._pausing = threading.Event()
-        if self.capacity == 0:
-            self._ray.shutdown()
+        capacity = 0
+        try:
+            capacity = in_time(self._ray, address, ANSWER_SECONDS, lambda: self.capacity)
+        finally:
+            if capacity == 0:
+                leave(self._ray, address)
+        if capacity == 0:
             raise EnvironmentMissingError(
                 f'The Ray cluster "{address}" has no node with cores for jobs: start one (`ray start --address=…`).'
             )
@@ -127,8 +133,7 @@ class ClusterPool:
                 wait(not_done, timeout=1.0)  # with a timeout, so that Ctrl+C is noticed on Windows too
         finally:
             self._pausing.set()
-            self._crew.dismiss_all()
-            self._ray.shutdown()
+            leave(self._ray, self._address, self._crew.dismiss_all)
 
     def __enter__(self) -> ClusterPool:
         return self

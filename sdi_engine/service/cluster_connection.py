@@ -11,18 +11,19 @@ cluster belongs in a trusted network.
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import logging
 import os
-import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import EnvironmentMissingError
+from ..system import liveness
 from ..system.cluster_address import AUTO, CLIENT_PORT, CLIENT_PREFIX, check_cluster_address
 from ..system.network import OFFLINE_VARIABLES
 from ..system.untrusted import printable
@@ -32,9 +33,18 @@ REQUIREMENTS_FILE = Path(__file__).parent.with_name("requirements-cluster.txt")
 ANSWER_SECONDS = 15.0
 """How long a server may take to answer."""
 
+CONNECT_SECONDS = 180.0
+"""How long Ray may take to connect: our package, 20 MB, is sent, and a process started there for each client. By itself
+Ray waits without end."""
+
+LEAVE_SECONDS = 10.0
+"""How long it may take to disconnect; now and then a Ray Client waits for ever for its server to end the connection."""
+
 _HEAD_METHOD = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _CLIENT_METHOD = "/ray.rpc.RayletDriver/ClusterInfo"
 """Methods that a head, or a Ray Client server, is called with; the answer does not matter."""
+
+Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
 
@@ -46,21 +56,74 @@ def connect(address: str) -> Any:
 
     Raises:
         BadInputError: the address is invalid.
-        EnvironmentMissingError: `ray` is missing here, no cluster answers, or its versions do not match.
+        EnvironmentMissingError: `ray` is missing here, no cluster answers in time, or its versions do not match.
     """
     ray = _imported()
     target = _checked(address)
     log.info("Connecting to the Ray cluster %s.", target)
     package = Path(__file__).resolve().parents[1]
     environment = {"py_modules": [str(package)], "excludes": ["**/__pycache__/**"], "env_vars": _node_environment()}
+    options = {"log_to_driver": False, "logging_level": logging.CRITICAL, "namespace": "sdi"}
     try:
-        with _own_signals():
-            ray.init(
-                target, runtime_env=environment, log_to_driver=False, logging_level=logging.CRITICAL, namespace="sdi"
-            )
+        in_time(ray, address, CONNECT_SECONDS, lambda: ray.init(target, runtime_env=environment, **options))
+    except EnvironmentMissingError:
+        raise
     except Exception as error:  # Ray raises many kinds
         raise EnvironmentMissingError(_why_not(address, error)) from error
     return ray
+
+
+def in_time(ray: Any, address: str, seconds: float, call: Callable[[], Answer]) -> Answer:
+    """What a call to Ray returns, or raises.
+
+    Most of Ray's functions wait without end for a cluster that is silent. The call is made in a thread of its own,
+    which is left behind if it takes longer; there Ray does not replace our handler of SIGTERM either.
+
+    Args:
+        ray: the module.
+        address: the cluster's, for the message.
+        seconds: that it may take.
+        call: without arguments.
+
+    Raises:
+        EnvironmentMissingError: it took longer.
+    """
+    answer: Future[Answer] = Future()
+
+    def answered() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=answered, name="cluster", daemon=True).start()
+    watch = liveness.Stopwatch()
+    try:
+        while not wait([answer], timeout=1.0).done:  # so that Ctrl+C is noticed on Windows too
+            if watch.look() > seconds:
+                raise EnvironmentMissingError(
+                    f'The Ray cluster "{printable(address)}" has not answered for {seconds:.0f} s: try again once its '
+                    "machines have less to do, or start it anew (`ray stop` and `ray start` on each)."
+                )
+    finally:
+        if not answer.done():  # Ray would wait for it again when this process ends
+            atexit.unregister(ray.shutdown)
+    return answer.result()
+
+
+def leave(ray: Any, address: str, last: Callable[[], object] = lambda: None) -> None:
+    """Disconnect from the cluster, after a `last` call; what a cluster that is silent keeps waiting is given up."""
+
+    def gone() -> None:
+        try:
+            last()
+        finally:
+            ray.shutdown()
+
+    try:
+        in_time(ray, address, LEAVE_SECONDS, gone)
+    except EnvironmentMissingError as error:
+        log.debug("%s", error)
 
 
 def _imported() -> Any:
@@ -132,19 +195,6 @@ def _node_environment() -> dict[str, str]:
     """Environment variables of the nodes; whether models may be downloaded is decided here, not by the node."""
     passed_on = {name: os.environ[name] for name in OFFLINE_VARIABLES if name in os.environ}
     return {"PYTHONUTF8": "1", "PYTHONNOUSERSITE": "1", **passed_on}
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep our handler of SIGTERM, which Ray replaces."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _why_not(address: str, error: Exception) -> str:

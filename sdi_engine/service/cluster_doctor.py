@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from .cluster_connection import connect
+from .cluster_connection import connect, in_time, leave
 from .cluster_crew import name_of
 from .cluster_node import examine_node
 
 NODE_SECONDS = 120.0
-"""How long a node may take to answer; it loads torch to do so."""
+"""How long the nodes may take to answer; they load torch to do so."""
+
+SPARE_SECONDS = 30.0
+"""How long what is asked besides may take: which nodes there are, and their answers' way here."""
 
 
 def examine_cluster(address: str) -> dict[str, Any]:
@@ -19,28 +22,14 @@ def examine_cluster(address: str) -> dict[str, Any]:
 
     Raises:
         EngineError: from `cluster_connection.connect`.
+        EnvironmentMissingError: the cluster itself does not answer any more.
     """
     ray = connect(address)
     try:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        asked = []
-        for node in sorted((node for node in ray.nodes() if node["Alive"]), key=name_of):
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked.append((node, ray.remote(examine_node).options(num_cpus=0, scheduling_strategy=there).remote()))
-        reports: dict[str, dict[str, Any]] = {}
-        for node, answer in asked:
-            name = name_of(node)
-            if name in reports:
-                name = f"{name} ({node['NodeID'][:8]})"
-            try:
-                reports[name] = {**ray.get(answer, timeout=NODE_SECONDS), "resources": _resources(node)}
-            except ray.exceptions.RayError as error:
-                said = " ".join(str(error).split())
-                reports[name] = {"ok": False, "error": said if len(said) <= 300 else f"…{said[-300:]}"}
-        return {"ok": bool(reports) and all(report["ok"] for report in reports.values()), "nodes": reports}
+        reports = in_time(ray, address, NODE_SECONDS + SPARE_SECONDS, lambda: _reports(ray))
     finally:
-        ray.shutdown()
+        leave(ray, address)
+    return {"ok": bool(reports) and all(report["ok"] for report in reports.values()), "nodes": reports}
 
 
 def report_lines(report: dict[str, Any]) -> list[str]:
@@ -62,3 +51,29 @@ def report_lines(report: dict[str, Any]) -> list[str]:
 
 def _resources(node: dict[str, Any]) -> dict[str, float]:
     return {kind: node["Resources"][kind] for kind in ("GPU", "CPU") if node["Resources"].get(kind, 0.0) > 0.0}
+
+
+def _reports(ray: Any) -> dict[str, dict[str, Any]]:
+    """The reports by the nodes' names."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    asked = []
+    for node in sorted((node for node in ray.nodes() if node["Alive"]), key=name_of):
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        asked.append((node, ray.remote(examine_node).options(num_cpus=0, scheduling_strategy=there).remote()))
+    answers = [answer for _, answer in asked]
+    come = ray.wait(answers, num_returns=len(answers), timeout=NODE_SECONDS)[0] if answers else []
+    reports: dict[str, dict[str, Any]] = {}
+    for node, answer in asked:
+        name = name_of(node)
+        if name in reports:
+            name = f"{name} ({node['NodeID'][:8]})"
+        if answer not in come:
+            reports[name] = {"ok": False, "error": f"nothing for {NODE_SECONDS:.0f} s"}
+            continue
+        try:
+            reports[name] = {**ray.get(answer), "resources": _resources(node)}
+        except ray.exceptions.RayError as error:
+            said = " ".join(str(error).split())
+            reports[name] = {"ok": False, "error": said if len(said) <= 300 else f"…{said[-300:]}"}
+    return reports

@@ -49,7 +49,7 @@ def serve(results: Path, idle_seconds: float, pool: Pool | None = None) -> int:
     """
     pool = pool or OwnProcess()
     queue = JobQueue(results)
-    lock = ProcessLock(f"queue {results.resolve()}")
+    lock = ProcessLock(f"queue {os.path.realpath(results)}")  # `resolve` fails at a loop of links
     try:
         with storage_errors(results):
             queue.make_folders()

@@ -23,7 +23,7 @@ from . import captions, dataset, paint, world
 from .caption_use import TIMESTEP, caption_use
 from .model import GUIDANCE_SCALE, MAX_WEIGHT, PATCH, Size, StarterModel
 from .record import TrainingRun, read_record, write_record
-from .train import MODEL_FOLDER, Settings, draw_loss, save_grid
+from .train import LOSSES, MODEL_FOLDER, Settings, draw_loss, save_grid
 from .world import Item, Subject
 
 CARD_VIEWS = (
@@ -63,7 +63,7 @@ def publish(run: Path, folder: Path, hardware: str, note: str = "") -> None:
         for saved in Path(new).iterdir():
             saved.replace(folder / saved.name)
     write_record(folder, record)
-    draw_loss(run / "loss.jsonl", folder / "loss.png")
+    draw_loss(run / LOSSES, folder / "loss.png")
     things, colours = world.things(), tuple(paint.COLOURS)
     rows = [
         model.sample([f"{_plain(kind, colour)}, front left view" for kind in things], seed=index)
@@ -90,7 +90,7 @@ def _patterned(kind: str, index: int) -> str:
 
 
 def _card(model: StarterModel, record: Sequence[TrainingRun], run: Path) -> str:
-    lines = [json.loads(line) for line in (run / "loss.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in (run / LOSSES).read_text(encoding="utf-8").splitlines()]
     loss = np.mean([line["loss"] for line in lines if line["step"] > record[-1].steps - RECENT_STEPS])
     steps, images = sum(one.steps for one in record), sum(one.images for one in record)
     minutes = sum(one.seconds for one in record) / 60

@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,6 +55,9 @@ GRID_VIEWS = ("front view", "right side view", "back view", "front left view fro
 
 MODEL_FOLDER = "model"
 """The subfolder of a run's folder that holds the averaged model so far."""
+
+LOSSES = "loss.jsonl"
+"""The file in a run's folder with a line for each mean loss."""
 
 
 class Trainer:
@@ -156,7 +160,7 @@ class Trainer:
         write_record(self.folder / MODEL_FOLDER, [*self.earlier, self._this_run()])
         torch.save(state, self.folder / "state.pt.part")
         (self.folder / "state.pt.part").replace(self.folder / "state.pt")
-        draw_loss(self.folder / "loss.jsonl", self.folder / "loss.png")
+        draw_loss(self.folder / LOSSES, self.folder / "loss.png")
 
     def resume(self) -> None:
         """Continues from the state in the folder."""
@@ -171,6 +175,8 @@ class Trainer:
         self.settings = replace(self.settings, lesson=state["lesson"])
         self.batches.settings = self.settings
         self.earlier = read_record(self.folder / MODEL_FOLDER)[:-1]
+        if self.rank == 0:
+            forget_losses_after(self.step, self.folder / LOSSES)
 
     def start_from(self, folder: Path) -> None:
         """Starts from the weights of a model of the same size that `StarterModel.save` wrote, not from random ones."""
@@ -259,7 +265,7 @@ class Trainer:
             "learning_rate": float(self.rate),
             "seconds": round(self.seconds, 1),
         }
-        with (self.folder / "loss.jsonl").open("a", encoding="utf-8") as file:
+        with (self.folder / LOSSES).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.recent_losses = []
         return loss
@@ -343,6 +349,18 @@ def save_grid(images: Tensor, columns: int, file: Path, zoom: int = 1) -> None:
     sheet = rows.permute(0, 3, 1, 4, 2).reshape(rows.shape[0] * rows.shape[3], columns * rows.shape[4], 3)
     picture = Image.fromarray(eight_bit(sheet).numpy())
     picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.LANCZOS).save(file)
+
+
+def forget_losses_after(step: int, lines: Path) -> None:
+    """Remove the losses of steps that a run which goes on from `step` does again, and a line that was half written."""
+    if not lines.exists():
+        return
+    kept = []
+    for line in lines.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):
+            if json.loads(line)["step"] <= step:
+                kept.append(f"{line}\n")
+    lines.write_text("".join(kept), encoding="utf-8")
 
 
 def draw_loss(lines: Path, file: Path, width: int = 800, height: int = 400) -> None:

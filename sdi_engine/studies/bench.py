@@ -35,7 +35,7 @@ from ..run.representations import of_job
 from ..run.resolve import resolve
 from ..run.text_to_mesh import LOADING, PREVIEWS_PER_RUN, choose_device
 from ..surface.moving_surface import Moved, MovingSurface
-from ..surface.rays import RayCaster
+from ..surface.sight import Sight
 from .bench_ledger import Ledger
 
 PLACES = {"beginning": 0.0, "middle": 0.5, "end": 1.0}
@@ -57,8 +57,8 @@ IN_3D = (
     PENALTIES,
     "optimiser",
 )
-"""Of a mesh, "moving vertices" is where they are, with the tree in which rays find triangles; "rays" is what those hit.
-"""
+"""Of a mesh, "moving vertices" is where they are; "rays" is what cameras see of it, with a tree of its triangles where
+one is built."""
 
 Report = Callable[[Event], None]
 
@@ -207,7 +207,7 @@ def _booked(run: Optimisation, ledger: Ledger) -> Iterator[list[tuple[Tensor, Te
     changed: list[tuple[Any, str, Any]] = [
         (prior, "predict_unguided", predict_unguided),
         (representation, "prepare", ledger.booked("occupancy", representation.prepare)),
-        (RayCaster, "first_hits", ledger.booked("rays", RayCaster.first_hits)),
+        (Sight, "hits", ledger.booked("rays", Sight.hits)),
         (Moved, "__init__", ledger.booked("moving vertices", Moved.__init__)),
         (MovingSurface, "normals_now", ledger.booked("normals", MovingSurface.normals_now)),
         (representation, "render", rendered),

@@ -156,7 +156,9 @@ def residual(study: Study, settings: Settings, inputs: Inputs, random: Generator
     """
     guidance = Guidance(study.prior, settings, study.request.seed)
     kappa, _ = guidance.noise(inputs.x0, inputs.t, inputs.conditioning, random)
-    errors = noise_residual(study.prior, inputs.x0, inputs.t, kappa, inputs.conditioning, guidance.guidance_scale)
+    errors = noise_residual(
+        study.prior, inputs.x0, inputs.t, kappa, inputs.conditioning, guidance.scale(inputs.t[0].item())
+    )
     return errors.mean().item()
 
 

@@ -46,7 +46,7 @@ def plot_residuals(panels: Sequence[Panel], title: str, file: Path) -> None:
             axes.plot([t for t, _ in falling], [_number(value) for _, value in falling], marker=".", label=name)
         axes.set(title=panel.title, xlabel="t", ylabel=RESIDUAL, yscale="log", xlim=(1, 0))
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc="lower left", fontsize="x-small")  # residuals fall towards the right
     _save(figure, title, file)
 
 

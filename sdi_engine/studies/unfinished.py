@@ -19,6 +19,7 @@ from .study import save_json
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 MEASURED_FILE = "unfinished.json"
+KEPT = ".kept"
 CELLS_FILES = "cells-*.npz"
 
 CHECKPOINT_SECONDS = 15.0
@@ -58,7 +59,8 @@ class Unfinished:
         if self._cells:
             with storage_errors(self._folder), np.load(self._cells_file(run)) as stored:
                 for name, cells in self._cells.items():
-                    cells.restore(torch.from_numpy(stored[name]))
+                    kept = torch.from_numpy(stored[name + KEPT]) if name + KEPT in stored else None  # older ones
+                    cells.restore(torch.from_numpy(stored[name]), kept)
         return self._by_steps.get(str(run.step), {})
 
     def save_in_time(self, run: Optimisation, measured: dict[str, Any]) -> None:
@@ -72,7 +74,9 @@ class Unfinished:
             cells = self._cells_file(run)
             older = [file for file in self._folder.glob(CELLS_FILES) if file != cells]
             if self._cells:
-                np.savez(cells, **{name: one.values.cpu().numpy() for name, one in self._cells.items()})
+                arrays = {name: one.values for name, one in self._cells.items()}
+                arrays |= {name + KEPT: one.kept for name, one in self._cells.items()}
+                np.savez(cells, **{name: array.cpu().numpy() for name, array in arrays.items()})
             checkpoint.save(run, self._folder / CHECKPOINT_FILE)
             for file in older:
                 file.unlink(missing_ok=True)

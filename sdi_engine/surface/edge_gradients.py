@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..cameras import Cameras
@@ -28,44 +29,51 @@ STEEPEST = 0.1
 
 
 class _Ray(NamedTuple):
-    """One ray of each of N pairs: its face (N,), barycentric coordinates (N, 3), distance (N,), direction (N, 3), what
-    it sees (N, C), and the gradient of that (N, C)."""
+    """One ray of each of N pairs: its face (N,), barycentric coordinates (N, 3), distance (N,), what it sees (N, C),
+    and the gradient of that (N, C)."""
 
     face: Tensor
     barycentric: Tensor
     distance: Tensor
-    direction: Tensor
     seen: Tensor
     gradient: Tensor
 
 
-def border_term(hits: Hits, corners: Tensor, cameras: Cameras, seen: Tensor, gradient: Tensor) -> Tensor:
+def border_term(
+    hits: Hits,
+    positions: Tensor,
+    faces: Tensor,
+    cameras: Cameras,
+    directions: Tensor,
+    seen: Tensor,
+    gradient: Tensor,
+) -> Tensor:
     """A number that has the gradient of the loss with respect to where borders are; its value is of no account.
 
     Args:
         hits: of the rays of B square images, (B, n, n), of `cameras`.
-        corners: (F, 3, 3), the triangles' corners, scene units; they take the gradient.
+        positions: (P, 3), scene units; they take the gradient.
+        faces: (F, 3), of which of these the triangles are.
+        directions: (B, n, n, 3), of the rays.
         seen: (B, n, n, C), what the rays see; 0 where they hit nothing.
         gradient: (B, n, n, C), of the loss with respect to that.
     """
     size = hits.face.shape[-1]
-    _, directions = cameras.rays(size)
-    total = corners.new_zeros(())
+    facing = _facing(hits, positions.detach()[faces], directions)
+    of_rays = [each.flatten(0, 2) for each in (*_of(hits), seen, gradient)]
+    total = seen.new_zeros(())
     for axis in (2, 1):
-        ends = [
-            [each.narrow(axis, start, size - 1) for each in (*_of(hits), directions, seen, gradient)]
-            for start in (0, 1)
-        ]
-        where = (ends[0][0] != ends[1][0]).nonzero(as_tuple=True)
-        one, other = (_Ray(*(each[where] for each in end)) for end in ends)
-        jumps = _is_jump(one, other, corners.detach(), cameras, where[0], size).nonzero().squeeze(dim=1)
-        one, other = (_Ray(*(each[jumps] for each in end)) for end in (one, other))
+        view, row, column = _jumps(hits, facing, directions, cameras, axis).nonzero(as_tuple=True)
+        first = (view * size + row) * size + column
+        one, other = (
+            _Ray(*(each.index_select(0, which) for each in of_rays)) for which in (first, first + (size, 1)[axis - 1])
+        )
         # the nearer of both hits something, or there would be no jump
         is_first = (other.face < 0) | ((one.face >= 0) & (one.distance <= other.distance))
         face = torch.where(is_first, one.face, other.face)
         barycentric = torch.where(is_first[:, None], one.barycentric, other.barycentric)
-        point = (barycentric[..., None] * corners[face]).sum(dim=1)
-        place = _place(point, cameras, where[0][jumps], along=2 - axis, size=size)
+        point = (barycentric[..., None] * positions[faces.index_select(0, face)]).sum(dim=1)
+        place = _place(point, cameras, view, along=2 - axis, size=size)
         # moving on by one ray shows what the first sees to the second; the border is as likely in the one's half
         gain = ((one.gradient + other.gradient) / 2.0 * (one.seen - other.seen)).sum(dim=-1)
         total = total + (gain.detach() * place).sum()
@@ -76,22 +84,32 @@ def _of(hits: Hits) -> tuple[Tensor, Tensor, Tensor]:
     return hits.face, hits.barycentric, hits.distance
 
 
-def _is_jump(one: _Ray, other: _Ray, corners: Tensor, cameras: Cameras, view: Tensor, size: int) -> Tensor:
-    """(N,), between which rays one surface ends in front of another, or of nothing."""
-    nothing = (one.face < 0) | (other.face < 0)
-    apart = (one.distance[:, None] * one.direction - other.distance[:, None] * other.direction).norm(dim=-1)
-    spacing = (
-        2.0 * torch.tan(torch.deg2rad(cameras.fov[view]) / 2.0) / size * torch.minimum(one.distance, other.distance)
-    )
-    facing = torch.maximum(_facing(one, corners), _facing(other, corners)).clamp(min=STEEPEST)
-    return nothing | (apart > JUMP * spacing / facing)
+def _jumps(hits: Hits, facing: Tensor, directions: Tensor, cameras: Cameras, axis: int) -> Tensor:
+    """Between which neighbours along an axis of the images one surface ends in front of another, or of nothing.
+
+    Returns:
+        (B, n, n), but for one less along the axis; bool.
+    """
+    size = hits.face.shape[-1]
+
+    def ends(each: Tensor) -> tuple[Tensor, Tensor]:
+        return each.narrow(axis, 0, size - 1), each.narrow(axis, 1, size - 1)
+
+    face, other_face = ends(hits.face)
+    nothing = (face < 0) | (other_face < 0)
+    point, other_point = ends(hits.distance[..., None] * directions)
+    spacing = 2.0 * torch.tan(torch.deg2rad(cameras.fov) / 2.0)[:, None, None] / size
+    spacing = spacing * torch.minimum(*ends(hits.distance))
+    apart = (point - other_point).norm(dim=-1)
+    return (face != other_face) & (nothing | (apart > JUMP * spacing / torch.maximum(*ends(facing))))
 
 
-def _facing(ray: _Ray, corners: Tensor) -> Tensor:
-    """(N,), the cosine between a ray and the normal where it hits, without a sign."""
-    triangle = corners[ray.face.clamp(min=0)]
-    normal = torch.linalg.cross(triangle[:, 1] - triangle[:, 0], triangle[:, 2] - triangle[:, 0])
-    return torch.nn.functional.cosine_similarity(normal, ray.direction, dim=-1, eps=1e-30).abs()
+def _facing(hits: Hits, corners: Tensor, directions: Tensor) -> Tensor:
+    """(B, n, n), the cosine between a ray and the normal where it hits, without a sign, at least `STEEPEST`."""
+    first, second, third = corners.unbind(dim=1)
+    normals = F.normalize(torch.linalg.cross(second - first, third - first), dim=-1, eps=1e-30)
+    normals = normals.index_select(0, hits.face.flatten().clamp(min=0)).view_as(directions)
+    return (normals * directions).sum(dim=-1).abs().clamp(min=STEEPEST)
 
 
 def _place(points: Tensor, cameras: Cameras, view: Tensor, along: int, size: int) -> Tensor:

@@ -116,8 +116,8 @@ class FieldThenMesh(RadianceVolume):
     def view(self, cameras: Cameras, resolution: int) -> tuple[Tensor, Tensor]:
         if self.surface is None:
             return super().view(cameras, resolution)
-        origins, directions = cameras.rays(SUPERSAMPLING * resolution)
-        samples = Samples.of(Moved(self.surface).caster.first_hits(origins, directions), directions)
+        size = SUPERSAMPLING * resolution
+        samples = Samples.of(Moved(self.surface).sight.hits(cameras, size), cameras.rays(size)[1])
         colours = [self.colours_at(some.face, some.barycentric) for some in samples.split(self.samples_at_once)]
         return samples.image(torch.cat(colours)), samples.opacity
 

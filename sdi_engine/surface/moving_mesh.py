@@ -20,7 +20,7 @@ from .moving_rendering import MovingRendering
 from .moving_surface import Moved, MovingSurface
 from .normals import same_places
 from .painted_mesh import PaintedMesh, TextureTask
-from .rays import RayCaster
+from .sight import Sight
 from .source import SourceMesh
 
 SAFELY = 1.0 - 1e-5
@@ -71,9 +71,9 @@ class MovingMesh(PaintedMesh):
         background = self.background(cameras, step)
         return MovingRendering(self, moved, cameras, resolution, self.lamp(step), background, step.safepoint)
 
-    def caster(self) -> RayCaster:
+    def sight(self) -> Sight:
         with torch.no_grad():
-            return Moved(self.surface).caster
+            return Moved(self.surface).sight
 
     def preview_mesh(self, faces: int) -> ColouredMesh:
         mesh = super().preview_mesh(faces)

@@ -45,10 +45,11 @@ class MovingRendering(PaintedRendering):
         background: Tensor,
         safepoint: Safepoint,
     ) -> None:
-        origins, directions = cameras.rays(SUPERSAMPLING * resolution)
+        size = SUPERSAMPLING * resolution
         self._moved = moved
-        self._hits: Hits = moved.caster.first_hits(origins, directions)
-        samples = Samples.of(self._hits, directions)
+        self._hits: Hits = moved.sight.hits(cameras, size)
+        self._directions = cameras.rays(size)[1]
+        samples = Samples.of(self._hits, self._directions)
         super().__init__(mesh, cameras, samples, lamp, background, safepoint)
         self._opacity = self._opacity.requires_grad_()
         self._images = self._seen + (1.0 - self._opacity) * background
@@ -59,8 +60,10 @@ class MovingRendering(PaintedRendering):
 
     def surface(self, resolution: int) -> SurfacePoints:
         """The points that the images' own rays hit, where they were at first: the same ones, however they move."""
-        where = self._samples.where
-        return SurfacePoints(self._hits.interpolate(self._mesh.corners), where[..., None].float())
+        samples = self._samples
+        corners = self._mesh.corners.index_select(0, samples.face)
+        points = (samples.barycentric[..., None] * corners).sum(dim=1)
+        return SurfacePoints(samples.everywhere(points), samples.where[..., None].float())
 
     def backward(self) -> None:
         super().backward()
@@ -68,11 +71,10 @@ class MovingRendering(PaintedRendering):
             return
         gradient = torch.cat([self._seen.grad, self._opacity.grad], dim=1)
         gradient = F.interpolate(gradient, scale_factor=SUPERSAMPLING, mode="nearest") / SUPERSAMPLING**2
-        where = self._samples.where
         seen = torch.cat([self._colours, torch.ones_like(self._colours[:, :1])], dim=1)
-        everywhere = seen.new_zeros(*where.shape, 4).index_put(where.nonzero(as_tuple=True), seen)
-        corners = self._moved.corners()
-        border_term(self._hits, corners, self._cameras, everywhere, gradient.permute(0, 2, 3, 1)).backward()
+        of_mesh = self._moved.positions, self._moved.surface.faces
+        of_rays = self._cameras, self._directions, self._samples.everywhere(seen), gradient.permute(0, 2, 3, 1)
+        border_term(self._hits, *of_mesh, *of_rays).backward()
         self._moved.backward()
 
     def _shaded(self, samples: Samples) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..mesh.topology import half_edges, welded
 from ..representation import ParameterGroup
 from .large_steps import LargeSteps
-from .rays import RayCaster, ray_caster
+from .sight import Sight
 
 SPREAD = 0.05
 """A step at one vertex takes its neighbours along within about this distance, scene units; an object is about 1."""
@@ -108,22 +108,18 @@ class Moved:
 
     Attributes:
         positions: (P, 3), scene units: cut off from the parameters, a leaf that takes the gradients of images.
-        caster: finds what rays hit.
+        sight: what cameras see of it.
     """
 
     def __init__(self, surface: MovingSurface) -> None:
         self.surface = surface
         self._attached = surface.positions()
         self.positions = self._attached.detach().requires_grad_()
-        self.caster: RayCaster = ray_caster(self.positions.detach()[surface.faces])
+        self.sight = Sight(self.positions.detach()[surface.faces], is_still=False)
 
     @property
     def is_finite(self) -> bool:
         return bool(self.positions.isfinite().all())
-
-    def corners(self) -> Tensor:
-        """(F, 3, 3), scene units, with gradients."""
-        return self.positions[self.surface.faces]
 
     def normals(self, face: Tensor, barycentric: Tensor, direction: Tensor) -> Tensor:
         """Unit normals (N, 3) where rays hit, as shaded, with gradients: surfaces turn, and points slide along them.

@@ -35,7 +35,8 @@ from .colour_field import ColourField
 from .light_mesh import LightMesh, light_mesh
 from .look import Look
 from .normals import outward_directions
-from .rays import Hits, RayCaster, ray_caster
+from .rays import Hits
+from .sight import Sight
 from .source import SourceMesh
 from .split import split_at_seams
 from .uv_map import UvMap
@@ -98,7 +99,7 @@ class PaintedMesh(Representation):
         self.normals = torch.from_numpy(place.normalised_directions(source.shading_normals)).to(device)
         self._painted = torch.from_numpy(source.painted_faces).to(device)
         self._look = Look(source, device)
-        self._caster = ray_caster(self.corners)
+        self._sight = Sight(self.corners, is_still=True)
         self._light: LightMesh | None = None
 
     def parameter_groups(self) -> list[ParameterGroup]:
@@ -112,8 +113,8 @@ class PaintedMesh(Representation):
         self.field.activate_levels(progress, self.settings.level_starts)
 
     def render(self, cameras: Cameras, resolution: int, step: Step) -> PaintedRendering:
-        origins, directions = cameras.rays(SUPERSAMPLING * resolution)
-        samples = Samples.of(self._caster.first_hits(origins, directions), directions)
+        size = SUPERSAMPLING * resolution
+        samples = Samples.of(self._sight.hits(cameras, size), cameras.rays(size)[1])
         background = self.background(cameras, step)
         return PaintedRendering(self, cameras, samples, self.lamp(step), background, step.safepoint)
 
@@ -124,8 +125,8 @@ class PaintedMesh(Representation):
 
     @torch.no_grad()
     def view(self, cameras: Cameras, resolution: int) -> tuple[Tensor, Tensor]:
-        origins, directions = cameras.rays(SUPERSAMPLING * resolution)
-        samples = Samples.of(self.caster().first_hits(origins, directions), directions)
+        size = SUPERSAMPLING * resolution
+        samples = Samples.of(self.sight().hits(cameras, size), cameras.rays(size)[1])
         colours = [self.colours_at(some.face, some.barycentric) for some in samples.split(self.samples_at_once)]
         return samples.image(torch.cat(colours)), samples.opacity
 
@@ -153,9 +154,9 @@ class PaintedMesh(Representation):
         """The source with its vertices where they are now."""
         return self.task.source
 
-    def caster(self) -> RayCaster:
-        """What finds where rays hit the surface as it is now."""
-        return self._caster
+    def sight(self) -> Sight:
+        """What cameras see of the surface as it is now."""
+        return self._sight
 
     def colours_at(self, face: Tensor, barycentric: Tensor) -> Tensor:
         """The surface's colours, (N, 3), sRGB in 0…1.
@@ -233,7 +234,9 @@ class Samples:
     def of(hits: Hits, directions: Tensor) -> Samples:
         """What rays of these directions, (B, S·H, S·W, 3), have hit."""
         where = hits.is_hit
-        return Samples(where, hits.face[where], hits.barycentric[where], directions[where], hits.distance[where])
+        which = where.flatten().nonzero()[:, 0]
+        tensors = (hits.face, hits.barycentric, directions, hits.distance)
+        return Samples(where, *(tensor.flatten(0, 2).index_select(0, which) for tensor in tensors))
 
     @property
     def opacity(self) -> Tensor:
@@ -242,8 +245,11 @@ class Samples:
 
     def image(self, colours: Tensor) -> Tensor:
         """(B, 3, H, W), the mean of each pixel's colours, (N, 3); black where rays hit nothing."""
-        everywhere = colours.new_zeros(*self.where.shape, 3).index_put(self.where.nonzero(as_tuple=True), colours)
-        return F.avg_pool2d(everywhere.permute(0, 3, 1, 2), SUPERSAMPLING)
+        return F.avg_pool2d(self.everywhere(colours).permute(0, 3, 1, 2), SUPERSAMPLING)
+
+    def everywhere(self, values: Tensor) -> Tensor:
+        """(B, S·H, S·W, C), values of the samples, (N, C), at their rays; 0 where rays hit nothing."""
+        return values.new_zeros(*self.where.shape, values.shape[1]).index_put(self.where.nonzero(as_tuple=True), values)
 
     def gradients(self, of_image: Tensor) -> Tensor:
         """(N, 3), the gradients of the samples' colours, of those of the image, (B, 3, H, W)."""
@@ -298,8 +304,8 @@ class PaintedRendering(Rendering):
         """Where the images' own rays hit: more points than were asked for."""
         where = self._samples.where
         origins, directions = self._cameras.rays(where.shape[-1])
-        distance = torch.zeros_like(origins[..., 0]).masked_scatter(where, self._samples.distance)
-        return SurfacePoints(origins + distance[..., None] * directions, where[..., None].float())
+        distance = self._samples.everywhere(self._samples.distance[:, None])
+        return SurfacePoints(origins + distance * directions, where[..., None].float())
 
     def losses(self) -> Tensor:
         return self._images.new_zeros(())

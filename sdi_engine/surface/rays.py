@@ -7,7 +7,6 @@ their figures differ only where a ray passes an edge within rounding.
 
 from __future__ import annotations
 
-import importlib.util
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from .. import kernels
 
 BLOCK = 16
 """Plain torch: rays of so many rows and columns are compared with the triangles that one cone around them meets."""
@@ -86,18 +87,21 @@ class RayCaster(ABC):
 
 
 def ray_caster(corners: Tensor) -> RayCaster:
-    """The fastest way that is installed for a mesh (F, 3, 3) on its device."""
-    if corners.device.type == "cuda" and _is_installed("warp"):
+    """The fastest way that works here for a mesh (F, 3, 3) on its device."""
+    device = corners.device.type
+    if device == "cuda" and _works(WarpRayCaster, device):
         return WarpRayCaster(corners)
-    if _is_installed("embreex"):
+    if _works(EmbreeRayCaster, device):
         return EmbreeRayCaster(corners)
-    if corners.device.type == "cpu" and _is_installed("warp"):
+    if device == "cpu" and _works(WarpRayCaster, device):
         return WarpRayCaster(corners)
     return TorchRayCaster(corners)
 
 
 class EmbreeRayCaster(RayCaster):
     """Intel's Embree by `embreex`, on the processor; rays from another device come over and go back."""
+
+    package, name = "embreex", "Embree"
 
     def __init__(self, corners: Tensor) -> None:
         super().__init__(corners)
@@ -116,24 +120,20 @@ class EmbreeRayCaster(RayCaster):
 class WarpRayCaster(RayCaster):
     """NVIDIA Warp, on CUDA or a processor. Its kernel is compiled once per machine, and then kept on the disk."""
 
+    package, name = "warp", "Warp"
+
     def __init__(self, corners: Tensor) -> None:
         super().__init__(corners)
-        import warp
-
-        self._kernel = _warp_kernel()
+        warp = kernels.warp_module()
         points = self.corners.view(-1, 3)
         indices = torch.arange(len(points), dtype=torch.int32, device=points.device)
         self._mesh = warp.Mesh(warp.from_torch(points, dtype=warp.vec3), warp.from_torch(indices))
 
     def _first_faces(self, origins: Tensor, directions: Tensor) -> Tensor:
-        import warp
-
         face = torch.empty(origins.shape[:-1], dtype=torch.int32, device=origins.device)
-        rays = [warp.from_torch(rays.view(-1, 3), dtype=warp.vec3) for rays in (origins, directions)]
-        where = warp.device_from_torch(origins.device)
-        stream = warp.stream_from_torch(origins.device) if where.is_cuda else None
-        inputs = [self._mesh.id, *rays, FARTHEST]
-        warp.launch(self._kernel, face.numel(), inputs, [warp.from_torch(face.view(-1))], device=where, stream=stream)
+        rays = [kernels.array(rays.view(-1, 3), kernels.warp_module().vec3) for rays in (origins, directions)]
+        arguments = [self._mesh.id, *rays, FARTHEST, kernels.array(face.view(-1))]
+        kernels.launch(_warp_kernel(), face.numel(), arguments, origins.device)
         return face.long()
 
 
@@ -209,17 +209,19 @@ def _intersection(corners: Tensor, origins: Tensor, directions: Tensor) -> tuple
 
 
 @cache
-def _is_installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
+def _works(kind: type[EmbreeRayCaster | WarpRayCaster], device: str) -> bool:
+    """Whether a way is installed and finds something; if it only is installed, the log says what is wrong."""
+
+    def trial() -> None:
+        origin, direction = torch.tensor([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]], device=device).view(2, 1, 1, 1, 3)
+        kind(torch.eye(3, device=device)[None]).first_hits(origin, direction)
+
+    return kernels.works(trial, kind.package, kind.name)
 
 
 @cache
 def _warp_kernel() -> Any:
-    """The kernel, and Warp told to keep quiet: what it prints would be in the middle of our JSON."""
-    import warp
-
-    warp.config.log_level = warp.LOG_WARNING
-    warp.init()
+    warp = kernels.warp_module()
 
     @warp.kernel(enable_backward=False, module="unique")
     def first_faces(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -18,13 +19,20 @@ class HelperFailedError(Exception):
     """The process has crashed, or was ended because it took too long; one sentence."""
 
 
-def answer_of(script: Path, asked: bytes, most_seconds: float | None = None, clock: Clock = time.monotonic) -> bytes:
+def answer_of(
+    script: Path,
+    asked: bytes,
+    most_seconds: float | None = None,
+    clock: Clock = time.monotonic,
+    look: Callable[[], None] = lambda: None,
+) -> bytes:
     """What a Python script writes to its standard output, given `asked` on its standard input, which it reads at first.
 
     While it works there is an `occasion` every now and then; what that raises ends the process.
 
     Args:
         most_seconds: after which it is ended; None: it may take as long as it wants.
+        look: called at these occasions, too, and at the end.
 
     Raises:
         HelperFailedError: it has ended with an error, or has not come to an end.
@@ -42,8 +50,10 @@ def answer_of(script: Path, asked: bytes, most_seconds: float | None = None, clo
         try:
             while not wait([talk], LOOK_SECONDS).done:
                 occasion()
+                look()
                 if most_seconds is not None and watch.look() > most_seconds:
                     raise HelperFailedError("has not come to an end.")
+            look()
             answer, complaint = talk.result()
         except BaseException:
             process.kill()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
 import re
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 MAX_INTEGER = 2**63 - 1
@@ -17,6 +19,9 @@ MAX_DEPTH = 32
 
 MAX_SHOWN = 80
 """Characters of a wrong value that a sentence quotes."""
+
+MAX_LIST_BYTES = 16 * 2**20
+"""Limit of a list's file: hundreds of thousands of prompts."""
 
 _DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _CONTROLS = ("Cc", "Cs", "Zl", "Zp")
@@ -36,6 +41,33 @@ def parse_json(text: str) -> Any:
         raise ValueError("nested too deep") from error
     _check_depth_and_text(value)
     return value
+
+
+def read_list(file: Path) -> list[str]:
+    """`lines_of_list` of a file, or a pipe, of at most `MAX_LIST_BYTES`.
+
+    Raises:
+        OSError: it cannot be read, or is larger.
+        ValueError: it is not UTF-8 text.
+    """
+    with file.open("rb") as opened:
+        content = opened.read(MAX_LIST_BYTES + 1)
+    if len(content) > MAX_LIST_BYTES:
+        raise OSError(errno.EFBIG, "too large for a list", str(file))
+    return lines_of_list(content)
+
+
+def lines_of_list(content: bytes) -> list[str]:
+    """The lines of a list in UTF-8 without the spaces around them; no blank ones, and no comments, which begin with #.
+
+    Raises:
+        ValueError: it is not UTF-8 text.
+    """
+    text = content.decode("utf-8-sig")
+    if "\0" in text:  # UTF-16 without its mark, or no text at all
+        raise ValueError("holds zero bytes")
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def is_plain_name(name: str) -> bool:

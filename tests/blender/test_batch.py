@@ -101,10 +101,18 @@ def test_all_that_the_engines_own_command_line_takes_reaches_the_engine(command,
 
 
 def test_bad_settings_are_bad_input(command):
-    assert command("a red mug", "--steps", "0")[0] == 2
-    assert command("a red mug", "--preset", "best")[0] == 2
-    assert command("a red mug", "--no-such-option")[0] == 2
-    assert command("# only a comment\n")[0] == 2
+    for prompts, options, sentence in (
+        ("a red mug", ["--steps", "0"], '"steps" is 0'),
+        ("a red mug", ["--preset", "best"], '"best" does not exist'),
+        ("a red mug", ["--no-such-option"], "unrecognized arguments: --no-such-option"),
+        ("a red mug", ["--results", ""], "argument --results: the path is blank"),
+        ("a red mug", ["--spacing", "nan"], 'argument --spacing: "nan" is no number'),
+        ("# only a comment\n", [], "has no prompts"),
+    ):
+        code, said = command(prompts, *options)
+        assert code == said["exit_code"] == 2
+        assert (said["ok"], said["objects"]) == (False, [])
+        assert sentence in said["error"]
 
 
 def test_paths_that_cannot_be_used_are_bad_input(extension, tmp_path, capsys):
@@ -193,7 +201,7 @@ class TestOnACluster:
     def test_what_is_no_address_is_bad_input(self, command, results):
         code, said = command("a red mug\n", "--cluster", "no address")
         assert code == 2
-        assert said.startswith('error: "no address" is no address of a Ray cluster')
+        assert said["error"].startswith('"no address" is no address of a Ray cluster')
         assert not results.exists()
 
 

@@ -86,9 +86,15 @@ def test_the_collection_is_found_again_by_its_name(bpy, generate):
     assert generate() is None
     assert [collection.name for collection in bpy.data.collections if "SDI" in collection.name] == ["SDI"]
     assert {placed.name for placed in bpy.data.collections["SDI"].objects} == {PROMPT, f"{PROMPT}.001"}
-    bpy.context.scene.collection.children.unlink(bpy.data.collections["SDI"])
+
+
+def test_a_collection_that_the_person_took_out_of_the_scene_stays_out(bpy, generate):
     assert generate() is None
-    assert bpy.data.collections["SDI"] in bpy.context.scene.collection.children_recursive
+    taken = bpy.data.collections["SDI"]
+    bpy.context.scene.collection.children.unlink(taken)
+    assert generate() is None
+    assert [each.name for each in bpy.context.scene.collection.children] == ["Collection", "SDI.001"]
+    assert len(taken.objects) == len(bpy.data.collections["SDI.001"].objects) == 1
 
 
 def test_the_size_is_in_metres_whatever_the_scenes_unit(bpy, generate, results):

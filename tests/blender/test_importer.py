@@ -175,9 +175,20 @@ def test_colour_textures_are_srgb_and_others_are_data(bpy, extension, put):
 
 
 def test_without_blenders_importer_it_is_one_sentence(bpy, extension, put, monkeypatch):
+    monkeypatch.setattr(extension.scene.importer.addon_utils, "check", lambda name: (True, False))
     monkeypatch.setattr(extension.scene.importer.addon_utils, "enable", lambda name: None)
     with pytest.raises(extension.scene.importer.ImportFailedError, match="io_scene_gltf2"):
         put()
+
+
+def test_blenders_importer_stays_as_it_is(extension, put, monkeypatch):
+    """Where it is enabled again, Blender closes its dialogs, such as that of an export, under the person's hands."""
+    addon_utils = extension.scene.importer.addon_utils
+    addon_utils.enable("io_scene_gltf2")
+    enabled = []
+    monkeypatch.setattr(addon_utils, "enable", enabled.append)
+    put()
+    assert not enabled
 
 
 def test_a_damaged_request_is_one_sentence(extension, put, folder):

@@ -227,3 +227,13 @@ def test_a_job_whose_folder_is_deleted_while_it_runs_is_over_and_so_is_its_marke
     assert not desk.session.watcher.is_busy()
     assert not desk.job.is_resumable
     assert "folder was deleted" in desk.press("resume_job")
+
+
+@pytest.mark.filterwarnings("ignore:.*blend relative")  # since 4.5 Blender says that it does not support this
+def test_beside_a_file_that_is_not_saved_yet_is_the_default_folder(bpy, extension, monkeypatch, tmp_path):
+    module = extension.state.preferences
+    monkeypatch.setattr(module, "_default_results_folder", lambda: str(tmp_path / "default"))
+    module.of(bpy.context).results_folder = "//objects"
+    assert module.results_folder(bpy.context) == tmp_path / "default", "not where Blender was started"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
+    assert module.results_folder(bpy.context) == tmp_path / "objects"

@@ -9,7 +9,7 @@ import pytest
 from blender_desk import PROMPT
 
 
-def test_the_result_is_one_undo_step_named_after_the_prompt(bpy, desk):
+def test_the_result_is_one_undo_step(bpy, desk):
     bpy.context.scene.cursor.location = (5.0, 0.0, 0.0)
     bpy.ops.ed.undo_push(message="before")
     desk.generate()
@@ -28,6 +28,38 @@ def test_the_result_is_one_undo_step_named_after_the_prompt(bpy, desk):
     assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
     bpy.ops.ed.redo()
     assert PROMPT in bpy.data.objects
+
+
+@pytest.mark.parametrize("button", ["generate", "texture"])
+def test_the_last_operation_is_no_longer_the_persons(bpy, desk, button):
+    """Blender would still show its settings, and a change there would go back to before it, without the result."""
+    desk.settings.prompt = PROMPT
+    desk.press(button)
+    bpy.ops.object.empty_add("EXEC_DEFAULT", True)
+    desk.to_the_end()
+    assert [each.bl_idname for each in bpy.context.window_manager.operators] == ["OBJECT_OT_empty_add", "SDI_OT_step"]
+
+
+def test_after_more_operations_than_blender_notes_it_is_still_one_undo_step(bpy, extension):
+    bpy.ops.ed.undo_push(message="before")
+    for number in range(40):  # it notes 32
+        bpy.data.objects["Cube"].location.x = number
+        extension.scene.step.push()
+    bpy.ops.ed.undo()
+    assert bpy.data.objects["Cube"].location.x == 38.0
+
+
+def test_what_another_operator_brings_in_is_one_undo_step_too(bpy, desk):
+    bpy.ops.ed.undo_push(message="before")
+    desk.generate()
+    desk.to_the_end()
+    bpy.ops.ed.undo()
+    assert PROMPT not in bpy.data.objects
+    assert desk.press("import_result", job=desk.job.name) is None
+    assert PROMPT in bpy.data.objects
+    bpy.ops.ed.undo()
+    assert PROMPT not in bpy.data.objects
+    assert "Cube" in bpy.data.objects
 
 
 def test_the_marker_can_be_moved_while_the_job_runs(bpy, desk):
@@ -94,6 +126,33 @@ def test_the_queue_can_be_reordered_and_shortened(desk):
     desk.to_the_end()
     assert {"slow mug", "one", "three"} <= {thing.name for thing in desk.bpy.data.objects}
     assert "two" not in desk.bpy.data.objects
+
+
+def test_the_result_comes_into_its_scene_though_that_was_renamed_and_another_is_shown(bpy, desk):
+    scene = bpy.context.scene
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    scene.name = "Renamed"
+    bpy.context.window.scene = bpy.data.scenes.new("Other")
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert [each.name for each in bpy.data.objects["slow mug"].users_scene] == ["Renamed"]
+
+
+def test_the_result_waits_until_edit_mode_is_left_in_another_scene(bpy, desk):
+    """Its undo step would be one of the edited mesh, and the next undo would lose it for good."""
+    assert desk.generate() is None
+    here, there = bpy.context.scene, bpy.data.scenes.new("Other")
+    bpy.context.window.scene = there
+    edited = bpy.data.objects.new("edited", bpy.data.meshes.new("edited"))
+    there.collection.objects.link(edited)
+    bpy.context.view_layer.objects.active = edited
+    bpy.ops.object.mode_set(mode="EDIT")
+    desk.until(lambda: desk.arrivals.waits_for)
+    assert desk.arrivals.waits_for == "The object is ready: it comes into the scene when you leave Edit Mode."
+    bpy.ops.object.mode_set(mode="OBJECT")
+    desk.to_the_end()
+    assert PROMPT in here.objects
 
 
 def test_the_result_waits_until_edit_mode_is_left(bpy, desk):
@@ -273,6 +332,16 @@ def test_a_dismissed_job_is_not_offered_again(desk):
     assert desk.list() == ["garbage"]
 
 
+def test_a_list_that_was_read_before_a_job_was_dismissed_does_not_offer_it_again(desk):
+    desk.generate("garbage")
+    desk.to_the_end()
+    desk.start_anew()
+    entries = list(desk.session.desks.library.entries)
+    desk.press("dismiss_job")
+    desk.session.watcher._list_is_new(entries)
+    assert desk.job is None
+
+
 def test_an_invalid_mesh_is_reported_in_the_panel(desk):
     desk.generate("garbage")
     desk.to_the_end()
@@ -335,10 +404,13 @@ class TestHistory:
         assert (results / "mine.txt").exists()
         assert PROMPT in bpy.data.objects
 
-    def test_a_job_that_is_gone_is_named_as_such(self, desk, name, results):
+    def test_a_job_that_is_gone_is_named_as_such(self, bpy, desk, name, results):
         (results / name).rename(results / "elsewhere")
         desk.session.display.job = None
         assert "no longer exists" in desk.press("open_job", job=name, what="FOLDER")
+        bpy.context.view_layer.objects.active = bpy.data.objects[PROMPT]
+        for button in ("variations", "regenerate", "copy_settings"):  # not what the active object was made with
+            assert "no longer exists" in desk.press(button, job=name)
 
     def test_the_list_survives_another_file(self, bpy, desk, name):
         bpy.ops.wm.read_homefile(use_empty=True)

@@ -155,6 +155,9 @@ def test_a_found_python_is_used_with_one_button(bpy, setup, settings, python_tha
     assert setup.hint()
     bpy.ops.sdi.use_python(python=str(rich))
     assert setup.hint() == ""
+    with pytest.raises(RuntimeError, match="No Python is chosen"):  # a script's working folder is not meant
+        bpy.ops.sdi.use_python(python="")
+    assert settings.engine_python == str(rich)
 
 
 def test_what_was_chosen_is_among_those_that_are_asked(

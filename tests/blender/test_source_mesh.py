@@ -210,6 +210,19 @@ class TestGeometry:
         assert len(capture(cube).faces) == 48
         assert cube.mode == "EDIT"
 
+    @pytest.mark.parametrize("how", ["Dyntopo", "Multiresolution"])
+    def test_strokes_that_are_not_in_the_mesh_yet_are_not_left_out_silently(self, bpy, cube, capture, how):
+        bpy.context.view_layer.objects.active = cube
+        if how == "Multiresolution":
+            cube.modifiers.new("Multires", "MULTIRES")
+        bpy.ops.object.mode_set(mode="SCULPT")
+        if how == "Dyntopo":
+            bpy.ops.sculpt.dynamic_topology_toggle()
+        with pytest.raises(Exception, match=f'"Cube" is sculpted with {how}, .*: leave that first'):
+            capture(cube)
+        bpy.ops.object.mode_set(mode="OBJECT")
+        assert len(capture(cube).faces) == 12
+
     def test_a_corner_is_the_loop_that_it_was_made_of(self, cube, capture):
         cube.scale.x = -1.0
         source = capture(cube)
@@ -360,6 +373,12 @@ class TestRefusals:
         assert "UDIM" in refusal(square)
         layer.uv[0].vector.x += 1.5
         assert capture(square).uv is not None, "a texture that repeats"
+
+    @pytest.mark.parametrize("kind", ["SOLIDIFY", "WIREFRAME"])
+    def test_rims_on_the_border_of_the_uv_map_are_in_no_other_tile(self, bpy, capture, kind):
+        bpy.ops.mesh.primitive_plane_add()
+        bpy.context.object.modifiers.new("rim", kind)
+        assert capture(bpy.context.object).uv is not None
 
     def test_a_useless_uv_map_where_there_is_no_room_for_a_new_one(self, square, capture, refusal):
         layers = square.data.uv_layers

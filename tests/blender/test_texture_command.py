@@ -85,10 +85,10 @@ def test_what_is_asked_for_reaches_the_engine_with_the_look_of_before(bpy, comma
 )
 def test_what_cannot_be_is_one_sentence_and_starts_nothing(command, results, tmp_path, arguments, cause):
     code, said = command(*arguments)
-    assert code == 2
-    assert said.startswith("error: ")
-    assert cause in said
-    assert len(said.splitlines()) == 1
+    assert code == said["exit_code"] == 2
+    assert (said["ok"], said["objects"]) == (False, [])
+    assert cause in said["error"]
+    assert len(said["error"].splitlines()) == 1
     assert not folders(results)
     assert not (tmp_path / "out.blend").exists()
 
@@ -110,3 +110,14 @@ def test_the_same_call_with_resume_takes_what_was_made_unless_the_mesh_is_anothe
     bpy.context.view_layer.update()
     assert command(*arguments)[0] == 0
     assert len(folders(results)) == 2
+
+
+def test_a_full_disk_leaves_no_job_without_its_mesh(bpy, command, extension, results, monkeypatch):
+    def fails(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(extension.console.textures, "write_atomically", fails)
+    code, said = command("a checkered red chair", "--objects", "Cube")
+    assert code == 6
+    assert "is full: free some space, then try again." in str(said)
+    assert not folders(results)

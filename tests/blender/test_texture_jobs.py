@@ -137,6 +137,23 @@ def test_without_chosen_faces_nothing_is_queued(bpy, desk, cube, texture, only, 
     assert not list(results.glob("*/request.json"))
 
 
+@pytest.mark.parametrize("mode", ["EDIT", "SCULPT"])
+def test_it_waits_for_who_else_edits_the_mesh(bpy, desk, cube, texture, mode):
+    """Blender writes the edited mesh over the object's when that mode is left: a new UV map would be gone."""
+    assert texture() is None
+    here, there = bpy.context.scene, bpy.data.scenes.new("Other")
+    bpy.context.window.scene = there
+    there.collection.objects.link(cube.copy())
+    bpy.context.view_layer.objects.active = there.collection.objects[0]
+    bpy.ops.object.mode_set(mode=mode)
+    desk.until(lambda: desk.arrivals.waits_for)
+    assert desk.arrivals.waits_for == f"The texture is ready: it comes onto “Cube” when you leave {mode.title()} Mode."
+    bpy.ops.object.mode_set(mode="OBJECT")
+    bpy.context.window.scene = here
+    desk.to_the_end()
+    assert PROMPT in materials(cube)
+
+
 def test_selected_faces_in_edit_mode(bpy, desk, cube, texture):
     bmesh = pytest.importorskip("bmesh")
     bpy.ops.object.mode_set(mode="EDIT")
@@ -382,3 +399,29 @@ def test_it_is_drawn(bpy, desk, cube, texture):
     assert names.count("sdi.show_look") == 2
     assert {"sdi.restore_materials", "sdi.variations", "sdi.texture", "sdi.refine", "sdi.remove_look"} <= set(names)
     assert ("operator", "sdi.texture", {"text": "Texture “Cube”", "icon": "TEXTURE"}) in drawn
+
+
+def test_a_job_whose_mesh_found_no_room_gets_it_when_the_rest_is_added(bpy, desk, cube, texture, monkeypatch):
+    other = add_object(bpy, "Other", cube.data.copy())
+    other.location.x = 5.0
+    other.select_set(True)
+    written, room = [], [False]
+    extension = desk.extension
+    original = extension.scene.source_mesh.Source.write
+
+    def write(source, path):
+        if written and not room[0]:
+            raise extension.sdi_engine.errors.StorageError("The disk is full: free some space, then resume the job.")
+        written.append(path)
+        original(source, path)
+
+    monkeypatch.setattr(extension.scene.source_mesh.Source, "write", write)
+    submissions = desk.session.submissions
+    assert texture() is None
+    desk.until(lambda: submissions.complaint)
+    assert submissions.complaint.startswith("1 of 2 objects are in the queue")
+    room[0] = True
+    assert desk.press("add_the_rest") is None
+    desk.until(lambda: not submissions.has_more)
+    assert len(set(written)) == 2
+    assert all(path.is_file() for path in written)

@@ -135,7 +135,6 @@ def test_a_new_uv_map_is_a_further_one(bpy, cube, texture):
     applied = texture(cube, new_uv=new)
     layers = cube.data.uv_layers
     assert [layer.name for layer in layers] == ["UVMap", "SDI"]
-    assert (layers.active.name, [layer.active_render for layer in layers]) == ("UVMap", [True, False])
     assert nodes_of(cube.material_slots[0].material)[2].uv_map == "SDI"
     cube.data.calc_loop_triangles()
     loops = [loop for triangle in cube.data.loop_triangles for loop in triangle.loops]

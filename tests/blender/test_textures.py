@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
-from made_jobs import PROMPT, fake_worker, make_job
+from made_jobs import PROMPT, fake_worker, make_job, make_texture_job
 
 RED = (200 / 255, 30 / 255, 30 / 255)
 LINEAR_RED = (0.578, 0.013, 0.013, 1.0)
@@ -76,6 +76,33 @@ def test_the_texture_is_seen_again_in_a_re_import(bpy, put, tmp_path, export):
     image = image_of(things[0])
     assert tuple(image.size) == (8, 8)
     assert tuple(image.pixels[:3]) == pytest.approx(RED, abs=0.01)
+
+
+def test_the_texture_of_an_object_that_was_textured_is_written_too(bpy, extension, results, tmp_path):
+    cube = bpy.data.objects["Cube"]
+    assert not bpy.ops.sdi.write_textures.poll()
+    folder = make_texture_job(extension, bpy, results, cube)
+    extension.scene.texture_result.apply(bpy.context, cube, folder)
+    assert bpy.ops.sdi.write_textures(directory=str(tmp_path)) == {"FINISHED"}
+    assert (tmp_path / f"{PROMPT}.png").read_bytes() == folder.texture_file.read_bytes()
+
+
+def test_unpacked_textures_are_files_of_their_own(bpy, extension, results, tmp_path):
+    """Where all had the name that they have in their jobs' folders, the second would show the first one's picture."""
+    for number, name in enumerate(("Cube", "Second")):
+        cube = bpy.data.objects["Cube"] if number == 0 else bpy.data.objects["Cube"].copy()
+        if number:
+            cube.name, cube.data = name, cube.data.copy()
+            cube.sdi_looks.clear()
+            bpy.context.collection.objects.link(cube)
+        folder = make_texture_job(extension, bpy, results, cube, name=f"job-{number}")
+        folder.texture_file.write_bytes(fake_worker.png(64, (200 * number, 20, 30)))
+        extension.scene.texture_result.apply(bpy.context, cube, folder)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "mine.blend"))
+    bpy.ops.file.unpack_all(method="USE_LOCAL")
+    red = [image_of(bpy.data.objects[name]).pixels[0] for name in ("Cube", "Second")]
+    assert red == pytest.approx([0.0, 200 / 255], abs=0.01)
+    assert len(list((tmp_path / "textures").iterdir())) == 2
 
 
 def test_the_blend_file_has_all_it_needs(bpy, put, tmp_path, results):
@@ -165,16 +192,21 @@ def test_a_large_picture_is_made_smaller_first(bpy, extension, put, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("exporter", "is_shown"), [("WM_OT_obj_export", True), ("EXPORT_SCENE_OT_fbx", True), ("WM_OT_stl_export", False)]
+    ("exporter", "offers"),
+    [
+        ("WM_OT_obj_export", ["sdi.write_textures"]),
+        ("EXPORT_SCENE_OT_fbx", ["sdi.write_textures", "sdi.put_uv_map_first"]),
+        ("WM_OT_stl_export", []),
+    ],
 )
-def test_exporters_offer_to_write_textures_beside_the_file(extension, tmp_path, exporter, is_shown):
+def test_exporters_offer_what_their_format_wants(extension, tmp_path, exporter, offers):
     panel = extension.panels.menus.SDI_PT_export
     operator = SimpleNamespace(bl_idname=exporter)
     context = SimpleNamespace(
         space_data=SimpleNamespace(active_operator=operator, params=SimpleNamespace(directory=bytes(tmp_path)))
     )
-    assert panel.poll(context) == is_shown
-    if is_shown:
+    assert panel.poll(context) == bool(offers)
+    if offers:
         layout = MagicMock()
         panel.draw(SimpleNamespace(layout=layout), context)
-        assert layout.column.return_value.operator.call_args.args == ("sdi.write_textures",)
+        assert [call.args[0] for call in layout.column.return_value.operator.call_args_list] == offers

@@ -61,6 +61,9 @@ class Walk:
         It is opened so that they are in the first step of the undo too: Blender 4.3 crashes by itself when a new scene
         is undone.
         """
+        cube = bpy.data.objects["Cube"]
+        cube.modifiers.new("Nodes", "NODES").node_group = bpy.data.node_groups.new("Nodes", "GeometryNodeTree")
+        cube.constraints.new("TRACK_TO").name = "Track To"
         seen = bpy.context.scene
         seen.view_layers.new("Another")
         bpy.ops.scene.new(type="LINK_COPY")
@@ -138,8 +141,12 @@ class Walk:
     def hang(self):
         markers = [each for each in self.markers.helpers() if each["sdi_part"] == self.markers.MARKER]
         if markers:
-            bpy.data.objects["Cube"].parent = self.random.choice(markers)
-            bpy.ops.ed.undo_push(message="parent")
+            cube, marker = bpy.data.objects["Cube"], self.random.choice(markers)
+            if self.random.random() < 0.5:
+                cube.parent = marker
+            else:
+                cube.constraints["Track To"].target = marker
+            bpy.ops.ed.undo_push(message="hang")
 
     def exclude(self):
         layer = bpy.context.view_layer.layer_collection.children.get("SDI")

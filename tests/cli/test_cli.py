@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_generate_makes_a_mesh_and_prints_json(sdi_engine, tmp_path):
         ("x" * 10_000, [], "10000 characters"),
         ("a mug", ["--steps", "0"], '"steps" is 0'),
         ("a mug", ["--preset", "best"], "draft"),
-        ("a mug", ["--guidance-scale", "nan"], "guidance scale"),
+        ("a mug", ["--guidance-scale", "nan"], "guidance-scale"),
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2(sdi_engine, tmp_path, prompt, options, words):
@@ -131,12 +132,42 @@ def test_distill2d_with_the_starter_prior_is_ddim(sdi_engine, tmp_path):
     assert (tmp_path / "out" / result["picture"]).is_file()
 
 
-@pytest.mark.parametrize("minutes", ["nan", "-1"])
+@pytest.mark.parametrize("minutes", ["nan", "inf", "-1"])
 def test_invalid_idle_minutes_are_refused(sdi_engine, tmp_path, minutes):
     code, _, errors = sdi_engine("serve", str(tmp_path), "--idle-minutes", minutes)
     assert code == 2
-    assert f'--idle-minutes: "{minutes}" is no number of minutes' in errors
+    assert f'--idle-minutes: "{minutes}" is no number' in errors
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["generate", "a mug", "--steps", "1.5"], 'generate: argument --steps: "1.5" is no whole number'),
+        (["generate", "a mug", "--guidance-scale", "nan"], 'argument --guidance-scale: "nan" is no number'),
+        (["generate", "a mug", "--guidance-scale", "x" * 99], f'"{"x" * 79}… is no number'),
+        (["sample", "a mug", "--count", ""], 'sample: argument --count: "" is no whole number'),
+        (["evaluate", "--processes", "many"], 'argument --processes: "many" is neither a whole number nor auto'),
+        (["serve", " "], "argument RESULTS: the path is blank"),
+        (["bench", "--keep", ""], "argument --keep: the path is blank"),
+        (["bench", "--size", "huge"], "argument --size: invalid choice: 'huge'"),
+        (["generate"], "the following arguments are required: prompt"),
+        (["generate", "a mug", "--loud"], "unrecognized arguments: --loud"),
+        (["dance"], "argument COMMAND: invalid choice: 'dance'"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence_and_with_json_one_object(arguments, sentence, sdi_engine, tmp_path):
+    output = ["-o", str(tmp_path / "new")] if arguments[1:] and arguments[0] not in ("bench", "serve") else []
+    code, last, errors = sdi_engine(*arguments, *output, "--json")
+    assert code == 2
+    answer = json.loads(last)
+    assert (answer["ok"], answer["exit_code"]) == (False, 2)
+    assert sentence in answer["error"]
+    assert answer["error"].endswith('--help".')
+    assert answer["error"] in errors
+    assert "usage:" not in errors
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
@@ -197,7 +228,7 @@ def test_the_doctor_counts_parts_in_files_of_their_own(tmp_path):
     whole = needs_of(str(model), "cpu")["bytes"]
     next((model / "vae").glob("*.safetensors")).unlink()
     assert needs_of(str(model), "cpu", given)["bytes"] == whole
-    with pytest.raises(BadInputError, match=r'The vae of the model ".*" has no weights in the safetensors format'):
+    with pytest.raises(BadInputError, match=r'The vae of the model ".*" has no weights: download the model again'):
         needs_of(str(model), "cpu")
 
 
@@ -263,3 +294,78 @@ def test_what_a_model_cannot_give_is_refused_before_a_job_folder_is_made(sdi_eng
     assert code == 2
     assert "turbo" in errors
     assert not (tmp_path / "job").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file whose disk is always full")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_what_cannot_be_printed_is_a_sentence(options):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "sdi_engine", "doctor", *options]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 6
+    assert done.stderr.strip().rpartition("\n")[2].startswith("What this command says cannot be written (")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_left_is_no_error():
+    command = [sys.executable, "-m", "sdi_engine", "doctor"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert errors == ""
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_outside_a_job_cancels_the_command(sdi_engine, tmp_path, monkeypatch, signal_number):
+    monkeypatch.setattr("sdi_engine.cli.commands.check_request", lambda request: signal.raise_signal(signal_number))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background of a shell do not have
+        signal.signal(signal.SIGTERM, lambda number, frame: None)  # or the tests themselves would end
+        code, last, errors = sdi_engine("generate", "a mug", "-o", str(tmp_path / "job"), "--json")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert code == 130
+    assert json.loads(last) == {"ok": False, "error": "Cancelled.", "exit_code": 130}
+    assert "Cancelled." in errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that a program is in")
+@pytest.mark.parametrize("command", [["serve", "results"], ["generate", "a mug", "-o", "job"]])
+def test_the_folder_that_it_was_started_in_may_be_gone(sdi_engine, tmp_path, monkeypatch, command):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code, _, errors = sdi_engine(*command)
+    assert code == 2
+    assert "The folder that this command was started in is gone" in errors
+
+
+def test_results_that_are_a_link_to_itself(tmp_path):
+    loop = tmp_path / "loop"
+    try:
+        loop.symlink_to(loop)
+    except OSError:
+        pytest.skip("links are not allowed here")
+    code, _, errors = in_its_own_process("serve", str(loop), "--idle-minutes", "0")
+    assert code == 6
+    assert "Traceback" not in errors
+    assert "cannot be used" in errors
+
+
+def test_ctrl_c_while_it_starts_is_no_traceback():
+    code = (
+        "import runpy, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'sdi_engine.cli.commands':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "sys.argv = ['sdi_engine', 'doctor']\n"
+        "runpy.run_module('sdi_engine', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")

@@ -1,6 +1,8 @@
 """`texture` on the command line: a mesh from a file, and every way in which it cannot be."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -69,10 +71,7 @@ def test_a_shape_is_refined_no_farther_than_was_allowed(tmp_path, box, capsys, s
 def test_bad_input_is_a_sentence_and_code_2(tmp_path, box, capsys, caplog, mesh, options, words):
     (tmp_path / "words.stl").write_text("these are words")
     (tmp_path / "words.txt").write_text("these are words")
-    try:
-        code = main(["texture", str(tmp_path / mesh), "a red mug", "-o", str(tmp_path / "job"), *options])
-    except SystemExit as refused:  # argparse's own way
-        code = refused.code
+    code = main(["texture", str(tmp_path / mesh), "a red mug", "-o", str(tmp_path / "job"), *options])
     errors = capsys.readouterr().err + caplog.text
     assert code == 2
     assert words in errors
@@ -102,3 +101,26 @@ def test_a_python_without_the_packages_is_code_3(tmp_path, box, capsys, monkeypa
     code, result, _ = texture(capsys, box, "a red mug", "-o", tmp_path / "job")
     assert code == 3
     assert 'lacks the package "trimesh"' in result["error"]
+
+
+def test_where_the_mesh_finds_no_room_nothing_is_left_in_the_way(tmp_path, box, capsys, caplog, monkeypatch):
+    def fail(file, mesh):
+        file.write_bytes(b"a part")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("sdi_engine.surface.source.write_source", fail)
+    code, result, _ = texture(capsys, box, "a red box", "-o", tmp_path / "job")
+    assert code == 6
+    assert result["error"].endswith("is full: free some space, then try again.")
+    assert not (tmp_path / "job").exists()
+
+
+def test_a_mesh_that_needs_more_memory_than_there_is(tmp_path, box, capsys, monkeypatch):
+    def fail(file):
+        raise MemoryError
+
+    monkeypatch.setattr(mesh_file, "source_from_file", fail)
+    code, result, _ = texture(capsys, box, "a red box", "-o", tmp_path / "job")
+    assert code == 5
+    assert result["error"].startswith("There was not enough memory")
+    assert not (tmp_path / "job").exists()

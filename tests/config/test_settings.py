@@ -4,6 +4,7 @@ import pytest
 import torch
 from exact_prior import ExactPrior, ball_images
 
+from sdi_engine.config.evaluations import guidance_at
 from sdi_engine.config.parameters import PARAMETERS
 from sdi_engine.config.settings import PRESETS, Ramp
 from sdi_engine.contract.request import JobRequest
@@ -29,6 +30,16 @@ def test_ramp():
     assert [ramp(progress) for progress in (0.0, 0.2, 0.4, 0.6, 1.0)] == pytest.approx([2.0, 2.0, 1.5, 1.0, 1.0])
     step = Ramp(0.1, 0.0, start=0.4, end=0.4)
     assert [step(progress) for progress in (0.0, 0.39, 0.4, 1.0)] == [0.1, 0.1, 0.0, 0.0]
+
+
+def test_guidance_has_its_share_at_each_time():
+    """γ(t) = 1 + share · (γ − 1): where the share is 0, the prompt's own prediction."""
+    some = dataclasses.replace(PRESETS["draft"], guidance_scale=3.0, guidance_share=Ramp(0.0, 1.0, start=0.2, end=0.6))
+    assert [guidance_at(t, some) for t in (0.1, 0.4, 0.6, 0.98)] == [1.0, pytest.approx(2.0), 3.0, 3.0]
+    none_named = dataclasses.replace(some, guidance_scale=None)
+    assert [guidance_at(t, none_named) for t in (0.1, 0.98)] == [1.0, None]
+    unconditional = dataclasses.replace(PRESETS["draft"], guidance_scale=0.0)
+    assert guidance_at(0.5, unconditional) == 0.0
 
 
 def test_a_request_overrides_the_preset_and_the_preset_the_model():

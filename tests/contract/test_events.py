@@ -11,6 +11,7 @@ EXAMPLES = [
     events.PreviewSaved("preview.png", 3),
     events.Notice('it said: "ünïcode"\n'),
     events.Failed("No.", 4),
+    events.Progress("Optimising", 0, 10, 0.0, 0.0, within=1.0),
 ]
 
 
@@ -42,6 +43,9 @@ def test_foreign_lines_are_ignored(line):
         ("progress", {"phase": "x", "step": 1, "steps": 2, "rate": -1}),
         ("progress", {"phase": "x", "step": 1, "steps": 2, "eta": float("nan")}),
         ("progress", {"phase": "x", "step": 1, "steps": 2, "eta": float("inf")}),
+        ("progress", {"phase": "x", "step": 1, "steps": 2, "within": 1.1}),
+        ("progress", {"phase": "x", "step": 1, "steps": 2, "within": -0.1}),
+        ("progress", {"phase": "x", "step": 1, "steps": 2**32 + 1}),
         ("progress", {"phase": ["x"], "step": 1, "steps": 2}),
         ("preview", {"file": "../preview.png", "step": 1}),
         ("preview", {"file": "/etc/passwd", "step": 1}),
@@ -59,6 +63,13 @@ def test_fields_of_wrong_type_or_range_are_ignored(kind, fields):
     assert events.from_line(json.dumps({"type": kind, **fields})) is None
 
 
+@pytest.mark.parametrize(
+    ("step", "steps", "within", "share"), [(3, 10, 0.0, 0.3), (3, 10, 0.5, 0.35), (10, 10, 0.5, 1.0), (0, 0, 0.5, 0.0)]
+)
+def test_how_much_of_a_phase_is_done(step, steps, within, share):
+    assert events.Progress("x", step, steps, within=within).share == share
+
+
 def test_further_fields_of_a_later_version_are_ignored():
     line = json.dumps({"type": "live", "step": 3, "time": 1.0, "colour": "red", "more": {"a": [1]}})
     assert events.from_line(line) == events.LiveMeshSaved(3, 1.0)
@@ -66,7 +77,11 @@ def test_further_fields_of_a_later_version_are_ignored():
 
 def test_sentences_are_cut():
     long = events.Failed("x" * 1_000_000, 3221225477)
-    assert events.from_line(events.to_line(long)) == events.Failed("x" * events.MAX_SENTENCE, 3221225477, long.time)
+    line = events.to_line(long)
+    assert len(line) < events.MAX_LINE_BYTES, "a longer line is not read"
+    assert events.from_line(line) == events.Failed("x" * events.MAX_SENTENCE, 3221225477, long.time)
+    by_another = json.dumps({"type": "notice", "message": "x" * 10_000})
+    assert events.from_line(by_another).message == "x" * events.MAX_SENTENCE
 
 
 def test_of_an_endless_file_only_the_end_is_read(tmp_path, monkeypatch):
@@ -83,7 +98,7 @@ def test_of_an_endless_file_only_the_end_is_read(tmp_path, monkeypatch):
     seen, offset = events.read_new(file, offset)
     assert (seen, offset) == ([], file.stat().st_size)
     with file.open("a") as opened:
-        opened.write('"}\n' + last)
+        opened.write('"}\n' + events.to_line(events.Notice("y" * 300)) + last)
     assert events.read_new(file, offset)[0] == [EXAMPLES[1]]
 
 
@@ -113,11 +128,12 @@ def test_reading_on_leaves_a_half_written_line_for_the_next_time(tmp_path):
     file = tmp_path / "events.jsonl"
     assert events.read_new(file, 0) == ([], 0)
     first, second = events.to_line(EXAMPLES[0]), events.to_line(EXAMPLES[1])
-    file.write_text(first + second[:10], encoding="utf-8")
+    many = 1 + events.MAX_LINE_BYTES // len(first)
+    file.write_text(first * many + second[:10], encoding="utf-8")
     seen, offset = events.read_new(file, 0)
-    assert seen == [EXAMPLES[0]]
-    file.write_text(first + second, encoding="utf-8")
-    assert events.read_new(file, offset) == ([EXAMPLES[1]], len((first + second).encode()))
+    assert seen == [EXAMPLES[0]] * many
+    file.write_text(first * many + second, encoding="utf-8")
+    assert events.read_new(file, offset) == ([EXAMPLES[1]], len((first * many + second).encode()))
 
 
 def test_garbage_between_events_is_skipped(tmp_path):

@@ -1,4 +1,5 @@
 import errno
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sdi_engine.contract import events, job_folder
-from sdi_engine.contract.job_folder import JobFolder, storage_errors
+from sdi_engine.contract.job_folder import JobFolder, make_folder, storage_errors
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.errors import BadInputError, StorageError
 from sdi_engine.system import files
@@ -25,6 +26,17 @@ def test_an_occupied_folder_is_left_alone(tmp_path):
     with pytest.raises(BadInputError, match="not empty"):
         JobFolder.create(tmp_path, REQUEST)
     assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_a_folder_for_results_is_empty_or_holds_a_file_of_ours(tmp_path):
+    make_folder(tmp_path / "deep" / "results", "plan.json")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(BadInputError, match="not empty"):
+        make_folder(tmp_path, "plan.json")
+    (tmp_path / "plan.json").touch()
+    make_folder(tmp_path, "plan.json")
+    with pytest.raises(BadInputError, match="not empty"):
+        make_folder(tmp_path)
 
 
 def test_a_path_that_cannot_be_a_folder(tmp_path):
@@ -46,6 +58,67 @@ def test_a_folder_that_is_no_job(tmp_path):
         JobFolder.open(tmp_path)
     with pytest.raises(BadInputError, match="not a job folder"):
         JobFolder.open(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_what_a_new_job_needs_besides_its_request_is_complete_or_the_folder_is_gone(tmp_path, monkeypatch, number):
+    folder = JobFolder.create(tmp_path / "job", REQUEST)
+    with folder.completed():
+        folder.source_file.touch()
+    assert folder.source_file.exists()
+    with pytest.raises(StorageError, match="is full: free some space"), folder.completed():
+        raise OSError(number, "No space left")
+    assert not folder.path.exists()
+    folder = JobFolder.create(tmp_path / "job", REQUEST)
+    with pytest.raises(KeyboardInterrupt), folder.completed():
+        raise KeyboardInterrupt
+    assert not folder.path.exists()
+    folder = JobFolder.create(tmp_path / "job", REQUEST)
+    monkeypatch.setattr(files, "remove_files", _in_use)
+    with pytest.raises(StorageError, match="is full: free some space"), folder.completed():
+        raise OSError(number, "No space left")
+
+
+def _in_use(*_):
+    raise PermissionError(errno.EACCES, "in use")
+
+
+def test_only_who_is_at_a_job_leaves_it(tmp_path):
+    folder = JobFolder.create(tmp_path / "job", REQUEST)
+    folder.leave()
+    folder.beat(1.0)
+    status = folder.status()
+    folder.status_file.write_text(json.dumps(status | {"process_start": "another process had this id then"}))
+    folder.leave()
+    assert folder.status_file.exists()
+    folder.beat(1.0)
+    folder.leave()
+    assert not folder.status_file.exists()
+
+
+def on_windows(number):
+    error = PermissionError(errno.EACCES, "Access is denied")
+    error.winerror = number
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (files.UnsafeFileError("It is a link."), r"^It is a link\.$"),
+        (OSError(errno.ENAMETOOLONG, "File name too long"), "is too long for its disk: choose a results folder"),
+        (on_windows(206), "is too long for its disk: choose a results folder"),
+        (on_windows(32), "is open in another program: close it"),
+        (on_windows(5), r"cannot be used \(Access is denied\): choose a results folder that you may write to"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), r"here.* cannot be used \(No such file\)"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), "away.* is gone: connect its drive"),
+        (OSError("strange"), r"cannot be used \(strange\)"),
+    ],
+)
+def test_what_the_system_refuses_is_named_with_its_cure(tmp_path, error, words):
+    (tmp_path / "here").mkdir()
+    with pytest.raises(StorageError, match=words), storage_errors(tmp_path / ("away" if "away" in words else "here")):
+        raise error
 
 
 def test_a_full_disk_is_named_with_its_cure(tmp_path):
@@ -95,6 +168,14 @@ def test_an_event_after_a_half_written_line_is_not_lost(tmp_path):
     folder.append(events.StateChanged(events.RUNNING))
     seen, _ = events.read_new(folder.events_file, 0)
     assert [event.state for event in seen] == ["queued", "starting", "running"]
+    assert folder.events_file.read_bytes().count(b"\n") == 4
+
+
+def test_an_event_may_name_a_file_whose_name_is_no_text(tmp_path):
+    folder = JobFolder.create(tmp_path / "job", REQUEST)
+    folder.append(events.Notice("The file caf\udce9 is damaged."))
+    [_, notice], _ = events.read_new(folder.events_file, 0)
+    assert notice.message == "The file caf? is damaged."
 
 
 def test_atomic_writing_leaves_no_temporary_files(tmp_path):

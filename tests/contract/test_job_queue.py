@@ -38,9 +38,9 @@ def test_first_come_first_served_except_with_first(queue):
 
 def test_many_in_the_same_microsecond_keep_their_order(queue, monkeypatch):
     monkeypatch.setattr("time.time_ns", lambda: 1_700_000_000_000_000_000)
-    for number in range(5):
-        queue.add(str(number))
-    assert names(queue) == ["0", "1", "2", "3", "4"]
+    for name in "cabed":
+        queue.add(name)
+    assert names(queue) == ["c", "a", "b", "e", "d"]
 
 
 def test_neighbours_swap_places(queue):
@@ -53,6 +53,31 @@ def test_neighbours_swap_places(queue):
     for name, by in (("b", -1), ("a", 1), ("x", 1)):
         queue.move(name, by)
     assert names(queue) == ["b", "c", "a"]
+
+
+def test_a_job_that_was_just_taken_is_not_moved(queue, monkeypatch):
+    queue.add("a")
+    queue.add("b")
+    replace_file = job_queue.replace_file
+
+    def replace_or_miss(source, target):
+        if source.name.endswith(" a"):
+            source.unlink()
+        replace_file(source, target)
+
+    monkeypatch.setattr(job_queue, "replace_file", replace_or_miss)
+    queue.move("b", -1)
+    assert names(queue) == ["b"]
+
+
+def test_a_queue_may_be_held_before_there_is_one(queue):
+    queue.release()
+    queue.hold()
+    queue.add("a")
+    assert queue.take() is None
+    queue.release()
+    queue.release()
+    assert queue.take().name == "a"
 
 
 def test_a_job_is_taken_once_and_not_while_held(queue, tmp_path):
@@ -100,6 +125,33 @@ def test_the_status_is_that_of_a_living_engine_only(queue):
         assert queue.status() is None, changes
     queue.status_file.write_text("{")
     assert queue.status() is None
+
+
+@pytest.mark.parametrize(
+    ("said", "understood"),
+    [
+        ({"capacity": 3}, {"capacity": 3}),
+        ({"capacity": 0}, {"capacity": 1}),
+        ({"capacity": "3"}, {"capacity": 1}),
+        ({"model": 5}, {"model": ""}),
+        ({"jobs": ["a", "", 5, "b"]}, {"jobs": ["a", "b"]}),
+        ({"jobs": "ab"}, {"jobs": []}),
+    ],
+)
+def test_what_an_engines_status_says_has_its_types(queue, said, understood):
+    queue.make_folders()
+    queue.beat(1.0, ["job"], "starter")
+    status = queue.status()
+    queue.status_file.write_text(json.dumps(status | said))
+    assert queue.status() == status | understood
+
+
+def test_an_engine_works_on_some_jobs_or_none_and_one_of_an_earlier_version_on_one_or_none(queue):
+    assert job_queue.jobs_of({"job": "a"}) == ["a"]
+    assert job_queue.jobs_of({"job": ""}) == job_queue.jobs_of({}) == []
+    queue.make_folders()
+    queue.beat(1.0, [], "starter")
+    assert queue.status()["jobs"] == []
 
 
 def test_many_keep_their_order_and_the_queue_is_read_once(queue, monkeypatch):
@@ -157,8 +209,11 @@ def test_only_what_this_person_queued_is_taken(queue, monkeypatch, tmp_path):
     (queue.tickets_folder / "0000000000000003 run damaged").write_text('{"author": [], "seal": [')
     (queue.tickets_folder / "0000000000000004 run nested").write_text("[" * 9000)
     (queue.tickets_folder / "0000000000000005 run folder").mkdir()
+    (queue.tickets_folder / "0000000000000006 run list").write_text("[]")
+    (queue.tickets_folder / "0000000000000007 run unsealed").write_text('{"author": {}}')
+    (queue.tickets_folder / "0000000000000008 run ..").touch()
     queue.add("mine")
-    assert set(names(queue)) == {"theirs", "old", "damaged", "nested", "folder", "mine"}
+    assert set(names(queue)) == {"theirs", "old", "damaged", "nested", "folder", "list", "unsealed", "mine"}
     assert ours(queue) == ["mine"]
     assert JobQueue(tmp_path).take().name == "mine"
     assert queue.take() is None
@@ -251,6 +306,45 @@ def test_tickets_are_opened_once_and_again_where_their_job_was_away(queue, monke
     assert ours(fresh) == ["b", "a"]
 
 
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "in use just now"), OSError(errno.EIO, "away")])
+def test_a_ticket_that_could_not_be_read_is_read_again(queue, monkeypatch, error):
+    queue.add("a")
+
+    def refused(*_):
+        raise error
+
+    with monkeypatch.context() as drive:
+        drive.setattr(job_queue, "read_text", refused)
+        if isinstance(error, PermissionError):
+            assert (names(queue), ours(queue)) == (["a"], [])
+        else:
+            with pytest.raises(OSError, match="away"):
+                queue.waiting()
+    assert ours(queue) == ["a"]
+
+
+def test_a_queue_behind_a_link_is_not_read(queue, tmp_path):
+    other = JobQueue(tmp_path / "elsewhere")
+    other.add("a")
+    queue.folder.symlink_to(other.folder, target_is_directory=True)
+    with pytest.raises(OSError, match="link"):
+        queue.waiting()
+
+
+def test_where_the_queue_was_deleted_nothing_waits(queue):
+    queue.add("a")
+    assert names(queue) == ["a"]
+    shutil.rmtree(queue.folder)
+    assert queue.waiting() == []
+
+
+def test_a_ticket_that_is_taken_while_the_queue_is_read_is_none(queue, monkeypatch):
+    queue.add("a")
+    [ticket] = queue.waiting()
+    monkeypatch.setattr(queue, "_file_names", lambda: [ticket.file_name, "0000000000000001 run taken"])
+    assert names(queue) == ["a"]
+
+
 def test_a_job_is_announced_before_its_ticket_is_gone(queue, monkeypatch):
     """On a slow disk there was a moment in which a job seemed neither queued nor taken."""
     write_request(queue, "job")
@@ -281,6 +375,26 @@ def test_a_job_that_another_engine_takes_first_is_not_announced_for_long(queue, 
     folder = queue.job_folder(queue.waiting()[0])
     assert queue.take(lambda ticket: queue.remove("job")) is None
     assert folder.status() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_taken_over"), [({"machine": "another"}, False), ({"process_start": "of one that ended"}, True)]
+)
+def test_the_status_of_an_engine_that_has_ended_is_replaced_and_no_other(queue, tmp_path, changes, is_taken_over):
+    """Whether one elsewhere still works on the job is for `worker.run` to find out."""
+    folder = JobFolder.create(tmp_path / "job", JobRequest("a mug"))
+    queue.add("job")
+    folder.status_file.write_text(json.dumps(processes.ourselves() | changes))
+    assert queue.take().name == "job"
+    assert processes.is_ourselves(folder.status()) == is_taken_over
+
+
+def test_an_engine_that_was_told_to_leave_takes_no_job(queue):
+    queue.add("a", first=True)
+    queue.leave_flag.touch()
+    assert queue.take() is None
+    queue.leave_flag.unlink()
+    assert queue.take().name == "a"
 
 
 def test_a_ticket_that_became_invalid_after_it_was_read_is_not_taken(queue):
@@ -356,8 +470,9 @@ def test_of_two_processes_one_gets_the_ticket(queue, tmp_path):
 def test_an_engine_of_the_first_version_is_asked_to_end_since_it_takes_every_ticket(queue):
     queue.make_folders()
     queue.dismiss_earlier_version()
-    (queue.folder / "status.json").write_text('{"pid": 4194305, "heartbeat": 1.0}')
-    queue.dismiss_earlier_version()
+    for pid in (4194305, 2**31, 10**400, -1, "1"):
+        (queue.folder / "status.json").write_text(json.dumps({"pid": pid, "heartbeat": 1.0}))
+        queue.dismiss_earlier_version()
     assert not (queue.folder / "leave").exists()
     (queue.folder / "status.json").write_text(json.dumps({"pid": os.getpid(), "heartbeat": 1.0}))
     queue.dismiss_earlier_version()

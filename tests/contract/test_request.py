@@ -5,6 +5,7 @@ import random
 import pytest
 
 from sdi_engine.config.overrides import parse_override
+from sdi_engine.config.parameters import SCHEMA_VERSION
 from sdi_engine.contract.request import MAX_PROMPT_LENGTH, JobRequest, Lora, slug
 from sdi_engine.errors import BadInputError
 
@@ -106,6 +107,12 @@ def test_white_space_is_folded():
         ({"overrides": {"t": float("nan")}}, '"t" is nan'),
         ({"overrides": {"t": {"first": 1}}}, '"t"'),
         ({"overrides": [1]}, "overrides"),
+        ({"overrides": {5: 1}}, 'The setting "5"'),
+        ({"text_encoders": (5,)}, "5 is not a text encoder"),
+        ({"text_encoders": (" ",)}, "is not a text encoder: give a file or folder"),
+        ({"text_encoders": ("a\x1b.safetensors",)}, "file .* has control characters"),
+        ({"vae": "a\x1b.safetensors"}, "file .* has control characters"),
+        ({"schema": SCHEMA_VERSION + 1}, "later version"),
     ],
 )
 def test_bad_settings_are_refused_with_one_sentence_that_names_them(changes, words):
@@ -137,6 +144,10 @@ def test_longest_prompt_is_accepted():
         ("", "damaged"),
         ("{", "damaged .*not JSON from line 1, column 2 on.: start the job again"),
         ("[]", "is not a request"),
+        ('["prompt"]', "is not a request"),
+        ('{"steps": 3}', "is not a request"),
+        ('{"prompt": "x", "overrides": {"t": {"first": 1}}}', '"t" is .* it must be a number, a word or a list'),
+        ('{"prompt": "x", "loras": ["ab"]}', "list of LoRAs"),
         ('{"prompt": "x", "schema": 99}', "later version .* update the extension"),
         ('{"prompt": "x", "schema": 99, "magic": 1, "seed": "one"}', "later version .* update the extension"),
         ('{"prompt": "x", "schema": true}', "schema"),

@@ -41,6 +41,11 @@ def test_a_run_that_goes_on_counts_the_steps_that_it_did():
     assert speeds.read()[speeds.kind_of(CACHED)] == Speed(0.5, 4.0, 0.0, 512)
 
 
+def test_a_download_is_not_foretold_of_the_next_run():
+    speed.remember(CACHED, 512, {"download": 900.0, "load": 20.0, "optimise": 50.0, "optimise_model": 10.0}, range(20))
+    assert speeds.read()[speeds.kind_of(CACHED)].around == 20.0
+
+
 def test_a_short_run_says_nothing_and_a_damaged_file_neither():
     speed.remember(CACHED, 512, {"optimise": 5.0, "optimise_model": 1.0}, range(3))
     assert speeds.read() == {}

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import struct
 
 import pytest
@@ -10,7 +11,7 @@ from headers import FILES, FIRST, SD1, SD2, SD3, SDXL, VAE, write_file
 from sdi_engine.config.parameters import NO_PARTS
 from sdi_engine.diffusion import parts
 from sdi_engine.diffusion.header import check_is_lora, is_harmless, read_header, read_shapes, weight_files
-from sdi_engine.errors import BadInputError
+from sdi_engine.errors import BadInputError, IncompleteModelError
 
 
 def family(file):
@@ -152,6 +153,74 @@ def test_of_a_network_in_two_precisions_the_full_one_is_looked_at(there, read, t
     assert sorted(read_header(tmp_path)) == read
 
 
+SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+HALVES = [name.replace("model", "model.fp16") for name in SHARDS]
+OLD_HALVES = [name.replace(".", ".fp16.") for name in SHARDS]
+INDEX, HALF_INDEX = "model.safetensors.index.json", "model.safetensors.index.fp16.json"
+
+
+@pytest.mark.parametrize(
+    ("there", "indexes", "read"),
+    [
+        (SHARDS, {INDEX: SHARDS}, SHARDS),
+        ([*SHARDS, "model.safetensors"], {}, ["model.safetensors"]),
+        ([*SHARDS, "model.safetensors"], {INDEX: SHARDS}, SHARDS),
+        ([*SHARDS, *HALVES], {INDEX: SHARDS, HALF_INDEX: HALVES}, SHARDS),
+        (HALVES, {INDEX: SHARDS, HALF_INDEX: HALVES}, HALVES),
+        (OLD_HALVES, {"model.safetensors.fp16.index.json": OLD_HALVES}, OLD_HALVES),
+        (["model.fp16.safetensors"], {INDEX: SHARDS}, ["model.fp16.safetensors"]),
+        (["model.fp16.safetensors", "open_clip_model.safetensors"], {}, ["model.fp16.safetensors"]),
+    ],
+)
+def test_of_several_files_those_are_read_that_an_index_names(there, indexes, read, tmp_path):
+    write_weights(tmp_path, there, indexes)
+    assert [file.name for file in weight_files(tmp_path)] == read
+
+
+@pytest.mark.parametrize(
+    ("there", "indexes", "lacking"),
+    [
+        (SHARDS, {}, "the index of .*model-00001.* and 1 more"),
+        (SHARDS[:1], {INDEX: SHARDS}, SHARDS[1]),
+        ([], {INDEX: SHARDS}, SHARDS[0]),
+        (["model.safetensors"], {INDEX: SHARDS}, SHARDS[0]),
+        (HALVES[:1], {HALF_INDEX: HALVES}, HALVES[1]),
+        (HALVES, {}, "the index of"),
+        (OLD_HALVES, {}, "the index of"),
+    ],
+)
+def test_a_folder_that_was_downloaded_in_part_is_refused(there, indexes, lacking, tmp_path):
+    write_weights(tmp_path, there, indexes)
+    (tmp_path / f"{SHARDS[1]}.incomplete").touch()
+    with pytest.raises(IncompleteModelError, match=f"lacks .*{lacking}.*: download the model again"):
+        weight_files(tmp_path)
+
+
+@pytest.mark.parametrize("index", ["", '{"weight_map": {"a": "mod', '{"weight_map": []}', "{}"])
+def test_a_damaged_index_is_refused(index, tmp_path):
+    write_weights(tmp_path, SHARDS, {})
+    (tmp_path / INDEX).write_text(index)
+    with pytest.raises(BadInputError, match=r"index\.json\" is damaged: delete it"):
+        weight_files(tmp_path)
+
+
+def write_weights(folder, names, indexes):
+    for name in names:
+        write_file(folder / name, {name: (1,)})
+    for name, files in indexes.items():
+        (folder / name).write_text(json.dumps({"weight_map": {file: file for file in files}}))
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"), [(0, "it is empty"), (4, "does not start"), (40, "truncated"), (-1, "truncated")]
+)
+def test_a_file_that_is_cut_off_is_told_to_be(kept, said, tmp_path):
+    file = write_file(tmp_path / "dream.safetensors", SD1)
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(BadInputError, match=said):
+        read_header(file)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -229,6 +298,15 @@ def test_a_file_that_is_longer_than_its_tensors_is_refused(tmp_path):
     with file.open("ab") as stream:
         stream.write(b"more")
     with pytest.raises(BadInputError, match=r"dream\.safetensors.* goes on after its last tensor"):
+        read_shapes(file)
+
+
+def test_a_damaged_file_of_the_hubs_cache_has_to_go_before_it_is_downloaded_again(tmp_path):
+    model = tmp_path / "hub" / "models--owner--name"
+    file = model / "snapshots" / "0" / "unet" / "diffusion_pytorch_model.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"cut")
+    with pytest.raises(BadInputError, match=re.escape(f'delete the folder "{model}", so that the model is downloaded')):
         read_shapes(file)
 
 

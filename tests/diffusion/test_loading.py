@@ -10,11 +10,12 @@ import pytest
 import torch
 from diffusers import PNDMScheduler, UNet2DConditionModel
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from original_layout import write_single_file
 from safetensors.torch import load_file, save_file
 from tiny_models import SCHEDULE, write_sd3, write_sdxl, write_stable_diffusion
 
 from sdi_engine.contract.request import JobRequest
-from sdi_engine.diffusion import loading
+from sdi_engine.diffusion import loading, single_file
 from sdi_engine.diffusion.families import SD1, SD3, SDXL
 from sdi_engine.diffusion.header import read_header
 from sdi_engine.diffusion.loading import load_prior
@@ -254,6 +255,42 @@ def test_a_damaged_configuration_is_one_sentence(latent_model, tmp_path, file, c
     assert "\n" not in str(caught.value)
 
 
+def with_schedule(folder, **said):
+    """The folder, with what its scheduler's configuration says changed, and without what is None."""
+    file = folder / "scheduler" / "scheduler_config.json"
+    said = json.loads(file.read_text()) | said
+    file.write_text(json.dumps({name: value for name, value in said.items() if value is not None}))
+    return str(folder)
+
+
+def test_a_schedule_that_is_not_told_is_refused_instead_of_taken_from_diffusers(latent_model, sd3_model, tmp_path):
+    folder = shutil.copytree(latent_model, tmp_path / "latent")
+    assert load_prior(with_schedule(folder, beta_start=None, beta_end=None, trained_betas=[0.1] * 1000), CPU)
+    assert load_prior(with_schedule(folder, trained_betas=None, beta_schedule="squaredcos_cap_v2"), CPU)
+    with pytest.raises(BadInputError, match=r"does not say its noise schedule \(it lacks beta_start, beta_end\)"):
+        load_prior(with_schedule(folder, beta_schedule="linear"), CPU)
+    flow = shutil.copytree(sd3_model, tmp_path / "flow")
+    for model in (folder, flow):
+        (model / "scheduler" / "scheduler_config.json").write_text("{}")
+    with pytest.raises(BadInputError, match=r"lacks beta_schedule, beta_start, beta_end\): download the model again"):
+        load_prior(str(folder), CPU)
+    with pytest.raises(BadInputError, match=r"lacks shift\): download the model again"):
+        load_prior(str(flow), CPU)
+
+
+@pytest.mark.parametrize("is_velocity", [False, True])
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_prediction_that_is_not_told_is_found_out(is_velocity, as_file, latent_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(single_file, "predicts_velocity", lambda prior: is_velocity)
+    folder = shutil.copytree(latent_model, tmp_path / "dream")
+    model = str(write_single_file(folder, tmp_path / "dream.safetensors")) if as_file else str(folder)
+    assert load_prior(model, CPU)._prediction_type == "epsilon"
+    with_schedule(folder, prediction_type=None)
+    prior = load_prior(model, CPU)
+    assert prior._prediction_type == ("v_prediction" if is_velocity else "epsilon")
+    assert prior.resolution == load_prior(str(latent_model), CPU).resolution
+
+
 def test_what_the_pipeline_corrects_is_correct_before_it_can_complain(latent_model, tmp_path):
     folder = shutil.copytree(latent_model, tmp_path / "older")
     file = folder / "scheduler" / "scheduler_config.json"
@@ -462,6 +499,69 @@ def test_hub_id_that_was_fetched_before(hub_cache, latent_model):
     assert load_prior("someone/something", CPU).resolution == 16
 
 
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        ("unet/diffusion_pytorch_model.safetensors.index.json", "lacks the index of"),
+        ("unet/diffusion_pytorch_model-00002-of-*", "lacks .*-00002-of-"),
+        ("unet/*.safetensors", "lacks .*-00001-of-"),
+        ("vae/*.safetensors", "vae .* has no weights"),
+        ("scheduler/*", "scheduler .* has no scheduler_config"),
+        ("text_encoder/config.json", "text encoder .* has no config"),
+    ],
+)
+def test_what_was_downloaded_in_part_is_told_before_it_is_read(
+    lost, said, latent_model, hub_cache, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loading, "network_in_folder", None)
+    folder = shutil.copytree(latent_model, tmp_path / "sharded")
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    unet.save_pretrained(folder / "unet", max_shard_size="100KB")
+    for file in folder.glob(lost):
+        file.unlink()
+    with pytest.raises(BadInputError, match=f"{said}.*: download the model again"):
+        load_prior(str(folder), CPU)
+    hub_cache("owner/name", folder)
+    with pytest.raises(
+        EnvironmentMissingError, match=f'"owner/name" was downloaded only in part .*{said}.*Online Access'
+    ):
+        load_prior("owner/name", CPU)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda index, held: index.pop("metadata"), 'lacks "metadata", without which'),
+        (lambda index, held: index.update(metadata=None), 'lacks "metadata", without which'),
+        (lambda index, held: held.pop("conv_in.bias"), r'does not tell what .* hold \("conv_in.bias"\)'),
+        (lambda index, held: held.update(more=torch.zeros(1)), r'does not tell what .* hold \("more"\)'),
+    ],
+)
+def test_an_index_that_does_not_fit_its_files_is_refused_by_name(change, said, latent_model, tmp_path):
+    folder = shutil.copytree(latent_model, tmp_path / "sharded")
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    unet.save_pretrained(folder / "unet", max_shard_size="100KB")
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    index = json.loads(file.read_text())
+    shard = folder / "unet" / index["weight_map"]["conv_in.bias"]
+    held = load_file(shard)
+    change(index, held)
+    file.write_text(json.dumps(index))
+    save_file(held, shard, {"format": "pt"})
+    with pytest.raises(BadInputError, match=f"{file.name}.*{said}.*download the model again"):
+        load_prior(str(folder), CPU)
+
+
+def test_what_is_wrong_with_a_model_that_was_downloaded_is_not_the_networks_fault(latent_model, hub_cache, tmp_path):
+    folder = shutil.copytree(latent_model, tmp_path / "odd")
+    (folder / "unet" / "config.json").write_text('{"_class_name": "UNet2DConditionModel", "norm_num_groups": 7}')
+    hub_cache("owner/name", folder)
+    with pytest.raises(BadInputError, match='The model "owner/name" cannot be loaded'):
+        load_prior("owner/name", CPU)
+
+
 def test_an_id_is_no_folder_of_the_working_directory(hub_cache, latent_model, pixel_model, tmp_path, monkeypatch):
     hub_cache("someone/something", latent_model)
     shutil.copytree(pixel_model, tmp_path / "someone" / "something")
@@ -529,6 +629,16 @@ def test_real_model_is_the_first_copy_that_is_here(hub_cache, latent_model, pixe
     assert load_prior(REAL_MODEL, CPU).latent_shape(16)[0] == 4
     hub_cache(REAL_MODEL_MIRRORS[0], pixel_model)
     assert load_prior(REAL_MODEL, CPU).latent_shape(16)[0] == 12
+
+
+def test_of_a_copy_that_is_here_in_part_the_next_one_takes_the_place(hub_cache, latent_model, tmp_path):
+    folder = shutil.copytree(latent_model, tmp_path / "part")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    hub_cache(REAL_MODEL_MIRRORS[0], folder)
+    with pytest.raises(EnvironmentMissingError, match=f'"{REAL_MODEL_MIRRORS[0]}" was downloaded only in part'):
+        load_prior(REAL_MODEL, CPU)
+    hub_cache(REAL_MODEL_MIRRORS[1], latent_model)
+    assert load_prior(REAL_MODEL, CPU).resolution == load_prior(str(latent_model), CPU).resolution
 
 
 def test_a_copy_that_is_here_is_not_fetched_again(hub_cache, latent_model, monkeypatch):

@@ -12,14 +12,14 @@ from diffusers import AutoencoderKLQwenImage, DiffusionPipeline
 from diffusers.loaders import single_file_utils
 from gguf_files import write_k_quants
 from headers import QWEN, SD1, Z_IMAGE, write_file
-from original_layout import renamed
+from original_layout import renamed, write_single_file
 from packed_files import FORMATS
 from safetensors.torch import load_file, save_file
 from sentencepiece_files import sentencepiece_bytes
 from separate_parts import original_vae, write_separately
 from tiny_flux import write_chroma, write_flux
 from tiny_language_models import write_flux2_klein, write_qwen_image, write_sana, write_z_image
-from tiny_models import tiny_tokenizer, write_sd3, write_sdxl
+from tiny_models import tiny_tokenizer, write_sd3, write_sdxl, write_stable_diffusion
 from wide_models import write_wide
 
 from sdi_engine.cli import commands as cli
@@ -522,6 +522,19 @@ def test_the_vae_beside_a_model_is_taken_instead_of_its_own(tmp_path):
     with pytest.raises(BadInputError, match=r"does not start like a safetensors file.* rename it"):
         parts.completed(model, NO_PARTS, ())
     assert parts.completed(model, Parts(vae=other), ()) == Parts(vae=other)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt"])
+def test_a_vae_beside_a_model_that_could_run_code_is_told_not_to_be_used(suffix, tmp_path):
+    folder = write_stable_diffusion(tmp_path / "dream")
+    model = write_single_file(folder, tmp_path / "dream.safetensors")
+    assert load_prior(str(model), CPU).notices == ()
+    model.with_suffix(f".vae{suffix}").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    (notice,) = load_prior(str(model), CPU).notices
+    assert notice.startswith(f'The VAE "dream.vae{suffix}" beside the model is not used')
+    assert notice.endswith('convert it to "dream.vae.safetensors".')
+    save_file(load_file(folder / "vae" / "diffusion_pytorch_model.safetensors"), tmp_path / "dream.vae.safetensors")
+    assert load_prior(str(model), CPU, (), parts.completed(str(model), NO_PARTS, ())).notices == ()
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from sdi_engine.diffusion.single_file import (
     predicts_velocity,
     set_velocity,
 )
+from sdi_engine.diffusion.unet_prior import configure
 from sdi_engine.errors import BadInputError
 from sdi_engine.run.text_to_mesh import tell_how_it_reads
 
@@ -212,12 +214,24 @@ def test_file_alone_gets_a_shipped_configuration(family, shipped, written, tmp_p
 
 def test_file_that_is_marked_as_trained_up_to_pure_noise(tmp_path):
     file = write_single_file(write_sdxl(tmp_path / "folder", "v_prediction"), tmp_path / "dream.safetensors")
+    own = file.with_suffix("") / "scheduler" / "scheduler_config.json"
+    shutil.copy(families.CONFIGS / "sdxl" / "scheduler" / own.name, own)
+    own.write_text(json.dumps(json.loads(own.read_text()) | {"prediction_type": "v_prediction"}))
     end = torch.ones(1)
     assert load_prior(str(file), CPU).scales(end)[0] > 0.01
     save_file(load_file(file) | {"ztsnr": torch.zeros(0)}, file)
     prior = load_prior(str(file), CPU)
     assert prior.scales(end)[0] < 1e-5
     assert prior.sampling_times(4)[0] == 0.999
+
+
+@pytest.mark.parametrize("said", [{}, {"rescale_betas_zero_snr": False}])
+def test_what_is_set_stays_set_whether_the_file_said_something_of_it_or_not(said):
+    """Diffusers takes the default again where a configuration did not say otherwise."""
+    scheduler = DDIMScheduler.from_config(said)
+    configure(scheduler, rescale_betas_zero_snr=True)
+    assert DDIMScheduler.from_config(scheduler.config).config.rescale_betas_zero_snr
+    assert not DDIMScheduler.from_config(scheduler.config).config.thresholding
 
 
 def test_noise_prediction_is_distinguished_from_velocity():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from ddim_sample import ddim_sample
-from exact_prior import ExactPrior
+from exact_prior import ExactPrior, StraightPrior
 
 from sdi_engine.diffusion.prior import Prediction
 from sdi_engine.distillation.ddim import ddim_invert, ddim_step, ddim_trajectory
@@ -53,6 +53,16 @@ def test_a_trajectory_asks_the_model_at_every_time_and_a_sample_is_its_end(prior
         torch.testing.assert_close(again.x0, prediction.x0, atol=1e-3, rtol=1e-3)
 
 
+def test_inversion_goes_in_equal_steps_of_t_from_its_start_to_its_end(prior):
+    prior = StraightPrior(noise_like(prior, 1).flip(-1))
+    x0 = noise_like(prior, 1)
+    (a, b), (a_end, b_end) = prior.scales(torch.tensor([0.2])), prior.scales(torch.tensor([0.8]))
+    x, conditioning = a * x0 + b * prior.noise, prior.condition(["a mug"])
+    there = ddim_invert(prior, x, torch.tensor([0.2]), torch.tensor([0.8]), 3, conditioning, 1.0)
+    assert prior.asked == pytest.approx([0.2, 0.4, 0.6])
+    torch.testing.assert_close(there, a_end * x0 + b_end * prior.noise)
+
+
 def test_inversion_then_sampling_returns_with_an_error_that_falls_with_the_steps():
     # similar images, so that the score is smooth along the trajectory
     prior = ExactPrior({"mug": 0.45 + 0.1 * torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(3))})
@@ -73,7 +83,7 @@ def test_equations_6_and_10_agree(prior, guidance):
     """DDIM on x(t) (eq. 2), on x0 (eq. 6), and the update with the cached noise (eq. 10) are one trajectory."""
     conditioning = prior.condition(["a mug"])
     times = torch.linspace(0.98, 0.05, 30)
-    *trajectory, _ = ddim_trajectory(prior, noise_like(prior, 1), times, conditioning, guidance)
+    trajectory = list(ddim_trajectory(prior, noise_like(prior, 1), times, conditioning, guidance))
     x0, kappa = trajectory[0].x0, trajectory[0].noise
     by_differences = x0
     for before, after, t in zip(trajectory[:-1], trajectory[1:], times[1:].unbind(), strict=False):

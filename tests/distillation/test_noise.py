@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 import torch
-from exact_prior import ExactPrior
+from exact_prior import ExactPrior, StraightPrior
 
 from sdi_engine.config.evaluations import inversion_steps
 from sdi_engine.config.parameters import NOISES, NOISES_2D
@@ -82,12 +82,31 @@ def test_denoising_the_render_with_its_inverted_noise_gives_the_render_back(prio
     assert inverted < 0.2 * error(normal(x0, 1))
 
 
-def test_overshoot_inverts_further_than_the_time_at_which_the_noise_is_added(prior):
-    x0, t = prior._images[:1].view(1, 3, 8, 8), torch.tensor([0.5])
-    assert torch.equal(invert(prior, x0, t), invert(prior, x0, t, inversion_overshoot=0.0))
-    assert (invert(prior, x0, t) - invert(prior, x0, t, inversion_overshoot=0.3)).abs().max() > 1e-3
-    last = torch.ones(1)
-    assert torch.equal(invert(prior, x0, last), invert(prior, x0, last, inversion_overshoot=0.3)), "there is no later"
+def test_inversion_goes_to_a_time_up_to_the_overshoot_later_than_the_noise_is_added_at(prior):
+    def end(time, random_seed):
+        """The model is asked in the clean render, and half-way."""
+        straight = StraightPrior(torch.ones(1, 3, 8, 8))
+        x0, t = torch.zeros(1, 3, 8, 8), torch.tensor([time])
+        invert(straight, x0, t, steps=2, guidance=1.0, inversion_overshoot=0.2, random_seed=random_seed)
+        clean, half_way = straight.asked
+        assert clean == 0.0
+        return 2.0 * half_way
+
+    ends = [end(0.5, seed) for seed in range(40)]
+    assert ends == [end(0.5, seed) for seed in range(40)]
+    assert 0.5 <= min(ends) < 0.53
+    assert 0.67 < max(ends) <= 0.7
+    assert end(1.0, 0) == 1.0, "there is no later"
+
+
+def test_inversion_may_start_with_fresh_noise_and_finds_the_models_from_there():
+    """x̄ = x0 + σ_start·noise + (σ − σ_start)·ε, for a model that sees ε everywhere."""
+    x0, fresh, seen = (normal(torch.zeros(2, 3, 8, 8), seed) for seed in range(3))
+    prior, t, start = StraightPrior(seen[:1]), torch.full((2,), 0.4), 0.05
+    (a, b), (a_start, b_start) = prior.scales(t), prior.scales(torch.full((2,), start))
+    share = (b_start / a_start) / (b / a)
+    kappa = invert(prior, x0, t, guidance=1.0, inversion_start=start, random_seed=1)
+    torch.testing.assert_close(kappa, share * fresh + (1.0 - share) * seen[:1], atol=1e-4, rtol=1e-4)
 
 
 def test_inversion_starts_no_later_than_half_way(prior):
@@ -136,7 +155,12 @@ def test_how_often_noise_is_inverted_is_drawn_where_it_is_neither_always_nor_nev
     assert all(inverted(Ramp(0.0, 1.0, start=0.3, end=0.3), 0.31))
     assert not any(inverted(Ramp(0.0, 1.0, start=0.3, end=0.3), 0.29))
     assert torch.equal(random.get_state(), torch.Generator().manual_seed(0).get_state()), "it has drawn numbers"
-    assert sum(inverted(constant(0.25), 0.5)) / 2000 == pytest.approx(0.25, abs=0.05)
+    for share in (0.05, 0.25):
+        drawn = inverted(constant(share), 0.5)
+        assert sum(drawn) / 2000 == pytest.approx(share, abs=0.04)
+    random.manual_seed(0)
+    inverted(constant(0.05), 0.5)
+    assert inverted(constant(0.25), 0.5) == drawn, "a run is another than it was"
 
 
 def test_fixed_noise_is_one_standard_normal_draw_for_all_images_and_steps():
@@ -201,12 +225,15 @@ def test_one_step_of_gradient_descent_is_the_gradient_by_differences(prior):
     assert ((start - stepped) / 0.1 * direction).sum().item() == pytest.approx(slope.item(), rel=1e-4)
 
 
-def test_interval_noise_is_the_prediction_one_interval_before_and_x_lies_on_its_trajectory(prior):
-    x0, t = prior._images[:2].view(2, 3, 8, 8) + 0.1, torch.full((2,), 0.6)
+@pytest.mark.parametrize(("t", "s", "steps"), [(0.6, 0.5, 5), (0.05, 0.0, 1)])
+def test_interval_noise_is_the_prediction_one_interval_before_and_x_lies_on_its_trajectory(t, s, steps):
+    """Both without guidance, whatever the prompt says."""
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    prior = ExactPrior({"mug": images[:2], "car": images[2:]})
+    x0, t, s = images[:2] * 0.2, torch.full((2,), t), torch.full((2,), s)
     conditioning = prior.condition(["a mug"] * 2)
     kappa, image = interval_noise(prior, x0, t, conditioning, context(inversion_steps_per_unit=9, interval=0.1))
-    s = torch.full((2,), 0.5)
-    at_s = ddim_invert(prior, x0, torch.zeros(2), s, 5, conditioning, 0.0)
+    at_s = ddim_invert(prior, x0, torch.zeros(2), s, steps, conditioning, 0.0)
     torch.testing.assert_close(kappa, prior.predict(at_s, s, conditioning, 0.0).noise)
     (a, b), (a_t, b_t) = prior.scales(s), prior.scales(t)
     x = a_t * image + b_t * kappa

@@ -1,5 +1,8 @@
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_models import tiny_tokenizer
 from transformers import CLIPConfig, CLIPModel
 
@@ -54,3 +57,32 @@ def test_a_folder_without_a_model(tmp_path):
         ClipScore(tmp_path, PROMPTS)
     with pytest.raises(BadInputError, match="does not contain a CLIP model"):
         ClipScore(tmp_path / "nowhere", PROMPTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda held: held.pop("visual_projection.weight"), r'lacks "visual_projection.weight": give a whole one'),
+        (lambda held: held["text_projection.weight"].fill_(float("nan")), "NaN or infinite"),
+    ],
+)
+def test_weights_that_are_not_all_there_make_no_score(change, said, clip_folder, tmp_path):
+    folder = shutil.copytree(clip_folder, tmp_path / "clip")
+    held = load_file(folder / "model.safetensors")
+    change(held)
+    save_file(held, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BadInputError, match=said):
+        ClipScore(folder, PROMPTS)
+
+
+def test_a_weight_file_that_is_cut_off_and_an_empty_tokenizer_are_refused(clip_folder, tmp_path):
+    cut, empty = (shutil.copytree(clip_folder, tmp_path / name) for name in ("cut", "empty"))
+    whole = (cut / "model.safetensors").read_bytes()
+    (cut / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadInputError, match="does not contain a CLIP model"):
+        ClipScore(cut, PROMPTS)
+    for file in empty.glob("*"):
+        if "token" in file.name or file.name in ("vocab.json", "merges.txt"):
+            file.unlink()
+    with pytest.raises(BadInputError, match=r"does not contain a CLIP model|knows no words"):
+        ClipScore(empty, PROMPTS)

@@ -63,13 +63,20 @@ def test_prompts_come_from_lists_files_and_one_by_one(tmp_path):
     assert "an iguana holding a balloon" in read_prompts(["paper"], [])
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
-def test_a_list_that_cannot_be_read(tmp_path, content):
+@pytest.mark.parametrize(("content", "why"), [(None, "No such file"), ("café".encode("latin-1"), "not UTF-8 text")])
+def test_a_list_that_cannot_be_read(tmp_path, content, why):
     if content is not None:
         (tmp_path / "list.txt").write_bytes(content)
     with pytest.raises(BadInputError, match="cannot be read") as caught:
         read_prompts([str(tmp_path / "list.txt")], [])
-    assert all(name in str(caught.value) for name in LISTS)
+    assert all(name in str(caught.value) for name in (why, *LISTS))
+
+
+def test_lists_without_a_prompt_are_refused(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"# none yet\r\n\r\n")
+    with pytest.raises(BadInputError, match=r"no prompt in .*list\.txt.*: write one per line"):
+        read_prompts([str(tmp_path / "list.txt")], [])
+    assert read_prompts([str(tmp_path / "list.txt")], ["a cup"]) == ("a cup",)
 
 
 def test_seeds():

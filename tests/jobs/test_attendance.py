@@ -9,7 +9,7 @@ import pytest
 from sdi_text_to_3d.jobs import process
 from sdi_text_to_3d.jobs.job import CANCEL_GRACE_SECONDS, EXIT_GRACE_SECONDS, Job
 from sdi_text_to_3d.jobs.library import read_entry
-from sdi_text_to_3d.sdi_engine.contract import events
+from sdi_text_to_3d.sdi_engine.contract import attendance, events
 from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
 from sdi_text_to_3d.sdi_engine.contract.job_queue import JobQueue
 from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
@@ -92,6 +92,7 @@ def test_a_living_engine_attends_its_job_however_old_its_heartbeat(engine):
     engine.look(job, 120.0)
     engine.look(job, 1e5, step=1e4)
     assert job.state == events.RUNNING
+    assert job.elsewhere == ""
     assert read_entry(job.folder).state == events.RUNNING
 
 
@@ -172,6 +173,16 @@ def test_a_left_behind_status_does_not_kill_the_engine_at_its_next_job(engine, m
     left.kill()
     engine.look(running, 60.0)
     assert running.state == events.RUNNING
+
+
+def test_what_another_engine_says_does_not_count_for_this_one(engine):
+    """Beside the engine that serves the queue, one that was started by hand works on a job of the same folder."""
+    job = engine.begin()
+    other = engine.identity | {"pid": engine.process.pid + 1, "heartbeat": 1.0, "job": "another"}
+    engine.queue.status_file.write_text(json.dumps(other))
+    engine.look(job, 30)
+    assert job.state == events.RUNNING
+    assert attendance.is_ours_to_end(job.folder)
 
 
 def test_a_job_that_its_engine_has_left_is_over_though_the_engine_lives(engine):

@@ -1,5 +1,6 @@
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def test_a_python_that_cannot_run_is_one_sentence(tmp_path):
     said = diagnosis(Engine(tmp_path / "python", headless.ROOT))
     assert not said.ok
     assert "does not exist" in said.sentence
+
+
+def test_without_room_for_temporary_files_it_is_one_sentence(engine, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    examination = Examination(engine)
+    assert examination.poll()
+    assert "no temporary file can be written" in examination.diagnosis.sentence
+    examination.stop()
 
 
 def test_a_program_that_is_no_engine_is_one_sentence():

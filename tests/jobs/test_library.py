@@ -67,6 +67,32 @@ def test_a_job_that_is_done_says_so(shelf, results):
 
 
 @pytest.mark.parametrize(
+    ("said", "flag", "state"),
+    [
+        (events.RUNNING, None, events.FAILED),
+        (events.RUNNING, "pause", events.PAUSED),
+        (events.RUNNING, "cancel", events.CANCELLED),
+        (events.RUNNING, "finish", events.FAILED),
+        (events.PAUSED, "cancel", events.PAUSED),
+        (events.CANCELLED, None, events.CANCELLED),
+    ],
+)
+def test_a_job_without_an_engine_is_what_was_said_or_asked_last(results, said, flag, state):
+    folder = JobFolder.create(results / "job", JobRequest("a red mug"))
+    folder.append(events.StateChanged(said))
+    folder.beat(1.0)
+    assert read_entry(folder).state == said, "this process is at it"
+    dead = folder.status() | {"process_start": "another process had this id then"}
+    folder.status_file.write_text(json.dumps(dead))
+    if flag is not None:
+        (folder.path / flag).touch()
+    assert read_entry(folder).state == state
+    assert read_entry(folder, {"job"}).state == events.QUEUED
+    folder.result_file.write_text("{}")
+    assert read_entry(folder).state == events.DONE
+
+
+@pytest.mark.parametrize(
     ("request_json", "words"),
     [
         ("", "is damaged"),

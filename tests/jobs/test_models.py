@@ -201,12 +201,18 @@ def test_a_model_in_shards_is_whole_with_the_last_of_them(tmp_path):
     snapshot = write_cached(tmp_path, "owner/large")
     (snapshot / "unet" / PARTS["unet"]).unlink()
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
-    index = {"weight_map": dict(zip("ab", names, strict=True))}
-    (snapshot / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
-    for name in names:
+    index = json.dumps({"weight_map": dict(zip("ab", names, strict=True))})
+    for name, content in [(names[0], "x"), ("diffusion_pytorch_model.safetensors.index.json", index), (names[1], "x")]:
         assert not inspect("owner/large", tmp_path).is_here
-        (snapshot / "unet" / name).write_bytes(bytes(1000))
+        (snapshot / "unet" / name).write_text(content)
     assert inspect("owner/large", tmp_path).is_here
+
+
+def test_a_folder_that_was_downloaded_in_part_is_refused_with_a_sentence(tmp_path):
+    folder = write_folder(tmp_path / "dream")
+    (folder / "unet" / PARTS["unet"]).rename(folder / "unet" / "diffusion_pytorch_model-00001-of-00002.safetensors")
+    with pytest.raises(BadInputError, match=r"lacks the index of .*: download the model again"):
+        inspect(str(folder))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="making links needs a right on Windows")

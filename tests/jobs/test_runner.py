@@ -433,6 +433,21 @@ def test_a_python_that_cannot_start_is_reported_with_the_cure(tmp_path, python, 
     assert (again.state, again.failure.message) == (events.FAILED, job.failure.message)
 
 
+def test_a_program_that_never_serves_gives_way_to_the_next_that_is_chosen(tmp_path, engine):
+    package = tmp_path / "other" / "sdi_engine"
+    package.mkdir(parents=True)
+    (package / "__main__.py").write_text("import time\ntime.sleep(600)\n")
+    desk = Desk(tmp_path / "results", Engine(Path(sys.executable), package.parent))
+    job = desk.put("a red mug")
+    desk.until(lambda: desk._process.is_starting)
+    wrong = desk._process._process
+    desk.engine = engine
+    desk.until(lambda: job.is_over)
+    assert job.state == events.DONE
+    assert wrong.poll() is not None
+    desk.close()
+
+
 def test_a_job_that_waits_for_an_engine_is_done_once_there_is_one(tmp_path, engine):
     desk = Desk(tmp_path / "results", Engine(tmp_path / "no python", headless.ROOT))
     job = desk.put("a red mug")

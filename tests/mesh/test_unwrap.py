@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import trimesh
 
+from sdi_engine.mesh import unwrap as unwrapping
 from sdi_engine.mesh.texels import texels
 from sdi_engine.mesh.topology import pieces
 from sdi_engine.mesh.unwrap import unwrap
+from sdi_engine.system.occasions import at_occasions
 
 
 def charts_in(unwrapped):
@@ -62,3 +64,23 @@ def test_any_triangles_have_a_map(faces):
     unwrapped = unwrap(trimesh.Trimesh(points, faces, process=False), 64, 2)
     assert len(unwrapped.faces) == len(faces)
     assert np.isfinite(unwrapped.uv).all()
+
+
+def test_charts_are_looked_at_a_few_at_a_time(monkeypatch):
+    """Of 600 charts every third lies over itself, and every third is one triangle; their faces come in any order."""
+    low, high, other = [[0, 0], [1, 0], [0, 1]], [[1, 0], [1, 1], [0, 1]], [[1, 0], [0, 0.9], [0, 0]]
+    corners = np.array([low, high, low, other, low] * 200, float)
+    chart = np.repeat(np.arange(600), [2, 2, 1] * 200)
+    sizes, occasions = [], []
+
+    def noted(uv, size, tolerance):
+        sizes.append(size)
+        return texels(uv, size, tolerance)
+
+    monkeypatch.setattr(unwrapping, "texels", noted)
+    order = np.random.default_rng(0).permutation(len(chart))
+    with at_occasions(lambda: occasions.append(True)):
+        over = unwrapping._over_themselves(corners[order], chart[order])
+    assert over.tolist() == [False, True, False] * 200
+    assert max(sizes) <= 16 * 96
+    assert len(occasions) == len(sizes) == 2

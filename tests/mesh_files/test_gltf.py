@@ -224,6 +224,22 @@ def test_one_colour_for_all_vertices_is_a_factor(tmp_path):
     np.testing.assert_allclose(looks(source), [[HALF, 255, 0]] * 2, atol=2)
 
 
+@pytest.mark.parametrize("lost", [float("nan"), float("inf")])
+@pytest.mark.parametrize("corners", [(0, 1, 2, 3), (1,), (0,)])
+def test_a_picture_that_no_uv_coordinates_lead_to_is_told(tmp_path, lost, corners):
+    file = GltfFile()
+    uv = np.array(FLAT_UV)
+    uv[list(corners), 0] = lost
+    painted(file, plain(file.picture(WHITE), baseColorFactor=[0, 1, 0, 1]), uv)
+    source, notices = read(tmp_path, file)
+    assert notices[0].startswith("Plain colours take the place of pictures for which there are no UV coordinates")
+    if corners != (0,):  # no face has all of its own
+        assert source.uv is None
+        np.testing.assert_allclose(looks(source), [GREEN, GREEN], atol=2)
+    else:
+        np.testing.assert_allclose(looks(source)[0], GREEN, atol=2)  # those that have come first
+
+
 @pytest.mark.parametrize("is_alike", [True, False])
 def test_places_that_share_the_picture_and_not_the_colours_get_a_new_map(tmp_path, is_alike):
     file = GltfFile()
@@ -267,13 +283,21 @@ def test_glossy_metals_are_not_black(tmp_path, diffuse, specular):
     assert notices == ()
 
 
-def test_a_specular_picture_that_lies_elsewhere_is_left_out(tmp_path):
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_specular_picture_that_is_left_out_is_told(tmp_path, is_there):
     file = GltfFile()
-    elsewhere = {"KHR_texture_transform": {"scale": [2.0, 2.0]}}
-    shine = {"index": file.picture(WHITE), "extensions": elsewhere}
+    shine = {"index": file.picture(WHITE)}
+    if is_there:
+        shine["extensions"] = {"KHR_texture_transform": {"scale": [2.0, 2.0]}}
+    else:
+        file.document["images"][0] = {"uri": "shine.png"}
     glossy = {"diffuseTexture": {"index": file.picture(GREEN)}, "specularGlossinessTexture": shine}
     painted(file, {"extensions": {GLOSSY: glossy}})
-    np.testing.assert_allclose(looks(read(tmp_path, file)[0]), [GREEN] * 2, atol=2)
+    source, notices = read(tmp_path, file)
+    np.testing.assert_allclose(looks(source), [GREEN] * 2, atol=2)
+    assert len(notices) == 1
+    assert "Metals may be too dark" in notices[0]
+    assert f'"{"image 0" if is_there else "shine.png"}"' in notices[0]
 
 
 @pytest.mark.parametrize("is_readable", [True, False])

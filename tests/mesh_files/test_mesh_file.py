@@ -1,5 +1,6 @@
 import json
 import struct
+import warnings
 
 import numpy as np
 import pytest
@@ -172,6 +173,55 @@ def test_a_grey_picture_of_16_bits_is_not_white(tmp_path):
     mesh.export(tmp_path / "grey.glb")
     source, _ = source_from_file(tmp_path / "grey.glb")
     np.testing.assert_allclose(look_at_middles(source), 100, atol=1)
+
+
+def test_a_picture_of_fractions_is_told_instead_of_being_black(tmp_path):
+    Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "look.tif")
+    middles, _, notices = two_triangles(tmp_path, SQUARE, material="newmtl a\nKd 1 0 0\nmap_Kd look.tif\n")
+    np.testing.assert_allclose(middles[0], RED, atol=1)
+    assert '"look.tif"' in notices[0]
+
+
+def test_a_mesh_far_from_the_origin_is_told_to_be_rounded(tmp_path):
+    """As those are that are placed on a map of the world."""
+
+    def at(place):
+        mesh = in_y_up(wedge())
+        mesh.vertices = mesh.vertices * 1.07 + [place, 0, 0]
+        (tmp_path / "a.obj").write_text(mesh.export(file_type="obj", digits=12))
+        return source_from_file(tmp_path / "a.obj")
+
+    for near in (0, 100):
+        assert at(near)[1] == ()
+    (notice,) = at(500_000)[1]
+    assert notice.startswith("The mesh is so far from the origin that its vertices are rounded there, by up to 0.0")
+    for far in (1e8, 1e14):
+        with pytest.raises(BadInputError, match="so far from the origin that its shape is lost there: move it nearer"):
+            at(far)
+
+
+def test_nan_is_a_sentence_without_a_warning(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number in ("nan", "inf", "1e300"):
+            (tmp_path / "a.obj").write_text(f"v {number} 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+            with pytest.raises(BadInputError, match="NaN, infinite or far too large"):
+                source_from_file(tmp_path / "a.obj")
+
+
+def test_only_the_first_buffer_is_in_the_file_itself(tmp_path):
+    content = trimesh.Scene([in_y_up(wedge())]).export(file_type="glb")
+    length = struct.unpack("<I", content[12:16])[0]
+    document = json.loads(content[20 : 20 + length])
+    document["buffers"].append(document["buffers"][0])
+    for view in document["bufferViews"]:
+        view["buffer"] = 1
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    rest = struct.pack("<II", len(text), 0x4E4F534A) + text + content[20 + length :]
+    (tmp_path / "a.glb").write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(rest)) + rest)
+    with pytest.raises(BadInputError, match="damaged"):
+        source_from_file(tmp_path / "a.glb")
 
 
 def test_pictures_are_read_from_the_files_folder_only(tmp_path):
@@ -373,7 +423,8 @@ def test_faces_of_an_obj_file_without_uv_coordinates_leave_the_others_their_look
     middles, source, notices = two_triangles(tmp_path, SQUARE, lines)
     np.testing.assert_allclose(middles[0], RED, atol=2)
     assert middles[1] == pytest.approx(round(255 * UNKNOWN), abs=2)
-    assert "no UV map" in notices[0]
+    assert '"look.png"' in notices[0]
+    assert "no UV map" in notices[1]
     along, across = (source.uv[:, corner] - source.uv[:, 0] for corner in (1, 2))
     assert (np.abs(along[:, 0] * across[:, 1] - along[:, 1] * across[:, 0]) > 0.01).all()  # both can be painted
 

@@ -57,6 +57,21 @@ def test_materials_are_in_several_files_whose_names_have_spaces(tmp_path):
     assert notices == ()
 
 
+def test_faces_of_thousands_of_materials_in_any_order_keep_their_colours(tmp_path):
+    order = np.random.default_rng(0).permutation(6000) % 3000
+    text = TRIANGLE.format("") + "mtllib a.mtl\n" + "".join(f"usemtl m{number}\nf 1 2 3\n" for number in order)
+    material = "".join(f"newmtl m{number}\nKd 1 {number % 2} {number % 3 // 2}\n" for number in range(3000))
+    source, notices = read(tmp_path, text, material)
+    colours, counts = np.unique(source.look_corners[:, 0], axis=0, return_counts=True)
+    assert dict(zip(map(tuple, colours.tolist()), counts.tolist(), strict=True)) == {
+        (255, 0, 0): 2000,
+        (255, 255, 0): 2000,
+        (255, 0, 255): 1000,
+        (255, 255, 255): 1000,
+    }
+    assert notices == ()
+
+
 @pytest.mark.parametrize("line", ["f 1/1 2/2 3/4", "f 1 2 three", "v 0 zero 0\nf 1 2 3"])
 def test_a_damaged_line_gets_a_sentence(tmp_path, line):
     with pytest.raises(BadInputError, match="damaged"):

@@ -120,6 +120,15 @@ def test_a_picture_that_is_missing_is_told(tmp_path):
     assert '"a.png"' in notices[0]
 
 
+def test_a_picture_that_no_uv_coordinates_lead_to_is_told(tmp_path):
+    Image.new("RGB", (8, 8), tuple(RED)).save(tmp_path / "a.png")
+    vertex = "property float u\nproperty float v\n"
+    rows = "0 0 0 nan 0\n1 0 0 1 0\n0 1 0 0 1\n3 0 1 2\n"
+    _, notices = read(tmp_path, header("ascii", 3, 1, vertex, comment="comment TextureFile a.png\n") + rows.encode())
+    assert len(notices) == 1
+    assert 'no UV coordinates: "a.png"' in notices[0]
+
+
 def test_triangle_strips_are_turned_as_they_begin(tmp_path):
     head = header("ascii", 4, 1).replace(b"element face", b"element tristrips")
     source, _ = read(tmp_path, head + b"0 0 0\n1 0 0\n0 1 0\n1 1 0\n8 0 1 2 3 -1 0 1 2\n")

@@ -5,7 +5,9 @@ import itertools
 import pytest
 import torch
 
-from sdi_engine.radiance import encoding, kernels, lookup
+from sdi_engine import kernels
+from sdi_engine import threads as worker_threads
+from sdi_engine.radiance import encoding, lookup
 from sdi_engine.radiance.encoding import DenseGrids, HashGrids
 
 RESOLUTIONS = (4, 7, 30)
@@ -36,7 +38,7 @@ def features_and_gradients(grids, active_levels):
 @pytest.mark.parametrize(("active_levels", "threads"), [(2, 1), (3, 1), (3, 2)])
 def test_warp_finds_the_features_and_gradients_of_plain_torch(make, active_levels, threads, monkeypatch, capfd):
     pytest.importorskip("warp")
-    monkeypatch.setattr(kernels, "WORTH_THREADS", 0)
+    monkeypatch.setattr(worker_threads, "WORTH_THREADS", 0)
     torch.set_num_threads(threads)
     assert make(2).are_fused(points())
     fused, fused_gradients = features_and_gradients(make(2), active_levels)
@@ -56,6 +58,7 @@ def test_where_warp_does_not_work_plain_torch_computes_and_the_log_says_why(monk
     pytest.importorskip("warp")
     monkeypatch.setattr(lookup, "_kernels", broken)
     lookup._works.cache_clear()
+    kernels._say_once.cache_clear()
     try:
         found, _ = features_and_gradients(hashed(2), 3)
         features_and_gradients(hashed(2), 3)
@@ -63,7 +66,7 @@ def test_where_warp_does_not_work_plain_torch_computes_and_the_log_says_why(monk
         lookup._works.cache_clear()
     assert found.abs().max() > 0.0
     assert [record.getMessage() for record in caplog.records] == [
-        "Warp does not work here, so plain torch computes, more slowly: no compiler"
+        "Warp does not work here, so another way of computing is taken, more slowly: no compiler"
     ]
 
 

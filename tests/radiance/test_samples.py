@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from sdi_engine import threads as worker_threads
 from sdi_engine.cameras import orbit
 from sdi_engine.config.settings import PRESETS
-from sdi_engine.radiance import kernels
 from sdi_engine.radiance.marching import can_be_fused, fused_samples_along
 from sdi_engine.radiance.occupancy import OccupancyGrid
 from sdi_engine.radiance.samples import Samples, samples_along
@@ -81,7 +81,7 @@ def test_parts_together_are_the_whole(rays):
 def test_a_kernel_finds_those_of_plain_torch(random, threads, monkeypatch):
     """But for a few whose cell is a matter of rounding."""
     pytest.importorskip("warp")
-    monkeypatch.setattr(kernels, "WORTH_THREADS", 0)
+    monkeypatch.setattr(worker_threads, "WORTH_THREADS", 0)
     torch.set_num_threads(threads)
     rays = [tensor.reshape(-1, 3) for tensor in orbit(PRESETS["draft"].cameras, [30.0], 20.0, CPU).rays(24)]
     occupancy = occupancy_of(slice(1, 5), slice(8, 13))

@@ -111,6 +111,7 @@ def test_a_run_whose_noise_lives_on_the_object_goes_on_to_the_same_bits(prior, n
     assert not torch.equal(resumed.guidance.cells.values, drawn)
     advance(resumed, 3)
     assert torch.equal(resumed.guidance.cells.values, whole.guidance.cells.values)
+    assert torch.equal(resumed.guidance.cells.kept, whole.guidance.cells.kept)
     ends = resumed.representation.state_dict()
     for name, tensor in whole.representation.state_dict().items():
         assert torch.equal(ends[name], tensor), name

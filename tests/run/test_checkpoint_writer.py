@@ -1,5 +1,6 @@
 import dataclasses
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -54,6 +55,26 @@ def test_what_could_not_be_written_is_told_by_the_next_call(run, tmp_path):
         writer.save_if_due(run)
         with pytest.raises(OSError, match="taken"):
             writer.save(run)
+
+
+def test_the_next_checkpoint_is_due_when_the_last_one_was_begun_long_enough_ago(run, tmp_path, monkeypatch):
+    """By a clock of ours: 15 s after the beginning, and then a hundred seconds, since writing takes two of them."""
+    now, written = [100.0], []
+
+    def slow_write(snapshot, path):
+        written.append(now[0])
+        now[0] += 2.0
+
+    monkeypatch.setattr(checkpoint_writer, "seconds_apart", seconds_apart)
+    monkeypatch.setattr(checkpoint_writer, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(checkpoint, "write", slow_write)
+    with CheckpointWriter(tmp_path / "state.safetensors") as writer:
+        for at in (100.0, 114.0, 115.0, 120.0, 214.0, 215.0):
+            now[0] = at
+            writer.save_if_due(run)
+            while writer.is_writing:
+                pass
+    assert written == [115.0, 215.0]
 
 
 def test_checkpoints_are_further_apart_where_they_are_large_or_slow_to_write():

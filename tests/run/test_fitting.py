@@ -12,7 +12,7 @@ from sdi_engine.diffusion import device_memory
 from sdi_engine.diffusion.counted_prior import CountedPrior
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.needs import Weights, Work
-from sdi_engine.errors import EXIT_OUT_OF_MEMORY, OutOfMemoryError
+from sdi_engine.errors import EXIT_OUT_OF_MEMORY, BadInputError, OutOfMemoryError
 from sdi_engine.run import fitting
 from sdi_engine.run.watched_prior import WatchedPrior
 
@@ -76,6 +76,16 @@ def test_parts_in_files_of_their_own_are_weighed(prior, model, monkeypatch):
     monkeypatch.setattr(fitting, "weigh", lambda *of: asked.append(of))
     fitting.fit(prior, model, LARGE, lambda event: None, Parts(vae="vae.safetensors"))
     assert asked == [(model, Parts(vae="vae.safetensors"))]
+
+
+def test_a_loaded_model_whose_file_is_gone_runs_without_the_measures_of_the_job_before(prior, model, monkeypatch):
+    def gone(*_):
+        raise BadInputError("It is gone.")
+
+    monkeypatch.setattr(fitting, "weigh", gone)
+    prior.save_memory(("one by one",))
+    fitting.fit(prior, model, LARGE, lambda event: None)
+    assert prior.images_at_once is None
 
 
 def test_measures_reach_what_the_loop_asks(prior):

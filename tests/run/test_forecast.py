@@ -9,7 +9,7 @@ from sdi_engine.config.evaluations import evaluations_of
 from sdi_engine.config.parameters import NOISES
 from sdi_engine.config.ramp import Ramp
 from sdi_engine.config.settings import PRESETS
-from sdi_engine.run.forecast import Forecast, Took, Work
+from sdi_engine.run.forecast import WINDOW_STEPS, Forecast, Took, Work
 from sdi_engine.run.optimisation import Optimisation
 
 EVALUATION, ENCODE, RENDER, PREVIEW = 2.0, 1.0, 3.0, 0.5
@@ -28,6 +28,18 @@ def test_what_is_left_is_known_after_one_step_although_steps_get_cheaper():
     forecast.between_took(PREVIEW)
     assert forecast.left(1) == pytest.approx(sum(seconds[1:]) + 3 * PREVIEW)
     assert forecast.left(4) == 0.0
+    assert forecast.rate(4) == pytest.approx(1.0 / (seconds[3] + PREVIEW)), "that of the last step"
+
+
+def test_rates_are_means_over_the_last_steps_and_what_is_between_them_over_all():
+    forecast = Forecast([Work(10.0, 1.0), Work(10.0, 3.0)] * WINDOW_STEPS)
+    for step in range(WINDOW_STEPS):  # forgotten by the end
+        forecast.step_took(step, 1, Took(100.0, 100.0, 100.0))
+        forecast.between_took(1.0)
+    for step in range(WINDOW_STEPS, 2 * WINDOW_STEPS, 2):
+        forecast.step_took(step, 10, Took(10 * EVALUATION, 0.5 * ENCODE, RENDER))
+        forecast.step_took(step + 1, 30, Took(30 * EVALUATION, 1.5 * ENCODE, 3.0 * RENDER))
+    assert dataclasses.astuple(forecast.rates) == pytest.approx((EVALUATION, ENCODE, RENDER, 0.5))
 
 
 @pytest.mark.parametrize("noise", NOISES)
@@ -47,6 +59,8 @@ def test_evaluations_are_known_from_the_schedule(noise, perp_neg):
         {"inversion_depth": Ramp(2.0, 0.5)},
         {"inversion_share": Ramp(0.0, 1.0, start=0.5, end=0.5)},
         {"target_steps": Ramp(1.0, 3.0)},
+        {"guidance_share": Ramp(0.0, 1.0, start=0.5, end=0.5)},
+        {"guidance_share": Ramp(0.0, 1.0), "noise": "sgd", "noise_rounds": 2},
         {"released_code": True, "inversion_steps_per_unit": 10},
         {"views_per_step": 1},
     ],

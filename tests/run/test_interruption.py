@@ -44,15 +44,15 @@ def small_run(**changes):
 def state_of(run):
     state = {name: tensor.clone() for name, tensor in run.representation.state_dict().items()}
     if run.guidance.cells is not None:
-        state["cells"] = run.guidance.cells.values.clone()
+        state["cells"], state["kept"] = run.guidance.cells.values.clone(), run.guidance.cells.kept.clone()
     return state
 
 
-@pytest.mark.parametrize("noise", ["inversion", "cached-3d"])
+@pytest.mark.parametrize(("noise", "fits"), [("inversion", 1), ("cached-3d", 1), ("cached-3d", 2)])
 @pytest.mark.usefixtures("small_patches")
-def test_a_step_that_is_given_up_anywhere_has_never_been(noise):
+def test_a_step_that_is_given_up_anywhere_has_never_been(noise, fits):
     """Among the patches, both times, and before evaluations; in steps that look at the occupied cells, too."""
-    run, whole = small_run(noise=noise), small_run(noise=noise)
+    run, whole = small_run(noise=noise, fits=fits), small_run(noise=noise, fits=fits)
     for step in range(STEPS):
         before = state_of(run)
         for stop_at in (0, 2, 5, 8, 999) if step in (0, OCCUPANCY_EVERY) else (999,):

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F
 from exact_prior import ExactPrior, ball_images
 from tiny_models import write_stable_diffusion
 
@@ -104,6 +105,7 @@ def test_perp_neg_costs_four_evaluations_where_it_is_on(perp_neg):
         ({"inversion_depth": Ramp(0.0, 1.0, start=0.6, end=0.6)}, 2 * (9 + 7 + 1 + 1), 2 * 4),
         ({"inversion_guidance": constant(0.0)}, 9 + 7 + 5 + 3, 2 * 4),
         ({"target_steps": Ramp(3.0, 1.0, start=0.6, end=0.6)}, 2 * (9 + 7 + 5 + 3), 2 * (1 + 1 + 3 + 3)),
+        ({"guidance_share": Ramp(0.0, 1.0, start=0.6, end=0.6)}, 2 * (9 + 7 + 5 + 3), 2 * 2 + 1 * 2),
     ],
 )
 def test_what_is_cheaper_or_dearer_at_some_times_costs_that(prior, changes, inversion, prediction):
@@ -265,3 +267,33 @@ def test_renders_of_fewer_pixels_are_enlarged_for_the_model():
     (view,) = run.view([0.0], 0.0, 32)
     assert view[:, 16, 16].tolist() == pytest.approx([0.9, 0.1, 0.1], abs=0.12)
     assert view[:, 0, 0].tolist() == pytest.approx([0.9, 0.9, 0.9], abs=0.05), "there is fog in the corner"
+
+
+@pytest.mark.parametrize("loss", ["latents", "pixels"])
+def test_several_fits_take_the_same_images_nearer_to_one_target_and_ask_the_model_once(prior, loss):
+    reached, evaluations = [], []
+    for fits in (1, 3):
+        run = Optimisation(prior, "ball", "", settings(noise="random", fits=fits, loss=loss), seed=0)
+        asked, seen, target = [], [], []
+        render, find = run.representation.render, run.guidance.target
+
+        def recorded(cameras, *rest, render=render, asked=asked, seen=seen):
+            rendering = render(cameras, *rest)
+            asked.append(cameras)
+            seen.append(rendering.images.detach())
+            return rendering
+
+        def found(*arguments, find=find, target=target):
+            target.append(find(*arguments))
+            return target[-1]
+
+        run.representation.render, run.guidance.target = recorded, found
+        run.advance()
+        assert (len(seen), len(target)) == (fits, 1)
+        assert all(torch.equal(each.position, asked[0].position) for each in asked)
+        evaluations.append(run.prior.evaluations)
+        run.step = 0  # the same cameras and backgrounds again
+        run.advance()
+        reached.append(F.mse_loss(prior.encode(seen[-fits]), target[0].x0).item())
+    assert evaluations[0] == evaluations[1]
+    assert reached[1] < reached[0]

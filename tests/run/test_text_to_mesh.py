@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.diffusion import model_index
 from sdi_engine.diffusion.prior import ModelHints
+from sdi_engine.diffusion.read_share import downloading
 from sdi_engine.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_NO_OBJECT, EXIT_OUT_OF_MEMORY
 from sdi_engine.run import attention, checkpoint_writer, text_to_mesh
 from sdi_engine.run.optimisation import Optimisation
@@ -50,6 +52,21 @@ def test_invalid_settings_are_refused_before_the_model_is_loaded(tmp_path, monke
     request = json.loads(folder.request_file.read_text())
     folder.request_file.write_text(json.dumps(request | changes))
     assert worker.run(folder.path, resume=False) == EXIT_BAD_INPUT
+
+
+def test_a_download_is_counted_beside_loading(folder, monkeypatch):
+    load = text_to_mesh.load_prior
+
+    def downloaded(*asked):
+        with downloading():
+            time.sleep(0.05)
+        return load(*asked)
+
+    monkeypatch.setattr(text_to_mesh, "load_prior", downloaded)
+    assert worker.run(folder.path, resume=False) == EXIT_DONE
+    seconds = json.loads(folder.result_file.read_text())["seconds"]
+    assert seconds["download"] >= 0.05
+    assert seconds["load"] >= 0.0
 
 
 @pytest.fixture
@@ -98,6 +115,21 @@ def test_a_run_that_never_makes_an_object_ends_with_its_exit_code_and_a_sentence
     assert failed.exit_code == EXIT_NO_OBJECT
     assert "broke down" in failed.message
     assert folder.result() is None
+
+
+def test_who_takes_the_state_as_it_is_waits_for_no_run_from_the_beginning(folder, poison, monkeypatch):
+    poison(float("nan"), {0})
+    advance = Optimisation.advance
+
+    def finish_at_six(self):
+        if self.step == 6:
+            folder.finish_flag.touch()
+        return advance(self)
+
+    monkeypatch.setattr(Optimisation, "advance", finish_at_six)
+    monkeypatch.setattr(attention, "LISTEN_SECONDS", math.inf)
+    assert worker.run(folder.path, resume=False) == EXIT_NO_OBJECT
+    assert not [event for event in happened(folder) if isinstance(event, events.Notice)]
 
 
 def test_a_run_cancelled_in_its_second_attempt_resumes_that_attempt(folder, poison, monkeypatch):

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -227,7 +228,7 @@ def test_each_node_says_what_it_lacks(machines):
     for _ in range(3):  # on a busy computer Ray's own server for a client does not always start
         done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=PATIENCE)
         report = json.loads(done.stdout)
-        if "Initialization failure" not in report.get("error", ""):
+        if not any(said in report.get("error", "") for said in ("Initialization failure", "has not answered")):
             break
     assert "nodes" in report, done.stdout + done.stderr
     assert {name} < set(report["nodes"])
@@ -243,6 +244,99 @@ def test_each_node_says_what_it_lacks(machines):
         "            fix: pip install torch",
         "two: MISSING: it does not answer (it is away)",
     ]
+
+
+@pytest.fixture
+def mute():
+    """The port of a Ray Client server that says that it is there, and then nothing."""
+    import grpc
+    from ray.core.generated import ray_client_pb2, ray_client_pb2_grpc
+
+    ended = threading.Event()
+
+    class Driver(ray_client_pb2_grpc.RayletDriverServicer):
+        def ClusterInfo(self, request, context):
+            return ray_client_pb2.ClusterInfoResponse(json="{}")
+
+        def KVExists(self, request, context):
+            return ray_client_pb2.KVExistsResponse(exists=True)
+
+    class Data(ray_client_pb2_grpc.RayletDataStreamerServicer):
+        def Datapath(self, request_iterator, context):
+            ended.wait(PATIENCE)
+            yield from ()
+
+    with ThreadPoolExecutor() as threads:
+        server = grpc.server(threads)
+        ray_client_pb2_grpc.add_RayletDriverServicer_to_server(Driver(), server)
+        ray_client_pb2_grpc.add_RayletDataStreamerServicer_to_server(Data(), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield port
+        ended.set()
+        server.stop(grace=None).wait()
+
+
+@pytest.mark.parametrize("command", ["doctor --json", "serve . --idle-minutes 1"])
+def test_a_cluster_that_is_silent_is_given_up(command, mute, tmp_path):
+    hurried = (
+        "import sys; from sdi_engine.cli import commands; from sdi_engine.service import cluster_connection;"
+        "cluster_connection.CONNECT_SECONDS = 0.5; sys.exit(commands.main(sys.argv[1:]))"
+    )
+    arguments = [*command.replace(".", str(tmp_path)).split(), "--cluster", f"ray://127.0.0.1:{mute}"]
+    done = subprocess.run([sys.executable, "-c", hurried, *arguments], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == errors.EXIT_ENVIRONMENT
+    assert "has not answered for" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("where", ["doctor", "pool"])
+def test_a_cluster_that_falls_silent_once_it_is_connected_is_given_up(where, monkeypatch):
+    from sdi_engine.service import cluster_doctor
+
+    asked_again = threading.Event()
+    ray = SimpleNamespace(nodes=lambda: asked_again.wait(PATIENCE), shutdown=asked_again.set)
+    for module in (cluster, cluster_doctor):
+        monkeypatch.setattr(module, "connect", lambda address: ray)
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(cluster_doctor, "NODE_SECONDS", 0.0)
+    monkeypatch.setattr(cluster_doctor, "SPARE_SECONDS", 0.0)
+    ask = {"doctor": cluster_doctor.examine_cluster, "pool": ClusterPool}[where]
+    with pytest.raises(EnvironmentMissingError, match='"ray://somewhere" has not answered for 0 s'):
+        ask("ray://somewhere")
+    assert asked_again.is_set()  # it was left
+
+
+def test_a_cluster_that_does_not_end_the_connection_is_left(monkeypatch):
+    from sdi_engine.service import cluster_doctor
+
+    ended = threading.Event()
+    ray = FakeRay(nodes={"a": {}})
+    ray.get, ray.shutdown = lambda answer: {"ok": True}, lambda: ended.wait(PATIENCE) or pytest.fail("it waits")
+    monkeypatch.setattr(cluster_doctor, "connect", lambda address: ray)
+    monkeypatch.setattr(cluster_connection, "LEAVE_SECONDS", 0.0)
+    try:
+        assert cluster_doctor.examine_cluster("ray://somewhere")["ok"]
+        assert not ended.is_set()
+    finally:
+        ended.set()
+
+
+def test_nodes_that_do_not_answer_are_told_beside_those_that_do(monkeypatch):
+    from sdi_engine.service import cluster_doctor
+
+    ray = FakeRay(nodes={"b": {"CPU": 1.0}}, slow={"a": {}, "c": {}})
+    monkeypatch.setattr(ray, "get", lambda answer: {"ok": True})
+    ray.shutdown = lambda: None
+    monkeypatch.setattr(cluster_doctor, "connect", lambda address: ray)
+    assert cluster_doctor.examine_cluster("ray://somewhere") == {
+        "ok": False,
+        "nodes": {
+            "a": {"ok": False, "error": "nothing for 120 s"},
+            "b": {"ok": True, "resources": {"CPU": 1.0}},
+            "c": {"ok": False, "error": "nothing for 120 s"},
+        },
+    }
 
 
 def test_more_jobs_than_nodes_give_the_same_as_here(pair, job, uninterrupted):

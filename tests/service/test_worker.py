@@ -1,5 +1,6 @@
 """The whole engine on a tiny model: run, kill, resume, cancel, finish early, fail."""
 
+import errno
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from headers import write_file
 from tiny_models import write_stable_diffusion
 
 from sdi_engine.contract import events
-from sdi_engine.contract.job_folder import JobFolder
+from sdi_engine.contract.job_folder import JobFolder, storage_errors
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.errors import (
     EXIT_BAD_INPUT,
@@ -261,6 +262,8 @@ def test_a_prompt_of_which_the_model_knows_no_word_is_refused_before_the_model_i
         (NoObjectError("No object."), EXIT_NO_OBJECT, "No object."),
         (StorageError("The disk is full."), EXIT_STORAGE, "disk is full"),
         (ZeroDivisionError("oh"), 1, "ZeroDivisionError: oh"),
+        (ImportError("No module", name="nerfacc.volrend"), EXIT_ENVIRONMENT, 'lacks the package "nerfacc.volrend"'),
+        (ImportError("No module", name="sdi_engine.run.lost"), 1, "please report it"),
     ],
 )
 def test_every_end_has_its_code_and_one_sentence(model, tmp_path, monkeypatch, error, code, words):
@@ -359,6 +362,23 @@ def test_a_drive_that_stays_away_ends_the_job_with_a_sentence(tmp_path, monkeypa
 
     assert worker.run(folder.path, resume=False, work=work) == EXIT_STORAGE
     assert "is gone: connect its drive" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("number", "attempts"), [(errno.EIO, 1 + worker.MOST_ABSENCES), (errno.ENOSPC, 1), (errno.EACCES, 1)]
+)
+def test_only_what_a_drive_says_that_was_away_is_tried_again_and_not_for_ever(tmp_path, number, attempts):
+    folder = JobFolder.create(tmp_path / "job", request("starter"))
+    resumed = []
+
+    def work(folder, request, resume, report):
+        resumed.append(resume)
+        with storage_errors(folder.path):
+            raise OSError(number, "no")
+
+    assert worker.run(folder.path, resume=False, work=work) == EXIT_STORAGE
+    assert resumed == [False] + [True] * (attempts - 1)
+    assert states(folder)[-1] == events.FAILED
 
 
 def test_that_a_model_is_distilled_is_said_before_what_it_lacks(tmp_path):

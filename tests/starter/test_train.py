@@ -91,6 +91,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = trainer(tmp_path / "whole")
     whole.run()
     trainer(tmp_path / "parts").run(stop_after=2)
+    with (tmp_path / "parts" / "loss.jsonl").open("a") as file:  # a run that was killed after its state was saved
+        file.write('{"step": 3, "loss": 9.0}\n{"step": 4, "lo')
     resumed = trainer(tmp_path / "parts")
     resumed.resume()
     assert resumed.step == 2

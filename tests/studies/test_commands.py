@@ -259,7 +259,7 @@ def test_a_prompt_with_no_word_that_the_model_knows_is_refused(command, exact_mo
         (["sample", "a ball", "--count", "0"], '"count" is 0'),
         (["sample", "a ball", "--steps", "0"], '"steps" is 0'),
         (["distill2d", "a ball", "--noise", "loud"], '"loud" does not exist: choose one of inversion'),
-        (["distill2d", "a ball", "--guidance-scale", "nan"], "guidance scale"),
+        (["distill2d", "a ball", "--guidance-scale", "nan"], '--guidance-scale: "nan" is no number'),
         (["compare", "a ball", "--preset", "best"], "draft"),
         (["noise-error", "a ball", "--points", "0"], '"points" is 0'),
         (["figures", "1", "--prompt", "a ball", "--seeds", "0"], '"seeds" is 0'),

@@ -63,7 +63,7 @@ class FakeRay:
 
         return SimpleNamespace(options=options)
 
-    def wait(self, answers, timeout):
+    def wait(self, answers, timeout, num_returns=1):
         return ([answer for answer in answers if answer.node not in self._slow], [])
 
     def get(self, answer):

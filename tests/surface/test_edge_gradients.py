@@ -58,7 +58,7 @@ def test_borders_in_front_of_nothing_and_of_a_surface_have_the_gradient_of_finit
 
     leaf = vertices.clone().requires_grad_()
     hits, seen = look(vertices)
-    border_term(hits, leaf[faces], cameras, seen, weights).backward()
+    border_term(hits, leaf, faces, cameras, directions, seen, weights).backward()
     measured = torch.zeros_like(vertices)
     for number in range(vertices.numel()):
         way = step * torch.eye(vertices.numel(), dtype=torch.float64)[number].view_as(vertices)
@@ -75,7 +75,7 @@ def test_lit_surfaces_have_the_gradient_of_finite_differences():
         setattr(surface, name, getattr(surface, name).double())
     origins, directions = orbit(CAMERAS, [30.0], 20.0, CPU).rays(12)
     moved = Moved(surface)
-    hits = moved.caster.first_hits(origins, directions)
+    hits = ray_caster(moved.sight.corners.float()).first_hits(origins, directions)
     where = hits.is_hit
     face, origin, direction = hits.face[where], origins[where].double(), directions[where].double()
     weights = torch.randn(len(face), 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -109,10 +109,11 @@ def test_the_silhouette_of_a_ball_becomes_that_of_an_ellipsoid_and_its_triangles
 
     def step():
         moved = Moved(surface)
-        hits = moved.caster.first_hits(origins, directions)
+        hits = moved.sight.hits(cameras, 40)
         gradient = 2.0 * (hits.is_hit.float() - wanted.float())[..., None]
         optimizer.zero_grad()
-        border_term(hits, moved.corners(), cameras, hits.is_hit[..., None].float(), gradient).backward()
+        of_rays = cameras, directions, hits.is_hit[..., None].float(), gradient
+        border_term(hits, moved.positions, surface.faces, *of_rays).backward()
         moved.backward()
         optimizer.step()
         return ((hits.is_hit & wanted).sum() / (hits.is_hit | wanted).sum()).item()

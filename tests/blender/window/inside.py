@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import Counter
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import addon_utils
@@ -142,6 +142,20 @@ def add_monkey() -> bool:
         bpy.ops.mesh.primitive_monkey_add()
         bpy.ops.ed.undo_push(message="Add Monkey")
     return True
+
+
+def sculpt_monkey(source_mesh: ModuleType) -> list[float]:
+    """Inflate the monkey in Sculpt Mode; its height as `capture` has it there, and in Object Mode afterwards."""
+    window, area, _ = viewport()
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region):
+        monkey, heights = bpy.context.object, []
+        bpy.ops.object.mode_set(mode="SCULPT")
+        bpy.ops.sculpt.mesh_filter(type="INFLATE", strength=1.0)
+        for mode in ("SCULPT", "OBJECT"):
+            bpy.ops.object.mode_set(mode=mode)
+            heights.append(float(source_mesh.capture(bpy.context, monkey).vertices[:, 2].max()))
+    return heights
 
 
 def show_object() -> bool:

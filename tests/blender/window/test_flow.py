@@ -90,6 +90,27 @@ def test_a_run_outlives_blender_and_is_taken_when_it_is_good_enough(window, pict
     assert not window.ask("[image.name for image in bpy.data.images if 'mug' in image.name]")
 
 
+def test_a_file_that_is_opened_again_gets_all_that_was_finished_meanwhile(window, picture):
+    start(window, "slow mug")
+    until_running(window)
+    start(window, "a red mug")
+    window.wait_until("len([thing for thing in bpy.data.objects if thing.get('sdi_part') == 'marker']) == 2")
+    file = str(window.blender.home / "scene.blend")
+    window.ask(f"list(bpy.ops.wm.save_as_mainfile(filepath={file!r}))")
+
+    window.quit_and_start_again()
+    window.wait_until(f"{SESSION}.display.job is not None", timeout=30)
+    window.click_tab("SDI")
+    window.press("sdi.finish_job")
+    window.wait_until(f"{{each.state for each in {SESSION}.desks.library.entries}} == {{'done'}}", timeout=30)
+    assert not {"slow mug", "a red mug"} & window.ask("objects()").keys()
+
+    window.ask(f"list(bpy.ops.wm.open_mainfile(filepath={file!r}))")
+    window.wait_until("{'slow mug', 'a red mug'} <= set(bpy.context.scene.objects.keys())", timeout=30)
+    window.wait_until("not [thing for thing in bpy.data.objects if 'sdi_job' in thing]", timeout=10)
+    picture(window, "1-all-came")
+
+
 def test_the_marker_is_moved_by_hand_and_the_object_comes_there(window, picture):
     start(window, "slow mug")
     until_running(window)

@@ -113,6 +113,13 @@ def test_a_texture_comes_onto_the_monkey_and_undo_takes_it_back(window, picture)
     window.wait_until("len(bpy.data.objects['Suzanne'].material_slots) == 1", timeout=10)
 
 
+def test_strokes_count_before_sculpt_mode_is_left(window):
+    assert window.ask("add_monkey()")
+    sculpted, left = window.ask(f"sculpt_monkey(sys.modules['{EXTENSION}.scene.source_mesh'])")
+    assert sculpted == pytest.approx(left)
+    assert left > 1.5  # it was a metre high
+
+
 def test_cancel_ends_the_job_and_leaves_the_scene_alone(window, picture):
     before = window.ask("lasting_objects()")
     window.ask("setattr(bpy.context.scene.sdi, 'steps', 100000)")

@@ -10,8 +10,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -22,9 +21,6 @@ from torch import Tensor
 
 DEVICES = ("cpu", "cuda")
 """Types of device for which Warp compiles."""
-
-WORTH_THREADS = 4096
-"""Work on fewer points is done by one thread."""
 
 log = logging.getLogger(__name__)
 
@@ -49,46 +45,29 @@ def launch(kernel: Any, count: int, arguments: Sequence[Any], device: torch.devi
 
 
 def array(tensor: Tensor, dtype: Any = None) -> Any:
-    """A tensor's memory for a kernel. Warp takes no gradients of it: those are kernels, too."""
-    return warp_module().from_torch(tensor.detach(), dtype=dtype)
+    """A tensor's memory for a kernel, as long as the tensor, or one that it is a part of, is there.
 
-
-def run_each(function: Callable[..., None], work: Iterable[tuple[Any, ...]], points: int, device: torch.device) -> None:
-    """Call a function that launches a kernel, with each of some arguments, whose order makes no difference.
-
-    On a processor, where a kernel runs in one thread, as many at a time as torch has threads.
+    Warp takes no gradients of it: those are kernels, too.
     """
-    threads = torch.get_num_threads()
-    if device.type == "cpu" and threads > 1 and points > WORTH_THREADS:
-        list(_workers(threads).map(lambda arguments: function(*arguments), work))
-    else:
-        for arguments in work:
-            function(*arguments)
+    return warp_module().from_torch(tensor.detach(), dtype=dtype, return_ctype=True)
 
 
-def shares(count: int, device: torch.device) -> list[tuple[int, int]]:
-    """The first and the last but one of the parts into which so many things are split: for each thread of a processor
-    one, on a graphics card all in one."""
-    share = max(1, -(-count // torch.get_num_threads())) if device.type == "cpu" else count
-    return [(start, min(count, start + share)) for start in range(0, count, share)]
-
-
-def works(trial: Callable[[], object]) -> bool:
-    """Whether Warp is there, and what a trial does with it comes to no error; if not, the log says why."""
-    if importlib.util.find_spec("warp") is None:
+def works(trial: Callable[[], object], package: str = "warp", name: str = "Warp") -> bool:
+    """Whether a package is there, and what a trial does with it comes to no error; if not, the log says why, once."""
+    if importlib.util.find_spec(package) is None:
         return False
     try:
         with torch.enable_grad():
             trial()
     except Exception as error:  # whatever a compiler, a driver or a full disk may say: there is another way
-        log.warning("Warp does not work here, so plain torch computes, more slowly: %s", error)
+        _say_once(f"{name} does not work here, so another way of computing is taken, more slowly: {error}")
         return False
     return True
 
 
 @cache
-def _workers(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "kernels")
+def _say_once(sentence: str) -> None:
+    log.warning(sentence)
 
 
 @contextmanager

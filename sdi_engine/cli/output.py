@@ -1,0 +1,39 @@
+"""What the command line prints for others to read: tables and JSON, into a terminal, a file or another program."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+
+class OutputError(Exception):
+    """What should be printed cannot be; `str(error)` is one sentence. No more can be printed."""
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print a text, at once; where its reader has left, as `head` does, nothing more is printed.
+
+    Args:
+        stream: standard output by default.
+
+    Raises:
+        OutputError: it cannot be written: it goes into a file, say, whose disk is full.
+    """
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError as error:
+        _to_nowhere(stream)
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(
+                f"What this command says cannot be written ({error.strerror or error}): free some space, or send it "
+                "elsewhere."
+            ) from error
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """Drop what the stream still holds, which Python would try to write at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
