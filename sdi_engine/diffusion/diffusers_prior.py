@@ -284,13 +284,13 @@ class DiffusersPrior(Prior):
         if self.device.type == "cuda":
             return 0, 0
         encoder = getattr(self._vae, "encoder", None)
-        return 0 if self._is_compiled else len([*_blocks(self._denoiser)]), len([*_blocks(encoder)])
+        return 0 if self._is_one_piece else len([*_blocks(self._denoiser)]), len([*_blocks(encoder)])
 
     def at_safepoints(self, call: Callable[[], None]) -> None:
         """Before each block of the denoiser and of the VAE, also on the way back for the gradient; not on a graphics
         card, where an evaluation is short."""
         if not self._safepoint_hooks and self.device.type != "cuda":
-            networks = (self._vae,) if self._is_compiled else (self._denoiser, self._vae)
+            networks = (self._vae,) if self._is_one_piece else (self._denoiser, self._vae)
             for block in (block for network in networks for block in _blocks(network)):
                 self._safepoint_hooks.append(block.register_forward_pre_hook(self._before_block))
                 self._safepoint_hooks.append(block.register_forward_hook(self._after_block))
@@ -306,6 +306,11 @@ class DiffusersPrior(Prior):
             release_network(self._denoiser)
         else:
             compile_network(self._denoiser, say)
+
+    @property
+    def _is_one_piece(self) -> bool:
+        """Whether an evaluation calls no blocks of the denoiser."""
+        return self._is_compiled
 
     def _before_block(self, block: torch.nn.Module, arguments: object) -> None:
         assert self._at_safepoint is not None

@@ -13,6 +13,7 @@ from .diffusers_prior import DiffusersPrior
 from .families import supported
 from .prior import ModelHints, Prediction, Text
 from .schedule import DiscreteSchedule
+from .traced import TracedNetwork
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
@@ -68,6 +69,15 @@ class UNetPrior(DiffusersPrior):
         self._prediction_type: str = self._scheduler.config.prediction_type
         self._schedule = DiscreteSchedule(self._scheduler.alphas_cumprod)
         self._is_xl = unet.config.addition_embed_type == "text_time"
+        self._traced = TracedNetwork(unet, self._ask)
+
+    @property
+    def _is_one_piece(self) -> bool:
+        return super()._is_one_piece or self._is_traced
+
+    @property
+    def _is_traced(self) -> bool:
+        return not self._is_xl and self._traced.works
 
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         a, b = self._schedule.scales(t)
@@ -79,19 +89,25 @@ class UNetPrior(DiffusersPrior):
 
     def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
         dtype = self._denoiser.dtype
-        output = self._denoiser(
-            x.to(dtype),
-            self._schedule.timestep(t),
-            encoder_hidden_states=text["embedding"].to(dtype),
-            added_cond_kwargs=self._added_conditions(x, text) if self._is_xl else None,
-            return_dict=False,
-        )[0].float()
+        asked = x.to(dtype), self._schedule.timestep(t), text["embedding"].to(dtype)
+        if self._is_xl:
+            output = self._ask(*asked, self._added_conditions(x, text)).float()
+        elif self._is_traced and not self._is_compiled and not (x.requires_grad and torch.is_grad_enabled()):
+            output = self._traced(*asked).float()
+        else:
+            output = self._ask(*asked).float()
         a, b = self.scales(t)
         if self._prediction_type == "epsilon":
             return Prediction((x - b * output) / a, output)
         if self._prediction_type == "v_prediction":
             return Prediction(a * x - b * output, a * output + b * x)
         return Prediction(output, (x - a * output) / b)
+
+    def _ask(self, x: Tensor, timestep: Tensor, embedding: Tensor, added: dict[str, Tensor] | None = None) -> Tensor:
+        output: Tensor = self._denoiser(
+            x, timestep, encoder_hidden_states=embedding, added_cond_kwargs=added, return_dict=False
+        )[0]
+        return output
 
     def _added_conditions(self, x: Tensor, text: Text) -> dict[str, Tensor]:
         """SDXL's pooled embeddings and time ids: original size, upper left corner of the crop, target size."""

@@ -199,10 +199,13 @@ class StarterModel(nn.Module):
         """Loads the weights that `save` wrote into a folder.
 
         Raises:
-            RuntimeError: they are of another size.
+            RuntimeError: they are of another size, or some are missing.
         """
         for name, network in (("unet", self.unet), ("text_encoder", self.text_encoder)):
-            network.load_state_dict(type(network).from_pretrained(folder / name).state_dict())
+            loaded, told = type(network).from_pretrained(folder / name, output_loading_info=True)
+            if told["missing_keys"]:  # which get random numbers
+                raise RuntimeError(f'"{folder / name}" lacks weights: {", ".join(sorted(told["missing_keys"]))}')
+            network.load_state_dict(loaded.state_dict())
 
 
 _MODEL_INDEX = {

@@ -23,6 +23,7 @@ class Settings:
         workers: number of processes that prepare the batches of each training process; 0 if it prepares its own.
         learning_rate: the highest rate, reached after `warm_up` steps, from where a cosine lowers it to a hundredth.
         warm_up: steps over which the rate rises.
+        bfloat16: whether the networks compute in bfloat16; weights, their gradients and the loss are float32.
         decay: decay per step of the running average of the weights, 0...1.
         first_shards: shards rendered at the start, per worker, or per process without workers.
         capacity: number of its latest shards that a worker (or process) keeps to draw from.
@@ -46,6 +47,7 @@ class Settings:
     workers: int = 0
     learning_rate: float = 8e-4
     warm_up: int = 200
+    bfloat16: bool = False
     decay: float = 0.999
     first_shards: int = 8
     capacity: int = 32

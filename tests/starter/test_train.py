@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from diffusers import DiffusionPipeline
 from transformers import CLIPTokenizer
@@ -215,6 +216,31 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     assert len(losses) == 30
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])
     assert (tmp_path / "loss.png").exists()
+
+
+def test_in_bfloat16_weights_and_their_gradients_stay_float32(tmp_path: Path) -> None:
+    runs = [train.Trainer(tmp_path, STEADY, replace(SETTINGS, bfloat16=bfloat16)) for bfloat16 in (False, True)]
+    batch = next(runs[0].batches.follow(0, lambda: 0.0, False))
+    (loss, *gradients), (rounded_loss, *rounded) = (run.gradients(*run._loss_inputs(batch)) for run in runs)
+    assert {tensor.dtype for tensor in (rounded_loss, *rounded)} == {torch.float32}
+    assert not torch.equal(torch.cat([g.flatten() for g in gradients]), torch.cat([g.flatten() for g in rounded]))
+    torch.testing.assert_close(rounded_loss, loss, rtol=0.05, atol=0.0)
+    length = sum(gradient.square().sum() for gradient in gradients) ** 0.5
+    apart = sum((one - other).square().sum() for one, other in zip(gradients, rounded, strict=True)) ** 0.5
+    assert apart < 0.3 * length
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+def test_a_model_that_lacks_weights_is_no_start(part: str, tmp_path: Path) -> None:
+    earlier = model.StarterModel(TINY)
+    earlier.save(tmp_path)
+    file = next((tmp_path / part).glob("*.safetensors"))
+    weights = safetensors.torch.load_file(file)
+    name = next(name for name in weights if name.endswith("weight"))
+    del weights[name]
+    safetensors.torch.save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(RuntimeError, match=f"lacks weights: .*{name.rpartition('.')[0]}"):
+        model.StarterModel(TINY).load(tmp_path)
 
 
 def test_a_part_of_the_run_is_a_lesson_and_after_it_a_part_of_each_batch(
