@@ -69,7 +69,7 @@ class UNetPrior(DiffusersPrior):
         self._prediction_type: str = self._scheduler.config.prediction_type
         self._schedule = DiscreteSchedule(self._scheduler.alphas_cumprod)
         self._is_xl = unet.config.addition_embed_type == "text_time"
-        self._traced = TracedNetwork(unet, self._ask)
+        self._traced = TracedNetwork(unet, self._ask, unet.to_json_string())
 
     @property
     def _is_one_piece(self) -> bool:
