@@ -22,8 +22,8 @@ from ..threads import run_each, shares
 log = logging.getLogger(__name__)
 
 WORTH_TRACING = range(1_000_000, 30_000_001)
-"""Numbers of weights of a network that is traced. Those of a larger one take so long that Python does not matter, and
-torch's own threads share them well; a smaller one is done with a whole run before it would be traced."""
+"""Numbers of weights of a network that is traced: about those of the starter prior, 6 million, with which it was
+measured. An evaluation of a much larger one takes so long that it has to have safepoints."""
 
 MOST_TRACES = 8
 """As many shapes are traced in a process; networks that are asked with more run as they are for those. Torch keeps
@@ -31,6 +31,9 @@ every trace to the end of the process, some 20 MB."""
 
 _AS_EQUAL = 1e-4
 """How far a trace's output may be from the network's, as a share of the largest; rounding makes some 1e-6."""
+
+Trace = Callable[..., Tensor]
+"""Takes what a network is asked with, then its weights."""
 
 
 class TracedNetwork:
@@ -54,25 +57,27 @@ class TracedNetwork:
         return self._works
 
     def __call__(self, *tensors: Tensor) -> Tensor:
-        """What the network gives, up to rounding, without gradients."""
-        if not self._works:
+        """What the network gives, up to rounding; where a gradient is wanted, from the network as it is."""
+        is_differentiated = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        if not self._works or is_differentiated:
             return self._call(*tensors)
-        device = tensors[0].device
-        parts = [tuple(tensor[first:end] for tensor in tensors) for first, end in shares(len(tensors[0]), device)]
-        for part in parts:
-            if not self._trace(part):
+        device, work = tensors[0].device, []
+        for first, end in shares(len(tensors[0]), device):
+            part = tuple(tensor[first:end] for tensor in tensors)
+            trace = self._trace(part)
+            if trace is None:
                 return self._call(*tensors)
-        return torch.cat(run_each(self._play, parts, tensors[0].numel(), device))
+            work.append((trace, *part))
+        return torch.cat(run_each(self._play, work, tensors[0].numel(), device))
 
-    def _play(self, *tensors: Tensor) -> Tensor:
-        return _traces()[self._key(tensors)](*tensors, *self._weights.values())
+    def _play(self, trace: Trace, *tensors: Tensor) -> Tensor:
+        return trace(*tensors, *self._weights.values())
 
-    def _trace(self, tensors: tuple[Tensor, ...]) -> bool:
-        """Whether there is a trace for the shapes of these tensors, which is made with them."""
-        if self._key(tensors) in _traces():
-            return True
-        if len(_traces()) == MOST_TRACES:
-            return False
+    def _trace(self, tensors: tuple[Tensor, ...]) -> Trace | None:
+        """The trace for the shapes of these tensors, with which it is made; None where it cannot be."""
+        key = (self._kind, *((tensor.shape, tensor.dtype) for tensor in tensors))
+        if key in _traces() or len(_traces()) == MOST_TRACES:
+            return _traces().get(key)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of shapes that become constants, and of what torch will do without
@@ -81,16 +86,16 @@ class TracedNetwork:
                     lambda *given: this[0]._with_weights(*given), (*tensors, *self._weights.values()), check_trace=False
                 )
                 this.clear()  # torch keeps the function as well
-                plain, traced = self._call(*tensors), trace(*tensors, *self._weights.values())
+                plain, traced = self._call(*tensors), self._play(trace, *tensors)
             self._works = bool((traced - plain).abs().max() <= _AS_EQUAL * plain.abs().max())
             why = "its trace computes something else"
         except Exception as error:  # a torch without traces, a network that cannot be traced: it runs as it is
             self._works, why = False, str(error) or type(error).__name__
-        if self._works:
-            _traces()[self._key(tensors)] = trace
-        else:
+        if not self._works:
             log.info("The model is not traced: %s", why)
-        return self._works
+            return None
+        _traces()[key] = trace
+        return trace
 
     def _with_weights(self, *tensors: Tensor) -> Tensor:
         """A trace takes the weights, too, so that it has none of them and serves all networks of the kind."""
@@ -98,13 +103,10 @@ class TracedNetwork:
         with _replaced(self._network, dict(zip(self._weights, tensors[count:], strict=True))):
             return self._call(*tensors[:count])
 
-    def _key(self, tensors: tuple[Tensor, ...]) -> tuple[Hashable, ...]:
-        return self._kind, *(tensor.shape for tensor in tensors), *(tensor.dtype for tensor in tensors)
-
 
 @cache
-def _traces() -> dict[tuple[Hashable, ...], Callable[..., Tensor]]:
-    """The traces of this process. They take what the network is asked with, then its weights."""
+def _traces() -> dict[Hashable, Trace]:
+    """The traces of this process, by kind of network, shapes and types."""
     return {}
 
 

@@ -68,11 +68,10 @@ def test_a_trace_gives_what_the_network_does_without_python(threads, count):
     traced_network(*inputs(count))
     network.calls = 0
     for seed in (1, 2):
-        output = traced_network(*inputs(count, seed))
+        x, scale = inputs(count, seed)
+        output = traced_network(x, scale)
         assert network.calls == 0
-        assert torch.allclose(
-            output, network.layer(inputs(count, seed)[0]) * inputs(count, seed)[1][:, None], atol=1e-5
-        )
+        assert torch.allclose(output, network.layer(x) * scale[:, None], atol=1e-5)
 
 
 def test_weights_that_change_are_those_that_count():
