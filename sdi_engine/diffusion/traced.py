@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -20,30 +22,34 @@ from ..threads import run_each, shares
 log = logging.getLogger(__name__)
 
 WORTH_TRACING = range(1_000_000, 30_000_001)
-"""Numbers of weights of a network that is traced. Those of a larger one take so long that Python does not matter, and
-torch's own threads share them well; a smaller one is done with a whole run before it would be traced."""
+"""Numbers of weights of a network that is traced: about those of the starter prior, 6 million, with which it was
+measured. An evaluation of a much larger one takes so long that it has to have safepoints."""
 
-_SHAPES = 8
-"""As many shapes are traced; a network that is asked with more runs as it is for those."""
+MOST_TRACES = 8
+"""As many shapes are traced in a process; networks that are asked with more run as they are for those. Torch keeps
+every trace to the end of the process, some 20 MB."""
 
 _AS_EQUAL = 1e-4
 """How far a trace's output may be from the network's, as a share of the largest; rounding makes some 1e-6."""
+
+Trace = Callable[..., Tensor]
+"""Takes what a network is asked with, then its weights."""
 
 
 class TracedNetwork:
     """A call of a network with tensors whose first dimension is the images of a batch, which do not see each other.
 
     Args:
-        network: its weights stay where they are; they may change, but not move.
-        call: asks it, without gradients; of one tensor.
+        network: its weights may change, but not be replaced.
+        call: asks it; of one tensor.
+        kind: networks of one kind do the same with their weights, such as all of one configuration.
     """
 
-    def __init__(self, network: nn.Module, call: Callable[..., Tensor]) -> None:
-        self._network, self._call = network, call
-        self._traces: dict[tuple[torch.Size, ...], Callable[..., Tensor]] = {}
-        weights = [*network.parameters()]
-        is_small = sum(weight.numel() for weight in weights) in WORTH_TRACING
-        self._works = is_small and all(weight.device.type == "cpu" for weight in weights)
+    def __init__(self, network: nn.Module, call: Callable[..., Tensor], kind: Hashable) -> None:
+        self._network, self._call, self._kind = network, call, kind
+        self._weights = dict(network.named_parameters()) | dict(network.named_buffers())
+        is_small = sum(weight.numel() for weight in self._weights.values()) in WORTH_TRACING
+        self._works = is_small and all(weight.device.type == "cpu" for weight in self._weights.values())
 
     @property
     def works(self) -> bool:
@@ -51,52 +57,72 @@ class TracedNetwork:
         return self._works
 
     def __call__(self, *tensors: Tensor) -> Tensor:
-        """What the network gives, up to rounding, without gradients."""
-        if not self._works:
+        """What the network gives, up to rounding; where a gradient is wanted, from the network as it is."""
+        is_differentiated = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        if not self._works or is_differentiated:
             return self._call(*tensors)
-        device = tensors[0].device
-        parts = [tuple(tensor[first:end] for tensor in tensors) for first, end in shares(len(tensors[0]), device)]
-        for part in parts:
-            if not self._trace(part):
+        device, work = tensors[0].device, []
+        for first, end in shares(len(tensors[0]), device):
+            part = tuple(tensor[first:end] for tensor in tensors)
+            trace = self._trace(part)
+            if trace is None:
                 return self._call(*tensors)
-        return torch.cat(run_each(self._play, parts, tensors[0].numel(), device))
+            work.append((trace, *part))
+        return torch.cat(run_each(self._play, work, tensors[0].numel(), device))
 
-    def _play(self, *tensors: Tensor) -> Tensor:
-        return self._traces[_shapes(tensors)](*tensors)
+    def _play(self, trace: Trace, *tensors: Tensor) -> Tensor:
+        return trace(*tensors, *self._weights.values())
 
-    def _trace(self, tensors: tuple[Tensor, ...]) -> bool:
-        """Whether there is a trace for the shapes of these tensors, which is made with them."""
-        if _shapes(tensors) in self._traces:
-            return True
-        if len(self._traces) == _SHAPES:
-            return False
+    def _trace(self, tensors: tuple[Tensor, ...]) -> Trace | None:
+        """The trace for the shapes of these tensors, with which it is made; None where it cannot be."""
+        key = (self._kind, *((tensor.shape, tensor.dtype) for tensor in tensors))
+        if key in _traces() or len(_traces()) == MOST_TRACES:
+            return _traces().get(key)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of shapes that become constants, and of what torch will do without
-                trace = torch.jit.trace(_Asked(self._network, self._call), tensors, check_trace=False)
-                plain, traced = self._call(*tensors), trace(*tensors)
+                this = [self]
+                trace = torch.jit.trace(
+                    lambda *given: this[0]._with_weights(*given), (*tensors, *self._weights.values()), check_trace=False
+                )
+                this.clear()  # torch keeps the function as well
+                plain, traced = self._call(*tensors), self._play(trace, *tensors)
             self._works = bool((traced - plain).abs().max() <= _AS_EQUAL * plain.abs().max())
             why = "its trace computes something else"
         except Exception as error:  # a torch without traces, a network that cannot be traced: it runs as it is
             self._works, why = False, str(error) or type(error).__name__
-        if self._works:
-            self._traces[_shapes(tensors)] = trace
-        else:
+        if not self._works:
             log.info("The model is not traced: %s", why)
-        return self._works
+            return None
+        _traces()[key] = trace
+        return trace
+
+    def _with_weights(self, *tensors: Tensor) -> Tensor:
+        """A trace takes the weights, too, so that it has none of them and serves all networks of the kind."""
+        count = len(tensors) - len(self._weights)
+        with _replaced(self._network, dict(zip(self._weights, tensors[count:], strict=True))):
+            return self._call(*tensors[:count])
 
 
-class _Asked(nn.Module):
-    """A call of a network as a module, whose trace has the network's weights themselves, not copies."""
-
-    def __init__(self, network: nn.Module, call: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.network, self._call = network, call
-        self.eval()
-
-    def forward(self, *tensors: Tensor) -> Tensor:
-        return self._call(*tensors)
+@cache
+def _traces() -> dict[Hashable, Trace]:
+    """The traces of this process, by kind of network, shapes and types."""
+    return {}
 
 
-def _shapes(tensors: tuple[Tensor, ...]) -> tuple[torch.Size, ...]:
-    return tuple(tensor.shape for tensor in tensors)
+@contextmanager
+def _replaced(network: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
+    """The network has these weights meanwhile. (`torch.func.functional_call` does not work while it is traced.)"""
+    places = []
+    for name, weight in weights.items():
+        owner, _, own_name = name.rpartition(".")
+        module = network.get_submodule(owner)
+        held = module._parameters if own_name in module._parameters else module._buffers
+        places.append((held, own_name, held[own_name], weight))
+    try:
+        for held, name, _, weight in places:
+            held[name] = weight
+        yield
+    finally:
+        for held, name, before, _ in places:
+            held[name] = before

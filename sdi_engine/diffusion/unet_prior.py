@@ -69,15 +69,11 @@ class UNetPrior(DiffusersPrior):
         self._prediction_type: str = self._scheduler.config.prediction_type
         self._schedule = DiscreteSchedule(self._scheduler.alphas_cumprod)
         self._is_xl = unet.config.addition_embed_type == "text_time"
-        self._traced = TracedNetwork(unet, self._ask)
+        self._traced = TracedNetwork(unet, self._ask, unet.to_json_string())
 
     @property
     def _is_one_piece(self) -> bool:
-        return super()._is_one_piece or self._is_traced
-
-    @property
-    def _is_traced(self) -> bool:
-        return not self._is_xl and self._traced.works
+        return super()._is_one_piece or (self._traced.works and not self._is_xl)
 
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         a, b = self._schedule.scales(t)
@@ -92,10 +88,8 @@ class UNetPrior(DiffusersPrior):
         asked = x.to(dtype), self._schedule.timestep(t), text["embedding"].to(dtype)
         if self._is_xl:
             output = self._ask(*asked, self._added_conditions(x, text)).float()
-        elif self._is_traced and not self._is_compiled and not (x.requires_grad and torch.is_grad_enabled()):
-            output = self._traced(*asked).float()
         else:
-            output = self._ask(*asked).float()
+            output = (self._ask if self._is_compiled else self._traced)(*asked).float()
         a, b = self.scales(t)
         if self._prediction_type == "epsilon":
             return Prediction((x - b * output) / a, output)

@@ -214,6 +214,7 @@ class Trainer:
 
     def _gradients(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The loss, then its gradient with respect to every parameter."""
+        # No cache: each weight is read once, and a CUDA graph must not use what was cached before it.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16, cache_enabled=False):
             loss = self.model.loss(*inputs)
         return loss.detach(), *torch.autograd.grad(loss, self.parameters)

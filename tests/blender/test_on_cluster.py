@@ -61,6 +61,8 @@ def test_pause_stops_one_of_several_and_the_next_takes_its_place(bpy, desk, pref
     assert desk.press("resume_job", job=jobs["slow one"].name) is None
     desk.until(lambda: "slow one" in bpy.data.objects)
     assert jobs["slow two"].state == "running"
+    choose(desk, "slow two")
+    desk.until(lambda: desk.can_press("finish_job"))
     assert desk.press("finish_job", job=jobs["slow two"].name) is None
     desk.to_the_end()
     assert "slow two" in bpy.data.objects

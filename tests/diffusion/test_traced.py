@@ -1,5 +1,8 @@
 """Small networks on a processor, traced: the same output, and the network as it is where that does not work."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from tiny_models import write_stable_diffusion
@@ -44,6 +47,12 @@ def inputs(count, seed=0):
     return torch.randn(count, WIDTH, generator=generator), torch.rand(count, generator=generator)
 
 
+@pytest.fixture(autouse=True)
+def no_traces(monkeypatch):
+    traces = {}
+    monkeypatch.setattr(traced, "_traces", lambda: traces)
+
+
 @pytest.fixture(params=[1, 3])
 def threads(request):
     before = torch.get_num_threads()
@@ -55,29 +64,41 @@ def threads(request):
 @pytest.mark.parametrize("count", [1, 4, 7])
 def test_a_trace_gives_what_the_network_does_without_python(threads, count):
     network = Network()
-    traced_network = TracedNetwork(network, network)
+    traced_network = TracedNetwork(network, network, network)
     traced_network(*inputs(count))
     network.calls = 0
     for seed in (1, 2):
-        output = traced_network(*inputs(count, seed))
+        x, scale = inputs(count, seed)
+        output = traced_network(x, scale)
         assert network.calls == 0
-        assert torch.allclose(
-            output, network.layer(inputs(count, seed)[0]) * inputs(count, seed)[1][:, None], atol=1e-5
-        )
+        assert torch.allclose(output, network.layer(x) * scale[:, None], atol=1e-5)
 
 
 def test_weights_that_change_are_those_that_count():
     network = Network()
-    traced_network = TracedNetwork(network, network)
+    traced_network = TracedNetwork(network, network, network)
     traced_network(*inputs(2))
     network.layer.weight.mul_(2.0)
     assert torch.allclose(traced_network(*inputs(2)), network(*inputs(2)), atol=1e-5)
 
 
+def test_networks_of_one_kind_share_their_traces_which_keep_no_weights():
+    one, other = Network(), Network()
+    TracedNetwork(one, one, "kind")(*inputs(2))
+    other.calls = 0
+    x, scale = inputs(2)
+    assert torch.allclose(TracedNetwork(other, other, "kind")(x, scale), other.layer(x) * scale[:, None], atol=1e-5)
+    assert other.calls == 0
+    gone = weakref.ref(one.layer.weight)
+    del one
+    gc.collect()
+    assert gone() is None
+
+
 @pytest.mark.parametrize("kind", [Untraceable, Otherwise])
 def test_where_a_trace_does_not_work_the_network_runs_as_it_is(kind):
     network = kind()
-    traced_network = TracedNetwork(network, network)
+    traced_network = TracedNetwork(network, network, network)
     assert traced_network.works
     assert torch.equal(traced_network(*inputs(2)), network(*inputs(2)))
     assert not traced_network.works
@@ -87,16 +108,16 @@ def test_where_a_trace_does_not_work_the_network_runs_as_it_is(kind):
 def test_shapes_without_end_are_not_traced_without_end(monkeypatch):
     monkeypatch.setattr(traced, "shares", lambda count, device: [(0, count)])
     network = Network()
-    traced_network = TracedNetwork(network, network)
-    for count in range(1, traced._SHAPES + 3):
+    traced_network = TracedNetwork(network, network, network)
+    for count in range(1, traced.MOST_TRACES + 3):
         assert torch.allclose(traced_network(*inputs(count)), network(*inputs(count)), atol=1e-5)
-    assert len(traced_network._traces) == traced._SHAPES
+    assert len(traced._traces()) == traced.MOST_TRACES
 
 
 def test_small_and_large_networks_run_as_they_are(monkeypatch):
-    assert not TracedNetwork(nn.Linear(8, 8), nn.Identity()).works
+    assert not TracedNetwork(nn.Linear(8, 8), nn.Identity(), 0).works
     monkeypatch.setattr(traced, "WORTH_TRACING", range(1000))
-    assert not TracedNetwork(Network(), nn.Identity()).works
+    assert not TracedNetwork(Network(), nn.Identity(), 0).works
 
 
 @pytest.fixture(scope="module")
