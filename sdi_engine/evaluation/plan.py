@@ -19,7 +19,7 @@ from ..contract.job_folder import storage_errors
 from ..contract.request import JobRequest, Lora, slug
 from ..errors import BadInputError
 from ..system.files import read_json_object, write_atomically
-from ..system.untrusted import lines_of_list
+from ..system.untrusted import read_list
 
 PLAN_FILE = "plan.json"
 
@@ -310,7 +310,7 @@ def _continues(name: str, new: Any, old: Any) -> bool:
 def _lines(name: str) -> list[str]:
     file = _PROMPTS / f"{name}.txt" if name in LISTS else Path(name)
     try:
-        return lines_of_list(file.read_bytes())
+        return read_list(file)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise BadInputError(

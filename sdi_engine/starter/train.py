@@ -35,6 +35,7 @@ import numpy as np
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image, ImageDraw
+from safetensors import SafetensorError
 from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
@@ -536,7 +537,19 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f'"{options.output}" has no state.pt to resume from: leave --resume out')
     if options.start_from is not None and not (options.start_from / INDEX_FILE).is_file():
         parser.error(f'"{options.start_from}" is no model: give a folder that contains {INDEX_FILE}')
+    if options.start_from is not None and (reason := _why_no_start(options.start_from)):
+        parser.error(f'"{options.start_from}" is no whole starter prior ({reason}): give the folder of another one')
     train(options.output, settings, options.device, options.resume, start_from=options.start_from)
+
+
+def _why_no_start(folder: Path) -> str:
+    """Why a training cannot start from a model's folder, in a line; empty if it can."""
+    try:
+        StarterModel(Size.of(folder)).load(folder)
+    except (OSError, ValueError, KeyError, TypeError, AssertionError, RuntimeError, SafetensorError) as error:
+        lines = f"{type(error).__name__}: {error}".split("\n")
+        return " ".join(line.strip() for line in lines if line.strip())[:300]
+    return ""
 
 
 def _model_folder(name: str) -> Path:

@@ -19,6 +19,7 @@ from sdi_engine.starter import world
 from sdi_engine.starter.captions import describe, parse
 from sdi_engine.starter.dataset import held_out
 from sdi_engine.starter.paint import COLOURS
+from sdi_engine.system.untrusted import MAX_LIST_BYTES
 
 
 @pytest.fixture
@@ -70,6 +71,13 @@ def test_a_list_that_cannot_be_read(tmp_path, content, why):
     with pytest.raises(BadInputError, match="cannot be read") as caught:
         read_prompts([str(tmp_path / "list.txt")], [])
     assert all(name in str(caught.value) for name in (why, *LISTS))
+
+
+def test_a_list_without_end_is_not_read_whole(tmp_path):
+    with (tmp_path / "list.txt").open("wb") as file:
+        file.truncate(MAX_LIST_BYTES + 1)
+    with pytest.raises(BadInputError, match="too large for a list"):
+        read_prompts([str(tmp_path / "list.txt")], [])
 
 
 def test_lists_without_a_prompt_are_refused(tmp_path):

@@ -243,6 +243,29 @@ def test_a_model_that_lacks_weights_is_no_start(part: str, tmp_path: Path) -> No
         model.StarterModel(TINY).load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    {
+        "unet/diffusion_pytorch_model.safetensors": None,
+        "text_encoder/model.safetensors": b"\x10",
+        "unet/config.json": b"[]",
+        "text_encoder/config.json": b"{",
+    }.items(),
+    ids=["gone", "cut", "list", "half"],
+)
+def test_a_damaged_model_is_no_start(
+    damage: tuple[str, bytes | None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = tmp_path / "earlier"
+    model.StarterModel(TINY).save(earlier)
+    file, content = earlier / damage[0], damage[1]
+    file.unlink() if content is None else file.write_bytes(content)
+    with pytest.raises(SystemExit, match="2"):
+        train.main(["--output", str(tmp_path / "run"), "--device", "cpu", "--start-from", str(earlier)])
+    assert "is no whole starter prior" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_part_of_the_run_is_a_lesson_and_after_it_a_part_of_each_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
