@@ -9,7 +9,7 @@ from itertools import accumulate
 from statistics import fmean
 
 WINDOW_STEPS = 20
-"""What an evaluation and a render take is the mean over the last so many steps: an object gets cheaper as it clears."""
+"""What an evaluation and a render take is told by the last so many steps: an object gets cheaper as it clears."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,10 @@ class Forecast:
         """None before there was a step."""
         if not self._steps:
             return None
-        evaluations = sum(work.evaluations for work, _ in self._steps)
-        effort = sum(work.effort for work, _ in self._steps)
         return Rates(
-            sum(took.model for _, took in self._steps) / max(evaluations, 1.0),
-            fmean(took.images for _, took in self._steps),
-            sum(took.rendering for _, took in self._steps) / max(effort, 1e-9),
+            _usual([took.model / max(work.evaluations, 1.0) for work, took in self._steps]),
+            _usual([took.images for _, took in self._steps]),
+            _usual([took.rendering / max(work.effort, 1e-9) for work, took in self._steps]),
             self._between / self._count,
         )
 
@@ -111,6 +109,12 @@ class Forecast:
         if rates is None:
             return None
         return 1.0 / max(rates.seconds(self._works[min(step, len(self._works) - 1)]), 1e-9)
+
+
+def _usual(values: Sequence[float]) -> float:
+    """The mean of the middle half: a step in which something happens once, such as compiling, is like no other."""
+    outside = (len(values) + 1) // 4
+    return fmean(sorted(values)[outside : len(values) - outside])
 
 
 def _from_each_on(values: Sequence[float]) -> list[float]:

@@ -31,7 +31,7 @@ def test_what_is_left_is_known_after_one_step_although_steps_get_cheaper():
     assert forecast.rate(4) == pytest.approx(1.0 / (seconds[3] + PREVIEW)), "that of the last step"
 
 
-def test_rates_are_means_over_the_last_steps_and_what_is_between_them_over_all():
+def test_rates_are_those_of_the_last_steps_and_what_is_between_them_over_all():
     forecast = Forecast([Work(10.0, 1.0), Work(10.0, 3.0)] * WINDOW_STEPS)
     for step in range(WINDOW_STEPS):  # forgotten by the end
         forecast.step_took(step, 1, Took(100.0, 100.0, 100.0))
@@ -40,6 +40,16 @@ def test_rates_are_means_over_the_last_steps_and_what_is_between_them_over_all()
         forecast.step_took(step, 10, Took(10 * EVALUATION, 0.5 * ENCODE, RENDER))
         forecast.step_took(step + 1, 30, Took(30 * EVALUATION, 1.5 * ENCODE, 3.0 * RENDER))
     assert dataclasses.astuple(forecast.rates) == pytest.approx((EVALUATION, ENCODE, RENDER, 0.5))
+
+
+@pytest.mark.parametrize("once", [0, 5])
+def test_what_happens_once_is_not_expected_of_every_step(once):
+    """The first step compiles kernels, and at one step the field becomes a mesh."""
+    forecast = Forecast([Work(10.0, 1.0)] * 100)
+    for step in range(8):
+        more = 60.0 if step == once else 0.0
+        forecast.step_took(step, 10, Took(10 * EVALUATION + more, ENCODE + more, RENDER + more))
+    assert forecast.left(8) == pytest.approx(92 * (10 * EVALUATION + ENCODE + RENDER))
 
 
 @pytest.mark.parametrize("noise", NOISES)
