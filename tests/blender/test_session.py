@@ -9,6 +9,11 @@ import pytest
 from blender_desk import PROMPT
 
 
+def test_a_cursor_that_is_nowhere_is_taken_to_the_middle(bpy, desk):
+    bpy.context.scene.cursor.location = (float("nan"), 3.0, float("inf"))
+    assert desk.arrivals.placement_at_cursor(bpy.context).location == (0.0, 3.0, 0.0)
+
+
 def test_the_result_is_one_undo_step(bpy, desk):
     bpy.context.scene.cursor.location = (5.0, 0.0, 0.0)
     bpy.ops.ed.undo_push(message="before")
