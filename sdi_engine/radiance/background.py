@@ -10,6 +10,10 @@ from torch import Generator, Tensor, nn
 
 HIDDEN = 16
 
+DARKEST_GREY = 0.2
+WHITE_SHARE = 0.3
+"""Of the grey backgrounds."""
+
 
 class EnvironmentMap(nn.Module):
     """A colour for every direction: spherical harmonics up to degree 3, a small MLP, sigmoid.
@@ -32,11 +36,17 @@ class EnvironmentMap(nn.Module):
 
 
 def plain_backgrounds(views: int, generator: Generator) -> Tensor:
-    """A colour for each view, grey for half of them: (views, 1, 1, 3), sRGB in 0…1, on the generator's device."""
-    colour = torch.rand(views, 1, 1, 3, generator=generator, device=generator.device)
-    grey = torch.rand(views, 1, 1, 1, generator=generator, device=generator.device).expand_as(colour)
-    use_grey = torch.rand(views, 1, 1, 1, generator=generator, device=generator.device) < 0.5
-    return torch.where(use_grey, grey, colour)
+    """A colour for each view, grey for half of them: (views, 1, 1, 3), sRGB in 0…1, on the generator's device.
+
+    Greys are those that the starter prior knows, from `DARKEST_GREY` to white, and often white. Before darker ones it
+    predicts darker objects than it is shown, so that some came out nearly black (docs/evaluation/settings.md).
+    """
+    device = generator.device
+    colour = torch.rand(views, 1, 1, 3, generator=generator, device=device)
+    grey = DARKEST_GREY + (1.0 - DARKEST_GREY) * torch.rand(views, 1, 1, 1, generator=generator, device=device)
+    is_white = torch.rand(views, 1, 1, 1, generator=generator, device=device) < WHITE_SHARE
+    is_grey = torch.rand(views, 1, 1, 1, generator=generator, device=device) < 0.5
+    return torch.where(is_grey, grey.masked_fill(is_white, 1.0), colour)
 
 
 def spherical_harmonics(directions: Tensor) -> Tensor:

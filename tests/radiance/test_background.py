@@ -1,8 +1,11 @@
 import math
 
+import numpy as np
+import pytest
 import torch
 
-from sdi_engine.radiance.background import EnvironmentMap, spherical_harmonics
+from sdi_engine.radiance.background import EnvironmentMap, plain_backgrounds, spherical_harmonics
+from sdi_engine.starter.dataset import random_backgrounds
 
 
 def sphere(rings=1024, around=32):
@@ -47,3 +50,17 @@ def test_the_same_generator_makes_the_same_background():
     directions = sphere()[0].float()
     one, other = (EnvironmentMap(torch.Generator().manual_seed(3))(directions) for _ in range(2))
     assert torch.equal(one, other)
+
+
+def test_plain_backgrounds_are_those_of_the_starter_prior():
+    """Before greys darker than it knows, it predicts objects darker than they are shown."""
+    count = 4000
+    drawn = plain_backgrounds(count, torch.Generator().manual_seed(0)).flatten(1).double()
+    learnt = random_backgrounds(count, 1, np.random.default_rng(0)).flatten(1).double()
+    greys, learnt_greys = (each[(each == each[:, :1]).all(dim=1), 0] for each in (drawn, learnt))
+    assert float(greys.min()) == pytest.approx(float(learnt_greys.min()), abs=0.01)
+    whites = [float((each == 1.0).double().mean()) for each in (greys, learnt_greys)]
+    assert whites[0] == pytest.approx(whites[1], abs=0.05)
+    assert len(greys) == pytest.approx(count / 2, rel=0.1)
+    assert drawn.min() < 0.01
+    assert drawn.max() <= 1.0
