@@ -8,11 +8,9 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor, nn
 
-HIDDEN = 16
+from ..config.backgrounds import DARKEST_GREY, WHITE_SHARE
 
-DARKEST_GREY = 0.2
-WHITE_SHARE = 0.3
-"""Of the grey backgrounds."""
+HIDDEN = 16
 
 
 class EnvironmentMap(nn.Module):
@@ -38,8 +36,7 @@ class EnvironmentMap(nn.Module):
 def plain_backgrounds(views: int, generator: Generator) -> Tensor:
     """A colour for each view, grey for half of them: (views, 1, 1, 3), sRGB in 0…1, on the generator's device.
 
-    Greys are those that the starter prior knows, from `DARKEST_GREY` to white, and often white. Before darker ones it
-    predicts darker objects than it is shown, so that some came out nearly black (docs/evaluation/settings.md).
+    The greys are those that the starter prior knows (`config.backgrounds`).
     """
     device = generator.device
     colour = torch.rand(views, 1, 1, 3, generator=generator, device=device)

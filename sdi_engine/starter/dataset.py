@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config.backgrounds import DARKEST_GREY, WHITE_SHARE
 from ..diffusion.views import view_words, with_view
 from . import captions, world
 from .paint import COLOURS, PATTERNS, WOODEN
@@ -324,8 +325,8 @@ def light_greys(count: int, size: int, rng: np.random.Generator) -> Tensor:
 
 def random_backgrounds(count: int, size: int, rng: np.random.Generator) -> Tensor:
     """(count, size, size, 3) backgrounds in 0...1: grey or white, coloured, graded, and soft environments."""
-    grey = np.repeat(rng.uniform(0.2, 1.0, (count, 1)), 3, axis=1)
-    grey[rng.random(count) < 0.3] = 1.0
+    grey = np.repeat(rng.uniform(DARKEST_GREY, 1.0, (count, 1)), 3, axis=1)
+    grey[rng.random(count) < WHITE_SHARE] = 1.0
     style = rng.random(count)
     first = np.where(style[:, None] < 0.35, grey, rng.uniform(0, 1, (count, 3)))
     second = np.where(style[:, None] < 0.62, first, 0.5 * first + 0.5 * rng.uniform(0, 1, (count, 3)))
