@@ -309,7 +309,8 @@ def _gate(rng: np.random.Generator, front: float, height: float, sides: float | 
         return [(-half, 0.0), (half, 0.0), *((x, z) for x, _, z in arc((0.0, side), (half, half), 0, 180, 9))]
 
     slit = box(0.085, 0.09, 0.16)
-    walls = ((90, front if sides is None else sides), (180, front), (270, front if sides is None else sides))
+    beside = front if sides is None else sides
+    walls = ((90, beside), (180, front), (270, beside))
     return [
         (prism(arch(half + 0.05, side), 0.12).moved(y=-front), DETAIL),
         (prism(arch(half, side), 0.18).moved(y=-front), natural(BARK)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..builder import Part, chance, thing, vary
@@ -21,13 +23,10 @@ def _car(rng: np.random.Generator) -> list[Part]:
         parts = _beetle(y, low, belt, width)
     else:
         side = [(-y, low), (y * 0.98, low), (y, belt * 0.72), (y * 0.90, belt * 0.95), (y * 0.5, belt), (-y, belt)]
-        rear, rear_top, front_top, front = ((-0.7, -0.35, 0.0, 0.35), (-1, -0.97, 0.72, 0.9), (-0.26, -0.22, 0.2, 0.5))[
-            mode
-        ]
         rise = vary(rng, (0.17, 0.36, 0.28)[mode], 0.06)
         parts = [
             (_along_front(side, width), MAIN),
-            *_cabin((rear * y, rear_top * y, front_top * y, front * y), belt, rise, width),
+            *_cabin([place * y for place in _CABINS[mode]], belt, rise, width),
         ]
     if mode == 2:
         for sx in (-1, 1):
@@ -35,6 +34,10 @@ def _car(rng: np.random.Generator) -> list[Part]:
             parts.append((rail, MAIN))
         parts.append((box(width, 0.08, 0.10).moved(0, y - 0.04, belt - 0.01), MAIN))
     return parts + _wheels(width, y * 0.60, wheel) + _car_lights(width, y, low, belt)
+
+
+_CABINS = ((-0.7, -0.35, 0.0, 0.35), (-1.0, -0.97, 0.72, 0.9), (-0.26, -0.22, 0.2, 0.5))
+"""Places of the cabins of sports car, bus and pickup, as `_cabin` takes them, in half lengths of the car."""
 
 
 def _beetle(y: float, low: float, belt: float, width: float) -> list[Part]:
@@ -53,7 +56,7 @@ def _beetle(y: float, low: float, belt: float, width: float) -> list[Part]:
     ]
 
 
-def _cabin(places: tuple[float, float, float, float], belt: float, rise: float, width: float) -> list[Part]:
+def _cabin(places: Sequence[float], belt: float, rise: float, width: float) -> list[Part]:
     """The upper body with windows all around; places along the heading: rear, rear top, front top, front."""
     rear, rear_top, front_top, front = places
     low, top = belt - 0.02, belt + rise
