@@ -30,6 +30,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -537,19 +538,41 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f'"{options.output}" has no state.pt to resume from: leave --resume out')
     if options.start_from is not None and not (options.start_from / INDEX_FILE).is_file():
         parser.error(f'"{options.start_from}" is no model: give a folder that contains {INDEX_FILE}')
-    if options.start_from is not None and (reason := _why_no_start(options.start_from)):
+    if options.resume and (reason := _why_not(_read_state, options.output)):
+        parser.error(f'"{options.output}" has no whole training to resume ({reason}): start it again without --resume')
+    if options.start_from is not None and (reason := _why_not(_read_model, options.start_from)):
         parser.error(f'"{options.start_from}" is no whole starter prior ({reason}): give the folder of another one')
     train(options.output, settings, options.device, options.resume, start_from=options.start_from)
 
 
-def _why_no_start(folder: Path) -> str:
-    """Why a training cannot start from a model's folder, in a line; empty if it can."""
+def _why_not(read: Callable[[Path], object], folder: Path) -> str:
+    """Why what is in a folder cannot be read, in a line; empty if it can."""
     try:
-        StarterModel(Size.of(folder)).load(folder)
-    except (OSError, ValueError, KeyError, TypeError, AssertionError, RuntimeError, SafetensorError) as error:
+        read(folder)
+    except (
+        *(OSError, EOFError, ValueError, KeyError, TypeError, AssertionError, RuntimeError),
+        *(AttributeError, SafetensorError, UnpicklingError),
+    ) as error:
         lines = f"{type(error).__name__}: {error}".split("\n")
         return " ".join(line.strip() for line in lines if line.strip())[:300]
     return ""
+
+
+def _read_model(folder: Path) -> StarterModel:
+    model = StarterModel(Size.of(folder))
+    model.load(folder)
+    return model
+
+
+def _read_state(folder: Path) -> None:
+    """Reads what `Trainer.resume` would, with errors as its."""
+    read_record(folder / MODEL_FOLDER)
+    state = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
+    model = StarterModel(Size.of(folder / MODEL_FOLDER))
+    for weights in ("model", "average"):
+        model.load_state_dict(state[weights])
+    if missing := {"optimizers", "step", "seconds", "recent_losses", "lesson"} - state.keys():
+        raise KeyError(*sorted(missing))
 
 
 def _model_folder(name: str) -> Path:

@@ -339,6 +339,34 @@ def test_a_resumed_run_keeps_its_size_and_lesson(tmp_path: Path) -> None:
     assert state["lesson"] == (0.0, 0.0)
 
 
+def _cut_off(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: _cut_off(folder / "state.pt"),
+        lambda folder: (folder / "state.pt").write_bytes(b"no state"),
+        lambda folder: (folder / "state.pt").write_bytes(b""),
+        lambda folder: torch.save([1, 2], folder / "state.pt"),
+        lambda folder: torch.save({"model": {}, "average": {}}, folder / "state.pt"),
+        lambda folder: torch.save(torch.load(folder / "state.pt") | {"model": 3}, folder / "state.pt"),
+        lambda folder: (folder / "model/unet/config.json").unlink(),
+        lambda folder: (folder / "model" / record.RECORD_FILE).write_text("{"),
+        lambda folder: (folder / "model" / record.RECORD_FILE).write_text("[3]"),
+    ],
+)
+def test_a_damaged_training_is_not_resumed(
+    damage: Callable[[Path], object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.train(tmp_path, replace(SETTINGS, steps=1), "cpu", resume=False, size=TINY)
+    damage(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        train.main(["--output", str(tmp_path), "--device", "cpu", "--steps", "2", "--batch", "4", "--resume"])
+    assert "no whole training to resume" in capsys.readouterr().err
+
+
 def test_new_pictures_replace_old_ones(tmp_path: Path) -> None:
     """A shard of four pictures lasts one step of four: by the fifth step five shards have been begun."""
     made = batches.Batches(replace(SETTINGS, instances=2, reuse=1, capacity=2), TINY.resolution, tmp_path)
