@@ -14,20 +14,19 @@ parameter's place in the order of the groups.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from ..contract.job_folder import storage_errors
 from ..diffusion.fingerprint import Source
 from ..errors import BadInputError
-from ..system.files import make_folder_of_ours, write_atomically
+from ..system.files import make_folder_of_ours, open_to_read, write_atomically
 from .optimisation import Optimisation
 
 REPRESENTATION = "representation."
@@ -36,6 +35,7 @@ CELLS = "noise.cells"
 KEPT = "noise.kept"
 MODEL = "model."
 
+_OF_DAMAGE = (SafetensorError, KeyError, ValueError, RuntimeError, IndexError, OverflowError, TypeError)
 
 Snapshot = dict[str, Tensor]
 """A run's state at one moment, in memory of its own."""
@@ -74,9 +74,10 @@ def load(run: Optimisation, path: Path) -> None:
 
     Raises:
         BadInputError: the file is damaged or of a run with other settings.
+        StorageError: it cannot be read.
     """
+    tensors = _read(path)
     try:
-        tensors = load_file(path)
         if not any(name.startswith(REPRESENTATION) for name in tensors):
             tensors = _from_older(tensors, _parameter_names(run))
         step, attempt = int(tensors["step"]), int(tensors["attempt"])
@@ -94,7 +95,7 @@ def load(run: Optimisation, path: Path) -> None:
         _check(state, [parameter for group in run.optimizer.param_groups for parameter in group["params"]])
         run.optimizer.load_state_dict(run.optimizer.state_dict() | {"state": state})
         residuals = [(t, residual) for t, residual in tensors.get("residuals", torch.zeros(0, 2)).tolist()]
-    except (SafetensorError, KeyError, ValueError, RuntimeError, IndexError, OverflowError, TypeError) as error:
+    except _OF_DAMAGE as error:
         raise _damaged(path) from error
     run.step, run.residuals = step, residuals
     run.representation.resume((step - 1) / run.settings.steps)
@@ -105,9 +106,13 @@ def attempt_of(path: Path) -> int:
 
     Raises:
         BadInputError: the file is damaged.
+        StorageError: it cannot be read.
     """
-    with _opened(path) as file:
-        return int(file.get_tensor("attempt"))
+    tensors = _read(path)
+    try:
+        return int(tensors["attempt"])
+    except _OF_DAMAGE as error:
+        raise _damaged(path) from error
 
 
 def check_model(weights: Mapping[str, Source], path: Path) -> None:
@@ -118,10 +123,14 @@ def check_model(weights: Mapping[str, Source], path: Path) -> None:
 
     Raises:
         BadInputError: a part of it is another one, or the file is damaged.
+        StorageError: it cannot be read.
     """
-    with _opened(path) as file:
-        noted = {name: bytes(file.get_tensor(name).tolist()) for name in file.keys() if name.startswith(MODEL)}  # noqa: SIM118
-    changed = {part: each for part, each in weights.items() if noted.get(MODEL + part, each.digest) != each.digest}
+    tensors = _below(MODEL, _read(path))
+    try:
+        noted = {part: bytes(digest.tolist()) for part, digest in tensors.items()}
+    except _OF_DAMAGE as error:
+        raise _damaged(path) from error
+    changed = {part: each for part, each in weights.items() if noted.get(part, each.digest) != each.digest}
     if changed:
         what = " and ".join(f'"{each.path}" ({_word(part)})' for part, each in changed.items())
         raise BadInputError(
@@ -130,13 +139,17 @@ def check_model(weights: Mapping[str, Source], path: Path) -> None:
         )
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A checkpoint of which some tensors are read; whatever that meets in a block raises BadInputError."""
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, in memory of their own.
+
+    A file that is mapped into memory, as safetensors does it, cannot be replaced on Windows, so that the run would end
+    at its next checkpoint; and when its drive goes away, the process is killed where reading raises an error.
+    """
+    with storage_errors(path.parent), open_to_read(path) as file:
+        content = file.read()
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, ValueError, OSError, RuntimeError, OverflowError, TypeError) as error:
+        return from_bytes(content)
+    except _OF_DAMAGE as error:
         raise _damaged(path) from error
 
 
@@ -146,19 +159,13 @@ def _word(part: str) -> str:
 
 
 def fits(run: Optimisation, path: Path) -> bool:
-    """Whether a checkpoint has all tensors of the run's 3D, of the same shapes; raises BadInputError."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-            if not any(name.startswith(REPRESENTATION) for name in names):
-                return True  # of the older form; `load` says what is wrong with it
-            return all(
-                REPRESENTATION + name in names
-                and list(file.get_slice(REPRESENTATION + name).get_shape()) == list(tensor.shape)
-                for name, tensor in run.representation.state_dict().items()
-            )
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path) from error
+    """Whether a checkpoint has all tensors of the run's 3D, of the same shapes; raises as `load`."""
+    found = _read(path)
+    if not any(name.startswith(REPRESENTATION) for name in found):
+        return True  # of the older form; `load` says what is wrong with it
+    kept = _below(REPRESENTATION, found)
+    wanted = run.representation.state_dict()
+    return all(name in kept and kept[name].shape == tensor.shape for name, tensor in wanted.items())
 
 
 def _check(state: dict[int, dict[str, Tensor]], parameters: list[nn.Parameter]) -> None:

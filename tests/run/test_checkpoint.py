@@ -1,6 +1,8 @@
 """A run resumed from a checkpoint ends like an uninterrupted one."""
 
 import dataclasses
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from sdi_engine.config.ramp import Ramp, constant
 from sdi_engine.config.settings import PRESETS
-from sdi_engine.errors import BadInputError
+from sdi_engine.errors import BadInputError, StorageError
 from sdi_engine.run import checkpoint
 from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.run.representations import represent
@@ -205,3 +207,30 @@ def test_a_damaged_number_of_the_attempt_is_refused(attempt, tmp_path):
     save_file({"attempt": attempt}, path)
     with pytest.raises(BadInputError, match="delete it to start the job over"):
         checkpoint.attempt_of(path)
+
+
+def test_the_file_is_free_to_be_replaced_once_it_was_loaded(prior, tmp_path):
+    """Windows refuses it for a file that is mapped into memory; the run would end at its next checkpoint."""
+    path = tmp_path / "state.safetensors"
+    checkpoint.save(run_of(prior, settings(noise="attached"), steps=2), path)
+    resumed = run_of(prior, settings(noise="attached"), steps=0)
+    checkpoint.load(resumed, path)
+    if sys.platform == "linux":
+        assert str(path) not in Path("/proc/self/maps").read_text()
+    advance(resumed, 1)
+    checkpoint.save(resumed, path)
+    assert int(load_file(path)["step"]) == 3
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(prior, tmp_path):
+    """Its drive may be away for a moment: nobody is told to delete it."""
+    run, path = run_of(prior, settings(), steps=0), tmp_path / "state.safetensors"
+    looks = (
+        lambda: checkpoint.load(run, path),
+        lambda: checkpoint.fits(run, path),
+        lambda: checkpoint.attempt_of(path),
+        lambda: checkpoint.check_model(prior.weights, path),
+    )
+    for look in looks:
+        with pytest.raises(StorageError, match="cannot be used"):
+            look()
