@@ -13,10 +13,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import errors
 from ..contract import events
@@ -24,7 +24,7 @@ from ..contract.job_folder import JobFolder
 from ..contract.job_queue import RESUME, RUN, SAMPLE
 from ..contract.request import JobRequest
 from ..diffusion.model_index import check_prompt
-from ..system.files import open_to_append
+from ..system.files import is_there, open_to_append
 from ..system.memory import give_memory_back
 from . import worker
 from .keeper import KeptPrior
@@ -106,7 +106,7 @@ class OwnProcess:
 def was_interrupted(outcome: Outcome, job: Path) -> bool:
     """Whether a job ended because its process was told to end (Ctrl+C, SIGTERM), not just the job."""
     folder = JobFolder(job)
-    stopped = folder.cancel_flag.exists() or folder.pause_flag.exists()
+    stopped = is_there(folder.cancel_flag) or is_there(folder.pause_flag)
     return outcome.exit_code == errors.EXIT_CANCELLED and not stopped
 
 
@@ -183,10 +183,16 @@ def _printing_into(file: Path) -> Iterator[None]:
             yield
             return
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            _flush(stream)
             before = os.dup(stream.fileno())
             stack.callback(os.close, before)
             stack.callback(os.dup2, before, stream.fileno())
-            stack.callback(stream.flush)
+            stack.callback(_flush, stream)
             os.dup2(output.fileno(), stream.fileno())
         yield
+
+
+def _flush(stream: TextIO) -> None:
+    """Write what a stream has kept back, unless its disk is full: that ends one job, not the engine with all others."""
+    with suppress(OSError):
+        stream.flush()

@@ -1,5 +1,6 @@
 """The engine that serves a queue: on a tiny model, in this process, and as the program that Blender starts."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -142,6 +143,24 @@ def test_what_is_printed_goes_into_the_jobs_own_log(model, tmp_path):
     assert done.stdout == "served\n"
     for name in ("one", "two"):
         assert (tmp_path / name / "worker.log").read_text() == f"working on {name}\nfrom another program\n"
+
+
+def test_a_full_disk_for_what_is_printed_is_not_the_end_of_the_engine(tmp_path, monkeypatch):
+    class Full:
+        def __init__(self, file):
+            self.fileno = file.fileno
+
+        def flush(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    queue, done = JobQueue(tmp_path), []
+    for name in ("one", "two"):
+        JobFolder.create(tmp_path / name, request("starter"))
+        queue.add(name)
+    with (tmp_path / "printed").open("wb") as file:
+        monkeypatch.setattr(sys, "stdout", Full(file))
+        assert serve(tmp_path, 0.0, Pretend(lambda folder: done.append(folder.path.name))) == EXIT_DONE
+    assert done == ["one", "two"]
 
 
 def test_pause_keeps_the_step_and_resume_goes_on_to_the_same_result(model, tmp_path, monkeypatch):
