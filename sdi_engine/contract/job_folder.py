@@ -167,11 +167,19 @@ class JobFolder:
                 files.refuse_link(path)
 
     def stop_if_told(self) -> None:
-        """Raise JobCancelledError or JobPausedError where the folder has such a flag."""
-        if self.cancel_flag.exists():
+        """Raise JobCancelledError or JobPausedError where the folder has such a flag.
+
+        A drive that is away has none: whoever writes to it next meets the error.
+        """
+        if files.is_there(self.cancel_flag):
             raise JobCancelledError("The job was cancelled.")
-        if self.pause_flag.exists():
+        if files.is_there(self.pause_flag):
             raise JobPausedError("The job was paused.")
+
+    @property
+    def is_told_to_end(self) -> bool:
+        """Whether the folder has a flag that ends a run: cancel, pause or finish."""
+        return any(map(files.is_there, (self.cancel_flag, self.pause_flag, self.finish_flag)))
 
     def append(self, event: events.Event) -> None:
         """Add an event to `events.jsonl`; a line that a killed process left half-written is ended first."""

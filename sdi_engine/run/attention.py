@@ -55,8 +55,7 @@ class Attention:
         if now - self._last_look < LISTEN_SECONDS:
             return
         self._last_look = now
-        folder = self._folder
-        if any(flag.exists() for flag in (folder.cancel_flag, folder.pause_flag, folder.finish_flag)):
+        if self._folder.is_told_to_end:
             raise InterruptedStepError
         if now - self._last_report >= LISTEN_SECONDS:
             self._say(now, share)

@@ -33,7 +33,7 @@ from ..diffusion.prior import Prior
 from ..errors import BadInputError, EnvironmentMissingError, NoObjectError, is_out_of_memory
 from ..mesh.export import standing_on_ground, write_glb
 from ..representation import TexturedMesh
-from ..system.files import is_file, write_atomically
+from ..system.files import is_file, is_there, write_atomically
 from ..system.memory import give_memory_back
 from ..system.occasions import occasion
 from . import checkpoint
@@ -176,7 +176,7 @@ def make(
             exported = run.representation.export(request, phase)
             break
         except NoObjectError as error:
-            if run.attempt == MAX_RESTARTS or folder.finish_flag.exists():
+            if run.attempt == MAX_RESTARTS or is_there(folder.finish_flag):
                 raise
             report(events.Notice(f"{error} Starting over ({run.attempt + 2} of {MAX_RESTARTS + 1})."))
             report(events.StateChanged(events.RUNNING))
@@ -301,11 +301,11 @@ def _optimise(
     run.safepoint = attention = Attention(run, folder, report)
 
     while not run.done:
-        if any(flag.exists() for flag in (folder.cancel_flag, folder.pause_flag, folder.finish_flag)):
+        if folder.is_told_to_end:
             with storage_errors(folder.path):
                 checkpoints.save(run)  # also for a mesh: the export may be cancelled, and resumed from here
         folder.stop_if_told()
-        if folder.finish_flag.exists():
+        if is_there(folder.finish_flag):
             report(save_preview(run, folder))
             break
         attention.step_begins()
@@ -321,7 +321,7 @@ def _optimise(
         now = time.perf_counter()
         if done.step % preview_every == 0:
             report(save_preview(run, folder))
-        if now >= next_live_mesh and folder.live_flag.exists():
+        if now >= next_live_mesh and is_there(folder.live_flag):
             with suppress(NoObjectError):  # there will be something to see later
                 report(save_live_mesh(run, folder, height))
             done_at = time.perf_counter()

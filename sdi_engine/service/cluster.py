@@ -27,7 +27,7 @@ from ..contract.job_queue import RESUME, RUN, SAMPLE
 from ..contract.request import JobRequest
 from ..errors import BadInputError, EngineError, EnvironmentMissingError, JobCancelledError, JobPausedError
 from ..system import liveness
-from ..system.files import is_file, open_to_append, open_to_read
+from ..system.files import is_file, is_there, open_to_append, open_to_read
 from ..system.redaction import redacted
 from . import worker
 from .cluster_connection import ANSWER_SECONDS, connect, in_time, leave
@@ -268,7 +268,7 @@ class _Errand:
     def _flags(self, folder: JobFolder) -> list[str]:
         """The names of the flags to set on the node too."""
         flags = (folder.cancel_flag, folder.pause_flag, folder.finish_flag, folder.live_flag)
-        found = [flag.name for flag in flags if flag.exists()]
+        found = [flag.name for flag in flags if is_there(flag)]
         return [*found, folder.pause_flag.name] if self._pausing.is_set() else found
 
     def _stop(self, folder: JobFolder) -> None:

@@ -32,7 +32,7 @@ from ..contract.job_folder import JobFolder, storage_errors
 from ..contract.job_queue import RUN
 from ..errors import EngineError, EnvironmentMissingError
 from ..system import processes
-from ..system.files import touch
+from ..system.files import is_there, touch
 from ..system.redaction import redact_output
 from . import worker
 from .own_process import OwnProcess, was_interrupted
@@ -232,7 +232,7 @@ class _Process:
 def _lost(job: Path, process: _Process, is_closing: bool, listener: Listener) -> Outcome:
     """The outcome of a job whose process ended without reporting one; it is written into the job's folder too."""
     folder = JobFolder(job)
-    if is_closing or folder.cancel_flag.exists():  # it was killed because it did not stop
+    if is_closing or is_there(folder.cancel_flag):  # it was killed because it did not stop
         return Outcome(errors.EXIT_CANCELLED)
     message = f'The process of this job ended unexpectedly (code {process.exit_code}): see "{folder.log_file}".'
     for event in (events.Failed(message, CRASHED), events.StateChanged(events.FAILED)):

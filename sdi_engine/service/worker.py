@@ -32,7 +32,7 @@ from ..errors import (
     is_out_of_memory,
     out_of_memory,
 )
-from ..system import liveness, processes
+from ..system import files, liveness, processes
 from .device import device_taken
 from .early_stop import EarlyStop
 
@@ -51,7 +51,12 @@ ABSENCE_SECONDS = 60.0
 """How long a job waits for its drive to come back."""
 
 MOST_ABSENCES = 5
-_ABSENCES = {getattr(errno, name, None) for name in ("ENOENT", "EIO", "ESTALE", "ENOTCONN", "EHOSTDOWN", "ENODEV")}
+_ABSENCES = {
+    getattr(errno, name, errno.EIO)  # Windows has not all of them
+    for name in ("ENOENT", "EIO", "ESTALE", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH", "ETIMEDOUT", "ENODEV")
+}
+_WINDOWS_ABSENCES = (21, 53, 59, 64, 67, 121, 1167, 1231, 1232, 1236)
+"""Windows' own numbers of a drive or a network that is not there, most of which have no counterpart in `errno`."""
 
 MOST_NAMED = 5
 """How many unknown settings a notice names."""
@@ -232,13 +237,15 @@ def _work_on(folder: JobFolder, request: JobRequest, resume: bool, report: Liste
 
 def _was_away(error: StorageError) -> bool:
     cause = error.__cause__
-    return isinstance(cause, OSError) and cause.errno in _ABSENCES
+    if not isinstance(cause, OSError):
+        return False
+    return cause.errno in _ABSENCES or getattr(cause, "winerror", None) in _WINDOWS_ABSENCES
 
 
 def _comes_back(folder: JobFolder) -> bool:
     """Wait for the job's folder to come back with its drive; False if only the folder is gone, or after too long."""
     watch = liveness.Stopwatch()
-    while not folder.request_file.exists():
+    while not files.is_there(folder.request_file):
         if _is_deleted(folder) or watch.look() > ABSENCE_SECONDS:
             return False
         time.sleep(1.0)

@@ -352,6 +352,39 @@ def test_a_job_goes_on_from_its_checkpoint_when_the_drive_is_back(tmp_path, monk
     assert len(naps) == 3
 
 
+def test_a_drive_that_answers_with_errors_is_waited_for_as_one_that_is_gone(tmp_path, monkeypatch):
+    """As network drives do: even the question whether a file is there is an error then."""
+    folder = JobFolder.create(tmp_path / "results" / "job", request("starter"))
+    calls, naps, broken = [], [], []
+
+    def breakable(call):
+        def answer(path, *rest, **named):
+            if broken and str(path).startswith(str(folder.path.parent)):
+                raise OSError(errno.EIO, "Input/output error", str(path))
+            return call(path, *rest, **named)
+
+        return answer
+
+    def nap(seconds):
+        naps.append(seconds)
+        if len(naps) == 3:
+            broken.clear()
+
+    def work(folder, request, resume, report):
+        calls.append(resume)
+        if len(calls) == 1:
+            broken.append(True)
+        folder.stop_if_told()
+        report(events.Progress("Optimising", len(calls), 2))
+
+    for name in ("stat", "lstat", "open", "unlink", "listdir", "scandir"):
+        monkeypatch.setattr(os, name, breakable(getattr(os, name)))
+    monkeypatch.setattr(worker.time, "sleep", nap)
+    assert worker.run(folder.path, resume=False, work=work) == EXIT_DONE
+    assert calls == [False, True]
+    assert states(folder)[-1] == events.DONE
+
+
 def test_a_drive_that_stays_away_ends_the_job_with_a_sentence(tmp_path, monkeypatch, caplog):
     folder = JobFolder.create(tmp_path / "results" / "job", request("starter"))
     monkeypatch.setattr(worker, "ABSENCE_SECONDS", -1.0)
@@ -364,17 +397,31 @@ def test_a_drive_that_stays_away_ends_the_job_with_a_sentence(tmp_path, monkeypa
     assert "is gone: connect its drive" in caplog.text
 
 
+NETWORK_NAME_DELETED = 64
+"""Of Windows, which Python calls an invalid argument."""
+
+
 @pytest.mark.parametrize(
-    ("number", "attempts"), [(errno.EIO, 1 + worker.MOST_ABSENCES), (errno.ENOSPC, 1), (errno.EACCES, 1)]
+    ("number", "of_windows", "attempts"),
+    [
+        (errno.EIO, None, 1 + worker.MOST_ABSENCES),
+        (errno.ETIMEDOUT, None, 1 + worker.MOST_ABSENCES),
+        (errno.EINVAL, NETWORK_NAME_DELETED, 1 + worker.MOST_ABSENCES),
+        (errno.EINVAL, None, 1),
+        (errno.ENOSPC, None, 1),
+        (errno.EACCES, None, 1),
+    ],
 )
-def test_only_what_a_drive_says_that_was_away_is_tried_again_and_not_for_ever(tmp_path, number, attempts):
+def test_only_what_a_drive_says_that_was_away_is_tried_again_and_not_for_ever(tmp_path, number, of_windows, attempts):
     folder = JobFolder.create(tmp_path / "job", request("starter"))
     resumed = []
 
     def work(folder, request, resume, report):
         resumed.append(resume)
+        error = OSError(number, "no")
+        error.winerror = of_windows
         with storage_errors(folder.path):
-            raise OSError(number, "no")
+            raise error
 
     assert worker.run(folder.path, resume=False, work=work) == EXIT_STORAGE
     assert resumed == [False] + [True] * (attempts - 1)
