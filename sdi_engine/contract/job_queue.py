@@ -55,6 +55,7 @@ VERBS = (RUN, RESUME, SAMPLE)
 ENGINE_FOLDER = ".engine"
 
 _TICKET = re.compile(rf"(\d{{16}}) ({'|'.join(VERBS)}) (.+)")
+_LAST_TURN = 10**16 - 1
 _LONGEST_TICKET = 10_000
 
 _OF_ONE_JOB = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
@@ -129,6 +130,7 @@ class JobQueue:
             turn = waiting[0].turn - len(names)
         elif waiting:
             turn = max(turn, waiting[-1].turn + 1)
+        turn = max(0, min(turn, _LAST_TURN - len(names)))  # whatever turns somebody else's tickets have
         self._tear_up_all(waiting, set(names))
         for place, name in enumerate(names):
             self._write(Ticket(turn + place, verb, name))

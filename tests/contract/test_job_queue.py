@@ -43,6 +43,15 @@ def test_many_in_the_same_microsecond_keep_their_order(queue, monkeypatch):
     assert names(queue) == ["c", "a", "b", "e", "d"]
 
 
+def test_no_job_is_lost_beside_tickets_whose_turns_are_the_first_and_the_last_that_there_are(queue):
+    queue.make_folders()
+    for turn in (0, 10**16 - 1):
+        (queue.tickets_folder / f"{turn:016d} run somebody's").write_text("{}")
+    queue.add("a")
+    queue.add("b", first=True)
+    assert {"a", "b"} < set(names(queue))
+
+
 def test_neighbours_swap_places(queue):
     for name in "abc":
         queue.add(name)
