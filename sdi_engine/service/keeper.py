@@ -48,6 +48,11 @@ class KeptPrior:
             self._read = _states_of(self._prior)
         return self._prior
 
+    def free_text_encoders(self) -> None:
+        """Free those that a job left behind which was stopped while they read: the next one shall have the memory."""
+        if self._prior is not None:
+            self._prior.free_text_encoders()
+
     def forget(self) -> None:
         """Free the memory of the kept model."""
         self._prior, self._wanted, self._read = None, (), ()

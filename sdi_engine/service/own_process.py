@@ -87,6 +87,7 @@ class OwnProcess:
         if code == errors.EXIT_OUT_OF_MEMORY:
             self._kept.forget()
         else:
+            self._kept.free_text_encoders()
             give_memory_back()
         return outcome
 

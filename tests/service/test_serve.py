@@ -33,9 +33,11 @@ from sdi_engine.errors import (
     EXIT_ENVIRONMENT,
     EXIT_OUT_OF_MEMORY,
     EXIT_STORAGE,
+    JobCancelledError,
     OutOfMemoryError,
 )
 from sdi_engine.run import text_to_mesh
+from sdi_engine.run.guidance import Guidance
 from sdi_engine.service import cluster, pools, worker
 from sdi_engine.service import serve as serve_module
 from sdi_engine.service.device import Device
@@ -247,6 +249,24 @@ def test_after_a_job_a_gpu_keeps_nothing_but_the_model(model, tmp_path, loads, m
         assert jobs.do(folder.path).exit_code == EXIT_DONE
     # before the first model is loaded, and after each job
     assert given_back == [0, 1, 1]
+
+
+def test_text_encoders_of_a_job_that_was_stopped_while_they_read_do_not_stay(model, tmp_path, monkeypatch):
+    """The next job would find too little memory for a model that fits."""
+    loaded = []
+
+    def stopped(guidance, *_):
+        guidance.prior.text(["a red mug"])
+        raise JobCancelledError("stopped")
+
+    def load(*asked):
+        loaded.append(loading.load_prior(*asked))
+        return loaded[0]
+
+    monkeypatch.setattr(Guidance, "read_all", stopped)
+    folder = JobFolder.create(tmp_path / "job", request(model))
+    assert OwnProcess(load).do(folder.path).exit_code == EXIT_CANCELLED
+    assert not loaded[0].text_encoders.are_loaded
 
 
 class Program:
