@@ -16,6 +16,7 @@ from typing import Any
 
 from .. import __version__
 from ..system import network
+from ..system.untrusted import printable
 
 STARTED_AS_VARIABLE = "SDI_ENGINE_STARTED_AS"
 """The environment variable in which whoever starts an engine gives it its identity, as JSON, so that both agree."""
@@ -42,7 +43,8 @@ class Identity:
     @classmethod
     def of(cls, python: str, online: bool, processes: int | None = 1, cluster: str = "") -> Identity:
         """The identity for an engine that is about to be started."""
-        return cls(python, _made(Path(python)), online, processes, cluster=cluster)
+        shown = printable(python)  # as JSON can hold it: not all names of Linux are UTF-8
+        return cls(shown, _made(Path(python)), online, processes, cluster=cluster)
 
     @classmethod
     def ours(cls) -> Identity:

@@ -44,6 +44,7 @@ from ..errors import BadInputError, EngineError, JobCancelledError, JobPausedErr
 from ..system import files, processes
 from ..system.files import UnsafeFileError, read_json_object, write_atomically
 from ..system.machine import NoOwnFolderError
+from ..system.untrusted import printable
 from . import events
 from .request import JobRequest
 
@@ -231,7 +232,8 @@ class JobFolder:
 
     @property
     def _place(self) -> str:
-        return os.path.normcase(os.path.realpath(self.path))
+        """Where the folder is, as a text that JSON can hold: not all names of Linux are UTF-8."""
+        return printable(os.path.normcase(os.path.realpath(self.path)))
 
     def _claim(self, request: JobRequest) -> None:
         """Write the request into the empty folder, or nothing at all; of two processes that try, one succeeds."""

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from sdi_engine.contract import events, job_folder
+from sdi_engine.contract.identity import Identity
 from sdi_engine.contract.job_folder import JobFolder, make_folder, storage_errors
+from sdi_engine.contract.job_queue import JobQueue
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.errors import BadInputError, StorageError
-from sdi_engine.system import files
+from sdi_engine.system import files, processes
 from sdi_engine.system.files import write_atomically
 
 REQUEST = JobRequest("a red mug")
@@ -37,6 +39,21 @@ def test_a_folder_for_results_is_empty_or_holds_a_file_of_ours(tmp_path):
     make_folder(tmp_path, "plan.json")
     with pytest.raises(BadInputError, match="not empty"):
         make_folder(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="all its file names are text")
+def test_who_is_at_a_job_is_known_in_a_folder_whose_name_is_no_text(tmp_path):
+    folder = JobFolder.create(tmp_path / "m\udcf6bel" / "job", REQUEST)
+    folder.beat(1.0)
+    assert processes.is_ourselves(folder.status())
+    assert folder.is_where(folder.status())
+    folder.leave()
+    assert not folder.status_file.exists()
+    queue = JobQueue(folder.path.parent)
+    queue.make_folders()
+    python = str(tmp_path / "m\udcf6bel" / "python")
+    queue.beat(1.0, [], "starter", Identity.of(python, online=False).to_json())
+    assert Identity.of(python, online=False).is_that_of(queue.status())
 
 
 def test_a_path_that_cannot_be_a_folder(tmp_path):
