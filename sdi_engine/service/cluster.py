@@ -32,7 +32,7 @@ from ..system.redaction import redacted
 from . import worker
 from .cluster_connection import ANSWER_SECONDS, connect, in_time, leave
 from .cluster_crew import POLL_SECONDS, Actor, Crew, LostError, Place, Stop, UnfitError
-from .cluster_files import CHECKPOINT, Packer, Parcel, accept
+from .cluster_files import CHECKPOINT, Packer, Parcel, accept, unreadable
 from .pool import Listener, Outcome, ignore
 
 CORES = 4
@@ -318,9 +318,12 @@ class _Visit:
         return text
 
     def send(self, parcels: list[Parcel], stop: Stop) -> None:
-        """Send the files that the request names, unless the node has them already."""
+        """Send the files that the request names, unless the node has them already; raises BadInputError."""
         for parcel in parcels:
-            self._there[parcel.named] = self._find(parcel, stop) or self._sent(parcel, stop)
+            try:
+                self._there[parcel.named] = self._find(parcel, stop) or self._sent(parcel, stop)
+            except OSError as error:  # it was there when it was packed
+                raise unreadable(parcel.named, error) from error
 
     def do(self, verb: str, resume: bool, flags: Any, stop_late: Any) -> Outcome:
         """Do the job on the node, and write what comes back into the job's folder; returns its outcome there."""

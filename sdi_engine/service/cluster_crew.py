@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import EnvironmentMissingError
+from ..errors import EnvironmentMissingError, StorageError
 from ..system import liveness
 from ..system.untrusted import printable
 from . import worker
@@ -136,6 +136,7 @@ class Crew:
 
         Raises:
             LostError: it does not answer any more.
+            UnfitError: its node cannot do that, such as for a full disk.
         """
         try:
             answer = getattr(actor.handle, method).remote(*arguments, **named)
@@ -147,6 +148,8 @@ class Crew:
             return self._ray.get(answer)
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.ObjectLostError, ConnectionError) as error:
             raise LostError(str(error)) from error
+        except self._ray.exceptions.RayTaskError as error:  # as which Ray raises what the method raised
+            raise UnfitError(actor.place.node, _has_failed(actor.place.name, error)) from error
 
     def release(self, actor: Actor) -> None:
         """Make an actor free to be hired again; its model stays loaded."""
@@ -247,8 +250,19 @@ def name_of(node: dict[str, Any]) -> str:
 
 
 def _cannot_work(name: str, error: Exception) -> EnvironmentMissingError:
-    detail = " ".join(str(error).split())
-    detail = detail if len(detail) <= 300 else f"…{detail[-300:]}"
     return EnvironmentMissingError(
-        f"{name} cannot start to work ({detail}): `doctor --cluster` says what each node lacks."
+        f"{name} cannot start to work ({_end_of(error)}): `doctor --cluster` says what each node lacks."
     )
+
+
+def _has_failed(name: str, error: Exception) -> StorageError:
+    return StorageError(
+        f"{name} cannot keep the files of the job ({_end_of(error)}): see whether the disk of its temporary folder is "
+        "full, then resume the job."
+    )
+
+
+def _end_of(error: Exception) -> str:
+    """The last words of an error, of which the first ones are a traceback."""
+    detail = " ".join(str(error).split())
+    return detail if len(detail) <= 300 else f"…{detail[-300:]}"

@@ -99,9 +99,7 @@ class Packer:
             sources = _sources(path)
             digests = {name: self._digest(source) for name, source in sources.items()}
         except OSError as error:
-            raise BadInputError(
-                f'"{named}" cannot be read ({error.strerror or error}), so it cannot be sent to a node: check the file.'
-            ) from error
+            raise unreadable(named, error) from error
         return Parcel(named, path.name, digests, sources) if digests else None
 
     def _digest(self, file: Path) -> str:
@@ -111,6 +109,13 @@ class Packer:
             with file.open("rb") as stream:
                 self._digests[state] = hashlib.file_digest(stream, "sha256").hexdigest()
         return self._digests[state]
+
+
+def unreadable(named: str, error: OSError) -> BadInputError:
+    """The error for a file or folder that a request names and that cannot be read here."""
+    return BadInputError(
+        f'"{named}" cannot be read ({error.strerror or error}), so it cannot be sent to a node: check the file.'
+    )
 
 
 def changed_files(

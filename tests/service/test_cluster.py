@@ -3,6 +3,7 @@
 The cluster requires a token, since Ray listens on all of the computer's networks.
 """
 
+import errno
 import json
 import os
 import secrets
@@ -30,7 +31,7 @@ from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.job_queue import RESUME
 from sdi_engine.contract.request import JobRequest, Lora
 from sdi_engine.errors import BadInputError, EnvironmentMissingError
-from sdi_engine.service import cluster, cluster_connection, cluster_crew, worker
+from sdi_engine.service import cluster, cluster_connection, cluster_crew, cluster_node, worker
 from sdi_engine.service.cluster import ClusterPool
 from sdi_engine.service.cluster_connection import connect
 from sdi_engine.service.cluster_crew import Crew
@@ -504,6 +505,35 @@ def test_the_mesh_of_a_job_goes_to_the_node_and_its_result_comes_back(impatient,
     for name in ("texture.png", "uv.npz", "moved.npz", "mesh.glb"):
         assert (there.path / name).read_bytes() == (here.path / name).read_bytes(), name
     assert there.result()["task"] == "refine"
+
+
+def test_a_job_that_no_node_has_room_for_says_so(impatient, job, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cluster_node.Node, "start", full)
+    ray = FakeRay(nodes={name: {"CPU": 1.0} for name in "ab"}, works=True)
+    errand = cluster._Errand(Crew(ray, cores=1), cluster.Packer(), threading.Event())
+    outcome = errand.run(job().path, "run", lambda event: None)
+    assert outcome.exit_code == errors.EXIT_STORAGE
+    assert "a cannot keep the files of the job" in outcome.error
+    assert "No space left on device" in outcome.error
+    assert ray.killed == ["a", "b"]
+
+
+def test_a_file_that_goes_away_before_it_is_sent_is_named(impatient, job, tmp_path):
+    file = tmp_path / "style.safetensors"
+    file.write_bytes(b"of a LoRA")
+
+    def remove(event):
+        if isinstance(event, events.Progress):
+            file.unlink(missing_ok=True)
+
+    ray = FakeRay(nodes={"a": {"CPU": 1.0}}, works=True)
+    errand = cluster._Errand(Crew(ray, cores=1), cluster.Packer(), threading.Event())
+    outcome = errand.run(job(loras=(Lora(str(file)),)).path, "run", remove)
+    assert outcome.exit_code == errors.EXIT_BAD_INPUT
+    assert f'"{file}" cannot be read' in outcome.error
 
 
 def test_a_job_that_loses_three_actors_ends_and_names_their_nodes(impatient, job):

@@ -23,7 +23,12 @@ class FakeRay:
     class ObjectLostError(RayError):
         pass
 
-    exceptions = SimpleNamespace(RayError=RayError, RayActorError=RayActorError, ObjectLostError=ObjectLostError)
+    class RayTaskError(RayError):
+        pass
+
+    exceptions = SimpleNamespace(
+        RayError=RayError, RayActorError=RayActorError, ObjectLostError=ObjectLostError, RayTaskError=RayTaskError
+    )
 
     def __init__(self, nodes=(), slow=(), deaf=False, works=False):
         """Make a cluster.
@@ -69,6 +74,8 @@ class FakeRay:
     def get(self, answer):
         if answer.is_lost:
             raise self.RayActorError(f"the actor on {answer.node} died")
+        if answer.error is not None:
+            raise self.RayTaskError(f"ray::Node.method() Traceback… {answer.error}") from answer.error
         return answer.value
 
     def kill(self, handle):
@@ -83,8 +90,13 @@ class _Handle:
 
     def __getattr__(self, method):
         def remote(*arguments, **named):
-            value = getattr(self._actor, method)(*arguments, **named) if self._actor is not None else None
-            return SimpleNamespace(node=self.node, is_lost=self._deaf and method != "greet", value=value)
+            value = error = None
+            try:
+                value = getattr(self._actor, method)(*arguments, **named) if self._actor is not None else None
+            except Exception as raised:
+                error = raised
+            is_lost = self._deaf and method != "greet"
+            return SimpleNamespace(node=self.node, is_lost=is_lost, value=value, error=error)
 
         return SimpleNamespace(remote=remote)
 
