@@ -85,9 +85,12 @@ def find(job_name: str, part: str = MARKER) -> bpy.types.Object | None:
 
 
 def helpers(job_name: str | None = None) -> list[bpy.types.Object]:
-    """The helper objects of a job, or of all jobs, in the file: marker, box, live mesh."""
-    ours = [each for each in bpy.data.objects if JOB in each and each.library is None]
-    return ours if job_name is None else [each for each in ours if each[JOB] == job_name]
+    """The helper objects of a job, or of all jobs, in the file: marker, box, live mesh.
+
+    Not those that are linked from another file, nor overrides of such: Blender lets nobody take these out.
+    """
+    ours = [each for each in bpy.data.objects if JOB in each and each.library is None and each.override_library is None]
+    return ours if job_name is None else [each for each in ours if str(each[JOB]) == job_name]
 
 
 def count() -> int:

@@ -2,14 +2,14 @@
 
 Undo keeps every datablock that is the same in the step that it goes to, such as a scene, with all that it refers to
 now. If that includes an object that the step does not have, Blender crashes. So markers and live meshes are unlinked
-from their collections before every undo and redo, and linked again afterwards: as they are in the step, so that a move
-of the marker can be undone, or made anew if the step is older than they are. Overlays of textures are not linked again,
-and removed after the undo (`markers.remove_stale`): they come back with the next step of their job. What the person has
-parented to a marker, or made follow it, is let go and taken up likewise (`references`).
+from their collections before every undo and redo, and linked to them again afterwards: as they are in the step, so
+that a move of the marker can be undone, or made anew if the step is older than they are. Overlays of textures are not
+linked again, and removed after the undo (`markers.remove_stale`): they come back with the next step of their job. What
+the person has parented to a marker, or made follow it, is let go and taken up likewise (`references`).
 
-All of them stand in the scene's own collection. One made for them would have to be deleted again without an undo step,
-too, and an undo of Blender 4 confuses a collection that a step has with one that took its memory: it reads the scene's
-own collection again, and where that comes to lie at the address of the step's, it takes the one for the other.
+All of them are put into the scene's own collection. One made for them would have to be deleted again without an undo
+step, too, and an undo of Blender 4 confuses a collection that a step has with one that took its memory: it reads the
+scene's own collection again, and where that comes to lie at the address of the step's, it takes the one for the other.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class _Aside:
         edge: the edge of the marker's box, in the scene's units.
         marker: the marker's world matrix; None if the person has deleted it.
         mesh: the live mesh's world matrix and geometry, or None without one; geometry that was edited is None.
-        selected: whether the marker is selected in the shown view layer.
+        homes: where the job's helpers are linked to, by their names: kinds and names of collections or scenes.
+        hidden: the names of those that are hidden in the shown view layer.
+        selected: whether the marker is selected there.
         active: whether the marker is the active object there.
     """
 
@@ -46,6 +48,8 @@ class _Aside:
     edge: float
     marker: Matrix | None
     mesh: tuple[Matrix, live_mesh.Geometry | None] | None
+    homes: dict[str, list[tuple[str, str]]]
+    hidden: frozenset[str]
     selected: bool
     active: bool
 
@@ -105,11 +109,13 @@ class UndoGuard:
 def _put_one_back(aside: _Aside) -> None:
     scene = destination.local_scene(bpy.context, aside.scene)
     known = markers.helpers(aside.job_name)
-    for each in known:
-        if not each.users_collection and each.get(markers.PART) != markers.OVERLAY:
-            scene.collection.objects.link(each)
     if not known and aside.marker is not None:
         markers.make(scene, aside.job_name, aside.prompt, aside.edge, aside.marker, aside.results)
+        for each in markers.helpers(aside.job_name):
+            _take_home(each, aside, scene)
+    for each in known:
+        if not each.users_collection and each.get(markers.PART) != markers.OVERLAY:
+            _take_home(each, aside, scene)
     if aside.mesh is not None:
         matrix, geometry = aside.mesh
         mesh_object = markers.find(aside.job_name, markers.LIVE)
@@ -118,6 +124,27 @@ def _put_one_back(aside: _Aside) -> None:
             live_mesh.fill(mesh_object.data, geometry)
         if mesh_object is not None:
             live_mesh.hang(mesh_object, markers.find(aside.job_name), matrix)
+
+
+def _take_home(thing: bpy.types.Object, aside: _Aside, scene: bpy.types.Scene) -> None:
+    """Link a helper to where it was before, as far as that is there, or else to the scene's own collection."""
+    for collection in thing.users_collection:
+        collection.objects.unlink(thing)
+    homes = [_collection(*home) for home in aside.homes.get(thing.name, ())]
+    for home in [home for home in homes if home is not None] or [scene.collection]:
+        home.objects.link(thing)
+
+
+def _homes_of(thing: bpy.types.Object) -> list[tuple[str, str]]:
+    """The kind and name of each collection that an object is linked to; of a scene's own collection, of the scene."""
+    scenes = {scene.collection: scene.name for scene in bpy.data.scenes}
+    linked_to = thing.users_collection
+    return [("scenes", scenes[each]) if each in scenes else ("collections", each.name) for each in linked_to]
+
+
+def _collection(kind: str, name: str) -> bpy.types.Collection | None:
+    found = getattr(bpy.data, kind).get((name, None))
+    return found.collection if isinstance(found, bpy.types.Scene) else found
 
 
 def _settle() -> None:
@@ -132,14 +159,16 @@ def _settle() -> None:
 
 
 def _remember(job_name: str) -> _Aside:
+    helpers = markers.helpers(job_name)
     marker = markers.find(job_name)
     mesh_object = markers.find(job_name, markers.LIVE)
-    one = marker or mesh_object or markers.helpers(job_name)[0]
+    one = marker or mesh_object or helpers[0]
     mesh = None
     if mesh_object is not None:
         mesh = markers.last_matrix(mesh_object), live_mesh.geometry_of(mesh_object.data)
     view_layer = bpy.context.view_layer
-    seen = marker is not None and view_layer is not None and marker.name in view_layer.objects
+    there = view_layer.objects if view_layer is not None else ()
+    seen = marker is not None and marker.name in there
     return _Aside(
         job_name,
         scene=one.users_scene[0].name if one.users_scene else "",
@@ -148,16 +177,22 @@ def _remember(job_name: str) -> _Aside:
         edge=markers.edge_of(marker) if marker is not None else 1.0,
         marker=markers.last_matrix(marker) if marker is not None else None,
         mesh=mesh,
+        homes={each.name: _homes_of(each) for each in helpers},
+        hidden=frozenset(each.name for each in helpers if each.name in there and each.hide_get(view_layer=view_layer)),
         selected=seen and marker.select_get(view_layer=view_layer),
         active=seen and view_layer.objects.active == marker,
     )
 
 
 def _select_again(all_aside: list[_Aside]) -> None:
-    """Restore the markers' selection, which unlinking has cleared; a scene from the step has its own selection."""
+    """Restore the markers' selection, and what is hidden, which unlinking has cleared; a scene from the step has its
+    own."""
     view_layer = bpy.context.view_layer
     view_layer.update()  # or the markers are not in its list yet
     for aside in all_aside:
+        for each in markers.helpers(aside.job_name):
+            if each.name in aside.hidden and each.name in view_layer.objects:
+                each.hide_set(True, view_layer=view_layer)
         marker = markers.find(aside.job_name)
         if marker is None or marker.name not in view_layer.objects:
             continue

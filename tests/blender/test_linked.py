@@ -99,3 +99,34 @@ def test_an_overridden_object_is_no_asset_of_this_file(bpy, library, extension):
         each.select_set(each.name in mine.all_objects)
     assert [each.override_library is not None for each in bpy.context.selected_objects] == [True]
     assert not bpy.ops.sdi.mark_as_asset.poll()
+
+
+@pytest.fixture
+def overridden_marker(bpy, tmp_path):
+    """A marker of another file, which was saved while a job ran, as an override."""
+    marker, collection = bpy.data.objects.new("marker", None), bpy.data.collections.new("Set")
+    marker["sdi_job"], marker["sdi_part"] = JOB, "marker"
+    collection.objects.link(marker)
+    bpy.data.libraries.write(str(tmp_path / "set.blend"), {collection})
+    bpy.ops.wm.read_factory_settings()
+    with bpy.data.libraries.load(str(tmp_path / "set.blend"), link=True) as (_, wanted):
+        wanted.collections = ["Set"]
+    bpy.context.scene.collection.children.link(wanted.collections[0])
+    ours = wanted.collections[0].override_hierarchy_create(bpy.context.scene, bpy.context.view_layer)
+    assert ours.all_objects[0].override_library is not None
+    return ours.all_objects[0].name
+
+
+def test_an_overridden_marker_which_nobody_can_take_out_keeps_no_other_from_the_undo(
+    bpy, overridden_marker, extension, capfd
+):
+    markers = extension.scene.markers
+    assert not markers.helpers()
+    for x in (1.0, 2.0):
+        bpy.data.objects["Light"].location.x = x
+        bpy.ops.ed.undo_push(message="move")
+    markers.add(bpy.context.scene, "job-2", PROMPT, 1.0, (0.0, 0.0, 0.0))
+    bpy.ops.ed.undo()
+    assert len(markers.helpers("job-2")) == 2
+    assert overridden_marker in bpy.data.objects
+    assert "Traceback" not in capfd.readouterr().err

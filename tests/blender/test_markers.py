@@ -160,6 +160,14 @@ def test_the_box_of_a_deleted_marker_goes(bpy, markers):
     assert len(markers.helpers(JOB)) == 2
 
 
+def test_a_job_whose_name_was_made_a_number_is_still_its_own(bpy, markers):
+    """As by the type of a custom property, which a person can change in the Properties editor."""
+    marker = add(bpy, markers, "5")
+    marker["sdi_job"] = 5
+    assert markers.find("5") == marker
+    assert len(markers.helpers("5")) == 2
+
+
 class TestUndo:
     """Markers come and go without undo steps."""
 
@@ -190,6 +198,35 @@ class TestUndo:
         assert markers.find(JOB, markers.BOX).empty_display_size == pytest.approx(1.0)
         assert [each.name for each in bpy.context.selected_objects] == ["Cube"]
         assert set(bpy.context.scene.keys()) <= {"sdi"}
+
+    @pytest.mark.parametrize("is_new", [False, True])
+    def test_it_stays_hidden_and_where_the_person_has_put_it(self, bpy, markers, is_new):
+        mine = bpy.data.collections.new("Mine")
+        bpy.context.scene.collection.children.link(mine)
+
+        def hide():
+            marker = add(bpy, markers)
+            mine.objects.link(marker)
+            bpy.context.scene.collection.objects.unlink(marker)
+            bpy.context.view_layer.update()
+            marker.hide_set(True)
+
+        if not is_new:
+            hide()
+        for x in (1.0, 2.0, 3.0):
+            bpy.context.view_layer.update()
+            bpy.data.objects["Cube"].location.x = x
+            bpy.ops.ed.undo_push(message="move")
+        if is_new:
+            hide()
+        bpy.ops.ed.undo()
+        assert bpy.data.objects["Cube"].location.x == 2.0
+        mine = bpy.data.collections["Mine"]
+        marker, box = markers.find(JOB), markers.find(JOB, markers.BOX)
+        assert marker.users_collection == (mine,)
+        assert marker.hide_get()
+        assert box.users_collection == (bpy.context.scene.collection,)
+        assert not box.hide_get()
 
     def test_selecting_it_is_undone_and_redone(self, bpy, markers):
         add(bpy, markers)
@@ -282,7 +319,13 @@ class TestUndo:
         for part in (markers.MARKER, markers.LIVE):
             assert markers.find(JOB, part).users_collection == (bpy.context.scene.collection,)
 
-    @pytest.mark.parametrize("how", ["parent", "constraint", "bone", "modifier", "nodes", "own", "camera"])
+    @pytest.mark.parametrize(
+        "how",
+        [
+            *("parent", "constraint", "bone", "modifier", "nodes", "own", "camera"),
+            *("focus", "driver", "driven node", "material", "group", "bone's shape", "timeline", "field"),
+        ],
+    )
     def test_what_points_to_the_marker_is_kept_from_a_pointer_to_nothing(self, bpy, extension, markers, how):
         """In Edit Mode Blender makes no undo step of what changes outside the mesh: the pointer is in no step here."""
         references = extension.scene.references
@@ -300,7 +343,7 @@ class TestUndo:
             bpy.ops.ed.undo_push(message="move")
         references._point(holder(), name, add(bpy, markers))
         cleared = references.clear(markers.helpers())
-        assert len(cleared) == 1
+        assert (path, name) in [(each.path, each.name) for each in cleared]  # a scene's camera follows the timeline's
         assert target() is None
         references.restore(cleared)
         assert target() == markers.find(JOB)
@@ -320,15 +363,43 @@ class TestUndo:
             return "objects", "Cube", "", "own"
         if how == "camera":
             return "scenes", bpy.context.scene.name, "", "camera"
+        if how == "focus":
+            return "cameras", "Camera", "dof", "focus_object"
+        if how == "timeline":
+            bpy.context.scene.timeline_markers.new("here")
+            return "scenes", bpy.context.scene.name, "timeline_markers[0]", "camera"
+        if how == "driver":
+            cube.driver_add("location", 0).driver.variables.new()
+            return "objects", "Cube", "animation_data.drivers[0].driver.variables[0].targets[0]", "id"
+        if how in ("material", "driven node"):
+            material = bpy.data.materials["Material"]
+            if bpy.app.version < (5, 0, 0):
+                material.use_nodes = True
+            node = material.node_tree.nodes.new("ShaderNodeTexCoord")
+            if how == "material":
+                return "materials", "Material", f"node_tree.{node.path_from_id()}", "object"
+            material.node_tree.driver_add(f"{node.path_from_id()}.location", 0).driver.variables.new()
+            return "materials", "Material", "node_tree.animation_data.drivers[0].driver.variables[0].targets[0]", "id"
+        if how == "group":
+            group = bpy.data.node_groups.new("group", "GeometryNodeTree")
+            cube.modifiers.new("Nodes", "NODES").node_group = group
+            node = group.nodes.new("GeometryNodeObjectInfo")
+            return "node_groups", "group", node.inputs["Object"].path_from_id(), "default_value"
+        if how == "field":
+            bpy.context.view_layer.objects.active = cube
+            bpy.ops.object.forcefield_toggle()
+            return "objects", "Cube", "field", "source_object"
         if how == "constraint":
             holder = cube.constraints.new("TRACK_TO")
-        elif how == "bone":
+        elif how.startswith("bone"):
             rig = bpy.data.objects.new("Armature", bpy.data.armatures.new("Armature"))
             bpy.context.scene.collection.objects.link(rig)
             bpy.context.view_layer.objects.active = rig
             bpy.ops.object.mode_set(mode="EDIT")
             rig.data.edit_bones.new("bone").tail.z = 1.0
             bpy.ops.object.mode_set(mode="OBJECT")
+            if how == "bone's shape":
+                return "objects", "Armature", rig.pose.bones["bone"].path_from_id(), "custom_shape"
             holder = rig.pose.bones["bone"].constraints.new("COPY_LOCATION")
         elif how == "modifier":
             holder, name = cube.modifiers.new("Mirror", "MIRROR"), "mirror_object"

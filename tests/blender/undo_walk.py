@@ -36,6 +36,7 @@ class Walk:
         self.jobs, self.over = {}, set()
         self.doings = [self.begin, self.show, self.show, self.end, self.arrive, self.arrive, self.arrive_again]
         self.doings += [self.move, self.move, self.delete, self.select, self.hang, self.exclude, self.change_mode]
+        self.doings += [self.put_away]
         self.doings += [self.undo, self.undo, self.undo, self.redo, self.redo, self.jump]
 
     def go(self):
@@ -63,6 +64,7 @@ class Walk:
         """
         cube = bpy.data.objects["Cube"]
         cube.modifiers.new("Nodes", "NODES").node_group = bpy.data.node_groups.new("Nodes", "GeometryNodeTree")
+        cube.driver_add("rotation_euler", 0).driver.variables.new().type = "TRANSFORMS"
         cube.constraints.new("TRACK_TO").name = "Track To"
         seen = bpy.context.scene
         seen.view_layers.new("Another")
@@ -142,11 +144,31 @@ class Walk:
         markers = [each for each in self.markers.helpers() if each["sdi_part"] == self.markers.MARKER]
         if markers:
             cube, marker = bpy.data.objects["Cube"], self.random.choice(markers)
-            if self.random.random() < 0.5:
+            how = self.random.randrange(4)
+            if how == 0:
                 cube.parent = marker
-            else:
+            elif how == 1:
                 cube.constraints["Track To"].target = marker
+            elif how == 2:
+                for camera in bpy.data.cameras:  # none where the person has deleted it
+                    camera.dof.focus_object = marker
+            else:
+                cube.animation_data.drivers[0].driver.variables[0].targets[0].id = marker
             bpy.ops.ed.undo_push(message="hang")
+
+    def put_away(self):
+        """Move a marker into a collection of the person's, or out of it again, and hide it."""
+        markers = [each for each in self.markers.helpers() if each["sdi_part"] == self.markers.MARKER]
+        if markers and bpy.context.mode == "OBJECT":
+            marker, collection = self.random.choice(markers), bpy.data.collections["Collection"]
+            into, out_of = collection, bpy.context.scene.collection
+            if collection in marker.users_collection:
+                into, out_of = out_of, into
+            into.objects.link(marker)
+            out_of.objects.unlink(marker)
+            bpy.context.view_layer.update()
+            marker.hide_set(True)
+            bpy.ops.ed.undo_push(message="put away")
 
     def exclude(self):
         layer = bpy.context.view_layer.layer_collection.children.get("SDI")
@@ -187,7 +209,9 @@ class Walk:
             if "sdi_prompt" in each:
                 assert [collection.name for collection in each.users_collection] == ["SDI"], each.name
             if "sdi_job" in each:
-                assert list(each.users_collection) == [bpy.context.scene.collection], each.name
+                homes = {bpy.context.scene.collection, bpy.data.collections["Collection"]}
+                assert len(each.users_collection) == 1, each.name
+                assert each.users_collection[0] in homes, each.name
                 assert each["sdi_job"] not in self.over
                 parts.append((each["sdi_job"], each["sdi_part"]))
         assert len(parts) == len(set(parts)), parts
