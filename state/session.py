@@ -57,7 +57,10 @@ class Session:
         self.engine_setup = EngineSetup(self.desks, self.try_again)
         self.clicks = Clicks()
         self._undo_guard = UndoGuard()
-        self._handlers = Handlers((bpy.app.handlers.load_post, self._another_file_was_opened))
+        of = bpy.app.handlers
+        self._handlers = Handlers(
+            (of.load_post, self._another_file_was_opened), (of.save_post, self._file_may_have_another_path)
+        )
         self._catalog_handlers = assets.catalog_handlers()
 
     def begin(self) -> None:
@@ -309,5 +312,15 @@ class Session:
         redraw()
 
     def _another_file_was_opened(self, *_: object) -> None:
-        """Fill the list again: another file has another window manager, whose list is empty."""
-        self.watcher.refresh_library()
+        """Fill the list again: another file has another window manager, whose list is empty.
+
+        A results folder beside the .blend file (//) is another one, too.
+        """
+        if self.desks.runner is not None:
+            self.results_were_changed(bpy.context)
+
+    def _file_may_have_another_path(self, *_: object) -> None:
+        """After the first save or a Save As a results folder beside the .blend file (//) is another one."""
+        runner = self.desks.runner
+        if runner is not None and runner.results != preferences.results_folder(bpy.context):
+            self.results_were_changed(bpy.context)

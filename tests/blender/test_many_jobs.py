@@ -179,6 +179,23 @@ class TestAnotherResultsFolder:
         preferences.results_folder = str(results)
         desk.until(lambda: desk.list() == [PROMPT])
 
+    @pytest.mark.filterwarnings("ignore:.*blend relative")  # since 4.5 Blender says that it does not support this
+    def test_the_list_follows_the_file_that_it_is_beside(self, bpy, desk, preferences, tmp_path, results):
+        desk.generate()
+        desk.to_the_end()
+        first, second = tmp_path / "first.blend", results.parent / "beside" / "second.blend"
+        second.parent.mkdir()
+        bpy.ops.wm.save_as_mainfile(filepath=str(first))
+        preferences.results_folder = f"//{results.name}"
+        desk.until(lambda: desk.list() == [PROMPT])
+        bpy.ops.wm.save_as_mainfile(filepath=str(second))
+        desk.until(lambda: desk.list() == [])
+        assert desk.session.desks.runner.results == second.parent / results.name
+        bpy.ops.wm.open_mainfile(filepath=str(first))
+        desk.until(lambda: desk.list() == [PROMPT])
+        bpy.ops.wm.open_mainfile(filepath=str(second))
+        desk.until(lambda: desk.list() == [])
+
 
 def test_those_left_behind_are_taken_up_some_at_a_time(desk, submissions, prompts, monkeypatch):
     assert desk.press("generate_from_file", filepath=prompts(5)) is None
