@@ -356,7 +356,7 @@ def _cannot_be_used(folder: Path, error: OSError) -> str:
         return str(error)
     if is_name_too_long(error):
         return f'The name of the folder "{folder}" is too long for its disk: choose a results folder with a short name.'
-    if getattr(error, "winerror", None) in _WINDOWS_IN_USE:
+    if isinstance(error, files.InUseError) or getattr(error, "winerror", None) in _WINDOWS_IN_USE:
         return in_use(folder)
     if isinstance(error, FileNotFoundError) and not os.path.lexists(folder):
         return f'The folder "{folder}" is gone: connect its drive, or start the job again where it was deleted.'

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
+from ..system.files import InUseError
 from . import checkpoint
 from .optimisation import Optimisation
 
@@ -17,6 +19,8 @@ WRITING_SHARE = 0.02
 BYTES_PER_SECOND = 2.5e6
 """No more than this is written on average, which is 9 GB an hour: the largest fields (150 MB) come to one a minute."""
 
+log = logging.getLogger(__name__)
+
 
 def seconds_apart(size: int, seconds: float) -> float:
     """How far checkpoints of `size` bytes that took `seconds` to write are apart at least."""
@@ -26,7 +30,8 @@ def seconds_apart(size: int, seconds: float) -> float:
 class CheckpointWriter:
     """Where a run's checkpoints are written, and when the next one is due; a context manager that ends with no thread.
 
-    That one could not be written is told by the next call: each raises OSError.
+    That one could not be written is told by the next call: each raises OSError. Where Windows keeps the last one as it
+    is, since another program reads it, such as one that copies files to a cloud, the next one shall take its place.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,5 +82,8 @@ class CheckpointWriter:
     def _write(self, snapshot: checkpoint.Snapshot) -> float:
         """How far the next one is to be from this one, in seconds."""
         start = time.perf_counter()
-        checkpoint.write(snapshot, self._path)
+        try:
+            checkpoint.write(snapshot, self._path)
+        except InUseError as error:
+            log.warning("A checkpoint is left out: %s", error)
         return seconds_apart(sum(tensor.nbytes for tensor in snapshot.values()), time.perf_counter() - start)

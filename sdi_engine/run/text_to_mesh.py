@@ -30,10 +30,10 @@ from ..diffusion.counted_prior import CountedPrior
 from ..diffusion.distilled import DRAWN_NOISES
 from ..diffusion.loading import LoadPrior, load_prior
 from ..diffusion.prior import Prior
-from ..errors import BadInputError, EnvironmentMissingError, NoObjectError, is_out_of_memory
+from ..errors import BadInputError, EnvironmentMissingError, NoObjectError, StorageError, is_out_of_memory
 from ..mesh.export import standing_on_ground, write_glb
 from ..representation import TexturedMesh
-from ..system.files import is_file, is_there, write_atomically
+from ..system.files import InUseError, is_file, is_there, write_atomically
 from ..system.memory import give_memory_back
 from ..system.occasions import occasion
 from . import checkpoint
@@ -306,7 +306,8 @@ def _optimise(
                 checkpoints.save(run)  # also for a mesh: the export may be cancelled, and resumed from here
         folder.stop_if_told()
         if is_there(folder.finish_flag):
-            report(save_preview(run, folder))
+            with _left_out_where_in_use():
+                report(save_preview(run, folder))
             break
         attention.step_begins()
         try:
@@ -320,15 +321,27 @@ def _optimise(
 
         now = time.perf_counter()
         if done.step % preview_every == 0:
-            report(save_preview(run, folder))
+            with _left_out_where_in_use():
+                report(save_preview(run, folder))
         if now >= next_live_mesh and is_there(folder.live_flag):
-            with suppress(NoObjectError):  # there will be something to see later
+            with suppress(NoObjectError), _left_out_where_in_use():  # there will be something to see later
                 report(save_live_mesh(run, folder, height))
             done_at = time.perf_counter()
             next_live_mesh = done_at + max(LIVE_SECONDS, (done_at - now) / LIVE_SHARE)
         with storage_errors(folder.path):
             checkpoints.save(run) if run.done else checkpoints.save_if_due(run)
     return {"optimise_2d": seconds_2d, "optimise_3d": seconds_3d, "optimise_model": seconds_model}
+
+
+@contextmanager
+def _left_out_where_in_use() -> Iterator[None]:
+    """What is only looked at is left out while Windows keeps the last one, which another program has open."""
+    try:
+        yield
+    except StorageError as error:
+        if not isinstance(error.__cause__, InUseError):
+            raise
+        log.warning("%s", error)
 
 
 def tell_how_it_reads(prior: Prior, prompt: str, negative_prompt: str, report: Report) -> None:

@@ -30,6 +30,10 @@ class UnsafeFileError(OSError):
     """A link, or anything but an ordinary file, has the name of a file of ours; `str(error)` names it and the cure."""
 
 
+class InUseError(PermissionError):
+    """Another program has a file open, which Windows then keeps as it is."""
+
+
 def is_link(path: Path) -> bool:
     """Whether there is a symbolic link or a junction, wherever it leads."""
     try:
@@ -196,14 +200,21 @@ def remove_half_written(folder: Path) -> None:
 
 
 def replace_file(source: Path, target: Path) -> None:
-    """`Path.replace`, tried again for a second: on Windows a reader or a virus scanner may hold the target open."""
+    """`Path.replace`, tried again for a second: on Windows a reader or a virus scanner may hold the target open.
+
+    Raises:
+        InUseError: it still does.
+        OSError: anything else.
+    """
     for attempt in range(20):
         try:
             source.replace(target)
             return
-        except PermissionError:
+        except PermissionError as error:
             if attempt == 19:
-                raise
+                if getattr(error, "winerror", None) is None:
+                    raise
+                raise InUseError(error.errno, error.strerror, str(target)) from error
             time.sleep(0.05)
 
 

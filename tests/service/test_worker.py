@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ from sdi_engine.errors import (
 from sdi_engine.run import checkpoint, text_to_mesh
 from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.service import worker
-from sdi_engine.system import processes
+from sdi_engine.system import files, processes
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 
@@ -327,6 +328,33 @@ def test_a_full_disk_midway_ends_with_the_storage_code(model, tmp_path):
         assert folder.request().prompt == "a red mug"
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_a_run_outlasts_programs_that_keep_its_pictures_and_checkpoints_open_on_windows(model, tmp_path, monkeypatch):
+    replace, kept = Path.replace, {"preview.png", "side-0.png", "state.safetensors"}
+
+    def replace_unless_open(source, target):
+        if target.name in kept and target.exists():
+            error = PermissionError(errno.EACCES, "Access is denied")
+            error.winerror = 5
+            raise error
+        return replace(source, target)
+
+    folder = JobFolder.create(tmp_path / "job", request(model))
+    for name in ("preview.png", "turntable/side-0.png", "checkpoint/state.safetensors"):
+        (folder.path / name).parent.mkdir(exist_ok=True)
+        (folder.path / name).write_text("open in a viewer")
+    monkeypatch.setattr(worker, "_forget_last_run", lambda *_: None)
+    monkeypatch.setattr(Path, "replace", replace_unless_open)
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+    assert worker.run(folder.path, resume=False) == EXIT_DONE
+    assert folder.preview_file.read_text() == "open in a viewer"
+    kept.add("mesh.glb")
+    folder.result_file.unlink()
+    assert worker.run(folder.path, resume=False) == EXIT_STORAGE
+    assert (
+        "open in another program" in [event for event in seen(folder) if isinstance(event, events.Failed)][-1].message
+    )
 
 
 def test_a_job_goes_on_from_its_checkpoint_when_the_drive_is_back(tmp_path, monkeypatch):
