@@ -56,6 +56,11 @@ class Runner:
         return self._process.trouble
 
     @property
+    def waits_for_another_engine(self) -> bool:
+        """Whether this machine's engine takes its next job once another one has finished its own."""
+        return (self.engine or {}).get("waits") is True
+
+    @property
     def current(self) -> Job | None:
         """The job that this machine's engine works on, or else one that an engine elsewhere works on; or None."""
         at = next((name for name in (self.engine or {}).get("jobs", ()) if name in self.jobs), None)

@@ -99,6 +99,8 @@ def _draw_hold(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     elif any(desk.is_held for desk in desks):
         wrapped_label(layout, context, "The queue is paused; the engine's memory is free.", "PAUSE")
         layout.operator("sdi.go_on", icon="PLAY")
+    elif any(desk.waits_for_another_engine for desk in desks):
+        wrapped_label(layout, context, "Another engine on this computer is at work: these jobs come next.", "TIME")
 
 
 def _draw_submissions(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

@@ -209,7 +209,7 @@ class Watcher:
         seen: list[object] = [self._display.announcement.sentence]
         for each in self._desks.all():
             engine = each.engine or {}
-            seen += [engine.get("pid"), engine.get("model"), each.is_held, each.trouble]
+            seen += [engine.get("pid"), engine.get("model"), each.is_held, each.trouble, each.waits_for_another_engine]
         changed, self._last_seen = tuple(seen) != self._last_seen, tuple(seen)
         return changed
 

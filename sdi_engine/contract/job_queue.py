@@ -239,6 +239,8 @@ class JobQueue:
         model: str,
         engine: Mapping[str, Any] | None = None,
         capacity: int = 1,
+        *,
+        waits: bool = False,
     ) -> None:
         """Say in `status.json` that this process serves the queue.
 
@@ -248,6 +250,7 @@ class JobQueue:
             model: the one that it keeps loaded.
             engine: its identity (`identity.Identity.to_json`).
             capacity: how many jobs it does at once.
+            waits: whether another engine of this computer has to finish its job before this one takes the next.
         """
         status = {
             **processes.ourselves(),
@@ -258,6 +261,7 @@ class JobQueue:
             "capacity": capacity,
             "model": model,
             "engine": dict(engine or {}),
+            "waits": waits,
         }
         write_atomically(self.status_file, json.dumps(status))
 

@@ -80,11 +80,12 @@ def step_back() -> None:
 
 
 class _Heart:
-    """The engine's `status.json`: its jobs and its model, with a heartbeat."""
+    """The engine's `status.json`: its jobs, its model, and whether it waits for another engine, with a heartbeat."""
 
     def __init__(self, queue: JobQueue, capacity: int) -> None:
         self.jobs: tuple[str, ...] = ()
         self.model = ""
+        self.waits = False
         self._queue = queue
         self._capacity = capacity
         self._started = time.time()
@@ -94,7 +95,7 @@ class _Heart:
     def beat(self) -> None:
         """Write the status now; raises OSError."""
         with self._beating:
-            self._queue.beat(self._started, self.jobs, self.model, self._engine, self._capacity)
+            self._queue.beat(self._started, self.jobs, self.model, self._engine, self._capacity, waits=self.waits)
 
     def try_to_beat(self) -> None:
         """Write the status if possible: a network drive may be away for a moment."""
@@ -173,6 +174,7 @@ class _Server:
         if len(self._at_work) >= self._pool.capacity:
             return None
         if not self._has_work():
+            self._heart.waits = False
             if not self._at_work:
                 self._device.release()  # no need to wait for it any more
             return None
@@ -198,7 +200,9 @@ class _Server:
         """Whether this engine may start a job: it holds or gets the device, and no other engine waits for it."""
         if not self._pool.is_local:
             return True
-        return not self._device.is_wanted if self._device.is_held else self._device.acquire()
+        may = not self._device.is_wanted if self._device.is_held else self._device.acquire()
+        self._heart.waits = not may
+        return may
 
     def _finish(self, future: Future[Outcome]) -> bool:
         """Clear up after a job that has ended; returns whether this process was told to end, not just the job."""
@@ -239,13 +243,14 @@ def _heartbeat(queue: JobQueue, capacity: int) -> Iterator[_Heart]:
         heart.beat()
 
     def keep_beating() -> None:
-        written: tuple[object, ...] = ((), "")
+        written: tuple[object, ...] = ((), "", False)
         last = time.monotonic()
         while not stop.wait(POLL_SECONDS):
             now = time.monotonic()
-            if written == (heart.jobs, heart.model) and now - last < HEARTBEAT_SECONDS:
+            now_true = (heart.jobs, heart.model, heart.waits)
+            if written == now_true and now - last < HEARTBEAT_SECONDS:
                 continue
-            written, last = (heart.jobs, heart.model), now
+            written, last = now_true, now
             heart.try_to_beat()
 
     thread = threading.Thread(target=keep_beating, name="engine heartbeat", daemon=True)

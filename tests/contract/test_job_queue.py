@@ -121,6 +121,7 @@ def test_the_status_is_that_of_a_living_engine_only(queue):
         "capacity": 1,
         "model": "starter",
         "engine": {"online": True},
+        "waits": False,
     }
     for changes in (
         {"pid": 4194305},

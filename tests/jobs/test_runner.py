@@ -247,6 +247,19 @@ def test_two_runners_share_one_engine(desk, engine, tmp_path):
     assert len(pids) == 1
 
 
+def test_that_another_engine_is_at_work_first_is_known(tmp_path):
+    runner = Runner(tmp_path)
+    runner.queue.make_folders()
+    known = []
+    for waits in (True, False, True):
+        runner.queue.beat(1.0, [], "", waits=waits)
+        runner.poll(lambda: None)
+        known.append(runner.waits_for_another_engine)
+    runner.queue.status_file.unlink()
+    runner.poll(lambda: None)
+    assert [*known, runner.waits_for_another_engine] == [True, False, True, False]
+
+
 def test_the_queue_goes_on_after_a_job_has_killed_the_engine(desk):
     killed, mug = desk.put("kill it"), desk.put("a red mug")
     desk.until(lambda: not desk.is_busy)

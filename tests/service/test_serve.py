@@ -351,6 +351,25 @@ def test_two_engines_never_compute_at_once(tmp_path, model, monkeypatch):
     assert together == [1, 1]
 
 
+def test_an_engine_that_waits_for_another_one_says_so(tmp_path):
+    queue, heard = JobQueue(tmp_path), []
+    JobFolder.create(tmp_path / "job", request("starter"))
+    queue.add("job")
+    lock = ProcessLock("device")
+    assert lock.acquire()
+    do = Pretend(lambda folder: heard.append(queue.status()["waits"]))
+    thread = threading.Thread(target=serve, args=(tmp_path, 0.0, do))
+    thread.start()
+    deadline = time.monotonic() + 60.0
+    while not (queue.status() or {}).get("waits") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    waited = queue.status()["waits"]
+    lock.release()
+    thread.join()
+    assert waited
+    assert heard == [False]
+
+
 def test_a_results_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "results").write_text("a file")
     command = [sys.executable, "-m", "sdi_engine", "serve", str(tmp_path / "results")]
