@@ -41,6 +41,9 @@ from .pool import CRASHED, Listener, Outcome, check_processes, ignore
 LEAVING_SECONDS = 90.0
 """How long a dismissed process may take to exit before it is killed; it may be loading a model."""
 
+KILLED = 9
+"""The number of SIGKILL, which Windows has not."""
+
 COMMAND = (sys.executable, "-m", "sdi_engine.service.local_pool")
 
 log = logging.getLogger(__name__)
@@ -235,6 +238,11 @@ def _lost(job: Path, process: _Process, is_closing: bool, listener: Listener) ->
     if is_closing or is_there(folder.cancel_flag):  # it was killed because it did not stop
         return Outcome(errors.EXIT_CANCELLED)
     message = f'The process of this job ended unexpectedly (code {process.exit_code}): see "{folder.log_file}".'
+    if process.exit_code == -KILLED:
+        message = (
+            "The process of this job was killed (SIGKILL), perhaps because memory ran out: make fewer objects at once, "
+            "or close other programs, then resume the job."
+        )
     for event in (events.Failed(message, CRASHED), events.StateChanged(events.FAILED)):
         with contextlib.suppress(OSError, EngineError):
             folder.append(event)

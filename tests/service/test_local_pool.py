@@ -32,6 +32,8 @@ FAKE = """
         outcome, leaves = {"exit_code": 0, "seconds": 4.0}, False
         if "crash" in folder.name:
             sys.exit(9)
+        if "killed" in folder.name:
+            os.kill(os.getpid(), 9)
         if "long" in folder.name:
             sys.stdin.read()
             outcome = {"exit_code": 130}
@@ -113,6 +115,14 @@ def test_the_crash_of_a_process_is_the_end_of_its_job_only(pool_of, job):
     assert said[-1].state == events.FAILED
     assert said[-1] in heard
     assert seen(jobs[2])["pid"] == seen(jobs[3])["pid"] != seen(jobs[0])["pid"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="which says nothing of how a process ended")
+def test_a_process_that_the_system_killed_is_told_with_the_likely_cause(pool_of, job):
+    with pool_of(2) as pool:
+        outcome = pool.submit(job("killed")).result()
+    assert outcome.exit_code == CRASHED
+    assert "perhaps because memory ran out: make fewer objects at once" in outcome.error
 
 
 def test_a_process_that_somebody_ended_is_given_no_other_job(pool_of, job):
