@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -216,8 +217,9 @@ def _tidy(place: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     kept = place / "files"
     for folder in kept.iterdir() if kept.is_dir() else ():
-        if time.time() - folder.stat().st_mtime > KEEP_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another process of this node, which began together with this one, has removed it
+            if time.time() - folder.stat().st_mtime > KEEP_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _log_to_stderr() -> None:

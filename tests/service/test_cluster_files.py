@@ -1,13 +1,14 @@
 """The files that are sent to a node and accepted from one, without a cluster."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.request import JobRequest, Lora
 from sdi_engine.errors import StorageError
-from sdi_engine.service import cluster_files
+from sdi_engine.service import cluster_files, cluster_node
 from sdi_engine.service.cluster_files import Packer, accept, changed_files
 
 
@@ -119,6 +120,21 @@ def test_the_result_comes_last_and_names_files_as_the_request_does(folder, monke
         "loras": [{"file": "/loras/style.safetensors", "weight": 0.5}],
         "faces": 3,
     }
+
+
+def test_processes_of_a_node_that_begin_together_may_tidy_the_same_files(tmp_path, monkeypatch):
+    (tmp_path / "files" / "old").mkdir(parents=True)
+    iterdir = Path.iterdir
+
+    def removed_meanwhile(folder):
+        found = list(iterdir(folder))
+        if folder.name == "files":
+            (folder / "old").rmdir()
+        return iter(found)
+
+    monkeypatch.setattr(Path, "iterdir", removed_meanwhile)
+    cluster_node._tidy(tmp_path)
+    assert not (tmp_path / "files" / "old").exists()
 
 
 def test_what_has_not_changed_is_not_sent_back_again(folder):
