@@ -23,6 +23,13 @@ $toast = [Windows.UI.Notifications.ToastNotification]::new($xml)
 [Windows.UI.Notifications.ToastNotificationManager]::CreateToastNotifier("Blender").Show($toast)
 """
 
+_APPLESCRIPT = """
+on run argv
+    display notification (item 2 of argv) with title (item 1 of argv)
+end run
+"""
+"""Not from the environment as on Windows: AppleScript reads that as Mac Roman, and takes our quotation marks apart."""
+
 
 def notify(message: str) -> None:
     """Show a message; if this computer has no program for that, it is only logged.
@@ -47,7 +54,6 @@ def _command(message: str) -> list[str] | None:
         program = shutil.which("powershell")
         return [program, "-NoProfile", "-NonInteractive", "-Command", _POWERSHELL] if program else None
     if sys.platform == "darwin":
-        script = 'display notification (system attribute "SDI_MESSAGE") with title (system attribute "SDI_TITLE")'
-        return ["osascript", "-e", script]
+        return ["osascript", "-e", _APPLESCRIPT, TITLE, message]
     program = shutil.which("notify-send")
     return [program, "--app-name=Blender", "--icon=blender", TITLE, message] if program else None
