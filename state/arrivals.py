@@ -65,6 +65,8 @@ class Arrivals:
         """Names of the jobs whose marker was removed, since they were stopped or have failed."""
         self._unmarked: set[str] = set()
         """Names of the jobs in the open file that will get their marker when they begin."""
+        self._unheard: dict[str, Job] = {}
+        """Jobs that have changed while Blender rendered, by name."""
         self._shown_steps: dict[str, int | None] = {}
         self._overlaid: set[str] = set()
         """Names of the jobs whose texture is shown on its object as it grows."""
@@ -173,16 +175,22 @@ class Arrivals:
 
     @property
     def has_some(self) -> bool:
-        """Whether results of the open file wait to be imported."""
-        return bool(self._ready)
+        """Whether results of the open file wait to be imported, or changes to be shown in it."""
+        return bool(self._ready or self._unheard)
 
     def hear(self, job: Job) -> None:
-        """Update marker, live mesh and result of a job that has changed."""
+        """Update marker, live mesh and result of a job that has changed; while Blender renders, `bring_in` does so
+        afterwards."""
         if not self.wants(job.name):
             return
         if job.name not in self._in_open_file:
             if job.state == events.DONE:
                 self._elsewhere[job.name] = job
+            return
+        if job.state == events.DONE:
+            self._ready[job.name] = job
+        if destination.is_rendering():
+            self._unheard[job.name] = job
             return
         if is_texture(job):
             self._hear_of_texture(job)
@@ -190,17 +198,17 @@ class Arrivals:
         markers.tidy()
         if job.name in self._unmarked and job.state not in (events.QUEUED, *events.FINAL_STATES):
             self._mark(bpy.context, job, self._placements[job.name])
-        if job.state == events.DONE:
-            self._ready[job.name] = job
-        elif job.state in (events.CANCELLED, events.FAILED):
+        if job.state in (events.CANCELLED, events.FAILED):
             self._unmarked.discard(job.name)
             self._take_marker_away(job.name, job.folder)
-        elif self._shown_steps.get(job.name) != job.live_step and live_mesh.show(bpy.context, job.folder):
+        elif (
+            job.state != events.DONE
+            and self._shown_steps.get(job.name) != job.live_step
+            and live_mesh.show(bpy.context, job.folder)
+        ):
             self._shown_steps[job.name] = job.live_step
 
     def _hear_of_texture(self, job: Job) -> None:
-        if job.state == events.DONE:
-            self._ready[job.name] = job
         if job.is_over:
             self.hide_overlay(job.name)
         elif job.live_step is not None and self._shown_steps.get(job.name) != job.live_step:
@@ -218,6 +226,11 @@ class Arrivals:
 
     def bring_in(self) -> list[str]:
         """Import the waiting results, unless this is a bad moment; returns the names of the imported ones."""
+        if self._unheard and not destination.is_rendering():
+            unheard, self._unheard = self._unheard, {}
+            for name, job in unheard.items():
+                with self._guarded(f'Updating the job "{name}"'):
+                    self.hear(job)
         came = []
         reason = ""
         for name, job in list(self._ready.items()):
@@ -354,10 +367,11 @@ class Arrivals:
         return [Box(Box.of_edge(first, edge).low, Box.of_edge(last, edge).high) for first, last in ends]
 
     def _mark_soon(self, context: bpy.types.Context, job: Job, where: Placement) -> None:
-        """Show a marker now, or, if there are many already, when the job begins."""
+        """Show a marker now, or, if there are many already, or Blender renders, when the job begins or changes."""
         if is_texture(job):
             return
-        if job.state != events.QUEUED or markers.count() < MAX_MARKERS:
+        is_room = job.state != events.QUEUED or markers.count() < MAX_MARKERS
+        if is_room and not destination.is_rendering():
             self._mark(context, job, where)
         else:
             self._unmarked.add(job.name)

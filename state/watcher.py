@@ -19,7 +19,7 @@ from ..jobs.job import Job
 from ..jobs.library import Entry
 from ..jobs.placement import PENDING
 from ..jobs.runner import Runner
-from ..scene import markers
+from ..scene import destination, markers
 from ..scene.open_file import OpenFile
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.job_folder import why_not_read
@@ -174,9 +174,11 @@ class Watcher:
         assert self._desks.library is not None
         if not is_readable:
             return IDLE_TICK_SECONDS
-        if self._submissions.is_under_way or self._desks.unwatched or self._withdrawn:
+        has_unwatched = bool(self._desks.unwatched)
+        can_watch = has_unwatched and not destination.is_rendering()
+        if self._submissions.is_under_way or can_watch or self._withdrawn:
             return CATCH_UP_TICK_SECONDS
-        if self.is_busy() or self._desks.library.is_refreshing:
+        if self.is_busy() or has_unwatched or self._desks.library.is_refreshing:
             return TICK_SECONDS
         runner = self._desks.runner
         waits = runner.engine is not None or runner.given_up or self._display.announcement.sentence
@@ -237,7 +239,7 @@ class Watcher:
         """Jobs that ended since the open file was saved. What shows a job that is gone is removed."""
         assert self._desks.library is not None
         file, library = OpenFile(), self._desks.library
-        if library.was_read:
+        if library.was_read and not destination.is_rendering():
             gone = file.shown.keys() - {entry.name for entry in entries}
             for name in gone:
                 if file.shown[name] == str(library.results) and self._arrivals.placement_of(name) is None:
@@ -245,10 +247,11 @@ class Watcher:
         return [each for each in entries if self._arrivals.is_left(file, each) and not self._desks.watched(each.name)]
 
     def _watch_some(self) -> None:
-        """Watch as many of the unwatched jobs as fit into `SECONDS_AT_ONCE`."""
+        """Watch as many of the unwatched jobs as fit into `SECONDS_AT_ONCE`; none while Blender renders, since what
+        shows them comes and goes with it."""
         assert self._desks.runner is not None
         unwatched = self._desks.unwatched
-        if not unwatched:
+        if not unwatched or destination.is_rendering():
             return
         until = time.monotonic() + submissions.SECONDS_AT_ONCE
         file = OpenFile()

@@ -173,6 +173,27 @@ def test_the_result_waits_until_edit_mode_is_left(bpy, desk):
     assert desk.arrivals.waits_for == ""
 
 
+def test_while_blender_renders_markers_neither_come_nor_go(bpy, desk, monkeypatch):
+    """The render's own thread reads the scene, and Blender crashes where it changes."""
+    rendering = [True]
+    monkeypatch.setattr(desk.extension.scene.destination, "is_rendering", lambda: rendering[0])
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.live_step is not None)
+    assert not desk.helpers()
+    rendering[0] = False
+    desk.until(lambda: len(desk.helpers()) == 3)
+    rendering[0] = True
+    assert desk.press("cancel_job") is None
+    desk.until(lambda: desk.job.is_over)
+    desk.tick()
+    assert len(desk.helpers()) == 3
+    assert desk.session.watcher.is_busy()  # or the timer would end before the render
+    rendering[0] = False
+    desk.tick()
+    assert not desk.helpers()
+    assert not desk.session.watcher.is_busy()
+
+
 def test_the_pictures_follow_the_job(bpy, desk):
     desk.generate()
     desk.to_the_end()
