@@ -14,6 +14,7 @@ scene's own collection again, and where that comes to lie at the address of the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import bpy
@@ -37,6 +38,7 @@ class _Aside:
         mesh: the live mesh's world matrix and geometry, or None without one; geometry that was edited is None.
         homes: where the job's helpers are linked to, by their names: kinds and names of collections or scenes.
         hidden: the names of those that are hidden in the shown view layer.
+        outside: the names of those that are not in a local view, each with the address of that viewport's data.
         selected: whether the marker is selected there.
         active: whether the marker is the active object there.
     """
@@ -50,6 +52,7 @@ class _Aside:
     mesh: tuple[Matrix, live_mesh.Geometry | None] | None
     homes: dict[str, list[tuple[str, str]]]
     hidden: frozenset[str]
+    outside: frozenset[tuple[str, int]]
     selected: bool
     active: bool
 
@@ -179,20 +182,39 @@ def _remember(job_name: str) -> _Aside:
         mesh=mesh,
         homes={each.name: _homes_of(each) for each in helpers},
         hidden=frozenset(each.name for each in helpers if each.name in there and each.hide_get(view_layer=view_layer)),
+        outside=frozenset(
+            (each.name, viewport.as_pointer())
+            for view_layer, viewport in _local_views()
+            for each in helpers
+            if each.name in view_layer.objects and not each.visible_get(view_layer=view_layer, viewport=viewport)
+        ),
         selected=seen and marker.select_get(view_layer=view_layer),
         active=seen and view_layer.objects.active == marker,
     )
 
 
+def _local_views() -> Iterator[tuple[bpy.types.ViewLayer, bpy.types.SpaceView3D]]:
+    """The viewports that show some objects only, each after the view layer that it shows."""
+    for window in bpy.context.window_manager.windows:
+        for viewport in (area.spaces.active for area in window.screen.areas if area.type == "VIEW_3D"):
+            if viewport.local_view is not None:
+                yield window.view_layer, viewport
+
+
 def _select_again(all_aside: list[_Aside]) -> None:
-    """Restore the markers' selection, and what is hidden, which unlinking has cleared; a scene from the step has its
-    own."""
+    """Restore the markers' selection, and what is hidden or outside of a local view, which unlinking has cleared; a
+    scene from the step has its own."""
     view_layer = bpy.context.view_layer
     view_layer.update()  # or the markers are not in its list yet
     for aside in all_aside:
-        for each in markers.helpers(aside.job_name):
+        helpers = markers.helpers(aside.job_name)
+        for each in helpers:
             if each.name in aside.hidden and each.name in view_layer.objects:
                 each.hide_set(True, view_layer=view_layer)
+        for where, viewport in _local_views():
+            for each in helpers:
+                if (each.name, viewport.as_pointer()) in aside.outside and each.name in where.objects:
+                    each.local_view_set(viewport, False)
         marker = markers.find(aside.job_name)
         if marker is None or marker.name not in view_layer.objects:
             continue

@@ -228,6 +228,27 @@ class TestUndo:
         assert box.users_collection == (bpy.context.scene.collection,)
         assert not box.hide_get()
 
+    def test_it_stays_out_of_a_local_view(self, bpy, markers):
+        window = bpy.context.window_manager.windows[0]
+        area = next(each for each in window.screen.areas if each.type == "VIEW_3D")
+        region = next(each for each in area.regions if each.type == "WINDOW")
+        add(bpy, markers)
+        for x in (1.0, 2.0, 3.0):
+            bpy.context.view_layer.update()
+            bpy.data.objects["Cube"].location.x = x
+            bpy.ops.ed.undo_push(message="move")
+        with bpy.context.temp_override(window=window, area=area, region=region):
+            bpy.ops.view3d.localview()
+
+        def shown():
+            visible = {"view_layer": bpy.context.view_layer, "viewport": area.spaces.active}
+            return {each.name for each in bpy.data.objects if each.visible_get(**visible)}
+
+        assert shown() == {"Cube"}
+        bpy.ops.ed.undo()
+        assert bpy.data.objects["Cube"].location.x == 2.0
+        assert shown() == {"Cube"}
+
     def test_selecting_it_is_undone_and_redone(self, bpy, markers):
         add(bpy, markers)
         bpy.ops.ed.undo_push(message="something")
