@@ -59,7 +59,7 @@ READ_BLOCKS = ("Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q5_0", "Q4_K", "Q4_1", "Q4_0", "
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_STRING, _ARRAY = 8, 9
+_UINT32, _STRING, _ARRAY = 4, 8, 9
 _ALIGNMENT = "general.alignment"
 _USUAL_ALIGNMENT = 32
 _SHAPE_BEFORE = "comfy.gguf.orig_shape."
@@ -131,11 +131,13 @@ class _Reader:
         count, more = self._number("Q"), self._number("Q")
         known: dict[str, Any] = {}
         for _ in range(more):
-            key = self._string()
-            known[key] = self._value(self._number("I"))
+            key, kind = self._string(), self._number("I")
+            if key == _ALIGNMENT and kind != _UINT32:
+                raise ValueError("not an alignment")
+            known[key] = self._value(kind)
         found = [self._tensor(known) for _ in range(count)]
         alignment = known.get(_ALIGNMENT, _USUAL_ALIGNMENT)
-        if not isinstance(alignment, int) or alignment < 1:
+        if alignment < 1 or alignment & (alignment - 1):  # the format's package reads powers of two only
             raise ValueError("not an alignment")
         start = -(-self._read // alignment) * alignment
         return self._placed(found, start)

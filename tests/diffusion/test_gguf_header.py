@@ -81,6 +81,19 @@ def test_damaged_files_are_refused_in_a_sentence(change, sentence, file):
         read_gguf(file)
 
 
+@pytest.mark.parametrize(("alignment", "kind"), [(24, "uint32"), (0, "uint32"), (32, "uint64")])
+def test_an_alignment_that_the_package_does_not_read_is_refused(alignment, kind, tmp_path):
+    writer = GGUFWriter(str(tmp_path / "model.gguf"), "flux")
+    getattr(writer, f"add_{kind}")("general.alignment", alignment)
+    writer.add_tensor("a", torch.zeros(8).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(BadInputError, match="its header is invalid"):
+        read_gguf(tmp_path / "model.gguf")
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(BadInputError, match="cannot be read"):
         read_gguf(tmp_path / "model.gguf")
