@@ -10,6 +10,7 @@ from bpy.props import EnumProperty, IntProperty, StringProperty
 
 from ..jobs.job import Job
 from ..jobs.library import Entry
+from ..scene import destination
 from ..sdi_engine.contract import events
 from ..sdi_engine.errors import EngineError
 from ..sdi_engine.system.files import is_link
@@ -172,6 +173,9 @@ not in this file, onto the active one"""
             return False
         if context.mode != "OBJECT":
             cls.poll_message_set("Switch to Object Mode first")
+            return False
+        if destination.is_rendering():
+            cls.poll_message_set("Wait until the render is done")
             return False
         return True
 

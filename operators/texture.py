@@ -9,7 +9,7 @@ import bpy
 from bpy.props import FloatProperty, IntProperty
 
 from ..jobs import words
-from ..scene import looks, refined_shape
+from ..scene import destination, looks, refined_shape
 from ..scene.importer import ImportFailedError
 from ..scene.source_mesh import check
 from ..sdi_engine.config.parameters import PARAMETERS, Task
@@ -37,6 +37,7 @@ class _OfMeshes:
     def poll(cls, context: bpy.types.Context) -> bool:
         things = chosen(context)
         reason = next(filter(None, map(check, things)), "") if things else "Select one or more mesh objects"
+        reason = reason or ("Wait until the render is done" if destination.is_rendering() else "")
         if reason:
             cls.poll_message_set(reason.removesuffix("."))  # type: ignore[attr-defined]
         return not reason

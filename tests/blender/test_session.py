@@ -194,6 +194,15 @@ def test_while_blender_renders_markers_neither_come_nor_go(bpy, desk, monkeypatc
     assert not desk.session.watcher.is_busy()
 
 
+def test_while_blender_renders_nothing_is_put_into_the_scene_or_taken_from_it_by_a_click(bpy, desk, monkeypatch):
+    desk.generate()
+    desk.to_the_end()
+    buttons = ("import_result", "texture", "refine")
+    assert all(map(desk.can_press, buttons))
+    monkeypatch.setattr(desk.extension.scene.destination, "is_rendering", lambda: True)
+    assert not any(map(desk.can_press, buttons))
+
+
 def test_the_pictures_follow_the_job(bpy, desk):
     desk.generate()
     desk.to_the_end()
