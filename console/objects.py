@@ -10,6 +10,7 @@ import bpy
 from ..jobs.job import Job
 from ..jobs.placement import Placement
 from ..jobs.seeds import UnusedSeeds
+from ..scene.destination import cursor_of
 from ..scene.free_space import step_aside
 from ..scene.importer import bounds
 from ..sdi_engine.contract.request import JobRequest
@@ -33,7 +34,7 @@ class Row:
 
     def __post_init__(self) -> None:
         self.seeds = UnusedSeeds()
-        self.corner = self.context.scene.cursor.location.copy()
+        self.corner = cursor_of(self.context.scene)
 
 
 class ObjectFromPrompt(Wanted):

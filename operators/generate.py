@@ -136,7 +136,7 @@ class _FromSource:
             damaged = session().desks.entry(self.job)
             raise BadInputError(damaged.trouble if damaged is not None and damaged.trouble else NO_LONGER_THERE)
         if _has_request(context.active_object):
-            return JobRequest.from_json(context.active_object["sdi_request"])
+            return JobRequest.from_json(str(context.active_object["sdi_request"]))  # a person may have edited it
         raise BadInputError("There are no settings to use: select a job, or an object that this extension has made.")
 
 

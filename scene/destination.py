@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import bpy
+from mathutils import Vector
 
-from ..jobs.placement import Placement
+from ..jobs.placement import MAX_NUMBER, Placement
 from . import markers, target
 
 _RENDER_JOBS = ("RENDER", "OBJECT_BAKE")
@@ -30,6 +31,11 @@ def local_scene(context: bpy.types.Context, name: str = "") -> bpy.types.Scene:
     named = bpy.data.scenes.get((name, None))
     wanted = (each for each in (named, context.scene, *bpy.data.scenes) if each is not None)
     return next(each for each in wanted if each.library is None)
+
+
+def cursor_of(scene: bpy.types.Scene) -> Vector:
+    """The scene's 3D cursor; 0 along an axis where a script or a driver has set it to NaN, or beyond all bounds."""
+    return Vector([each if abs(each) < MAX_NUMBER else 0.0 for each in scene.cursor.location])
 
 
 def view_layer_of(context: bpy.types.Context, scene: bpy.types.Scene) -> bpy.types.ViewLayer:

@@ -18,7 +18,7 @@ from ..jobs import words
 from ..jobs.guard import Guard
 from ..jobs.job import Job
 from ..jobs.library import Entry
-from ..jobs.placement import DISMISSED, IMPORTED, MAX_NUMBER, PENDING, Placement
+from ..jobs.placement import DISMISSED, IMPORTED, PENDING, Placement
 from ..scene import destination, live_mesh, markers, source_mesh, step, target, texture_preview, texture_result
 from ..scene.free_space import Box, Floor, step_aside
 from ..scene.handlers import Handlers
@@ -353,9 +353,7 @@ class Arrivals:
         scene = context.scene
         scale = scene.unit_settings.scale_length
         floor = Floor(context.view_layer, reserved=self._reserved(max(heights, default=1.0) / scale))
-        # A script or a driver may have set it to NaN, or beyond all bounds.
-        cursor = Vector([each if abs(each) < MAX_NUMBER else 0.0 for each in scene.cursor.location])
-        row = floor.row(cursor, [height / scale for height in heights])
+        row = floor.row(destination.cursor_of(scene), [height / scale for height in heights])
         return [Placement.at(location, scene=scene.name, blend_file=bpy.data.filepath) for location in row]
 
     def _reserved(self, edge: float) -> list[Box]:

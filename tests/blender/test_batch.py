@@ -50,6 +50,14 @@ def test_objects_stand_side_by_side(bpy, command, tmp_path):
         assert right[0] - left[1] == pytest.approx(0.25)
 
 
+def test_objects_stand_in_the_middle_where_the_cursor_is_nowhere(bpy, command):
+    bpy.context.scene.cursor.location = (float("nan"), 3.0, float("inf"))
+    assert command("a red mug\n")[0] == 0
+    placed = bpy.data.objects["a red mug"]
+    assert min((placed.matrix_basis @ vertex.co).x for vertex in placed.data.vertices) == pytest.approx(0.0, abs=1e-6)
+    assert tuple(placed.location)[1:] == (3.0, 0.0)
+
+
 def test_it_continues_after_a_failed_prompt(bpy, command):
     code, said = command("a red mug\nfail 4 here\na blue mug\n")
     assert code == 4

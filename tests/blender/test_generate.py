@@ -186,3 +186,9 @@ def test_a_mesh_that_cannot_be_read_is_reported(bpy, generate):
     before = {kind: len(getattr(bpy.data, kind)) for kind in kinds}
     assert "cannot be read" in generate("garbage")
     assert {kind: len(getattr(bpy.data, kind)) for kind in kinds} == before
+
+
+def test_settings_of_an_object_that_a_person_has_edited_are_refused_in_a_sentence(bpy, put):
+    put()["sdi_request"] = 5  # the type of a custom property can be changed in the Properties editor
+    with pytest.raises(RuntimeError, match="not a request"):
+        bpy.ops.sdi.copy_settings()
