@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -165,7 +165,8 @@ class ClusterPool:
             except BaseException as error:
                 log.exception("An unexpected error")
                 future.set_exception(error)
-            self._staff()
+            with suppress(EngineError):  # the cluster is gone, which the next job says
+                self._staff()
 
 
 class _Errand:

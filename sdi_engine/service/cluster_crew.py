@@ -92,8 +92,18 @@ class Crew:
         self._actors: list[Actor] = []
 
     def places(self) -> list[Place]:
-        """The present nodes that have room for actors, sorted by name."""
-        nodes = [node for node in self._ray.nodes() if node["Alive"]]
+        """The present nodes that have room for actors, sorted by name.
+
+        Raises:
+            EnvironmentMissingError: the cluster does not answer any more.
+        """
+        try:
+            nodes = [node for node in self._ray.nodes() if node["Alive"]]
+        except (self._ray.exceptions.RayError, ConnectionError) as error:
+            raise EnvironmentMissingError(
+                f"The Ray cluster does not answer any more ({_end_of(error)}): see that its head runs and can be "
+                "reached, then resume the job."
+            ) from error
         has_accelerators = any(node["Resources"].get("GPU", 0.0) >= 1.0 for node in nodes)
         make = self._with_accelerators if has_accelerators else self._with_cores
         return sorted(filter(lambda place: place.slots > 0, map(make, nodes)), key=lambda place: place.name)
@@ -112,7 +122,7 @@ class Crew:
 
         Raises:
             UnfitError: an actor cannot be started on a node.
-            EnvironmentMissingError: the cluster has no nodes left.
+            EnvironmentMissingError: the cluster has no nodes left, or does not answer any more.
         """
         watch = liveness.Stopwatch()
         while True:

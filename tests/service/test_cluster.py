@@ -521,6 +521,22 @@ def test_a_job_that_no_node_has_room_for_says_so(impatient, job, monkeypatch):
     assert ray.killed == ["a", "b"]
 
 
+def test_a_cluster_that_is_gone_in_the_middle_of_a_job_is_one_sentence(impatient, job, monkeypatch):
+    ray = FakeRay(nodes={"a": {"CPU": 1.0}}, deaf=True)
+    answers = [ray.nodes()]
+
+    def nodes():
+        if not answers:
+            raise ConnectionError("Client is disconnected")
+        return answers.pop()
+
+    monkeypatch.setattr(ray, "nodes", nodes)
+    errand = cluster._Errand(Crew(ray, cores=1), cluster.Packer(), threading.Event())
+    outcome = errand.run(job().path, "run", lambda event: None)
+    assert outcome.exit_code == errors.EXIT_ENVIRONMENT
+    assert "The Ray cluster does not answer any more (Client is disconnected)" in outcome.error
+
+
 def test_a_file_that_goes_away_before_it_is_sent_is_named(impatient, job, tmp_path):
     file = tmp_path / "style.safetensors"
     file.write_bytes(b"of a LoRA")
