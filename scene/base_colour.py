@@ -11,6 +11,7 @@ from mathutils import Matrix
 
 from .baking import GREY, BakeFailedError, bake_corners, bake_picture
 from .emission import colour_input, has_nodes
+from .looks import slots_of_faces
 
 if TYPE_CHECKING:
     import numpy as np  # imported in the functions: that takes longer than importing all of the extension
@@ -102,16 +103,7 @@ def _used_materials(mesh: bpy.types.Mesh) -> dict[int, bpy.types.Material | None
     import numpy as np
 
     slots = list(mesh.materials) or [None]
-    return {int(slot): slots[slot] for slot in np.unique(_material_indices(mesh))}
-
-
-def _material_indices(mesh: bpy.types.Mesh) -> np.ndarray:
-    """Each polygon's slot, (P,); an index that there is no slot for counts as the last, as in Blender."""
-    import numpy as np
-
-    slots = np.empty(len(mesh.polygons), np.int32)
-    mesh.polygons.foreach_get("material_index", slots)
-    return slots.clip(0, max(0, len(mesh.materials) - 1))
+    return {int(slot): slots[slot] for slot in np.unique(slots_of_faces(mesh))}
 
 
 def _source_of(
@@ -219,7 +211,7 @@ def _corners_of(mesh: bpy.types.Mesh, sources: dict[int, _Plain | _Attribute]) -
 
     totals = np.empty(len(mesh.polygons), np.int32)
     mesh.polygons.foreach_get("loop_total", totals)
-    slots = np.repeat(_material_indices(mesh), totals)
+    slots = np.repeat(slots_of_faces(mesh), totals)
     colours = np.empty((len(mesh.loops), 3), np.uint8)
     for slot, source in sources.items():
         at = slots == slot

@@ -212,12 +212,12 @@ def _show_faces(mesh: bpy.types.Mesh, look: SDI_PG_look) -> None:
 
 
 def slots_of_faces(mesh: bpy.types.Mesh) -> np.ndarray:
-    """(P,) int32: the slot of each polygon."""
+    """(P,) int32: the slot of each polygon; an index that there is no slot for counts as the last, as in Blender."""
     import numpy as np
 
     slots = np.empty(len(mesh.polygons), np.int32)
     mesh.polygons.foreach_get("material_index", slots)
-    return slots
+    return slots.clip(0, max(0, len(mesh.materials) - 1))
 
 
 def _give_slots(mesh: bpy.types.Mesh, slots: np.ndarray) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import bpy
 
 from ..sdi_engine.errors import EngineError
+from .looks import slots_of_faces
 from .source_mesh import evaluated_mesh, topology_of
 
 if TYPE_CHECKING:
@@ -38,11 +39,10 @@ def is_seen(
         with evaluated_mesh(context, thing) as (_, mesh):
             if not np.array_equal(topology_of(mesh), topology):
                 return True
-            starts, slots = np.empty((2, len(mesh.polygons)), np.int32)
+            starts = np.empty(len(mesh.polygons), np.int32)
             mesh.polygons.foreach_get("loop_start", starts)
-            mesh.polygons.foreach_get("material_index", slots)
             polygons = np.searchsorted(starts, loops, side="right") - 1
             shown = list(mesh.materials) or [None]
-            return all(shown[min(slot, len(shown) - 1)] == material for slot in np.unique(slots[polygons]))
+            return all(shown[slot] == material for slot in np.unique(slots_of_faces(mesh)[polygons]))
     except EngineError:  # it is hidden
         return True

@@ -100,6 +100,21 @@ def test_only_selected_faces_get_it(extension, cube, texture):
     assert (materials(cube), slots_of(cube)) == (["Material", PROMPT], [0, 1, 0, 0, 1, 0])
 
 
+@pytest.mark.parametrize("has_slot", [True, False])
+def test_faces_of_a_slot_that_is_not_there_keep_the_look_that_they_have(extension, cube, texture, has_slot):
+    """Blender shows the last one on them, which the slot of the texture must not become."""
+    if not has_slot:
+        cube.data.materials.clear()
+    for polygon in cube.data.polygons:
+        polygon.material_index = 5
+    select(cube, 1, 4)
+    texture(cube, only_selected=True)
+    assert materials(cube) == ["Material" if has_slot else None, PROMPT]
+    assert slots_of(cube) == [0, 1, 0, 0, 1, 0]
+    extension.scene.looks.show(cube, 0)
+    assert materials(cube) == ["Material"] * has_slot
+
+
 def test_a_second_texture_of_the_same_faces_takes_the_slot_of_the_first(cube, texture):
     cube.data.materials.clear()
     select(cube, 1)
