@@ -257,7 +257,7 @@ def _source(
     if (vertices[at] == vertices[at[0]]).all():
         raise BadInputError(f'"{thing.name}" has no extent: is its scale 0?')
     polygons = _numbers(mesh.loop_triangles, "polygon_index", 1, np.int32)[:, 0]
-    chosen = _chosen_polygons(mesh, thing, only_selected, vertex_group)
+    chosen = _chosen_polygons(evaluated, mesh, thing, only_selected, vertex_group)
     topology = topology_of(mesh)
     return Source(
         vertices=vertices,
@@ -333,7 +333,7 @@ def _normals(mesh: bpy.types.Mesh, linear: np.ndarray) -> np.ndarray:
 
 
 def _chosen_polygons(
-    mesh: bpy.types.Mesh, thing: bpy.types.Object, only_selected: bool, vertex_group: str
+    evaluated: bpy.types.Object, mesh: bpy.types.Mesh, thing: bpy.types.Object, only_selected: bool, vertex_group: str
 ) -> np.ndarray | None:
     """Which polygons get a new look, (P,) bool; None: all."""
     import numpy as np
@@ -349,9 +349,14 @@ def _chosen_polygons(
         if not chosen.any():
             raise BadInputError(f'No face of "{thing.name}" is selected: select some in Edit Mode, or use all faces.')
         return chosen
-    group = thing.vertex_groups.get(vertex_group)
-    if group is None:
+    if vertex_group not in thing.vertex_groups:
         raise BadInputError(f'"{thing.name}" has no vertex group "{vertex_group}": choose one of its own.')
+    group = evaluated.vertex_groups.get(vertex_group)  # modifiers that join meshes count groups anew
+    if group is None:
+        raise BadInputError(
+            f'The modifiers of "{thing.name}" do not keep its vertex group "{vertex_group}": apply them, or use all '
+            "faces."
+        )
     inside = np.array([_is_in(vertex, group.index) for vertex in mesh.vertices], bool)
     at = inside[_numbers(mesh.loops, "vertex_index", 1, np.int32)[:, 0]]
     chosen = np.logical_and.reduceat(at, _numbers(mesh.polygons, "loop_start", 1, np.int32)[:, 0])

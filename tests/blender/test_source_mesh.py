@@ -285,6 +285,34 @@ class TestSomeOfTheFaces:
         assert (source.painted == (centres[:, 0] > 0.5)).all()
         assert source.painted.sum() == 8
 
+    @pytest.mark.parametrize("is_first", [True, False])
+    def test_a_vertex_group_is_found_by_its_name_where_modifiers_join_meshes(
+        self, bpy, cube, capture, refusal, is_first
+    ):
+        from mathutils import Matrix
+
+        other = bpy.data.objects.new("Other", cube.data.copy())
+        other.data.transform(Matrix.Translation((9.0, 0.0, 0.0)))
+        every = list(range(8))
+        cube.vertex_groups.new(name="Corner").add([0], 1.0, "REPLACE")
+        for thing, name in ((cube, "All"), (other, "Theirs")):
+            thing.vertex_groups.new(name=name).add(every, 1.0, "REPLACE")
+        group = bpy.data.node_groups.new("Joined", "GeometryNodeTree")
+        for in_out in ("INPUT", "OUTPUT"):
+            group.interface.new_socket("Geometry", in_out=in_out, socket_type="NodeSocketGeometry")
+        join, theirs = group.nodes.new("GeometryNodeJoinGeometry"), group.nodes.new("GeometryNodeObjectInfo")
+        theirs.inputs["Object"].default_value = other
+        outputs = theirs.outputs["Geometry"], group.nodes.new("NodeGroupInput").outputs[0]
+        for output in outputs if is_first else outputs[::-1]:
+            group.links.new(output, join.inputs[0])
+        group.links.new(join.outputs[0], group.nodes.new("NodeGroupOutput").inputs[0])
+        cube.modifiers.new("Nodes", "NODES").node_group = group
+        source = capture(cube, vertex_group="All")
+        assert (source.painted == (source.vertices[source.faces][..., 0] < 5.0).all(axis=1)).all()
+        assert 'is in the vertex group "Corner"' in refusal(cube, vertex_group="Corner")
+        group.links.new(theirs.outputs["Geometry"], group.nodes["Group Output"].inputs[0])
+        assert "do not keep" in refusal(cube, vertex_group="Corner")
+
     def test_none_at_all_is_a_sentence(self, cube, refusal):
         for polygon in cube.data.polygons:
             polygon.select = False
