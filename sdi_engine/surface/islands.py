@@ -28,6 +28,12 @@ class Edges:
     def __getitem__(self, which: NDArray[np.bool_]) -> Edges:
         return Edges(self.face[which], self.begin[which], self.end[which])
 
+    @property
+    def disagree(self) -> NDArray[np.bool_]:
+        """(E,), which edges both triangles pass in the same direction, so that one of the two is turned over."""
+        forwards = (self.begin + 1) % 3 == self.end
+        return forwards[:, 0] == forwards[:, 1]
+
     def at_ends(self, corners: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """What every corner has, (F, 3, C), at the beginnings and at the ends, (E, 2, C) each: for both triangles."""
         return corners[self.face, self.begin], corners[self.face, self.end]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..mesh.topology import connected
-from .islands import Edges, shared_edges
+from .islands import shared_edges
 
 
 def inside_out(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -20,7 +20,7 @@ def inside_out(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArr
     partners = np.bincount(edges.face.ravel(), minlength=len(faces))
     is_closed = np.ones(count, bool)
     is_closed[piece[partners != 3]] = False
-    is_closed[piece[edges.face[_disagree(edges), 0]]] = False
+    is_closed[piece[edges.face[edges.disagree, 0]]] = False
 
     corners = vertices.astype(np.float64)[faces]
     corners -= corners.reshape(-1, 3).mean(axis=0)
@@ -36,9 +36,3 @@ def inside_out(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArr
         holds = (low[outer] <= low[each]).all(axis=1) & (high[each] <= high[outer]).all(axis=1)
         is_negative[each] = not holds.any()
     return is_negative[piece]
-
-
-def _disagree(edges: Edges) -> NDArray[np.bool_]:
-    """(E,), which edges are passed in the same direction by both triangles, so that one of these is turned over."""
-    forwards = (edges.begin + 1) % 3 == edges.end
-    return forwards[:, 0] == forwards[:, 1]

@@ -9,10 +9,12 @@ import trimesh
 from numpy.typing import NDArray
 
 from ..errors import BadInputError
+from ..mesh.charts import WIDEST
 from ..mesh.texels import texel_coordinates
+from ..mesh.topology import connected
 from ..mesh.unwrap import unwrap
 from .islands import islands_of, shared_edges
-from .normals import same_places
+from .normals import doubled_areas
 from .own_map import NO_AREA, areas_on, why_unfit
 from .projected_map import projected_map
 from .source import Place, SourceMesh
@@ -26,6 +28,9 @@ MOST_FOR_UNWRAP = 100_000
 
 _CHECKED_SIZE = 512
 """Width of the picture on which overlaps are looked for."""
+
+_FOLDED = 2.0 * WIDEST**2 - 1.0
+"""Cosine between the normals of two triangles that are turned so far against each other that no chart has both."""
 
 SAME_PLACE = 0.01
 """Points of the surface that are closer than this do not count as overlapping; scene units, and a mesh is about 1."""
@@ -89,17 +94,29 @@ def new_map(source: SourceMesh, place: Place, texture_size: int) -> NDArray[np.f
     if len(source.faces) > MOST_FOR_UNWRAP:
         uv = projected_map(vertices, source.faces, texture_size, PADDING)
     else:
-        # one vertex for each place, or there would be charts wherever the source's maker has split some
-        _, corner, faces = np.unique(same_places(vertices)[source.faces], return_index=True, return_inverse=True)
-        welded = trimesh.Trimesh(
-            vertices[source.faces.ravel()[corner]], faces.reshape(-1, 3), process=False, validate=False
-        )
-        mesh = unwrap(welded, texture_size, PADDING)
+        mesh = unwrap(_hanging_together(vertices, source.faces), texture_size, PADDING)
         if not np.array_equal(mesh.vertices[mesh.faces], vertices[source.faces]):
             raise RuntimeError("unwrapping has changed the order of the triangles")
         uv = mesh.uv[mesh.faces]
     margin = PADDING / 2.0 / texture_size
     return (margin + np.nan_to_num(uv) * (1.0 - 2.0 * margin)).astype(np.float32)
+
+
+def _hanging_together(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> trimesh.Trimesh:
+    """The same triangles with one vertex for all corners that meet at a place across the edges between them.
+
+    So there is no seam where the source's maker has split vertices, and the two sides of a sheet, which meet at its
+    border, do not keep the triangles of either side from their neighbours.
+    """
+    edges = shared_edges(vertices, faces)
+    normals = doubled_areas(vertices, faces)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-300)
+    one, other = normals[edges.face].swapaxes(0, 1)
+    edges = edges[((one * other).sum(axis=1) > _FOLDED) | edges.disagree]
+    corner = 3 * edges.face
+    _, fan = connected(np.concatenate([corner + edges.begin, corner + edges.end]), faces.size)
+    _, first = np.unique(fan, return_index=True)
+    return trimesh.Trimesh(vertices[faces.ravel()[first]], fan.reshape(-1, 3), process=False, validate=False)
 
 
 def overlap_of(uv: NDArray[np.float32], corners: NDArray[np.float32], apart: float) -> float:

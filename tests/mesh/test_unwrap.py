@@ -5,6 +5,7 @@ import pytest
 import trimesh
 
 from sdi_engine.mesh import unwrap as unwrapping
+from sdi_engine.mesh.flatten import flattened
 from sdi_engine.mesh.texels import texels
 from sdi_engine.mesh.topology import pieces
 from sdi_engine.mesh.unwrap import unwrap
@@ -84,3 +85,14 @@ def test_charts_are_looked_at_a_few_at_a_time(monkeypatch):
     assert over.tolist() == [False, True, False] * 200
     assert max(sizes) <= 16 * 96
     assert len(occasions) == len(sizes) == 2
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2])
+def test_a_triangle_without_a_width_does_not_draw_its_corners_together(turn):
+    """Two triangles, and between them one with two corners at the same place."""
+    vertices = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+    faces = np.array([[0, 1, 2], np.roll([0, 3, 1], turn), [3, 4, 1]])
+    flat = flattened(vertices, faces, np.zeros(3, np.int64))
+    for one, other in ((0, 1), (0, 2), (3, 4), (2, 4), (0, 3)):
+        wanted = np.linalg.norm(vertices[one] - vertices[other])
+        assert np.linalg.norm(flat[one] - flat[other]) == pytest.approx(wanted, abs=1e-3)

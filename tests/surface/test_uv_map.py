@@ -5,6 +5,7 @@ from sources import by_place, cube, grid
 
 from sdi_engine.errors import BadInputError
 from sdi_engine.surface.baking import bake
+from sdi_engine.surface.islands import islands_of, shared_edges
 from sdi_engine.surface.source import SourceMesh
 from sdi_engine.surface.texels import texels_of
 from sdi_engine.surface.uv_map import uv_map_for
@@ -135,3 +136,23 @@ def test_odd_meshes_get_a_map_in_their_own_order_and_a_texture(name):
     shown = texture[row, column] / 255
     np.testing.assert_allclose(shown[area > 1e-6], (corners.mean(axis=1) * 0.4 + 0.5)[area > 1e-6], atol=0.03)
     assert np.isfinite(source.shading_normals).all()
+
+
+def ribbon(long=10):
+    """A row of squares in the plane, without a UV map."""
+    x = np.arange(long + 1.0)
+    vertices = np.concatenate([np.stack([x, 0 * x, at + 0 * x], axis=1) for at in (0, 1)]).astype(np.float32)
+    low = np.arange(long)
+    faces = np.concatenate(
+        [np.stack([low, low + 1, low + long + 2], axis=1), np.stack([low, low + long + 2, low + long + 1], axis=1)]
+    )
+    return SourceMesh(vertices, faces.astype(np.int32))
+
+
+@pytest.mark.parametrize("sheet", [grid(uv=None), ribbon()], ids=["sheet", "ribbon"])
+def test_each_side_of_a_sheet_is_one_island_of_a_new_map(sheet):
+    """Both sides are at the same places, so that there four triangles meet at every edge."""
+    back = sheet.faces[:, ::-1] + len(sheet.vertices)
+    source = SourceMesh(np.tile(sheet.vertices, (2, 1)), np.concatenate([sheet.faces, back]).astype(np.int32))
+    uv = mapped(source).uv
+    assert islands_of(uv, shared_edges(source.vertices, source.faces)).max() == 1
