@@ -37,7 +37,7 @@ def texels(
 
     a, b, c = (corners[:, corner] for corner in range(3))
     area = cross(b - a, c - a)
-    area[np.abs(area) < 1e-12] = np.inf
+    area[np.abs(area) < 1e-12] = np.nan  # which lies in no triangle: on a line there is no saying where a texel is
     # number by number, which takes half as long as plane vectors do
     (left, top), (b_x, b_y), (c_x, c_y) = (each.T for each in (a, b - a, c - a))
     x, y, area = column - left[face], row - top[face], area[face]
