@@ -79,9 +79,9 @@ def _smooth_within(degrees: float, vertices: NDArray[np.float32], faces: NDArray
 
 
 def _corners(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float64]:
-    """(F, 3, 3), in units of the mesh's size, about one of its vertices."""
-    centred = vertices.astype(np.float64) - vertices[faces[0, 0]]
-    return (centred / max(np.abs(centred).max(), 1e-300))[faces]
+    """(F, 3, 3), in units of the size of all faces together, about one of their corners."""
+    corners = (vertices.astype(np.float64) - vertices[faces[0, 0]])[faces]
+    return corners / max(np.abs(corners).max(), 1e-300)
 
 
 def _angles(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sdi_engine.errors import BadInputError
-from sdi_engine.surface.source import SourceMesh, read_source, write_source
+from sdi_engine.surface.source import SourceMesh, checked, read_source, write_source
 
 TRIANGLE = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 2]], np.float32)
 ONE = np.array([[0, 1, 2]], np.int32)
@@ -130,3 +130,8 @@ def test_a_cube_has_edges_and_a_ball_is_round():
         soup = solid.vertices[solid.faces].reshape(-1, 3).astype(np.float32)  # no vertex is shared
         normals = SourceMesh(soup, np.arange(len(soup), dtype=np.int32).reshape(-1, 3)).shading_normals
         np.testing.assert_allclose(normals, wanted, atol=0.05)
+
+
+def test_a_vertex_far_away_that_no_face_has_is_of_no_account():
+    far = np.concatenate([0.01 * TRIANGLE, np.float32([[1e7, 0, 0]])])
+    assert checked(SourceMesh(far, ONE)).place().scale == checked(SourceMesh(far[:3], ONE)).place().scale
