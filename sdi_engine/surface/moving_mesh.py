@@ -41,11 +41,12 @@ class MovingMesh(PaintedMesh):
     ) -> None:
         super().__init__(task, settings, start, device)
         source = task.source
-        used = np.zeros(len(source.vertices), bool)
-        used[source.faces] = True
-        is_held = ~used
+        self._used = np.zeros(len(source.vertices), bool)
+        self._used[source.faces] = True
+        is_held = np.zeros(len(source.vertices), bool)  # one that no face has holds nothing that is at the same place
         is_held[source.faces[~source.painted_faces]] = True
-        self._reach = SAFELY * max_move * float(np.ptp(source.vertices[used].astype(np.float64), axis=0).max())
+        extent = np.ptp(source.vertices[self._used].astype(np.float64), axis=0).max()
+        self._reach = SAFELY * max_move * float(extent)
         self.surface = MovingSurface(
             self.place.normalised(source.vertices),
             source.faces,
@@ -100,6 +101,7 @@ class MovingMesh(PaintedMesh):
         """
         before = self.task.source.vertices
         moved = self.surface.displacement()[self.surface.place].cpu().numpy().astype(np.float64)
+        moved[~self._used] = 0.0
         change = self.place.directions_back(moved) / self.place.scale
         now = (before + change).astype(np.float32)
         too_far = np.abs(now.astype(np.float64) - before) > np.abs(change)

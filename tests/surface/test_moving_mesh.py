@@ -82,6 +82,14 @@ def test_vertices_of_faces_that_are_not_painted_stay_and_so_do_those_of_none():
     assert (after[~stays] != source.vertices[~stays]).any(axis=1).all()
 
 
+def test_vertices_of_no_face_hold_nothing_that_is_at_the_same_place():
+    left_over = dataclasses.replace(ball(), vertices=np.tile(ball().vertices, (2, 1)))
+    count = len(ball().vertices)
+    after = pushed(left_over)
+    assert np.array_equal(after[:count], pushed(ball()))
+    assert np.array_equal(after[count:], ball().vertices)
+
+
 def test_vertices_at_one_place_stay_together():
     """A cube whose sides have vertices of their own does not tear."""
     box = cube()
