@@ -21,10 +21,14 @@ JOB = "sdi_job"
 PART = "sdi_part"
 RESULTS = "sdi_results"
 """The results folder of the job, so that it is known whether the job is gone or only in another one."""
+EDGE = "sdi_edge"
+"""The edge of a marker's box, in the scene's units, before the marker's own scale."""
 MARKER, BOX, LIVE, OVERLAY = "marker", "box", "live", "overlay"
 """Values of `PART`: which of a job's helpers an object is; `live_mesh` and `texture_preview` make the last two."""
 
 _AXES_OF_HEIGHT = 0.4
+_LARGEST_SIZE = 1000.0
+"""Of an empty in Blender: less than what a person wants where the scene's unit is a millimetre."""
 
 
 def add(
@@ -57,7 +61,7 @@ def make(
     marker.empty_display_size = edge * _AXES_OF_HEIGHT
     marker.show_name = True
     marker.matrix_world = matrix
-    marker[JOB], marker[PART], marker[RESULTS] = job_name, MARKER, results
+    marker[JOB], marker[PART], marker[RESULTS], marker[EDGE] = job_name, MARKER, results, edge
     scene.collection.objects.link(marker)
     add_box(marker, prompt)
     return marker
@@ -70,7 +74,8 @@ def add_box(marker: bpy.types.Object, prompt: str) -> None:
         return
     box = bpy.data.objects.new(object_name(prompt, " (size)"), None)
     box.empty_display_type = "CUBE"
-    box.empty_display_size = edge / 2.0  # the distance from the centre to a side
+    box.empty_display_size = min(edge / 2.0, _LARGEST_SIZE)  # the distance from the centre to a side
+    box.scale *= edge / 2.0 / box.empty_display_size
     box.location.z = edge / 2.0
     box.hide_select = True
     box.parent = marker
@@ -100,7 +105,8 @@ def count() -> int:
 
 def edge_of(marker: bpy.types.Object) -> float:
     """The edge of the marker's box, in the scene's units, before the marker's own scale."""
-    return marker.empty_display_size / _AXES_OF_HEIGHT
+    noted = marker.get(EDGE)  # not by the version that a file may be of
+    return noted if isinstance(noted, float) and noted > 0.0 else marker.empty_display_size / _AXES_OF_HEIGHT
 
 
 def tidy() -> None:

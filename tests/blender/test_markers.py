@@ -52,6 +52,18 @@ def test_the_marker_shows_where_and_how_big(bpy, markers):
     assert PROMPT not in bpy.data.objects  # the name is for the result
 
 
+@pytest.mark.parametrize(("unit", "height"), [(0.001, 3.0), (0.001, 1000.0), (1.0, 0.001)])
+def test_it_shows_how_big_it_will_be_whatever_the_unit(bpy, markers, unit, height):
+    bpy.context.scene.unit_settings.scale_length = unit
+    marker = add(bpy, markers, height=height)
+    box = markers.find(JOB, markers.BOX)
+    bpy.context.view_layer.update()
+    middle, to_side = box.matrix_world.translation.z - 3.0, box.matrix_world.to_scale() * box.empty_display_size
+    assert tuple(to_side) == pytest.approx([height / unit / 2.0] * 3)
+    assert middle == pytest.approx(height / unit / 2.0, rel=1e-3)
+    assert markers.edge_of(marker) == pytest.approx(height / unit)
+
+
 def test_one_marker_per_job(bpy, markers):
     marker = add(bpy, markers)
     marker.location.x = 9.0
