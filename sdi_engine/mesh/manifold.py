@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..system.occasions import occasion
-from .topology import connected, half_edges, is_triangle
+from .topology import connected, half_edges, is_triangle, welded
 
 APART = 0.05
 """Vertices that were cut apart move by this share of the way to the middle of their own faces, so that nobody who
@@ -23,8 +23,9 @@ def cut_apart(
 ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
     """The same surface, with vertices doubled where more than two faces share an edge, or several fans a vertex.
 
-    Solids that touch along an edge come apart. Faces without three different vertices, and pairs of faces back to back,
-    are left out.
+    Solids that touch along an edge come apart; where they hang together at both of its ends all the same, so that it
+    would be there twice, they are joined, and the hollows between them come apart. Faces without three different
+    vertices, and pairs of faces back to back, are left out.
 
     Args:
         vertices: (V, 3).
@@ -36,12 +37,19 @@ def cut_apart(
     """
     faces = _without_pairs(faces[is_triangle(faces)].astype(np.int64))
     occasion()
-    one, other = _across_edges(vertices, faces)
-    occasion()
-    corner = np.tile(np.arange(3), (len(faces), 1)) + 3 * np.arange(len(faces))[:, None]
-    begins, ends = half_edges(corner).T
-    joined = np.concatenate([begins[one], ends[one]]), np.concatenate([ends[other], begins[other]])
-    count, fan = connected(np.stack(joined, axis=1), faces.size)
+    edge_of = _edges(half_edges(faces))
+    joined_at = np.zeros(faces.size, dtype=bool)
+    while True:
+        one, other = _across_edges(vertices, faces, edge_of, joined_at[edge_of])
+        occasion()
+        corner = np.tile(np.arange(3), (len(faces), 1)) + 3 * np.arange(len(faces))[:, None]
+        begins, ends = half_edges(corner).T
+        touching = np.concatenate([begins[one], ends[one]]), np.concatenate([ends[other], begins[other]])
+        count, fan = connected(np.stack(touching, axis=1), faces.size)
+        twice = edge_of[_is_crowded(_edges(half_edges(fan.reshape(-1, 3))))]
+        if joined_at[twice].all():
+            break
+        joined_at[twice] = True
     of_vertex = np.empty(count, dtype=np.int64)
     of_vertex[fan] = faces.reshape(-1)
     new_faces = fan.reshape(-1, 3).astype(np.int64)
@@ -74,31 +82,51 @@ def _without_pairs(faces: NDArray[np.int64]) -> NDArray[np.int64]:
     return faces[kept]
 
 
+def _edges(half: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The number of the edge that each half-edge (E, 2) belongs to."""
+    return welded(np.sort(half, axis=1))
+
+
+def _is_crowded(edge_of: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """For each half-edge whether its edge has more than two."""
+    return (np.bincount(edge_of) > 2)[edge_of]
+
+
 def _across_edges(
-    vertices: NDArray[np.floating], faces: NDArray[np.int64]
+    vertices: NDArray[np.floating],
+    faces: NDArray[np.int64],
+    edge_of: NDArray[np.int64],
+    is_joined: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of half-edges, as `half_edges` counts them, by which two faces meet."""
+    """Pairs of half-edges, as `half_edges` counts them, by which two faces meet.
+
+    Args:
+        vertices: (V, 3).
+        faces: (F, 3).
+        edge_of: (3 F,), the edge of each half-edge.
+        is_joined: (3 F,), whether the solids along it are one.
+    """
     half = half_edges(faces)
     forwards = half[:, 0] < half[:, 1]
-    edges, edge_of = np.unique(np.sort(half, axis=1), axis=0, return_inverse=True)
-    edge_of = edge_of.reshape(-1)
-    count = np.bincount(edge_of, minlength=len(edges))
-    balance = np.bincount(edge_of, np.where(forwards, 1, -1), minlength=len(edges))
+    count = np.bincount(edge_of)
+    balance = np.bincount(edge_of, np.where(forwards, 1, -1))
     plain = ((count == 2) & (balance == 0))[edge_of]
     pairs = []
     for way in (True, False):
         of_way = np.flatnonzero(plain & (forwards == way))
         pairs.append(of_way[np.argsort(edge_of[of_way])])
     one, other = pairs
-    crowded = np.flatnonzero((count > 2)[edge_of])
+    crowded = np.flatnonzero(_is_crowded(edge_of))
     crowded = crowded[np.argsort(edge_of[crowded], kind="stable")]
     opposite = np.roll(faces, -2, axis=1).T.reshape(-1)
     more: list[tuple[int, int]] = []
     for group in np.split(crowded, np.flatnonzero(np.diff(edge_of[crowded])) + 1) if len(crowded) else ():
         occasion()
-        low, high = edges[edge_of[group[0]]]
+        low, high = np.sort(half[group[0]])
         angles = _angles(vertices[high] - vertices[low], vertices[opposite[group]] - vertices[low])
-        more += _around_solids(group[np.argsort(angles)], forwards)
+        around = group[np.argsort(angles)]
+        # seen from the other end, hollows are to solids what solids are to hollows
+        more += _around_solids(around[::-1] if is_joined[group[0]] else around, forwards)
     if more:
         one = np.concatenate([one, [pair[0] for pair in more]])
         other = np.concatenate([other, [pair[1] for pair in more]])

@@ -34,6 +34,19 @@ def test_solids_that_share_an_edge_or_a_corner_come_apart(offset):
         assert box.volume == pytest.approx(1.0, rel=0.1)
 
 
+def test_hollows_that_share_an_edge_come_apart():
+    """The wall between them hangs together beyond both ends of the edge, which would be there twice otherwise."""
+    hollows, inside = touching((1.0, 1.0, 0.0))
+    block = trimesh.creation.box(extents=(9.0, 9.0, 9.0))
+    vertices = np.concatenate([hollows, block.vertices])
+    vertices, faces = cut_apart(vertices, np.concatenate([inside[:, ::-1], block.faces + len(hollows)]))
+    assert is_one_fan_each(faces)
+    assert not len(non_manifold_edges(faces))
+    assert not len(non_manifold_edges(welded(vertices)[faces])), "not even where equal places are one"
+    assert pieces(faces)[0] == 3
+    assert trimesh.Trimesh(vertices, faces, process=False).volume == pytest.approx(9.0**3 - 2.0, abs=0.3)
+
+
 def test_what_was_collapsed_to_nothing_is_left_out():
     """A box with a fin: two triangles back to back, and one without an area."""
     box = trimesh.creation.box()
