@@ -275,7 +275,9 @@ def _cell(metric: Metric, found: dict[str, Any]) -> str:
         return f"{100 * value:.1f} %"
     if metric.kind == "seconds":
         return f"{value:.1f}, {found[f'{metric.name}_90']:.1f}"
-    return f"{value:.0f}" if metric.kind == "count" else f"{value:.3f}"
+    if metric.kind == "count":
+        return f"{value:.2g}" if value < 10 else f"{value:.0f}"  # a mean of less than one half is not none
+    return f"{value:.3f}"
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -131,6 +131,13 @@ def test_tables_are_markdown_with_a_cell_for_everything():
     assert ["CLIP score", "", "+0 (+0 … +0)"] in rows, "only one of the two has it"
 
 
+@pytest.mark.parametrize(("edges", "shown"), [((0, 0), "0"), ((0, 1), "0.5"), ((1, 1), "1"), ((20, 5), "12")])
+def test_a_mean_count_is_none_only_where_there_is_none(edges, shown):
+    objects = [made("a", seed, "s", non_manifold=float(number)) for seed, number in enumerate(edges)]
+    (line,) = [line for line in table(results(("s", objects))) if "non-manifold" in line]
+    assert line.split("|")[2].strip() == shown
+
+
 def test_the_judges_accuracy_is_reported():
     said = judge_lines({"object": {"thing": 0.991}, "picture": {"base_colour": 0.9}, "view": {"car": 1.0}})
     assert "thing 99.1 %" in said[1]
