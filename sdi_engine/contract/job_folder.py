@@ -294,7 +294,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(_disk_full(folder) if _is_full(error) else _cannot_be_used(folder, error)) from error
+        raise StorageError(_disk_full(folder) if is_disk_full(error) else _cannot_be_used(folder, error)) from error
 
 
 def _new_folder(results: Path, name: str) -> Path:
@@ -324,10 +324,11 @@ def why_not_read(results: Path, error: OSError) -> str:
 
 def _no_folder(folder: Path, error: OSError) -> EngineError:
     """The error for a folder that could not be made."""
-    return StorageError(_disk_full(folder)) if _is_full(error) else BadInputError(_cannot_be_used(folder, error))
+    return StorageError(_disk_full(folder)) if is_disk_full(error) else BadInputError(_cannot_be_used(folder, error))
 
 
-def _is_full(error: OSError) -> bool:
+def is_disk_full(error: OSError) -> bool:
+    """Whether an error says that a disk, or a person's share of it, is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

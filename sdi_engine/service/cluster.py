@@ -33,7 +33,7 @@ from . import worker
 from .cluster_connection import ANSWER_SECONDS, connect, in_time, leave
 from .cluster_crew import POLL_SECONDS, Actor, Crew, LostError, Place, Stop, UnfitError
 from .cluster_files import CHECKPOINT, Packer, Parcel, accept, unreadable
-from .pool import Listener, Outcome, ignore
+from .pool import CRASHED, Listener, Outcome, ignore
 
 CORES = 4
 """Processor cores for each job on a cluster without accelerators."""
@@ -223,8 +223,9 @@ class _Errand:
                         outcome = visit.do(verb, resume, self._flags, self._stop_late)
                     finally:
                         self._count(visit)
-                    stack.pop_all()
-                    self._crew.release(actor)
+                    if outcome.exit_code != CRASHED:  # its graphics card may be lost to it
+                        stack.pop_all()
+                        self._crew.release(actor)
                 self._judge(outcome, visit)
                 return
             except UnfitError as error:

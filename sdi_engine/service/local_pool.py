@@ -35,7 +35,7 @@ from ..system import processes
 from ..system.files import is_there, touch
 from ..system.redaction import redact_output
 from . import worker
-from .own_process import OwnProcess, was_interrupted
+from .own_process import OwnProcess, has_to_end
 from .pool import CRASHED, Listener, Outcome, check_processes, ignore
 
 LEAVING_SECONDS = 90.0
@@ -304,7 +304,7 @@ def follow_orders(pool: OwnProcess) -> int:
     orders = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
     for job, verb in _Orders(orders):
         outcome = pool.submit(job, verb, lambda event: say(events.to_line(event))).result()
-        leaves = was_interrupted(outcome, job)
+        leaves = has_to_end(outcome, job)
         say(json.dumps({"outcome": dataclasses.asdict(outcome), "leaves": leaves}) + "\n")
         if leaves:
             return outcome.exit_code

@@ -28,7 +28,7 @@ from ..system.files import is_there, open_to_append
 from ..system.memory import give_memory_back
 from . import worker
 from .keeper import KeptPrior
-from .pool import Listener, Outcome, ignore
+from .pool import CRASHED, Listener, Outcome, ignore
 
 if TYPE_CHECKING:
     from ..diffusion.counted_prior import CountedPrior
@@ -104,7 +104,29 @@ class OwnProcess:
         self.close(pause=error is not None)
 
 
-def was_interrupted(outcome: Outcome, job: Path) -> bool:
+def has_to_end(outcome: Outcome, job: Path) -> bool:
+    """Whether this process has to end after a job: it was told to, not the job alone, or has lost its graphics card."""
+    return _was_interrupted(outcome, job) or (outcome.exit_code == CRASHED and _has_lost_its_card())
+
+
+def _has_lost_its_card() -> bool:
+    """Whether the graphics card answers this process only with errors from now on, so that all jobs would fail.
+
+    So it is after many a failed kernel or sleep of the computer: CUDA says of these errors that the process has to be
+    started anew. A card that it never used is not asked.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        log.error("The graphics card does not answer this process any more, which ends: %s", error)
+        return True
+    return False
+
+
+def _was_interrupted(outcome: Outcome, job: Path) -> bool:
     """Whether a job ended because its process was told to end (Ctrl+C, SIGTERM), not just the job."""
     folder = JobFolder(job)
     stopped = is_there(folder.cancel_flag) or is_there(folder.pause_flag)

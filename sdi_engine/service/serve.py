@@ -25,7 +25,7 @@ from ..system.files import remove_half_written
 from ..system.locks import ProcessLock
 from . import worker
 from .device import Device
-from .own_process import OwnProcess, was_interrupted
+from .own_process import OwnProcess, has_to_end
 from .pool import Outcome, Pool
 
 POLL_SECONDS = 0.1
@@ -205,11 +205,11 @@ class _Server:
         return may
 
     def _finish(self, future: Future[Outcome]) -> bool:
-        """Clear up after a job that has ended; returns whether this process was told to end, not just the job."""
+        """Clear up after a job that has ended; returns whether this process has to end, too."""
         ticket = self._at_work.pop(future)
         folder = self._queue.job_folder(ticket)
         try:
-            interrupted = self._is_interruption(future, folder)
+            has_to_end = self._has_to_end(future, folder)
             with suppress(EngineError):
                 self._heart.model = folder.request().model
         finally:
@@ -219,13 +219,13 @@ class _Server:
                 folder.leave()
             if not self._at_work:
                 self._device.release()
-        return interrupted
+        return has_to_end
 
-    def _is_interruption(self, future: Future[Outcome], folder: JobFolder) -> bool:
+    def _has_to_end(self, future: Future[Outcome], folder: JobFolder) -> bool:
         last_events: list[events.Event] = [events.StateChanged(events.PAUSED)]
         if not future.cancelled():
             try:
-                return was_interrupted(future.result(), folder.path)
+                return has_to_end(future.result(), folder.path)
             except EngineError as error:
                 log.error("%s", error)
                 last_events = [events.Failed(str(error), error.exit_code), events.StateChanged(events.FAILED)]

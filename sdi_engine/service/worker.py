@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..contract import events
 from ..contract.attendance import is_attended, machine_elsewhere
-from ..contract.job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
+from ..contract.job_folder import HEARTBEAT_SECONDS, JobFolder, is_disk_full, storage_errors
 from ..contract.request import JobRequest
 from ..diffusion.request_check import check_request
 from ..errors import (
@@ -150,7 +150,10 @@ def run(
         return error.exit_code
     except Exception as error:
         log.exception("An unexpected error")
-        message = f"An unexpected error ended the job ({type(error).__name__}: {error}): please report it with the log."
+        detail = " ".join(str(error).split())
+        message = (
+            f"An unexpected error ended the job ({type(error).__name__}: {detail}): please report it with the log."
+        )
         _report_end(report, events.Failed(message, 1), events.StateChanged(events.FAILED))
         return 1
 
@@ -166,6 +169,7 @@ def torch_work() -> Iterator[None]:
     Raises:
         EnvironmentMissingError: a Python package is missing.
         OutOfMemoryError: there was not enough memory.
+        StorageError: a disk is full, such as that of a cache.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
@@ -180,6 +184,11 @@ def torch_work() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise OutOfMemoryError(out_of_memory(error)) from error
+        raise
+    except OSError as error:
+        if is_disk_full(error):
+            where = f'The disk of "{error.filename}"' if error.filename else "A disk"
+            raise StorageError(f"{where} is full: free some space, then try again.") from error
         raise
 
 

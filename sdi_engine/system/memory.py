@@ -10,6 +10,7 @@ import gc
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 _GROUPS = Path("/sys/fs/cgroup")
@@ -29,15 +30,19 @@ def memory_bytes() -> tuple[int | None, int | None]:
 
 
 def give_memory_back() -> None:
-    """Return memory that is no longer used to the system: torch would keep it from Blender, which renders with it."""
+    """Return memory that is no longer used to the system: torch would keep it from Blender, which renders with it.
+
+    A graphics card that answers only with errors any more gets nothing back.
+    """
     torch = sys.modules.get("torch")
     if torch is None:
         return
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    elif torch.backends.mps.is_available():
-        torch.mps.empty_cache()
+    with suppress(RuntimeError):
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        elif torch.backends.mps.is_available():
+            torch.mps.empty_cache()
 
 
 class _MemoryStatus(ctypes.Structure):

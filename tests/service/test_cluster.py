@@ -31,6 +31,7 @@ from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.job_queue import RESUME
 from sdi_engine.contract.request import JobRequest, Lora
 from sdi_engine.errors import BadInputError, EnvironmentMissingError
+from sdi_engine.run import text_to_mesh
 from sdi_engine.service import cluster, cluster_connection, cluster_crew, cluster_node, worker
 from sdi_engine.service.cluster import ClusterPool
 from sdi_engine.service.cluster_connection import connect
@@ -519,6 +520,19 @@ def test_a_job_that_no_node_has_room_for_says_so(impatient, job, monkeypatch):
     assert "a cannot keep the files of the job" in outcome.error
     assert "No space left on device" in outcome.error
     assert ray.killed == ["a", "b"]
+
+
+def test_a_process_of_a_node_whose_job_ended_in_an_unexpected_error_does_no_other(impatient, job, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(text_to_mesh, "make", fail)
+    monkeypatch.setattr(cluster, "POLL_SECONDS", 0.01)
+    ray = FakeRay(nodes={"a": {"CPU": 1.0}}, works=True)
+    errand = cluster._Errand(Crew(ray, cores=1), cluster.Packer(), threading.Event())
+    outcome = errand.run(job().path, "run", lambda event: None)
+    assert outcome.exit_code == 1
+    assert ray.killed == ["a"]
 
 
 def test_a_cluster_that_is_gone_in_the_middle_of_a_job_is_one_sentence(impatient, job, monkeypatch):

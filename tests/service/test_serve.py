@@ -467,6 +467,23 @@ def test_a_folder_deleted_under_the_engine_ends_that_job_with_a_sentence_and_no_
     assert not (tmp_path / "deleted").exists()
 
 
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_an_engine_that_has_lost_its_graphics_card_does_not_fail_all_other_jobs(tmp_path, monkeypatch, caplog, is_lost):
+    def answer():
+        if is_lost:
+            raise RuntimeError("CUDA error: unspecified launch failure")
+
+    queue = JobQueue(tmp_path)
+    for name in ("one", "two"):
+        JobFolder.create(tmp_path / name, request("starter"))
+        queue.add(name)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", answer)
+    assert serve(tmp_path, 0.0, Pretend(lambda folder: 1)) == (EXIT_CANCELLED if is_lost else EXIT_DONE)
+    assert [ticket.name for ticket in queue.waiting()] == (["two"] if is_lost else [])
+    assert ("does not answer this process any more" in caplog.text) == is_lost
+
+
 def test_an_engine_outlasts_a_drive_that_is_away(tmp_path, monkeypatch):
     queue = JobQueue(tmp_path)
     for name in ("one", "two"):

@@ -31,6 +31,12 @@ def test_a_cards_memory_is_freed_without_loading_torch(kind, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", torch)
     memory.give_memory_back()
     assert emptied == [kind]
+
+    def lost():
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    getattr(torch, kind).empty_cache = lost
+    memory.give_memory_back()
     monkeypatch.delitem(sys.modules, "torch")
     memory.give_memory_back()
     assert "torch" not in sys.modules
