@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def changed_files(
         path = folder.path / name
         try:
             with files.open_to_read(path) as file:
-                status = path.stat()
+                status = os.fstat(file.fileno())  # of this file, and not of one that has just taken its place
                 state = (status.st_mtime_ns, status.st_size)
                 if have.get(name) != state:
                     changed[name] = (state, file.read())

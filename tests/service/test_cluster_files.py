@@ -1,6 +1,7 @@
 """The files that are sent to a node and accepted from one, without a cluster."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,25 @@ def test_processes_of_a_node_that_begin_together_may_tidy_the_same_files(tmp_pat
     monkeypatch.setattr(Path, "iterdir", removed_meanwhile)
     cluster_node._tidy(tmp_path)
     assert not (tmp_path / "files" / "old").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="which replaces no file that is open")
+def test_a_file_that_is_replaced_while_it_is_read_comes_back_again(folder, monkeypatch):
+    folder.preview_file.write_bytes(b"old")
+    open_to_read = cluster_files.files.open_to_read
+
+    def replaced_meanwhile(path):
+        file = open_to_read(path)
+        path.with_name("new").write_bytes(b"the new one")
+        path.with_name("new").replace(path)
+        return file
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster_files.files, "open_to_read", replaced_meanwhile)
+        first = changed_files(folder, {})
+    state, content = first["preview.png"]
+    assert content == b"old"
+    assert changed_files(folder, {"preview.png": state})["preview.png"][1] == b"the new one"
 
 
 def test_what_has_not_changed_is_not_sent_back_again(folder):
