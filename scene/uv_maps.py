@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _PINS = ".pn."
 """With a UV map's name, the attribute in which Blender notes its pins."""
 
+_MEANWHILE = "SDI moved"
+"""A short name: Blender cuts long ones."""
+
 
 def active(mesh: bpy.types.Mesh) -> str:
     """The name of the active UV map; empty without one."""
@@ -84,7 +87,7 @@ def put_first(mesh: bpy.types.Mesh, name: str) -> None:
         return
     flags = active(mesh), rendered(mesh)
     contents = {each: (_values(layers[each]), _pins(mesh, each)) for each in (first, name)}
-    layers[other].name = f"{name}.moved"  # no two have the same name
+    layers[other].name = _MEANWHILE  # no two have the same name
     layers[0].name, layers[other].name = name, first
     for each, (values, pins) in contents.items():
         layers[each].uv.foreach_set("vector", values)

@@ -184,3 +184,13 @@ def test_putting_a_map_first_changes_nothing_else(bpy, extension, cube):
     with pytest.raises(RuntimeError, match="not in Object Mode"):
         bpy.ops.sdi.put_uv_map_first()
     bpy.ops.object.mode_set(mode="OBJECT")
+
+
+def test_a_map_whose_name_is_as_long_as_blender_allows_can_be_put_first(bpy, extension):
+    mesh = bpy.data.objects["Cube"].data
+    name = mesh.uv_layers.new(name="u" * 80).name
+    first = mesh.uv_layers[0].name
+    mesh.uv_layers[1].uv[0].vector = (0.25, 0.75)
+    extension.scene.uv_maps.put_first(mesh, name)
+    assert [layer.name for layer in mesh.uv_layers] == [name, first]
+    assert tuple(mesh.uv_layers[0].uv[0].vector) == (0.25, 0.75)
