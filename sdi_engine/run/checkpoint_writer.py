@@ -32,10 +32,14 @@ class CheckpointWriter:
 
     That one could not be written is told by the next call: each raises OSError. Where Windows keeps the last one as it
     is, since another program reads it, such as one that copies files to a cloud, the next one shall take its place.
+
+    Attributes:
+        was_left_out: whether that is what became of the one that was written last.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.was_left_out = False
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[float] | None = None
         self._last = time.perf_counter()
@@ -84,6 +88,8 @@ class CheckpointWriter:
         start = time.perf_counter()
         try:
             checkpoint.write(snapshot, self._path)
+            self.was_left_out = False
         except InUseError as error:
             log.warning("A checkpoint is left out: %s", error)
+            self.was_left_out = True
         return seconds_apart(sum(tensor.nbytes for tensor in snapshot.values()), time.perf_counter() - start)

@@ -64,6 +64,11 @@ RESIDUAL_POINTS = 24
 MAX_RESTARTS = 2
 """A run without an object is started over so often, with other random numbers and a stronger central ball."""
 
+NOT_KEPT = (
+    "This state could not be kept, since another program has the checkpoint open: to resume the job is to go on from "
+    "an earlier one."
+)
+
 Report = Callable[[events.Event], None]
 
 log = logging.getLogger(__name__)
@@ -304,6 +309,8 @@ def _optimise(
         if folder.is_told_to_end:
             with storage_errors(folder.path):
                 checkpoints.save(run)  # also for a mesh: the export may be cancelled, and resumed from here
+            if checkpoints.was_left_out:
+                report(events.Notice(NOT_KEPT))
         folder.stop_if_told()
         if is_there(folder.finish_flag):
             with _left_out_where_in_use():

@@ -352,8 +352,16 @@ def test_a_run_outlasts_programs_that_keep_its_pictures_and_checkpoints_open_on_
     monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
     assert worker.run(folder.path, resume=False) == EXIT_DONE
     assert folder.preview_file.read_text() == "open in a viewer"
-    kept.add("mesh.glb")
+
+    def pause(event):
+        if isinstance(event, events.Progress) and event.phase == "Optimising":
+            folder.pause_flag.touch()
+
     folder.result_file.unlink()
+    assert worker.run(folder.path, resume=False, listener=pause) == EXIT_CANCELLED
+    assert text_to_mesh.NOT_KEPT in [event.message for event in seen(folder) if isinstance(event, events.Notice)]
+    folder.pause_flag.unlink()
+    kept.add("mesh.glb")
     assert worker.run(folder.path, resume=False) == EXIT_STORAGE
     assert (
         "open in another program" in [event for event in seen(folder) if isinstance(event, events.Failed)][-1].message
