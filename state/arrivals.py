@@ -67,6 +67,8 @@ class Arrivals:
         """Names of the jobs in the open file that will get their marker when they begin."""
         self._unheard: dict[str, Job] = {}
         """Jobs that have changed while Blender rendered, by name."""
+        self._doomed: set[str] = set()
+        """Names of the jobs that are to be shown no more when the render is over."""
         self._shown_steps: dict[str, int | None] = {}
         self._overlaid: set[str] = set()
         """Names of the jobs whose texture is shown on its object as it grows."""
@@ -119,6 +121,7 @@ class Arrivals:
         self._placements[job.name] = where
         self._folders[job.name] = job.folder
         self._taken_away.discard(job.name)
+        self._doomed.discard(job.name)
         if known is None or job.name in self._in_open_file or (file or OpenFile()).is_of(job.name, where):
             self._in_open_file.add(job.name)
             self._mark_soon(context, job, where)
@@ -176,7 +179,7 @@ class Arrivals:
     @property
     def has_some(self) -> bool:
         """Whether results of the open file wait to be imported, or changes to be shown in it."""
-        return bool(self._ready or self._unheard)
+        return bool(self._ready or self._unheard or self._doomed)
 
     def hear(self, job: Job) -> None:
         """Update marker, live mesh and result of a job that has changed; while Blender renders, `bring_in` does so
@@ -222,15 +225,13 @@ class Arrivals:
         if name in self._overlaid:
             self._shown_steps.pop(name, None)
         self._overlaid.discard(name)
-        texture_preview.remove(name)
+        if markers.find(name, markers.OVERLAY) is not None:
+            self._remove(name)
 
     def bring_in(self) -> list[str]:
         """Import the waiting results, unless this is a bad moment; returns the names of the imported ones."""
-        if self._unheard and not destination.is_rendering():
-            unheard, self._unheard = self._unheard, {}
-            for name, job in unheard.items():
-                with self._guarded(f'Updating the job "{name}"'):
-                    self.hear(job)
+        if (self._unheard or self._doomed) and not destination.is_rendering():
+            self._catch_up()
         came = []
         reason = ""
         for name, job in list(self._ready.items()):
@@ -248,6 +249,23 @@ class Arrivals:
             self.waits_for = reason
             redraw()
         return came
+
+    def _catch_up(self) -> None:
+        """Show what has happened while Blender rendered."""
+        doomed, self._doomed = self._doomed, set()
+        unheard, self._unheard = self._unheard, {}
+        for name in doomed:
+            markers.remove(name)
+        for name, job in unheard.items():
+            with self._guarded(f'Updating the job "{name}"'):
+                self.hear(job)
+
+    def _remove(self, name: str) -> None:
+        """Remove what shows a job; while Blender renders, `bring_in` does so afterwards."""
+        if destination.is_rendering():
+            self._doomed.add(name)
+        else:
+            markers.remove(name)
 
     def put(self, context: bpy.types.Context, name: str, folder: JobFolder) -> bpy.types.Object | None:
         """Import a result now, as one undo step; returns None if that failed, and `complaint` then says why.
@@ -313,7 +331,7 @@ class Arrivals:
     def dismiss(self, name: str, folder: JobFolder) -> None:
         """Do not import a job's result automatically, and remove its marker."""
         self._ready.pop(name, None)
-        markers.remove(name)
+        self._remove(name)
         where = self._placements.get(name) or Placement.read(folder)
         if where is not None and where.fate == PENDING:
             self._settle(name, folder, where, DISMISSED)
@@ -322,7 +340,7 @@ class Arrivals:
         """Remove all traces of a deleted job: its marker, and its waiting result."""
         self._ready.pop(name, None)
         self._unmarked.discard(name)
-        markers.remove(name)
+        self._remove(name)
         if name in self._placements:
             self._placements[name] = self._placements[name].with_fate(DISMISSED)
 

@@ -194,6 +194,24 @@ def test_while_blender_renders_markers_neither_come_nor_go(bpy, desk, monkeypatc
     assert not desk.session.watcher.is_busy()
 
 
+@pytest.mark.parametrize("click", ["dismiss_job", "delete_job"])
+def test_a_job_that_is_given_up_while_blender_renders_loses_its_marker_afterwards(bpy, desk, monkeypatch, click):
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    rendering = [True]
+    monkeypatch.setattr(desk.extension.scene.destination, "is_rendering", lambda: rendering[0])
+    assert desk.press("cancel_job") is None
+    desk.until(lambda: desk.job.is_over)
+    assert desk.press(click) is None
+    desk.tick()
+    assert desk.helpers()
+    assert desk.session.watcher.is_busy()
+    rendering[0] = False
+    desk.tick()
+    assert not desk.helpers()
+    assert not desk.session.watcher.is_busy()
+
+
 def test_while_blender_renders_nothing_is_put_into_the_scene_or_taken_from_it_by_a_click(bpy, desk, monkeypatch):
     desk.generate()
     desk.to_the_end()
