@@ -53,9 +53,15 @@ class _Attribute:
 
 @dataclass(frozen=True)
 class _Picture:
-    """An image on the UV map."""
+    """An image on the UV map.
+
+    Attributes:
+        is_straight: its colours are shown as they are; a material that does not use the image's alpha multiplies them
+            by it.
+    """
 
     image: bpy.types.Image
+    is_straight: bool
 
 
 def base_colour(context: bpy.types.Context, mesh: bpy.types.Mesh, place: Matrix, uv_name: str, size: int) -> Look:
@@ -78,7 +84,7 @@ def base_colour(context: bpy.types.Context, mesh: bpy.types.Mesh, place: Matrix,
     sources = {slot: _source_of(material, mesh, uv_name) for slot, material in materials.items()}
     kinds = set(sources.values())
     if len(kinds) == 1 and isinstance(only := next(iter(kinds)), _Picture):
-        picture = _picture_of(only.image, size)
+        picture = _picture_of(only, size)
         if picture is not None:
             return Look(picture=picture)
     elif all(isinstance(each, _Plain | _Attribute) for each in kinds):
@@ -124,7 +130,8 @@ def _source_of(
     if node is None or node.mute or colour.links[0].from_socket.name != "Color":
         return None
     if node.bl_idname == "ShaderNodeTexImage":
-        return _Picture(node.image) if _is_plainly_on(node, mesh, uv_name) else None
+        is_straight = node.outputs["Alpha"].is_linked
+        return _Picture(node.image, is_straight) if _is_plainly_on(node, mesh, uv_name) else None
     if node.bl_idname == "ShaderNodeVertexColor":
         name = node.layer_name
     elif node.bl_idname == "ShaderNodeAttribute" and node.attribute_type == "GEOMETRY":
@@ -174,27 +181,29 @@ def _is_plainly_on(node: bpy.types.ShaderNodeTexImage, mesh: bpy.types.Mesh, uv_
     return source.bl_idname == "ShaderNodeUVMap" and (source.uv_map or rendered) == uv_name
 
 
-def _picture_of(image: bpy.types.Image, size: int) -> np.ndarray | None:
+def _picture_of(source: _Picture, size: int) -> np.ndarray | None:
     """An image as a square picture, at most `size` wide; None if it cannot be read as such."""
+    image = source.image
     space = image.colorspace_settings.name
     if space not in (_ENCODED, *_LINEAR):
         return None
     if max(image.size) <= size:
-        colours = _pixels_of(image)
+        pixels = _pixels_of(image)
     elif image.source == "FILE" and not image.is_dirty:  # a copy has what is in the file
         copy = image.copy()
         try:
             copy.scale(size, size)
-            colours = _pixels_of(copy)
+            pixels = _pixels_of(copy)
         finally:
             bpy.data.images.remove(copy)
     else:
         return None
+    colours = _shown(pixels, image, source.is_straight)
     return _eight_bit(colours if space == _ENCODED and not image.is_float else _encoded(colours))
 
 
 def _pixels_of(image: bpy.types.Image) -> np.ndarray:
-    """An image's colours as a square (n, n, 3) float32 by repeating rows or columns, row 0 at v = 1."""
+    """An image as a square (n, n, 4) float32 by repeating rows or columns, row 0 at v = 1."""
     import numpy as np
 
     width, height = image.size
@@ -202,7 +211,20 @@ def _pixels_of(image: bpy.types.Image) -> np.ndarray:
     pixels = np.empty(4 * width * height, np.float32)
     image.pixels.foreach_get(pixels)
     rows, columns = np.arange(edge) * height // edge, np.arange(edge) * width // edge
-    return pixels.reshape(height, width, 4)[rows[::-1, None], columns, :3]
+    return pixels.reshape(height, width, 4)[rows[::-1, None], columns]
+
+
+def _shown(pixels: np.ndarray, image: bpy.types.Image, is_straight: bool) -> np.ndarray:
+    """The colours (…, 3) that an image's pixels (…, 4) are shown with (`_Picture`).
+
+    Blender keeps colours of bytes straight, and those of floats multiplied by their alpha.
+    """
+    import numpy as np
+
+    colours, alpha = pixels[..., :3], pixels[..., 3:]
+    if image.alpha_mode not in ("STRAIGHT", "PREMUL") or is_straight != image.is_float:
+        return colours
+    return np.divide(colours, alpha, out=colours.copy(), where=alpha > 0.0) if is_straight else colours * alpha
 
 
 def _corners_of(mesh: bpy.types.Mesh, sources: dict[int, _Plain | _Attribute]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import bpy
 
@@ -35,12 +35,17 @@ def _shine(tree: bpy.types.NodeTree) -> Iterator[bpy.types.NodeTree]:
             yield from _shine(node.node_tree)
         elif node.bl_idname == "ShaderNodeShaderToRGB":
             _take_for_colour(tree, node)
+    alphas = [
+        node.outputs["Alpha"]
+        for node in tree.nodes
+        if node.bl_idname == "ShaderNodeTexImage" and node.outputs["Alpha"].is_linked
+    ]
     for node in list(tree.nodes):
         if node.bl_idname == "ShaderNodeMixShader":
             _ignore_transparency(node)
     for node in list(tree.nodes):
         if _is_shader(node):
-            _replace(tree, node)
+            _replace(tree, node, alphas)
 
 
 def _is_shader(node: bpy.types.Node) -> bool:
@@ -49,16 +54,41 @@ def _is_shader(node: bpy.types.Node) -> bool:
     return any(output.type == "SHADER" for output in node.outputs)
 
 
-def _replace(tree: bpy.types.NodeTree, node: bpy.types.Node) -> None:
+def _replace(tree: bpy.types.NodeTree, node: bpy.types.Node, alphas: Sequence[bpy.types.NodeSocket]) -> None:
     emission = tree.nodes.new("ShaderNodeEmission")
     colour = _colour_of(tree, node)
     if colour is not None:
         tree.links.new(colour, emission.inputs["Color"])
+        _use(tree, emission, alphas)
     else:
         emission.inputs["Strength"].default_value = 0.0
     targets = [link.to_socket for output in node.outputs if output.type == "SHADER" for link in output.links]
     for target in targets:
         tree.links.new(emission.outputs[0], target)
+
+
+def _use(tree: bpy.types.NodeTree, emission: bpy.types.Node, alphas: Sequence[bpy.types.NodeSocket]) -> None:
+    """Let an emission be as strong as before whatever these alphas are: colours of images whose alpha nothing uses any
+    more are multiplied by it."""
+    total = None
+    for alpha in alphas:
+        total = alpha if total is None else _computed(tree, "ADD", alpha, total)
+    if total is not None:
+        tree.links.new(_computed(tree, "GREATER_THAN", total), emission.inputs["Strength"])
+
+
+def _computed(
+    tree: bpy.types.NodeTree, operation: str, first: bpy.types.NodeSocket, second: bpy.types.NodeSocket | None = None
+) -> bpy.types.NodeSocket:
+    """The output of a new Math node; without a second input that is −1."""
+    node = tree.nodes.new("ShaderNodeMath")
+    node.operation = operation
+    tree.links.new(first, node.inputs[0])
+    if second is not None:
+        tree.links.new(second, node.inputs[1])
+    else:
+        node.inputs[1].default_value = -1.0
+    return node.outputs[0]
 
 
 def _colour_of(tree: bpy.types.NodeTree, node: bpy.types.Node) -> bpy.types.NodeSocket | None:

@@ -470,6 +470,34 @@ class TestLook:
         colours = capture(square, look_size=16).look_corners
         assert (colours == [255, 0, 0]).all()
 
+    @pytest.mark.parametrize("is_baked", [False, True])
+    @pytest.mark.parametrize(
+        ("is_float", "is_used", "colour"),
+        [
+            (False, True, (102, 51, 26)),
+            (False, False, (51, 26, 13)),
+            (True, True, (170, 124, 89)),
+            (True, False, (124, 89, 63)),
+        ],
+    )
+    def test_alpha_darkens_an_image_where_the_material_does_not_use_it(
+        self, bpy, square, material, capture, is_float, is_used, colour, is_baked
+    ):
+        """As in Cycles; cut out by its alpha, a leaf is as green at its edge as in its middle."""
+        image = bpy.data.images.new("Leaf", 8, 8, alpha=True, float_buffer=is_float)
+        image.alpha_mode = "PREMUL" if is_float else "STRAIGHT"
+        straight = np.array([0.4, 0.2, 0.1, 1.0], np.float32)
+        image.pixels.foreach_set(np.tile(straight * (0.5 if is_float else [1.0, 1.0, 1.0, 0.5]), 64).astype(np.float32))
+        made, shader = material()
+        square.data.materials.append(made)
+        node = feed(shader, "ShaderNodeTexImage", "Color", image=image)
+        if is_used:
+            made.node_tree.links.new(node.outputs["Alpha"], shader.inputs["Alpha"])
+        if is_baked:
+            brightness = feed(shader, "ShaderNodeBrightContrast", "Color")
+            made.node_tree.links.new(node.outputs["Color"], brightness.inputs["Color"])
+        np.testing.assert_allclose(capture(square, look_size=8).look.astype(int), [[colour] * 8] * 8, atol=1)
+
     def test_a_muted_link_feeds_no_colour(self, square, material, capture):
         made, shader = material((1.0, 0.0, 0.0))
         feed(shader, "ShaderNodeRGB", "Color").outputs[0].default_value = (0.0, 1.0, 0.0, 1.0)
