@@ -38,6 +38,8 @@ class Whereabouts:
         if _is_seen(context, found):
             return "Done: it is in the scene.", True
         if found.name in context.view_layer.objects:
+            if getattr(context.space_data, "local_view", None) is not None:
+                return "Done: it is in the scene, but hidden, or not in this local view: leave that to see it.", False
             return "Done: it is in the scene, but hidden: show it in the Outliner.", False
         if found.name in context.scene.objects:
             homes = " or ".join(f"“{collection.name}”" for collection in found.users_collection)

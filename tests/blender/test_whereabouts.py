@@ -72,6 +72,22 @@ def test_an_object_that_cannot_be_seen_is_not_reported_as_visible(bpy, made, how
     assert not is_seen
 
 
+def test_an_object_outside_of_the_local_view_is_not_looked_for_in_the_outliner(bpy, made):
+    window = bpy.context.window_manager.windows[0]
+    area = next(each for each in window.screen.areas if each.type == "VIEW_3D")
+    region = next(each for each in area.regions if each.type == "WINDOW")
+    bpy.ops.object.select_all(action="DESELECT")
+    bpy.data.objects["Cube"].select_set(True)
+    with bpy.context.temp_override(window=window, area=area, region=region):
+        assert said(made)[1]
+        bpy.ops.view3d.localview()
+        sentence, is_seen = said(made)
+        assert "not in this local view: leave that" in sentence
+        assert not is_seen
+        bpy.ops.view3d.localview()
+        assert said(made)[1]
+
+
 def test_an_object_imported_into_another_file_names_that_file(bpy, made, tmp_path):
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "kitchen.blend"))
     bpy.ops.wm.read_homefile(use_empty=True)
