@@ -16,6 +16,7 @@ clicks           tells double clicks
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import bpy
@@ -141,7 +142,8 @@ class Session:
         Raises:
             EngineError: the request is not valid, or the folder cannot be made.
         """
-        self.close_preview_2d(context)
+        with suppress(EngineError):  # the drive of the one before is away
+            self.close_preview_2d(context)
         desk = self.desks.desk(context)
         desk.use(preferences.engine(context))
         self.display.show_preview_2d(desk.sample(request))
@@ -149,11 +151,10 @@ class Session:
 
     def close_preview_2d(self, context: bpy.types.Context) -> None:
         """Stop showing the 2D preview, and cancel it if it is still running; raises StorageError."""
-        job = self.display.preview_2d
+        job, self.display.preview_2d = self.display.preview_2d, None
+        redraw()
         if job is not None and not job.is_over:
             self.desks.of(context, job).cancel(job)
-        self.display.preview_2d = None
-        redraw()
 
     def resume(self, context: bpy.types.Context, stopped: Job) -> None:
         """Resume a job that was stopped or has failed.

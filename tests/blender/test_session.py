@@ -254,6 +254,19 @@ def test_a_2d_preview_gives_its_seed_and_prompt(desk):
     assert not desk.list()  # previews are no history
 
 
+def test_a_2d_preview_whose_drive_is_away_keeps_no_other_from_being_made(bpy, desk, results, tmp_path):
+    desk.settings.prompt = "a red mug"
+    assert desk.press("preview_2d") is None
+    first = desk.session.display.preview_2d
+    results.rename(tmp_path / "away")
+    bpy.context.preferences.addons[desk.extension.__name__].preferences.results_folder = str(tmp_path / "others")
+    assert desk.press("preview_2d") is None
+    second = desk.session.display.preview_2d
+    assert second is not first
+    desk.until(lambda: second.is_over)
+    assert second.state == "done"
+
+
 def test_after_the_last_seed_comes_the_first_in_a_2d_preview(desk):
     desk.settings.prompt, desk.settings.seed = PROMPT, 2**31 - 2
     assert desk.press("preview_2d") is None
