@@ -78,6 +78,8 @@ LEAST_TEXTURE = 64
 
 NO_QUADS = "No sound mesh of quads came of it, so that Blender joins triangles to quads where two make a good one."
 
+NO_LOD = "Nothing of the object is left with the triangles of level of detail {}, so that there is none from there on."
+
 TEXTURE_PADDING = 2
 """Texels between charts."""
 
@@ -247,14 +249,18 @@ class RadianceVolume(Representation):
         with phase("Baking the texture", "bake"):
             exported = textured(canvas, len(surface.vertices))
         budget = min(request.face_budget, len(fine.faces))
+        notices = [NO_QUADS] if request.quads and quads is None else []
         lods = []
         for level in range(1, request.lods + 1):
             with phase(f"Making level of detail {level}", f"lod{level}"):
-                surface = simplified(fine, max(LEAST_FACES, budget >> level))
+                try:
+                    surface = simplified(fine, max(LEAST_FACES, budget >> level))
+                except NoObjectError:  # its pieces are too many: that costs no finished object
+                    notices.append(NO_LOD.format(level))
+                    break
                 size = max(LEAST_TEXTURE, request.texture_size >> level)
                 lods.append(textured(Canvas.of(unwrap(surface, size, TEXTURE_PADDING), size), len(surface.vertices)))
-        notices = (NO_QUADS,) if request.quads and quads is None else ()
-        return dataclasses.replace(exported, lods=tuple(lods), notices=notices)
+        return dataclasses.replace(exported, lods=tuple(lods), notices=tuple(notices))
 
     def _shading(self, step: Step, device: torch.device) -> Shading | None:
         """How this step's surfaces are lit, by lot; None for bare albedo."""

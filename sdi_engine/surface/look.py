@@ -15,6 +15,9 @@ Wrap = Literal["repeat", "clamp", "mirror"]
 REPEAT: tuple[Wrap, Wrap] = ("repeat", "repeat")
 """Along u and along v."""
 
+FARTHEST = 1e6
+"""UV coordinates beyond it, and infinite ones, count as this: at more, pixels are no numbers any more."""
+
 UNKNOWN = 0.6
 """sRGB of a surface of which no colour is known: a light grey."""
 
@@ -28,7 +31,8 @@ class Look:
         self._picture = self._uv = self._corners = None
         if source.look is not None and source.uv is not None:
             self._picture = torch.from_numpy(source.look).to(device)
-            self._uv = torch.from_numpy(source.uv).to(device).nan_to_num()
+            uv = torch.from_numpy(source.uv).to(device)
+            self._uv = uv.nan_to_num().clamp(-FARTHEST, FARTHEST)
         elif source.look_corners is not None:
             self._corners = torch.from_numpy(source.look_corners).to(device)
 

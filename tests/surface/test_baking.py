@@ -99,3 +99,11 @@ def test_broken_numbers_are_named():
 def test_no_texel_of_a_chart_is_left_out_and_none_shows_a_background():
     texture, _, _ = baked(cube(), lambda points: torch.full_like(points, 0.5))
     assert (texture == 128).all()
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_look_is_a_colour_wherever_its_uv_map_is_broken(broken):
+    uv = grid().uv.copy()
+    uv[0] = broken
+    look = Look(grid(uv=uv, look=np.full((4, 4, 3), 51, np.uint8)), CPU)
+    assert torch.allclose(look.colours(torch.tensor([0, 1]), torch.full((2, 3), 1.0 / 3.0)), torch.tensor(0.2))

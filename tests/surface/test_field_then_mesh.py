@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from sdi_engine.config.settings import PRESETS
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.errors import BadInputError, NoObjectError
+from sdi_engine.mesh.surface import simplified
 from sdi_engine.mesh.topology import non_manifold_edges, welded
 from sdi_engine.radiance import volume
 from sdi_engine.radiance.volume import RadianceVolume
@@ -89,6 +90,19 @@ def test_the_mesh_is_exported_with_its_colours_and_levels_of_detail(whole):
     assert exported.albedo.reshape(-1, 3).mean(axis=0) / 255.0 == pytest.approx(
         light.colours.mean(dim=0).tolist(), abs=0.1
     )
+
+
+def test_a_level_of_detail_of_which_nothing_is_left_costs_no_object(whole, monkeypatch):
+    def of_enough(mesh, face_budget):
+        if face_budget < 120:
+            raise NoObjectError("nothing is left")
+        return simplified(mesh, face_budget)
+
+    monkeypatch.setattr(volume, "simplified", of_enough)
+    request = JobRequest("a ball", face_budget=300, texture_size=64, lods=3)
+    exported = whole.representation.export(request, lambda name, key: contextlib.nullcontext())
+    assert len(exported.lods) == 1
+    assert "level of detail 2" in exported.notices[0]
 
 
 @pytest.mark.parametrize("steps", [2, 3, 4])
