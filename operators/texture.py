@@ -91,6 +91,11 @@ def _with_looks(context: bpy.types.Context) -> list[bpy.types.Object]:
     return [thing for thing in context.selected_objects if looks.of(thing) and not check(thing)]
 
 
+def _show(operator: bpy.types.Operator, thing: bpy.types.Object, index: int) -> None:
+    if looks.show(thing, index):
+        operator.report({"INFO"}, looks.OWN_MESH.format(thing.name))
+
+
 class SDI_OT_restore_materials(_OfLooks, bpy.types.Operator):
     """Give the selected objects the materials that they had before they were textured, or the newest texture again"""
 
@@ -102,7 +107,7 @@ class SDI_OT_restore_materials(_OfLooks, bpy.types.Operator):
         things = _with_looks(context)
         is_textured = any(looks.shown(thing) != looks.before(thing) for thing in things)
         for thing in things:
-            looks.show(thing, looks.before(thing) if is_textured else looks.last_of_ours(thing))
+            _show(self, thing, looks.before(thing) if is_textured else looks.last_of_ours(thing))
         return {"FINISHED"}
 
 
@@ -129,7 +134,7 @@ class SDI_OT_show_look(_OfOneLook, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     def do(self, thing: bpy.types.Object) -> set[str]:
-        looks.show(thing, self.index)
+        _show(self, thing, self.index)
         return {"FINISHED"}
 
 
@@ -144,7 +149,7 @@ class SDI_OT_remove_look(_OfOneLook, bpy.types.Operator):
         if self.index == looks.before(thing):
             return refuse(self, "The materials of before are not removed: show another look, and delete them there.")
         if self.index == looks.shown(thing):
-            looks.show(thing, looks.before(thing))
+            _show(self, thing, looks.before(thing))
         refined_shape.take_off(thing, thing.sdi_looks[self.index].shape)
         looks.remove(thing, self.index)
         return {"FINISHED"}

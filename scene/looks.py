@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np  # imported in the functions: that takes longer than importing all of the extension
 
 BEFORE = "Before"
+OWN_MESH = "“{}” has a mesh of its own now, since other objects used the same one."
 _ATTRIBUTE = "sdi_look"
 
 
@@ -124,16 +125,25 @@ def add(
     _note(thing)
 
 
-def show(thing: bpy.types.Object, index: int) -> None:
-    """Show another look of an object in Object Mode."""
+def show(thing: bpy.types.Object, index: int) -> bool:
+    """Show another look of an object in Object Mode.
+
+    Returns:
+        Whether the object has a mesh of its own for it now, since others that use the same one show other slots on its
+        faces.
+    """
     if index == shown(thing):
-        return
+        return False
     _note(thing)
     look = thing.sdi_looks[index]
     mesh = thing.data
+    slots = _slots_in(look, mesh)
+    has_own_now = is_shared(mesh) and bool((slots != slots_of_faces(mesh)).any())
+    if has_own_now:
+        mesh = thing.data = mesh.copy()
     while len(mesh.materials) < len(look.slots):
         mesh.materials.append(None)
-    _show_faces(mesh, look)
+    _give_slots(mesh, slots)
     if not is_shared(mesh):
         _remove_slots_after(mesh, len(look.slots))
     if _is_free(thing, look.rendered_uv_map):
@@ -144,6 +154,7 @@ def show(thing: bpy.types.Object, index: int) -> None:
         else:  # other objects use the mesh, and its slots
             slot.link, slot.material = "OBJECT", None
     thing.sdi_look = index
+    return has_own_now
 
 
 def _remove_slots_after(mesh: bpy.types.Mesh, count: int) -> None:
@@ -199,16 +210,15 @@ def _note_faces(mesh: bpy.types.Mesh, name: str) -> str:
     return name
 
 
-def _show_faces(mesh: bpy.types.Mesh, look: SDI_PG_look) -> None:
-    """Give each face the slot that it has in a look."""
+def _slots_in(look: SDI_PG_look, mesh: bpy.types.Mesh) -> np.ndarray:
+    """(P,) int32: the slot of each polygon in a look."""
     import numpy as np
 
+    slots = slots_of_faces(mesh)
     noted = mesh.attributes.get(look.faces) if look.faces else None
-    if noted is None or noted.domain != "FACE" or noted.data_type != "INT":
-        return
-    slots = np.empty(len(mesh.polygons), np.int32)
-    noted.data.foreach_get("value", slots)
-    _give_slots(mesh, np.clip(slots, 0, max(0, len(look.slots) - 1)))
+    if noted is not None and noted.domain == "FACE" and noted.data_type == "INT":
+        noted.data.foreach_get("value", slots)
+    return np.clip(slots, 0, max(0, len(look.slots) - 1))
 
 
 def slots_of_faces(mesh: bpy.types.Mesh) -> np.ndarray:

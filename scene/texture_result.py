@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 _POLYGON = "sdi_polygon"
 """An attribute for a moment: which polygon of the mesh one of the evaluated mesh comes from."""
 
-_OWN_MESH = "“{}” has a mesh of its own now, since other objects used the same one."
-
 _OTHER_MAP = (
     "The texture of “{0}” is on the UV map “{1}”, while other faces, or other objects that use the mesh, are on “{2}”, "
     "which stays the active one: make “{1}” the active one (Object Data ▸ UV Maps) before you export to OBJ, which has "
@@ -76,8 +74,8 @@ def apply(context: bpy.types.Context, thing: bpy.types.Object, folder: JobFolder
         raise ImportFailedError(str(error)) from error
     index = looks.index_of(thing, folder.path)
     if index >= 0:
-        looks.show(thing, index)
-        return Applied(thing, request.task)
+        has_own_now = looks.show(thing, index)
+        return Applied(thing, request.task, [looks.OWN_MESH.format(thing.name)] if has_own_now else [])
     if not is_there(folder.texture_file):
         raise ImportFailedError(f'The job in "{folder.path}" has no texture.png: run it again.')
     try:
@@ -103,7 +101,7 @@ def apply(context: bpy.types.Context, thing: bpy.types.Object, folder: JobFolder
     if moved is not None:
         shape = _give_shape(context, applied, moved, _matrix_of(folder, thing))
     elif fitting.faces is not None and _has_own_mesh_now(applied.thing):
-        applied.notices.append(_OWN_MESH.format(applied.thing.name))
+        applied.notices.append(looks.OWN_MESH.format(applied.thing.name))
     thing = applied.thing
     uv_map = fitting.uv_map if fitting.new_uv is None else _uv_map_with(thing.data, fitting.new_uv)
     material = texture_material.make(image, uv_map, folder, request)
@@ -137,7 +135,7 @@ def _give_shape(context: bpy.types.Context, applied: Applied, moved: refined_sha
         take_back()
         return refined_shape.put_on(applied.thing, dataclasses.replace(moved, rest=None), matrix)
     if was_shared:
-        applied.notices.append(_OWN_MESH.format(thing.name))
+        applied.notices.append(looks.OWN_MESH.format(thing.name))
     if math.isnan(off_by):
         applied.notices.append(
             f"“{thing.name}” is in another scene, or has other modifiers by now: what they make of the refined shape "

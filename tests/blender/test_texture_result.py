@@ -31,6 +31,11 @@ def slots_of(thing):
     return [polygon.material_index for polygon in thing.data.polygons]
 
 
+def seen_on(thing):
+    """The name of the material that each face shows."""
+    return [materials(thing)[slot] for slot in slots_of(thing)]
+
+
 def nodes_of(material):
     by_kind = {node.bl_idname: node for node in material.node_tree.nodes}
     return by_kind["ShaderNodeBsdfPrincipled"], by_kind["ShaderNodeTexImage"], by_kind["ShaderNodeUVMap"]
@@ -143,6 +148,25 @@ def test_other_users_of_the_mesh_keep_their_look(bpy, extension, cube, texture):
     assert set(slots_of(cube)) == {0}
     extension.scene.looks.show(cube, 0)
     assert materials(cube) == ["Material"]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_look_of_one_object_moves_no_faces_of_others_that_use_the_mesh(bpy, extension, cube, texture, slots):
+    for number in range(slots - 1):
+        cube.data.materials.append(bpy.data.materials.new(f"Further {number}"))
+        cube.data.polygons[0].material_index = cube.data.polygons[1].material_index = 1
+    before = seen_on(cube)
+    select(cube, 1, 4)
+    texture(cube, only_selected=True)
+    textured = seen_on(cube)
+    other = cube.copy()
+    bpy.context.collection.objects.link(other)
+    extension.scene.looks.show(other, 0)
+    assert (seen_on(cube), seen_on(other)) == (textured, before)
+    extension.scene.looks.show(other, 1)
+    assert (seen_on(cube), seen_on(other)) == (textured, textured)
+    extension.scene.looks.show(cube, 0)
+    assert (seen_on(cube), seen_on(other)) == (before, textured)
 
 
 def test_a_new_uv_map_is_a_further_one(bpy, cube, texture):
