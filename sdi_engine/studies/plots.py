@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -41,6 +42,7 @@ def plot_residuals(panels: Sequence[Panel], title: str, file: Path) -> None:
     """Plot residuals of eq. (8) against t, which falls from left to right as in a run; raises StorageError."""
     figure, places = _figure(len(panels))
     for axes, panel in zip(places, panels, strict=True):
+        axes.set_prop_cycle(color=colours(len(panel.curves)))
         for name, points in panel.curves.items():
             falling = sorted(points, key=lambda point: -point[0])
             axes.plot([t for t, _ in falling], [_number(value) for _, value in falling], marker=".", label=name)
@@ -58,15 +60,21 @@ def plot_scatters(scatters: Sequence[Scatter], x: str, title: str, file: Path) -
     """
     figure, places = _figure(len(scatters))
     for axes, scatter in zip(places, scatters, strict=True):
-        for name, points in scatter.groups.items():
+        for (name, points), colour in zip(scatter.groups.items(), colours(len(scatter.groups)), strict=True):
             xs, ys = zip(*points, strict=True)
-            small = axes.scatter(xs, ys, s=8, alpha=0.3, linewidths=0)
+            axes.scatter(xs, ys, s=8, alpha=0.3, linewidths=0, color=colour)
             mean = (sum(xs) / len(xs), sum(ys) / len(ys))
-            axes.scatter(*mean, s=90, color=small.get_facecolor()[:, :3], edgecolors="black", label=name)
+            axes.scatter(*mean, s=90, color=colour, edgecolors="black", label=name)
         axes.set(title=scatter.title, xlabel=x, ylabel=scatter.y, xscale="log")
         axes.grid(alpha=0.3)
-    places[0].legend()
+    figure.legend(*places[0].get_legend_handles_labels(), loc="outside right upper")
     _save(figure, title, file)
+
+
+def colours(count: int) -> list[tuple[float, ...]]:
+    """So many colours, none of them twice up to twenty."""
+    palette = colormaps["tab10" if count <= 10 else "tab20"].colors
+    return [palette[index % len(palette)] for index in range(count)]
 
 
 def _figure(count: int) -> tuple[Figure, list[Axes]]:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from sdi_engine.errors import BadInputError
+from sdi_engine.studies.plots import colours
 from sdi_engine.studies.residual_quality import rank_correlation, residual_quality
 
 RESIDUALS = {"cached": 0.1, "inversion": 0.2, "random": 0.4}
@@ -30,6 +31,11 @@ def written(folder, settings=RESIDUALS, prompts=6):
     objects.append({"prompt": "prompt 0", "seed": 2, "setting": "random", "values": {}, "details": {}})
     (folder / "results.json").write_text(json.dumps({"objects": objects}))
     return folder
+
+
+@pytest.mark.parametrize("count", [1, 10, 11, 20])
+def test_no_two_settings_of_a_plot_have_the_same_colour(count):
+    assert len(set(colours(count))) == count
 
 
 def test_curves_and_scatter_of_an_evaluation(command, tmp_path):
