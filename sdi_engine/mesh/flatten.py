@@ -38,8 +38,9 @@ def flattened(
     # by its longest side: by one without a length a triangle would draw its third corner to the other two
     corners = vertices[faces].astype(np.float64)
     longest = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2).argmax(axis=1)
-    faces = np.take_along_axis(faces, (longest[:, None] + np.arange(3)) % 3, axis=1)
-    corners = vertices[faces].astype(np.float64)
+    turned = (longest[:, None] + np.arange(3)) % 3
+    faces = np.take_along_axis(faces, turned, axis=1)
+    corners = np.take_along_axis(corners, turned[..., None], axis=1)
     along = corners[:, 1] - corners[:, 0]
     length = np.linalg.norm(along, axis=1).clip(1e-30)
     across = corners[:, 2] - corners[:, 0]

@@ -38,15 +38,16 @@ def cut_apart(
     faces = _without_pairs(faces[is_triangle(faces)].astype(np.int64))
     occasion()
     edge_of = _edges(half_edges(faces))
+    crowded = np.flatnonzero(_is_crowded(edge_of))
+    begins, ends = half_edges(np.arange(faces.size).reshape(-1, 3)).T
     joined_at = np.zeros(faces.size, dtype=bool)
     while True:
         one, other = _across_edges(vertices, faces, edge_of, joined_at[edge_of])
         occasion()
-        corner = np.tile(np.arange(3), (len(faces), 1)) + 3 * np.arange(len(faces))[:, None]
-        begins, ends = half_edges(corner).T
         touching = np.concatenate([begins[one], ends[one]]), np.concatenate([ends[other], begins[other]])
         count, fan = connected(np.stack(touching, axis=1), faces.size)
-        twice = edge_of[_is_crowded(_edges(half_edges(fan.reshape(-1, 3))))]
+        still = _is_crowded(_edges(np.stack([fan[begins[crowded]], fan[ends[crowded]]], axis=1)))
+        twice = edge_of[crowded[still]]
         if joined_at[twice].all():
             break
         joined_at[twice] = True

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 
-def welded(*attributes: NDArray[np.floating]) -> NDArray[np.int64]:
+def welded(*attributes: NDArray[np.number]) -> NDArray[np.int64]:
     """For each vertex the number of the place where it is, the same for all with exactly the same attributes.
 
     Args:
-        attributes: each (V, …), such as the positions, or positions and UVs.
+        attributes: each (V, …), such as the positions, or positions and UVs; V may be 0.
 
     Returns:
         (V,), from 0 on without gaps, in the order of the first attribute's first number, then of the second, and so on.
     """
-    columns = [column for each in attributes for column in np.asarray(each).reshape(len(each), -1).T]
+    flat = [np.asarray(each).reshape(len(each), math.prod(each.shape[1:])) for each in attributes]
+    columns = [column for each in flat for column in each.T]
     order = np.lexsort(columns[::-1])
     differs = np.zeros(len(order), dtype=bool)
     for column in columns:
