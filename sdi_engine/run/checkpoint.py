@@ -14,11 +14,13 @@ parameter's place in the order of the groups.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
@@ -108,11 +110,8 @@ def attempt_of(path: Path) -> int:
         BadInputError: the file is damaged.
         StorageError: it cannot be read.
     """
-    tensors = _read(path)
-    try:
-        return int(tensors["attempt"])
-    except _OF_DAMAGE as error:
-        raise _damaged(path) from error
+    with _opened(path) as file:
+        return int(file.get_tensor("attempt"))
 
 
 def check_model(weights: Mapping[str, Source], path: Path) -> None:
@@ -125,12 +124,9 @@ def check_model(weights: Mapping[str, Source], path: Path) -> None:
         BadInputError: a part of it is another one, or the file is damaged.
         StorageError: it cannot be read.
     """
-    tensors = _below(MODEL, _read(path))
-    try:
-        noted = {part: bytes(digest.tolist()) for part, digest in tensors.items()}
-    except _OF_DAMAGE as error:
-        raise _damaged(path) from error
-    changed = {part: each for part, each in weights.items() if noted.get(part, each.digest) != each.digest}
+    with _opened(path) as file:
+        noted = {name: bytes(file.get_tensor(name).tolist()) for name in file.keys() if name.startswith(MODEL)}  # noqa: SIM118
+    changed = {part: each for part, each in weights.items() if noted.get(MODEL + part, each.digest) != each.digest}
     if changed:
         what = " and ".join(f'"{each.path}" ({_word(part)})' for part, each in changed.items())
         raise BadInputError(
@@ -153,6 +149,16 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise _damaged(path) from error
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A checkpoint of which little is read; mapped into memory as long as the block lasts."""
+    try:
+        with storage_errors(path.parent), safe_open(path, framework="pt") as file:
+            yield file
+    except _OF_DAMAGE as error:
+        raise _damaged(path) from error
+
+
 def _word(part: str) -> str:
     """What a part of a model is called in a sentence."""
     return "LoRA" if part.startswith("lora_") else part.replace("_", " ").replace("vae", "VAE").replace("unet", "U-Net")
@@ -160,12 +166,15 @@ def _word(part: str) -> str:
 
 def fits(run: Optimisation, path: Path) -> bool:
     """Whether a checkpoint has all tensors of the run's 3D, of the same shapes; raises as `load`."""
-    found = _read(path)
-    if not any(name.startswith(REPRESENTATION) for name in found):
-        return True  # of the older form; `load` says what is wrong with it
-    kept = _below(REPRESENTATION, found)
-    wanted = run.representation.state_dict()
-    return all(name in kept and kept[name].shape == tensor.shape for name, tensor in wanted.items())
+    with _opened(path) as file:
+        names = set(file.keys())
+        if not any(name.startswith(REPRESENTATION) for name in names):
+            return True  # of the older form; `load` says what is wrong with it
+        return all(
+            REPRESENTATION + name in names
+            and list(file.get_slice(REPRESENTATION + name).get_shape()) == list(tensor.shape)
+            for name, tensor in run.representation.state_dict().items()
+        )
 
 
 def _check(state: dict[int, dict[str, Tensor]], parameters: list[nn.Parameter]) -> None:
