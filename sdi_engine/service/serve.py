@@ -209,7 +209,7 @@ class _Server:
         ticket = self._at_work.pop(future)
         folder = self._queue.job_folder(ticket)
         try:
-            has_to_end = self._has_to_end(future, folder)
+            ends_too = self._has_to_end(future, folder)
             with suppress(EngineError):
                 self._heart.model = folder.request().model
         finally:
@@ -219,7 +219,7 @@ class _Server:
                 folder.leave()
             if not self._at_work:
                 self._device.release()
-        return has_to_end
+        return ends_too
 
     def _has_to_end(self, future: Future[Outcome], folder: JobFolder) -> bool:
         last_events: list[events.Event] = [events.StateChanged(events.PAUSED)]

@@ -62,6 +62,10 @@ MODEL_FOLDER = "model"
 LOSSES = "loss.jsonl"
 """The file in a run's folder with a line for each mean loss."""
 
+_OF_FILES = (OSError, EOFError, SafetensorError, UnpicklingError)
+_OF_DAMAGE = (*_OF_FILES, ValueError, KeyError, TypeError, AttributeError, AssertionError, RuntimeError)
+"""What reading a damaged model or state comes to."""
+
 
 class Trainer:
     """A training run that can be stopped and resumed; each process has one.
@@ -549,19 +553,14 @@ def _why_not(read: Callable[[Path], object], folder: Path) -> str:
     """Why what is in a folder cannot be read, in a line; empty if it can."""
     try:
         read(folder)
-    except (
-        *(OSError, EOFError, ValueError, KeyError, TypeError, AssertionError, RuntimeError),
-        *(AttributeError, SafetensorError, UnpicklingError),
-    ) as error:
+    except _OF_DAMAGE as error:
         lines = f"{type(error).__name__}: {error}".split("\n")
         return " ".join(line.strip() for line in lines if line.strip())[:300]
     return ""
 
 
-def _read_model(folder: Path) -> StarterModel:
-    model = StarterModel(Size.of(folder))
-    model.load(folder)
-    return model
+def _read_model(folder: Path) -> None:
+    StarterModel(Size.of(folder)).load(folder)
 
 
 def _read_state(folder: Path) -> None:
