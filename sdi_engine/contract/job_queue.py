@@ -131,9 +131,8 @@ class JobQueue:
         elif waiting:
             turn = max(turn, waiting[-1].turn + 1)
         turn = max(0, min(turn, _LAST_TURN - len(names)))  # whatever turns somebody else's tickets have
-        self._tear_up_all(waiting, set(names))
         for place, name in enumerate(names):
-            self._write(Ticket(turn + place, verb, name))
+            self._replace([ticket for ticket in waiting if ticket.name == name], Ticket(turn + place, verb, name))
             yield name
 
     def waiting(self) -> list[Ticket]:
@@ -205,6 +204,8 @@ class JobQueue:
                 folder.beat(time.time())
         announce(ticket)
         if self.tear_up(ticket):
+            with suppress(OSError):  # another ticket of it is that of a process that was killed in `_replace`
+                self._tear_up_all(self.waiting(), {ticket.name})
             return ticket
         folder.leave()
         return None
@@ -299,6 +300,17 @@ class JobQueue:
 
     def _tear_up_all(self, waiting: Iterable[Ticket], names: Container[str]) -> list[str]:
         return [ticket.name for ticket in waiting if ticket.name in names and self.tear_up(ticket)]
+
+    def _replace(self, old: Sequence[Ticket], new: Ticket) -> None:
+        """Let a job wait with another ticket: on a full disk it keeps the ones that it has."""
+        self._write(new)
+        others = [ticket for ticket in old if ticket.file_name != new.file_name]
+        waits = not others
+        try:
+            waits = waits or bool(self._tear_up_all(others, {new.name}))
+        finally:
+            if not waits:  # an engine has just taken it, or Windows keeps the old ticket, which somebody reads
+                self.tear_up(new)
 
     def _write(self, ticket: Ticket) -> None:
         """Write a ticket's file, atomically, since a reader reads it only once."""

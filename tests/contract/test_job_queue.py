@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -193,6 +194,69 @@ def test_a_disk_error_midway_tells_which_jobs_were_queued(queue, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         told.extend(queue.add_all(["first", "second", "third", "fourth"]))
     assert told == names(queue) == ["first", "second"]
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_job_that_is_queued_again_on_a_full_disk_waits_as_before(queue, monkeypatch, first):
+    for name in "abc":
+        queue.add(name)
+
+    def refuse(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(job_queue, "write_atomically", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            queue.add("b", RESUME, first=first)
+    assert [(ticket.name, ticket.verb) for ticket in queue.waiting()] == [("a", RUN), ("b", RUN), ("c", RUN)]
+
+
+@pytest.mark.parametrize("turn", [0, 10**16 - 2])
+def test_a_job_that_gets_the_turn_that_it_has_keeps_it(queue, turn):
+    queue.make_folders()
+    queue._write(Ticket(turn, RUN, "a"))
+    queue.add("a", first=turn == 0)
+    assert [(ticket.turn, ticket.name) for ticket in queue.waiting()] == [(turn, "a")]
+
+
+def test_a_job_that_an_engine_takes_while_it_is_queued_again_does_not_wait_besides(queue, monkeypatch):
+    queue.add("a")
+    write = job_queue.write_atomically
+
+    def write_later(path, content):
+        assert JobQueue(queue.results).take().name == "a"
+        write(path, content)
+
+    monkeypatch.setattr(job_queue, "write_atomically", write_later)
+    queue.add("a", first=True)
+    assert names(queue) == []
+
+
+def test_an_old_ticket_that_windows_keeps_is_not_joined_by_another(queue, monkeypatch):
+    queue.add("a")
+    unlink = Path.unlink
+    old = queue.waiting()[0].file_name
+
+    def kept(path, *arguments, **options):
+        if path.name == old:
+            raise PermissionError(errno.EACCES, "in use")
+        unlink(path, *arguments, **options)
+
+    with monkeypatch.context() as windows:
+        windows.setattr(Path, "unlink", kept)
+        with pytest.raises(PermissionError):
+            queue.add("a", first=True)
+    assert [ticket.file_name for ticket in queue.waiting()] == [old]
+
+
+def test_who_takes_a_job_takes_all_its_tickets(queue):
+    """A process that was killed while it queued the job again leaves two."""
+    queue.add("a")
+    queue._write(Ticket(7, RUN, "a"))
+    queue.add("b")
+    assert names(queue) == ["a", "a", "b"]
+    assert queue.take().turn == 7
+    assert names(queue) == ["b"]
 
 
 def as_somebody_else(queue, monkeypatch, tmp_path, host="nas"):
