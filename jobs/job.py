@@ -12,7 +12,7 @@ from pathlib import Path
 from ..sdi_engine.contract import attendance, events
 from ..sdi_engine.contract.job_folder import JobFolder, storage_errors
 from ..sdi_engine.contract.request import JobRequest, slug
-from ..sdi_engine.system.files import open_to_read, touch
+from ..sdi_engine.system.files import open_to_read, remove_file, touch
 from ..sdi_engine.system.liveness import Clock, Stopwatch
 from . import process
 
@@ -148,7 +148,7 @@ class Job:
         folder = self.folder
         # A status left by a killed engine would at first be taken for that of the next one.
         for file in (folder.cancel_flag, folder.finish_flag, folder.pause_flag, folder.status_file):
-            file.unlink(missing_ok=True)
+            remove_file(file, missing_ok=True)
         self.failure = None
         self.progress = None
         self.is_cancelling = self.is_finishing = self.is_pausing = self.is_given_up = False

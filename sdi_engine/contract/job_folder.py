@@ -261,7 +261,7 @@ class JobFolder:
     def leave(self) -> None:
         """Delete `status.json` where this process wrote it; raises OSError."""
         if processes.is_ourselves(self.status() or {}):
-            self.status_file.unlink(missing_ok=True)
+            files.remove_file(self.status_file, missing_ok=True)
 
     def status(self) -> dict[str, Any] | None:
         """What `beat` wrote last; None where there is no status, or a damaged one."""

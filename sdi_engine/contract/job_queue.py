@@ -39,6 +39,7 @@ from ..system.files import (
     read_json_object,
     read_text,
     refuse_link,
+    remove_file,
     replace_file,
     touch,
     write_atomically,
@@ -213,7 +214,7 @@ class JobQueue:
     def tear_up(self, ticket: Ticket) -> bool:
         """Delete a ticket; False where another process has deleted it first."""
         try:
-            (self.tickets_folder / ticket.file_name).unlink()
+            remove_file(self.tickets_folder / ticket.file_name)
         except FileNotFoundError:
             return False
         return True

@@ -21,7 +21,7 @@ from ..contract.identity import Identity
 from ..contract.job_folder import HEARTBEAT_SECONDS, JobFolder, storage_errors
 from ..contract.job_queue import JobQueue, Ticket
 from ..errors import EngineError
-from ..system.files import remove_half_written
+from ..system.files import remove_file, remove_half_written
 from ..system.locks import ProcessLock
 from . import worker
 from .device import Device
@@ -261,4 +261,4 @@ def _heartbeat(queue: JobQueue, capacity: int) -> Iterator[_Heart]:
         stop.set()
         thread.join()
         with suppress(OSError):
-            queue.status_file.unlink(missing_ok=True)
+            remove_file(queue.status_file, missing_ok=True)

@@ -61,6 +61,9 @@ _WINDOWS_ABSENCES = (21, 53, 59, 64, 67, 121, 1167, 1231, 1232, 1236)
 MOST_NAMED = 5
 """How many unknown settings a notice names."""
 
+_SHOWN = (events.Progress, events.PreviewSaved, events.LiveMeshSaved)
+"""Events that are only looked at, and followed by others: they end no job where another program has the file open."""
+
 Listener = Callable[[events.Event], None]
 Work = Callable[[JobFolder, JobRequest, bool, Listener], None]
 """Does a job; resumes it if the third argument is true, and reports its progress to the fourth."""
@@ -120,8 +123,13 @@ def run(
         return errors.EXIT_DONE
 
     def write(event: events.Event) -> None:
-        with storage_errors(folder.path):
-            folder.append(event)
+        try:
+            with storage_errors(folder.path):
+                folder.append(event)
+        except StorageError as error:
+            if not (isinstance(event, _SHOWN) and isinstance(error.__cause__, files.InUseError)):
+                raise
+            log.warning("An event is left out: %s", error)
         listener(event)
 
     report = write
@@ -297,7 +305,7 @@ def _refuse_running(
 
 def _forget_last_run(folder: JobFolder, resume: bool) -> None:
     with storage_errors(folder.path):
-        folder.result_file.unlink(missing_ok=True)
+        files.remove_file(folder.result_file, missing_ok=True)
         folder.remove_half_written()
         if resume:  # a flag set before a new run is meant for it, while one set before a resumption ended the last run
             for flag in (folder.cancel_flag, folder.finish_flag, folder.pause_flag):

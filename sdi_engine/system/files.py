@@ -11,10 +11,11 @@ import errno
 import os
 import re
 import stat
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from .untrusted import parse_json
 
@@ -22,6 +23,8 @@ MAX_JSON_BYTES = 4 * 2**20
 """Limit of a JSON file: many times the size of the largest of ours."""
 
 _CAREFUL = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NOINHERIT", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
+_ON_WINDOWS = sys.platform == "win32"
+_Done = TypeVar("_Done")
 _LINK_TAGS = (0xA000000C, 0xA0000003)
 """Tags of Windows' symbolic links and junctions; other reparse points, such as a cloud's files, are no links."""
 
@@ -92,8 +95,8 @@ def open_to_read(path: Path) -> BinaryIO:
 
 
 def open_to_append(path: Path) -> BinaryIO:
-    """An ordinary file opened to append to, made where it is missing; raises OSError."""
-    file = _open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, "ab+")
+    """An ordinary file opened to append to, made where it is missing; raises OSError as `replace_file`."""
+    file = _patiently(path, lambda: _open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, "ab+"))
     if os.fstat(file.fileno()).st_nlink > 1:
         file.close()
         raise UnsafeFileError(f'"{path}" is a hard link to a file that has another name too: delete it.')
@@ -187,7 +190,7 @@ def remove_files(folder: Path, name: re.Pattern[str]) -> None:
     refuse_link(folder)
     for entry in list(folder.iterdir()) if is_folder(folder) else ():
         if name.fullmatch(entry.name) and not is_folder(entry):
-            remove_link(entry) if is_link(entry) else entry.unlink()
+            remove_link(entry) if is_link(entry) else remove_file(entry)
 
 
 def remove_half_written(folder: Path) -> None:
@@ -206,16 +209,27 @@ def replace_file(source: Path, target: Path) -> None:
         InUseError: it still does.
         OSError: anything else.
     """
-    for attempt in range(20):
+    _patiently(target, lambda: source.replace(target))
+
+
+def remove_file(path: Path, *, missing_ok: bool = False) -> None:
+    """`Path.unlink`, tried again for a second, as by `replace_file`; raises OSError as it."""
+    _patiently(path, lambda: path.unlink(missing_ok=missing_ok))
+
+
+def _patiently(path: Path, act: Callable[[], _Done]) -> _Done:
+    """Do what Windows refuses while another program has the file open, and try again for a second."""
+    for _ in range(19):
         try:
-            source.replace(target)
-            return
-        except PermissionError as error:
-            if attempt == 19:
-                if getattr(error, "winerror", None) is None:
-                    raise
-                raise InUseError(error.errno, error.strerror, str(target)) from error
+            return act()
+        except PermissionError:
             time.sleep(0.05)
+    try:
+        return act()
+    except PermissionError as error:
+        if not _ON_WINDOWS and getattr(error, "winerror", None) is None:
+            raise
+        raise InUseError(error.errno, error.strerror, str(path)) from error
 
 
 def _open(path: Path, flags: int, mode: str) -> BinaryIO:

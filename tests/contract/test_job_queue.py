@@ -244,6 +244,7 @@ def test_an_old_ticket_that_windows_keeps_is_not_joined_by_another(queue, monkey
 
     with monkeypatch.context() as windows:
         windows.setattr(Path, "unlink", kept)
+        windows.setattr(files.time, "sleep", lambda seconds: None)
         with pytest.raises(PermissionError):
             queue.add("a", first=True)
     assert [ticket.file_name for ticket in queue.waiting()] == [old]

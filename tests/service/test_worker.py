@@ -368,6 +368,29 @@ def test_a_run_outlasts_programs_that_keep_its_pictures_and_checkpoints_open_on_
     )
 
 
+def test_a_job_outlasts_a_program_that_has_its_events_open_on_windows(tmp_path, monkeypatch):
+    folder = JobFolder.create(tmp_path / "job", request("starter"))
+    append, heard = JobFolder.append, []
+
+    def append_unless_open(self, event):
+        if isinstance(event, kept):
+            raise files.InUseError(errno.EACCES, "Permission denied")
+        append(self, event)
+
+    def work(folder, request, resume, report):
+        report(events.Progress("Optimising", 1, 6))
+        report(events.PreviewSaved("preview.png", 1))
+        report(events.Notice("hello"))
+
+    monkeypatch.setattr(JobFolder, "append", append_unless_open)
+    kept = (events.Progress, events.PreviewSaved)
+    assert worker.run(folder.path, resume=False, work=work, listener=heard.append) == EXIT_DONE
+    assert any(isinstance(event, events.Progress) for event in heard)
+    assert states(folder)[-1] == events.DONE
+    kept = events.Notice
+    assert worker.run(folder.path, resume=False, work=work) == EXIT_STORAGE
+
+
 def test_a_job_goes_on_from_its_checkpoint_when_the_drive_is_back(tmp_path, monkeypatch):
     folder = JobFolder.create(tmp_path / "results" / "job", request("starter"))
     results, away = folder.path.parent, tmp_path / "away"

@@ -1,14 +1,16 @@
 """No link inside a job is followed, for writing, reading or deleting, and only files that we write are deleted."""
 
+import errno
 import os
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from sdi_engine.contract import events
-from sdi_engine.contract.job_folder import JobFolder, why_not_read
+from sdi_engine.contract.job_folder import JobFolder, storage_errors, why_not_read
 from sdi_engine.contract.job_queue import RUN, JobQueue, Ticket
 from sdi_engine.contract.request import JobRequest
 from sdi_engine.errors import EXIT_DONE, EXIT_STORAGE, BadInputError, StorageError
@@ -265,3 +267,57 @@ def test_many_at_the_same_moment_get_a_folder_each(tmp_path):
         made = list(pool.map(make, range(8)))
     assert len({folder.path for folder in made}) == 8
     assert [folder.request().prompt for folder in made] == [f"mug {number}" for number in range(8)]
+
+
+def as_on_windows(monkeypatch, name, times):
+    """Windows keeps the file of this name as it is for so many calls; the seconds that are waited meanwhile."""
+    kept, waited, open_file = [], [], os.open
+
+    def unless_kept(act):
+        def called(*arguments, **options):
+            paths = [Path(argument).name for argument in arguments if isinstance(argument, str | Path)]
+            reads = act is open_file and not arguments[1] & (os.O_WRONLY | os.O_RDWR)
+            if name in paths and not reads and len(kept) < times:
+                kept.append(paths)
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return act(*arguments, **options)
+
+        return called
+
+    for owner, method in ((Path, "replace"), (Path, "unlink"), (os, "open")):
+        monkeypatch.setattr(owner, method, unless_kept(getattr(owner, method)))
+    monkeypatch.setattr(files, "_ON_WINDOWS", True)
+    monkeypatch.setattr(files.time, "sleep", waited.append)
+    return waited
+
+
+FILES_OF_OTHERS = {
+    "events.jsonl": lambda folder: folder.append(events.Notice("hello")),
+    "status.json": lambda folder: folder.beat(1.0),
+    "texture.png": lambda folder: folder.remove(),
+    "result.json": lambda folder: worker._forget_last_run(folder, resume=True),
+    "worker.log": lambda folder: files.open_to_append(folder.log_file).close(),
+}
+
+
+@pytest.mark.parametrize("name", FILES_OF_OTHERS)
+def test_a_file_that_another_program_has_open_on_windows_is_waited_for(folder, monkeypatch, name):
+    (folder.path / name).touch()
+    with monkeypatch.context() as windows:
+        waited = as_on_windows(windows, name, 3)
+        FILES_OF_OTHERS[name](folder)
+        assert waited == [0.05] * 3
+    with monkeypatch.context() as windows:
+        folder.path.mkdir(exist_ok=True)
+        (folder.path / name).touch()
+        waited = as_on_windows(windows, name, 100)
+        with pytest.raises(StorageError, match="open in another program"), storage_errors(folder.path):
+            FILES_OF_OTHERS[name](folder)
+        assert 0.9 < sum(waited) < 1.1
+
+
+def test_who_leaves_a_job_waits_for_who_reads_its_status_on_windows(folder, monkeypatch):
+    folder.beat(1.0)
+    as_on_windows(monkeypatch, "status.json", 3)
+    folder.leave()
+    assert not folder.status_file.exists()
