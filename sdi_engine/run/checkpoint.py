@@ -14,6 +14,7 @@ parameter's place in the order of the groups.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,9 @@ OPTIMIZER = "optimizer."
 CELLS = "noise.cells"
 KEPT = "noise.kept"
 MODEL = "model."
+
+MAX_RESTARTS = 2
+"""A run without an object is started over so often, with other random numbers and a stronger central ball."""
 
 _OF_DAMAGE = (SafetensorError, KeyError, ValueError, RuntimeError, IndexError, OverflowError, TypeError)
 
@@ -82,7 +86,7 @@ def load(run: Optimisation, path: Path) -> None:
     try:
         if not any(name.startswith(REPRESENTATION) for name in tensors):
             tensors = _from_older(tensors, _parameter_names(run))
-        step, attempt = int(tensors["step"]), int(tensors["attempt"])
+        step, attempt = _count(tensors["step"], run.settings.steps), _count(tensors["attempt"], MAX_RESTARTS)
         if attempt != run.attempt:
             raise ValueError(f"attempt {attempt}, where {run.attempt} was wanted")
         run.representation.load_state_dict(_below(REPRESENTATION, tensors))
@@ -94,9 +98,11 @@ def load(run: Optimisation, path: Path) -> None:
         for name, tensor in _below(OPTIMIZER, tensors).items():
             parameter, _, key = name.rpartition(".")
             state.setdefault(index_of[parameter], {})[key] = tensor
-        _check(state, [parameter for group in run.optimizer.param_groups for parameter in group["params"]])
+        _check(state, [parameter for group in run.optimizer.param_groups for parameter in group["params"]], step)
         run.optimizer.load_state_dict(run.optimizer.state_dict() | {"state": state})
         residuals = [(t, residual) for t, residual in tensors.get("residuals", torch.zeros(0, 2)).tolist()]
+        if not all(math.isfinite(number) for pair in residuals for number in pair):
+            raise ValueError("a residual is no number")
     except _OF_DAMAGE as error:
         raise _damaged(path) from error
     run.step, run.residuals = step, residuals
@@ -111,7 +117,7 @@ def attempt_of(path: Path) -> int:
         StorageError: it cannot be read.
     """
     with _opened(path) as file:
-        return int(file.get_tensor("attempt"))
+        return _count(file.get_tensor("attempt"), MAX_RESTARTS)
 
 
 def check_model(weights: Mapping[str, Source], path: Path) -> None:
@@ -165,8 +171,13 @@ def _word(part: str) -> str:
 
 
 def fits(run: Optimisation, path: Path) -> bool:
-    """Whether a checkpoint has all tensors of the run's 3D, of the same shapes; raises as `load`."""
+    """Whether a checkpoint has all tensors of the run's 3D, of the same shapes, and no later step than the run.
+
+    Raises as `load`.
+    """
     with _opened(path) as file:
+        if _count(file.get_tensor("step")) > run.settings.steps:
+            return False
         names = set(file.keys())
         if not any(name.startswith(REPRESENTATION) for name in names):
             return True  # of the older form; `load` says what is wrong with it
@@ -177,8 +188,17 @@ def fits(run: Optimisation, path: Path) -> bool:
         )
 
 
-def _check(state: dict[int, dict[str, Tensor]], parameters: list[nn.Parameter]) -> None:
+def _count(tensor: Tensor, most: int = 2**31) -> int:
+    """The whole number in a tensor; raises ValueError where it is none, negative or more than `most`."""
+    if tensor.is_floating_point() or tensor.dtype == torch.bool or tensor.dim() or not 0 <= tensor.item() <= most:
+        raise ValueError(f"{tensor} is no number from 0 to {most}")
+    return int(tensor)
+
+
+def _check(state: dict[int, dict[str, Tensor]], parameters: list[nn.Parameter], step: int) -> None:
     """Raise ValueError unless each entry of the optimiser's state is all that Adam keeps of a parameter of that shape.
+
+    Adam has counted no more than the `step` steps that are done.
 
     The optimiser itself would take it, and end in an unexpected error at its next step.
     """
@@ -190,6 +210,8 @@ def _check(state: dict[int, dict[str, Tensor]], parameters: list[nn.Parameter]) 
             "exp_avg_sq": shape,
         }:
             raise ValueError(f"the optimiser's state of parameter {index} is not Adam's")
+        if not 0 <= kept["step"].item() <= step:
+            raise ValueError(f"the optimiser's count of parameter {index} is none")
 
 
 def _parameter_names(run: Optimisation) -> list[str]:

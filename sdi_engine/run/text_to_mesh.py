@@ -61,9 +61,6 @@ LIVE_SHARE = 0.05
 RESIDUAL_POINTS = 24
 """Of the curve of residuals that a result keeps."""
 
-MAX_RESTARTS = 2
-"""A run without an object is started over so often, with other random numbers and a stronger central ball."""
-
 NOT_KEPT = (
     "This state could not be kept, since another program has the checkpoint open: to resume the job is to go on from "
     "an earlier one."
@@ -181,9 +178,9 @@ def make(
             exported = run.representation.export(request, phase)
             break
         except NoObjectError as error:
-            if run.attempt == MAX_RESTARTS or is_there(folder.finish_flag):
+            if run.attempt == checkpoint.MAX_RESTARTS or is_there(folder.finish_flag):
                 raise
-            report(events.Notice(f"{error} Starting over ({run.attempt + 2} of {MAX_RESTARTS + 1})."))
+            report(events.Notice(f"{error} Starting over ({run.attempt + 2} of {checkpoint.MAX_RESTARTS + 1})."))
             report(events.StateChanged(events.RUNNING))
             run = attempt(run.attempt + 1)
             with storage_errors(folder.path):

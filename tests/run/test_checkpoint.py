@@ -25,6 +25,14 @@ def prior():
     return ExactPrior({"ball": ball_images(RESOLUTION)})
 
 
+NO_COUNTS = (
+    *map(torch.tensor, (torch.inf, torch.nan, -1, 2.0, 1.5, True)),
+    torch.tensor([1]),
+    torch.zeros(2, dtype=torch.int64),
+)
+"""What a damaged file may have where a whole number belongs."""
+
+
 def settings(preset="draft", **changes):
     options = {
         "steps": 6,
@@ -186,8 +194,21 @@ def test_a_checkpoint_of_other_settings_is_refused_in_a_sentence(prior, write, t
         pytest.param(lambda tensors, name: tensors.pop(f"{name}.exp_avg"), id="a missing key"),
         pytest.param(lambda tensors, name: tensors.update({f"{name}.exp_avg": torch.zeros(2)}), id="another shape"),
         pytest.param(lambda tensors, name: tensors.update({f"{name}.more": torch.zeros(())}), id="another key"),
-        pytest.param(lambda tensors, name: tensors.update(step=torch.tensor(float("inf"))), id="an infinite step"),
+        *(
+            pytest.param(lambda tensors, name, step=step: tensors.update(step=step), id=f"step {step}")
+            for step in NO_COUNTS
+        ),
+        pytest.param(lambda tensors, name: tensors.update(step=torch.tensor(7)), id="a step after the last"),
         pytest.param(lambda tensors, name: tensors.update(residuals=torch.zeros(3)), id="residuals of another shape"),
+        pytest.param(
+            lambda tensors, name: tensors.update(residuals=torch.tensor([[0.5, torch.nan]])), id="NaN residuals"
+        ),
+        *(
+            pytest.param(
+                lambda tensors, name, count=count: tensors.update({f"{name}.step": count}), id=f"count {count}"
+            )
+            for count in map(torch.tensor, (torch.nan, -1.0, torch.inf, 2.0))
+        ),
     ],
 )
 def test_a_damaged_state_is_refused_before_the_next_step_fails_with_it(prior, damage, tmp_path):
@@ -201,12 +222,20 @@ def test_a_damaged_state_is_refused_before_the_next_step_fails_with_it(prior, da
         checkpoint.load(Optimisation(prior, "ball", "", settings(), seed=0), path)
 
 
-@pytest.mark.parametrize("attempt", [torch.zeros(2), torch.tensor(float("inf")), torch.tensor(float("nan"))])
+@pytest.mark.parametrize("attempt", [*NO_COUNTS, torch.tensor(checkpoint.MAX_RESTARTS + 1)], ids=str)
 def test_a_damaged_number_of_the_attempt_is_refused(attempt, tmp_path):
     path = tmp_path / "state.safetensors"
     save_file({"attempt": attempt}, path)
     with pytest.raises(BadInputError, match="delete it to start the job over"):
         checkpoint.attempt_of(path)
+
+
+def test_a_checkpoint_of_a_longer_run_does_not_fit(prior, tmp_path):
+    """So one is tried with the preset as it is for models of all sizes."""
+    path = tmp_path / "state.safetensors"
+    checkpoint.save(run_of(prior, settings(), steps=2), path)
+    assert checkpoint.fits(run_of(prior, settings(steps=2), steps=0), path)
+    assert not checkpoint.fits(run_of(prior, settings(steps=1), steps=0), path)
 
 
 def test_the_file_is_free_to_be_replaced_once_it_was_loaded(prior, tmp_path):
