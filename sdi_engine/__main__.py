@@ -6,6 +6,7 @@ import sys
 from . import doctor
 from .errors import EXIT_CANCELLED, EXIT_ENVIRONMENT
 from .system.redaction import redact_output
+from .system.streams import open_streams
 
 
 def _refuse(why: str) -> int:
@@ -18,6 +19,7 @@ def _refuse(why: str) -> int:
 
 
 if __name__ == "__main__":
+    open_streams()
     redact_output()
     refusal = doctor.refusal()
     if refusal:

@@ -42,6 +42,7 @@ from .system import network
 from .system.files import leads_to_file, write_atomically
 from .system.locks import ProcessLock
 from .system.redaction import redact_output, redacted
+from .system.streams import open_streams
 
 MISSING = "missing"
 UNFINISHED = "unfinished"
@@ -588,5 +589,6 @@ def _say(event: events.Event) -> None:
 
 
 if __name__ == "__main__":
+    open_streams()
     redact_output()
     sys.exit(main())

@@ -42,6 +42,10 @@ def redacted(text: str) -> str:
     return text
 
 
+_RAISING = ("strict", "surrogateescape")
+"""How streams treat what their encoding lacks where they raise; the second is the usual one in the locale C."""
+
+
 class RedactedOutput(io.TextIOWrapper):
     """Like the text stream that it takes the place of, but redacts what is written."""
 
@@ -58,13 +62,13 @@ def redact_output() -> None:
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if type(stream) is not io.TextIOWrapper:  # already, or a program without a terminal on Windows has none
+        if type(stream) is not io.TextIOWrapper:  # already
             continue
         stream.flush()
         output = RedactedOutput(
             stream.buffer,
             encoding=stream.encoding,
-            errors="backslashreplace" if stream.errors == "strict" else stream.errors,
+            errors="backslashreplace" if stream.errors in _RAISING else stream.errors,
             line_buffering=stream.line_buffering,
             write_through=stream.write_through,
         )

@@ -93,11 +93,12 @@ raise OSError("raised " + url)
         assert f"{word} http://{HIDDEN}@proxy.lan" in said
 
 
-def test_what_a_code_page_lacks_ends_no_command():
+@pytest.mark.parametrize("errors", ["", ":surrogateescape"])
+def test_what_a_code_page_lacks_ends_no_command(errors):
     code = r"from sdi_engine.system.redaction import redact_output; redact_output(); print('\u03ba and \u00e9')"
     said = subprocess.run(
         [sys.executable, "-X", "utf8=0", "-c", code],
-        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONIOENCODING": f"cp1252{errors}", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         check=False,
     )
