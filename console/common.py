@@ -13,6 +13,7 @@ import bpy
 
 from ..jobs.engine import Engine, find_python
 from ..jobs.runner import Runner
+from ..jobs.terminal import say
 from ..sdi_engine.cli.options import add_processes, path_of
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.system.files import leads_to_folder
@@ -55,10 +56,10 @@ def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argpars
 
 def refused(error: EngineError, with_json: bool) -> int:
     """Say why nothing was made; returns the exit code."""
-    print(f"error: {printable(str(error))}")
+    say(f"error: {printable(str(error))}")
     if with_json:
         said = {"ok": False, "exit_code": error.exit_code, "output": None, "objects": [], "error": str(error)}
-        print(json.dumps(said, ensure_ascii=True))
+        say(json.dumps(said, ensure_ascii=True))
     return error.exit_code
 
 

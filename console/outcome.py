@@ -13,6 +13,7 @@ from pathlib import Path
 
 import bpy
 
+from ..jobs.terminal import say
 from ..jobs.words import duration
 from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_STORAGE
 from ..sdi_engine.system.untrusted import printable
@@ -58,7 +59,7 @@ def finish(outcomes: Sequence[Outcome], output: Path, options: argparse.Namespac
         except RuntimeError as error:
             saved, exit_code = False, EXIT_STORAGE
             sentence = f'"{output}" could not be saved ({str(error).strip()}): free some space or choose another.'
-            print(f"error: {printable(sentence)}")
+            say(f"error: {printable(sentence)}")
     _print_table(outcomes, output if saved else None, made)
     if options.json:
         answer = {
@@ -67,7 +68,7 @@ def finish(outcomes: Sequence[Outcome], output: Path, options: argparse.Namespac
             "output": str(output) if saved else None,
             "objects": [dataclasses.asdict(outcome) for outcome in outcomes],
         }
-        print(json.dumps(answer, ensure_ascii=True))
+        say(json.dumps(answer, ensure_ascii=True))
     return exit_code
 
 
@@ -82,20 +83,20 @@ def _print_table(outcomes: Sequence[Outcome], output: Path | None, made_as: str)
     made = [outcome for outcome in outcomes if outcome.object]
     failed = [outcome for outcome in outcomes if not outcome.object]
     where = f', saved in "{printable(str(output))}"' if output else ""
-    print(f"\n{len(made)} of {len(outcomes)} {made_as}{where}")
+    say(f"\n{len(made)} of {len(outcomes)} {made_as}{where}")
     for outcome in made:
-        print(f"  {duration(outcome.seconds):>8}  {shown(outcome.title)}")
+        say(f"  {duration(outcome.seconds):>8}  {shown(outcome.title)}")
     if not failed:
         return
     if any(outcome.exit_code == EXIT_CANCELLED for outcome in failed):
-        print("\nStopped: the same command with --resume continues from here.")
+        say("\nStopped: the same command with --resume continues from here.")
     width = max(40, shutil.get_terminal_size().columns - 10)
-    print(f"\n{len(failed)} failed\n  exit code  prompt and cause")
+    say(f"\n{len(failed)} failed\n  exit code  prompt and cause")
     for outcome in failed:
-        print(f"  {outcome.exit_code:>9}  {shown(outcome.title)}")
-        print(textwrap.indent(textwrap.fill(printable(outcome.error), width), " " * 13))
+        say(f"  {outcome.exit_code:>9}  {shown(outcome.title)}")
+        say(textwrap.indent(textwrap.fill(printable(outcome.error), width), " " * 13))
         if outcome.folder:
-            print(f"{'':13}{printable(outcome.folder)}")
+            say(f"{'':13}{printable(outcome.folder)}")
 
 
 def shown(prompt: str) -> str:

@@ -14,7 +14,7 @@ from ..jobs.engine import Engine
 from ..jobs.job import Job
 from ..jobs.placement import Placement
 from ..jobs.runner import Runner
-from ..jobs.terminal import ProgressDisplay
+from ..jobs.terminal import ProgressDisplay, say
 from ..jobs.wait import Poller, on_stop_signals
 from ..jobs.words import duration
 from ..scene.importer import ImportFailedError
@@ -223,7 +223,7 @@ class Several:
 
     def _say(self, line: str) -> None:
         self._display.close()
-        print(line, flush=True)
+        say(line)
 
 
 def earlier_jobs(runner: Runner) -> list[Job]:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TextIO
 
+from ..sdi_engine.system.streams import to_nowhere
 from ..sdi_engine.system.untrusted import printable
 from . import words
 from .job import Job
@@ -37,7 +38,7 @@ class ProgressDisplay:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
-        self._moves = self._stream.isatty()
+        self._moves = self._stream is not None and self._stream.isatty()
         self._printed: dict[str, _Printed] = {}
         self._line_length = 0
 
@@ -55,8 +56,7 @@ class ProgressDisplay:
     def close(self) -> None:
         """End the bar's line."""
         if self._line_length:
-            self._stream.write("\n")
-            self._stream.flush()
+            say("", self._stream)
         self._line_length = 0
 
     def _show_progress(self, job: Job, printed: _Printed) -> None:
@@ -85,17 +85,29 @@ class ProgressDisplay:
             return
         if any(each.label for each in self._printed.values()):
             text = " | ".join(each.share for each in self._printed.values() if each.share)
-        text = _shown(text, self._stream)[: shutil.get_terminal_size().columns - 1]
-        self._stream.write("\r" + text.ljust(self._line_length))
-        self._stream.flush()
+        text = printable(text)[: shutil.get_terminal_size().columns - 1]
+        say("\r" + text.ljust(self._line_length), self._stream, end="")
         self._line_length = len(text)
 
     def _print_line(self, text: str) -> None:
         self.close()
-        self._stream.write(_shown(text, self._stream) + "\n")
-        self._stream.flush()
+        say(printable(text), self._stream)
 
 
-def _shown(text: str, stream: TextIO) -> str:
+def say(text: str, stream: TextIO | None = None, end: str = "\n") -> None:
+    """Print a text at once, with "?" for what the stream's encoding lacks.
+
+    Where it cannot be written, nothing more is printed: nobody's objects are lost because a reader has left, as `head`
+    does, or because the disk of a log is full.
+
+    Args:
+        stream: standard output by default, which Blender without a terminal may not have.
+    """
+    stream = sys.stdout if stream is None else stream
+    if stream is None:
+        return
     encoding = stream.encoding or "ascii"
-    return printable(text).encode(encoding, errors="replace").decode(encoding)
+    try:
+        print(text.encode(encoding, errors="replace").decode(encoding), end=end, file=stream, flush=True)
+    except OSError:
+        to_nowhere(stream)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TextIO
+
+from ..system.streams import to_nowhere
 
 
 class OutputError(Exception):
@@ -24,16 +25,9 @@ def say(text: str, stream: TextIO | None = None) -> None:
     try:
         print(text, file=stream, flush=True)
     except OSError as error:
-        _to_nowhere(stream)
+        to_nowhere(stream)
         if not isinstance(error, BrokenPipeError):
             raise OutputError(
                 f"What this command says cannot be written ({error.strerror or error}): free some space, or send it "
                 "elsewhere."
             ) from error
-
-
-def _to_nowhere(stream: TextIO) -> None:
-    """Drop what the stream still holds, which Python would try to write at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)

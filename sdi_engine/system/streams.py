@@ -1,4 +1,4 @@
-"""The standard streams of a program that was started without some of them.
+"""The standard streams of a program that was started without some of them, and of one whose reader has left.
 
 Standard library only, and readable for Python 3.8.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TextIO
 
 _NAMES = ("stdin", "stdout", "stderr")
 
@@ -28,3 +29,11 @@ def open_streams() -> None:
             stream = Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)  # or its buffer would be closed when a wrapper takes its place
+
+
+def to_nowhere(stream: TextIO) -> None:
+    """Drop what a stream that cannot be written still holds, which Python would try to write at its end, and all else
+    that is written to it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -1,10 +1,13 @@
 """A job's output in a terminal."""
 
 import io
+import os
+import sys
+import tempfile
 
 import pytest
 from sdi_text_to_3d.jobs.job import Job
-from sdi_text_to_3d.jobs.terminal import ProgressDisplay
+from sdi_text_to_3d.jobs.terminal import ProgressDisplay, say
 from sdi_text_to_3d.sdi_engine.contract import events
 from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
 from sdi_text_to_3d.sdi_engine.contract.request import JobRequest
@@ -66,3 +69,35 @@ def test_jobs_made_at_once_share_a_line_in_a_terminal_until_they_are_over(two_jo
     display(two_jobs[1], "[2/2]")
     assert written.getvalue().rpartition("\r")[2].rstrip() == "[2/2] Optimising 75%"
     assert "\n" not in written.getvalue()
+
+
+@pytest.fixture
+def unread():
+    """A stream whose reader has left."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", encoding="utf-8") as stream:
+        yield stream
+
+
+def test_a_reader_that_has_left_ends_no_work(two_jobs, unread):
+    display = ProgressDisplay(unread)
+    for job in two_jobs:
+        display(job)
+    display.close()
+    say("2 of 2 objects made", unread)
+
+
+def test_what_an_encoding_lacks_ends_no_work():
+    with tempfile.TemporaryFile("w+", encoding="cp1252") as stream:
+        say("\u5c3a\u5b50 and \u00e9", stream)
+        stream.seek(0)
+        assert stream.read() == "?? and \u00e9\n"
+
+
+def test_a_blender_without_a_terminal_does_its_work(two_jobs, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    display = ProgressDisplay()
+    display(two_jobs[0])
+    display.close()
+    say("1 of 1 objects made")
