@@ -12,7 +12,15 @@ from pathlib import Path
 from ..sdi_engine.contract import attendance, events
 from ..sdi_engine.contract.job_folder import JobFolder, storage_errors
 from ..sdi_engine.contract.request import JobRequest, slug
-from ..sdi_engine.system.files import open_to_read, remove_file, touch
+from ..sdi_engine.system.files import (
+    MISSING_SECONDS,
+    device_of,
+    is_there,
+    open_to_read,
+    remove_file,
+    touch,
+    was_deleted,
+)
 from ..sdi_engine.system.liveness import Clock, Stopwatch
 from . import process
 
@@ -24,9 +32,6 @@ LONGEST_GRACE_SECONDS = 60.0
 
 EXIT_GRACE_SECONDS = 10.0
 """How long the engine may keep a job's status after it has reported the job's end."""
-
-MISSING_SECONDS = 2.0
-"""How long a folder must be missing to count as deleted; a network drive may lose it for an instant."""
 
 LOG_TAIL_LINES = 12
 
@@ -60,6 +65,7 @@ class Job:
         self.is_given_up = False
         """Whether it counts as over only because its engine has long been silent, which may turn out to be wrong."""
         self._clock = clock
+        self._device = device_of(folder.path)
         self._offset = 0
         self._reported_state = events.QUEUED
         self._since_reported_end: Stopwatch | None = None
@@ -94,16 +100,18 @@ class Job:
         """Whether it was stopped or has failed, and its folder still exists."""
         return self.state in (events.CANCELLED, events.FAILED, events.PAUSED) and self.failure is not _DELETED
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether its folder is missing, alone or with all around it, while the drive that it was on is there."""
+        return was_deleted(self.folder.path, self._device)
+
     def is_deleted(self) -> bool:
-        """Whether its folder has been missing for `MISSING_SECONDS` while the results folder exists; ask repeatedly."""
-        try:
-            if self.folder.path.exists():
-                self._since_missing = None
-                return False
-            self._since_missing = self._since_missing or Stopwatch(self._clock)
-            return self._since_missing.look() >= MISSING_SECONDS and attendance.results_of(self.folder).folder.exists()
-        except OSError:
+        """Whether its folder `is_gone` and has been missing for `MISSING_SECONDS`; ask repeatedly."""
+        if is_there(self.folder.path):
+            self._since_missing = None
             return False
+        self._since_missing = self._since_missing or Stopwatch(self._clock)
+        return self._since_missing.look() >= MISSING_SECONDS and self.is_gone
 
     def refresh(self, waits: bool) -> None:
         """Read the state of a job that another Blender submitted; `waits`: whether it is in the queue."""

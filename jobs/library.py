@@ -149,6 +149,10 @@ class Library:
                     raise StorageError(in_use(folder)) from error
                 raise
             threading.Thread(target=_remove, args=(doomed, folder), name="deletion").start()
+        self.forget(name)
+
+    def forget(self, name: str) -> None:
+        """Take a job whose folder is gone out of the list."""
         self.entries = [entry for entry in self.entries if entry.name != name]
 
     def _read(self) -> None:

@@ -17,7 +17,7 @@ from ..sdi_engine.contract.job_folder import JobFolder, storage_errors
 from ..sdi_engine.contract.job_queue import RESUME, SAMPLE, JobQueue, Ticket
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.system import processes
-from ..sdi_engine.system.files import is_folder, touch
+from ..sdi_engine.system.files import is_folder, is_there, touch
 from .engine import Engine
 from .engine_process import EngineProcess
 from .guard import Guard
@@ -231,11 +231,14 @@ class Runner:
             find_engine: returns the engine to use; called if one must be started or checked.
 
         Raises:
-            OSError: the results folder is missing or cannot be read, which says nothing about the jobs.
+            OSError: the results folder cannot be read, or is missing but not deleted, as far as is known, which says
+                nothing about the jobs.
         """
         waiting = self.queue.waiting()
         if self.jobs and not self.queue.folder.exists():  # checked after reading, since a missing queue reads as empty
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.results))
+            sure = [job for job in self.jobs.values() if job.is_deleted() or is_there(job.folder.path)]
+            if not sure:  # where a job is there, or was deleted, so is the drive, and somebody has deleted the queue
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.results))
         self.waiting = waiting
         self.is_held = self.queue.is_held
         self.engine = self.queue.status()

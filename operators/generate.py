@@ -134,6 +134,7 @@ class _FromSource:
             return found.request
         if self.job:  # and not the active object's, which is another one
             damaged = session().desks.entry(self.job)
+            session().watcher.refresh_library()  # where its folder is gone, its row is a ghost
             raise BadInputError(damaged.trouble if damaged is not None and damaged.trouble else NO_LONGER_THERE)
         if _has_request(context.active_object):
             return JobRequest.from_json(str(context.active_object["sdi_request"]))  # a person may have edited it

@@ -47,6 +47,7 @@ class _JobOperator:
             return self.do_to_damaged(context, damaged)
         found = session().find(context, self.job) if self.job else session().display.job
         if found is None:
+            session().watcher.refresh_library()  # its row is a ghost
             return refuse(self, NO_LONGER_THERE)  # type: ignore[arg-type]
         if found.state not in self.states:
             return refuse(self, f"{self.otherwise}.")  # type: ignore[arg-type]

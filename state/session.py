@@ -249,13 +249,15 @@ class Session:
     def delete(self, context: bpy.types.Context, doomed: Job) -> None:
         """Delete a job from the disk, the queue and the scene's markers; raises StorageError."""
         where = self.desks.of(context, doomed)
+        is_gone = doomed.is_gone
         if doomed.name in where.jobs:
-            where.cancel(where.jobs[doomed.name])
+            if not is_gone:  # or nobody can be told
+                where.cancel(where.jobs[doomed.name])
             where.jobs.pop(doomed.name, None)
         self.submissions.forget(doomed.name)
         if self.display.job is not None and self.display.job.name == doomed.name:
             self.display.show_nothing()
-        self._delete_folder(where.results, doomed.name)
+        self._delete_folder(where.results, doomed.name, is_gone=is_gone)
 
     def delete_damaged(self, context: bpy.types.Context, name: str) -> None:
         """Delete a folder of the list whose job cannot be read; raises StorageError."""
@@ -301,12 +303,16 @@ class Session:
             self.watcher.hear(stopped)
             self.watcher.refresh_library()
 
-    def _delete_folder(self, results: Path, name: str) -> None:
+    def _delete_folder(self, results: Path, name: str, *, is_gone: bool = False) -> None:
+        """Delete a job's folder, unless the person has deleted it already (`is_gone`), and all that shows the job."""
         library = self.desks.library
         assert library is not None
         shelf = library if library.results == results else Library(results)
-        with storage_errors(results):
-            shelf.delete(name)
+        if is_gone:
+            shelf.forget(name)
+        else:
+            with storage_errors(results):
+                shelf.delete(name)
         self.arrivals.forget(name)
         self.display.pictures.forget_thumbnail(name)
         job_list.fill(library.entries)

@@ -240,12 +240,13 @@ def _ignored_settings(settings: list[str]) -> str:
 
 def _work_on(folder: JobFolder, request: JobRequest, resume: bool, report: Listener, work: Work) -> None:
     """Do the work; if the results' drive goes away for a moment, resume from the last checkpoint once it is back."""
+    device = files.device_of(folder.path)
     for _ in range(MOST_ABSENCES):
         try:
             work(folder, request, resume, report)
             return
         except StorageError as error:
-            if not _was_away(error) or not _comes_back(folder):
+            if not _was_away(error) or not _comes_back(folder, device):
                 raise
             log.warning("%s The drive is back: resuming from the last checkpoint.", error)
             resume = True
@@ -259,22 +260,16 @@ def _was_away(error: StorageError) -> bool:
     return cause.errno in _ABSENCES or getattr(cause, "winerror", None) in _WINDOWS_ABSENCES
 
 
-def _comes_back(folder: JobFolder) -> bool:
-    """Wait for the job's folder to come back with its drive; False if only the folder is gone, or after too long."""
+def _comes_back(folder: JobFolder, device: int | None) -> bool:
+    """Wait for the job's folder to come back with its drive, `device`; False if it was deleted, or after too long."""
     watch = liveness.Stopwatch()
     while not files.is_there(folder.request_file):
-        if _is_deleted(folder) or watch.look() > ABSENCE_SECONDS:
+        seconds = watch.look()
+        is_sure = files.is_there(folder.path.parent) or seconds >= files.MISSING_SECONDS
+        if seconds > ABSENCE_SECONDS or (is_sure and files.was_deleted(folder.path, device)):
             return False
         time.sleep(1.0)
     return True
-
-
-def _is_deleted(folder: JobFolder) -> bool:
-    """Whether the job's folder is missing but others are there; without the drive all would be missing."""
-    try:
-        return not folder.path.exists() and any(folder.path.parent.iterdir())
-    except OSError:
-        return False
 
 
 def _refuse_running(

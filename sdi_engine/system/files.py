@@ -22,6 +22,9 @@ from .untrusted import parse_json
 MAX_JSON_BYTES = 4 * 2**20
 """Limit of a JSON file: many times the size of the largest of ours."""
 
+MISSING_SECONDS = 2.0
+"""How long what `was_deleted` must be missing to count as deleted; a network drive may lose it for an instant."""
+
 _CAREFUL = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NOINHERIT", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
 _ON_WINDOWS = sys.platform == "win32"
 _Done = TypeVar("_Done")
@@ -81,6 +84,31 @@ def leads_to_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def device_of(path: Path) -> int | None:
+    """The device that a file or folder is on; None where that cannot be seen."""
+    try:
+        return path.stat().st_dev
+    except (OSError, ValueError):
+        return None
+
+
+def was_deleted(path: Path, device: int | None) -> bool:
+    """Whether a file or folder is missing though the device that it was on (`device_of`) is there.
+
+    Where its drive is away, nothing at all is found on the way to it, or what is there is on another device, such as
+    the empty folder at which the drive is mounted.
+    """
+    for place in (path, *path.parents):
+        try:
+            found = place.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError):
+            return False
+        return place != path and found.st_dev == device
+    return False
 
 
 def refuse_link(path: Path) -> None:

@@ -128,6 +128,8 @@ def writes_no_more(desk):
 
 
 def test_a_drive_that_comes_back_is_as_if_it_had_never_been_away(desk, results, tmp_path):
+    away_from = desk.extension.jobs.job
+    desk.monkeypatch.setattr(away_from, "device_of", lambda path: -1)  # what is left on the way there is on another one
     for number in range(3):
         desk.generate(f"slow mug {number}")
     desk.until(lambda: writes_no_more(desk))
@@ -153,6 +155,44 @@ def test_a_folder_deleted_while_its_job_runs_is_reported_as_deleted(desk, tmp_pa
     desk.job.folder.path.rename(tmp_path / "bin")
     desk.until(lambda: desk.job.is_over)
     assert "folder was deleted" in desk.job.failure.message
+
+
+def test_a_results_folder_deleted_while_its_job_runs_leaves_no_job_no_marker_and_no_row(desk, results, tmp_path):
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job.state == "running")
+    assert desk.markers()
+    results.rename(tmp_path / "bin")
+    desk.until(lambda: desk.job.is_over)
+    assert "folder was deleted" in desk.job.failure.message
+    desk.to_the_end()
+    assert not desk.helpers()
+    assert not desk.list()
+    assert desk.session.display.complaint == ""
+    assert desk.press("dismiss_job") is None
+    assert desk.job is None
+
+
+def test_a_job_whose_results_folder_was_deleted_is_deleted_with_one_click(desk, results, tmp_path):
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job.state == "running")
+    results.rename(tmp_path / "bin")
+    assert desk.press("delete_job") is None  # before anybody has noticed
+    assert desk.job is None
+    desk.to_the_end()
+    assert not desk.helpers()
+    assert not desk.list()
+
+
+def test_a_row_whose_folder_is_gone_goes_at_the_first_click(desk, results, tmp_path):
+    desk.generate()
+    desk.to_the_end()
+    name = desk.job.name
+    assert desk.press("dismiss_job") is None
+    desk.to_the_end()
+    (results / name).rename(tmp_path / "bin")
+    assert "no longer exists" in desk.press("delete_job", job=name)
+    desk.to_the_end()
+    assert not desk.list()
 
 
 @pytest.mark.parametrize("restart", [False, True])

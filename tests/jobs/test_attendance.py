@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from sdi_text_to_3d.jobs import job as job_module
 from sdi_text_to_3d.jobs import process
 from sdi_text_to_3d.jobs.job import CANCEL_GRACE_SECONDS, EXIT_GRACE_SECONDS, Job
 from sdi_text_to_3d.jobs.library import read_entry
@@ -209,7 +210,18 @@ def test_a_deleted_folder_is_reported_as_deleted(engine):
     assert "deleted" in job.failure.message
 
 
-def test_a_results_folder_that_is_away_changes_no_job(engine, tmp_path):
+def test_a_deleted_results_folder_ends_its_jobs(engine, tmp_path):
+    job = engine.begin()
+    engine.queue.results.rename(tmp_path / "bin")
+    engine.look(job, 1.0)
+    assert job.state == events.RUNNING
+    engine.look(job, 4.0)
+    assert job.state == events.FAILED
+    assert "deleted" in job.failure.message
+
+
+def test_a_results_folder_that_is_away_changes_no_job(engine, monkeypatch, tmp_path):
+    monkeypatch.setattr(job_module, "device_of", lambda path: -1)  # what is left on the way to it is on another device
     job = engine.begin()
     engine.queue.results.rename(tmp_path / "away")
     engine.look(job, 10.0)

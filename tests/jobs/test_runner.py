@@ -1,5 +1,6 @@
 """Jobs in every state, done by an engine that does what their prompts say."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -614,7 +615,42 @@ def test_a_better_python_is_used_at_once(tmp_path, engine):
     desk.close()
 
 
-def test_a_drive_that_is_away_for_an_instant_costs_no_job(desk, tmp_path):
+def test_a_results_folder_that_is_deleted_ends_its_jobs_and_the_next_one_is_done(desk, tmp_path):
+    jobs = [desk.put("slow and steady"), desk.put("a red mug")]
+    desk.until(lambda: jobs[0].state == events.RUNNING)
+    pid = desk.pid()
+    desk.results.rename(tmp_path / "bin")
+
+    def all_are_over():
+        with contextlib.suppress(FileNotFoundError):  # for an instant it may only be away
+            desk.poll()
+        return not desk.is_busy
+
+    deadline = time.monotonic() + 60.0
+    while not all_are_over():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert all("deleted" in job.failure.message for job in jobs)
+    assert desk.poll() == []
+    process.end_tree(pid)  # the stand-in writes nothing, and so does not notice
+    assert desk.run("a blue mug").state == events.DONE
+
+
+def test_a_job_goes_on_though_somebody_has_deleted_the_queue_around_it(desk):
+    job = desk.put("slow and steady")
+    desk.until(lambda: job.state == events.RUNNING)
+    pid = desk.pid()
+    shutil.rmtree(desk.queue.folder)
+    assert desk.poll() in ([], [job])
+    job.finish()
+    desk.until(lambda: job.is_over)
+    assert job.state == events.DONE
+    process.end_tree(pid)
+    assert desk.run("a blue mug").state == events.DONE
+
+
+def test_a_drive_that_is_away_for_an_instant_costs_no_job(desk, monkeypatch, tmp_path):
+    monkeypatch.setattr(job_module, "device_of", lambda path: -1)  # what is left on the way to it is on another device
     jobs = [desk.put(f"mug {number}") for number in range(3)]
     desk.queue.hold()
     desk.poll()

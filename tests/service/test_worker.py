@@ -1,6 +1,7 @@
 """The whole engine on a tiny model: run, kill, resume, cancel, finish early, fail."""
 
 import errno
+import functools
 import json
 import os
 import subprocess
@@ -33,7 +34,7 @@ from sdi_engine.errors import (
 from sdi_engine.run import checkpoint, text_to_mesh
 from sdi_engine.run.optimisation import Optimisation
 from sdi_engine.service import worker
-from sdi_engine.system import files, processes
+from sdi_engine.system import files, liveness, processes
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 
@@ -394,6 +395,9 @@ def test_a_job_outlasts_a_program_that_has_its_events_open_on_windows(tmp_path, 
 def test_a_job_goes_on_from_its_checkpoint_when_the_drive_is_back(tmp_path, monkeypatch):
     folder = JobFolder.create(tmp_path / "results" / "job", request("starter"))
     results, away = folder.path.parent, tmp_path / "away"
+    monkeypatch.setattr(
+        worker.files, "device_of", lambda path: -1
+    )  # what is left on the way to it is on another device
     calls, naps = [], []
 
     def nap(seconds):
@@ -445,6 +449,21 @@ def test_a_drive_that_answers_with_errors_is_waited_for_as_one_that_is_gone(tmp_
     assert worker.run(folder.path, resume=False, work=work) == EXIT_DONE
     assert calls == [False, True]
     assert states(folder)[-1] == events.DONE
+
+
+def test_a_results_folder_that_is_deleted_is_not_waited_for(tmp_path, monkeypatch, caplog):
+    folder = JobFolder.create(tmp_path / "results" / "job", request("starter"))
+    now = [0.0]
+    monkeypatch.setattr(liveness, "Stopwatch", functools.partial(liveness.Stopwatch, lambda: now[0]))
+    monkeypatch.setattr(worker.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    def work(folder, request, resume, report):
+        folder.path.parent.rename(tmp_path / "bin")
+        report(events.Progress("Optimising", 1, 2))
+
+    assert worker.run(folder.path, resume=False, work=work) == EXIT_STORAGE
+    assert now[0] <= 3.0
+    assert "start the job again where it was deleted" in caplog.text
 
 
 def test_a_drive_that_stays_away_ends_the_job_with_a_sentence(tmp_path, monkeypatch, caplog):

@@ -321,3 +321,17 @@ def test_who_leaves_a_job_waits_for_who_reads_its_status_on_windows(folder, monk
     as_on_windows(monkeypatch, "status.json", 3)
     folder.leave()
     assert not folder.status_file.exists()
+
+
+def test_what_is_missing_was_deleted_only_where_its_device_is_there(tmp_path):
+    place = tmp_path / "results" / "job"
+    place.mkdir(parents=True)
+    device = files.device_of(place)
+    assert not files.was_deleted(place, device)
+    place.rmdir()
+    assert files.was_deleted(place, device)
+    assert not files.was_deleted(place, -1), "its drive is away, and was mounted at the folder around it"
+    assert not files.was_deleted(place, None)
+    place.parent.rmdir()
+    assert files.was_deleted(place, device)
+    assert files.device_of(place) is None
