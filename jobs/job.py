@@ -12,6 +12,7 @@ from pathlib import Path
 from ..sdi_engine.contract import attendance, events
 from ..sdi_engine.contract.job_folder import JobFolder, storage_errors
 from ..sdi_engine.contract.request import JobRequest, slug
+from ..sdi_engine.errors import BadInputError
 from ..sdi_engine.system.files import (
     MISSING_SECONDS,
     device_of,
@@ -149,6 +150,11 @@ class Job:
             self._read_events()
             self._conclude(engine_exit_code())
         return changed or ended
+
+    def refuse_at_work(self) -> None:
+        """Raise BadInputError where an engine on this machine is at the job, though here it counts as over."""
+        if attendance.is_at_work_here(self.folder):
+            raise BadInputError("An engine is at this job already: another Blender, or a command, has resumed it.")
 
     def wait_again(self) -> None:
         """Prepare the folder for the queue, so that the job resumes from its last checkpoint; raises OSError."""

@@ -114,7 +114,13 @@ class Runner:
         return job
 
     def resume(self, job: Job) -> None:
-        """Queue a stopped or failed job before all others, to resume from its last checkpoint; raises StorageError."""
+        """Queue a stopped or failed job before all others, to resume from its last checkpoint.
+
+        Raises:
+            BadInputError: an engine is at it already.
+            StorageError: its folder or the queue cannot be written.
+        """
+        job.refuse_at_work()
         with storage_errors(self.results):
             job.wait_again()
             self.queue.release()

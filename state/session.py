@@ -160,9 +160,14 @@ class Session:
         """Resume a job that was stopped or has failed.
 
         Raises:
-            EngineError: the job's folder cannot be written, or contains links.
+            EngineError: the job's folder cannot be written, or contains links, or an engine is at the job already.
         """
         stopped.folder.refuse_links()
+        try:
+            stopped.refuse_at_work()
+        except EngineError:
+            self.watcher.refresh_library()  # to show it as it is
+            raise
         desk = self.desks.of(context, stopped)
         desk.use(preferences.engine(context))
         self.arrivals.expect_again(context, stopped)

@@ -26,6 +26,12 @@ def is_attended(folder: JobFolder, clock: liveness.Clock = time.monotonic) -> bo
     return runs and not _is_at_another(folder, status)
 
 
+def is_at_work_here(folder: JobFolder) -> bool:
+    """Whether an engine on this machine works on a job, beyond doubt."""
+    status = folder.status()
+    return status is not None and processes.runs(status) is True and not _is_at_another(folder, status)
+
+
 def is_ours_to_end(folder: JobFolder) -> bool:
     """Whether the process that works on the job may be ended for it: here, beyond doubt, and on no other job.
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from ..errors import (
     out_of_memory,
 )
 from ..system import files, liveness, processes
+from ..system.locks import ProcessLock
 from .device import device_taken
 from .early_stop import EarlyStop
 
@@ -111,13 +112,19 @@ def run(
     Returns:
         The exit code (`sdi_engine.errors`), after logging a sentence that explains it.
     """
-    try:
-        folder = JobFolder.open(path)
-        folder.refuse_links()
-        _refuse_running(folder, taken_by=taken_by or {})
-    except EngineError as error:
-        log.error("%s", error)
-        return error.exit_code
+    with ExitStack() as alone:
+        try:
+            folder = JobFolder.open(path)
+            folder.refuse_links()
+            alone.enter_context(_alone_at(folder, taken_by or {}))
+        except EngineError as error:
+            log.error("%s", error)
+            return error.exit_code
+        return _run(folder, resume, listener, work)
+
+
+def _run(folder: JobFolder, resume: bool, listener: Listener, work: Work) -> int:
+    """`run`, of a job that nobody else is at."""
     if resume and folder.result() is not None:
         log.info('The job "%s" is already done.', folder.path)
         return errors.EXIT_DONE
@@ -270,6 +277,24 @@ def _comes_back(folder: JobFolder, device: int | None) -> bool:
             return False
         time.sleep(1.0)
     return True
+
+
+@contextmanager
+def _alone_at(folder: JobFolder, taken_by: Mapping[str, Any]) -> Iterator[None]:
+    """Be the only one at a job in this block: of several that begin with it at the same moment, one does.
+
+    Between two machines only `_refuse_running` tells, which sees what is written in the folder.
+
+    Raises:
+        BadInputError: another engine works on it.
+        StorageError: locks do not work on this computer.
+    """
+    lock = ProcessLock(f"job {os.path.realpath(folder.path)}", is_for_once=True)
+    if not lock.acquire():
+        raise BadInputError(f'Another engine works on the job "{folder.path}": wait for it or cancel it.')
+    with lock:
+        _refuse_running(folder, taken_by=taken_by)
+        yield
 
 
 def _refuse_running(

@@ -12,6 +12,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -23,12 +24,19 @@ _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
 class ProcessLock:
-    """At most one process holds it at a time; `subject` names the lock."""
+    """At most one process holds it at a time.
 
-    def __init__(self, subject: str) -> None:
+    Args:
+        subject: names the lock.
+        is_for_once: whether its file is removed when it is released: of thousands of jobs there would be thousands.
+    """
+
+    def __init__(self, subject: str, *, is_for_once: bool = False) -> None:
         place = here().key  # a home folder may be shared by machines, whose locks are none of each other's business
         self._name = hashlib.sha256(f"{place}\n{subject}".encode("utf-8", "surrogatepass")).hexdigest()[:24] + ".lock"
         self._file: int | None = None
+        self._path: Path | None = None
+        self._is_for_once = is_for_once
 
     def acquire(self) -> bool:
         """Take the lock; False where another process has it.
@@ -39,8 +47,8 @@ class ProcessLock:
         reasons = []
         for place in _PLACES:
             try:
-                folder = place()
-                self._file = _locked(folder / self._name)
+                self._path = place() / self._name
+                self._file = _locked(self._path)
             except OSError as error:  # a network drive without locks, say, or a home that cannot be written
                 reasons.append(f"{error.strerror or error}")
                 continue
@@ -52,9 +60,19 @@ class ProcessLock:
 
     def release(self) -> None:
         """Let another process take it; does nothing where this one does not hold it."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        if self._file is None:
+            return
+        if self._is_for_once and sys.platform != "win32":
+            self._remove()  # while it is held, or it might be another process's by now
+        os.close(self._file)
+        self._file = None
+        if self._is_for_once and sys.platform == "win32":
+            self._remove()  # which no process has open then, or Windows keeps it
+
+    def _remove(self) -> None:
+        assert self._path is not None
+        with suppress(OSError):
+            self._path.unlink()
 
     def __enter__(self) -> ProcessLock:
         return self
@@ -82,7 +100,18 @@ def _locked(path: Path) -> int | None:
         if error.errno in _HELD:
             return None
         raise
-    return file
+    if sys.platform == "win32" or _is_still(path, file):
+        return file
+    os.close(file)  # its last holder has removed it since it was opened
+    return _locked(path)
+
+
+def _is_still(path: Path, file: int) -> bool:
+    """Whether an open file has this name."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(file))
+    except OSError:
+        return False
 
 
 def _in_own_folder() -> Path:

@@ -524,6 +524,20 @@ def test_a_running_job_is_found_again_watched_and_cancelled(desk, engine, tmp_pa
     assert found.state == events.CANCELLED
 
 
+def test_a_job_that_another_blender_has_resumed_is_not_resumed_again(desk, engine, tmp_path):
+    job = desk.put("slow")
+    desk.until(lambda: job.state == events.RUNNING)
+    other, theirs = Desk(tmp_path / "results", engine), refreshed(job.folder)
+    theirs.state = events.CANCELLED  # as it was when that Blender saw it last
+    with pytest.raises(BadInputError, match="at this job already"):
+        other.resume(theirs)
+    assert job.folder.status() is not None
+    assert desk.queue.waiting() == []
+    job.finish()
+    desk.until(lambda: job.is_over)
+    assert job.state == events.DONE
+
+
 def test_a_python_without_torch_says_what_to_install(tmp_path):
     """The real engine, in a Python without packages."""
     program = tmp_path / "bare python"

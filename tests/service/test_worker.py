@@ -175,6 +175,27 @@ def test_a_running_job_is_not_run_twice(model, tmp_path, caplog):
     assert worker.run(folder.path, resume=False) == EXIT_DONE
 
 
+def test_of_two_that_resume_a_job_at_the_same_moment_one_does(tmp_path, caplog):
+    """The other one's status file may be missing, as before its first heartbeat, or where Resume has removed it."""
+    folder = JobFolder.create(tmp_path / "job", request("starter"))
+    codes = []
+
+    def work(folder, request, resume, report):
+        folder.status_file.unlink()
+        program = (
+            "import sys; from sdi_engine.service import worker; "
+            "sys.exit(worker.run(sys.argv[1], resume=True, work=lambda *_: None))"
+        )
+        codes.append(subprocess.run([sys.executable, "-c", program, str(folder.path)]).returncode)
+        codes.append(worker.run(folder.path, resume=True, work=lambda *_: None))
+
+    assert worker.run(folder.path, resume=True, work=work) == EXIT_DONE
+    assert codes == [EXIT_BAD_INPUT] * 2
+    assert states(folder).count(events.DONE) == 1
+    assert "Another engine works on the job" in caplog.text
+    assert worker.run(folder.path, resume=True, work=lambda *_: None) == EXIT_DONE, "the job is free again"
+
+
 @pytest.mark.parametrize("host", [{"machine": "another"}, {"namespace": "another container"}])
 def test_an_engine_elsewhere_is_judged_by_whether_its_heartbeat_changes(tmp_path, host):
     """Not by its clock, which may be wrong."""

@@ -62,6 +62,30 @@ def test_the_file_is_in_the_persons_own_folder_and_for_nobody_else(own, tmp_path
     assert not list((tmp_path / "temporary").iterdir())
 
 
+def test_the_file_of_a_lock_that_is_for_once_goes_with_its_holder(own):
+    lock = ProcessLock("a", is_for_once=True)
+    assert lock.acquire()
+    assert not ProcessLock("a", is_for_once=True).acquire()
+    lock.release()
+    assert not list(own.rglob("*.lock"))
+
+
+@needs_posix
+def test_a_file_that_was_removed_after_it_was_opened_is_no_lock(own, monkeypatch):
+    first, second, open_file = ProcessLock("a", is_for_once=True), ProcessLock("a", is_for_once=True), os.open
+    assert first.acquire()
+
+    def open_and_be_late(*arguments):
+        file = open_file(*arguments)
+        monkeypatch.setattr(os, "open", open_file)
+        first.release()
+        return file
+
+    monkeypatch.setattr(os, "open", open_and_be_late)
+    assert second.acquire()
+    assert not ProcessLock("a").acquire()
+
+
 @needs_posix
 def test_a_link_in_its_place_is_not_followed(own, tmp_path):
     with ProcessLock("a") as lock:
