@@ -85,22 +85,34 @@ def add_box(marker: bpy.types.Object, prompt: str) -> None:
 
 
 def find(job_name: str, part: str = MARKER) -> bpy.types.Object | None:
-    """The job's marker, or another of its helpers by `PART`; None if the file has none."""
-    return next((each for each in helpers(job_name) if each.get(PART) == part), None)
+    """The job's marker, or another of its helpers by `PART`; None where there is none, or the person has deleted it."""
+    return next((each for each in helpers(job_name, part) if not is_deleted(each)), None)
 
 
-def helpers(job_name: str | None = None) -> list[bpy.types.Object]:
-    """The helper objects of a job, or of all jobs, in the file: marker, box, live mesh.
+def is_deleted(helper: bpy.types.Object) -> bool:
+    """Whether the person has deleted a helper, which is in the file only for what points to it, such as a node.
+
+    While `undo` has put helpers aside, all of them look so.
+    """
+    return not helper.users_collection
+
+
+def helpers(job_name: str | None = None, part: str | None = None) -> list[bpy.types.Object]:
+    """The helper objects of a job, or of all jobs, in the file: marker, box, live mesh; `part`: only those.
 
     Not those that are linked from another file, nor overrides of such: Blender lets nobody take these out.
     """
     ours = [each for each in bpy.data.objects if JOB in each and each.library is None and each.override_library is None]
-    return ours if job_name is None else [each for each in ours if str(each[JOB]) == job_name]
+    return [
+        each
+        for each in ours
+        if (job_name is None or str(each[JOB]) == job_name) and (part is None or each.get(PART) == part)
+    ]
 
 
 def count() -> int:
     """The number of markers in the file."""
-    return sum(each.get(PART) == MARKER for each in helpers())
+    return sum(not is_deleted(each) for each in helpers(part=MARKER))
 
 
 def edge_of(marker: bpy.types.Object) -> float:
@@ -111,8 +123,9 @@ def edge_of(marker: bpy.types.Object) -> float:
 
 def tidy() -> None:
     """Remove boxes whose marker the person has deleted; the result is then placed where Generate was pressed."""
-    for box in [each for each in helpers() if each.get(PART) == BOX and each.parent is None]:
-        bpy.data.objects.remove(box)
+    for box in helpers(part=BOX):
+        if box.parent is None or is_deleted(box.parent):
+            bpy.data.objects.remove(box)
 
 
 def matrix_of(job_name: str) -> Matrix | None:

@@ -39,6 +39,7 @@ def show(folder: JobFolder, where: Placement, request: JobRequest) -> bool:
         return False
     overlay = markers.find(job_name, markers.OVERLAY)
     if overlay is None:
+        remove(job_name)  # one that an undo has put aside
         overlay = live_mesh.make(
             thing.users_collection[0], job_name, request.prompt, str(folder.path.parent), markers.OVERLAY
         )
@@ -52,13 +53,13 @@ def show(folder: JobFolder, where: Placement, request: JobRequest) -> bool:
 
 def remove(job_name: str) -> None:
     """Remove a job's overlay, if it has one."""
-    if markers.find(job_name, markers.OVERLAY) is not None:
+    if markers.helpers(job_name, markers.OVERLAY):
         markers.remove(job_name)
 
 
 def remove_all() -> None:
     """Remove the overlays of all jobs."""
-    for name in {str(each[markers.JOB]) for each in markers.helpers() if each.get(markers.PART) == markers.OVERLAY}:
+    for name in {str(each[markers.JOB]) for each in markers.helpers(part=markers.OVERLAY)}:
         markers.remove(name)
 
 

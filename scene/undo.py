@@ -37,6 +37,7 @@ class _Aside:
         marker: the marker's world matrix; None if the person has deleted it.
         mesh: the live mesh's world matrix and geometry, or None without one; geometry that was edited is None.
         homes: where the job's helpers are linked to, by their names: kinds and names of collections or scenes.
+        deleted: which of the job's helpers, by `markers.PART`, the person has deleted, though something points to them.
         hidden: the names of those that are hidden in the shown view layer.
         outside: the names of those that are not in a local view, each with the address of that viewport's data.
         selected: whether the marker is selected there.
@@ -51,6 +52,7 @@ class _Aside:
     marker: Matrix | None
     mesh: tuple[Matrix, live_mesh.Geometry | None] | None
     homes: dict[str, list[tuple[str, str]]]
+    deleted: frozenset[str]
     hidden: frozenset[str]
     outside: frozenset[tuple[str, int]]
     selected: bool
@@ -117,7 +119,8 @@ def _put_one_back(aside: _Aside) -> None:
         for each in markers.helpers(aside.job_name):
             _take_home(each, aside, scene)
     for each in known:
-        if not each.users_collection and each.get(markers.PART) != markers.OVERLAY:
+        part = str(each.get(markers.PART, ""))
+        if not each.users_collection and part != markers.OVERLAY and part not in aside.deleted:
             _take_home(each, aside, scene)
     if aside.mesh is not None:
         matrix, geometry = aside.mesh
@@ -181,6 +184,7 @@ def _remember(job_name: str) -> _Aside:
         marker=markers.last_matrix(marker) if marker is not None else None,
         mesh=mesh,
         homes={each.name: _homes_of(each) for each in helpers},
+        deleted=frozenset(str(each.get(markers.PART, "")) for each in helpers if markers.is_deleted(each)),
         hidden=frozenset(each.name for each in helpers if each.name in there and each.hide_get(view_layer=view_layer)),
         outside=frozenset(
             (each.name, viewport.as_pointer())

@@ -340,6 +340,48 @@ class TestUndo:
         bpy.ops.ed.redo()
         assert markers.find(JOB) is None
 
+    def test_what_was_deleted_stays_deleted_though_a_node_points_to_it(self, bpy, markers):
+        add(bpy, markers)
+        tree = bpy.data.node_groups.new("Tree", "GeometryNodeTree")
+        tree.use_fake_user = True
+        node = tree.nodes.new("GeometryNodeObjectInfo")
+        node_name = node.name
+        node.inputs["Object"].default_value = markers.find(JOB)
+        bpy.ops.ed.undo_push(message="point")
+        bpy.ops.object.select_all(action="DESELECT")
+        markers.find(JOB).select_set(True)
+        bpy.ops.object.delete()
+        bpy.ops.ed.undo_push(message="delete")
+        deleted = node.inputs["Object"].default_value
+        assert deleted is not None, "Blender keeps it for the node"
+        assert markers.find(JOB) is None
+        for x in (1.0, 2.0):
+            bpy.data.objects["Cube"].location.x = x
+            bpy.ops.ed.undo_push(message="move")
+        bpy.ops.ed.undo()
+        assert bpy.data.objects["Cube"].location.x == 1.0
+        assert markers.find(JOB) is None
+        pointed_to = bpy.data.node_groups["Tree"].nodes[node_name].inputs["Object"].default_value
+        assert not pointed_to.users_collection
+        markers.tidy()
+        assert markers.find(JOB, markers.BOX) is None
+        add(bpy, markers)  # as when the job is resumed
+        assert markers.find(JOB).users_collection
+        markers.remove(JOB)
+        assert not markers.helpers()
+
+    def test_a_deletion_can_be_undone_though_a_node_points_to_it(self, bpy, markers):
+        add(bpy, markers)
+        bpy.context.scene["mine"] = markers.find(JOB)
+        bpy.ops.ed.undo_push(message="point")
+        bpy.ops.object.select_all(action="DESELECT")
+        markers.find(JOB).select_set(True)
+        bpy.ops.object.delete()
+        bpy.ops.ed.undo_push(message="delete")
+        assert markers.find(JOB) is None
+        bpy.ops.ed.undo()
+        assert markers.find(JOB) is not None
+
     def test_a_live_mesh_comes_back_beside_its_marker(self, bpy, extension, markers, results):
         add(bpy, markers)
         for x in (1.0, 2.0):
