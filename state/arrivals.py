@@ -429,21 +429,43 @@ class Arrivals:
         except OSError as error:  # at worst it is offered once more after a restart
             log.warning("Could not record that the result in %s is %s: %s", folder.path, where.fate, error)
 
-    def _another_file_was_opened(self, *_: object) -> None:
+    def _another_file_was_opened(self, path: str, *_: object) -> None:
+        """`path`: of the file; empty of a new one, which is made of a startup file or a template. It has asked for
+        nothing, whatever was shown when that was saved."""
         texture_preview.remove_all()  # of a file that Blender has saved by itself
         self._overlaid.clear()
+        if not path:
+            markers.remove_stale(lambda name: True)
         file = OpenFile()
-        for name in file.marked:
-            if name in self._placements and self._placements[name].fate == IMPORTED:
-                del self._placements[name]  # not into this file as it was saved: `is_left` finds it
+        self._bring_in_again(file)
         self.remove_stale()
         self._in_open_file.clear()
-        self._in_open_file.update(name for name, where in self._placements.items() if file.is_of(name, where))
+        if path:
+            self._in_open_file.update(name for name, where in self._placements.items() if file.is_of(name, where))
         self._shown_steps.clear()
         self._unmarked.clear()
         finished = self._elsewhere | self._ready
         self._ready = {name: job for name, job in finished.items() if name in self._in_open_file and self.wants(name)}
         self._elsewhere = {name: job for name, job in finished.items() if name not in self._in_open_file}
+
+    def take_over_appended(self) -> bool:
+        """A scene that was appended from a file in which a job was made brings the job's marker, and so its result.
+
+        Returns:
+            Whether there are markers; the list of jobs then has to be read, by which finished ones are found.
+        """
+        file = OpenFile()
+        self._bring_in_again(file)
+        self._in_open_file.update(name for name in file.marked if self.wants(name))
+        for name in self._elsewhere.keys() & self._in_open_file:
+            self._ready[name] = self._elsewhere.pop(name)
+        return bool(file.marked)
+
+    def _bring_in_again(self, file: OpenFile) -> None:
+        """Forget that results were imported whose markers are in the file as it was saved: `is_left` finds these."""
+        for name in file.marked:
+            if name in self._placements and self._placements[name].fate == IMPORTED:
+                del self._placements[name]
 
     def _file_will_be_saved(self, *_: object) -> None:
         """Keep what only shows how a texture grows out of the file."""

@@ -59,8 +59,11 @@ class Session:
         self.clicks = Clicks()
         self._undo_guard = UndoGuard()
         of = bpy.app.handlers
+        appended = getattr(of, "blend_import_post", None)  # which 4.2 does not have
         self._handlers = Handlers(
-            (of.load_post, self._another_file_was_opened), (of.save_post, self._file_may_have_another_path)
+            (of.load_post, self._another_file_was_opened),
+            (of.save_post, self._file_may_have_another_path),
+            *([(appended, self.something_was_appended)] if appended is not None else []),
         )
         self._catalog_handlers = assets.catalog_handlers()
 
@@ -330,6 +333,11 @@ class Session:
         """
         if self.desks.runner is not None:
             self.results_were_changed(bpy.context)
+
+    def something_was_appended(self, *_: object) -> None:
+        """Blender has appended, or linked, data from another file."""
+        if self.arrivals.take_over_appended():
+            self.watcher.refresh_library()
 
     def _file_may_have_another_path(self, *_: object) -> None:
         """After the first save or a Save As a results folder beside the .blend file (//) is another one."""

@@ -244,6 +244,7 @@ class Watcher:
             for name in gone:
                 if file.shown[name] == str(library.results) and self._arrivals.placement_of(name) is None:
                     markers.remove(name)
+            self._arrivals.remove_stale()
         return [each for each in entries if self._arrivals.is_left(file, each) and not self._desks.watched(each.name)]
 
     def _watch_some(self) -> None:

@@ -183,3 +183,87 @@ def test_disabling_leaves_a_marker_that_can_be_deleted_and_nothing_that_nobody_u
     desk.to_the_end()
     assert bpy.data.objects["slow mug"].location.x == 7.0
     assert not desk.helpers()
+
+
+@pytest.fixture
+def shown_scene(bpy, desk, file, saved):
+    """Appends the scene of the saved file to a new one."""
+
+    def append():
+        bpy.ops.wm.read_homefile()
+        with bpy.data.libraries.load(file) as (there, here):
+            here.scenes = there.scenes
+        assert desk.markers()
+
+    return append
+
+
+def test_an_appended_scene_gets_what_its_marker_waits_for(bpy, desk, file, saved, shown_scene):
+    desk.press("finish_job")
+    desk.to_the_end()
+    shown_scene()
+    desk.to_the_end()
+    assert bpy.data.objects["slow mug"].location.x == 7.0
+    assert not desk.helpers()
+
+
+def test_an_appended_scene_gets_a_result_that_comes_later(bpy, desk, file, saved, shown_scene):
+    shown_scene()
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert bpy.data.objects["slow mug"].location.x == 7.0
+    assert not desk.helpers()
+
+
+def test_where_nobody_says_what_was_appended_no_marker_is_left(bpy, desk, file, saved, shown_scene):
+    """As in Blender 4.2, which has no handler for it."""
+    if hasattr(bpy.app.handlers, "blend_import_post"):
+        bpy.app.handlers.blend_import_post.clear()
+    desk.press("finish_job")
+    desk.to_the_end()
+    shown_scene()
+    assert desk.press("refresh_jobs") is None
+    desk.to_the_end()
+    assert not desk.helpers()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_new_file_gets_nothing_though_its_startup_file_was_saved_with_a_marker(bpy, desk, file, saved, restart):
+    desk.press("finish_job")
+    desk.to_the_end()
+    for _ in range(2):
+        if restart:
+            bpy.ops.wm.read_homefile(use_empty=True)
+            desk.start_anew()
+        bpy.ops.wm.read_homefile(filepath=file)
+        desk.session.watcher.find_again()
+        desk.to_the_end()
+        assert "slow mug" not in bpy.data.objects
+        assert not desk.helpers()
+    bpy.ops.wm.open_mainfile(filepath=file)
+    desk.to_the_end()
+    assert bpy.data.objects["slow mug"].location.x == 7.0, "the file itself still gets it"
+
+
+def test_a_new_file_gets_no_result_that_comes_later(bpy, desk, file, saved):
+    bpy.ops.wm.read_homefile(filepath=file)
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert "slow mug" not in bpy.data.objects
+    bpy.ops.wm.open_mainfile(filepath=file)
+    desk.to_the_end()
+    assert bpy.data.objects["slow mug"].location.x == 7.0
+
+
+def test_a_new_file_gets_no_texture_for_an_object_of_its_startup_file(bpy, desk, file):
+    desk.settings.prompt = "slow red"
+    assert desk.press("texture") is None
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    bpy.ops.wm.save_as_mainfile(filepath=file)
+    bpy.ops.wm.read_homefile(filepath=file)
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert not bpy.data.objects["Cube"].sdi_looks
+    bpy.ops.wm.open_mainfile(filepath=file)
+    desk.to_the_end()
+    assert bpy.data.objects["Cube"].material_slots[0].material.name == "slow red"
