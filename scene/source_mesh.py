@@ -21,7 +21,7 @@ from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.contract.source_mesh import DTYPES
 from ..sdi_engine.errors import BadInputError
-from ..sdi_engine.surface.own_map import why_unfit
+from ..sdi_engine.surface.own_map import udim_tiles, why_unfit
 from ..sdi_engine.system.files import write_atomically
 from .base_colour import base_colour, uses_tiles
 from .destination import editor_of
@@ -38,10 +38,6 @@ MOST_UV_MAPS = 8
 
 _INSIDE = 0.5
 """Vertices that have more than this weight are in a vertex group: modifiers interpolate weights at its border."""
-
-_TILES_IN_A_ROW = 10
-"""Of UDIM tiles, which are counted from 1001 on."""
-_NEARLY = 1e-4
 
 _CONVERTIBLE = {
     "CURVE": "a curve",
@@ -246,8 +242,6 @@ def _source(
         corners = corners[:, ::-1]
     uv_map = mesh.uv_layers.active
     uv = _numbers(uv_map.uv, "vector", 2, np.float32)[corners] if uv_map is not None else None
-    if uses_tiles(mesh) or (uv is not None and _lies_in_tiles(uv)):
-        raise BadInputError(f'"{thing.name}" has UDIM tiles: give it a UV map within one tile, and one image.')
     vertices = (_numbers(mesh.vertices, "co", 3, np.float32) @ world[:3, :3].T + world[:3, 3]).astype(np.float32)
     if not np.isfinite(vertices).all():
         raise BadInputError(
@@ -256,6 +250,8 @@ def _source(
     at = _numbers(mesh.loops, "vertex_index", 1, np.int32)[:, 0]
     if (vertices[at] == vertices[at[0]]).all():
         raise BadInputError(f'"{thing.name}" has no extent: is its scale 0?')
+    if uses_tiles(mesh) or (uv is not None and udim_tiles(uv, vertices[at[corners]]) > 1):
+        raise BadInputError(f'"{thing.name}" has UDIM tiles: give it a UV map within one tile, and one image.')
     polygons = _numbers(mesh.loop_triangles, "polygon_index", 1, np.int32)[:, 0]
     chosen = _chosen_polygons(evaluated, mesh, thing, only_selected, vertex_group)
     topology = topology_of(mesh)
@@ -295,21 +291,6 @@ def _refuse_without_room(source: Source, thing: bpy.types.Object) -> None:
         raise BadInputError(
             f'{reason}, and "{thing.name}" has as many UV maps as Blender allows: remove one, to make room.'
         )
-
-
-def _lies_in_tiles(uv: np.ndarray) -> bool:
-    """Whether the triangles (F, 3, 2) of a UV map each lie in one of several UDIM tiles, so that no texture repeats."""
-    import numpy as np
-
-    if not np.isfinite(uv).all():
-        return False
-    low, high = np.floor(uv.min(axis=1) + _NEARLY), np.ceil(uv.max(axis=1) - _NEARLY)
-    is_on_border = (low >= high).any(axis=1)  # of two tiles, such as the rims that Solidify makes
-    low, high = low[~is_on_border], high[~is_on_border]
-    if not len(low):
-        return False
-    is_udim = low.min() >= 0.0 and low[:, 0].max() < _TILES_IN_A_ROW
-    return bool((high - low <= 1.0).all() and (low != low[0]).any() and is_udim)
 
 
 def _numbers(items: bpy.types.bpy_prop_collection, name: str, width: int, kind: type) -> np.ndarray:

@@ -15,7 +15,7 @@ from ..mesh.topology import connected
 from ..mesh.unwrap import unwrap
 from .islands import islands_of, shared_edges
 from .normals import doubled_areas
-from .own_map import NO_AREA, areas_on, why_unfit
+from .own_map import udim_tiles, why_unfit
 from .projected_map import projected_map
 from .source import Place, SourceMesh
 from .texels import claims
@@ -62,7 +62,7 @@ def uv_map_for(source: SourceMesh, place: Place, texture_size: int) -> UvMap:
     reason = "The mesh has no UV map"
     if source.uv is not None:
         reason = why_unfit(source.uv, source.vertices[source.faces])
-        tiles = 1 if reason else _udim_tiles(source)
+        tiles = udim_tiles(source.uv, source.vertices[source.faces])
         if tiles > 1:
             raise BadInputError(
                 f"The UV map lies in {tiles} UDIM tiles, and only one can be painted: pack its islands into one tile, "
@@ -148,19 +148,6 @@ def overlap_of(uv: NDArray[np.float32], corners: NDArray[np.float32], apart: flo
     covered = np.isfinite(low[:, 0])
     spread = np.linalg.norm(high[covered] - low[covered], axis=1)
     return float((spread > apart).mean()) if covered.any() else 0.0
-
-
-def _udim_tiles(source: SourceMesh) -> int:
-    """How many UDIM tiles a map lies in: 1 if it has none, since islands lie across the borders of squares."""
-    uv = source.uv.astype(np.float64)
-    low, high = np.floor(uv.min(axis=1) + 1e-4), np.ceil(uv.max(axis=1) - 1e-4)
-    used = areas_on(uv) >= NO_AREA
-    tiles = np.unique(low[used], axis=0)
-    if len(tiles) < 2 or (high - low > 1.0).any() or tiles.min() < 0.0 or tiles[:, 0].max() >= 10.0:
-        return 1
-    island = islands_of(source.uv, shared_edges(source.vertices, source.faces))[used]
-    spread = np.unique(np.column_stack([island, low[used]]), axis=0)
-    return len(tiles) if len(spread) == len(np.unique(island)) else 1
 
 
 def _front_first(source: SourceMesh, place: Place, uv: NDArray[np.float32]) -> NDArray[np.int64]:

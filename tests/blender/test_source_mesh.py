@@ -402,6 +402,20 @@ class TestRefusals:
         layer.uv[0].vector.x += 1.5
         assert capture(square).uv is not None, "a texture that repeats"
 
+    def test_a_texture_that_repeats_over_a_grid_is_not_in_udim_tiles(self, bpy, capture, refusal):
+        """Though every triangle lies in one square."""
+        bpy.ops.mesh.primitive_grid_add(x_subdivisions=4, y_subdivisions=4)
+        thing = bpy.context.object
+        for corner in thing.data.uv_layers.active.uv:
+            corner.vector *= 2.0
+        assert capture(thing).uv is not None
+        for polygon in thing.data.polygons:  # its quarters apart from each other, each in a square of its own
+            for vertex, loop in zip(polygon.vertices, polygon.loop_indices, strict=True):
+                x, y, _ = thing.data.vertices[vertex].co
+                offset = [0.0 if middle < 0.0 else 1.0 for middle in polygon.center[:2]]
+                thing.data.uv_layers.active.uv[loop].vector = (x * 0.45 + 0.5 + offset[0], y * 0.45 + 0.5 + offset[1])
+        assert "UDIM" in refusal(thing)
+
     @pytest.mark.parametrize("kind", ["SOLIDIFY", "WIREFRAME"])
     def test_rims_on_the_border_of_the_uv_map_are_in_no_other_tile(self, bpy, capture, kind):
         bpy.ops.mesh.primitive_plane_add()

@@ -6,6 +6,7 @@ from sources import by_place, cube, grid
 from sdi_engine.errors import BadInputError
 from sdi_engine.surface.baking import bake
 from sdi_engine.surface.islands import islands_of, shared_edges
+from sdi_engine.surface.own_map import udim_tiles
 from sdi_engine.surface.source import SourceMesh
 from sdi_engine.surface.texels import texels_of
 from sdi_engine.surface.uv_map import uv_map_for
@@ -60,6 +61,17 @@ def test_tiles_beside_each_other_are_refused_and_one_tile_elsewhere_is_not():
         mapped(cube(uv=spread.astype(np.float32)))
     moved = mapped(cube(uv=source.uv + np.float32(3.0)))
     np.testing.assert_allclose(moved.uv, source.uv, atol=1e-5)
+
+
+def test_squares_over_which_islands_lie_are_no_tiles():
+    source = grid()
+    corners = source.vertices[source.faces]
+    assert udim_tiles(source.uv * 2, corners) == 1, "each triangle lies in one square"
+    apart = 0.9 * source.uv + np.floor(2.0 * source.uv.mean(axis=1, keepdims=True))
+    assert udim_tiles(apart, corners) == 4
+    assert udim_tiles(apart - 1.0, corners) == 1, "no tile has negative coordinates"
+    assert udim_tiles(apart + np.float32([10.0, 0.0]), corners) == 1, "a row has ten tiles"
+    assert udim_tiles(np.full_like(source.uv, np.nan), corners) == 1
 
 
 def test_a_map_that_reaches_outside_repeats_and_that_is_said():
