@@ -14,8 +14,7 @@ from .inspection import MAX_TEXTURE_EDGE, PNG_HEADER_BYTES, check_png, numbers
 
 CORNERS = "corners"
 TOPOLOGY = "topology"
-REST = "rest"
-"""Arrays of `source.npz` that only Blender uses: the first two as in `TextureFiles`, the third as in `MovedFiles`."""
+"""Arrays of `source.npz` that only Blender uses, as in `TextureFiles`."""
 
 MAX_SOURCE_BYTES = 2**30
 """Five million triangles and the largest picture take less."""
@@ -93,7 +92,7 @@ def read_moved(folder: JobFolder) -> MovedFiles:
     after = read_array(folder.moved_file, source_mesh.VERTICES, "<f4", (3,), source_mesh.MAX_VERTICES)
     if before is None or faces is None or after is None:
         raise UnsoundFileError("its vertices or faces are missing")
-    rest = read_array(folder.source_file, REST, "<f4", (3,), source_mesh.MAX_VERTICES)
+    rest = read_array(folder.source_file, source_mesh.REST, "<f4", (3,), source_mesh.MAX_VERTICES)
     of_all = [before, after] if rest is None else [before, after, rest]
     if any(len(each) != len(before) for each in of_all):
         raise UnsoundFileError("its moved vertices are of another mesh")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import bpy
 
-from ..jobs.texture_files import CORNERS, REST, TOPOLOGY
+from ..jobs.texture_files import CORNERS, TOPOLOGY
 from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.contract.source_mesh import DTYPES
@@ -84,7 +84,7 @@ class Source:
         """The content of a job's `source.npz`; the same for the same arrays."""
         import numpy as np
 
-        arrays = {name: getattr(self, name) for name in (*DTYPES, CORNERS, TOPOLOGY, REST)}
+        arrays = {name: getattr(self, name) for name in (*DTYPES, CORNERS, TOPOLOGY)}
         content = io.BytesIO()
         np.savez(content, **{name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None})
         return content.getvalue()

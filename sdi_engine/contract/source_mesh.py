@@ -10,6 +10,8 @@ normals        (F, 3, 3) float32, of every corner, as shaded; absent: they are c
 painted        (F,) bool, which faces get a new look; absent: all
 look           (n, n, 3) uint8, sRGB, the base colour of before on that UV map, row 0 at v = 1; absent: unknown
 look_corners   (F, 3, 3) uint8, sRGB, the same of every corner, where there is no picture or no UV map; absent: unknown
+rest           (V, 3) float32, the vertices as the object's mesh has them, in its own space, before its modifiers;
+               absent: unknown, or modifiers make other vertices
 
 Where a new UV map was made, `uv.npz` has it as the one array `uv`, in the order and of the type above. Where the shape
 was refined, `moved.npz` has the one array `vertices` (V, 3) float32: where each of the source's vertices is now, in the
@@ -28,6 +30,7 @@ NORMALS = "normals"
 PAINTED = "painted"
 LOOK = "look"
 LOOK_CORNERS = "look_corners"
+REST = "rest"
 
 DTYPES = {
     VERTICES: "float32",
@@ -37,6 +40,7 @@ DTYPES = {
     PAINTED: "bool",
     LOOK: "uint8",
     LOOK_CORNERS: "uint8",
+    REST: "float32",
 }
 """The types of the arrays' numbers, little endian, under numpy's names."""
 

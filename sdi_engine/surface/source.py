@@ -72,6 +72,7 @@ class SourceMesh:
         painted: (F,), which faces get a new look, at least one; None: all.
         look: (n, n, 3), sRGB, on the UV map, row 0 at v = 1.
         look_corners: (F, 3, 3), sRGB.
+        rest: (V, 3), the vertices before the object's place and its modifiers; may be NaN. None: unknown.
     """
 
     vertices: NDArray[np.float32]
@@ -81,6 +82,7 @@ class SourceMesh:
     painted: NDArray[np.bool_] | None = None
     look: NDArray[np.uint8] | None = None
     look_corners: NDArray[np.uint8] | None = None
+    rest: NDArray[np.float32] | None = None
 
     @cached_property
     def painted_faces(self) -> NDArray[np.bool_]:
@@ -161,6 +163,8 @@ def read_source(file: Path) -> SourceMesh:
     for name in (names.UV, names.NORMALS, names.PAINTED, names.LOOK_CORNERS):
         if name in arrays and len(arrays[name]) != len(mesh.faces):
             raise BadInputError(f'"{file}" has {name} for another number of faces: start the job again.')
+    if mesh.rest is not None and len(mesh.rest) != len(mesh.vertices):
+        raise BadInputError(f'"{file}" has {names.REST} for another number of vertices: start the job again.')
     return checked(mesh)
 
 
@@ -178,6 +182,7 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
     names.PAINTED: (names.MAX_FACES,),
     names.LOOK: (names.MAX_LOOK_EDGE, names.MAX_LOOK_EDGE, 3),
     names.LOOK_CORNERS: (names.MAX_FACES, 3, 3),
+    names.REST: (names.MAX_VERTICES, 3),
 }
 """Shapes of the arrays: the first number is the most that there may be, as are both edges of the picture."""
 
@@ -193,7 +198,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> NDAr
         limits = _SHAPES[name]
         if dtype != _dtype(name) or is_fortran or len(shape) != len(limits):
             raise ValueError(f"{name} of another type or shape than a mesh has")
-        fixed = shape[-1:] == limits[-1:] if name in (names.VERTICES, names.FACES) else shape[1:] == limits[1:]
+        fixed = shape[1:] == limits[1:]
         if name == names.LOOK:
             fixed = shape[0] == shape[1] > 0 and shape[2] == 3
         if not fixed or (shape[0] > limits[0]):

@@ -32,6 +32,9 @@ _CHECKED_SIZE = 512
 _FOLDED = 2.0 * WIDEST**2 - 1.0
 """Cosine between the normals of two triangles that are turned so far against each other that no chart has both."""
 
+SAME_SHAPE = 1e-4
+"""Of a mesh's size: shapes whose vertices differ by less are the same one."""
+
 SAME_PLACE = 0.01
 """Points of the surface that are closer than this do not count as overlapping; scene units, and a mesh is about 1."""
 
@@ -89,8 +92,13 @@ def uv_map_for(source: SourceMesh, place: Place, texture_size: int) -> UvMap:
 
 
 def new_map(source: SourceMesh, place: Place, texture_size: int) -> NDArray[np.float32]:
-    """UV coordinates (F, 3, 2) in 0…1 of a new map for a mesh, in the order of its faces."""
-    vertices = place.normalised(source.vertices)
+    """UV coordinates (F, 3, 2) in 0…1 of a new map for a mesh, in the order of its faces.
+
+    Objects that share a mesh, and stand elsewhere, turned or evenly scaled, get the very same one: they can share it.
+    """
+    vertices = _before_its_place(source)
+    if vertices is None:
+        vertices = place.normalised(source.vertices)
     if len(source.faces) > MOST_FOR_UNWRAP:
         uv = projected_map(vertices, source.faces, texture_size, PADDING)
     else:
@@ -100,6 +108,26 @@ def new_map(source: SourceMesh, place: Place, texture_size: int) -> NDArray[np.f
         uv = mesh.uv[mesh.faces]
     margin = PADDING / 2.0 / texture_size
     return (margin + np.nan_to_num(uv) * (1.0 - 2.0 * margin)).astype(np.float32)
+
+
+def _before_its_place(source: SourceMesh) -> NDArray[np.float32] | None:
+    """The vertices as the object's own mesh has them, in scene units; None where they are unknown, or of another shape
+    than what stands in the scene, as with uneven scaling or modifiers."""
+    if source.rest is None or not np.isfinite(source.rest).all():
+        return None
+    used = np.unique(source.faces)
+    before, after = (each[used].astype(np.float64) for each in (source.rest, source.vertices))
+    before, after = before - before.mean(axis=0), after - after.mean(axis=0)
+    u, _, v = np.linalg.svd(before.T @ after)
+    turn = u @ v
+    scale = np.linalg.norm(after) / max(np.linalg.norm(before), 1e-300)
+    off_by = np.abs(scale * before @ turn - after).max() / np.abs(after).max()
+    if off_by > SAME_SHAPE or np.linalg.det(turn) < 0.0:
+        return None
+    try:
+        return SourceMesh(source.rest, source.faces).place().normalised(source.rest)
+    except BadInputError:  # far from its origin
+        return None
 
 
 def _hanging_together(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> trimesh.Trimesh:

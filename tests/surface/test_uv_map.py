@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import trimesh
 from sources import by_place, cube, grid
 
 from sdi_engine.errors import BadInputError
@@ -72,6 +73,23 @@ def test_squares_over_which_islands_lie_are_no_tiles():
     assert udim_tiles(apart - 1.0, corners) == 1, "no tile has negative coordinates"
     assert udim_tiles(apart + np.float32([10.0, 0.0]), corners) == 1, "a row has ten tiles"
     assert udim_tiles(np.full_like(source.uv, np.nan), corners) == 1
+
+
+def test_objects_that_share_a_mesh_share_the_new_map():
+    mesh = trimesh.creation.icosphere(subdivisions=2)
+    rest, faces = mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32)
+
+    def uv_of(linear, at=(0.0, 0.0, 0.0)):
+        placed = (rest @ np.asarray(linear, np.float32).T + np.float32(at)).astype(np.float32)
+        return mapped(SourceMesh(placed, faces, rest=rest)).uv
+
+    turned = trimesh.transformations.rotation_matrix(1.0, [1, 2, 3])[:3, :3]
+    np.testing.assert_array_equal(uv_of(np.eye(3)), uv_of(3.0 * turned, (5.0, -2.0, 1.0)))
+    assert not np.array_equal(uv_of(np.eye(3)), uv_of(np.diag([1.0, 1.0, 4.0]))), "whose shape is another one"
+    as_it_stands = mapped(SourceMesh(rest * np.float32([1, 1, 4]), faces)).uv
+    np.testing.assert_array_equal(uv_of(np.diag([1.0, 1.0, 4.0])), as_it_stands)
+    unknown = mapped(SourceMesh(rest, faces, rest=np.full_like(rest, np.nan))).uv
+    assert np.isfinite(unknown).all()
 
 
 def test_a_map_that_reaches_outside_repeats_and_that_is_said():
