@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -136,16 +136,18 @@ class Runner:
                 job.cancel()
         self._sort_jobs()
 
-    def cancel_waiting(self) -> list[Job]:
-        """Remove all watched jobs from the queue that no engine has taken; the caller must withdraw those returned.
+    def cancel_waiting(self) -> Iterator[Job]:
+        """Remove all watched jobs from the queue that no engine has taken; the caller must withdraw those yielded, also
+        where this ends with an error.
 
         Raises:
             StorageError: the queue cannot be written.
         """
         with storage_errors(self.results):
-            names = self.queue.remove_all(self.jobs)
+            for name in self.queue.remove_all(set(self.jobs)):
+                if name in self.jobs:  # or it had two tickets
+                    yield self.jobs.pop(name)
         self._read_queue()
-        return [self.jobs.pop(name) for name in names]
 
     def give_up(self, job: Job) -> None:
         """Let a waiting job fail because no engine can be started (`trouble`); raises StorageError."""

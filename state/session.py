@@ -201,10 +201,15 @@ class Session:
     def cancel_waiting(self) -> None:
         """Remove all jobs from the queue that no engine has taken; raises StorageError."""
         self.submissions.drop()
-        withdrawn = [job for each in self.desks.all() for job in each.cancel_waiting()]
-        self.watcher.withdraw(withdrawn)
-        self.watcher.poll_soon()
-        redraw()
+        withdrawn: list[Job] = []
+        try:
+            for each in self.desks.all():
+                for job in each.cancel_waiting():
+                    withdrawn.append(job)  # also those before an error
+        finally:
+            self.watcher.withdraw(withdrawn)
+            self.watcher.poll_soon()
+            redraw()
 
     def pause(self, context: bpy.types.Context, stopped: Job) -> None:
         """Pause a job, and free the engine's memory if it works on no other; raises StorageError."""

@@ -167,11 +167,13 @@ class JobQueue:
 
     def remove(self, name: str) -> bool:
         """Take a job out of the queue; False where it did not wait."""
-        return bool(self.remove_all({name}))
+        return bool(list(self.remove_all({name})))
 
-    def remove_all(self, names: Container[str]) -> list[str]:
-        """Take these jobs out of the queue; the names of those that did wait, the next one first."""
-        return self._tear_up_all(self.waiting(), names)
+    def remove_all(self, names: Container[str]) -> Iterator[str]:
+        """Take these jobs out of the queue; yields each that did wait, the next one first, as soon as it is out."""
+        for ticket in self.waiting():
+            if ticket.name in names and self.tear_up(ticket):
+                yield ticket.name
 
     def move(self, name: str, by: int) -> None:
         """Swap the turns of a waiting job and the next one (`by` = 1) or the one before (−1), where there is one."""

@@ -1,5 +1,7 @@
 """Long lists of prompts, disk errors in the middle, and another results folder in the preferences."""
 
+import errno
+
 import pytest
 from blender_desk import PROMPT
 
@@ -195,6 +197,33 @@ class TestAnotherResultsFolder:
         desk.until(lambda: desk.list() == [PROMPT])
         bpy.ops.wm.open_mainfile(filepath=str(second))
         desk.until(lambda: desk.list() == [])
+
+
+def test_those_that_left_the_queue_before_an_error_are_cancelled_and_the_others_wait(desk, monkeypatch):
+    desk.generate("slow mug")
+    desk.until(lambda: desk.job is not None and desk.job.state == "running")
+    for number in range(3):
+        desk.generate(f"mug {number}")
+    runner = desk.session.desks.runner
+    jobs = {job.request.prompt: job for job in runner.jobs.values()}
+    tear_up = type(runner.queue).tear_up
+
+    def fail_at_the_second(queue, ticket):
+        if ticket.name == jobs["mug 1"].name:
+            raise OSError(errno.EIO, "Input/output error")
+        return tear_up(queue, ticket)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(runner.queue), "tear_up", fail_at_the_second)
+        assert "Input/output error" in desk.press("cancel_waiting")
+    for _ in range(3):
+        desk.tick()
+    states = [jobs[f"mug {number}"].state for number in range(3)]
+    assert states == ["cancelled", "queued", "queued"]
+    assert desk.press("cancel_waiting") is None
+    desk.press("finish_job")
+    desk.to_the_end()
+    assert [jobs[f"mug {number}"].state for number in range(3)] == ["cancelled"] * 3
 
 
 def test_those_left_behind_are_taken_up_some_at_a_time(desk, submissions, prompts, monkeypatch):

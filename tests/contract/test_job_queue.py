@@ -177,7 +177,7 @@ def test_many_keep_their_order_and_the_queue_is_read_once(queue, monkeypatch):
     assert list(queue.add_all(["last", "early"], first=True)) == ["last", "early"]
     assert names(queue) == ["last", "early", *many]
     looks.clear()
-    assert queue.remove_all({"job-7", "job-3", "nobody"}) == ["job-3", "job-7"]
+    assert list(queue.remove_all({"job-7", "job-3", "nobody"})) == ["job-3", "job-7"]
     assert len(looks) == 1
 
 
