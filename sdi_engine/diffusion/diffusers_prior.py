@@ -6,7 +6,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -92,6 +92,12 @@ class DiffusersPrior(Prior):
         """The model's own space, by its VAE or None."""
         return PixelLatents(int(self._denoiser.config.in_channels)) if vae is None else VaeLatents(vae, self.device)
 
+    @cached_property
+    def _dtype(self) -> torch.dtype:
+        """In which the denoiser is asked. Diffusers looks at each of its layers for that, at every question."""
+        dtype: torch.dtype = self._denoiser.dtype
+        return dtype
+
     @property
     def _cells(self) -> int:
         """Cells of x along the edge of the images that the model was made for."""
@@ -167,6 +173,10 @@ class DiffusersPrior(Prior):
         """Whether the VAE encodes in bfloat16, which has the range of 32 bits: where cards are fast in it, or memory is
         short."""
         return (self._encodes_fast_in_16_bits or "16 bits" in self._measures) and not self._overflows
+
+    @property
+    def largest_x0(self) -> float:
+        return self._latents.largest
 
     def decode(self, x0: Tensor) -> Tensor:
         self._take_turn(self._vae)

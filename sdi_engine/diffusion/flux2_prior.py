@@ -35,7 +35,7 @@ class Flux2KleinPrior(LanguagePrior):
         return {"embedding": embedding}
 
     def _velocity(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        dtype = self._denoiser.dtype
+        dtype = self._dtype
         tokens: Tensor = self._denoiser(
             hidden_states=tokens_of(x, 1).to(dtype),
             timestep=t,

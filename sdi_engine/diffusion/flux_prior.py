@@ -46,7 +46,7 @@ class _PatchPrior(FlowPrior):
 
     def _asked(self, x: Tensor, t: Tensor, embedding: Tensor, **more: Tensor) -> Tensor:
         """What the transformer says of x. It is told each patch's place as (0, row, column), and each word's as 0."""
-        dtype = self._denoiser.dtype
+        dtype = self._dtype
         rows, columns = (torch.arange(side // self._folded, device=x.device) for side in x.shape[-2:])
         places = torch.cartesian_prod(torch.zeros(1, device=x.device), rows.float(), columns.float())
         output: Tensor = self._denoiser(
@@ -79,7 +79,7 @@ class FluxPrior(_PatchPrior):
         return self._pipeline.tokenizer_2
 
     def _velocity(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        told = {"pooled_projections": text["pooled"].to(self._denoiser.dtype)}
+        told = {"pooled_projections": text["pooled"].to(self._dtype)}
         if self._takes_guidance:
             told["guidance"] = torch.full_like(t, EMBEDDED_GUIDANCE)
         return self._asked(x, t, text["embedding"], **told)

@@ -53,7 +53,7 @@ class PRXPixelPrior(LanguagePrior):
         return {"embedding": embedding, "mask": tokens.attention_mask.bool()}
 
     def _velocity(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        dtype, pixels = self._denoiser.dtype, x * self._noise_scale
+        dtype, pixels = self._dtype, x * self._noise_scale
         x0: Tensor = self._denoiser(
             hidden_states=pixels.to(dtype),
             timestep=t,

@@ -36,7 +36,7 @@ class QwenImagePrior(LanguagePrior):
         return {"embedding": embedding, "mask": torch.ones(embedding.shape[:2], dtype=torch.bool, device=self.device)}
 
     def _velocity(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        dtype = self._denoiser.dtype
+        dtype = self._dtype
         rows, columns = (side // self._patch for side in x.shape[-2:])
         tokens: Tensor = self._denoiser(
             hidden_states=tokens_of(x, self._patch).to(dtype),

@@ -49,7 +49,7 @@ class SanaPrior(LanguagePrior):
         return {"embedding": embedding, "mask": mask.bool()}
 
     def _velocity(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        dtype = self._denoiser.dtype
+        dtype = self._dtype
         velocity: Tensor = self._denoiser(
             x.to(dtype),
             encoder_hidden_states=text["embedding"].to(dtype),

@@ -18,7 +18,7 @@ class SD3Prior(FlowPrior):
     """The third text encoder (T5) may be missing, as in many distributed files; the model was trained to do without."""
 
     def _velocity(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        dtype = self._denoiser.dtype
+        dtype = self._dtype
         output: Tensor = self._denoiser(
             hidden_states=x.to(dtype),
             timestep=t * self._scheduler.config.num_train_timesteps,

@@ -84,7 +84,7 @@ class UNetPrior(DiffusersPrior):
         return (self._scheduler.timesteps.double() / self._schedule.timesteps).float().to(self.device)
 
     def predict_unguided(self, x: Tensor, t: Tensor, text: Text) -> Prediction:
-        dtype = self._denoiser.dtype
+        dtype = self._dtype
         asked = x.to(dtype), self._schedule.timestep(t), text["embedding"].to(dtype)
         if self._is_xl:
             output = self._ask(*asked, self._added_conditions(x, text)).float()
@@ -106,7 +106,7 @@ class UNetPrior(DiffusersPrior):
     def _added_conditions(self, x: Tensor, text: Text) -> dict[str, Tensor]:
         """SDXL's pooled embeddings and time ids: original size, upper left corner of the crop, target size."""
         height, width = (side * self._latents.pixels_per_cell for side in x.shape[-2:])
-        dtype = self._denoiser.dtype
+        dtype = self._dtype
         time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=dtype, device=x.device)
         return {"text_embeds": text["pooled"].to(dtype), "time_ids": time_ids.expand(len(x), -1)}
 

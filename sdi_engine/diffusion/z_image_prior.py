@@ -28,7 +28,7 @@ class ZImagePrior(LanguagePrior):
         return {"embedding": embedding[None], "mask": embedding.new_ones(1, len(embedding), dtype=torch.bool)}
 
     def _velocity(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        dtype = self._denoiser.dtype
+        dtype = self._dtype
         told = [row[mask] for row, mask in zip(text["embedding"].to(dtype), text["mask"], strict=True)]
         frames = list(x.to(dtype).unsqueeze(2))  # a video of one frame each
         output: list[Tensor] = self._denoiser(frames, 1.0 - t, told, return_dict=False)[0]

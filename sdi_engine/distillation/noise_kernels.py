@@ -171,13 +171,16 @@ def _kernels() -> tuple[Any, Any, Any]:
         squares = warp.int32(0)
         missing = warp.int32(0)
         for sample in range(per_pixel):
-            count = warp.int32(0)
-            for other in range(per_pixel):
-                count += warp.where(found[other] == found[sample], 1, 0)
+            missing += warp.where(found[sample] < 0, 1, 0)
+        for sample in range(per_pixel):
+            count = warp.int32(1)
+            if missing < per_pixel:  # beside the object nothing is seen twice
+                count = warp.int32(0)
+                for other in range(per_pixel):
+                    count += warp.where(found[other] == found[sample], 1, 0)
             entries[here, sample] = found[sample]
             times[here, sample] = float(count)
             squares += count  # each cell n_c times
-            missing += warp.where(found[sample] < 0, 1, 0)
         beside[here] = float(missing)
         length[here] = warp.sqrt(float(squares))
 

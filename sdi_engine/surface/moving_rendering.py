@@ -63,7 +63,7 @@ class MovingRendering(PaintedRendering):
         samples = self._samples
         corners = self._mesh.corners.index_select(0, samples.face)
         points = (samples.barycentric[..., None] * corners).sum(dim=1)
-        return SurfacePoints(samples.everywhere(points), samples.where[..., None].float())
+        return SurfacePoints(samples.everywhere(points), samples.where)
 
     def backward(self) -> None:
         super().backward()

@@ -217,14 +217,16 @@ class Samples:
     """The rays of B images that hit something, N of them, in the order of the images' pixels.
 
     Attributes:
-        where: (B, S·H, S·W), bool, which rays these are; S is `SUPERSAMPLING`.
+        shape: (B, S·H, S·W), how many rays the images have; S is `SUPERSAMPLING`.
+        which: (N,), int64, the numbers of these among all rays.
         face: (N,), int64.
         barycentric: (N, 3).
         direction: (N, 3), of the ray, unit length.
         distance: (N,), scene units.
     """
 
-    where: Tensor
+    shape: torch.Size
+    which: Tensor
     face: Tensor
     barycentric: Tensor
     direction: Tensor
@@ -233,15 +235,19 @@ class Samples:
     @staticmethod
     def of(hits: Hits, directions: Tensor) -> Samples:
         """What rays of these directions, (B, S·H, S·W, 3), have hit."""
-        where = hits.is_hit
-        which = where.flatten().nonzero()[:, 0]
+        which = hits.is_hit.flatten().nonzero()[:, 0]
         tensors = (hits.face, hits.barycentric, directions, hits.distance)
-        return Samples(where, *(tensor.flatten(0, 2).index_select(0, which) for tensor in tensors))
+        return Samples(hits.face.shape, which, *(tensor.flatten(0, 2).index_select(0, which) for tensor in tensors))
 
     @property
     def opacity(self) -> Tensor:
         """(B, 1, H, W), which share of a pixel's rays hit something."""
-        return F.avg_pool2d(self.where[:, None].float(), SUPERSAMPLING)
+        return F.avg_pool2d(self.where.permute(0, 3, 1, 2), SUPERSAMPLING)
+
+    @property
+    def where(self) -> Tensor:
+        """(B, S·H, S·W, 1), 1 at these rays and 0 at the others."""
+        return self.everywhere(torch.ones_like(self.distance[:, None]))
 
     def image(self, colours: Tensor) -> Tensor:
         """(B, 3, H, W), the mean of each pixel's colours, (N, 3); black where rays hit nothing."""
@@ -249,17 +255,20 @@ class Samples:
 
     def everywhere(self, values: Tensor) -> Tensor:
         """(B, S·H, S·W, C), values of the samples, (N, C), at their rays; 0 where rays hit nothing."""
-        return values.new_zeros(*self.where.shape, values.shape[1]).index_put(self.where.nonzero(as_tuple=True), values)
+        channels = values.shape[1]
+        return (
+            values.new_zeros(self.shape.numel(), channels).index_copy(0, self.which, values).view(*self.shape, channels)
+        )
 
     def gradients(self, of_image: Tensor) -> Tensor:
         """(N, 3), the gradients of the samples' colours, of those of the image, (B, 3, H, W)."""
         everywhere = F.interpolate(of_image, scale_factor=SUPERSAMPLING, mode="nearest") / SUPERSAMPLING**2
-        return everywhere.permute(0, 2, 3, 1)[self.where]
+        return everywhere.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, self.which)
 
     def split(self, size: int) -> list[Samples]:
         """The same samples, at most `size` at a time."""
-        parts = (tensor.split(size) for tensor in (self.face, self.barycentric, self.direction, self.distance))
-        return [Samples(self.where, *part) for part in zip(*parts, strict=True)]
+        tensors = (self.which, self.face, self.barycentric, self.direction, self.distance)
+        return [Samples(self.shape, *part) for part in zip(*(each.split(size) for each in tensors), strict=True)]
 
 
 class PaintedRendering(Rendering):
@@ -302,10 +311,9 @@ class PaintedRendering(Rendering):
 
     def surface(self, resolution: int) -> SurfacePoints:
         """Where the images' own rays hit: more points than were asked for."""
-        where = self._samples.where
-        origins, directions = self._cameras.rays(where.shape[-1])
-        distance = self._samples.everywhere(self._samples.distance[:, None])
-        return SurfacePoints(origins + distance * directions, where[..., None].float())
+        samples = self._samples
+        origins, directions = self._cameras.rays(samples.shape[-1])
+        return SurfacePoints(origins + samples.everywhere(samples.distance[:, None]) * directions, samples.where)
 
     def losses(self) -> Tensor:
         return self._images.new_zeros(())
