@@ -52,7 +52,8 @@ def _finer(finest: int) -> dict[str, Any]:
         "level_starts": tuple(0.4 * level / (len(levels) - 1) for level in range(len(levels))),
         # of the paper, for 512 pixels
         "occupancy_resolution": 64,
-        # a mesh for the second half was measured with small models only (docs/evaluation/mesh.md)
+        # both were measured with small models only (docs/evaluation/settings.md, mesh.md)
+        "hold_colour": 0.0,
         "mesh_start": 1.0,
         "mesh_smoothing": 0.0,
     }

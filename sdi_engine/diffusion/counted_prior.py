@@ -47,6 +47,10 @@ class CountedPrior(Prior):
     def encode(self, images: Tensor) -> Tensor:
         return self._prior.encode(images)
 
+    @property
+    def largest_x0(self) -> float:
+        return self._prior.largest_x0
+
     def decode(self, x0: Tensor) -> Tensor:
         return self._prior.decode(x0)
 

@@ -20,12 +20,14 @@ class Latents(Protocol):
     Attributes:
         cuts: whether images of other sizes are cut to whole cells; else they cannot be encoded.
         graph_bytes: what is held for the gradient of `encode`, by pixel.
+        largest: no number of an image's x0 is farther from 0; infinite where nothing is known of that.
     """
 
     channels: int
     pixels_per_cell: int
     cuts: bool = False
     graph_bytes: float = 0.0
+    largest: float = math.inf
 
     def encode(self, images: Tensor) -> Tensor: ...
 
@@ -136,7 +138,7 @@ class ScaledPixels(Latents):
     pixels_per_cell = 1
 
     def __init__(self, scale: float) -> None:
-        self._scale = scale
+        self._scale = self.largest = scale
 
     def encode(self, images: Tensor) -> Tensor:
         return images * self._scale
@@ -147,6 +149,8 @@ class ScaledPixels(Latents):
 
 class PixelLatents(Latents):
     """For a model without a VAE: the image folded by `pixel_unshuffle`, such that p² · 3 channels are the model's."""
+
+    largest = 1.0
 
     def __init__(self, channels: int) -> None:
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -149,6 +150,11 @@ class Prior(ABC):
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
         """Images to x0, differentiable."""
+
+    @property
+    def largest_x0(self) -> float:
+        """No number of an image's x0 is farther from 0, of a model that draws pixels; else infinite."""
+        return math.inf
 
     @abstractmethod
     def decode(self, x0: Tensor) -> Tensor:

@@ -113,20 +113,22 @@ def distillation_loss(x0: Tensor, target: Tensor) -> Tensor:
     return 0.5 * (x0 - target.detach()).square().mean()
 
 
-def without_background_shift(x0: Tensor, target: Tensor, transparency: Tensor) -> Tensor:
-    """The target without the part of its residual that a change of each view's plain background would explain.
+def without_shift(x0: Tensor, target: Tensor, where: Tensor) -> Tensor:
+    """The target without the part of its residual that one change of the colour there would explain, in each view.
 
-    Guidance shifts the background that a view happens to have, and the field would fill space with fog to follow it.
-    So that part of the residual x̂0 − x0 is subtracted from the target. Not in the paper.
+    Of the background: guidance shifts the one that a view happens to have, and the field would fill space with fog to
+    follow it. Of the object: at little noise the model takes a colour for what it is, but for a small bias, and in
+    hundreds of steps in which nothing leads back that bias makes objects dark. So that part of the residual x̂0 − x0 is
+    subtracted from the target. Not in the paper.
 
     Args:
         x0, target: (B, C, h, w).
-        transparency: (B, 1, h, w) in 0…1, 1 − opacity, at the resolution of x0.
+        where: (B, 1, h, w) in 0…1, at the resolution of x0: the opacity, or 1 minus that.
 
     Returns:
         The new target, (B, C, h, w).
     """
-    return target - _one_colour(target - x0, transparency)
+    return target - _one_colour(target - x0, where)
 
 
 def without_colour_shift(target: Tensor, by_guidance: Tensor, opacity: Tensor) -> Tensor:

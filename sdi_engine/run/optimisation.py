@@ -21,8 +21,8 @@ from ..diffusion.prior import Prior
 from ..distillation.target import (
     distance_to_target,
     distillation_loss,
-    without_background_shift,
     without_colour_shift,
+    without_shift,
 )
 from ..randomness import seed_of
 from ..representation import START, Rendering, Safepoint, Step, SurfacePoints, broken_down, unwatched
@@ -287,12 +287,16 @@ class Optimisation:
         now = t[0].item()
         if self.guidance.target_steps(now) == 1:
             self.residuals.append((now, distance_to_target(x0, asked.x0).mean().item()))
-        target = asked.x0
+        # Beyond white and black no render can follow. If it were left in what guidance has added, and the mean of that
+        # taken off, all that can follow would become darker than it should (docs/evaluation/settings.md).
+        target = asked.x0.clamp(-self.prior.largest_x0, self.prior.largest_x0)
         opacity = F.adaptive_avg_pool2d(opacity, x0.shape[-2:])
         if settings.fit_object and asked.by_guidance is not None:
-            target = without_colour_shift(target, asked.by_guidance, opacity)
+            target = without_colour_shift(target, asked.by_guidance + (target - asked.x0), opacity)
+        if now < settings.hold_colour:
+            target = without_shift(x0, target, opacity)
         if settings.fit_background:
-            target = without_background_shift(x0, target, 1.0 - opacity)
+            target = without_shift(x0, target, 1.0 - opacity)
         if self._is_in_pixels:
             return F.interpolate(self.prior.decode(target), size, mode="bilinear")
         return target

@@ -8,8 +8,8 @@ from sdi_engine.distillation.target import (
     denoised,
     distillation_loss,
     distillation_target,
-    without_background_shift,
     without_colour_shift,
+    without_shift,
 )
 
 
@@ -86,12 +86,12 @@ def test_background_shift_is_taken_off_and_the_object_is_kept():
     x0 = torch.randn(2, 3, 8, 8)
     shift = torch.randn(2, 3, 1, 1) * transparency
     change = torch.randn(2, 3, 8, 8) * (transparency == 0.0)
-    torch.testing.assert_close(without_background_shift(x0, x0 + shift + change, transparency), x0 + change)
+    torch.testing.assert_close(without_shift(x0, x0 + shift + change, transparency), x0 + change)
 
 
 def test_background_shift_of_an_opaque_view_changes_nothing():
     x0, target = torch.randn(2, 1, 3, 8, 8)
-    fitted = without_background_shift(x0, target, torch.zeros(1, 1, 8, 8))
+    fitted = without_shift(x0, target, torch.zeros(1, 1, 8, 8))
     assert torch.equal(fitted, target)
 
 
