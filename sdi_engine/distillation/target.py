@@ -113,24 +113,6 @@ def distillation_loss(x0: Tensor, target: Tensor) -> Tensor:
     return 0.5 * (x0 - target.detach()).square().mean()
 
 
-def without_shift(x0: Tensor, target: Tensor, where: Tensor) -> Tensor:
-    """The target without the part of its residual that one change of the colour there would explain, in each view.
-
-    Of the background: guidance shifts the one that a view happens to have, and the field would fill space with fog to
-    follow it. Of the object: at little noise the model takes a colour for what it is, but for a small bias, and in
-    hundreds of steps in which nothing leads back that bias makes objects dark. So that part of the residual x̂0 − x0 is
-    subtracted from the target. Not in the paper.
-
-    Args:
-        x0, target: (B, C, h, w).
-        where: (B, 1, h, w) in 0…1, at the resolution of x0: the opacity, or 1 minus that.
-
-    Returns:
-        The new target, (B, C, h, w).
-    """
-    return target - _one_colour(target - x0, where)
-
-
 def without_colour_shift(target: Tensor, by_guidance: Tensor, opacity: Tensor) -> Tensor:
     """The target without the part of what guidance added to it that a change of the whole object's colour explains.
 
@@ -147,15 +129,27 @@ def without_colour_shift(target: Tensor, by_guidance: Tensor, opacity: Tensor) -
     Returns:
         The new target, (B, C, h, w).
     """
-    return target - _one_colour(by_guidance, opacity)
+    return target - colour_shifts(by_guidance, opacity)[0]
 
 
-def _one_colour(change: Tensor, where: Tensor) -> Tensor:
-    """The part c·where of a change, (B, C, h, w), with one c per image and channel; least squares, in closed form.
+def colour_shifts(change: Tensor, opacity: Tensor) -> tuple[Tensor, Tensor]:
+    """The part of a change that one change of the object's colour explains, and the one that one of the plain
+    background's explains, in each view; least squares of both together, in closed form.
+
+    One after the other they would not do: pixels at the object's border show both, so that what becomes of the
+    background would be taken for something about the object.
 
     Args:
         change: (B, C, h, w).
-        where: (B, 1, h, w) in 0…1.
+        opacity: (B, 1, h, w) in 0…1.
+
+    Returns:
+        c·opacity and d·(1 − opacity) with one c and one d for each image and channel, each (B, C, h, w).
     """
-    colour = (change * where).sum((2, 3), keepdim=True) / where.square().sum((2, 3), keepdim=True).clamp(min=1e-6)
-    return colour * where
+    mean, mean_opacity = (each.mean((2, 3), keepdim=True) for each in (change, opacity))
+    centred = opacity - mean_opacity
+    # change ≈ mean + slope·centred, whose two terms are independent; no slope where the opacity is the same everywhere
+    slope = (change * centred).mean((2, 3), keepdim=True) / (centred.square().mean((2, 3), keepdim=True) + 1e-9)
+    of_object = (mean + slope * (1.0 - mean_opacity)) * opacity
+    of_background = (mean - slope * mean_opacity) * (1.0 - opacity)
+    return of_object, of_background

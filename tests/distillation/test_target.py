@@ -5,11 +5,11 @@ from exact_prior import ExactPrior
 
 from sdi_engine.diffusion.prior import Prediction
 from sdi_engine.distillation.target import (
+    colour_shifts,
     denoised,
     distillation_loss,
     distillation_target,
     without_colour_shift,
-    without_shift,
 )
 
 
@@ -79,36 +79,46 @@ def test_what_guidance_added_in_all_steps_is_what_the_target_would_be_without(st
     torch.testing.assert_close(guided.x0, ddim_sample(prior, x, times, conditioning, 7.5))
 
 
-def test_background_shift_is_taken_off_and_the_object_is_kept():
-    transparency = torch.ones(2, 1, 8, 8)
-    transparency[:, :, 2:6, 2:6] = 0.0
-    transparency[1] *= 0.02  # hardly any of it is seen
-    x0 = torch.randn(2, 3, 8, 8)
-    shift = torch.randn(2, 3, 1, 1) * transparency
-    change = torch.randn(2, 3, 8, 8) * (transparency == 0.0)
-    torch.testing.assert_close(without_shift(x0, x0 + shift + change, transparency), x0 + change)
+def soft_disc():
+    """(2, 1, 8, 8): an object with a soft border, and one that hardly leaves any background to be seen."""
+    at = torch.arange(8) - 3.5
+    opacity = (3.5 - (at[:, None].square() + at.square()).sqrt()).clamp(0.0, 1.0).expand(2, 1, 8, 8).clone()
+    opacity[1] = 1.0 - 0.02 * (1.0 - opacity[1])
+    return opacity
 
 
-def test_background_shift_of_an_opaque_view_changes_nothing():
-    x0, target = torch.randn(2, 1, 3, 8, 8)
-    fitted = without_shift(x0, target, torch.zeros(1, 1, 8, 8))
-    assert torch.equal(fitted, target)
+def test_shifts_of_object_and_background_are_told_apart_also_at_the_border():
+    opacity = soft_disc()
+    of_object, of_background = torch.randn(2, 3, 1, 1) * opacity, torch.randn(2, 3, 1, 1) * (1.0 - opacity)
+    found = colour_shifts(of_object + of_background, opacity)
+    for part, wanted in zip(found, (of_object, of_background), strict=True):
+        torch.testing.assert_close(part, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_details_are_no_shift():
+    opacity = soft_disc()
+    details = torch.randn(2, 3, 8, 8)
+    details = details - sum(colour_shifts(details, opacity))
+    for part in colour_shifts(details, opacity):
+        assert part.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("everywhere", [0.0, 0.5, 1.0])
+def test_where_object_and_background_cannot_be_told_apart_one_shift_is_that_of_both(everywhere):
+    opacity, change = torch.full((1, 1, 8, 8), everywhere), torch.randn(1, 3, 8, 8)
+    of_object, of_background = colour_shifts(change, opacity)
+    mean = change.mean((2, 3), keepdim=True).expand_as(change)
+    torch.testing.assert_close(of_object, everywhere * mean)
+    torch.testing.assert_close(of_background, (1.0 - everywhere) * mean)
 
 
 def test_of_guidance_only_what_one_colour_of_the_object_explains_is_taken_off():
-    opacity = torch.zeros(2, 1, 8, 8)
-    opacity[:, :, 2:6, 2:6] = 1.0
-    target = torch.randn(2, 3, 8, 8)
-    darker = torch.randn(2, 3, 1, 1) * opacity
-    details = torch.randn(2, 3, 8, 8)
-    details -= (details * opacity).sum((2, 3), keepdim=True) / 16 * opacity
-    found = without_colour_shift(target, darker + details, opacity)
-    torch.testing.assert_close(found, target - darker)
-
-
-def test_where_there_is_no_object_guidance_is_left_alone():
-    target, by_guidance = torch.randn(1, 3, 8, 8), torch.randn(1, 3, 8, 8)
-    assert torch.equal(without_colour_shift(target, by_guidance, torch.zeros(1, 1, 8, 8)), target)
+    opacity = soft_disc()
+    details, target = torch.randn(2, 2, 3, 8, 8)
+    details = details - sum(colour_shifts(details, opacity))
+    darker, behind = torch.randn(2, 3, 1, 1) * opacity, torch.randn(2, 3, 1, 1) * (1.0 - opacity)
+    found = without_colour_shift(target, darker + behind + details, opacity)
+    torch.testing.assert_close(found, target - darker, rtol=1e-3, atol=1e-3)
 
 
 def test_a_target_says_what_guidance_added_to_it():
