@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import shutil
 
 import pytest
@@ -153,6 +154,8 @@ def test_encoding_is_the_inverse_of_the_decoding_that_is_diffusers_own(family):
             theirs = pipeline.vae.decode(latents).sample.view(images.shape) * 0.5 + 0.5
     torch.testing.assert_close(ours, theirs.clamp(0.0, 1.0), atol=1e-5, rtol=0.0)
     assert prior.encode(images).shape[1:] == prior.latent_shape(RESOLUTION)
+    black = prior.encode(torch.zeros_like(images)).abs().max()
+    assert prior.largest_x0 == (black if name == "PRXPixel" else math.inf)
 
 
 @pytest.mark.parametrize("guidance", [1.0, SCALE])

@@ -1,5 +1,6 @@
 import importlib.metadata
 import json
+import math
 import shutil
 import warnings
 from types import SimpleNamespace
@@ -83,6 +84,13 @@ def test_pixel_model_encodes_without_loss(pixel_model):
     images = torch.rand(1, 3, 16, 16)
     assert prior.encode(images).shape == (1, 12, 8, 8)
     torch.testing.assert_close(prior.decode(prior.encode(images)), images)
+
+
+def test_a_model_that_draws_pixels_says_how_far_they_reach_and_one_with_a_vae_does_not(pixel_model, latent_model):
+    extremes = torch.tensor([0.0, 1.0]).expand(1, 3, 16, 2).repeat(1, 1, 1, 8)
+    prior = load_prior(str(pixel_model), CPU)
+    assert prior.encode(extremes).aminmax() == (-prior.largest_x0, prior.largest_x0)
+    assert load_prior(str(latent_model), CPU).largest_x0 == math.inf
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
