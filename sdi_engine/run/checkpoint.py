@@ -98,7 +98,8 @@ def load(run: Optimisation, path: Path) -> None:
         for name, tensor in _below(OPTIMIZER, tensors).items():
             parameter, _, key = name.rpartition(".")
             state.setdefault(index_of[parameter], {})[key] = tensor
-        _check(state, [parameter for group in run.optimizer.param_groups for parameter in group["params"]], step)
+        parameters = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
+        _check(state, parameters, step * run.settings.fits)
         run.optimizer.load_state_dict(run.optimizer.state_dict() | {"state": state})
         residuals = [(t, residual) for t, residual in tensors.get("residuals", torch.zeros(0, 2)).tolist()]
         if not all(math.isfinite(number) for pair in residuals for number in pair):
@@ -195,10 +196,10 @@ def _count(tensor: Tensor, most: int = 2**31) -> int:
     return int(tensor)
 
 
-def _check(state: dict[int, dict[str, Tensor]], parameters: list[nn.Parameter], step: int) -> None:
+def _check(state: dict[int, dict[str, Tensor]], parameters: list[nn.Parameter], most: int) -> None:
     """Raise ValueError unless each entry of the optimiser's state is all that Adam keeps of a parameter of that shape.
 
-    Adam has counted no more than the `step` steps that are done.
+    Adam has counted no more than the `most` steps of it that are done.
 
     The optimiser itself would take it, and end in an unexpected error at its next step.
     """
@@ -210,7 +211,7 @@ def _check(state: dict[int, dict[str, Tensor]], parameters: list[nn.Parameter], 
             "exp_avg_sq": shape,
         }:
             raise ValueError(f"the optimiser's state of parameter {index} is not Adam's")
-        if not 0 <= kept["step"].item() <= step:
+        if not 0 <= kept["step"].item() <= most:
             raise ValueError(f"the optimiser's count of parameter {index} is none")
 
 

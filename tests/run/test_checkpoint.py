@@ -230,6 +230,15 @@ def test_a_damaged_number_of_the_attempt_is_refused(attempt, tmp_path):
         checkpoint.attempt_of(path)
 
 
+def test_a_run_with_several_steps_of_adam_in_each_of_its_own_goes_on(prior, tmp_path):
+    chosen = settings(fits=2)
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoint.save(run_of(prior, chosen, steps=2), path)
+    run = run_of(prior, chosen, steps=0)
+    checkpoint.load(run, path)
+    assert run.step == 2
+
+
 def test_a_checkpoint_of_a_longer_run_does_not_fit(prior, tmp_path):
     """So one is tried with the preset as it is for models of all sizes."""
     path = tmp_path / "state.safetensors"
