@@ -52,8 +52,7 @@ def _finer(finest: int) -> dict[str, Any]:
         "level_starts": tuple(0.4 * level / (len(levels) - 1) for level in range(len(levels))),
         # of the paper, for 512 pixels
         "occupancy_resolution": 64,
-        # both were measured with small models only (docs/evaluation/settings.md, mesh.md)
-        "hold_colour": 0.0,
+        # a mesh for the second half was measured with small models only (docs/evaluation/mesh.md)
         "mesh_start": 1.0,
         "mesh_smoothing": 0.0,
     }

@@ -87,7 +87,6 @@ class Settings:
             colours drawn at random.
         fit_background: take what a shift of the background explains off the target.
         fit_object: take what a shift of the object's colour explains off what guidance adds to the target.
-        hold_colour: below this t take it off all of the target: the object's colour as a whole stays what it is.
         mesh_smoothing: bumps on the surface that are smaller than this are smoothed away, a standard deviation in scene
             units (`mesh.surface.smoothed`).
         mesh_start: from this progress on the surface of a new object itself is optimised, as a mesh
@@ -144,7 +143,6 @@ class Settings:
     environment_background: bool = False
     fit_background: bool = True
     fit_object: bool = True
-    hold_colour: Annotated[float, Within(0.0, 1.0)] = 0.0
     mesh_smoothing: Annotated[float, Within(0.0, 1.0)] = 0.0
     mesh_start: Annotated[float, Within(0.0, 1.0)] = 1.0
     mesh_resolution: Annotated[int, Within(4, 1024)] = 128
@@ -169,7 +167,6 @@ _DRAFT = Settings(
     sparsity=Ramp(0.03, 0.0, end=0.6),
     opaqueness=Ramp(0.0, 0.01, start=0.3, end=0.3),
     smoothness=0.01,
-    hold_colour=0.6,
     mesh_resolution=96,
 )
 
@@ -222,7 +219,6 @@ PRESETS: dict[str, Settings] = {
         _DRAFT,
         steps=350,
         render_share=Ramp(0.5, 1.0, start=0.3, end=0.3),
-        hold_colour=0.0,
         inversion_steps_per_unit=5,
         mesh_resolution=128,
         mesh_start=0.5,
@@ -273,7 +269,6 @@ def preset_for(preset: str, task: str) -> Settings:
         orientation=OFF,
         convexity=OFF,
         smoothness=0.0,
-        hold_colour=0.0,
         environment_background=False,
     )
 

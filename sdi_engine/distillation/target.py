@@ -113,6 +113,22 @@ def distillation_loss(x0: Tensor, target: Tensor) -> Tensor:
     return 0.5 * (x0 - target.detach()).square().mean()
 
 
+def without_background_shift(x0: Tensor, target: Tensor, opacity: Tensor) -> Tensor:
+    """The target without the part of its residual that a change of each view's plain background would explain.
+
+    Guidance shifts the background that a view happens to have, and the field would fill space with fog to follow it.
+    So that part of the residual x̂0 − x0 is subtracted from the target. Not in the paper.
+
+    Args:
+        x0, target: (B, C, h, w).
+        opacity: (B, 1, h, w) in 0…1, at the resolution of x0.
+
+    Returns:
+        The new target, (B, C, h, w).
+    """
+    return target - colour_shifts(target - x0, opacity)[1]
+
+
 def without_colour_shift(target: Tensor, by_guidance: Tensor, opacity: Tensor) -> Tensor:
     """The target without the part of what guidance added to it that a change of the whole object's colour explains.
 

@@ -19,9 +19,9 @@ from ..config.evaluations import evaluations_of
 from ..config.settings import Settings
 from ..diffusion.prior import Prior
 from ..distillation.target import (
-    colour_shifts,
     distance_to_target,
     distillation_loss,
+    without_background_shift,
     without_colour_shift,
 )
 from ..randomness import seed_of
@@ -293,14 +293,8 @@ class Optimisation:
         opacity = F.adaptive_avg_pool2d(opacity, x0.shape[-2:])
         if settings.fit_object and asked.by_guidance is not None:
             target = without_colour_shift(target, asked.by_guidance + (target - asked.x0), opacity)
-        # At little noise the model takes a colour for what it is, but for a small bias, and in hundreds of steps, in
-        # which nothing leads back, that would make objects dark. What becomes of a view's background is of no account,
-        # and the field would fill space with fog to follow it. Neither is in the paper.
-        of_object, of_background = colour_shifts(target - x0, opacity)
-        if now < settings.hold_colour:
-            target = target - of_object
         if settings.fit_background:
-            target = target - of_background
+            target = without_background_shift(x0, target, opacity)
         if self._is_in_pixels:
             return F.interpolate(self.prior.decode(target), size, mode="bilinear")
         return target

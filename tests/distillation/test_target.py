@@ -9,6 +9,7 @@ from sdi_engine.distillation.target import (
     denoised,
     distillation_loss,
     distillation_target,
+    without_background_shift,
     without_colour_shift,
 )
 
@@ -110,6 +111,14 @@ def test_where_object_and_background_cannot_be_told_apart_one_shift_is_that_of_b
     mean = change.mean((2, 3), keepdim=True).expand_as(change)
     torch.testing.assert_close(of_object, everywhere * mean)
     torch.testing.assert_close(of_background, (1.0 - everywhere) * mean)
+
+
+def test_only_the_shift_of_the_background_is_taken_off_what_a_target_differs_by():
+    opacity = soft_disc()
+    x0 = torch.randn(2, 3, 8, 8)
+    darker, behind = torch.randn(2, 3, 1, 1) * opacity, torch.randn(2, 3, 1, 1) * (1.0 - opacity)
+    found = without_background_shift(x0, x0 + darker + behind, opacity)
+    torch.testing.assert_close(found, x0 + darker, rtol=1e-3, atol=1e-3)
 
 
 def test_of_guidance_only_what_one_colour_of_the_object_explains_is_taken_off():
