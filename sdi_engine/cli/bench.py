@@ -32,7 +32,7 @@ def measured(options: argparse.Namespace, report: worker.Listener) -> dict[str, 
         raise BadInputError(f"The task {asked.task} is about a mesh: name its file with --mesh.")
     if options.mesh is not None and not asked.is_of_a_mesh:
         raise BadInputError("A new object has no mesh: leave out --mesh, or add --task texture or --task refine.")
-    with worker.device_work(report), tempfile.TemporaryDirectory(prefix="sdi-bench-") as temporary:
+    with worker.device_work(report, None), tempfile.TemporaryDirectory(prefix="sdi-bench-") as temporary:
         from ..studies.bench import bench
         from ..studies.bench_table import table
 

@@ -37,7 +37,7 @@ Study = Callable[[argparse.Namespace, worker.Listener], dict[str, Any]]
 
 def _sample(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
     asked = _accepted(options, options.prompt)
-    with worker.device_work(report):
+    with worker.device_work(report, options.output):
         from ..studies.sampling import sample
 
         return sample(asked, options.output, report, options.count)
@@ -46,7 +46,7 @@ def _sample(options: argparse.Namespace, report: worker.Listener) -> dict[str, A
 def _distill2d(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
     _check_choices("noise", [options.noise_2d], parameters.NOISES_2D)
     asked = _accepted(options, options.prompt)
-    with worker.device_work(report):
+    with worker.device_work(report, options.output):
         from ..studies.distill2d import distill2d
 
         return distill2d(asked, options.output, report, options.noise_2d)
@@ -54,7 +54,7 @@ def _distill2d(options: argparse.Namespace, report: worker.Listener) -> dict[str
 
 def _compare(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
     asked = _accepted(options, options.prompt, resume=True)
-    with worker.device_work(report):
+    with worker.device_work(report, options.output):
         from ..studies.compare import compare
 
         return compare(asked, options.output, report)
@@ -62,7 +62,7 @@ def _compare(options: argparse.Namespace, report: worker.Listener) -> dict[str, 
 
 def _noise_error(options: argparse.Namespace, report: worker.Listener) -> dict[str, Any]:
     asked = _accepted(options, options.prompt, resume=True)
-    with worker.device_work(report):
+    with worker.device_work(report, options.output):
         from ..studies.noise_error import noise_error
 
         return noise_error(asked, options.output, report, options.points)
@@ -75,7 +75,7 @@ def _figures(options: argparse.Namespace, report: worker.Listener) -> dict[str, 
     prompts = [request_of(options, prompt).validated().prompt for prompt in options.prompts or default_prompts]
     check_prompts(prompts, options.model)
     asked = _accepted(options, prompts[0], resume=True)
-    with worker.device_work(report):
+    with worker.device_work(report, options.output):
         from ..studies.figures import figures
 
         chosen = FIGURES if "all" in numbers else numbers

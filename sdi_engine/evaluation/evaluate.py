@@ -97,11 +97,11 @@ def evaluate(
         raise BadInputError(f'Another process works on the evaluation "{folder}": wait for it or stop it.')
     with lock:
         plan.save(folder)
-        device = nullcontext() if cluster else device_taken(report)  # a cluster works on devices of its own
+        device = nullcontext() if cluster else device_taken(report, folder)  # a cluster works on devices of its own
         with device, open_pool(processes, folder / LOG_FILE, cluster) as pool:
             steps = steps_for_equal_time(plan, folder, pool, report)
             run_jobs(folder, plan.jobs(steps), pool, report)
-        with device_taken(report):
+        with device_taken(report, folder):
             make_samples(plan, folder, report, load)
 
     objects = _objects(plan, folder, examiner, report)

@@ -119,7 +119,7 @@ class _Server:
         self._queue = queue
         self._pool = pool
         self._heart = heart
-        self._device = Device()
+        self._device = Device(queue.results)
         self._at_work: dict[Future[Outcome], Ticket] = {}
         self._trouble = ""  # the last error of reading the queue, so that it is logged once
 

@@ -88,7 +88,7 @@ def make_mesh(
 def make_mesh_in_turn(folder: JobFolder, request: JobRequest, resume: bool, report: Listener) -> None:
     """`make_mesh`, once this computer's device is free of this person's other engines."""
     check_request(request, resume)  # an error is reported before the wait
-    with device_taken(report, folder.stop_if_told):
+    with device_taken(report, folder.path, folder.stop_if_told):
         make_mesh(folder, request, resume, report)
 
 
@@ -208,9 +208,13 @@ def torch_work() -> Iterator[None]:
 
 
 @contextmanager
-def device_work(report: Listener) -> Iterator[None]:
-    """`torch_work` for work without a job, once this computer's device is free of this person's other engines."""
-    with device_taken(report), torch_work():
+def device_work(report: Listener, place: Path | None) -> Iterator[None]:
+    """`torch_work` for work without a job, once this computer's device is free of this person's other engines.
+
+    Args:
+        place: the folder that it works in, which those who wait meanwhile are told; None where it has none.
+    """
+    with device_taken(report, place), torch_work():
         yield
 
 

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from ..errors import StorageError
+from . import processes
+from .files import read_json_object, remove_file, write_atomically
 from .machine import FOLDER_VARIABLE, here, own_folder
 
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
@@ -24,7 +28,7 @@ _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
 class ProcessLock:
-    """At most one process holds it at a time.
+    """At most one process holds it at a time; a file beside it says which, for those who wait (`tell`, `holder`).
 
     Args:
         subject: names the lock.
@@ -36,6 +40,7 @@ class ProcessLock:
         self._name = hashlib.sha256(f"{place}\n{subject}".encode("utf-8", "surrogatepass")).hexdigest()[:24] + ".lock"
         self._file: int | None = None
         self._path: Path | None = None
+        self._told: Path | None = None
         self._is_for_once = is_for_once
 
     def acquire(self) -> bool:
@@ -58,10 +63,31 @@ class ProcessLock:
             f"{FOLDER_VARIABLE} name a folder of your own on a local disk."
         )
 
+    def tell(self, place: str) -> None:
+        """Let others know that this process holds the lock, and in which folder it works."""
+        said = json.dumps({**processes.ourselves(), "place": place})
+        assert self._path is not None, "who holds it has found its file"
+        with suppress(OSError):  # it only makes a sentence more telling
+            self._told = self._path.with_suffix(".json")
+            write_atomically(self._told, said)
+
+    def holder(self) -> Mapping[str, Any]:
+        """What the process that holds the lock has told of itself (`processes.ourselves`, `place`); or nothing."""
+        for folder in _PLACES:
+            with suppress(OSError):
+                said = read_json_object((folder() / self._name).with_suffix(".json")) or {}
+                if processes.runs(said):
+                    return said
+        return {}
+
     def release(self) -> None:
         """Let another process take it; does nothing where this one does not hold it."""
         if self._file is None:
             return
+        if self._told is not None:
+            with suppress(OSError):
+                remove_file(self._told, missing_ok=True)
+            self._told = None
         if self._is_for_once and sys.platform != "win32":
             self._remove()  # while it is held, or it might be another process's by now
         os.close(self._file)
