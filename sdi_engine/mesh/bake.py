@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..system.occasions import occasion
 from .eight_bit import eight_bit
-from .texels import nearest_known, texels
+from .texels import nearest_known, taken_from, texels
 from .unwrap import UnwrappedMesh
 
 ColoursAt = Callable[[Tensor, Tensor], Tensor]
@@ -32,9 +33,9 @@ class Canvas:
 
     mesh: UnwrappedMesh
     size: int
-    face: NDArray[np.int64]
-    row: NDArray[np.int64]
-    column: NDArray[np.int64]
+    face: NDArray[np.int32]
+    row: NDArray[np.int32]
+    column: NDArray[np.int32]
     weights: NDArray[np.float32]
 
     @classmethod
@@ -45,24 +46,35 @@ class Canvas:
         """What the texels (N, C) have of values at the vertices (V, C)."""
         return np.einsum("nk,nkc->nc", self.weights, values[self.mesh.faces[self.face]])
 
-    @cached_property
+    @property
+    def points(self) -> NDArray[np.float32]:
+        """(N, 3), where the texels are on the mesh, scene units."""
+        return self.blended(self.mesh.vertices)
+
+    @property
     def normals(self) -> NDArray[np.float32]:
         """(N, 3), the unit normals as the mesh is shaded."""
         blended = self.blended(self.mesh.normals)
         return blended / np.linalg.norm(blended, axis=-1, keepdims=True).clip(1e-9)
 
-    def picture(self, colours: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The image (size, size, 3) of colours (N, 3) in 0…1.
+    def picture(self, colours_of: Callable[[Canvas], Tensor], at_once: int) -> NDArray[np.uint8]:
+        """An image (size, size, 3) of all texels; a person is heard while it is made.
 
         Texels outside all charts have the colour of the nearest one inside, so that no seam shows.
+
+        Args:
+            colours_of: asked for the colours, (M, 3) in 0…1, of `at_once` texels at a time: memory is for as many.
 
         Raises:
             BrokenNumbersError: a colour is NaN or infinite.
         """
         image = np.zeros((self.size, self.size, 3), dtype=np.uint8)
-        image[self.row, self.column] = eight_bit(torch.from_numpy(colours)).numpy()
-        rows, columns = self._nearest
-        return image[rows, columns]
+        for begin in range(0, max(1, len(self.face)), at_once):
+            occasion()
+            some = slice(begin, begin + at_once)
+            part = Canvas(self.mesh, self.size, self.face[some], self.row[some], self.column[some], self.weights[some])
+            image[part.row, part.column] = eight_bit(colours_of(part)).numpy()
+        return taken_from(image, *self._nearest)
 
     @cached_property
     def _nearest(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -84,8 +96,9 @@ def bake(colours_at: ColoursAt, canvas: Canvas, device: torch.device, patch: int
     Raises:
         BrokenNumbersError: a colour is NaN or infinite.
     """
-    points = torch.from_numpy(canvas.blended(canvas.mesh.vertices)).to(device)
-    normals = torch.from_numpy(canvas.normals).to(device)
+
+    def colours_of(part: Canvas) -> Tensor:
+        return colours_at(torch.from_numpy(part.points).to(device), torch.from_numpy(part.normals).to(device))
+
     with torch.no_grad():
-        colours = [colours_at(*some) for some in zip(points.split(patch), normals.split(patch), strict=True)]
-    return canvas.picture(torch.cat(colours).cpu().numpy())
+        return canvas.picture(colours_of, patch)

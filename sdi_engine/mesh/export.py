@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from PIL import Image
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
 from ..system.files import write_atomically
+from .png import Png
 from .unwrap import UnwrappedMesh
 
 ROUGHNESS = 0.8
@@ -36,7 +36,7 @@ def standing_on_ground(
 
 def write_glb(
     path: Path, mesh: UnwrappedMesh, albedo: NDArray[np.uint8], name: str, normals: NDArray[np.uint8] | None = None
-) -> None:
+) -> bytes:
     """Write a binary glTF with one mesh and a metallic-roughness material with the textures embedded.
 
     glTF is Y up with the front on +Z (Blender's importer turns that into Z up and front −Y).
@@ -46,11 +46,15 @@ def write_glb(
         albedo: (n, n, 3), sRGB, row 0 at the top.
         name: of the object, mesh and material.
         normals: (n, n, 3), a normal map (`normal_map`), if there is one.
+
+    Returns:
+        The albedo as the content of a PNG file, as it is in the GLB.
     """
+    picture = Png(albedo)
     material = PBRMaterial(
         name=name,
-        baseColorTexture=Image.fromarray(albedo),
-        normalTexture=None if normals is None else Image.fromarray(normals),
+        baseColorTexture=picture,
+        normalTexture=None if normals is None else Png(normals),
         metallicFactor=0.0,
         roughnessFactor=ROUGHNESS,
     )
@@ -64,6 +68,7 @@ def write_glb(
     scene = trimesh.Scene()
     scene.add_geometry(textured, node_name=name, geom_name=name)
     write_atomically(path, scene.export(file_type="glb", include_normals=True))
+    return picture.content
 
 
 def _y_up(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import Tensor
 
-from ..system.occasions import occasion
 from .bake import Canvas
 from .unwrap import UnwrappedMesh
 
@@ -24,8 +25,8 @@ smoothed by."""
 CLIP = 3.0
 """The logarithm of the density counts up to this far from the surface's: beyond it says nothing of where that lies."""
 
-AT_ONCE = 2**20
-"""Texels whose normals are looked for at once: a person is heard in between."""
+AT_ONCE = 2**18
+"""Texels whose normals are looked for at once: a matter of memory, and a person is heard in between."""
 
 LEAST_AGREEMENT = 0.3
 """Least cosine of a fine normal to the simplified surface's; where they differ more, such as in thin walls, it is the
@@ -74,26 +75,22 @@ class FineNormals:
 
 def bake_normals(fine: Normals, canvas: Canvas) -> NDArray[np.uint8]:
     """The normal map of a simplified surface, (size, size, 3), row 0 at the top (v = 1)."""
-    occasion()
-    normal = canvas.normals
     tangents = tangents_of(canvas.mesh)
-    tangent = canvas.blended(tangents[:, :3])
-    bitangent = np.sign(canvas.blended(tangents[:, 3:])) * np.cross(normal, tangent)
-    points, parts = canvas.blended(canvas.mesh.vertices), []
-    for begin in range(0, max(1, len(points)), AT_ONCE):
-        occasion()
-        some = slice(begin, begin + AT_ONCE)
-        parts.append(fine.at(points[some], normal[some]))
-    wanted = np.concatenate(parts)
-    wanted = np.where((wanted * normal).sum(axis=1, keepdims=True) < LEAST_AGREEMENT, normal, wanted)
-    occasion()
-    # its coordinates along three vectors that are not quite at right angles
-    dual = [np.cross(bitangent, normal), np.cross(normal, tangent), np.cross(tangent, bitangent)]
-    along = np.stack([(wanted * each).sum(axis=1) for each in dual], axis=1)
-    volume = (tangent * dual[0]).sum(axis=1, keepdims=True)
-    along = np.where(np.abs(volume) > 1e-6, along * np.sign(volume), [0.0, 0.0, 1.0])
-    occasion()
-    return canvas.picture((_unit(along) / 2.0 + 0.5).astype(np.float32))
+
+    def colours_of(part: Canvas) -> Tensor:
+        normal = part.normals
+        tangent = part.blended(tangents[:, :3])
+        bitangent = np.sign(part.blended(tangents[:, 3:])) * np.cross(normal, tangent)
+        wanted = fine.at(part.points, normal)
+        wanted = np.where((wanted * normal).sum(axis=1, keepdims=True) < LEAST_AGREEMENT, normal, wanted)
+        # its coordinates along three vectors that are not quite at right angles
+        dual = [np.cross(bitangent, normal), np.cross(normal, tangent), np.cross(tangent, bitangent)]
+        along = np.stack([(wanted * each).sum(axis=1) for each in dual], axis=1)
+        volume = (tangent * dual[0]).sum(axis=1, keepdims=True)
+        along = np.where(np.abs(volume) > 1e-6, along * np.sign(volume), [0.0, 0.0, 1.0])
+        return torch.from_numpy((_unit(along) / 2.0 + 0.5).astype(np.float32))
+
+    return canvas.picture(colours_of, AT_ONCE)
 
 
 def tangents_of(mesh: UnwrappedMesh) -> NDArray[np.float32]:

@@ -18,7 +18,6 @@ from statistics import fmean
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from .. import __version__
 from ..config.asked import settings_asked_for
@@ -195,10 +194,9 @@ def make(
                 standing = standing_on_ground(mesh.vertices, request.height, like=exported.mesh.vertices)
                 mesh = dataclasses.replace(mesh, vertices=standing)
             file = folder.lod_file(level) if level else folder.mesh_file
-            write_glb(file, mesh, one.albedo, request.prompt[:60], one.normals)
-        if request.is_of_a_mesh:
-            occasion()
-            save_texture(folder, exported)
+            picture = write_glb(file, mesh, one.albedo, request.prompt[:60], one.normals)
+            if request.is_of_a_mesh and not level:
+                save_texture(folder, exported, picture)
     result = {
         "task": request.task,
         "mesh": folder.mesh_file.name,
@@ -232,14 +230,12 @@ def make(
     remember(request, prior.resolution, seconds, range(first_step, run.step))
 
 
-def save_texture(folder: JobFolder, exported: TexturedMesh) -> None:
-    """Write what became of a mesh that was there before; raises OSError.
+def save_texture(folder: JobFolder, exported: TexturedMesh, picture: bytes) -> None:
+    """Write what became of a mesh that was there before, with its new look as a PNG; raises OSError.
 
     `texture.png`; of a new UV map, `uv.npz`; of a shape that was refined, `moved.npz`.
     """
-    picture = io.BytesIO()
-    Image.fromarray(exported.albedo).save(picture, format="PNG")
-    write_atomically(folder.texture_file, picture.getvalue())
+    write_atomically(folder.texture_file, picture)
     if exported.new_uv is not None:
         _save_array(folder.uv_file, source_mesh.UV, exported.new_uv)
     if exported.moved is not None:

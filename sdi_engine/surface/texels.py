@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..mesh.texels import cross, nearest_known, texel_coordinates
+from ..mesh.texels import AT_ONCE, cross, nearest_known, parts, repeated, taken_from, texel_coordinates
 from ..system.occasions import occasion
 
 RING = 2.0
@@ -25,8 +25,6 @@ MAX_STEP = 4.0
 
 _EDGE = 1e-4
 """Texels this little outside a triangle still belong to it, so that rounding leaves no gaps between triangles."""
-_SPANS = 2_000_000
-"""Rows of triangles, or texels, that are looked at together; a matter of memory."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,13 @@ def texels_of(uv: NDArray[np.float32], size: int, rank: NDArray[np.integer], cor
 
     index = np.flatnonzero(winner >= 0)
     face = winner[index]
-    barycentric = _barycentric(pixels[face], centre[index].astype(np.float64)).clip(0.0, 1.0)
-    barycentric /= barycentric.sum(axis=1, keepdims=True)
+    barycentric = np.empty((len(index), 3))
+    for begin in range(0, len(index), AT_ONCE):
+        occasion()
+        some = slice(begin, begin + AT_ONCE)
+        weights = _barycentric(pixels[face[some]], centre[index[some]].astype(np.float64)).clip(0.0, 1.0)
+        barycentric[some] = weights / weights.sum(axis=1, keepdims=True)
+    del centre
     occasion()
     ring, nearest = _ring(winner.reshape(size, size) >= 0)
     position = np.full(size * size, -1, np.int64)
@@ -97,7 +100,7 @@ def texels_of(uv: NDArray[np.float32], size: int, rank: NDArray[np.integer], cor
         size=size,
         index=everything[ascending],
         face=np.concatenate([face, face[source]])[ascending],
-        barycentric=np.concatenate([barycentric, continued])[ascending].astype(np.float32),
+        barycentric=np.concatenate([barycentric.astype(np.float32), continued.astype(np.float32)])[ascending],
         inside=np.concatenate([np.ones(len(index), bool), np.zeros(len(ring), bool)])[ascending],
     )
 
@@ -112,8 +115,7 @@ def filled(texels: Texels, colours: NDArray[np.float32]) -> NDArray[np.float32]:
     known[texels.index] = True
     if known.all() or not known.any():
         return image.reshape(n, n, -1)
-    row, column = nearest_known(known.reshape(n, n))
-    return image[row.astype(np.int64) * n + column]
+    return taken_from(image.reshape(n, n, -1), *nearest_known(known.reshape(n, n)))
 
 
 def claims(
@@ -131,16 +133,16 @@ def claims(
     low, high = pixels[..., 1].min(axis=1)[order], pixels[..., 1].max(axis=1)[order]
     first = np.ceil(low - _EDGE).astype(np.int64)
     rows = np.floor(high + _EDGE).astype(np.int64) - first + 1
-    for some in _parts(rows):
-        which, step = _repeated(rows[some])
+    for some in parts(rows):
+        which, step = repeated(rows[some])
         face = order[some][which]
         row = first[some][which] + step
         left, right = _crossings(pixels[face], row.clip(low[some][which], high[some][which]))
         begin = np.ceil(left - _EDGE).astype(np.int64)
         columns = np.floor(right + _EDGE).astype(np.int64) - begin + 1
-        for few in _parts(columns):
+        for few in parts(columns):
             occasion()
-            across, step = _repeated(columns[few])
+            across, step = repeated(columns[few])
             yield face[few][across], begin[few][across] + step, row[few][across]
 
 
@@ -159,24 +161,6 @@ def _crossings(
         right = np.where(crosses, np.maximum(right, x), right)
     nothing = left > right
     return np.where(nothing, 0.5, left), np.where(nothing, 0.4, right)
-
-
-def _parts(counts: NDArray[np.int64]) -> Iterator[slice]:
-    """Slices of about `_SPANS` things each, for things of which there are so many per item."""
-    ends = np.cumsum(counts.clip(0))
-    begin = 0
-    while begin < len(counts):
-        so_far = ends[begin - 1] if begin else 0
-        end = max(begin + 1, int(np.searchsorted(ends, so_far + _SPANS, side="right")))
-        yield slice(begin, end)
-        begin = end
-
-
-def _repeated(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For [2, 0, 3]: [0, 0, 2, 2, 2] and [0, 1, 0, 1, 2]."""
-    counts = counts.clip(0)
-    which = np.repeat(np.arange(len(counts)), counts)
-    return which, np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def _barycentric(corners: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from PIL import Image
 from sdi_engine.mesh.bake import Canvas, bake
 from sdi_engine.mesh.export import standing_on_ground, write_glb
 from sdi_engine.mesh.unwrap import unwrap
+from sdi_engine.system.occasions import at_occasions
 
 SIZE = 128
 
@@ -95,3 +96,28 @@ def test_a_glb_names_its_parts_and_keeps_vertices_and_normals(ball, albedo, tmp_
     assert "a ball" in [node["name"] for node in gltf["nodes"]]
     for attribute in ("POSITION", "NORMAL", "TEXCOORD_0"):
         assert gltf["accessors"][primitive["attributes"][attribute]]["count"] == len(ball.vertices)
+
+
+def test_a_person_is_heard_while_a_picture_is_written(ball, tmp_path):
+    """At 8192 × 8192 that takes many seconds, in which nobody was heard."""
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)  # of which nothing can be left out
+    heard = []
+    with at_occasions(lambda: heard.append(True)):
+        content = write_glb(tmp_path / "ball.glb", ball, noise, "a ball", noise)
+    assert len(heard) >= 2 * noise.nbytes / 2**17
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), noise)
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), at_occasions(stop):
+        write_glb(tmp_path / "stopped.glb", ball, noise, "a ball")
+    assert not (tmp_path / "stopped.glb").exists()
+
+
+def test_in_parts_it_is_the_same_texture_and_a_person_is_heard_between_them(ball, albedo):
+    heard = []
+    with at_occasions(lambda: heard.append(True)):
+        in_parts = bake(place, Canvas.of(ball, SIZE), torch.device("cpu"), 100)
+    np.testing.assert_array_equal(in_parts, albedo)
+    assert len(heard) >= len(Canvas.of(ball, SIZE).face) / 100

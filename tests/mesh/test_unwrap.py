@@ -84,7 +84,7 @@ def test_charts_are_looked_at_a_few_at_a_time(monkeypatch):
         over = unwrapping._over_themselves(corners[order], chart[order])
     assert over.tolist() == [False, True, False] * 200
     assert max(sizes) <= 16 * 96
-    assert len(occasions) == len(sizes) == 2
+    assert len(occasions) >= len(sizes) == 2
 
 
 @pytest.mark.parametrize("turn", [0, 1, 2])
