@@ -27,6 +27,7 @@ from ..mesh.surface import simplified
 from ..radiance.background import plain_backgrounds
 from ..radiance.volume import RadianceVolume
 from ..representation import ColouredMesh, ParameterGroup, Phase, Rendering, Step, TexturedMesh, broken_down
+from ..system.occasions import at_occasions
 from .moving_rendering import MovingRendering
 from .moving_surface import Moved, MovingSurface
 from .normals import computed_normals
@@ -149,7 +150,8 @@ class FieldThenMesh(RadianceVolume):
         assert self.settings.resolution is not None
         self.field.activate_levels(step.progress, self.settings.level_starts)
         triangles = min(round(TRIANGLES_PER_PIXEL * self.settings.resolution**2), MOST_TRIANGLES)
-        mesh = simplified(self.fine_surface(step.random_for("mesh")).mesh, triangles)
+        with at_occasions(lambda: step.safepoint(0.0)):
+            mesh = simplified(self.fine_surface(step.random_for("mesh")).mesh, triangles)
         self._take(np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.int64))
 
     def _take(self, vertices: NDArray[np.float32], faces: NDArray[np.int64]) -> None:

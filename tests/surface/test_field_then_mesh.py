@@ -128,6 +128,21 @@ def test_the_step_of_the_change_can_be_given_up_and_done_again(prior, whole):
     assert torch.equal(run.representation.surface.moves, whole.representation.surface.moves)
 
 
+def test_a_person_is_heard_while_the_field_becomes_the_mesh(prior, whole):
+    run, heard_before = advanced(new_run(prior), STEPS // 2), []
+
+    def give_up(share):
+        heard_before.append(run.representation.surface is None)
+        raise KeyboardInterrupt
+
+    run.safepoint = give_up
+    with pytest.raises(KeyboardInterrupt):
+        run.advance()
+    assert heard_before == [True]
+    run.safepoint = lambda share: None
+    assert_same(advanced(run, STEPS // 2), whole)
+
+
 def test_a_field_without_a_surface_goes_on_and_is_asked_again(prior, monkeypatch):
     monkeypatch.setattr(field_then_mesh, "ASKED_EVERY", 2)
     asked = []
