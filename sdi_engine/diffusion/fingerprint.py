@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..system.files import state_of
+
 SAMPLES = 64
 SAMPLE_BYTES = 2**14
 """What is read of a file: so many pieces of so many bytes, or all of a file that has no more."""
@@ -24,17 +26,25 @@ class Source:
         path: the file or folder, as it is named to a person.
         files: that were read of it.
         digest: of what they hold, wherever they are and whatever they are called; 32 bytes.
+        states: of the files before they were looked at (`state_of`).
     """
 
     path: Path
     files: tuple[Path, ...]
     digest: bytes
+    states: tuple[tuple[int, int] | None, ...]
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether a file is another one by now."""
+        return tuple(map(state_of, self.files)) != self.states
 
 
 def source(path: Path, files: Iterable[Path]) -> Source:
     """What is read of a path at this moment; raises OSError."""
     read = tuple(files)
-    return Source(path, read, hashlib.sha256(b"".join(sorted(map(_sampled, read)))).digest())
+    states = tuple(map(state_of, read))
+    return Source(path, read, hashlib.sha256(b"".join(sorted(map(_sampled, read)))).digest(), states)
 
 
 def _sampled(file: Path) -> bytes:

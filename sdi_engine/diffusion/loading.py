@@ -63,7 +63,7 @@ from .parts import Plan, about_unread_vae, check, files_of
 from .precision import precision
 from .prior import ModelHints, Prior
 from .read_share import expect
-from .sources import sources_of
+from .sources import check_unchanged, sources_of
 from .text_encoders import TEXT_ENCODERS, ReadEncoders, TextEncoders, without_weights
 from .tokenizer_files import check_knows_words, tokenizer_in, tokenizer_of_model
 from .weight_bytes import narrow_kind
@@ -248,6 +248,7 @@ def _load_folder(
 
     index, planned = _examined_folder(folder, model, parts)
     family = planned.family
+    weights = sources_of(planned, None, folder, loras)  # before they are read: who replaces one meanwhile is noticed
     absent = absent_parts(family, index)
     dtype, packed = precision(family, device), precision_with_room(str(folder), device, parts, bits)
     narrow = None if loras or device.type != "cpu" else NARROW.get(narrow_kind(read_header(folder / family.denoiser)))
@@ -291,7 +292,7 @@ def _load_folder(
     )
     prior.packed = precision_of(getattr(pipeline, family.denoiser))
     prior.quick_encoder = _quick_encoder(planned, device)
-    prior.weights = sources_of(planned, None, folder, loras)
+    prior.weights = weights
     files = [folder / INDEX_FILE, folder / HINTS_FILE]
     files += [file for part in ("text_encoder*", "tokenizer*") for file in folder.glob(f"{part}/*")]
     files += files_of(planned)
@@ -371,6 +372,9 @@ def _scheduler(folder: Path, model: str, family: Family, kind: Sequence[str]) ->
 def _load_file(file: Path, device: torch.device, loras: Sequence[Lora], parts: Parts, bits: str) -> Prior:
     from .single_file import companion_folder, load_single_file
 
+    planned, companion = check(str(file), parts), companion_folder(file)
+    assert planned is not None
+    weights = sources_of(planned, file, companion, loras)
     packed = precision_with_room(str(file), device, parts, bits)
     loaded = load_single_file(file, device, parts, may_stay_narrow=not loras)
     pipeline, family = loaded.pipeline, loaded.family
@@ -378,15 +382,14 @@ def _load_file(file: Path, device: torch.device, loras: Sequence[Lora], parts: P
     if not parts.vae:
         notices += about_unread_vae(file)
     notices += pack_denoiser(getattr(pipeline, family.denoiser), packed, device)
-    companion = companion_folder(file)
     found = distilled(str(file), family, companion)
     prior = _with_prediction(
         lambda: _prior_of(str(file), family, pipeline, companion, device, notices, found), pipeline, family, companion
     )
     prior.packed = precision_of(getattr(pipeline, family.denoiser))
-    prior.quick_encoder = _quick_encoder(loaded.plan, device)
-    prior.weights = sources_of(loaded.plan, file, companion, loras)
-    files = [file, *(companion.rglob("*.json") if companion else ()), *files_of(loaded.plan)]
+    prior.quick_encoder = _quick_encoder(planned, device)
+    prior.weights = weights
+    files = [file, *(companion.rglob("*.json") if companion else ()), *files_of(planned)]
     return _with_encoders(
         prior, family, pipeline, str(file), loaded.read_encoders, files, precision(family, device), loras
     )
@@ -434,7 +437,11 @@ def _with_encoders(
         read: reads them, without LoRAs.
         files: on which their embeddings depend.
         dtype: in which they compute.
+
+    Raises:
+        BadInputError: a file of the model was replaced while it was read.
     """
+    check_unchanged(prior.weights)
     text_encoders = getattr(prior, "text_encoders", None)
     if not isinstance(text_encoders, TextEncoders):
         return prior
@@ -447,6 +454,7 @@ def _with_encoders(
                 denoiser = getattr(pipeline, family.denoiser)
                 parts = SimpleNamespace(**{family.denoiser: denoiser}, **encoders)
                 fuse_loras(parts, loras, family, done=(family.denoiser,))
+            check_unchanged(prior.weights)
             return encoders
 
     text_encoders.read = changed

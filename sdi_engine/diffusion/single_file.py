@@ -66,14 +66,12 @@ class SingleFile:
         family: of the pipeline.
         notices: sentences on what of the file is not used.
         read_encoders: reads the text encoders.
-        plan: where each network comes from.
     """
 
     pipeline: DiffusionPipeline
     family: Family
     notices: list[str]
     read_encoders: ReadEncoders
-    plan: Plan
 
 
 def load_single_file(
@@ -147,7 +145,7 @@ def load_single_file(
     )
     if _ZERO_TERMINAL_SIGNAL in shapes:
         configure(pipeline.scheduler, rescale_betas_zero_snr=True, timestep_spacing="trailing")
-    return SingleFile(pipeline, family, found.notices, read_encoders, planned)
+    return SingleFile(pipeline, family, found.notices, read_encoders)
 
 
 def check_single_file(file: Path, parts: Parts = NO_PARTS) -> None:

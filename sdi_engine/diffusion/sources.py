@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..contract.request import JobRequest, Lora
+from ..errors import BadInputError
 from ..system.pasted import as_meant
 from .fingerprint import Source, source
 from .header import weight_files
@@ -75,6 +76,13 @@ def sources_of(planned: Plan, file: Path | None, folder: Path | None, loras: Seq
         path = Path(as_meant(lora.file))
         read[f"lora_{number}"] = path, [path]
     return {part: source(path, files) for part, (path, files) in read.items() if files}
+
+
+def check_unchanged(sources: Mapping[str, Source]) -> None:
+    """Raise BadInputError where a file has been replaced while it was read: nobody knows of which the numbers are."""
+    changed = [each for each in sources.values() if each.has_changed]
+    if changed:
+        raise BadInputError(f'"{changed[0].path}" was replaced while the model was read: start the job again.')
 
 
 def _files_of_part(folder: Path, part: str) -> list[Path]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..config.parameters import AUTO, NO_PARTS, Parts
 from ..contract.request import Lora
+from ..system.files import state_of
 from ..system.memory import give_memory_back
 from ..system.pasted import as_meant
 
@@ -25,7 +26,6 @@ class KeptPrior:
         self._load = load
         self._prior: Prior | None = None
         self._wanted: tuple[object, ...] = ()
-        self._read: tuple[object, ...] = ()
 
     def load(
         self,
@@ -42,10 +42,9 @@ class KeptPrior:
         """
         files = [model, *(lora.file for lora in loras), *parts.paths]
         wanted = (model, str(device), tuple(loras), parts, precision, *map(_state, files))
-        if self._prior is None or wanted != self._wanted or _states_of(self._prior) != self._read:
+        if self._prior is None or wanted != self._wanted or _has_changed(self._prior):
             self.forget()
             self._prior, self._wanted = self._loader()(model, device, loras, parts, precision), wanted
-            self._read = _states_of(self._prior)
         return self._prior
 
     def free_text_encoders(self) -> None:
@@ -55,7 +54,7 @@ class KeptPrior:
 
     def forget(self) -> None:
         """Free the memory of the kept model."""
-        self._prior, self._wanted, self._read = None, (), ()
+        self._prior, self._wanted = None, ()
         give_memory_back()
 
     def _loader(self) -> LoadPrior:
@@ -66,18 +65,12 @@ class KeptPrior:
         return loading.load_prior
 
 
-def _states_of(prior: Prior) -> tuple[object, ...]:
-    """Those of all files that a model was read from: a file within a folder is replaced without a trace in that one."""
-    return tuple(_state(str(file)) for each in prior.weights.values() for file in each.files)
+def _has_changed(prior: Prior) -> bool:
+    """Whether a file that a model was read from has: one within a folder is replaced without a trace in that one."""
+    return any(each.has_changed for each in prior.weights.values())
 
 
 def _state(path: str) -> tuple[int, int] | None:
-    """Modification time and size of a file or folder; None for any other name, such as an id of the hub."""
-    path = as_meant(path)
-    try:
-        if not Path(path).is_absolute():
-            return None
-        status = Path(path).stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_mtime_ns, status.st_size
+    """Of a file or folder; None for any other name, such as an id of the hub."""
+    meant = Path(as_meant(path))
+    return state_of(meant) if meant.is_absolute() else None

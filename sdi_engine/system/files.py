@@ -111,6 +111,15 @@ def was_deleted(path: Path, device: int | None) -> bool:
     return False
 
 
+def state_of(path: Path) -> tuple[int, int] | None:
+    """When a file or folder was last modified, in nanoseconds, and its size in bytes; None where it cannot be seen."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
 def refuse_link(path: Path) -> None:
     """Raise UnsafeFileError where there is a link."""
     if is_link(path):

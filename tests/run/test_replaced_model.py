@@ -14,7 +14,7 @@ from tiny_models import write_lora, write_stable_diffusion
 from sdi_engine.config.parameters import Lora
 from sdi_engine.contract.job_folder import JobFolder
 from sdi_engine.contract.request import JobRequest
-from sdi_engine.diffusion import fingerprint
+from sdi_engine.diffusion import fingerprint, loading
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.errors import EXIT_BAD_INPUT, BadInputError
 from sdi_engine.run import checkpoint
@@ -116,6 +116,33 @@ def test_a_kept_model_is_read_again_when_a_file_within_its_folder_was_replaced(f
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     os.utime(file, ns=(1, 1))
     assert kept.load(str(folder), CPU) is not first
+
+
+@pytest.mark.parametrize("layout", ["folder", "file"])
+def test_a_file_that_is_replaced_while_it_is_read_is_told(folder, layout, tmp_path, monkeypatch):
+    model = folder if layout == "folder" else write_single_file(folder, tmp_path / "one.safetensors")
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors" if layout == "folder" else model
+    kept, read = KeptPrior(), loading._with_prediction
+
+    def replaced_meanwhile(*arguments):
+        os.utime(file, ns=(1, 1))
+        return read(*arguments)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(loading, "_with_prediction", replaced_meanwhile)
+        with pytest.raises(BadInputError, match=r"was replaced while the model was read: start the job again\.$"):
+            kept.load(str(model), CPU)
+    assert kept.load(str(model), CPU).weights
+
+
+@pytest.mark.parametrize("layout", ["folder", "file"])
+def test_a_text_encoder_that_is_replaced_before_it_is_read_is_told(folder, layout, tmp_path):
+    model = folder if layout == "folder" else write_single_file(folder, tmp_path / "one.safetensors")
+    file = folder / "text_encoder" / "model.safetensors" if layout == "folder" else model
+    prior = load_prior(str(model), CPU)
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(BadInputError, match="was replaced while the model was read"):
+        prior.text(["a mug"])
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 101, 5_000])
