@@ -11,6 +11,7 @@ from sdi_engine.config.settings import PRESETS
 from sdi_engine.run import checkpoint, checkpoint_writer
 from sdi_engine.run.checkpoint_writer import CheckpointWriter, seconds_apart
 from sdi_engine.run.optimisation import Optimisation
+from sdi_engine.system.files import InUseError
 
 
 @pytest.fixture
@@ -55,6 +56,23 @@ def test_what_could_not_be_written_is_told_by_the_next_call(run, tmp_path):
         writer.save_if_due(run)
         with pytest.raises(OSError, match="taken"):
             writer.save(run)
+
+
+def test_one_that_windows_does_not_let_be_replaced_is_left_out_until_the_next(run, tmp_path, monkeypatch):
+    file, write = tmp_path / "state.safetensors", checkpoint.write
+
+    def refuse(snapshot, path):
+        raise InUseError(13, "Permission denied", str(path))
+
+    with CheckpointWriter(file) as writer:
+        monkeypatch.setattr(checkpoint, "write", refuse)
+        writer.save(run)
+        assert writer.was_left_out
+        assert not file.exists()
+        monkeypatch.setattr(checkpoint, "write", write)
+        writer.save(run)
+        assert not writer.was_left_out
+        assert file.exists()
 
 
 def test_the_next_checkpoint_is_due_when_the_last_one_was_begun_long_enough_ago(run, tmp_path, monkeypatch):

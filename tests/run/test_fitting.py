@@ -11,7 +11,7 @@ from sdi_engine.config.settings import PRESETS
 from sdi_engine.diffusion import device_memory
 from sdi_engine.diffusion.counted_prior import CountedPrior
 from sdi_engine.diffusion.loading import load_prior
-from sdi_engine.diffusion.needs import Weights, Work
+from sdi_engine.diffusion.needs import MEASURES, Weights, Work
 from sdi_engine.errors import EXIT_OUT_OF_MEMORY, BadInputError, OutOfMemoryError
 from sdi_engine.run import fitting
 from sdi_engine.run.watched_prior import WatchedPrior
@@ -114,6 +114,22 @@ def test_what_cannot_fit_ends_before_its_first_step(prior, model, sdxl, monkeypa
     with pytest.raises(OutOfMemoryError, match="choose a resolution of") as caught:
         fitting.fit(prior, model, LARGE, lambda event: None)
     assert caught.value.exit_code == EXIT_OUT_OF_MEMORY
+
+
+def test_where_memory_runs_out_one_measure_more_is_taken_until_none_is_left(prior, model, sdxl, monkeypatch):
+    free(monkeypatch, 200)
+    fit = fitting.fit(prior, model, LARGE, lambda event: None)
+    error, told, taken = MemoryError(), [], []
+    monkeypatch.setattr(prior, "save_memory", lambda measures: taken.append(measures))
+    for _ in range(4):
+        told.append(fit.take_another(error))
+    measures = ("graphs again", "one by one", "graphs in parts", "16 bits")
+    assert told == [f"Memory ran out: from now on {MEASURES[each]}" for each in measures]
+    assert taken == [measures[: count + 1] for count in range(4)]
+    with pytest.raises(OutOfMemoryError, match="or start anew with a resolution of ") as caught:
+        fit.take_another(error)
+    assert caught.value.__cause__ is error
+    assert fit.taken == measures
 
 
 def test_weights_that_cannot_fit_are_not_read(model, sdxl, monkeypatch):
