@@ -14,7 +14,7 @@ from .named_pictures import NamedPicture, movement
 
 _PICTURE = re.compile(r"^\s*map_Kd\s+(.*?)\s*$", re.IGNORECASE)
 _COLOUR = re.compile(r"^\s*Kd\s+(.*?)\s*$", re.IGNORECASE)
-_MATERIAL = re.compile(r"^\s*newmtl\s+(.*?)\s*$", re.IGNORECASE)
+_MATERIAL = re.compile(rb"^\s*newmtl\s+(.*?)\s*$", re.IGNORECASE)
 _OPTION = re.compile(r"^-(\w+)\s+")
 _NUMBER = re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s+")
 _WORD = re.compile(r"^\S+\s+")
@@ -36,16 +36,26 @@ class Material:
 def read_mtl(content: bytes) -> dict[str, Material]:
     """The materials of a file, by their names."""
     materials, name = {}, None
-    for line in decode_text(content).splitlines():
-        named, plain, shown = (pattern.match(line) for pattern in (_MATERIAL, _COLOUR, _PICTURE))
+    content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    for line, text in zip(content.split(b"\n"), decode_text(content).split("\n"), strict=False):
+        named, plain, shown = _MATERIAL.match(line), _COLOUR.match(text), _PICTURE.match(text)
         if named:
-            name = " ".join(named.group(1).split())
+            name = material_name(named.group(1))
             materials[name] = Material(np.ones(3))
         elif name is not None and plain:
             materials[name] = replace(materials[name], colour=_colour(plain.group(1)))
         elif name is not None and shown:
             materials[name] = replace(materials[name], picture=_picture(shown.group(1)))
     return materials
+
+
+def material_name(said: bytes) -> str:
+    """A name as OBJ and MTL files have it; the same for the same bytes, whatever their encoding, which none tells."""
+    said = b" ".join(said.split())
+    try:
+        return said.decode()
+    except UnicodeDecodeError:
+        return said.decode("latin-1")
 
 
 def _colour(said: str) -> NDArray[np.float64]:
@@ -74,4 +84,4 @@ def _picture(said: str) -> NamedPicture:
             wrap = ("clamp", "clamp") if values == ["on"] else REPEAT
     # what is not said of v is as if nothing were said
     scale, offset = ((numbers.get(name, []) + [usual] * 2)[:2] for name, usual in (("s", 1.0), ("o", 0.0)))
-    return NamedPicture(said.replace("\\", "/"), movement(scale, offset), wrap)
+    return NamedPicture(said.strip('"').replace("\\", "/"), movement(scale, offset), wrap)

@@ -14,7 +14,7 @@ from trimesh.util import decode_text
 from ..errors import BadInputError
 from ..surface.look import UNKNOWN
 from .looks import PartLook, as_bytes, picture_beside, srgb_of
-from .mtl import Material, read_mtl
+from .mtl import Material, material_name, read_mtl
 from .named_pictures import sentence
 from .numbers_in_text import numbers_in
 from .obj_lines import plain_lines
@@ -46,7 +46,7 @@ def obj_parts(content: bytes, kind: str, name: str, beside: FilePathResolver) ->
         BadInputError: it is too large, or a face has a vertex that does not exist.
         ValueError, LookupError: it is damaged.
     """
-    content = decode_text(plain_lines(content, name)).encode()
+    content = plain_lines(content, name)
     faces = _faces(content)
     counted(int((faces.counts - 2).clip(0).sum()))
     if not len(faces.corners):
@@ -99,10 +99,11 @@ def _faces(content: bytes) -> _Faces:
     names, current = {"": 0}, 0
     counts, material, corners = [], [], []
     for match in _FACE_OR_MATERIAL.finditer(content):
-        words = (match.group(2) or b"").split()
+        said = match.group(2) or b""
         if match.group(1) == b"usemtl":
-            current = names.setdefault(b" ".join(words).decode(), len(names))
+            current = names.setdefault(material_name(said), len(names))
             continue
+        words = said.split()
         counts.append(len(words))
         material.append(current)
         corners += words
@@ -158,7 +159,7 @@ def _rows(lines: Sequence[bytes], width: int) -> NDArray[np.float64]:
 def _materials(content: bytes, beside: FilePathResolver) -> dict[str, Material]:
     """The materials of the libraries that can be read, by their names."""
     described: dict[str, Material] = {}
-    for line in dict.fromkeys(_LIBRARY.findall(content)):
+    for line in dict.fromkeys(_LIBRARY.findall(decode_text(content).encode())):
         whole = line.decode().strip()
         for name in (whole, *whole.split()):
             try:

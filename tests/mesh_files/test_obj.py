@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from sdi_engine.errors import BadInputError
 from sdi_engine.mesh_files.mesh_file import source_from_file
@@ -54,6 +55,25 @@ def test_materials_are_in_several_files_whose_names_have_spaces(tmp_path):
     source, notices = read(tmp_path, text + "usemtl two three\nf 1 2 3\nusemtl one\nf 3 2 1\n")
     assert {tuple(each) for each in source.look_corners[:, 0]} == {(255, 0, 0), (0, 0, 255)}
     assert len(source.vertices) == 6  # not all of the file's for each material
+    assert notices == ()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "gbk"])
+def test_names_that_are_not_ascii_are_the_same_in_both_files(tmp_path, encoding):
+    name = "\u6728" if encoding == "gbk" else "gr\u00fcn\u00a0 e"
+    (tmp_path / "a.mtl").write_bytes(f"newmtl {name}\nKd 0 1 0\n".encode(encoding))
+    text = TRIANGLE.format("") + f"mtllib a.mtl\nusemtl {name}\nf 1 2 3\n"
+    (tmp_path / "a.obj").write_bytes(text.encode(encoding))
+    source, notices = source_from_file(tmp_path / "a.obj")
+    assert source.look_corners[0, 0].tolist() == [0, 255, 0]
+    assert notices == ()
+
+
+def test_a_picture_in_quotation_marks_is_found(tmp_path):
+    Image.new("RGB", (4, 4), (10, 20, 30)).save(tmp_path / "my wood.png")
+    text = TRIANGLE.format("") + MAP + "mtllib a.mtl\nusemtl a\nf 1/1 2/2 3/3\n"
+    source, notices = read(tmp_path, text, 'newmtl a\nmap_Kd "my wood.png"\n')
+    assert source.look[0, 0].tolist() == [10, 20, 30]
     assert notices == ()
 
 
