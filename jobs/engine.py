@@ -108,7 +108,8 @@ def find_python(chosen: str = "", private_environment: Path | None = None) -> Pa
     """The engine's Python.
 
     Args:
-        chosen: the person's choice: a program, or the folder of a virtual environment; empty to search.
+        chosen: the person's choice: a program or its name on PATH, or the folder of a virtual environment; empty to
+            search.
         private_environment: the folder of the extension's own virtual environment, which need not exist; an
             unfinished one is skipped, one made for another version is accepted.
 
@@ -119,7 +120,8 @@ def find_python(chosen: str = "", private_environment: Path | None = None) -> Pa
     for given in (as_meant(chosen), as_meant(os.environ.get(PYTHON_VARIABLE, ""))):
         if given:
             path = Path(given)
-            return python_in(path) if leads_to_folder(path) else path
+            path = path if path.name == given else path.absolute()  # the engine runs in another folder
+            return python_in(path.absolute()) if leads_to_folder(path) else path
     if private_environment is not None and install.state_of(private_environment) in (install.READY, install.OUTDATED):
         return install.python_of(private_environment)
     found = next(filter(None, (shutil.which(name, path=search_path()) for name in _NAMES_ON_PATH)), None)

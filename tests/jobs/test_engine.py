@@ -17,8 +17,8 @@ def test_the_persons_choice_comes_first(tmp_path, monkeypatch):
     monkeypatch.setenv(engine.PYTHON_VARIABLE, "/from/environment")
     private = environment_at(tmp_path / "private")
     (tmp_path / "private" / install.STAMP).write_text("of another version")
-    assert find_python("/chosen/python", private.parents[1]) == Path("/chosen/python")
-    assert find_python("", private.parents[1]) == Path("/from/environment")
+    assert find_python("/chosen/python", private.parents[1]) == Path("/chosen/python").absolute()
+    assert find_python("", private.parents[1]) == Path("/from/environment").absolute()
     monkeypatch.delenv(engine.PYTHON_VARIABLE)
     assert find_python("", private.parents[1]) == private
     assert find_python("", tmp_path / "nowhere").name.startswith("python")
@@ -35,6 +35,15 @@ def test_the_folder_of_an_environment_is_accepted(tmp_path):
     assert find_python(str(tmp_path / "venv")) == python
 
 
+def test_a_path_holds_in_the_folder_that_the_engine_runs_in(tmp_path, monkeypatch):
+    python = environment_at(tmp_path / "venv")
+    monkeypatch.chdir(tmp_path)
+    assert find_python("venv") == find_python("./venv") == find_python("venv/bin/python") == python
+    monkeypatch.setenv(engine.PYTHON_VARIABLE, "venv/bin/python")
+    assert find_python() == python
+    assert find_python("python3.12") == Path("python3.12")  # on PATH
+
+
 def test_no_python_at_all(tmp_path, monkeypatch):
     monkeypatch.delenv(engine.PYTHON_VARIABLE, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -49,4 +58,4 @@ def test_a_choice_that_cannot_be_looked_at_stays_the_choice(chosen, monkeypatch)
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "stat", refuse)
-    assert find_python(chosen) == Path(chosen)
+    assert find_python(chosen) == Path(chosen).absolute()
