@@ -210,6 +210,8 @@ def check_loras(loras: Sequence[Lora]) -> None:
 
 
 def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise BadInputError(f'"{path}" is a folder: choose the .safetensors file of the LoRA in it.')
     if not path.is_file():
         raise BadInputError(f'The LoRA file "{path}" does not exist: check that the path is complete and correct.')
     check_suffix(path, "LoRA")

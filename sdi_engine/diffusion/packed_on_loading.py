@@ -7,6 +7,7 @@ normal distribution (NF4; Dettmers et al. 2023, QLoRA). What the layers are give
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -119,6 +120,8 @@ class _FourBits(_Blockwise):
 
 def check_library(precision: Precision) -> None:
     """Raises EnvironmentMissingError where what packs to a precision is not installed."""
+    # on some processors it advises to install what it does not need
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:

@@ -411,6 +411,8 @@ def test_a_lora_of_another_model_is_refused(models, tmp_path):
 
     with pytest.raises(BadInputError, match="does not exist"):
         load(tmp_path / "nothing.safetensors")
+    with pytest.raises(BadInputError, match="is a folder"):
+        load(tmp_path)
     pickle = tmp_path / "lora.pt"
     pickle.write_bytes(b"\x80\x04.")
     with pytest.raises(BadInputError, match="can run code"):

@@ -5,6 +5,7 @@
 
 import copy
 import json
+import logging
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,7 +33,7 @@ from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.loras import fuse_loras
 from sdi_engine.diffusion.networks import fill
 from sdi_engine.diffusion.packed import GgufWeight, PackedLayer, take_packed
-from sdi_engine.diffusion.packed_on_loading import pack_denoiser
+from sdi_engine.diffusion.packed_on_loading import check_library, pack_denoiser
 from sdi_engine.diffusion.parts import network_at, plan
 from sdi_engine.diffusion.prior import ModelHints
 from sdi_engine.diffusion.read_share import told
@@ -349,3 +350,8 @@ def test_what_is_quantized_in_its_file_or_has_nothing_to_pack_stays_as_it_is(tmp
     assert any("quantized in its file already" in notice for notice in prior.notices)
     (said,) = pack_denoiser(torch.nn.Sequential(torch.nn.Linear(8, 8)), "8-bit", CPU)
     assert said.startswith("Nothing of this model can be packed to 8-bit")
+
+
+def test_nobody_is_advised_to_install_what_packing_does_not_need():
+    check_library("8-bit")
+    assert not logging.getLogger("bitsandbytes.backends").isEnabledFor(logging.WARNING)
