@@ -16,15 +16,17 @@ from ..system.untrusted import parse_json
 _READ = (
     "KHR_materials_",
     "KHR_lights_",
-    "KHR_texture_transform",
+    "KHR_texture_",
+    "EXT_texture_",
+    "MSFT_texture_",
     "KHR_mesh_quantization",
     "KHR_node_visibility",
     "KHR_animation_pointer",
     "KHR_xmp",
     "EXT_mesh_gpu_instancing",
-    "EXT_texture_webp",
 )
-"""Beginnings of the extensions that a file may require: they are read, or change neither shape nor base colour."""
+"""Beginnings of the extensions that a file may require: they are read, change neither shape nor base colour, or are of
+pictures, whose loss is told."""
 
 _DRACO = "KHR_draco_mesh_compression"
 _JSON, _BINARY = 0x4E4F534A, 0x004E4942
@@ -126,7 +128,8 @@ def _check(document: Any, name: str) -> None:
     for extension in needed:
         if not extension.startswith(_READ):
             raise BadInputError(
-                f'"{name}" needs the extension {extension!r:.60}, which cannot be read: export it without compression.'
+                f'"{name}" needs the extension {extension!r:.60}, which cannot be read: export it without '
+                f"{'compression' if 'compression' in extension else 'it'}."
             )
     if str(document.get("asset", {}).get("version", "2.0")).split(".")[0] != "2":
         raise BadInputError(f'"{name}" is of another version than glTF 2, the only one that is read: export it again.')

@@ -317,6 +317,18 @@ def test_a_picture_of_an_extension_comes_first_and_the_other_in_its_stead(tmp_pa
     assert notices == ()
 
 
+def test_a_file_whose_pictures_alone_cannot_be_read_keeps_its_shape(tmp_path):
+    file = GltfFile()
+    image = file.add("images", {"bufferView": file.view(b"\xabKTX 20\xbb\r\n\x1a\n"), "mimeType": "image/ktx2"})
+    texture = file.add("textures", {"extensions": {"KHR_texture_basisu": {"source": image}}})
+    file.document["extensionsRequired"] = ["KHR_texture_basisu"]
+    painted(file, plain(texture))
+    source, notices = read(tmp_path, file)
+    assert len(source.faces) > 0
+    assert len(notices) == 1
+    assert "pictures that are missing or cannot be read" in notices[0]
+
+
 def test_files_beside_have_encoded_names(tmp_path):
     file = GltfFile()
     painted(file, plain(file.picture(GREEN)))
@@ -340,6 +352,10 @@ def compressed_by_draco(file):
 
 def compressed_by_meshopt(file):
     file.document["extensionsRequired"] = ["EXT_meshopt_compression"]
+
+
+def of_several_levels(file):
+    file.document["extensionsRequired"] = ["MSFT_lod"]
 
 
 def below_itself(file):
@@ -373,6 +389,7 @@ def an_index_of_no_vertex(file):
     [
         (compressed_by_draco, "without compression"),
         (compressed_by_meshopt, "without compression"),
+        (of_several_levels, "without it"),
         (below_itself, "damaged"),
         (twice_below, "damaged"),
         (cut_off, "not complete"),
