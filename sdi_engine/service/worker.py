@@ -105,7 +105,7 @@ def run(
     Args:
         path: a job folder.
         resume: whether to continue from the last checkpoint, if there is one; a finished job then stays as it is.
-        listener: called with every event, as it happens.
+        listener: called with every event, as it happens; with `Failed` also where that cannot be written.
         work: what to do, `make_mesh` by default.
         taken_by: the process (`processes.ourselves`) that took the job from a queue and passed it to this one.
 
@@ -119,6 +119,7 @@ def run(
             alone.enter_context(_alone_at(folder, taken_by or {}))
         except EngineError as error:
             log.error("%s", error)
+            listener(events.Failed(str(error), error.exit_code))
             return error.exit_code
         return _run(folder, resume, listener, work)
 
@@ -134,6 +135,8 @@ def _run(folder: JobFolder, resume: bool, listener: Listener, work: Work) -> int
             with storage_errors(folder.path):
                 folder.append(event)
         except StorageError as error:
+            if isinstance(event, events.Failed):
+                listener(event)
             if not (isinstance(event, _SHOWN) and isinstance(error.__cause__, files.InUseError)):
                 raise
             log.warning("An event is left out: %s", error)

@@ -247,6 +247,21 @@ def test_a_job_with_a_link_among_its_files_is_not_run(tmp_path, caplog):
     assert folder.events_file.read_bytes() == told
 
 
+def test_who_listens_hears_why_a_job_failed_that_cannot_be_written(tmp_path, monkeypatch):
+    def on_a_full_disk(folder, event):
+        if isinstance(event, events.Failed):
+            raise OSError(errno.ENOSPC, "No space left on device", str(folder.path))
+
+    def work(*_):
+        raise StorageError("The disk is full.")
+
+    folder = JobFolder.create(tmp_path / "job", request("starter"))
+    monkeypatch.setattr(JobFolder, "append", on_a_full_disk)
+    heard = []
+    assert worker.run(folder.path, resume=False, work=work, listener=heard.append) == EXIT_STORAGE
+    assert [event.message for event in heard if isinstance(event, events.Failed)] == ["The disk is full."]
+
+
 def test_the_heartbeat_beats_while_the_job_runs(model, tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.02)
     folder = JobFolder.create(tmp_path / "job", request(model, steps=2))
