@@ -52,6 +52,14 @@ def main() -> int:
     except SetUpError as error:
         print(f"dev.py: {error}", file=sys.stderr)
         return 3
+    except OSError as error:
+        where = f'"{error.filename}"' if error.filename else "A file"
+        print(
+            f"dev.py: {where} cannot be written ({error.strerror or error}): free some space, or copy this folder to "
+            "where you may write.",
+            file=sys.stderr,
+        )
+        return 6
     except KeyboardInterrupt:
         return 130
 

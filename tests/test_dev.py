@@ -60,6 +60,14 @@ def test_the_package_has_nothing_else(names):
     assert not [name for name in names if "__pycache__" in name or name.split("/")[-1].startswith(".")]
 
 
+def test_a_folder_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["dev.py", "package", "--blender", sys.executable])
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(dev, "PACKAGE_FOLDER", tmp_path / "file")
+    assert dev.main() == 6
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
 def test_a_missing_blender_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["dev.py", "package", "--blender", "/nothing/blender"])
     assert dev.main() == 3
