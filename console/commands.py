@@ -13,11 +13,11 @@ import bpy
 
 from ..jobs.engine import Engine
 from ..jobs.prompts import read_prompts
-from ..sdi_engine.cli.options import Parser, add_options, number, request_of
+from ..sdi_engine.cli.options import Parser, add_options, number, path_of, request_of
 from ..sdi_engine.config.parameters import TASKS_OF_A_MESH
 from ..sdi_engine.errors import EngineError
 from . import mesh_command
-from .common import add_common_options, engine_of, parsed, path, refused, runner_of, writable
+from .common import add_common_options, engine_of, parsed, refused, runner_of, writable
 from .objects import ObjectFromPrompt, Row
 from .outcome import Outcome, finish
 from .several import Several, earlier_jobs
@@ -65,7 +65,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "file.",
     )
     parser.add_argument(
-        "--prompts", type=path, required=True, help="a text file with one prompt per line; lines with # are comments"
+        "--prompts", type=path_of, required=True, help="a text file with one prompt per line; lines with # are comments"
     )
     add_common_options(parser)
     parser.add_argument(

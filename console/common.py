@@ -17,21 +17,15 @@ from ..jobs.terminal import say
 from ..sdi_engine.cli.options import add_processes, path_of
 from ..sdi_engine.errors import BadInputError, EngineError
 from ..sdi_engine.system.files import leads_to_folder
-from ..sdi_engine.system.pasted import as_meant
 from ..sdi_engine.system.untrusted import printable
 from ..state import preferences
 from ..state.desks import BACKGROUND_IDLE_MINUTES
 
 
-def path(text: str) -> Path:
-    """The path that an argument names, with the person's folder for `~`."""
-    return path_of(as_meant(text))
-
-
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Give a command the options that say where and how the jobs are done."""
-    parser.add_argument("-o", "--output", type=path, required=True, help="the .blend file to save")
-    parser.add_argument("--results", type=path, help="folder for the job folders (default: as in the preferences)")
+    parser.add_argument("-o", "--output", type=path_of, required=True, help="the .blend file to save")
+    parser.add_argument("--results", type=path_of, help="folder for the job folders (default: as in the preferences)")
     parser.add_argument("--engine-python", help="the engine's Python (default: as in the preferences)")
     parser.add_argument("--cluster", help="a Ray cluster to work on: auto or an address (default: preferences)")
     add_processes(parser, 1)

@@ -105,6 +105,12 @@ def _serve(options: argparse.Namespace) -> int:
     step_back()
     several = options.processes != 1 or options.cluster
     pool = open_pool(options.processes, cluster=options.cluster) if several else None
+    if sys.stderr.isatty():
+        log.info(
+            'Doing the jobs that wait in "%s", now and later, until Ctrl+C or %g minutes without a job.',
+            options.results,
+            options.idle_minutes,
+        )
     return serve(options.results, options.idle_minutes * 60.0, pool)
 
 
@@ -180,7 +186,8 @@ def _work(options: argparse.Namespace, path: Path, *, resume: bool) -> int:
     if result is not None:
         log.info("The mesh is at %s", folder.mesh_file)
         return _print_json(options, {"ok": True, "folder": str(folder.path), **result}, code)
-    return _print_json(options, {"ok": False, "folder": str(folder.path), "error": progress.error}, code)
+    error = progress.error or ("Cancelled." if code == EXIT_CANCELLED else "")
+    return _print_json(options, {"ok": False, "folder": str(folder.path), "error": error}, code)
 
 
 def _refused(options: argparse.Namespace, error: EngineError) -> int:

@@ -19,22 +19,31 @@ from ..diffusion.location import locate, model_named_here
 from ..diffusion.parts import completed, networks_in
 from ..errors import BadInputError, EngineError
 from ..system.files import leads_to_file, leads_to_folder
-from ..system.pasted import as_meant_here
+from ..system.pasted import as_meant, as_meant_here
 from ..system.untrusted import shown
+
+_TOO_MUCH = "unrecognized arguments: "
+"""The beginning of what argparse says of words that it has no use for."""
 
 
 class Parser(argparse.ArgumentParser):
     """Raises a `BadInputError` of one sentence for what it cannot read, instead of printing a page and exiting."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith(_TOO_MUCH) and not message.startswith(f"{_TOO_MUCH}-"):
+            message += " (put what is one argument in quotation marks, and an option before each of its values)"
         raise BadInputError(f'{self.prog}: {message}; see "{self.prog} --help".')
 
 
 def path_of(text: str) -> Path:
-    """A path, of an option's text; a blank one, as of a script's empty variable, would be the current folder."""
-    if not text.strip():
+    """The path that an option's text means, with the person's folder for `~`, which shells of Windows leave as it is.
+
+    A blank one, as of a script's empty variable, would be the current folder.
+    """
+    meant = as_meant(text)
+    if not meant:
         raise argparse.ArgumentTypeError("the path is blank")
-    return Path(text)
+    return Path(meant)
 
 
 def whole_number(text: str) -> int:

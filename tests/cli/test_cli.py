@@ -19,6 +19,7 @@ from sdi_engine.cli.parser import make_parser
 from sdi_engine.config.parameters import Parts
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.errors import BadInputError
+from sdi_engine.service import serve
 
 
 def in_its_own_process(*arguments, **environment):
@@ -116,9 +117,10 @@ def test_an_impossible_results_folder(tmp_path):
 
 def test_a_folder_that_is_no_job(sdi_engine, tmp_path):
     for command in ("run", "resume"):
-        code, _, errors = sdi_engine(command, str(tmp_path))
+        code, last, errors = sdi_engine(command, str(tmp_path), "--json")
         assert code == 2
         assert "not a job folder" in errors
+        assert "not a job folder" in json.loads(last)["error"]
 
 
 def test_distill2d_with_the_starter_prior_is_ddim(sdi_engine, tmp_path):
@@ -140,6 +142,24 @@ def test_invalid_idle_minutes_are_refused(sdi_engine, tmp_path, minutes):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("said", ["~/jobs/mug", '"{home}/jobs/mug"', " {home}/jobs/mug"])
+def test_paths_are_meant_as_they_are_in_blender(said, monkeypatch, tmp_path):
+    """Shells of Windows leave `~` as it is, and its file manager copies paths with quotation marks."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    meant = make_parser().parse_args(["resume", said.format(home=tmp_path)]).job
+    assert meant == tmp_path / "jobs" / "mug"
+
+
+def test_who_starts_an_engine_in_a_terminal_is_told_that_it_waits(sdi_engine, monkeypatch, tmp_path):
+    monkeypatch.setattr(serve, "serve", lambda *_: 0)
+    monkeypatch.setattr(serve, "step_back", lambda: None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    code, _, errors = sdi_engine("serve", str(tmp_path), "--idle-minutes", "5")
+    assert code == 0
+    assert f'jobs that wait in "{tmp_path}", now and later, until Ctrl+C or 5 minutes' in errors
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -153,6 +173,10 @@ def test_invalid_idle_minutes_are_refused(sdi_engine, tmp_path, minutes):
         (["bench", "--size", "huge"], "argument --size: invalid choice: 'huge'"),
         (["generate"], "the following arguments are required: prompt"),
         (["generate", "a mug", "--loud"], "unrecognized arguments: --loud"),
+        (
+            ["generate", "a", "red", "mug"],
+            "unrecognized arguments: red mug (put what is one argument in quotation marks",
+        ),
         (["dance"], "argument COMMAND: invalid choice: 'dance'"),
         ([], "the following arguments are required: COMMAND"),
     ],
