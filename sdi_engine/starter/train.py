@@ -546,6 +546,11 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f'"{options.output}" has no whole training to resume ({reason}): start it again without --resume')
     if options.start_from is not None and (reason := _why_not(_read_model, options.start_from)):
         parser.error(f'"{options.start_from}" is no whole starter prior ({reason}): give the folder of another one')
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=options.output).close()
+    except OSError as error:
+        parser.error(f'"{options.output}" cannot be written ({error.strerror or error}): choose another --output')
     train(options.output, settings, options.device, options.resume, start_from=options.start_from)
 
 

@@ -367,6 +367,13 @@ def test_a_damaged_training_is_not_resumed(
     assert "no whole training to resume" in capsys.readouterr().err
 
 
+def test_a_training_that_cannot_be_written_does_not_begin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="2"):
+        train.main(["--output", str(tmp_path / "file"), "--device", "cpu", "--steps", "1"])
+    assert "cannot be written" in capsys.readouterr().err
+
+
 def test_new_pictures_replace_old_ones(tmp_path: Path) -> None:
     """A shard of four pictures lasts one step of four: by the fifth step five shards have been begun."""
     made = batches.Batches(replace(SETTINGS, instances=2, reuse=1, capacity=2), TINY.resolution, tmp_path)
