@@ -23,6 +23,7 @@ from ..sdi_engine.contract.job_folder import storage_errors
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.diffusion.request_check import check_request
 from ..sdi_engine.errors import EXIT_CANCELLED, EXIT_DONE, EngineError
+from ..sdi_engine.system.files import names_in
 from ..sdi_engine.system.untrusted import printable
 from ..state.desks import read_job
 from .generate import JobFailedError, submit
@@ -234,8 +235,8 @@ def earlier_jobs(runner: Runner) -> list[Job]:
     """
     with storage_errors(runner.results):
         waiting = {ticket.name for ticket in runner.queue.waiting()}
-        folders = runner.results.iterdir() if runner.results.is_dir() else ()
-        found = [read_job(runner, name, waiting) for name in sorted((folder.name for folder in folders), reverse=True)]
+        names = names_in(runner.results) if runner.results.is_dir() else ()
+        found = [read_job(runner, name, waiting) for name in sorted(names, reverse=True)]
     return [job for job in found if job is not None and _is_free(job)]
 
 

@@ -160,7 +160,7 @@ class Library:
         with suppress(OSError):  # whoever polls the queue reports that it cannot be read
             waiting = {ticket.name for ticket in JobQueue(self.results).waiting()}
         try:
-            names = [name for name in os.listdir(self.results) if not name.startswith(".")]  # noqa: PTH208
+            names = [name for name in files.names_in(self.results) if not name.startswith(".")]
         except OSError:  # the folder does not exist yet, or its drive is away
             self._found = [], False
             return

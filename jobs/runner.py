@@ -17,7 +17,7 @@ from ..sdi_engine.contract.job_folder import JobFolder, storage_errors
 from ..sdi_engine.contract.job_queue import RESUME, SAMPLE, JobQueue, Ticket
 from ..sdi_engine.contract.request import JobRequest
 from ..sdi_engine.system import processes
-from ..sdi_engine.system.files import is_folder, is_there, touch
+from ..sdi_engine.system.files import is_folder, is_there, names_in, touch
 from .engine import Engine
 from .engine_process import EngineProcess
 from .guard import Guard
@@ -300,10 +300,10 @@ class Runner:
         status = self.queue.status() or {}
         wanted = {ticket.name for ticket in self.queue.waiting()} | set(status.get("jobs", ()))
         samples = self.queue.samples_folder
-        for folder in samples.iterdir() if is_folder(samples) else ():
-            if folder.name not in wanted and is_folder(folder):
+        for name in names_in(samples) if is_folder(samples) else ():
+            if name not in wanted and is_folder(samples / name):
                 with suppress(OSError):  # it is removed the next time
-                    JobFolder(folder).remove()
+                    JobFolder(samples / name).remove()
 
     def _begin_to_watch(self, job: Job) -> None:
         self.jobs[job.name] = job

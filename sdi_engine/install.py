@@ -58,6 +58,8 @@ _FOLDER_MARK = "sdi-environments"
 _MADE_BY_US = "made"
 """What the mark of a folder says that the installer made, and may remove when nothing is left in it."""
 _MARK = "sdi-environment"
+_LAUNCHER = "__PYVENV_LAUNCHER__"
+"""The environment variable by which a program of an environment on macOS tells the one that it starts who it is."""
 _CURRENT = "current"
 _EARLIER_PARTS = (
     *("bin", "lib", "lib64", "include", "share", "etc", "man", "Scripts", "Lib", "Include", ".gitignore"),
@@ -326,18 +328,29 @@ def _is_used(environment: Path) -> bool:
         except OSError:
             return False
     folders = (f"{program.parent}{os.sep}", f"{os.path.realpath(program.parent)}{os.sep}")
-    return any(command.startswith(folders) for command in _running_commands())
+    return any(
+        command.startswith(folders) or _launcher_of(command).startswith(folders) for command in _running_commands()
+    )
+
+
+def _launcher_of(command: str) -> str:
+    """By which program of an environment a process was started that runs under another's name; empty for all others.
+
+    So it is with the Pythons of python.org and Homebrew for macOS: an environment's program starts their framework's.
+    """
+    return command.partition(f" {_LAUNCHER}=")[2]
 
 
 def _running_commands() -> list[str]:
-    """How each process of this machine was called, as far as we may know."""
+    """How each process of this machine was called, as far as we may know; on macOS with its environment variables."""
     if Path("/proc/self/cmdline").is_file():
         commands = []
         for file in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):  # gone, or not ours to see
                 commands.append(os.fsdecode(file.read_bytes().partition(b"\0")[0]))
         return commands
-    listed = subprocess.run(["ps", "-axww", "-o", "command="], capture_output=True, check=False)
+    options = "-axwwE" if sys.platform == "darwin" else "-axww"
+    listed = subprocess.run(["ps", options, "-o", "command="], capture_output=True, check=False)
     return os.fsdecode(listed.stdout).splitlines()
 
 
@@ -452,7 +465,7 @@ def _run(
 def _pip_environment(downloads: Path | None = None) -> dict[str, str]:
     """Ours without what would lead pip elsewhere; half-fetched files go into the environment, to vanish with it."""
     ours = {name: value for name, value in os.environ.items() if not name.upper().startswith("PYTHON")}
-    for name in ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV", "__PYVENV_LAUNCHER__"):
+    for name in ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV", _LAUNCHER):
         ours.pop(name, None)
     temporary = dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(downloads)) if downloads is not None else {}
     return {**ours, **temporary, "PIP_USER": "0", "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}

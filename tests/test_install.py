@@ -296,6 +296,27 @@ def test_an_environment_in_which_a_process_runs_stays_until_it_ends(tmp_path, re
     assert install.in_charge(folder) == folder / "2"
 
 
+@pytest.mark.parametrize(("number", "is_used"), [(1, True), (2, False)])
+def test_an_environment_is_in_use_though_macos_runs_its_python_under_the_name_of_the_framework(
+    tmp_path, monkeypatch, number, is_used
+):
+    """The program in an environment starts the one in the framework, under that one's name (CPython's pythonw.c)."""
+    program = install._program(tmp_path / str(number))
+    framework = "/Library/Frameworks/Python.framework/Versions/3.12/Resources/Python.app/Contents/MacOS/Python"
+    asked = []
+
+    def ps(command, **options):
+        asked.extend(command)
+        said = f"{framework} -m sdi_engine serve /results HOME=/Users/me __PYVENV_LAUNCHER__={program} LANG=C\n"
+        return subprocess.CompletedProcess(command, 0, said.encode())
+
+    monkeypatch.setattr(install.sys, "platform", "darwin")
+    monkeypatch.setattr(install.Path, "is_file", lambda path: False)  # there is no /proc
+    monkeypatch.setattr(install.subprocess, "run", ps)
+    assert install._is_used(tmp_path / "1") == is_used
+    assert any(option.startswith("-") and "E" in option for option in asked), "ps tells the variables, too"
+
+
 def test_what_an_earlier_version_left_half_made_is_removed(tmp_path, requirements, quick):
     folder = earlier_environment(tmp_path / "engine")
     assert install.state_of(folder, requirements) == install.UNFINISHED

@@ -34,6 +34,7 @@ import errno
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -49,6 +50,9 @@ from . import events
 from .request import JobRequest
 
 _WINDOWS_NAME_TOO_LONG = 206
+_WINDOWS_LONGEST_PATH = 259
+"""Characters of a path to a file, unless Windows is told to allow longer ones: it says that there is no such file."""
+
 _WINDOWS_IN_USE = (32, 33)
 """Another program has the file open, or a part of it locked."""
 
@@ -344,7 +348,10 @@ def _not_empty(folder: Path) -> str:
 
 def is_name_too_long(error: OSError) -> bool:
     """Whether a path, or one name in it, is longer than its disk or the system allows."""
-    return error.errno == errno.ENAMETOOLONG or getattr(error, "winerror", None) == _WINDOWS_NAME_TOO_LONG
+    if error.errno == errno.ENAMETOOLONG or getattr(error, "winerror", None) == _WINDOWS_NAME_TOO_LONG:
+        return True
+    is_long = sys.platform == "win32" and len(str(error.filename)) > _WINDOWS_LONGEST_PATH
+    return is_long and isinstance(error, FileNotFoundError) and files.is_there(Path(error.filename).parent)
 
 
 def in_use(folder: Path) -> str:

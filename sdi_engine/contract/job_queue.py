@@ -35,6 +35,7 @@ from ..system.files import (
     UnsafeFileError,
     make_folder_of_ours,
     make_folder_with_parents,
+    names_in,
     read_bytes,
     read_json_object,
     read_text,
@@ -297,7 +298,7 @@ class JobQueue:
         for folder in (self.folder, self.tickets_folder, self.engine_folder.parent, self.engine_folder):
             refuse_link(folder)
         try:
-            return os.listdir(self.tickets_folder)  # noqa: PTH208 (a quarter of the time, four times a second)
+            return names_in(self.tickets_folder)
         except FileNotFoundError:
             return []
 

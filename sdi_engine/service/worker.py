@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..contract import events
 from ..contract.attendance import is_attended, machine_elsewhere
-from ..contract.job_folder import HEARTBEAT_SECONDS, JobFolder, is_disk_full, storage_errors
+from ..contract.job_folder import HEARTBEAT_SECONDS, JobFolder, is_disk_full, is_name_too_long, storage_errors
 from ..contract.request import JobRequest
 from ..diffusion.request_check import check_request
 from ..errors import (
@@ -269,7 +269,7 @@ def _work_on(folder: JobFolder, request: JobRequest, resume: bool, report: Liste
 
 def _was_away(error: StorageError) -> bool:
     cause = error.__cause__
-    if not isinstance(cause, OSError):
+    if not isinstance(cause, OSError) or is_name_too_long(cause):
         return False
     return cause.errno in _ABSENCES or getattr(cause, "winerror", None) in _WINDOWS_ABSENCES
 

@@ -13,7 +13,9 @@ import re
 import stat
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -27,6 +29,7 @@ MISSING_SECONDS = 2.0
 
 _CAREFUL = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NOINHERIT", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
 _ON_WINDOWS = sys.platform == "win32"
+_TRIES_TO_READ = 4
 _Done = TypeVar("_Done")
 _LINK_TAGS = (0xA000000C, 0xA0000003)
 """Tags of Windows' symbolic links and junctions; other reparse points, such as a cloud's files, are no links."""
@@ -86,6 +89,15 @@ def leads_to_file(path: Path) -> bool:
         return False
 
 
+def names_in(folder: Path) -> list[str]:
+    """The names of all that is in a folder, as we have given them; raises OSError.
+
+    Some file systems of macOS take apart what is composed, such as Hangul; a file is found by either name.
+    """
+    names = os.listdir(folder)  # noqa: PTH208 (a quarter of the time, and the queue is read four times a second)
+    return [unicodedata.normalize("NFC", name) for name in names] if sys.platform == "darwin" else names
+
+
 def device_of(path: Path) -> int | None:
     """The device that a file or folder is on; None where that cannot be seen."""
     try:
@@ -127,7 +139,14 @@ def refuse_link(path: Path) -> None:
 
 
 def open_to_read(path: Path) -> BinaryIO:
-    """An ordinary file's bytes; raises OSError."""
+    """An ordinary file's bytes; raises OSError.
+
+    On Windows, which opens no file that is just being put in another's place, it is tried again for a moment.
+    """
+    for _ in range(_TRIES_TO_READ - 1 if _ON_WINDOWS else 0):
+        with suppress(PermissionError):
+            return _open(path, os.O_RDONLY, "rb")
+        time.sleep(0.01)
     return _open(path, os.O_RDONLY, "rb")
 
 

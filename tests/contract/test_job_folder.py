@@ -138,6 +138,23 @@ def test_what_the_system_refuses_is_named_with_its_cure(tmp_path, error, words):
         raise error
 
 
+@pytest.mark.parametrize(
+    ("name", "length", "words"),
+    [
+        ("here", 260, "is too long for its disk: choose a results folder with a short name"),
+        ("here", 259, r"here.* cannot be used \(No such file\)"),
+        ("away", 260, "away.* is gone: connect its drive"),
+    ],
+)
+def test_a_path_that_is_too_long_for_windows_which_it_calls_missing(tmp_path, monkeypatch, name, length, words):
+    monkeypatch.setattr(job_folder.sys, "platform", "win32")
+    (tmp_path / "here").mkdir()
+    file = str(tmp_path / name / "x")
+    file += "x" * (length - len(file))
+    with pytest.raises(StorageError, match=words), storage_errors(tmp_path / name):
+        raise FileNotFoundError(errno.ENOENT, "No such file", file)
+
+
 def test_a_full_disk_is_named_with_its_cure(tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("only Linux has a device that is always full")

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ def test_no_job_is_lost_beside_tickets_whose_turns_are_the_first_and_the_last_th
     queue.add("a")
     queue.add("b", first=True)
     assert {"a", "b"} < set(names(queue))
+
+
+def test_a_job_whose_name_a_file_system_of_macos_takes_apart_is_known_again(queue, monkeypatch):
+    name = unicodedata.normalize("NFC", "ガラスの머그")
+    monkeypatch.setattr(files.sys, "platform", "darwin")
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: [unicodedata.normalize("NFD", each) for each in listed(folder)])
+    queue.add(name)
+    assert queue.next_of_ours().name == name
 
 
 def test_neighbours_swap_places(queue):

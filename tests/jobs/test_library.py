@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import time
+import unicodedata
 
 import pytest
 from made_jobs import fake_worker
@@ -64,6 +65,15 @@ def test_a_job_that_is_done_says_so(shelf, results):
     assert (entry.title, entry.state, entry.seconds, entry.trouble) == ("a red mug", "done", 61.0, "")
     assert entry.preview == results / "job" / "preview.png"
     assert entry.is_pending
+
+
+def test_a_job_has_one_name_also_where_a_file_system_of_macos_takes_it_apart(shelf, results, monkeypatch):
+    name = unicodedata.normalize("NFC", "ガラス")
+    finished(results, name)
+    monkeypatch.setattr(library.files.sys, "platform", "darwin")
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: [unicodedata.normalize("NFD", each) for each in listed(folder)])
+    assert list(look(shelf)) == [name]
 
 
 @pytest.mark.parametrize(

@@ -517,6 +517,9 @@ def test_a_drive_that_stays_away_ends_the_job_with_a_sentence(tmp_path, monkeypa
 NETWORK_NAME_DELETED = 64
 """Of Windows, which Python calls an invalid argument."""
 
+NAME_TOO_LONG = 206
+"""Of Windows, which Python calls a file that is missing."""
+
 
 @pytest.mark.parametrize(
     ("number", "of_windows", "attempts"),
@@ -525,6 +528,7 @@ NETWORK_NAME_DELETED = 64
         (errno.ETIMEDOUT, None, 1 + worker.MOST_ABSENCES),
         (errno.EINVAL, NETWORK_NAME_DELETED, 1 + worker.MOST_ABSENCES),
         (errno.EINVAL, None, 1),
+        (errno.ENOENT, NAME_TOO_LONG, 1),
         (errno.ENOSPC, None, 1),
         (errno.EACCES, None, 1),
     ],

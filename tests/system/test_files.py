@@ -316,6 +316,24 @@ def test_a_file_that_another_program_has_open_on_windows_is_waited_for(folder, m
         assert 0.9 < sum(waited) < 1.1
 
 
+@pytest.mark.parametrize(("is_windows", "times", "is_read"), [(True, 2, True), (True, 100, False), (False, 1, False)])
+def test_a_file_that_is_just_being_replaced_is_read_on_windows(folder, monkeypatch, is_windows, times, is_read):
+    folder.beat(1.0)
+    tries, open_file = [], os.open
+
+    def open_or_refuse(path, *arguments):
+        tries.append(path)
+        if len(tries) <= times:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_file(path, *arguments)
+
+    monkeypatch.setattr(files, "_ON_WINDOWS", is_windows)
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(os, "open", open_or_refuse)
+    assert (folder.status() is not None) == is_read
+    assert len(tries) == (3 if is_read else 4 if is_windows else 1)
+
+
 def test_who_leaves_a_job_waits_for_who_reads_its_status_on_windows(folder, monkeypatch):
     folder.beat(1.0)
     as_on_windows(monkeypatch, "status.json", 3)
