@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
+import functools
 
+import blf
 import bpy
 
-_PIXELS_PER_CHARACTER = 6.5
-_PIXELS_AROUND_TEXT = 60
+_AROUND_TEXT = 92.0
+"""Pixels beside a text in a box of the sidebar: borders, icon, tabs and scroll bar."""
+
+_LEAST_WIDTH = 100.0
+_ELLIPSIS = " …"
+_INTERFACE_FONT = 0
 
 
 def wrapped_label(
@@ -33,8 +38,52 @@ def wrapped_label(
     """
     if width is None:
         width = context.region.width / context.preferences.system.ui_scale if context.region else 600
-    characters = max(20, int((width - _PIXELS_AROUND_TEXT) / _PIXELS_PER_CHARACTER))
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for number, line in enumerate(textwrap.wrap(text, characters, max_lines=lines, placeholder=" …")):
+    points = context.preferences.ui_styles[0].widget.points
+    for number, line in enumerate(wrapped(text, max(_LEAST_WIDTH, width - _AROUND_TEXT), points, lines)):
         column.label(text=line, icon=icon if number == 0 else "NONE" if icon == "NONE" else "BLANK1", translate=False)
+
+
+@functools.lru_cache(maxsize=256)
+def wrapped(text: str, width: float, points: float, lines: int | None = None) -> tuple[str, ...]:
+    """The lines of a text in Blender's interface font, none wider than `width`, measured as Blender draws them.
+
+    Args:
+        text: the text; whatever white space is in it separates words.
+        width: in pixels at a UI scale of 1. A word that is wider, such as a path or a sentence in Japanese, is broken.
+        points: size of the font.
+        lines: the most lines; of a longer text the last one ends in an ellipsis.
+    """
+    blf.size(_INTERFACE_FONT, points)
+    done, line = [], ""
+    for word in text.split():
+        longer = f"{line} {word}" if line else word
+        if _width_of(longer) > width:
+            if _width_of(word) <= width:
+                done.append(line)
+                longer = word
+            while _width_of(longer) > width and len(longer) > 1:
+                fits = _fitting(longer, width)
+                done.append(longer[:fits].rstrip())
+                longer = longer[fits:].lstrip()
+        line = longer
+    done += [line] if line else []
+    if lines is not None and len(done) > lines:
+        last = done[lines - 1]
+        while last and _width_of(last + _ELLIPSIS) > width:
+            last = last.rpartition(" ")[0] or last[:-1]
+        done[lines - 1 :] = [last + _ELLIPSIS]
+    return tuple(done)
+
+
+def _fitting(text: str, width: float) -> int:
+    """How many of a text's characters are no wider than this together; at least one."""
+    count = 1
+    while _width_of(text[: count + 1]) <= width:
+        count += 1
+    return count
+
+
+def _width_of(text: str) -> float:
+    return blf.dimensions(_INTERFACE_FONT, text)[0]

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_THE_HOUSE = {"tests", "scripts", "docs"}
-BLENDERS = {"addon_utils", "bl_operators", "bl_ui", "bmesh", "bpy", "gpu", "mathutils"}
+BLENDERS = {"addon_utils", "bl_operators", "bl_ui", "blf", "bmesh", "bpy", "gpu", "mathutils"}
 EVERYWHERE = {"__future__"}
 SHARED = ["sdi_engine/system/liveness.py _pulses"]
 """State of a whole process, which all its threads share."""
