@@ -38,6 +38,10 @@ SEPARATOR = ";"
 _AS_PRESET = ("preset", "As Preset", "What the preset recommends")
 """The additional item of an optional choice, which leaves it to the preset."""
 
+_UNTRANSLATED = "SDI"
+"""A context of translation that Blender has no words for: in others it calls the preset Paper a sheet of paper. The
+names of choices are those of the documentation and the command line."""
+
 _SCENE_LIMITS = Within(1e-6, 1e6)
 """Limits of a length in the scene's units, whatever these are; the request checks the limits in metres."""
 
@@ -127,7 +131,8 @@ def _property(parameter: Parameter, common: dict[str, Any]) -> Any:
         return CollectionProperty(**common, type=SDI_PG_lora)
     if parameter.choices:
         items = [(choice.value, choice.label, choice.help) for choice in parameter.choices]
-        return EnumProperty(**common, items=[_AS_PRESET, *items] if parameter.is_optional else items)
+        items = [_AS_PRESET, *items] if parameter.is_optional else items
+        return EnumProperty(**common, items=items, translation_context=_UNTRANSLATED)
     if parameter.kind is bool:
         return BoolProperty(**common)
     if parameter.kind in (int, float):

@@ -180,3 +180,12 @@ def test_a_wrong_number_in_a_batch_is_refused_before_anything_is_made(extension,
     assert said.count("\n") == 1
     assert not results.exists()
     assert not (tmp_path / "out").exists()
+
+
+def test_the_names_of_choices_are_in_no_language_but_ours(bpy, extension):
+    """In German Blender would offer a sheet of "Papier", and views that squirt: "Spritzen"."""
+    known = bpy.context.scene.sdi.bl_rna.properties
+    contexts = set(bpy.app.translations.contexts)
+    chosen = [known[parameter.prop] for parameter in IN_BLENDER if parameter.choices]
+    assert {"preset", "views", "noise"} <= {prop.identifier for prop in chosen}
+    assert [prop.identifier for prop in chosen if prop.translation_context in contexts] == []
