@@ -70,7 +70,8 @@ def test_the_description_of_a_colleagues_job_fits_into_the_sidebar(extension, de
         write_colleagues_jobs(extension, results, ["waiting"])
     desk.session.watcher.find_again()
     desk.until(lambda: desk.list() == [PROMPT] and desk.session.desks.waits_from("waiting") is not None)
-    screen = SimpleNamespace(system=SimpleNamespace(ui_scale=1.0))
+    styles = desk.bpy.context.preferences.ui_styles
+    screen = SimpleNamespace(system=SimpleNamespace(ui_scale=1.0), ui_styles=styles)
     context = SimpleNamespace(preferences=screen, region=SimpleNamespace(width=280))
     layout = MagicMock()
     layout.column.return_value = layout.row.return_value = layout
@@ -78,7 +79,7 @@ def test_the_description_of_a_colleagues_job_fits_into_the_sidebar(extension, de
     extension.panels.jobs._draw_chosen(layout, context, entry, "queued")
     lines = [call.kwargs["text"] for call in layout.label.call_args_list]
     assert "".join(lines).replace(" ", "") == extension.panels.jobs._about(entry, "queued").replace(" ", "")
-    assert max(map(len, lines)) < 36
+    assert max(map(len, lines)) < 40
     buttons = {call.args[0]: call.kwargs.get("text") for call in layout.operator.call_args_list}
     assert "sdi.run_job_here" in buttons
     assert buttons["sdi.cancel_job"] == "Remove"

@@ -134,12 +134,16 @@ def test_sentences_in_the_dialog_are_as_wide_as_the_dialog(bpy, extension, monke
     sentence = "This model does not know " + ", ".join(['"vase"'] * 12) + "."
     monkeypatch.setattr(extension.state.current.session().models, "about", lambda model: "Built in")
     monkeypatch.setattr(extension.state.current.session().models, "unknown_words", lambda model, prompt: sentence)
-    screen = SimpleNamespace(system=SimpleNamespace(ui_scale=1.0))
+    styles = bpy.context.preferences.ui_styles
+    screen = SimpleNamespace(system=SimpleNamespace(ui_scale=1.0), ui_styles=styles)
     context = SimpleNamespace(scene=bpy.context.scene, preferences=screen, region=SimpleNamespace(width=1600))
     words = Words()
     extension.panels.dialog.SDI_OT_from_text.draw(SimpleNamespace(layout=words), context)
     assert " ".join(words.labels).count('"vase"') == 12
-    assert max(map(len, words.labels)) < 50
+    import blf
+
+    blf.size(0, styles[0].widget.points)
+    assert max(blf.dimensions(0, label)[0] for label in words.labels) < extension.panels.dialog.WIDTH
 
 
 def test_the_list_of_jobs_is_filtered_and_sorted_by_prompts(bpy, extension):
