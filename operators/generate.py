@@ -10,6 +10,7 @@ import bpy
 from bpy.props import IntProperty, StringProperty
 
 from ..console.generate import generate_and_wait
+from ..jobs.job import Job
 from ..jobs.prompts import read_prompts
 from ..jobs.seeds import UnusedSeeds
 from ..scene.importer import ImportFailedError
@@ -127,18 +128,33 @@ class _FromSource:
             return False
         return True
 
-    def source(self, context: bpy.types.Context) -> JobRequest:
-        """The request of the job or the object; raises BadInputError if it is damaged or of another version."""
+    def source(self, context: bpy.types.Context) -> tuple[JobRequest, Job | None]:
+        """The request of the job or the object, and the job; raises BadInputError if it is damaged or of another
+        version."""
         found = session().find(context, self.job) if self.job else None
         if found is not None:
-            return found.request
+            return found.request, found
         if self.job:  # and not the active object's, which is another one
             damaged = session().desks.entry(self.job)
             session().watcher.refresh_library()  # where its folder is gone, its row is a ghost
             raise BadInputError(damaged.trouble if damaged is not None and damaged.trouble else NO_LONGER_THERE)
         if _has_request(context.active_object):
-            return JobRequest.from_json(str(context.active_object["sdi_request"]))  # a person may have edited it
-        raise BadInputError("There are no settings to use: select a job, or an object that this extension has made.")
+            return JobRequest.from_json(str(context.active_object["sdi_request"])), None  # a person may have edited it
+        raise BadInputError(
+            "The active object has no settings to use: select an object that this extension has made, or use the "
+            "buttons below the list of jobs."
+        )
+
+    def make(self, context: bpy.types.Context, requests: list[JobRequest], found: Job | None) -> set[str]:
+        """Queue requests that are a job's but for the seed: objects at the 3D cursor, or textures of the job's mesh."""
+        if found is None or not found.request.is_of_a_mesh:
+            return submit(self, context, requests)  # type: ignore[arg-type]
+        session().display.complain("")
+        try:
+            start_variations(context, found, requests)
+        except EngineError as error:
+            return refuse(self, str(error))  # type: ignore[arg-type]
+        return {"FINISHED"}
 
 
 def _has_request(thing: bpy.types.Object | None) -> bool:
@@ -158,20 +174,11 @@ class SDI_OT_variations(_FromSource, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            request = self.source(context)
+            request, found = self.source(context)
         except EngineError as error:
             return refuse(self, str(error))
         seeds = random.sample(range(MAX_SEED), self.count)
-        requests = [dataclasses.replace(request, seed=seed) for seed in seeds]
-        found = session().find(context, self.job) if self.job else None
-        if found is None or not request.is_of_a_mesh:
-            return submit(self, context, requests)
-        session().display.complain("")
-        try:
-            start_variations(context, found, requests)
-        except EngineError as error:
-            return refuse(self, str(error))
-        return {"FINISHED"}
+        return self.make(context, [dataclasses.replace(request, seed=seed) for seed in seeds], found)
 
 
 class SDI_OT_regenerate(PressedOnce, _FromSource, bpy.types.Operator):
@@ -182,10 +189,10 @@ class SDI_OT_regenerate(PressedOnce, _FromSource, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            request = self.source(context)
+            request, found = self.source(context)
         except EngineError as error:
             return refuse(self, str(error))
-        return submit(self, context, [request])
+        return self.make(context, [request], found)
 
 
 class SDI_OT_copy_settings(_FromSource, bpy.types.Operator):
@@ -197,7 +204,7 @@ class SDI_OT_copy_settings(_FromSource, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            properties.apply_request(context.scene, self.source(context))
+            properties.apply_request(context.scene, self.source(context)[0])
         except EngineError as error:
             return refuse(self, str(error))
         return {"FINISHED"}

@@ -461,6 +461,11 @@ class TestHistory:
         first, second = desk.session.desks.library.entries
         assert first.request == second.request
 
+    def test_a_menu_takes_no_job_of_the_list_and_says_what_does(self, bpy, desk, name):
+        bpy.context.view_layer.objects.active = bpy.data.objects["Cube"]
+        for operator in ("variations", "copy_settings", "regenerate"):
+            assert "use the buttons below the list of jobs" in desk.press(operator)
+
     def test_delete_removes_the_folder_and_nothing_else(self, bpy, desk, name, results):
         (results / "mine.txt").write_text("stays")
         assert desk.press("delete_job", job=name) is None

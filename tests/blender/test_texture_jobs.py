@@ -349,6 +349,16 @@ def test_variations_are_further_looks_of_the_object(bpy, desk, cube, texture):
     assert "not in this file" in desk.press("variations", job=desk.job.name, count=1)
 
 
+def test_regenerate_of_a_textures_job_is_a_texture_again(desk, cube, texture):
+    texture()
+    desk.to_the_end()
+    assert desk.press("regenerate", job=desk.job.name) is None
+    desk.to_the_end()
+    assert [entry.state for entry in desk.session.desks.library.entries] == ["done", "done"]
+    first, second = (look.seed for look in cube.sdi_looks if look.job)
+    assert first == second
+
+
 def test_settings_of_a_texture_are_reused_and_generate_still_makes_objects(bpy, desk, cube, texture):
     texture("red", strength=0.5, front=90.0)
     desk.to_the_end()
