@@ -7,8 +7,10 @@ import functools
 import blf
 import bpy
 
-_AROUND_TEXT = 92.0
-"""Pixels beside a text in a box of the sidebar: borders, icon, tabs and scroll bar."""
+_AROUND_TEXT = 72.0
+"""Pixels beside a text in a box of the sidebar: borders, tabs and scroll bar."""
+
+_ICON = 20.0
 
 _LEAST_WIDTH = 100.0
 _ELLIPSIS = " …"
@@ -40,8 +42,9 @@ def wrapped_label(
         width = context.region.width / context.preferences.system.ui_scale if context.region else 600
     column = layout.column(align=True)
     column.scale_y = 0.8
+    room = max(_LEAST_WIDTH, width - _AROUND_TEXT - (_ICON if icon != "NONE" else 0.0))
     points = context.preferences.ui_styles[0].widget.points
-    for number, line in enumerate(wrapped(text, max(_LEAST_WIDTH, width - _AROUND_TEXT), points, lines)):
+    for number, line in enumerate(wrapped(text, room, points, lines)):
         column.label(text=line, icon=icon if number == 0 else "NONE" if icon == "NONE" else "BLANK1", translate=False)
 
 
