@@ -65,6 +65,11 @@ def result_of(task: str) -> str:
     return {"texture": "texture", "refine": "refined shape"}.get(task, "object")
 
 
+def made_for(task: str, name: str) -> str:
+    """What a job of this task makes for the object of this name."""
+    return f"{result_of(task).capitalize()} for “{name}”"
+
+
 def import_label(task: str, is_imported: bool = False) -> str:
     """What the button says that brings a result into the scene."""
     if task in TASKS_OF_A_MESH:

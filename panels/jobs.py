@@ -104,9 +104,14 @@ def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, entry: 
         button.job, button.what = name, "FOLDER"
         return
     wrapped_label(layout, context, _about(entry, state))
+    target = entry.placement.target if entry.placement is not None else None
+    if target is not None and entry.request is not None:  # there may be many jobs of one prompt
+        wrapped_label(layout, context, words.made_for(entry.request.task, target.name), "OBJECT_DATA")
     made_for = entry.placement.blend_file if entry.placement is not None else ""
     if made_for and made_for != bpy.data.filepath:
         wrapped_label(layout, context, f"Made for {bpy.path.basename(made_for)}", "FILE_BLEND")
+    for sentence in session().arrivals.told.get(name, ()):
+        wrapped_label(layout, context, sentence, "INFO")
     row = layout.row(align=True)
     if state == events.DONE:
         task = entry.request.task if entry.request is not None else "object"

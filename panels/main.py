@@ -125,8 +125,7 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) 
     wrapped_label(layout, context, job.request.prompt, words.icon_of(job.request.task))
     where = session().arrivals.placement_of(job.name)
     if where is not None and where.target is not None:
-        what = words.result_of(job.request.task)
-        wrapped_label(layout, context, f"{what.capitalize()} for “{where.target.name}”", "BLANK1")
+        wrapped_label(layout, context, words.made_for(job.request.task, where.target.name), "BLANK1")
     if session().desks.is_elsewhere(job):
         wrapped_label(layout, context, f"In another results folder: {job.folder.path.parent}", "FILE_FOLDER")
     if not job.is_over:
@@ -181,7 +180,8 @@ def _draw_done(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job)
         if not is_seen:
             layout.operator("sdi.import_result", text=words.import_label(job.request.task), icon="IMPORT")
     for sentence in arrivals.told.get(job.name, ()):
-        wrapped_label(layout, context, sentence, "INFO")
+        if sentence != arrivals.complaint:  # which is above
+            wrapped_label(layout, context, sentence, "INFO")
     row = layout.row()
     row.operator("sdi.open_job", text="Open Folder", icon="FILE_FOLDER").what = "FOLDER"
     row.operator("sdi.dismiss_job", icon="X")

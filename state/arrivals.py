@@ -42,7 +42,8 @@ class Arrivals:
     Attributes:
         waits_for: what finished results wait for before they are imported, as one sentence; empty if none wait.
         complaint: why the last result could not be imported, as one sentence.
-        told: what the person should know of an imported texture, as sentences, by the job's name.
+        told: what the person should know of an imported texture, or why a result could not be imported, as sentences,
+            by the job's name.
     """
 
     def __init__(self) -> None:
@@ -233,7 +234,7 @@ class Arrivals:
         if (self._unheard or self._doomed) and not destination.is_rendering():
             self._catch_up()
         came = []
-        reason = ""
+        reason = complaint = ""
         for name, job in list(self._ready.items()):
             what = words.result_of(job.request.task)
             reason = destination.reason_to_wait(bpy.context, self._placements[name], what, name)
@@ -245,6 +246,9 @@ class Arrivals:
             with self._guarded(what):  # `put` replaces the complaint, unless an unexpected error ends it
                 if self.put(bpy.context, name, job.folder) is not None:
                     came.append(name)
+            complaint = complaint or self.complaint
+        if complaint:  # which those that came later have taken back
+            self.complaint = complaint
         if reason != self.waits_for:
             self.waits_for = reason
             redraw()
@@ -276,7 +280,7 @@ class Arrivals:
             if folder.request().is_of_a_mesh:
                 return self.put_texture(context, name, folder)
         except EngineError as error:
-            self.complaint = str(error)
+            self._complain(name, error)
             return None
         where = self._placements.get(name) or Placement.read(folder)
         if where is None or (where.fate == IMPORTED and markers.find(name) is None):
@@ -285,12 +289,13 @@ class Arrivals:
         try:
             placed = put_into_scene(context, folder, where)
         except ImportFailedError as error:
-            self.complaint = str(error)
+            self._complain(name, error)
             return None
         if not is_chosen:
             step_aside(context, placed)
         step.push()
         self.complaint = ""
+        self.told.pop(name, None)
         self._ready.pop(name, None)
         self._in_open_file.add(name)
         self._settle(name, folder, dataclasses.replace(where, blend_file=bpy.data.filepath), IMPORTED)
@@ -317,7 +322,7 @@ class Arrivals:
                 raise ImportFailedError(_not_here(where))
             applied = texture_result.apply(context, thing, folder)
         except ImportFailedError as error:
-            self.complaint = str(error)
+            self._complain(name, error)
             self._settle(name, folder, where, IMPORTED if where.fate == IMPORTED else DISMISSED)
             return None
         step.push()
@@ -327,6 +332,10 @@ class Arrivals:
         self._in_open_file.add(name)
         self._settle(name, folder, dataclasses.replace(where, blend_file=bpy.data.filepath), IMPORTED)
         return applied.thing
+
+    def _complain(self, name: str, error: Exception) -> None:
+        self.complaint = str(error)
+        self.told[name] = [str(error)]
 
     def dismiss(self, name: str, folder: JobFolder) -> None:
         """Do not import a job's result automatically, and remove its marker."""

@@ -1,6 +1,7 @@
 """Texture jobs from the button to the object, in a Blender with a window and timers: here the test ticks them."""
 
 import math
+from unittest.mock import MagicMock
 
 import pytest
 from blender_desk import PROMPT
@@ -320,6 +321,32 @@ def test_a_result_that_was_ready_while_another_file_was_open_comes_when_its_file
     bpy.ops.wm.open_mainfile(filepath=path)
     desk.to_the_end()
     assert [look.name for look in bpy.data.objects["Cube"].sdi_looks] == ["Before", "slow red", "slow blue"]
+
+
+def test_of_several_textures_each_is_told_of_its_own(bpy, desk, cube, texture):
+    """In the history, too: the panel shows one job only, and the next result took back why another could not come."""
+    other = add_object(bpy, "Other", cube.data.copy())
+    editor = add_object(bpy, "Editor", cube.data.copy())
+    other.select_set(True)
+    assert texture() is None
+    bpy.context.view_layer.objects.active = editor
+    bpy.ops.object.mode_set(mode="EDIT")
+    desk.until(lambda: len(desk.arrivals._ready) == 2)
+    bpy.data.objects.remove(cube)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    desk.to_the_end()
+    assert materials(other) == [PROMPT]
+    assert "“Cube” is no longer in this file" in desk.arrivals.complaint
+    panels, labels = desk.extension.panels.jobs, {}
+    for entry in desk.session.desks.library.entries:
+        layout = MagicMock()
+        layout.column.return_value = layout.row.return_value = layout
+        panels._draw_chosen(layout, bpy.context, entry, "done")
+        labels[entry.placement.target.name] = " ".join(each.kwargs["text"] for each in layout.label.call_args_list)
+    assert "Texture for “Cube”" in labels["Cube"]
+    assert "no longer in this file" in labels["Cube"]
+    assert "Texture for “Other”" in labels["Other"]
+    assert "no longer" not in labels["Other"]
 
 
 def test_a_damaged_texture_is_told_and_changes_nothing(desk, cube, texture):
