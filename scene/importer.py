@@ -20,6 +20,7 @@ from .collection import collection_in
 from .destination import scene_of, view_layer_of
 from .names import object_name
 from .temporary_scene import temporary_scene
+from .units import metres_in
 
 _GLTF = "io_scene_gltf2"
 _SMALLEST_SCALE = 1e-6
@@ -49,7 +50,7 @@ def put_into_scene(context: bpy.types.Context, folder: JobFolder, placement: Pla
     placed = _load(context, folder)
     _name(placed, request.prompt, folder)
     matrix = markers.matrix_of(folder.path.name) or markers.matrix_from(placement)
-    _stand(placed, matrix, 1.0 / scene.unit_settings.scale_length)
+    _stand(placed, matrix, 1.0 / metres_in(scene))
     _clean(placed.data)
     if request.quads:
         quads.join_triangles(placed.data)

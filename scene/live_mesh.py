@@ -19,6 +19,7 @@ from ..sdi_engine.contract.job_folder import JobFolder
 from ..sdi_engine.errors import EngineError
 from . import destination, markers, materials, textures
 from .names import object_name
+from .units import metres_in
 
 if TYPE_CHECKING:
     import numpy as np  # imported in the functions: that takes longer than importing all of the extension
@@ -68,7 +69,7 @@ def show(context: bpy.types.Context, folder: JobFolder) -> bool:
             return False
         mesh_object = make(scene.collection, job_name, prompt, results)
     hang(mesh_object, marker, markers.matrix_from(placement))
-    fill(mesh_object.data, geometry, 1.0 / scene.unit_settings.scale_length)
+    fill(mesh_object.data, geometry, 1.0 / metres_in(scene))
     return True
 
 

@@ -16,6 +16,7 @@ from mathutils import Matrix, Vector
 
 from ..jobs.placement import Placement
 from .names import object_name
+from .units import metres_in
 
 JOB = "sdi_job"
 PART = "sdi_part"
@@ -48,7 +49,7 @@ def add(
     if marker is not None:
         return marker
     tidy()
-    edge = height / scene.unit_settings.scale_length
+    edge = height / metres_in(scene)
     return make(scene, job_name, prompt, edge, Matrix.Translation(Vector(location)), results)
 
 

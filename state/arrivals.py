@@ -24,6 +24,7 @@ from ..scene.free_space import Box, Floor, step_aside
 from ..scene.handlers import Handlers
 from ..scene.importer import ImportFailedError, put_into_scene
 from ..scene.open_file import OpenFile
+from ..scene.units import metres_in
 from ..sdi_engine.contract import events
 from ..sdi_engine.contract.job_folder import JobFolder, storage_errors
 from ..sdi_engine.errors import EngineError
@@ -378,7 +379,7 @@ class Arrivals:
             heights: of the objects, in metres.
         """
         scene = context.scene
-        scale = scene.unit_settings.scale_length
+        scale = metres_in(scene)
         floor = Floor(context.view_layer, reserved=self._reserved(max(heights, default=1.0) / scale))
         row = floor.row(destination.cursor_of(scene), [height / scale for height in heights])
         return [Placement.at(location, scene=scene.name, blend_file=bpy.data.filepath) for location in row]

@@ -21,6 +21,7 @@ from bpy.props import (
     StringProperty,
 )
 
+from ..scene.units import metres_in
 from ..sdi_engine.config.limits import Within
 from ..sdi_engine.config.overrides import parse_overrides, written
 from ..sdi_engine.config.parameters import LORA_PARAMETERS, PARAMETERS, Lora, Parameter, Parameters, Parts, Task
@@ -247,7 +248,7 @@ def _value_in(scene: Any, parameter: Parameter) -> Any:
             return as_engine_finds(value)
         return tuple(as_engine_finds(path) for path in value.split(SEPARATOR) if path.strip())
     if parameter.unit == "metres":
-        value *= scene.unit_settings.scale_length
+        value *= metres_in(scene)
     elif parameter.unit == "share":
         value /= _PERCENT
     if parameter.kind is float:
@@ -276,7 +277,7 @@ def _set_in(scene: Any, parameter: Parameter, value: Any) -> None:
     elif value is None:
         value = _AS_PRESET[0] if parameter.choices else 0
     elif parameter.unit == "metres":
-        value /= scene.unit_settings.scale_length
+        value /= metres_in(scene)
     elif parameter.unit == "share":
         value *= _PERCENT
     elif _may_be_zero(parameter) and value == 0.0:

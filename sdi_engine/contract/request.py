@@ -250,6 +250,7 @@ def _check_value(label: str, value: Any, parameter: Parameter) -> None:
         raise BadInputError(f"The {label} {shown(value)} does not exist: choose one of {', '.join(parameter.words)}.")
     limits = parameter.limits
     if limits is not None and not limits.low <= value <= limits.high:  # which also refuses NaN
+        unit = " metres" if parameter.unit == "metres" else ""  # which may be of another scale in Blender
         raise BadInputError(
-            f'The setting "{label}" is {shown(value)}: it must be between {limits.low:,} and {limits.high:,}.'
+            f'The setting "{label}" is {shown(value)}{unit}: it must be between {limits.low:,} and {limits.high:,}.'
         )

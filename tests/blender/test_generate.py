@@ -105,6 +105,20 @@ def test_the_size_is_in_metres_whatever_the_scenes_unit(bpy, generate, results):
     assert json.loads(next(results.glob("*/request.json")).read_text())["height"] == pytest.approx(0.5)
 
 
+def test_without_units_the_scale_of_units_is_not_used(bpy, generate, results):
+    """Blender keeps the scale, but shows it greyed out and reckons without it."""
+    bpy.context.scene.unit_settings.system = "NONE"
+    bpy.context.scene.unit_settings.scale_length = 0.0001
+    assert generate(height=2.0) is None
+    assert bpy.data.objects[PROMPT].dimensions.z == pytest.approx(2.0)
+    assert json.loads(next(results.glob("*/request.json")).read_text())["height"] == pytest.approx(2.0)
+
+
+def test_a_size_that_cannot_be_is_told_in_metres(bpy, generate):
+    bpy.context.scene.unit_settings.scale_length = 0.0001
+    assert '"height" is 0.0005 metres: it must be between 0.001 and' in generate(height=5.0)
+
+
 def test_edit_mode_is_not_left(bpy, generate):
     bpy.ops.object.mode_set(mode="EDIT")
     assert generate() is None
