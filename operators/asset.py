@@ -7,6 +7,7 @@ from pathlib import Path
 import bpy
 
 from ..scene import assets, origin
+from ..scene.source_mesh import check
 
 
 class SDI_OT_mark_as_asset(bpy.types.Operator):
@@ -22,7 +23,9 @@ class SDI_OT_mark_as_asset(bpy.types.Operator):
             cls.poll_message_set("Switch to Object Mode first")
             return False
         if not _chosen(context):
-            cls.poll_message_set("Select an object that this extension has made from a prompt")
+            reasons = (check(each) for each in context.selected_objects if origin.is_ours(each))
+            otherwise = "Select an object that this extension has made from a prompt"
+            cls.poll_message_set(next(reasons, otherwise).removesuffix("."))
             return False
         return True
 

@@ -82,7 +82,10 @@ class _OfLooks:
             cls.poll_message_set("Switch to Object Mode first")  # type: ignore[attr-defined]
             return False
         if not _with_looks(context):
-            cls.poll_message_set("Select an object that has a texture of this extension")  # type: ignore[attr-defined]
+            reasons = (check(thing) for thing in context.selected_objects if looks.of(thing))
+            cls.poll_message_set(  # type: ignore[attr-defined]
+                next(reasons, "Select an object that has a texture of this extension").removesuffix(".")
+            )
             return False
         return True
 

@@ -98,7 +98,24 @@ def test_an_overridden_object_is_no_asset_of_this_file(bpy, library, extension):
     for each in bpy.context.view_layer.objects:
         each.select_set(each.name in mine.all_objects)
     assert [each.override_library is not None for each in bpy.context.selected_objects] == [True]
-    assert not bpy.ops.sdi.mark_as_asset.poll()
+    with pytest.raises(RuntimeError, match=r'"Cube.* make it local first'):
+        bpy.ops.sdi.mark_as_asset()
+
+
+def test_that_looks_are_on_a_linked_object_is_why_they_cannot_be_changed(bpy, tmp_path, extension):
+    textured = bpy.data.objects["Cube"]
+    textured.sdi_looks.add().name = "Before"
+    file = str(tmp_path / "textured.blend")
+    bpy.data.libraries.write(file, {textured})
+    bpy.data.objects.remove(textured)
+    with bpy.data.libraries.load(file, link=True) as (_, wanted):
+        wanted.objects = ["Cube"]
+    bpy.context.collection.objects.link(wanted.objects[0])
+    bpy.context.view_layer.objects.active = wanted.objects[0]
+    wanted.objects[0].select_set(True)
+    for operator in (bpy.ops.sdi.restore_materials, bpy.ops.sdi.show_look, bpy.ops.sdi.remove_look):
+        with pytest.raises(RuntimeError, match=r'"Cube" is linked from "textured\.blend": make it local first'):
+            operator()
 
 
 @pytest.fixture
