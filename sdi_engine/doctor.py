@@ -128,9 +128,18 @@ def _report(checks: list[Check], device: str) -> dict[str, Any]:
         "prefix": sys.prefix,
         "device": device,
         "memory": (_card_bytes() if device == "cuda" else memory_bytes()[0]) or 0,
-        "can_make_environments": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
+        "can_make_environments": _can_make_environments(),
         "checks": [dataclasses.asdict(check) for check in checks],
     }
+
+
+def _can_make_environments() -> bool:
+    """Whether this Python has what that takes, and what it writes into a person's folders is seen by other programs.
+
+    Windows keeps new files of what comes from Microsoft's Store from all others where they belong below AppData.
+    """
+    is_from_store = "\\WindowsApps\\" in sys.base_prefix
+    return not is_from_store and all(importlib.util.find_spec(name) for name in ("venv", "ensurepip"))
 
 
 def python_check() -> Check:

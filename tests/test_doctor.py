@@ -209,3 +209,15 @@ def test_the_device_is_guessed_from_torchs_files(monkeypatch, tmp_path, line, pr
     monkeypatch.setattr(doctor.importlib.metadata, "distribution", lambda name: Torch())
     monkeypatch.setattr(doctor.shutil, "which", lambda name: name if name in programs else None)
     assert doctor._likely_device() == device
+
+
+@pytest.mark.parametrize(
+    ("prefix", "can"),
+    [
+        (r"C:\Program Files\WindowsApps\PythonSoftwareFoundation.Python.3.12_3.12.2800.0_x64__qbz5n2kfra8p0", False),
+        (r"C:\Program Files\Python312", True),
+    ],
+)
+def test_a_python_of_microsofts_store_makes_no_environment_that_blender_would_not_see(monkeypatch, prefix, can):
+    monkeypatch.setattr(sys, "base_prefix", prefix)
+    assert doctor.glance()["can_make_environments"] == can
