@@ -17,8 +17,8 @@ class Work:
     """What a step has to do, before it is done.
 
     Attributes:
-        evaluations: images that the model is evaluated on.
-        effort: of rendering, beside that of a plain step in full size (`Representation.effort`).
+        evaluations: images that the model is evaluated on, at least 1.
+        effort: above 0, of rendering, beside that of a plain step in full size (`Representation.effort`).
     """
 
     evaluations: float
@@ -84,9 +84,9 @@ class Forecast:
         if not self._steps:
             return None
         return Rates(
-            _usual([took.model / max(work.evaluations, 1.0) for work, took in self._steps]),
+            _usual([took.model / work.evaluations for work, took in self._steps]),
             _usual([took.images for _, took in self._steps]),
-            _usual([took.rendering / max(work.effort, 1e-9) for work, took in self._steps]),
+            _usual([took.rendering / work.effort for work, took in self._steps]),
             self._between / self._count,
         )
 
@@ -101,14 +101,15 @@ class Forecast:
         steps = len(self._works) - step
         begun = within * rates.seconds(self._works[step]) if steps else 0.0
         everything = self._evaluations[step] * rates.evaluation + self._effort[step] * rates.rendering
-        return max(0.0, everything + steps * (rates.images + rates.between) - begun)
+        left = everything + steps * (rates.images + rates.between) - begun
+        return max(0.0, left)  # in another order the same sum may be rounded to less
 
     def rate(self, step: int) -> float | None:
         """Steps per second at the next step."""
         rates = self.rates
         if rates is None:
             return None
-        return 1.0 / max(rates.seconds(self._works[min(step, len(self._works) - 1)]), 1e-9)
+        return 1.0 / rates.seconds(self._works[min(step, len(self._works) - 1)])
 
 
 def _usual(values: Sequence[float]) -> float:

@@ -50,10 +50,21 @@ def test_who_saves_has_the_latest_state_on_the_disk(run, tmp_path):
         assert file.read_bytes() == _bytes(checkpoint.snapshot(run), tmp_path)
 
 
+def test_no_thread_is_left_when_the_run_is_over(run, tmp_path):
+    before = set(threading.enumerate())
+    with CheckpointWriter(tmp_path / "state.safetensors") as writer:
+        writer.save(run)
+        assert set(threading.enumerate()) - before
+    assert not set(threading.enumerate()) - before
+
+
 def test_what_could_not_be_written_is_told_by_the_next_call(run, tmp_path):
     (tmp_path / "taken").write_text("")
     with CheckpointWriter(tmp_path / "taken" / "state.safetensors") as writer:
         writer.save_if_due(run)
+        while writer.is_writing:
+            pass
+        (tmp_path / "taken").unlink()  # the next one could be written
         with pytest.raises(OSError, match="taken"):
             writer.save(run)
 

@@ -116,6 +116,22 @@ def test_what_cannot_fit_ends_before_its_first_step(prior, model, sdxl, monkeypa
     assert caught.value.exit_code == EXIT_OUT_OF_MEMORY
 
 
+def test_a_model_that_was_packed_while_it_was_loaded_need_not_pass_through_memory_again(
+    prior, model, sdxl, monkeypatch
+):
+    monkeypatch.setattr(prior, "packed", "4-bit")
+    free(monkeypatch, 6)
+    fit = fitting.fit(prior, model, dataclasses.replace(LARGE, resolution=512), lambda event: None)
+    assert fit.taken == ("4-bit",)
+
+
+def test_of_a_model_without_a_vae_nothing_is_foretold(prior, model, monkeypatch):
+    weights = Weights("starter", {"unet": {"cpu": GIB}}, {}, "unet", 1024, 8, 0)
+    monkeypatch.setattr(fitting, "weigh", lambda *_: weights)
+    free(monkeypatch, -1)
+    assert fitting.fit(prior, model, LARGE, lambda event: None).taken == ()
+
+
 def test_where_memory_runs_out_one_measure_more_is_taken_until_none_is_left(prior, model, sdxl, monkeypatch):
     free(monkeypatch, 200)
     fit = fitting.fit(prior, model, LARGE, lambda event: None)

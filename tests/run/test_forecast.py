@@ -52,6 +52,22 @@ def test_what_happens_once_is_not_expected_of_every_step(once):
     assert forecast.left(8) == pytest.approx(92 * (10 * EVALUATION + ENCODE + RENDER))
 
 
+def test_what_is_left_of_the_last_step_is_never_less_than_nothing():
+    """In floating point a sum in another order may be less: no reader takes a negative time."""
+    forecast = Forecast([Work(4.0, 2.0)])
+    forecast.step_took(0, 4, Took(4 * 0.2, 0.7, 2 * 0.3))
+    forecast.between_took(0.1)
+    assert forecast.left(0, within=1.0) == 0.0
+
+
+@pytest.mark.parametrize(("seconds", "mean"), [([0, 0, 1, 2, 9, 99, 99], 4.0), ([0, 1, 2, 2, 7, 9], 3.0), ([3], 3.0)])
+def test_what_a_step_takes_is_the_mean_of_the_middle_half(seconds, mean):
+    forecast = Forecast([Work(1.0, 1.0)] * len(seconds))
+    for step, each in enumerate(seconds):
+        forecast.step_took(step, 1, Took(1.0, float(each), 1.0))
+    assert forecast.rates.images == mean
+
+
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("perp_neg", ["off", "prediction", "everywhere"])
 def test_evaluations_are_known_from_the_schedule(noise, perp_neg):
