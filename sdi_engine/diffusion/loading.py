@@ -47,8 +47,6 @@ from .loras import check_loras, fuse_loras
 from .model_index import (
     LIBRARIES,
     absent_parts,
-    check_channels,
-    check_files,
     check_schedule_is_told,
     checked_pipeline,
     present,
@@ -56,13 +54,13 @@ from .model_index import (
     says_prediction,
 )
 from .narrow_weights import NARROW, keep_narrow
-from .needs import check_whole
 from .networks import check_network, empty, network_in_folder, network_of_its_own
 from .packed_on_loading import pack_denoiser, precision_of
 from .parts import Plan, about_unread_vae, check, files_of
 from .precision import precision
 from .prior import ModelHints, Prior
 from .read_share import expect
+from .request_check import examined_folder
 from .sources import check_unchanged, sources_of
 from .text_encoders import TEXT_ENCODERS, ReadEncoders, TextEncoders, without_weights
 from .tokenizer_files import check_knows_words, tokenizer_in, tokenizer_of_model
@@ -70,6 +68,9 @@ from .weight_bytes import narrow_kind
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
+
+_ADVICE_ON_SHAPES = "ignore_mismatched_sizes"
+"""A setting that Diffusers and Transformers name in their errors where a weight does not fit its configuration."""
 
 _PIPELINE_THAT_CORRECTS = "StableDiffusionPipeline"
 _CORRECTED = {"steps_offset": 1, "clip_sample": False}
@@ -300,20 +301,10 @@ def _load_folder(
 
 
 def _examined_folder(folder: Path, model: str, parts: Parts) -> tuple[dict[str, Any], Plan]:
-    """The index of a folder, and where each network comes from, by what is known before weights are read.
-
-    Raises:
-        BadInputError: it cannot be loaded; the sentence says why.
-    """
-    index = read_index(folder / INDEX_FILE, model)
-    family = checked_pipeline(model, index, folder)
-    check_channels(model, folder, index, family)
-    planned = check(str(folder), parts)
-    assert planned is not None
-    check_files(model, folder, index, family, {*planned.given, *(planned.tokenizers if parts.tokenizer else ())})
-    check_whole(folder, [part for part in family.networks if part in present(index) and part not in planned.given])
+    """`examined_folder`, and that the networks from elsewhere fit into the model; raises BadInputError."""
+    index, planned = examined_folder(folder, model, parts)
     for part, network_given in planned.given.items():
-        check_network(network_given, part, index[part], folder, family.identities)
+        check_network(network_given, part, index[part], folder, planned.family.identities)
     return index, planned
 
 
@@ -530,13 +521,18 @@ def _hints(folder: Path | None, family: Family, found: Distilled | None) -> Mode
 def _explained(model: str, location: ModelLocation, error: Exception, unreachable: str) -> EngineError:
     detail = " ".join(str(error).split())
     detail = detail if len(detail) <= 200 else f"{detail[:200]}…"
+    if _ADVICE_ON_SHAPES in str(error):  # which is for whoever writes Python
+        detail = "its weights are of other sizes than its configuration says"
     if location.kind == "file":
         return BadInputError(
             f'The model file "{model}" cannot be loaded ({detail}): it is damaged, or has a non-standard architecture, '
             f'for which its configuration in Diffusers layout must be in a folder "{Path(model).stem}" beside it.'
         )
     if location.kind == "folder":
-        return BadInputError(f'The model "{model}" cannot be loaded ({detail}): it is damaged or of another kind.')
+        return BadInputError(
+            f'The model "{model}" cannot be loaded ({detail}): it is damaged or of another kind; download it again, or '
+            "choose another one."
+        )
     hub_cause = _hub_cause(error)
     network_cause = "" if hub_cause else unreachable or _network_cause(error)
     if network_cause:

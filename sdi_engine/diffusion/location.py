@@ -247,7 +247,8 @@ def _about_folder(folder: Path) -> str:
             "(owner/name)."
         )
     if not (folder / CONFIG_FILE).is_file():
-        return f'The folder "{folder}" is not a model: it has no {INDEX_FILE}; choose a folder in Diffusers layout.'
+        said = f'The folder "{folder}" is not a model: it has no {INDEX_FILE}; '
+        return said + (_one_in(folder) or "choose a folder in Diffusers layout.")
     said = f'The folder "{folder}" is one part of a model, and not a model'
     if (folder.parent / INDEX_FILE).is_file():
         return f'{said}: choose "{folder.parent}".'
@@ -255,6 +256,13 @@ def _about_folder(folder: Path) -> str:
         f"{said}: choose a folder with all parts and a {INDEX_FILE}, or that of a transformer or U-Net with its "
         f"{CONFIG_FILE} and its weights in the safetensors format, and the parts that it lacks."
     )
+
+
+def _one_in(folder: Path) -> str:
+    """What to choose of the files and folders in a folder that models may be, as the end of a sentence; "" for none."""
+    inside = [path for path in sorted(folder.glob("*")) if not path.name.startswith(".")]
+    one = next((path for path in inside if is_model_file(path) or (path / INDEX_FILE).is_file()), None)
+    return f'choose one in it, such as "{one}".' if one else ""
 
 
 def _split(address: str) -> tuple[str, list[str]]:

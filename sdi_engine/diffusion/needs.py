@@ -7,7 +7,7 @@ what a run with it needs on a device and the measures that it takes there, in th
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -377,16 +377,6 @@ def packed_sizes_of(header: Header, packing: Precision) -> dict[Device, int]:
     """The bytes of a denoiser on each device, packed when it is loaded; the rest is as wide as it computes."""
     half, whole = (bytes_of(header, packing, bits) for bits in (16, 32))
     return {"cpu": whole, "cuda": half, "mps": whole}
-
-
-def check_whole(folder: Path, parts: Iterable[str]) -> None:
-    """Refuse a folder in Diffusers layout in which a file of these parts is cut off, before gigabytes are read.
-
-    Raises:
-        BadInputError: one is, or it is damaged; the sentence names it.
-    """
-    for part in parts:
-        read_header(folder / part)
 
 
 def gib(count: int) -> str:

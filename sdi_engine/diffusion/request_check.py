@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from ..config.parameters import Parts
 from ..contract.request import JobRequest
 from .distilled import check_noise
-from .model_index import check_prompt
+from .header import read_header
+from .location import INDEX_FILE, locate
+from .model_index import check_channels, check_files, check_prompt, checked_pipeline, present, read_index
+from .parts import Plan
 from .parts import check as check_parts
 
 
 def check_request(request: JobRequest, resume: bool = False) -> None:
-    """Refuse what the small files of the request's model say that it cannot make.
+    """Refuse what the small files of the request's model, and the headers of the others, say that it cannot make.
 
     Args:
         request: validated.
@@ -23,4 +30,30 @@ def check_request(request: JobRequest, resume: bool = False) -> None:
     check_prompt(request.prompt, request.model)
     if not resume:
         check_noise(request.noise, request.model)  # before a person looks for the parts of a model that will not do
-    check_parts(request.model, request.parts)
+    location = locate(request.model)
+    if location.kind == "folder":
+        examined_folder(Path(location.sources[0]), request.model, request.parts)
+    else:
+        check_parts(request.model, request.parts)
+
+
+def examined_folder(folder: Path, model: str, parts: Parts) -> tuple[dict[str, Any], Plan]:
+    """The index of a folder in Diffusers layout, and where each network comes from.
+
+    Args:
+        model: what a person calls it.
+        parts: the files that a person gave for it.
+
+    Raises:
+        BadInputError: it cannot be loaded, as far as is known before weights are read; the sentence says why.
+    """
+    index = read_index(folder / INDEX_FILE, model)
+    family = checked_pipeline(model, index, folder)
+    check_channels(model, folder, index, family)
+    planned = check_parts(str(folder), parts)
+    assert planned is not None, "a folder is not on the hub"
+    check_files(model, folder, index, family, {*planned.given, *(planned.tokenizers if parts.tokenizer else ())})
+    for part in family.networks:
+        if part in present(index) and part not in planned.given:
+            read_header(folder / part)  # a file that is cut off or damaged
+    return index, planned

@@ -312,6 +312,28 @@ def test_generate_in_a_python_without_torch_is_code_3(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        ("unet", "The unet of the model"),
+        ("vae/diffusion_pytorch_model.safetensors", "The vae of the model"),
+        ("tokenizer", "The tokenizer of the model"),
+        ("", "it is truncated"),
+    ],
+)
+def test_a_folder_that_is_no_whole_model_is_refused_before_a_job_folder_is_made(sdi_engine, tmp_path, lost, words):
+    model = write_stable_diffusion(tmp_path / "tiny")
+    (tmp_path / "lost").mkdir()
+    if lost:
+        (model / lost).rename(tmp_path / "lost" / "part")
+    else:
+        weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1])
+    code, _, errors = sdi_engine("generate", "a mug", "-o", str(tmp_path / "job"), "--model", str(model))
+    assert (code, words in errors) == (2, True), errors
+    assert not (tmp_path / "job").exists()
+
+
 def test_what_a_model_cannot_give_is_refused_before_a_job_folder_is_made(sdi_engine, tmp_path):
     model = write_stable_diffusion(tmp_path / "a-turbo", vae=False)
     code, _, errors = sdi_engine("generate", "a mug", "-o", str(tmp_path / "job"), "--model", str(model))

@@ -381,6 +381,19 @@ def test_pickled_weights_are_refused(latent_model, tmp_path):
         load_prior(str(folder), CPU)
 
 
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+def test_weights_that_do_not_fit_their_configuration_are_told_in_our_words(latent_model, tmp_path, part):
+    folder = shutil.copytree(latent_model, tmp_path / "other")
+    file = folder / part / "config.json"
+    said = json.loads(file.read_text())
+    sizes = {"unet": {"block_out_channels": [32, 64]}, "text_encoder": {"intermediate_size": 99}}
+    file.write_text(json.dumps(said | sizes[part]))
+    with pytest.raises(BadInputError) as caught:
+        load_prior(str(folder), CPU).text(["a mug"])
+    assert "its weights are of other sizes than its configuration says" in str(caught.value)
+    assert str(caught.value).endswith("download it again, or choose another one.")
+
+
 def changed(folder, part, change):
     """The folder, with the tensors of one part changed."""
     (file,) = (folder / part).glob("*.safetensors")

@@ -59,6 +59,19 @@ def test_a_folder_of_one_part_is_a_model_where_it_is_a_denoiser_alone(tmp_path):
         locate(str(part))
 
 
+@pytest.mark.parametrize("name", ["dream.safetensors", "dream.gguf", "dream/model_index.json"])
+def test_a_folder_of_models_names_one_of_them(tmp_path, name):
+    for each in ("._dream.safetensors", "notes.txt", name):
+        (tmp_path / each).parent.mkdir(exist_ok=True)
+        (tmp_path / each).touch()
+    model = tmp_path / name.partition("/")[0]
+    with pytest.raises(BadInputError) as caught:
+        locate(str(tmp_path))
+    assert str(caught.value).endswith(
+        f'is not a model: it has no model_index.json; choose one in it, such as "{model}".'
+    )
+
+
 def test_the_folder_of_a_model_in_the_hubs_cache_names_the_one_in_it(tmp_path):
     snapshot = tmp_path / "models--owner--name" / "snapshots" / "abc"
     snapshot.mkdir(parents=True)

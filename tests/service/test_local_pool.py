@@ -233,10 +233,11 @@ def request(model, prompt, steps=1):
 
 
 def spoil(weights):
-    """Put a useless file in the place of one, of its size and time; whoever has mapped that one keeps it."""
-    before = weights.stat()
+    """Put zeros in the place of a file's numbers, with its header and time; whoever has mapped that one keeps it."""
+    before, content = weights.stat(), weights.read_bytes()
     useless = weights.with_suffix(".useless")
-    useless.write_bytes(bytes(before.st_size))
+    header = 8 + int.from_bytes(content[:8], "little")
+    useless.write_bytes(content[:header].ljust(before.st_size, b"\0"))
     os.utime(useless, ns=(before.st_atime_ns, before.st_mtime_ns))
     useless.replace(weights)
 
