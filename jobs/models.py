@@ -24,10 +24,9 @@ from ..sdi_engine.diffusion import parts
 from ..sdi_engine.diffusion.distilled import distilled
 from ..sdi_engine.diffusion.families import Family
 from ..sdi_engine.diffusion.header import (
-    check_is_lora,
+    check_lora,
     is_lora,
     lora_family,
-    read_header,
     read_shapes,
     says_half,
     weight_files,
@@ -245,18 +244,6 @@ def _weighed(model: str, given: Parts = NO_PARTS) -> Weights | None:
         return weigh(model, given)
     except EngineError:
         return None
-
-
-def check_lora(file: Path) -> None:
-    """Check that a file is a LoRA.
-
-    Raises:
-        BadInputError: it is not.
-    """
-    if leads_to_folder(file):
-        raise BadInputError(f'"{file}" is a folder: choose the .safetensors file of the LoRA.')
-    check_suffix(file, "LoRA")
-    check_is_lora(file, read_header(file))
 
 
 def hub_cache(environment: Mapping[str, str] | None = None) -> Path:

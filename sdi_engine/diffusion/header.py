@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from ..errors import BadInputError, IncompleteModelError
 from . import families, gguf_header
 from .families import DENOISER, VAE, Family, Shapes
-from .location import is_safetensors, is_shard, read_object
+from .location import check_suffix, is_safetensors, is_shard, read_object
 
 SCALES = (".scale_weight", ".weight_scale")
 """Suffixes of a layer's name for the factor of its 8-bit weights, in ComfyUI's older and newer naming."""
@@ -375,12 +375,18 @@ def is_model(shapes: Shapes) -> bool:
     return True
 
 
-def check_is_lora(file: Path, header: Header) -> None:
-    """Make sure that a file holds changes to a model.
+def check_lora(file: Path) -> None:
+    """Make sure that there is a file of changes to a model, by its header.
 
     Raises:
-        BadInputError: it does not; the sentence says what it is, where that is known.
+        BadInputError: there is none; the sentence says what it is, where that is known.
     """
+    if file.is_dir():
+        raise BadInputError(f'"{file}" is a folder: choose the .safetensors file of the LoRA in it.')
+    check_suffix(file, "LoRA")
+    if not file.is_file():
+        raise BadInputError(f'The LoRA file "{file}" does not exist: check that the path is complete and correct.')
+    header = read_header(file)
     if any(family.first in header for family in families.FAMILIES if family.first):
         raise BadInputError(f'The file "{file}" is a model, not a LoRA: give it as the model.')
     if not is_lora(header):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ..config.parameters import STARTER_MODEL
 from ..errors import BadInputError, EnvironmentMissingError
+from ..system.files import leads_to_file, leads_to_folder
 from ..system.pasted import as_meant, as_meant_here
 from .gguf_header import is_gguf
 
@@ -94,7 +95,7 @@ def locate(model: str) -> ModelLocation:
     """
     name = model_name(model)
     if name == STARTER_MODEL:
-        if not (STARTER_FOLDER / INDEX_FILE).is_file():
+        if not leads_to_file(STARTER_FOLDER / INDEX_FILE):
             raise EnvironmentMissingError("The starter prior's weights are missing: reinstall the extension.")
         return ModelLocation("folder", (str(STARTER_FOLDER),))
     if name == REAL_MODEL:
@@ -102,14 +103,11 @@ def locate(model: str) -> ModelLocation:
     if re.match(r"https?://", name, re.IGNORECASE):
         raise BadInputError(_about_address(name))
     path = Path(name)
-    try:
-        is_file, is_folder = path.is_absolute() and path.is_file(), path.is_absolute() and path.is_dir()
-    except (OSError, ValueError):  # longer than a path can be, or with characters that no path has
-        is_file = is_folder = False
-    if is_file:
+    is_folder = path.is_absolute() and leads_to_folder(path)
+    if path.is_absolute() and leads_to_file(path):
         check_suffix(path, "model")
         return ModelLocation("file", (str(path),))
-    if is_folder and (path / INDEX_FILE).is_file():
+    if is_folder and leads_to_file(path / INDEX_FILE):
         return ModelLocation("folder", (str(path),))
     if is_folder:
         if not is_denoiser_folder(path):
@@ -180,7 +178,7 @@ def check_suffix(file: Path, kind: str) -> None:
 def is_denoiser_folder(folder: Path) -> bool:
     """Whether a folder is that of a denoiser alone, as a model in Diffusers layout has it: its configuration with its
     weights, in one file or several. In a folder with the rest of its model it is a part of that."""
-    if (folder.parent / INDEX_FILE).is_file():
+    if leads_to_file(folder.parent / INDEX_FILE):
         return False
     kind = read_object(folder / CONFIG_FILE).get("_class_name")
     return isinstance(kind, str) and kind.endswith(_DENOISER_CLASSES) and any(map(is_safetensors, folder.glob("*")))
@@ -201,7 +199,7 @@ def companion_folder(file: Path) -> Path | None:
     It says what the model is where the file differs from all that is known here; it needs no weights.
     """
     folder = file.with_suffix("")
-    return folder if (folder / INDEX_FILE).is_file() and not file.is_dir() else None
+    return folder if leads_to_file(folder / INDEX_FILE) and not leads_to_folder(file) else None
 
 
 def _id_of_page(text: str) -> str | None:
@@ -240,17 +238,23 @@ def _about_address(address: str) -> str:
 
 def _about_folder(folder: Path) -> str:
     """Why a folder without an index is not a model, and what to do."""
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        return (
+            f'The folder "{folder}" cannot be read ({error.strerror}): see to its permissions, or choose another one.'
+        )
     snapshots = sorted(path.parent for path in folder.glob(f"snapshots/*/{INDEX_FILE}"))
     if snapshots:
         return (
             f'The folder "{folder}" is the hub\'s cache of a model: choose "{snapshots[-1]}", or give the model\'s id '
             "(owner/name)."
         )
-    if not (folder / CONFIG_FILE).is_file():
+    if not leads_to_file(folder / CONFIG_FILE):
         said = f'The folder "{folder}" is not a model: it has no {INDEX_FILE}; '
         return said + (_one_in(folder) or "choose a folder in Diffusers layout.")
     said = f'The folder "{folder}" is one part of a model, and not a model'
-    if (folder.parent / INDEX_FILE).is_file():
+    if leads_to_file(folder.parent / INDEX_FILE):
         return f'{said}: choose "{folder.parent}".'
     return (
         f"{said}: choose a folder with all parts and a {INDEX_FILE}, or that of a transformer or U-Net with its "
@@ -261,7 +265,7 @@ def _about_folder(folder: Path) -> str:
 def _one_in(folder: Path) -> str:
     """What to choose of the files and folders in a folder that models may be, as the end of a sentence; "" for none."""
     inside = [path for path in sorted(folder.glob("*")) if not path.name.startswith(".")]
-    one = next((path for path in inside if is_model_file(path) or (path / INDEX_FILE).is_file()), None)
+    one = next((path for path in inside if is_model_file(path) or leads_to_file(path / INDEX_FILE)), None)
     return f'choose one in it, such as "{one}".' if one else ""
 
 

@@ -20,8 +20,8 @@ from ..errors import BadInputError
 from ..system.pasted import as_meant
 from .adapters import Parts, check_settings, is_low_rank, is_whole, low_rank, scale_of, split_name, weight_change
 from .families import Family, supported
-from .header import check_is_lora, listed, lora_family, read_header, shown
-from .location import check_suffix, read_object
+from .header import check_lora, listed, lora_family, shown
+from .location import read_object
 from .original_names import as_it_is
 from .packed import PackedLayer
 from .text_encoders import has_weights
@@ -206,21 +206,12 @@ def _read(pipeline: Any, lora: Lora, known: Mapping[str, Layer], family: Family)
 def check_loras(loras: Sequence[Lora]) -> None:
     """See that each is there and says in its header that it is one, before minutes of loading; raises BadInputError."""
     for lora in loras:
-        _check_file(Path(as_meant(lora.file)))
-
-
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise BadInputError(f'"{path}" is a folder: choose the .safetensors file of the LoRA in it.')
-    if not path.is_file():
-        raise BadInputError(f'The LoRA file "{path}" does not exist: check that the path is complete and correct.')
-    check_suffix(path, "LoRA")
-    check_is_lora(path, read_header(path))
+        check_lora(Path(as_meant(lora.file)))
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
     """The tensors of a file, and PEFT's settings for each part of a pipeline ("" for whichever it is)."""
-    _check_file(path)
+    check_lora(path)
     try:
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - it is no mapping

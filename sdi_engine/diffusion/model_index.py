@@ -43,10 +43,15 @@ def read_index(file: Path, model: str) -> dict[str, Any]:
     """The index of a model; `model` is what a person calls it.
 
     Raises:
-        BadInputError: the file is damaged.
+        BadInputError: the file is damaged, or cannot be read.
     """
     try:
         index = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInputError(
+            f'The {INDEX_FILE} of the model "{model}" cannot be read ({error.strerror}): see to its permissions, or '
+            "download the model again."
+        ) from error
     except (ValueError, RecursionError) as error:
         raise BadInputError(f'The model "{model}" has a damaged {INDEX_FILE} ({error}): download it again.') from error
     if not isinstance(index, dict):

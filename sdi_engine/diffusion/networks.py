@@ -329,7 +329,10 @@ def _check_names(
         left = [name for name in left if not re.match(r".*(resblocks\.\d+\.|text_projection$)", name)]
     if missing or left:
         held = f"lacks {listed(missing)}" if missing else f"contains {listed(sorted(left))}, for which it has no place"
-        raise BadInputError(f'The file "{file}" is {what}, but {held}: it is damaged or of another version.')
+        raise BadInputError(
+            f'The file "{file}" is {what}, but {held}: it is damaged or of another version; download it again, or '
+            "choose another one."
+        )
 
 
 def _check_account(what: str, account: Mapping[str, Any], *unused: re.Pattern[str]) -> None:

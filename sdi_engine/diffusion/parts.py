@@ -28,6 +28,7 @@ from .header import (
     family_beside,
     family_of,
     is_denoiser,
+    is_lora,
     is_model,
     kind_of,
     read_header,
@@ -349,7 +350,7 @@ def networks_in(folder: Path) -> list[Network]:
 
     They are looked for in the folders that ComfyUI and WebUI have for them, if there are any, else everywhere.
     """
-    own = [folder / name for name in _FOLDERS_OF_PARTS if (folder / name).is_dir()]
+    own = [folder / name for name in _FOLDERS_OF_PARTS if leads_to_folder(folder / name)]
     every = (file for each in own or [folder] for file in each.rglob("*") if is_safetensors(file))
     files = {os.path.realpath(file): file for file in every}  # Path.resolve raises where links lead in a circle
     networks = []
@@ -410,6 +411,8 @@ def _planned(
     if parts.tiny_vae:
         planned.tiny_vae = _tiny_vae(Path(as_meant(parts.tiny_vae)), family, needs, config)
     tokenizer = Path(as_meant(parts.tokenizer))
+    if parts.tokenizer and not any(need.component.tokenizer for need in needs):
+        raise BadInputError(f"This {family.label} model takes no tokenizer from elsewhere: leave the tokenizer out.")
     if parts.tokenizer and not leads_to_folder(tokenizer) and not leads_to_file(tokenizer):
         raise BadInputError(
             f'The tokenizer "{parts.tokenizer}" does not exist: check that the path is complete and correct.'
@@ -574,8 +577,13 @@ def _in_file(path: Path, mtime_ns: int, size: int) -> Network | str:
             f'The file "{path}" is the decoder of a tiny VAE: choose the file of its encoder, such as '
             "taesd_encoder.safetensors."
         )
+    if found is None and is_lora(header):
+        return f'The file "{path}" is a LoRA, and not a text encoder or VAE: give it as a LoRA.'
     if found is None:
-        return f'The file "{path}" {kind_of(header)}, and not a text encoder or VAE of a model that is supported.'
+        return (
+            f'The file "{path}" {kind_of(header)}, and not a text encoder or VAE of a model that is supported: choose '
+            "another one."
+        )
     return Network(path, *found)
 
 

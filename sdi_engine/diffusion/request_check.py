@@ -7,8 +7,9 @@ from typing import Any
 
 from ..config.parameters import Parts
 from ..contract.request import JobRequest
+from ..system.pasted import as_meant
 from .distilled import check_noise
-from .header import read_header
+from .header import check_lora, read_header
 from .location import INDEX_FILE, locate
 from .model_index import check_channels, check_files, check_prompt, checked_pipeline, present, read_index
 from .parts import Plan
@@ -25,7 +26,7 @@ def check_request(request: JobRequest, resume: bool = False) -> None:
     Raises:
         EnvironmentMissingError: there is nothing at the model's path.
         BadInputError: what is there is not a model, knows no word of the prompt, lacks a part, or cannot give the
-            noise.
+            noise; or a LoRA's file is none.
     """
     check_prompt(request.prompt, request.model)
     if not resume:
@@ -35,6 +36,8 @@ def check_request(request: JobRequest, resume: bool = False) -> None:
         examined_folder(Path(location.sources[0]), request.model, request.parts)
     else:
         check_parts(request.model, request.parts)
+    for lora in request.loras:
+        check_lora(Path(as_meant(lora.file)))
 
 
 def examined_folder(folder: Path, model: str, parts: Parts) -> tuple[dict[str, Any], Plan]:

@@ -334,6 +334,13 @@ def test_a_folder_that_is_no_whole_model_is_refused_before_a_job_folder_is_made(
     assert not (tmp_path / "job").exists()
 
 
+def test_a_lora_that_is_none_is_refused_before_a_job_folder_is_made(sdi_engine, tmp_path):
+    for name, words in ((tmp_path / "style.safetensors", "does not exist"), (tmp_path, "is a folder")):
+        code, _, errors = sdi_engine("generate", "a mug", "-o", str(tmp_path / "job"), "--lora", str(name))
+        assert (code, words in errors) == (2, True), errors
+        assert not (tmp_path / "job").exists()
+
+
 def test_what_a_model_cannot_give_is_refused_before_a_job_folder_is_made(sdi_engine, tmp_path):
     model = write_stable_diffusion(tmp_path / "a-turbo", vae=False)
     code, _, errors = sdi_engine("generate", "a mug", "-o", str(tmp_path / "job"), "--model", str(model))

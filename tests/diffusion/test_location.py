@@ -1,5 +1,8 @@
+import errno
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -8,10 +11,12 @@ from sdi_engine.diffusion.location import (
     REAL_MODEL_MIRRORS,
     ModelLocation,
     check_suffix,
+    companion_folder,
     last_part,
     locate,
     model_name,
 )
+from sdi_engine.diffusion.model_index import read_index
 from sdi_engine.errors import BadInputError, EnvironmentMissingError
 
 
@@ -57,6 +62,47 @@ def test_a_folder_of_one_part_is_a_model_where_it_is_a_denoiser_alone(tmp_path):
     (tmp_path / "dream" / "model_index.json").touch()
     with pytest.raises(BadInputError, match=r"one part of a model, and not a model: choose \".*dream\"\."):
         locate(str(part))
+
+
+def close(monkeypatch, folder):
+    """Let a folder be as one that its reader may not enter, which root always may."""
+
+    def unless_in_it(name, call):
+        def called(path, *arguments, **named):
+            if folder in Path(path).parents or (name == "scandir" and Path(path) == folder):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return call(path, *arguments, **named)
+
+        return called
+
+    for name in ("stat", "scandir"):
+        monkeypatch.setattr(os, name, unless_in_it(name, getattr(os, name)))
+
+
+def test_a_folder_that_may_not_be_entered_is_told_to_be_closed(tmp_path, monkeypatch):
+    folder = tmp_path / "dream"
+    folder.mkdir()
+    (folder / "model_index.json").write_text("{}")
+    close(monkeypatch, folder)
+    with pytest.raises(
+        BadInputError, match=r'"[^"]*dream" cannot be read \(Permission denied\): see to its permissions'
+    ):
+        locate(str(folder))
+    with pytest.raises(EnvironmentMissingError, match="does not exist"):
+        locate(str(folder / "dream.safetensors"))
+
+
+def test_a_closed_folder_beside_a_file_is_not_asked_what_that_is(tmp_path, monkeypatch):
+    (tmp_path / "dream").mkdir()
+    (tmp_path / "dream.safetensors").touch()
+    close(monkeypatch, tmp_path / "dream")
+    assert companion_folder(tmp_path / "dream.safetensors") is None
+
+
+def test_an_index_that_may_not_be_read_is_told_to_be_closed(tmp_path):
+    (tmp_path / "model_index.json").mkdir()  # which is no file that can be read, also for root
+    with pytest.raises(BadInputError, match=r"The model_index\.json of the model \"dream\" cannot be read \("):
+        read_index(tmp_path / "model_index.json", "dream")
 
 
 @pytest.mark.parametrize("name", ["dream.safetensors", "dream.gguf", "dream/model_index.json"])

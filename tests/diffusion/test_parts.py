@@ -400,6 +400,9 @@ def test_a_denoiser_alone_and_what_it_lacks(shapes, family, needed, tmp_path):
     assert all(f'"{name}.safetensors"' in str(caught.value) for name in needed if name)
 
 
+LORA = {"lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": (4, 320, 1, 1)}
+
+
 @pytest.mark.parametrize(
     ("model", "part", "sentence"),
     [
@@ -413,6 +416,7 @@ def test_a_denoiser_alone_and_what_it_lacks(shapes, family, needed, tmp_path):
         (SANA, T5, "T5-XXL, and this Sana model needs the text encoder Gemma 2 2B"),
         (FLUX, UMT5, "is only a text encoder .*, and not a text encoder or VAE of a model that is supported"),
         (FLUX, FLUX, "and not a text encoder or VAE"),
+        (FLUX, LORA, "is a LoRA, and not a text encoder or VAE: give it as a LoRA"),
     ],
 )
 def test_wrong_pairings_are_named_from_the_headers(model, part, sentence, tmp_path):
@@ -422,6 +426,14 @@ def test_wrong_pairings_are_named_from_the_headers(model, part, sentence, tmp_pa
     given = Parts(vae=other) if is_vae else Parts(text_encoders=(other,))
     with pytest.raises(BadInputError, match=sentence):
         parts.check(str(file), given)
+
+
+def test_a_tokenizer_that_nothing_would_read_is_refused(tmp_path):
+    file = write_file(tmp_path / "dream.safetensors", SDXL)
+    with pytest.raises(
+        BadInputError, match="This SDXL model takes no tokenizer from elsewhere: leave the tokenizer out"
+    ):
+        parts.check(str(file), Parts(tokenizer=str(tmp_path)))
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_a_lora_is_distinguished_from_a_model(tmp_path):
         check_lora(write_file(tmp_path / "dream.safetensors", SD1))
     with pytest.raises(BadInputError, match="can run code"):
         check_lora(tmp_path / "style.pt")
-    with pytest.raises(BadInputError, match="cannot be read"):
+    with pytest.raises(BadInputError, match="does not exist"):
         check_lora(tmp_path / "nothing.safetensors")
 
 
