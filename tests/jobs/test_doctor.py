@@ -4,7 +4,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from sdi_text_to_3d.jobs.doctor import Examination, Glance
+import pytest
+from sdi_text_to_3d.jobs.doctor import Examination, Glance, shortened
 from sdi_text_to_3d.jobs.engine import Engine
 
 import headless
@@ -48,10 +49,19 @@ def test_without_room_for_temporary_files_it_is_one_sentence(engine, monkeypatch
     examination.stop()
 
 
-def test_a_program_that_is_no_engine_is_one_sentence():
-    said = diagnosis(Engine(Path("/bin/true"), headless.ROOT))
+@pytest.mark.parametrize(("script", "detail"), [("exit 0", "no output"), ("echo one; echo; echo two", "two")])
+def test_a_program_that_is_no_engine_is_one_sentence(tmp_path, script, detail):
+    said = diagnosis(Engine(program_of(tmp_path, script), headless.ROOT))
     assert not said.ok
-    assert "does not answer" in said.sentence
+    assert f'does not answer with the Python "{tmp_path / "python"}" ({detail}): choose' in said.sentence
+
+
+def test_a_program_that_does_not_come_to_an_end_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(Examination, "timeout_seconds", 0.0)
+    examination = Examination(Engine(program_of(tmp_path, "exec sleep 600"), headless.ROOT))
+    assert examination.poll()
+    assert "(within 0 seconds): choose" in examination.diagnosis.sentence
+    assert examination._process.poll() is not None
 
 
 def test_a_glance_is_an_examination_that_does_not_take_long():
@@ -59,13 +69,18 @@ def test_a_glance_is_an_examination_that_does_not_take_long():
     assert said.ok, said.sentence
     assert "The engine is ready: Python 3." in said.sentence
     assert (said.version, said.prefix) == (sys.version.split()[0], sys.prefix)
+    assert said.memory > 2**20
+
+
+def program_of(tmp_path, script):
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return program
 
 
 def answering(tmp_path, **answer):
-    program = tmp_path / "python"
-    program.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
-    program.chmod(0o755)
-    return Engine(program, headless.ROOT)
+    return Engine(program_of(tmp_path, f"echo '{json.dumps(answer)}'"), headless.ROOT)
 
 
 def test_an_unsuitable_python_is_one_sentence(tmp_path):
@@ -88,3 +103,4 @@ def test_many_names_are_shortened(tmp_path):
     said = diagnosis(answering(tmp_path, ok=False, python="3.11.7", executable="python", checks=checks))
     assert "lacks a, b, c and 2 more: see below." in said.sentence
     assert len(said.missing) == 5
+    assert shortened(["a", "b", "c"]) == "a, b, c"

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,19 @@ def test_a_choice_that_cannot_be_looked_at_stays_the_choice(chosen, monkeypatch)
 
     monkeypatch.setattr(Path, "stat", refuse)
     assert find_python(chosen) == Path(chosen).absolute()
+
+
+@pytest.mark.parametrize(
+    ("system", "folders"), [("darwin", ["/opt/bin", "/bin"]), ("linux", ["/opt/bin", "/usr/bin", "/bin"])]
+)
+def test_apples_stub_of_a_python_is_not_searched(monkeypatch, system, folders):
+    monkeypatch.setattr(engine.sys, "platform", system)
+    monkeypatch.setenv("PATH", os.pathsep.join(("/opt/bin", "/usr/bin", "/bin")))
+    assert engine.search_path().split(os.pathsep) == folders
+
+
+def test_the_python_of_a_conda_environment_on_windows_lies_in_its_folder(tmp_path):
+    (tmp_path / "python.exe").touch()
+    assert engine.python_in(tmp_path) == tmp_path / "python.exe"
+    python = environment_at(tmp_path)
+    assert engine.python_in(tmp_path) == python

@@ -54,6 +54,23 @@ def test_it_shows_its_progress_and_ends(begin, environment, tmp_path):
     assert not installation.poll()
 
 
+@pytest.mark.parametrize(("index", "options"), [("https://torch.lan", ["--torch-index=https://torch.lan"]), ("", [])])
+def test_what_cannot_be_started_is_a_sentence_and_is_told_where_torch_comes_from(
+    environment, monkeypatch, index, options
+):
+    commands = []
+
+    def start(command, *_):
+        commands.append(command)
+        raise OSError(8, "Exec format error")
+
+    monkeypatch.setattr(installation.process, "start", start)
+    refused = Installation(sys.executable, environment, headless.ROOT, index)
+    assert commands == [[sys.executable, "-m", "sdi_engine.install", str(environment), *options]]
+    assert (refused.is_over, refused.succeeded) == (True, False)
+    assert "could not be started (Exec format error): try another Python" in refused.sentence
+
+
 @pytest.fixture
 def working(environment):
     """An environment that an earlier version of the extension made."""
