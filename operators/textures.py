@@ -38,6 +38,8 @@ contain them, such as OBJ"""
         try:
             folder = Path(path_chosen(self.directory, "folder"))
             files = textures.write(_chosen(context), folder)
+            if not files:
+                raise BadInputError("The textures are not packed into this file: they are files already.")
         except BadInputError as error:
             return refuse(self, str(error))
         except FileExistsError as error:

@@ -74,6 +74,8 @@ def name(image: bpy.types.Image, prompt: str, folder: JobFolder, suffix: str = "
 def write(things: Iterable[bpy.types.Object], folder: Path) -> list[Path]:
     """Write the packed textures of objects as files into a folder, under the names that exported files refer to.
 
+    What was painted on them, and is not packed yet, is packed.
+
     Returns:
         All these files, including those that existed already.
 
@@ -83,6 +85,8 @@ def write(things: Iterable[bpy.types.Object], folder: Path) -> list[Path]:
     """
     files = []
     for image in dict.fromkeys(_images_of(things)):
+        if image.is_dirty:
+            image.pack()  # what was painted since, as Image ▸ Save does
         path = folder / bpy.path.basename(image.filepath)
         if not _put(image.packed_file.data, path):
             raise FileExistsError(f'"{path}" is another file')

@@ -87,6 +87,24 @@ def test_the_texture_of_an_object_that_was_textured_is_written_too(bpy, extensio
     assert (tmp_path / f"{PROMPT}.png").read_bytes() == folder.texture_file.read_bytes()
 
 
+def test_a_texture_is_written_as_it_was_painted_since(bpy, put, tmp_path):
+    image = image_of(put())
+    image.pixels.foreach_set([0.0, 1.0, 0.0, 1.0] * (image.size[0] * image.size[1]))
+    image.update()
+    assert image.is_dirty
+    assert bpy.ops.sdi.write_textures(directory=str(tmp_path)) == {"FINISHED"}
+    written = bpy.data.images.load(str(tmp_path / f"{PROMPT}.png"))
+    assert tuple(written.pixels[:3]) == pytest.approx((0.0, 1.0, 0.0), abs=0.01)
+
+
+def test_that_there_are_no_textures_to_write_is_told(bpy, put, tmp_path):
+    put()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "mine.blend"))
+    bpy.ops.file.unpack_all(method="USE_LOCAL")
+    with pytest.raises(RuntimeError, match="they are files already"):
+        bpy.ops.sdi.write_textures(directory=str(tmp_path / "export"))
+
+
 def test_unpacked_textures_are_files_of_their_own(bpy, extension, results, tmp_path):
     """Where all had the name that they have in their jobs' folders, the second would show the first one's picture."""
     for number, name in enumerate(("Cube", "Second")):
