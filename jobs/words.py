@@ -77,8 +77,8 @@ def import_label(task: str, is_imported: bool = False) -> str:
     return "Import Again" if is_imported else "Put into Scene"
 
 
-def before_any_news(state: str, engine_is_there: bool) -> str:
+def before_any_news(state: str, engine_starts: bool) -> str:
     """The status text of a job that has not reported any progress yet."""
-    if not engine_is_there:
+    if engine_starts:
         return "Starting the engine"
     return "Waiting for its turn" if state == events.QUEUED else "Starting"

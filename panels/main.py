@@ -163,7 +163,7 @@ def _draw_running(layout: bpy.types.UILayout, context: bpy.types.Context, job: J
 def _draw_progress(layout: bpy.types.UILayout, job: Job) -> None:
     progress = job.progress
     if progress is None:
-        text = words.before_any_news(job.state, session().desks.engine_of(job) is not None)
+        text = words.before_any_news(job.state, session().desks.starts_engine_for(job))
         layout.progress(text=text, factor=0.0)
     else:
         layout.progress(text=progress.phase, factor=progress.share)

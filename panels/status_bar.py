@@ -29,6 +29,6 @@ def _draw(self: bpy.types.Header, context: bpy.types.Context) -> None:
         text = f"{job.request.prompt[:20]}: {words.phase_and_steps(job.progress)}"
         row.progress(text=text, factor=job.progress.share)
     elif job is not None:
-        self.layout.label(text=f"{job.request.prompt[:20]}: {words.before_any_news(job.state, True)}", icon="SHADERFX")
+        self.layout.label(text=f"{job.request.prompt[:20]}: {words.before_any_news(job.state, False)}", icon="SHADERFX")
     elif sentence := session().display.announcement.sentence:
         self.layout.label(text=sentence, icon="SHADERFX")

@@ -106,8 +106,16 @@ class Desks:
 
     def engine_of(self, shown: Job) -> dict[str, Any] | None:
         """The status of the engine that serves the job's results folder; None if none does."""
-        watching = next((each for each in self.all() if each.jobs.get(shown.name) is shown), self.runner)
+        watching = self._watching(shown)
         return watching.engine if watching is not None else None
+
+    def starts_engine_for(self, shown: Job) -> bool:
+        """Whether an engine is being started for the job: there is none, and nothing known keeps it from being."""
+        watching = self._watching(shown)
+        return watching is not None and not (watching.engine or watching.is_held or watching.trouble)
+
+    def _watching(self, shown: Job) -> Runner | None:
+        return next((each for each in self.all() if each.jobs.get(shown.name) is shown), self.runner)
 
     def waits_from(self, name: str) -> str | None:
         """The machine from which a job was queued that this person's engine does not take by itself.

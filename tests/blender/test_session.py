@@ -311,6 +311,7 @@ def test_pause_frees_the_engine_keeps_the_marker_and_says_so(desk):
     assert desk.press("pause_job") is None
     desk.until(lambda: desk.job.state == "paused" and desk.session.desks.runner.engine is None)
     assert desk.session.desks.runner.is_held
+    assert not any(map(desk.session.desks.starts_engine_for, desk.session.desks.runner.jobs.values()))
     assert desk.can_press("go_on")
     assert len(desk.helpers()) >= 4
     assert desk.press("resume_job") is None
@@ -525,9 +526,11 @@ def test_an_engine_that_cannot_start_is_reported_and_the_job_waits(bpy, desk, tm
     preferences = bpy.context.preferences.addons[desk.extension.__name__].preferences
     preferences.engine_python = str(tmp_path / "nothing")
     desk.generate()
+    assert desk.session.desks.starts_engine_for(desk.job)
     desk.until(lambda: desk.session.desks.runner.trouble)
     assert "does not exist: choose another" in desk.session.desks.runner.trouble
     assert desk.session.watcher.is_busy()
+    assert not desk.session.desks.starts_engine_for(desk.job)
     preferences.engine_python = str(fake_python)
     assert desk.press("go_on") is None
     desk.to_the_end()

@@ -52,7 +52,7 @@ def test_a_model_is_called_by_the_last_part_of_its_place(model, name):
 
 
 def test_before_it_has_said_anything_a_job_waits_for_the_engine_then_for_its_turn():
-    said = [words.before_any_news(*each) for each in (("queued", False), ("queued", True), ("starting", True))]
+    said = [words.before_any_news(*each) for each in (("queued", True), ("queued", False), ("starting", False))]
     assert said == ["Starting the engine", "Waiting for its turn", "Starting"]
 
 
