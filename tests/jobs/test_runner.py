@@ -113,6 +113,18 @@ def test_a_job_is_done_when_its_result_is_there(desk):
     assert not desk.is_busy
 
 
+def test_a_job_that_is_over_is_not_asked_to_stop(tmp_path):
+    job = Job.create(tmp_path, JobRequest("a red mug"))
+    job.folder.result_file.write_text("{}")
+    job.folder.append(events.StateChanged(events.DONE))
+    job.refresh(waits=False)
+    job.pause()
+    job.cancel()
+    assert (job.state, job.is_pausing, job.is_cancelling) == (events.DONE, False, False)
+    assert not job.folder.pause_flag.exists()
+    assert not job.folder.cancel_flag.exists()
+
+
 def test_one_engine_takes_all_jobs_in_turn(desk):
     jobs = [desk.put(f"environment {number}") for number in range(3)]
     desk.until(lambda: not desk.is_busy)
