@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import TextIO
 
 from ..system.streams import to_nowhere
+
+_READER_LEFT = (errno.EPIPE, errno.EINVAL)
+"""What a pipe answers whose reader has left; the latter on Windows (https://github.com/python/cpython/issues/79935)."""
 
 
 class OutputError(Exception):
@@ -26,7 +30,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
         print(text, file=stream, flush=True)
     except OSError as error:
         to_nowhere(stream)
-        if not isinstance(error, BrokenPipeError):
+        if error.errno not in _READER_LEFT:
             raise OutputError(
                 f"What this command says cannot be written ({error.strerror or error}): free some space, or send it "
                 "elsewhere."

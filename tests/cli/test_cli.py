@@ -1,3 +1,5 @@
+import errno
+import io
 import json
 import os
 import shutil
@@ -12,6 +14,7 @@ from original_layout import write_single_file
 from safetensors.torch import load_file, save_file
 from tiny_models import write_stable_diffusion
 
+from sdi_engine.cli import output
 from sdi_engine.cli.commands import main
 from sdi_engine.cli.model_needs import needs_of
 from sdi_engine.cli.options import request_of
@@ -367,6 +370,18 @@ def test_a_reader_that_has_left_is_no_error():
         errors = process.stderr.read()
     assert errors == ""
     assert process.returncode == 0
+
+
+def test_a_reader_that_has_left_on_windows_is_no_error():
+    class Pipe(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        def fileno(self):
+            return nowhere.fileno()
+
+    with Path(os.devnull).open("w") as nowhere:
+        output.say("hello", Pipe())
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
