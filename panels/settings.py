@@ -243,7 +243,8 @@ def _draw_parts(layout: bpy.types.UILayout, settings: properties.SDI_PG_settings
     column.use_property_split = True
     column.use_property_decorate = False
     for parameter in _shown_in("parts"):
-        column.prop(settings, parameter.prop, placeholder="Automatic")
+        otherwise = "None" if parameter.name == "tiny_vae" else "Automatic"
+        column.prop(settings, parameter.prop, placeholder=otherwise)
 
 
 def _section(layout: bpy.types.UILayout, title: str, models: tuple[Model, ...]) -> None:

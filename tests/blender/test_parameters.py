@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -189,3 +190,12 @@ def test_the_names_of_choices_are_in_no_language_but_ours(bpy, extension):
     chosen = [known[parameter.prop] for parameter in IN_BLENDER if parameter.choices]
     assert {"preset", "views", "noise"} <= {prop.identifier for prop in chosen}
     assert [prop.identifier for prop in chosen if prop.translation_context in contexts] == []
+
+
+def test_a_part_that_is_not_given_is_found_but_for_the_tiny_vae(bpy, extension):
+    shown = {}
+    layout = MagicMock()
+    layout.row.return_value = layout.column.return_value = layout
+    layout.prop = lambda _data, name, placeholder: shown.update({name: placeholder})
+    extension.panels.settings._draw_parts(layout, bpy.context.scene.sdi)
+    assert shown == dict.fromkeys(("vae", "text_encoders", "tokenizer"), "Automatic") | {"tiny_vae": "None"}
