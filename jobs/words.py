@@ -14,6 +14,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def shortened(text: str, longest: int) -> str:
+    """A prompt or name of at most so many characters; of a longer one the beginning, and an ellipsis."""
+    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
+
+
 def about(seconds: float) -> str:
     """For example "About 4 minutes", for what is known roughly."""
     if seconds < 90.0:

@@ -23,7 +23,7 @@ def _label(context: bpy.types.Context) -> str:
     meshes = [thing for thing in context.selected_objects if thing.type == "MESH"]
     if len(meshes) > 1:
         return f"Texture {len(meshes)} Objects"
-    return f"Texture “{meshes[0].name[:_LONGEST_NAME]}”" if meshes else "Texture Selected"
+    return f"Texture “{words.shortened(meshes[0].name, _LONGEST_NAME)}”" if meshes else "Texture Selected"
 
 
 class SDI_PT_texture(Tab, bpy.types.Panel):

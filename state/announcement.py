@@ -9,12 +9,15 @@ import bpy
 from ..jobs import notify
 from ..jobs.job import Job
 from ..jobs.library import seconds_of
-from ..jobs.words import duration
+from ..jobs.words import duration, shortened
 from ..sdi_engine.contract import events
 from ..sdi_engine.system.untrusted import printable
 from . import preferences
 
 SECONDS = 20.0
+
+_LONGEST_PROMPT = 60
+"""So that it leaves the status bar room for the rest."""
 
 
 class Announcement:
@@ -33,9 +36,10 @@ class Announcement:
         """Announce that a job is done, or has failed."""
         seconds = seconds_of(ended.folder.result())
         took = f" ({duration(seconds)})" if seconds is not None else ""
+        prompt = shortened(ended.request.prompt, _LONGEST_PROMPT)
         sentence = {
-            events.DONE: f"“{ended.request.prompt}” is ready{took}",
-            events.FAILED: f"“{ended.request.prompt}” has failed",
+            events.DONE: f"“{prompt}” is ready{took}",
+            events.FAILED: f"“{prompt}” has failed",
         }.get(ended.state)
         if sentence is None:
             return

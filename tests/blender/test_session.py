@@ -549,6 +549,11 @@ def test_the_end_of_a_job_is_announced(desk, monkeypatch):
     desk.to_the_end()
     assert len(said) == 1
     assert "has failed" in desk.session.display.announcement.sentence
+    desk.generate("a red mug " + "and another one " * 50)
+    desk.to_the_end()
+    assert desk.session.display.announcement.sentence.startswith("“a red mug and another one and")
+    assert "…” is ready" in desk.session.display.announcement.sentence
+    assert len(desk.session.display.announcement.sentence) < 90
 
 
 def test_one_bad_job_does_not_stop_the_timer(desk, caplog):

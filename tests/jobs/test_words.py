@@ -60,3 +60,9 @@ def test_buttons_say_where_a_result_goes():
     again = [words.import_label(task, is_imported=True) for task in ("object", "texture", "refine")]
     assert again == ["Import Again", "Put on Object", "Put on Object"]
     assert words.import_label("object") == "Put into Scene"
+
+
+def test_what_is_too_long_is_said_to_be():
+    assert words.shortened("a red mug", 9) == "a red mug"
+    assert words.shortened("a red mug", 8) == "a red m…"
+    assert words.shortened("a red mug", 7) == "a red…"
