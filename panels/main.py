@@ -23,6 +23,7 @@ PREVIEW_SCALE = 5.5
 SIDE_SCALE = 1.9
 SAMPLE_SCALE = 4.0
 _NOTICE_LINES = 4
+_PROMPT_LINES = 4
 
 
 class SDI_PT_generate(Tab, bpy.types.Panel):
@@ -121,8 +122,8 @@ def _draw_submissions(layout: bpy.types.UILayout, context: bpy.types.Context) ->
 
 
 def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
-    """Draw a job, the buttons first, so that no picture pushes them out of sight."""
-    wrapped_label(layout, context, job.request.prompt, words.icon_of(job.request.task))
+    """Draw a job, the buttons first, so that neither pictures nor a long prompt push them out of sight."""
+    wrapped_label(layout, context, job.request.prompt, words.icon_of(job.request.task), lines=_PROMPT_LINES)
     where = session().arrivals.placement_of(job.name)
     if where is not None and where.target is not None:
         wrapped_label(layout, context, words.made_for(job.request.task, where.target.name), "BLANK1")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..jobs.models import Model
 
 _PROMPT_LINES = 3
+_UNKNOWN_LINES = 6
 _PLACEHOLDER = "What to make, e.g. a red mug"
 _LONGEST_LABEL = 60
 _POPOVER_UNITS = 22
@@ -220,7 +221,7 @@ def _draw_about_model(layout: bpy.types.UILayout, context: bpy.types.Context, wi
             wrapped_label(missing, context, trouble, "ERROR", width=width)
     unknown = session().models.unknown_words(model, settings.prompt)
     if unknown:
-        wrapped_label(layout, context, unknown, "INFO", width=width)
+        wrapped_label(layout, context, unknown, "INFO", lines=_UNKNOWN_LINES, width=width)
         layout.popover("SDI_PT_vocabulary")
 
 

@@ -556,6 +556,25 @@ def test_the_end_of_a_job_is_announced(desk, monkeypatch):
     assert len(desk.session.display.announcement.sentence) < 90
 
 
+def test_the_buttons_of_a_job_with_a_long_prompt_stay_in_sight(desk, monkeypatch):
+    drawn = []
+    layout = MagicMock()
+    layout.row.return_value = layout.column.return_value = layout
+    layout.label = lambda **_: drawn.append("label")
+    layout.operator = lambda name, **_: drawn.append(name) or MagicMock()
+    desk.generate("a red mug " * 99)
+    desk.to_the_end()
+    desk.extension.panels.main._draw_job(layout, desk.bpy.context, desk.job)
+    assert drawn.index("sdi.open_job") < 8
+    drawn.clear()
+    models = desk.session.models
+    monkeypatch.setattr(models, "about", lambda model: "Built in")
+    monkeypatch.setattr(models, "unknown_words", lambda model, prompt: "This model does not know that. " * 99)
+    layout.popover = drawn.append
+    desk.extension.panels.settings._draw_about_model(layout, desk.bpy.context, 300.0)
+    assert drawn.index("SDI_PT_vocabulary") < 10
+
+
 def test_one_bad_job_does_not_stop_the_timer(desk, caplog):
     """Blender removes a timer whose function raises, and then no job would be polled any more."""
     desk.generate("slow mug")
