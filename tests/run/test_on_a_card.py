@@ -1,4 +1,4 @@
-"""Jobs on a graphics card. Where there is none it is pretended, and refuses tensors of the processor (`pretend_card`)."""
+"""Jobs on a graphics card. Where there is none, one is pretended (`pretend_card`)."""
 
 import itertools
 import json
