@@ -315,7 +315,14 @@ def test_the_cache_is_where_the_hubs_own_library_looks(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("size", "words"),
-    [(None, ""), (10, "1 kB"), (500_000, "500 kB"), (10_000_000, "10.0 MB"), (5_130_000_000, "5.1 GB")],
+    [
+        (None, ""),
+        (10, "1 kB"),
+        (500_000, "500 kB"),
+        (10_000_000, "10.0 MB"),
+        (5_130_000_000, "5.1 GB"),
+        (234_000_000_000, "234 GB"),
+    ],
 )
 def test_sizes_in_words(size, words):
     assert size_words(size) == words

@@ -1,10 +1,11 @@
 import dataclasses
 import json
+import os
 
 import pytest
 from sdi_text_to_3d.jobs.placement import IDENTITY, IMPORTED, Placement, Target
 from sdi_text_to_3d.sdi_engine.contract.job_folder import JobFolder
-from sdi_text_to_3d.sdi_engine.system import machine
+from sdi_text_to_3d.sdi_engine.system import machine, processes
 
 MATRIX = (0.0, -2.0, 0.0, 1.0, 2.0, 0.0, 0.0, 2.0, 0.0, 0.0, 2.0, 3.0, 0.0, 0.0, 0.0, 1.0)
 
@@ -19,6 +20,13 @@ def test_what_is_written_is_read(folder):
     written.write(folder)
     assert Placement.read(folder) == written
     assert written.location == (1.0, 2.0, 3.0)
+
+
+def test_who_owns_a_result_is_another_only_while_that_process_runs():
+    other = processes.ourselves() | {"pid": os.getppid(), "process_start": processes.start_time(os.getppid())}
+    assert not Placement().is_owned_by_another
+    assert Placement(owner=other).is_owned_by_another
+    assert not Placement(owner=other | {"process_start": "long ago"}).is_owned_by_another
 
 
 def test_the_target_of_a_texture_is_read_and_sealed(folder):

@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -145,6 +146,49 @@ def test_where_pythons_are_searched(machine):
         "pictures/venv/bin/python",  # not Documents, for which macOS would ask for permission
         ".virtualenvs/one/bin/python",
     }
+
+
+def test_where_pythons_are_searched_on_windows(machine, monkeypatch):
+    for name, folder in (("LOCALAPPDATA", "Local"), ("PROGRAMFILES", "Programs"), ("SYSTEMDRIVE", "C")):
+        monkeypatch.setenv(name, str(machine / folder))
+    monkeypatch.setenv("APPDATA", str(machine / "Roaming"))
+    expected = {
+        "bin/python.exe",
+        "Local/Programs/Python/Python312/python.exe",
+        "Programs/Python311/python.exe",
+        "C/Python313/python.exe",
+        ".pyenv/pyenv-win/versions/3.11.7/python.exe",
+        "Roaming/uv/python/cpython-3.12/python.exe",
+        "miniconda3/python.exe",
+    }
+    for program in expected:
+        program_at(machine / program)
+    asked = []
+
+    def launcher(command, **options):
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, "")
+
+    monkeypatch.setattr(pythons.sys, "platform", "win32")
+    monkeypatch.setattr(pythons.subprocess, "CREATE_NO_WINDOW", 0, raising=False)
+    monkeypatch.setattr(pythons.subprocess, "run", launcher)
+    assert in_home(machine) == expected
+    assert asked == [["py", "-0p"]]
+
+
+@pytest.mark.parametrize(
+    ("line", "program"),
+    [
+        (r" -V:3.12 *        C:\Users\Anna B\Python312\python.exe", r"C:\Users\Anna B\Python312\python.exe"),
+        (r" -3.9-64        D:\python.exe *", r"D:\python.exe"),
+        ("No suitable Python runtime found", None),
+    ],
+)
+def test_what_the_launcher_of_windows_lists(monkeypatch, line, program):
+    monkeypatch.setattr(pythons.sys, "platform", "win32")
+    monkeypatch.setattr(pythons.subprocess, "CREATE_NO_WINDOW", 0, raising=False)
+    monkeypatch.setattr(pythons.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, f"{line}\n"))
+    assert list(map(str, pythons._of_launcher())) == ([program] if program else [])
 
 
 def test_names_of_one_program_are_one_and_environments_are_not(machine):
