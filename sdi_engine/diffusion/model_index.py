@@ -250,7 +250,7 @@ def absent_parts(family: Family, index: Mapping[str, Any]) -> dict[str, None]:
 
 def present(index: Mapping[str, Any]) -> set[str]:
     """The parts that a pipeline has, by its index."""
-    return {part for part, value in index.items() if isinstance(value, list) and value[0] is not None}
+    return {part for part, value in index.items() if isinstance(value, list) and value[:1] not in ([], [None])}
 
 
 def _text_width(folder: Path) -> Any:

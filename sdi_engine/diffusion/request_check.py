@@ -7,10 +7,11 @@ from typing import Any
 
 from ..config.parameters import Parts
 from ..contract.request import JobRequest
+from ..errors import BadInputError
 from ..system.pasted import as_meant
 from .distilled import check_noise
 from .header import check_lora, read_header
-from .location import INDEX_FILE, locate
+from .location import CONFIG_FILE, INDEX_FILE, locate, read_object
 from .model_index import check_channels, check_files, check_prompt, checked_pipeline, present, read_index
 from .parts import Plan
 from .parts import check as check_parts
@@ -58,5 +59,19 @@ def examined_folder(folder: Path, model: str, parts: Parts) -> tuple[dict[str, A
     check_files(model, folder, index, family, {*planned.given, *(planned.tokenizers if parts.tokenizer else ())})
     for part in family.networks:
         if part in present(index) and part not in planned.given:
-            read_header(folder / part)  # a file that is cut off or damaged
+            _check_layers(folder / part, len(read_header(folder / part)))  # which finds a file that is cut off
     return index, planned
+
+
+def _check_layers(folder: Path, tensors: int) -> None:
+    """Refuse a network that would have more layers than its files have tensors: its library would make them all."""
+    said = read_object(folder / CONFIG_FILE)
+    settings = [*said.items(), *(item for each in said.values() if isinstance(each, dict) for item in each.items())]
+    for name, value in settings:
+        counts = value if isinstance(value, list) else [value]
+        most = max((count for count in counts if isinstance(count, int)), default=0)
+        if "layers" in name and most > tensors:
+            raise BadInputError(
+                f'The file "{folder / CONFIG_FILE}" is damaged ({name} is {most}, and there are {tensors} tensors): '
+                "download the model again."
+            )

@@ -21,7 +21,9 @@ from sdi_engine.diffusion.families import SD1, SD3, SDXL
 from sdi_engine.diffusion.header import read_header
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.location import INDEX_FILE, REAL_MODEL, REAL_MODEL_MIRRORS
+from sdi_engine.diffusion.model_index import present
 from sdi_engine.diffusion.precision import precision
+from sdi_engine.diffusion.request_check import check_request
 from sdi_engine.errors import BadInputError, EnvironmentMissingError, OutOfMemoryError
 from sdi_engine.run.guidance import Guidance
 from sdi_engine.run.resolve import resolve
@@ -392,6 +394,28 @@ def test_weights_that_do_not_fit_their_configuration_are_told_in_our_words(laten
         load_prior(str(folder), CPU).text(["a mug"])
     assert "its weights are of other sizes than its configuration says" in str(caught.value)
     assert str(caught.value).endswith("download it again, or choose another one.")
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "words"),
+    [
+        ("text_encoder", {"num_hidden_layers": 10**12}, "num_hidden_layers is 1000000000000, and there are"),
+        ("text_encoder", {"text_config": {"num_hidden_layers": 999}}, "num_hidden_layers is 999, and there are"),
+        ("unet", {"layers_per_block": [1, 10**12]}, "layers_per_block is 1000000000000, and there are"),
+    ],
+)
+def test_layers_without_end_are_not_made(latent_model, tmp_path, part, change, words):
+    """The libraries would fill the memory with them before they look at the weights."""
+    folder = shutil.copytree(latent_model, tmp_path / "endless")
+    file = folder / part / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(BadInputError, match=words):
+        check_request(JobRequest("a mug", model=str(folder)))
+
+
+def test_the_parts_of_an_index_are_those_that_name_a_class():
+    index = {"_class_name": "StableDiffusionPipeline", "_odd": [], "unet": ["diffusers", "U"], "vae": [None, None]}
+    assert present(index) == {"unet"}
 
 
 def changed(folder, part, change):
