@@ -175,8 +175,8 @@ not in this file, onto the active one"""
         if context.mode != "OBJECT":
             cls.poll_message_set("Switch to Object Mode first")
             return False
-        if destination.is_rendering():
-            cls.poll_message_set("Wait until the render is done")
+        if work := destination.work_of_blender():
+            cls.poll_message_set(f"Wait until the {work} is done")
             return False
         return True
 

@@ -37,7 +37,8 @@ class _OfMeshes:
     def poll(cls, context: bpy.types.Context) -> bool:
         things = chosen(context)
         reason = next(filter(None, map(check, things)), "") if things else "Select one or more mesh objects"
-        reason = reason or ("Wait until the render is done" if destination.is_rendering() else "")
+        work = destination.work_of_blender()
+        reason = reason or (f"Wait until the {work} is done" if work else "")
         if reason:
             cls.poll_message_set(reason.removesuffix("."))  # type: ignore[attr-defined]
         return not reason

@@ -8,8 +8,6 @@ from mathutils import Vector
 from ..jobs.placement import MAX_NUMBER, Placement
 from . import markers, target
 
-_RENDER_JOBS = ("RENDER", "OBJECT_BAKE")
-
 
 def scene_of(context: bpy.types.Context, placement: Placement, job_name: str = "") -> bpy.types.Scene:
     """The scene in which Generate was pressed, also if it was renamed since; if it is gone, the one that is shown.
@@ -68,8 +66,9 @@ def reason_to_wait(context: bpy.types.Context, placement: Placement, what: str, 
         if each is not None and each.mode != "OBJECT":
             mode = each.bl_rna.properties["mode"].enum_items[each.mode].name
             return f"{comes} when you leave {mode}."
-    if is_rendering():
-        return f"{comes} when the render is done."
+    work = work_of_blender()
+    if work:
+        return f"{comes} when the {work} is done."
     if any(
         operator.bl_idname.startswith("TRANSFORM_OT") or "_move" in operator.bl_idname
         for window in context.window_manager.windows
@@ -79,6 +78,15 @@ def reason_to_wait(context: bpy.types.Context, placement: Placement, what: str, 
     return ""
 
 
-def is_rendering() -> bool:
-    """Whether Blender renders or bakes, during which the scene must not change."""
-    return any(bpy.app.is_job_running(kind) for kind in _RENDER_JOBS)
+def is_in_use() -> bool:
+    """Whether Blender computes something of the scene, which must not change meanwhile."""
+    return bool(work_of_blender())
+
+
+def work_of_blender() -> str:
+    """What Blender computes of the scene: a render, or what locks the interface, such as a bake of a simulation or an
+    export that runs beside; empty if nothing."""
+    if bpy.app.is_job_running("RENDER"):
+        return "render"
+    is_locked = bpy.context.window_manager.is_interface_locked or bpy.app.is_job_running("OBJECT_BAKE")
+    return "bake, import or export" if is_locked else ""

@@ -45,9 +45,9 @@ class Geometry:
 def show(context: bpy.types.Context, folder: JobFolder) -> bool:
     """Show the job's current state where its object will stand; returns whether there was something to show.
 
-    A missing or damaged file is no error, since the next one may be complete. Does nothing while Blender renders.
+    A missing or damaged file is no error, since the next one may be complete. Does nothing while the scene is in use.
     """
-    if destination.is_rendering():
+    if destination.is_in_use():
         return False
     geometry = read(folder)
     if geometry is None:

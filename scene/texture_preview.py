@@ -26,15 +26,15 @@ _LIFT = 0.002
 def show(folder: JobFolder, where: Placement, request: JobRequest) -> bool:
     """Show the job's current state on its object; returns whether it is shown.
 
-    It is not while Blender renders, and, lest it be in the way, while the object is in another mode than Object Mode. A
-    shape that is refined shows in front of the object, which would hide what has moved inwards.
+    It is not while the scene is in use, and, lest it be in the way, while the object is in another mode than Object
+    Mode. A shape that is refined shows in front of the object, which would hide what has moved inwards.
     """
     thing = target.find(where.target) if where.target is not None else None
     job_name = folder.path.name
     if thing is None or thing.mode != "OBJECT" or not thing.users_collection:
         remove(job_name)
         return False
-    geometry = live_mesh.read(folder) if not destination.is_rendering() else None
+    geometry = live_mesh.read(folder) if not destination.is_in_use() else None
     if geometry is None:
         return False
     overlay = markers.find(job_name, markers.OVERLAY)

@@ -68,9 +68,9 @@ class Arrivals:
         self._unmarked: set[str] = set()
         """Names of the jobs in the open file that will get their marker when they begin."""
         self._unheard: dict[str, Job] = {}
-        """Jobs that have changed while Blender rendered, by name."""
+        """Jobs that have changed while Blender rendered or baked, by name."""
         self._doomed: set[str] = set()
-        """Names of the jobs that are to be shown no more when the render is over."""
+        """Names of the jobs that are to be shown no more when the scene is no longer in use."""
         self._shown_steps: dict[str, int | None] = {}
         self._overlaid: set[str] = set()
         """Names of the jobs whose texture is shown on its object as it grows."""
@@ -184,7 +184,7 @@ class Arrivals:
         return bool(self._ready or self._unheard or self._doomed)
 
     def hear(self, job: Job) -> None:
-        """Update marker, live mesh and result of a job that has changed; while Blender renders, `bring_in` does so
+        """Update marker, live mesh and result of a job that has changed; while the scene is in use, `bring_in` does so
         afterwards."""
         if not self.wants(job.name):
             return
@@ -194,7 +194,7 @@ class Arrivals:
             return
         if job.state == events.DONE:
             self._ready[job.name] = job
-        if destination.is_rendering():
+        if destination.is_in_use():
             self._unheard[job.name] = job
             return
         if is_texture(job):
@@ -232,7 +232,7 @@ class Arrivals:
 
     def bring_in(self) -> list[str]:
         """Import the waiting results, unless this is a bad moment; returns the names of the imported ones."""
-        if (self._unheard or self._doomed) and not destination.is_rendering():
+        if (self._unheard or self._doomed) and not destination.is_in_use():
             self._catch_up()
         came = []
         reason = complaint = ""
@@ -256,7 +256,7 @@ class Arrivals:
         return came
 
     def _catch_up(self) -> None:
-        """Show what has happened while Blender rendered."""
+        """Show what has happened while the scene was in use."""
         doomed, self._doomed = self._doomed, set()
         unheard, self._unheard = self._unheard, {}
         for name in doomed:
@@ -266,8 +266,8 @@ class Arrivals:
                 self.hear(job)
 
     def _remove(self, name: str) -> None:
-        """Remove what shows a job; while Blender renders, `bring_in` does so afterwards."""
-        if destination.is_rendering():
+        """Remove what shows a job; while the scene is in use, `bring_in` does so afterwards."""
+        if destination.is_in_use():
             self._doomed.add(name)
         else:
             markers.remove(name)
@@ -393,11 +393,11 @@ class Arrivals:
         return [Box(Box.of_edge(first, edge).low, Box.of_edge(last, edge).high) for first, last in ends]
 
     def _mark_soon(self, context: bpy.types.Context, job: Job, where: Placement) -> None:
-        """Show a marker now, or, if there are many already, or Blender renders, when the job begins or changes."""
+        """Show a marker now, or, if there are many already, or the scene is in use, when the job begins or changes."""
         if is_texture(job):
             return
         is_room = job.state != events.QUEUED or markers.count() < MAX_MARKERS
-        if is_room and not destination.is_rendering():
+        if is_room and not destination.is_in_use():
             self._mark(context, job, where)
         else:
             self._unmarked.add(job.name)

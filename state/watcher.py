@@ -175,7 +175,7 @@ class Watcher:
         if not is_readable:
             return IDLE_TICK_SECONDS
         has_unwatched = bool(self._desks.unwatched)
-        can_watch = has_unwatched and not destination.is_rendering()
+        can_watch = has_unwatched and not destination.is_in_use()
         if self._submissions.is_under_way or can_watch or self._withdrawn:
             return CATCH_UP_TICK_SECONDS
         if self.is_busy() or has_unwatched or self._desks.library.is_refreshing:
@@ -239,7 +239,7 @@ class Watcher:
         """Jobs that ended since the open file was saved. What shows a job that is gone is removed."""
         assert self._desks.library is not None
         file, library = OpenFile(), self._desks.library
-        if library.was_read and not destination.is_rendering():
+        if library.was_read and not destination.is_in_use():
             gone = file.shown.keys() - {entry.name for entry in entries}
             for name in gone:
                 if file.shown[name] == str(library.results) and self._arrivals.placement_of(name) is None:
@@ -248,11 +248,11 @@ class Watcher:
         return [each for each in entries if self._arrivals.is_left(file, each) and not self._desks.watched(each.name)]
 
     def _watch_some(self) -> None:
-        """Watch as many of the unwatched jobs as fit into `SECONDS_AT_ONCE`; none while Blender renders, since what
+        """Watch as many of the unwatched jobs as fit into `SECONDS_AT_ONCE`; none while the scene is in use, since what
         shows them comes and goes with it."""
         assert self._desks.runner is not None
         unwatched = self._desks.unwatched
-        if not unwatched or destination.is_rendering():
+        if not unwatched or destination.is_in_use():
             return
         until = time.monotonic() + submissions.SECONDS_AT_ONCE
         file = OpenFile()

@@ -133,7 +133,7 @@ def test_it_lets_go_of_a_marker_that_the_undo_does_not_know(bpy, extension, show
 
 
 def test_nothing_changes_while_blender_renders(bpy, extension, show, monkeypatch):
-    monkeypatch.setattr(extension.scene.destination, "is_rendering", lambda: True)
+    monkeypatch.setattr(extension.scene.destination, "work_of_blender", lambda: "render")
     before = counts(bpy)
     assert show() is None
     assert counts(bpy) == before

@@ -176,7 +176,7 @@ def test_the_result_waits_until_edit_mode_is_left(bpy, desk):
 def test_while_blender_renders_markers_neither_come_nor_go(bpy, desk, monkeypatch):
     """The render's own thread reads the scene, and Blender crashes where it changes."""
     rendering = [True]
-    monkeypatch.setattr(desk.extension.scene.destination, "is_rendering", lambda: rendering[0])
+    monkeypatch.setattr(desk.extension.scene.destination, "work_of_blender", lambda: "render" if rendering[0] else "")
     desk.generate("slow mug")
     desk.until(lambda: desk.job is not None and desk.job.live_step is not None)
     assert not desk.helpers()
@@ -199,7 +199,7 @@ def test_a_job_that_is_given_up_while_blender_renders_loses_its_marker_afterward
     desk.generate("slow mug")
     desk.until(lambda: desk.job is not None and desk.job.state == "running")
     rendering = [True]
-    monkeypatch.setattr(desk.extension.scene.destination, "is_rendering", lambda: rendering[0])
+    monkeypatch.setattr(desk.extension.scene.destination, "work_of_blender", lambda: "render" if rendering[0] else "")
     assert desk.press("cancel_job") is None
     desk.until(lambda: desk.job.is_over)
     assert desk.press(click) is None
@@ -217,8 +217,28 @@ def test_while_blender_renders_nothing_is_put_into_the_scene_or_taken_from_it_by
     desk.to_the_end()
     buttons = ("import_result", "texture", "refine")
     assert all(map(desk.can_press, buttons))
-    monkeypatch.setattr(desk.extension.scene.destination, "is_rendering", lambda: True)
+    monkeypatch.setattr(desk.extension.scene.destination, "work_of_blender", lambda: "render")
     assert not any(map(desk.can_press, buttons))
+
+
+@pytest.mark.parametrize(
+    ("running", "is_locked", "work"),
+    [
+        ((), False, ""),
+        (("RENDER",), True, "render"),
+        (("RENDER_PREVIEW", "SHADER_COMPILATION"), False, ""),
+        (("OBJECT_BAKE",), False, "bake, import or export"),
+        ((), True, "bake, import or export"),
+    ],
+)
+def test_the_scene_is_in_use_by_all_that_locks_the_interface(extension, monkeypatch, running, is_locked, work):
+    destination = extension.scene.destination
+    manager = SimpleNamespace(is_interface_locked=is_locked)
+    app = SimpleNamespace(is_job_running=lambda kind: kind in running)
+    context = SimpleNamespace(window_manager=manager)
+    monkeypatch.setattr(destination, "bpy", SimpleNamespace(app=app, context=context))
+    assert destination.work_of_blender() == work
+    assert destination.is_in_use() == bool(work)
 
 
 def test_the_pictures_follow_the_job(bpy, desk):

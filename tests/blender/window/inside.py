@@ -158,6 +158,26 @@ def sculpt_monkey(source_mesh: ModuleType) -> list[float]:
     return heights
 
 
+def bake_simulation() -> bool:
+    """Begin to bake a simulation of a grid's geometry nodes; it has so many frames that it does not end by itself."""
+    window, area, _ = viewport()
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    tree = bpy.data.node_groups.new("Simulation", "GeometryNodeTree")
+    for in_out in ("INPUT", "OUTPUT"):
+        tree.interface.new_socket("Geometry", in_out=in_out, socket_type="NodeSocketGeometry")
+    kinds = ("NodeGroupInput", "GeometryNodeSimulationInput", "GeometryNodeSimulationOutput", "NodeGroupOutput")
+    first, before, after, last = map(tree.nodes.new, kinds)
+    before.pair_with_output(after)
+    for one, other in ((first, before), (before, after), (after, last)):
+        tree.links.new(one.outputs["Geometry"], other.inputs["Geometry"])
+    with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region):
+        bpy.ops.mesh.primitive_grid_add(x_subdivisions=200, y_subdivisions=200)
+        bpy.context.object.modifiers.new("Simulation", "NODES").node_group = tree
+        bpy.context.scene.frame_end = 100_000
+        bpy.ops.object.simulation_nodes_cache_bake("INVOKE_DEFAULT", selected=True)
+    return True
+
+
 def show_object() -> bool:
     """Turn the view to the active object and show its texture, in Solid mode: software OpenGL takes long for EEVEE."""
     window, area, _ = viewport()

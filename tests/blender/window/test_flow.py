@@ -126,6 +126,25 @@ def test_the_marker_is_moved_by_hand_and_the_object_comes_there(window, picture)
     assert not markers(window)
 
 
+def test_while_a_simulation_is_baked_nothing_comes_into_the_scene(window):
+    """The bake's own thread reads the scene, and Blender says by a lock that it must not change."""
+    start(window, "slow mug")
+    until_running(window)
+    file = str(window.blender.home / "simulated.blend")
+    window.ask(f"list(bpy.ops.wm.save_as_mainfile(filepath={file!r}))")  # the bake is beside it
+    window.ask("bake_simulation()")
+    window.wait_until("bpy.context.window_manager.is_interface_locked", timeout=10)
+    window.ask(f"{SESSION}.display.job.finish() or True")
+    window.wait_until(f"{ARRIVALS}.waits_for", timeout=30)
+    assert "when the bake, import or export is done" in window.ask(f"{ARRIVALS}.waits_for")
+    assert window.ask("bpy.context.window_manager.is_interface_locked")
+    assert "slow mug" not in window.ask("bpy.data.objects.keys()")
+    window.hover_viewport()
+    window.key("Escape")
+    window.wait_until("'slow mug' in bpy.context.scene.objects", timeout=30)
+    assert not markers(window)
+
+
 def test_pause_resume_cancel(window, picture):
     start(window, "slow mug")
     until_running(window)
