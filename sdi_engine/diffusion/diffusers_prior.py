@@ -39,6 +39,23 @@ SHARE_FOR_DECODING = 0.5
 """An image for which this share of the free memory is not enough is decoded in tiles."""
 
 
+_OF_DAMAGE = (TypeError, ValueError, LookupError, OverflowError, AttributeError)
+"""What a tokenizer or a text encoder raises whose settings are none, or do not fit its weights."""
+
+
+@contextmanager
+def _damage_explained() -> Iterator[None]:
+    """For reading a text: what is wrong with a model's files may only be met then."""
+    try:
+        yield
+    except _OF_DAMAGE as error:
+        log.debug("reading a text failed", exc_info=True)
+        raise BadInputError(
+            f"The tokenizer or a text encoder of this model reads no text ({' '.join(str(error).split())[:200]}): it "
+            "is damaged or of another model; download the model again, or choose another one."
+        ) from error
+
+
 class DiffusersPrior(Prior):
     """A frozen text-to-image pipeline; which denoiser it has and what that predicts is the subclass's matter.
 
@@ -205,7 +222,7 @@ class DiffusersPrior(Prior):
         keys = [(isinstance(prompt, NegativePrompt), prompt) for prompt in prompts]
         unread = [key for key in dict.fromkeys(keys) if key not in self._texts]
         if unread:
-            with self.text_encoders.at_work():
+            with _damage_explained(), self.text_encoders.at_work():
                 self._texts |= {key: self._encode(key[1]) for key in unread}
         rows = [self._texts[key] for key in keys]
         length = max(row["embedding"].shape[1] for row in rows)
@@ -245,7 +262,8 @@ class DiffusersPrior(Prior):
         self._texts = {key: {name: each.to(self.device) for name, each in text.items()} for key, text in texts.items()}
 
     def remarks(self, prompt: str) -> list[str]:
-        reading = self._read(self._with_longest_view(prompt))
+        with _damage_explained():
+            reading = self._read(self._with_longest_view(prompt))
         remarks = []
         ignores_weights = self.hints.knows or not self._reads_weights
         if ignores_weights and any(fragment.weight != 1.0 for fragment in parse(prompt)):

@@ -16,6 +16,9 @@ from .model_index import check_channels, check_files, check_prompt, checked_pipe
 from .parts import Plan
 from .parts import check as check_parts
 
+UNSUSPICIOUS_LAYERS = 1000
+"""So many may be said of any network: not all settings of this name are counts of layers that it has."""
+
 
 def check_request(request: JobRequest, resume: bool = False) -> None:
     """Refuse what the small files of the request's model, and the headers of the others, say that it cannot make.
@@ -70,7 +73,7 @@ def _check_layers(folder: Path, tensors: int) -> None:
     for name, value in settings:
         counts = value if isinstance(value, list) else [value]
         most = max((count for count in counts if isinstance(count, int)), default=0)
-        if "layers" in name and most > tensors:
+        if "layers" in name and most > max(tensors, UNSUSPICIOUS_LAYERS):
             raise BadInputError(
                 f'The file "{folder / CONFIG_FILE}" is damaged ({name} is {most}, and there are {tensors} tensors): '
                 "download the model again."

@@ -400,7 +400,7 @@ def test_weights_that_do_not_fit_their_configuration_are_told_in_our_words(laten
     ("part", "change", "words"),
     [
         ("text_encoder", {"num_hidden_layers": 10**12}, "num_hidden_layers is 1000000000000, and there are"),
-        ("text_encoder", {"text_config": {"num_hidden_layers": 999}}, "num_hidden_layers is 999, and there are"),
+        ("text_encoder", {"text_config": {"num_hidden_layers": 9999}}, "num_hidden_layers is 9999, and there are"),
         ("unet", {"layers_per_block": [1, 10**12]}, "layers_per_block is 1000000000000, and there are"),
     ],
 )
@@ -411,6 +411,16 @@ def test_layers_without_end_are_not_made(latent_model, tmp_path, part, change, w
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(BadInputError, match=words):
         check_request(JobRequest("a mug", model=str(folder)))
+
+
+@pytest.mark.parametrize("use", [lambda prior: prior.text(["a mug"]), lambda prior: prior.remarks("a mug")])
+def test_a_tokenizer_whose_settings_are_none_is_told_when_a_text_is_read(latent_model, tmp_path, use):
+    folder = shutil.copytree(latent_model, tmp_path / "odd")
+    file = folder / "tokenizer" / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": {"a": 1}}))
+    prior = load_prior(str(folder), CPU)
+    with pytest.raises(BadInputError, match=r"tokenizer or a text encoder of this model reads no text \(int\(\) arg"):
+        use(prior)
 
 
 def test_the_parts_of_an_index_are_those_that_name_a_class():
