@@ -149,9 +149,10 @@ class DiffusersPrior(Prior):
 
     def _encoded(self, images: Tensor) -> Tensor:
         graph = images[:, 0].numel() * self._latents.graph_bytes
-        if graph <= SMALL_GRAPH_BYTES:
+        leaves = self._turn_hook is not None  # the VAE does, before the gradient comes back
+        if graph <= SMALL_GRAPH_BYTES and not leaves:
             return self._encode_one(images)
-        is_short = "graphs again" in self._measures or graph > SHARE_OF_MEMORY * free_bytes(self.device)
+        is_short = leaves or "graphs again" in self._measures or graph > SHARE_OF_MEMORY * free_bytes(self.device)
         encode = self._encode_again if is_short and images.requires_grad else self._encode_one
         return torch.cat([encode(one) for one in images.split(1)])
 

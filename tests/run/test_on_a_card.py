@@ -12,6 +12,7 @@ from tiny_models import write_sd3, write_sdxl, write_stable_diffusion
 
 from sdi_engine.cli import commands as cli
 from sdi_engine.contract.request import JobRequest
+from sdi_engine.diffusion import diffusers_prior
 from sdi_engine.diffusion.loading import load_prior
 from sdi_engine.diffusion.needs import MEASURES
 from sdi_engine.diffusion.weight_bytes import PACKINGS
@@ -142,10 +143,16 @@ def test_a_run_goes_on_from_a_checkpoint_of_another_device(card, tmp_path):
 IN_ORDER = itertools.accumulate([measure] for measure in MEASURES if measure not in PACKINGS)
 
 
+@pytest.mark.parametrize("small_graph", [0, diffusers_prior.SMALL_GRAPH_BYTES], ids=["large graphs", "small graphs"])
 @pytest.mark.parametrize("measures", list(IN_ORDER), ids=lambda measures: measures[-1])
-def test_measures_against_too_little_memory(cuda, measures, tmp_path, monkeypatch):
-    monkeypatch.setattr("sdi_engine.diffusion.diffusers_prior.SMALL_GRAPH_BYTES", 0)
+def test_measures_against_too_little_memory(cuda, measures, small_graph, tmp_path, monkeypatch):
+    monkeypatch.setattr(diffusers_prior, "SMALL_GRAPH_BYTES", small_graph)
     run = run_of(cuda, write_stable_diffusion(tmp_path / "model"), steps=2)
     run.prior.save_memory(measures)
     assert run.advance().loss > 0.0
     assert run.view([0.0], 10.0, 16).device.type == "cuda"
+
+
+def test_a_model_packed_to_four_bits_with_every_measure(tmp_path):
+    with pretended("cuda", memory=2**29):
+        made_object(torch.device("cuda"), write_stable_diffusion(tmp_path / "model"), tmp_path / "job", "--steps", "2")
