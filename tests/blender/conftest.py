@@ -1,6 +1,8 @@
 """The extension enabled in PyPI's bpy, with a stand-in for its engine and an empty home."""
 
+import atexit
 import os
+import sys
 import tempfile
 
 import pytest
@@ -67,3 +69,18 @@ def desk(bpy, extension, monkeypatch, tmp_path):
     serving = {status["pid"] for queue in queues if (status := queue.status()) is not None}
     for pid in serving | {process.pid for process in starting}:
         extension.jobs.process.end_tree(pid)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    session.config.blender_exit_status = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config):
+    """Leave without Blender's destructors where it was imported: as a module it may wait in them without end, for a
+    thread that closes files. Processes of xdist are ended by the one that has started them."""
+    if "bpy" in sys.modules and not hasattr(config, "workerinput"):
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.blender_exit_status)
