@@ -8,7 +8,9 @@ MAX_NAME_BYTES = 63
 
 _ROOM_FOR_A_NUMBER = len(".001.jpeg")
 _NOT_IN_FILE_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
-_TAKEN = re.compile(r"con|prn|aux|nul|com\d|lpt\d|preview|(seed|look)-\d*", re.IGNORECASE)
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d) *", re.IGNORECASE)
+"""Of Windows, whatever follows after a point."""
+_TAKEN = re.compile(rf"{_DEVICE.pattern}|preview|(seed|look)-\d*", re.IGNORECASE)
 """Devices of Windows, and the pictures of a job."""
 
 
@@ -22,4 +24,6 @@ def file_name(prompt: str) -> str:
     """The prompt as the name of an image and of its file, valid on every system, without the extension."""
     name = _NOT_IN_FILE_NAMES.sub("_", object_name(prompt))
     name = name.encode("utf-8")[: MAX_NAME_BYTES - _ROOM_FOR_A_NUMBER].decode("utf-8", errors="ignore").strip(" .")
+    if _DEVICE.fullmatch(name.partition(".")[0]):
+        name = name.replace(".", "_")
     return f"{name} (texture)" if _TAKEN.fullmatch(name) else name or "texture"

@@ -137,6 +137,8 @@ def test_the_blend_file_has_all_it_needs(bpy, put, tmp_path, results):
         ("a “red” mug: 50%", "a “red” mug_ 50%"),
         ("../../etc/passwd", "_.._etc_passwd"),
         ("con", "con (texture)"),
+        ("Con . artist", "Con _ artist"),
+        ("aux.old", "aux_old"),
         ("preview", "preview (texture)"),
         ("…", "…"),
         ("...", "texture"),
@@ -152,6 +154,16 @@ def test_any_prompt_becomes_the_name_of_a_file(put, results, prompt, name):
     assert (results / "job-1" / "textures" / f"{name}.png").is_file()
     assert fake_worker.png(64, (200, 20, 30)) == (results / "job-1" / "preview.png").read_bytes()
     assert before == []
+
+
+@pytest.mark.parametrize("prompt", ["a red mug", "a teapot " * 20, "🫖" * 40])
+def test_the_name_of_an_object_ends_with_what_it_is_within_blenders_limit(extension, prompt):
+    from sdi_text_to_3d.scene.names import object_name
+
+    name = object_name(prompt, " (preview)")
+    assert name.endswith(" (preview)")
+    assert prompt.startswith(name.removesuffix(" (preview)"))
+    assert 60 <= len(name.encode()) <= 63 or name == f"{prompt} (preview)"
 
 
 def test_a_file_of_that_name_stays_and_a_link_is_not_followed(bpy, extension, results, tmp_path):
