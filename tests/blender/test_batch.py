@@ -11,6 +11,7 @@ import time
 
 import pytest
 from fake_cluster import ADDRESS, NO_ANSWER, NOBODY
+from headers import write_file
 
 import headless
 from sdi_engine.contract import events
@@ -98,7 +99,7 @@ def test_settings_reach_the_engine(command, results):
 
 
 def test_all_that_the_engines_own_command_line_takes_reaches_the_engine(command, results, tmp_path, monkeypatch):
-    (tmp_path / "style.safetensors").touch()
+    write_file(tmp_path / "style.safetensors", {"lora_unet_x.lora_up.weight": (1, 1)})
     monkeypatch.chdir(tmp_path)
     options = ["--lora", "style.safetensors=0.5", "--inversion-guidance-scale", "-3", "--views-per-step", "4"]
     command("a red mug", *options, "--set", "t=[0.9,0.1]", "--set", "field.hidden=16")

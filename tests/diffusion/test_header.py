@@ -10,7 +10,7 @@ from headers import FILES, FIRST, SD1, SD2, SD3, SDXL, VAE, write_file
 
 from sdi_engine.config.parameters import NO_PARTS
 from sdi_engine.diffusion import parts
-from sdi_engine.diffusion.header import check_is_lora, is_harmless, read_header, read_shapes, weight_files
+from sdi_engine.diffusion.header import check_lora, is_harmless, read_header, read_shapes, weight_files
 from sdi_engine.errors import BadInputError, IncompleteModelError
 
 
@@ -84,7 +84,7 @@ def test_other_kinds_of_files_are_named(names, sentence, tmp_path):
         family(file)
     if "LoRA" not in sentence:
         with pytest.raises(BadInputError, match=rf"({sentence}|not a LoRA)"):
-            check_is_lora(file, read_header(file))
+            check_lora(file)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_other_kinds_of_files_are_named(names, sentence, tmp_path):
     ],
 )
 def test_every_format_of_a_lora_is_one(name, tmp_path):
-    check_is_lora(tmp_path / "file", read_header(write_file(tmp_path / "file.safetensors", {name: (1,)})))
+    check_lora(write_file(tmp_path / "file.safetensors", {name: (1,)}))
 
 
 @pytest.mark.parametrize(
