@@ -185,6 +185,7 @@ def test_queue_and_history(window, picture):
     window.press("sdi.finish_job")
     window.wait_until(f"not {SESSION}.watcher.is_busy()", timeout=60)
     assert {"slow mug", "a blue mug", "a green mug"} <= set(window.ask("objects()"))
+    window.turn_wheel(-20)  # the panels above have become longer
     picture(window, "9-history")
 
     window.press("sdi.delete_job", at=BESIDE)
