@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import BadInputError, IncompleteModelError
+from ..system.files import leads_to_file, leads_to_folder
 from . import families, gguf_header
 from .families import DENOISER, VAE, Family, Shapes
 from .location import check_suffix, is_safetensors, is_shard, read_object
@@ -381,10 +382,10 @@ def check_lora(file: Path) -> None:
     Raises:
         BadInputError: there is none; the sentence says what it is, where that is known.
     """
-    if file.is_dir():
+    if leads_to_folder(file):
         raise BadInputError(f'"{file}" is a folder: choose the .safetensors file of the LoRA in it.')
     check_suffix(file, "LoRA")
-    if not file.is_file():
+    if not leads_to_file(file):
         raise BadInputError(f'The LoRA file "{file}" does not exist: check that the path is complete and correct.')
     header = read_header(file)
     if any(family.first in header for family in families.FAMILIES if family.first):

@@ -4,6 +4,7 @@ import json
 import random
 import re
 import struct
+from pathlib import Path
 
 import pytest
 from headers import FILES, FIRST, SD1, SD2, SD3, SDXL, VAE, write_file
@@ -85,6 +86,11 @@ def test_other_kinds_of_files_are_named(names, sentence, tmp_path):
     if "LoRA" not in sentence:
         with pytest.raises(BadInputError, match=rf"({sentence}|not a LoRA)"):
             check_lora(file)
+
+
+def test_a_path_to_a_lora_that_is_longer_than_paths_can_be_is_none():
+    with pytest.raises(BadInputError, match="does not exist"):
+        check_lora(Path("/") / f"{'a' * 5000}.safetensors")
 
 
 @pytest.mark.parametrize(

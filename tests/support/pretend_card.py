@@ -8,7 +8,7 @@ in double precision. Speed, memory and rounding are the processor's, and whether
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -35,11 +35,9 @@ COPY = ("aten::copy_", "aten::_to_copy", "aten::set_", "aten::_local_scalar_dens
 TAKE_NO_NUMBERS = ("aten::_fused_adam_", "aten::cat", "aten::stack")
 """Elsewhere a number (a tensor without dimensions) of the processor's may be among tensors of a card."""
 
-GIGABYTES = 24 * 2**30
-
 
 @contextlib.contextmanager
-def pretended(kind: str, memory: int = GIGABYTES) -> Iterator[torch.device]:
+def pretended(kind: str, memory: int = 24 * 2**30) -> Iterator[torch.device]:
     """Have a graphics card meanwhile.
 
     Args:
@@ -57,16 +55,11 @@ def pretended(kind: str, memory: int = GIGABYTES) -> Iterator[torch.device]:
         yield torch.device(kind)
 
 
-def is_there(tensor: Tensor) -> bool:
-    """Whether a tensor is on the card."""
+def _is_there(tensor: Tensor) -> bool | None:
+    """Whether a tensor is on the card; None where nobody has said where it is."""
     with torch._C.DisableTorchFunction():
-        return bool(getattr(tensor.untyped_storage(), "is_pretended", False))
-
-
-def _is_anywhere(tensor: Tensor) -> bool:
-    """Whether nobody has said where a tensor is."""
-    with torch._C.DisableTorchFunction():
-        return getattr(tensor.untyped_storage(), "is_pretended", False) is None
+        where: bool | None = getattr(tensor.untyped_storage(), "is_pretended", False)
+        return where
 
 
 def _put(found: Any, there: bool | None) -> Any:
@@ -83,7 +76,7 @@ class _Moved(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, there: bool) -> Tensor:
-        ctx.was_there = is_there(tensor)
+        ctx.was_there = bool(_is_there(tensor))
         return _put(tensor.clone(), there)
 
     @staticmethod
@@ -109,8 +102,8 @@ class _Functions(TorchFunctionMode):
         self.kind = kind
         self.getters = {
             Tensor.device: lambda there: torch.device(kind, 0) if there else None,
-            Tensor.is_cuda: lambda there: there and kind == "cuda",
-            Tensor.is_mps: lambda there: there and kind == "mps",
+            Tensor.is_cuda: lambda there: bool(there) and kind == "cuda",
+            Tensor.is_mps: lambda there: bool(there) and kind == "mps",
             Tensor.is_cpu: lambda there: False if there else None,
         }
 
@@ -118,11 +111,11 @@ class _Functions(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
         if name == "__get__" and owner in self.getters:
-            answer = self.getters[owner](is_there(args[0]))
+            answer = self.getters[owner](_is_there(args[0]))
             return function(*args) if answer is None else answer
         if function is Tensor.get_device:
-            return 0 if is_there(args[0]) else -1
-        if function in (Tensor.numpy, Tensor.__array__) and is_there(args[0]):
+            return 0 if _is_there(args[0]) else -1
+        if function in (Tensor.numpy, Tensor.__array__) and _is_there(args[0]):
             raise TypeError(f"can't convert {self.kind}:0 device type tensor to numpy. Use Tensor.cpu() first.")
         if function in (Tensor.cpu, Tensor.to, Tensor.cuda, Tensor.type_as):
             return self._moved(function, args, kwargs)
@@ -130,8 +123,8 @@ class _Functions(TorchFunctionMode):
         if wanted is not None:
             kwargs["device"] = "cpu"
         generator = kwargs.get("generator")
-        if generator is not None and name not in ("manual_seed",):
-            target = wanted if wanted is not None else any(is_there(each) for each in args if isinstance(each, Tensor))
+        if generator is not None:
+            target = wanted if wanted is not None else any(_is_there(each) for each in args if isinstance(each, Tensor))
             if isinstance(generator, _Generator) != target:
                 raise RuntimeError(f"Expected a generator of the device on which {name} makes numbers")
         if wanted is None and any(isinstance(each, Tensor) for each in tree_leaves((args, kwargs))):
@@ -150,7 +143,7 @@ class _Functions(TorchFunctionMode):
         others = []
         for each in rest:
             if isinstance(each, Tensor):
-                wanted = is_there(each)
+                wanted = bool(_is_there(each))
                 others.append(each.dtype)
             elif isinstance(each, str | torch.device) and self._on_card(each) is not None:
                 wanted = self._on_card(each)
@@ -160,7 +153,7 @@ class _Functions(TorchFunctionMode):
         if asked is not None:
             wanted = asked
             del kwargs["device"]
-        if wanted is not None and wanted != is_there(tensor):
+        if wanted is not None and wanted != bool(_is_there(tensor)):
             tensor = _Moved.apply(tensor, wanted)
         moved: Tensor = function(tensor, *others, **kwargs) if others or kwargs else tensor
         return moved
@@ -182,30 +175,29 @@ class _Operations(TorchDispatchMode):
         kwargs = kwargs or {}
         name = function._schema.name
         tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
-        there = [is_there(each) for each in tensors]
+        there = [_is_there(each) for each in tensors]
         if any(there):
             if name not in COPY:
                 self._check(name, tensors, there)
-            _put([each for each in tensors if _is_anywhere(each)], True)
+            _put([each for each, where in zip(tensors, there, strict=True) if where is None], True)
         found = function(*args, **kwargs)
         known = {each.untyped_storage()._cdata for each in tensors}
         made = [each for each in tree_leaves(found) if isinstance(each, Tensor)]
         new = [each for each in made if each.untyped_storage()._cdata not in known]
         if any(there):
             _put(new, True)
-            if self.kind == "mps" and any(is_there(each) and each.dtype in _DOUBLE for each in made):
+            if self.kind == "mps" and any(_is_there(each) and each.dtype in _DOUBLE for each in made):
                 raise TypeError(f"{name}: the MPS framework doesn't support float64")
-        elif all(_is_anywhere(each) for each in tensors):
+        elif all(where is None for where in there):
             _put(new, None)  # made by torch itself, in a backward pass or the like, on the device that suits
         return found
 
-    def _check(self, name: str, tensors: list[Tensor], there: list[bool]) -> None:
+    def _check(self, name: str, tensors: list[Tensor], there: list[bool | None]) -> None:
         if name in TAKE_OTHER_INDICES and there[0]:
             return
         may_be_number = name not in TAKE_NO_NUMBERS
         if not all(
-            is_there or _is_anywhere(each) or (may_be_number and not each.dim())
-            for each, is_there in zip(tensors, there, strict=True)
+            where is not False or (may_be_number and not each.dim()) for each, where in zip(tensors, there, strict=True)
         ):
             raise RuntimeError(
                 f"{name}: expected all tensors to be on the same device, but found at least two, {self.kind}:0 and cpu"
@@ -228,15 +220,15 @@ def _in_backward_passes(functions: _Functions) -> Iterator[Any]:
 
     def applied(node: Any, *gradients: Any) -> Any:
         """Torch has made the gradients of what nobody asked about."""
-        if any(isinstance(each, Tensor) and is_there(each) for each in gradients):
-            _put([each for each in gradients if isinstance(each, Tensor) and _is_anywhere(each)], True)
+        if any(isinstance(each, Tensor) and _is_there(each) for each in gradients):
+            _put([each for each in gradients if isinstance(each, Tensor) and _is_there(each) is None], True)
         return apply(node, *gradients)
 
     yield mock.patch.object(BackwardCFunction, "apply", applied)
 
     def known_by(tensor: Tensor) -> dict[str, Any]:
         """Checkpointing compares what it computes with what it computed before; torch asks while the mode is left."""
-        return {"shape": tensor.shape, "dtype": tensor.dtype, "is_there": is_there(tensor)}
+        return {"shape": tensor.shape, "dtype": tensor.dtype, "is_there": bool(_is_there(tensor))}
 
     yield mock.patch.dict(torch.utils.checkpoint._allowed_determinism_checks_to_fns, default=known_by)
 
@@ -300,7 +292,7 @@ def _changes(kind: str, memory: int) -> Iterator[Any]:
     def noted(tensor: Tensor, dtype: Any = None) -> Any:
         with torch._C.DisableTorchFunction():
             made = array(tensor, dtype)
-        places[id(made)] = made, is_there(tensor)
+        places[id(made)] = made, bool(_is_there(tensor))
         return made
 
     def launched(kernel: Any, count: int, arguments: Any, device: torch.device) -> None:
